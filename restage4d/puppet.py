@@ -1,0 +1,253 @@
+"""The puppet: Gaussians, their influences, performances; and the ``.puppet`` file (docs/puppet_format.md).
+
+In memory and in the file: scales are standard deviations in world units, opacities are in 0..1, colours are SH
+coefficients (degree 0: ``rgb = 0.5 + 0.28209479 * sh[:, 0]``, sRGB-encoded as the video), quaternions wxyz.
+"""
+
+import json
+import struct
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from restage4d import se3
+from restage4d.errors import InputError
+from restage4d.files import replacing
+
+F32 = NDArray[np.float32]
+FORMAT_VERSION = 1
+SH_C0 = 0.28209479177387814
+_HEADER_LIMIT = 16 << 20  # bytes of JSON header; a real one has a few kB
+
+
+def rgb_to_sh(rgb: F32) -> F32:  # (..., 3) in 0..1 -> (..., 3)
+    """Degree-0 SH coefficient of a colour (3DGS convention)."""
+    return (rgb - 0.5) / SH_C0
+
+
+def sh_to_rgb(sh: F32) -> F32:  # (..., 3) -> (..., 3)
+    """Colour of a degree-0 SH coefficient (3DGS convention), not clipped."""
+    return sh * SH_C0 + 0.5
+
+
+@dataclass
+class Gaussians:
+    """N 3D Gaussians: means (N, 3), quats (N, 4) wxyz, scales (N, 3) σ, opacities (N,) 0..1, sh (N, C, 3), C in 1, 4, 9, 16."""
+
+    means: F32
+    quats: F32
+    scales: F32
+    opacities: F32
+    sh: F32
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+@dataclass
+class Performance:
+    """One motion of the puppet with the camera that filmed it.
+
+    Attributes:
+        name: "base", or what the artist called it.
+        bases: (K, T, 9) float32, see `restage4d.se3`; row k belongs to influence index k.
+        fps: frames per second of the T frames, in playing order (frame 0 is b_0 for every performance).
+        K: (T, 3, 3) intrinsics in pixels of ``size``.
+        w2c: (T, 4, 4) OpenCV world-to-camera.
+        size: (width, height) in pixels.
+        prompt: what the artist asked for; empty for the base.
+    """
+
+    name: str
+    bases: F32
+    fps: float
+    K: F32
+    w2c: F32
+    size: tuple[int, int]
+    prompt: str = ""
+
+    @property
+    def n_frames(self) -> int:
+        return self.bases.shape[1]
+
+
+@dataclass
+class Puppet:
+    """A restaged subject.
+
+    Attributes:
+        subject: Gaussians in the canonical frame.
+        index: (N, M) uint16, weight: (N, M) float32; M <= 8 influences per Gaussian, weights >= 0, rows sum to 1.
+        performances: at least one; all share K bases.
+        background: static Gaussians in the world, may be empty.
+        metres_per_unit: size of one world unit.
+        provenance: video hashes, prompt, providers, seed, package versions; JSON values only.
+        metrics: figures of the fit.
+    """
+
+    subject: Gaussians
+    index: NDArray[np.uint16]
+    weight: F32
+    performances: list[Performance]
+    background: Gaussians
+    metres_per_unit: float = 1.0
+    provenance: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def n_bases(self) -> int:
+        return self.performances[0].bases.shape[0]
+
+    def performance(self, name: str) -> Performance:
+        """The performance of that name. Raises KeyError with the names there are."""
+        for p in self.performances:
+            if p.name == name:
+                return p
+        raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
+
+    def posed(self, performance: Performance, frame: int) -> Gaussians:
+        """The subject's Gaussians in the world at a frame (Eq. 1); the orientation turns by the same rotation as the mean."""
+        R, t = se3.blend(performance.bases[:, frame], self.index, self.weight)
+        quats = se3.quat_multiply(se3.matrix_to_quat(R), self.subject.quats)
+        return replace(self.subject, means=se3.transform(R, t, self.subject.means), quats=quats)
+
+    def save(self, path: str | Path) -> None:
+        """Writes a ``.puppet`` file, whole or not at all. Raises `InputError` if the puppet itself is invalid."""
+        check(self, "this puppet")
+        tensors = {f"subject.{k}": v for k, v in vars(self.subject).items()}
+        tensors |= {f"background.{k}": v for k, v in vars(self.background).items()}
+        tensors |= {"influences.index": self.index, "influences.weight": self.weight}
+        for i, p in enumerate(self.performances):
+            tensors |= {f"performance.{i}.{k}": getattr(p, k) for k in ("bases", "K", "w2c")}
+        about = {
+            "format_version": FORMAT_VERSION,
+            "metres_per_unit": self.metres_per_unit,
+            "performances": [{"name": p.name, "fps": p.fps, "size": list(p.size), "prompt": p.prompt} for p in self.performances],
+            "provenance": self.provenance,
+            "metrics": self.metrics,
+        }
+        metadata = {"restage4d.puppet": json.dumps(about, allow_nan=False)}
+        with replacing(path) as temporary:
+            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, metadata)
+
+    @staticmethod
+    def load(path: str | Path) -> "Puppet":
+        """Reads a ``.puppet`` file and checks shapes, dtypes, finiteness and version.
+
+        Raises:
+            InputError: missing, truncated, foreign, newer or inconsistent file; says which.
+        """
+        path = Path(path)
+        about = _metadata(path)
+        try:
+            tensors = load_file(path)
+        except Exception as error:
+            raise InputError(f"{path} is damaged: {error}.", "Make the puppet again or take an older copy.") from error
+        try:
+            puppet = Puppet(
+                subject=_gaussians(tensors, "subject"),
+                index=tensors["influences.index"],
+                weight=tensors["influences.weight"],
+                performances=[
+                    Performance(
+                        name=p["name"],
+                        bases=tensors[f"performance.{i}.bases"],
+                        fps=float(p["fps"]),
+                        K=tensors[f"performance.{i}.K"],
+                        w2c=tensors[f"performance.{i}.w2c"],
+                        size=(int(p["size"][0]), int(p["size"][1])),
+                        prompt=p["prompt"],
+                    )
+                    for i, p in enumerate(about["performances"])
+                ],
+                background=_gaussians(tensors, "background"),
+                metres_per_unit=float(about["metres_per_unit"]),
+                provenance=about["provenance"],
+                metrics=about["metrics"],
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"{path} lacks a part of a puppet: {error}.", "Make it again with this version of Restage4D."
+            ) from error
+        check(puppet, str(path))
+        return puppet
+
+
+def _gaussians(tensors: dict[str, NDArray], name: str) -> Gaussians:
+    return Gaussians(*(tensors[f"{name}.{k}"] for k in ("means", "quats", "scales", "opacities", "sh")))
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """The JSON metadata of a safetensors file, read without touching the tensors."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+            if not 2 <= length <= _HEADER_LIMIT:
+                raise InputError(f"{path} is not a puppet file.", "Pick a file that ends in .puppet.")
+            about = json.loads(json.loads(file.read(length))["__metadata__"]["restage4d.puppet"])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a puppet file.", "Pick a file that ends in .puppet.") from error
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has puppet format {version}; this version of Restage4D reads format {FORMAT_VERSION}.",
+            "Install the version of Restage4D that wrote it, or a newer one.",
+        )
+    return about
+
+
+def check(puppet: Puppet, name: str) -> None:
+    """Checks a puppet's shapes, dtypes, finiteness and ranges. Raises `InputError` naming the first fault."""
+
+    def need(truth: object, what: str) -> None:
+        if not truth:
+            raise InputError(f"{name} is not a valid puppet: {what}.", "Make it again.")
+
+    def array(a: object, shape: tuple[int | None, ...], dtype: type, what: str) -> None:
+        need(isinstance(a, np.ndarray) and a.dtype == dtype, f"{what} is not {np.dtype(dtype).name}")
+        assert isinstance(a, np.ndarray)
+        fits = a.ndim == len(shape) and all(s is None or s == n for s, n in zip(shape, a.shape, strict=True))
+        need(fits, f"{what} has shape {a.shape}, expected {shape}")
+        if np.issubdtype(dtype, np.floating):
+            need(np.isfinite(a).all(), f"{what} has values that are not finite")
+
+    for label, g in (("subject", puppet.subject), ("background", puppet.background)):
+        n = len(g.means) if isinstance(g.means, np.ndarray) and g.means.ndim else 0
+        array(g.means, (n, 3), np.float32, f"{label}.means")
+        array(g.quats, (n, 4), np.float32, f"{label}.quats")
+        array(g.scales, (n, 3), np.float32, f"{label}.scales")
+        array(g.opacities, (n,), np.float32, f"{label}.opacities")
+        array(g.sh, (n, None, 3), np.float32, f"{label}.sh")
+        need(g.sh.shape[1] in (1, 4, 9, 16), f"{label}.sh has {g.sh.shape[1]} coefficients, expected 1, 4, 9 or 16")
+        need((g.scales > 0).all(), f"{label}.scales are not all positive")
+        need(((g.opacities >= 0) & (g.opacities <= 1)).all(), f"{label}.opacities leave 0..1")
+        need((np.abs(np.linalg.norm(g.quats, axis=-1) - 1) < 1e-3).all(), f"{label}.quats are not of unit length")
+    n = len(puppet.subject)
+    need(n > 0, "the subject has no Gaussians")
+    array(puppet.weight, (n, None), np.float32, "influences.weight")
+    m = puppet.weight.shape[1]
+    need(1 <= m <= 8, f"there are {m} influences per Gaussian, expected 1 to 8")
+    array(puppet.index, (n, m), np.uint16, "influences.index")
+    need((puppet.weight >= 0).all(), "influences.weight has negative values")
+    need((np.abs(puppet.weight.sum(1) - 1) < 1e-4).all(), "influences.weight does not sum to 1")
+    need(puppet.performances, "there is no performance")
+    k = puppet.performances[0].bases.shape[0] if puppet.performances[0].bases.ndim == 3 else 0
+    need(puppet.index.max(initial=0) < k, f"influences.index points past the {k} bases")
+    names = [p.name for p in puppet.performances]
+    need(len(set(names)) == len(names), f"performance names repeat: {names}")
+    for p in puppet.performances:
+        array(p.bases, (k, None, 9), np.float32, f"bases of {p.name!r}")
+        t = p.n_frames
+        need(t > 0, f"performance {p.name!r} has no frames")
+        array(p.K, (t, 3, 3), np.float32, f"K of {p.name!r}")
+        array(p.w2c, (t, 4, 4), np.float32, f"w2c of {p.name!r}")
+        need(np.isfinite(p.fps) and p.fps > 0, f"fps of {p.name!r} is {p.fps}")
+        need(min(p.size) > 0, f"size of {p.name!r} is {p.size}")
+    need(np.isfinite(puppet.metres_per_unit) and puppet.metres_per_unit > 0, "metres_per_unit is not positive")
