@@ -1,0 +1,83 @@
+"""Settings of the fit. Lengths are relative to the subject's extent (1 in world units)."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Motion initialisation (stage 1): bases and coefficients from lifted tracks."""
+
+    n_bases: int = 100
+    n_tracks: int = 1200  # tracks optimised; the others only lend their positions to seeding
+    steps: int = 800
+    frames_per_step: int = 32
+    lr_rots: float = 1e-2
+    lr_trans: float = 1e-2
+    lr_coefs: float = 2e-2
+    lr_means: float = 1e-3
+    lr_decay: float = 0.1  # of every rate, over all steps
+    track_3d: float = 1.0
+    track_2d: float = 0.5  # visible and confidently hidden points, in units of the focal length
+    sparsity: float = 0.01
+    smooth_bases: float = 0.1
+    smooth_tracks: float = 0.5
+    smooth_depth: float = 0.1
+
+
+@dataclass(frozen=True)
+class RigidityConfig:
+    """Eq. 2-6. Weights are on the mean over frames and edges, times k; see docs/architecture.md for the paper's sum."""
+
+    init_weight: float = 1.0
+    refine_weight: float = 1.0
+    k: int = 8
+    tau0: float = 0.02  # visible above this depth difference ...
+    tau1: float = 0.08  # ... hidden below this one
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """Photometric fusion (stage 2)."""
+
+    steps: int = 2400
+    max_subject: int = 24_000
+    max_background: int = 50_000
+    seed_frames: int = 12  # frames whose pixels seed Gaussians
+    subject_stride: float = 1.5  # pixels between seeds
+    background_stride: float = 2.0
+    lr_means: float = 2e-4
+    lr_quats: float = 2e-3
+    lr_log_scales: float = 1e-2
+    lr_logit_opacities: float = 3e-2
+    lr_sh0: float = 1e-2
+    lr_coefs: float = 1e-2
+    lr_rots: float = 2e-4
+    lr_trans: float = 2e-4
+    lr_decay: float = 0.1  # of means and bases, over all steps
+    rgb: float = 1.0
+    dssim: float = 0.2  # share of 1 - SSIM in the colour loss
+    mask: float = 1.0
+    depth: float = 0.2
+    depth_gradient: float = 0.2
+    track_2d: float = 2.0
+    smooth_bases: float = 0.1
+    smooth_tracks: float = 0.5
+    scale_variance: float = 0.01
+    densify_from: float = 0.1  # of all steps
+    densify_until: float = 0.6
+    densify_every: int = 100
+    grow_gradient: float = 2e-4  # screen-space gradient per pixel of a unit-wide image, as in gsplat
+    cull_opacity: float = 0.02
+    prune_at: float = 0.7  # of all steps: dense coefficients become M influences
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The whole fit. Every mechanism of the paper is a switch here, so that an ablation is a changed field."""
+
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    rigidity: RigidityConfig = field(default_factory=RigidityConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    backtracing: bool = True  # Eq. 7-8: seed from driving frames too
+    influences: int = 8
+    seed: int = 0

@@ -1,0 +1,57 @@
+"""The fit from rewound clip and priors to a scene: lift, motion initialisation, seeding, photometric fusion."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from restage4d import __version__
+from restage4d.progress import Progress
+from restage4d.reconstruct.checkpoint import load_checkpoint
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion import Fusion
+from restage4d.reconstruct.lift import lift_tracks
+from restage4d.reconstruct.model import SceneModel
+from restage4d.reconstruct.motion import fit_motion
+from restage4d.reconstruct.seeding import seed_scene
+from restage4d.scene import Priors, Rewound
+
+
+def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | None, progress: Progress) -> Fusion:
+    """Runs both stages, or goes on from ``checkpoint`` where it is of the same inputs and settings.
+
+    Returns:
+        The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the report.
+
+    Raises:
+        FitError: too little to fit, or NaNs that come back.
+        Cancelled: asked to stop; the checkpoint holds the last step of fusion.
+    """
+    fingerprint = fit_fingerprint(rewound, priors, config)
+    saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
+    if saved:
+        tensors, about = saved
+        params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
+        fusion = Fusion(SceneModel(params, tensors.get("support")), rewound, priors, config)
+        fusion.load(tensors, about)
+    else:
+        tracks = lift_tracks(rewound, priors)
+        motion = fit_motion(tracks, rewound, priors.cameras, config, progress)
+        with progress.stage("seeding Gaussians"):
+            model = seed_scene(motion, tracks.canonical, rewound, priors, config)
+        fusion = Fusion(model, rewound, priors, config)
+    fusion.run(checkpoint, fingerprint, progress)
+    return fusion
+
+
+def fit_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:
+    """Content hash of everything that decides the result."""
+    digest = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode())
+    arrays = [rewound.clip.frames, rewound.source, rewound.index, priors.masks, priors.depth, priors.cameras.K]
+    arrays += [priors.cameras.w2c, priors.tracks.xy, priors.tracks.visible, priors.tracks.confidence]
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,266 @@
+"""Stage 2, photometric fusion: Gaussians, coefficients and bases refined together against the frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restage4d.errors import Cancelled
+from restage4d.progress import Progress, Stage
+from restage4d.reconstruct import losses, rigidity
+from restage4d.reconstruct import se3_torch as se3
+from restage4d.reconstruct.checkpoint import save_checkpoint
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.density import DensityControl
+from restage4d.reconstruct.lift import frame_triples
+from restage4d.reconstruct.model import SceneModel, Splats
+from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.render import rasterize
+from restage4d.scene import Priors, Rewound
+
+_CHECKPOINT_EVERY = 200  # steps
+_DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
+
+
+@dataclass
+class View:
+    """One rendering: rgb (H, W, 3), subject alpha (H, W), z-depth (H, W) of what is seen, alpha (H, W), carried (H, W, 3)."""
+
+    rgb: Tensor
+    subject: Tensor
+    depth: Tensor
+    alpha: Tensor
+    carried: Tensor
+    info: dict
+
+
+def render_view(
+    subject: Splats, background: Splats, K: Tensor, w2c: Tensor, size: tuple[int, int], carry: Tensor | None = None
+) -> View:
+    """Colour, subject mask, depth and, where given, subject positions ``carry`` (N, 3) at another time, in one pass."""
+    n, b = len(subject.means), len(background.means)
+    means = torch.cat([subject.means, background.means])
+    z = means @ w2c[2, :3] + w2c[2, 3]
+    is_subject = torch.cat([means.new_ones(n), means.new_zeros(b)])
+    channels = [torch.cat([subject.rgb, background.rgb]), is_subject[:, None], z[:, None]]
+    if carry is not None:
+        channels.append(torch.cat([carry, means.new_zeros(b, 3)]))
+    image, alpha, info = rasterize(
+        means,
+        torch.cat([subject.quats, background.quats]),
+        torch.cat([subject.scales, background.scales]),
+        torch.cat([subject.opacities, background.opacities]),
+        torch.cat(channels, 1),
+        w2c,
+        K,
+        *size,
+    )
+    depth = image[..., 4] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
+    return View(image[..., :3], image[..., 3], depth, alpha, image[..., 5:], info)
+
+
+class Fusion:
+    """The loop and its state; `run` goes from the last checkpoint, or from the start, to the end."""
+
+    def __init__(self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig) -> None:
+        self.model, self.config, self.rewound = model, config, rewound
+        c = config.fusion
+        self.frames = torch.from_numpy(rewound.clip.frames)
+        self.masks, self.depth = torch.from_numpy(priors.masks), torch.from_numpy(priors.depth)
+        self.K, self.w2c = torch.from_numpy(priors.cameras.K), torch.from_numpy(priors.cameras.w2c)
+        self.tracks = priors.tracks
+        self.triples = torch.from_numpy(frame_triples(rewound))
+        self.size = rewound.clip.size
+        rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
+        for part in ("subject", "background"):
+            for field in ("means", "quats", "log_scales", "logit_opacities", "sh0"):
+                rates[f"{part}.{field}"] = getattr(c, f"lr_{field}")
+        far = self.depth[self.depth > 0]
+        distance = float(far[:: max(len(far) // 100_000, 1)].median()) if len(far) else 1.0
+        rates["background.means"] *= max(distance, 1.0)
+        decay = {name: c.lr_decay for name in rates if name.startswith("bases.") or name.endswith(".means")}
+        self.optimiser = GuardedAdam(model.params, rates, decay, c.steps)
+        self.density = [
+            DensityControl("subject", c.max_subject, 1.0),
+            DensityControl("background", c.max_background, max(distance, 1.0)),
+        ]
+        self.edges = torch.zeros(0, 2, dtype=torch.int64)
+        self.step = 0
+        self.pruning_psnr_loss = 0.0
+
+    def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
+        """Fits from ``self.step`` on; ``checkpoint`` is kept up to date under ``fingerprint``.
+
+        Raises:
+            FitError: NaNs that come back after every rollback.
+            Cancelled: asked to stop; the checkpoint holds the last step.
+        """
+        self._link()
+        c = self.config.fusion
+        with progress.stage("photometric fusion", c.steps, start=self.step) as stage:
+            try:
+                while self.step < c.steps:
+                    self._one_step(stage)
+                    if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
+                        self._save(checkpoint, fingerprint)
+            except Cancelled:
+                if checkpoint:
+                    self._save(checkpoint, fingerprint)
+                raise
+        if checkpoint:
+            self._save(checkpoint, fingerprint)
+
+    def _one_step(self, stage: Stage) -> None:
+        c, step = self.config.fusion, self.step
+        rng = np.random.default_rng([self.config.seed, 3, step])
+        frame = self._frame_of(step)
+        loss, view = self._loss(frame, rng)
+        view.info["means2d"].retain_grad()
+        good = self.optimiser.step(loss)
+        if not good:
+            self._link()
+        elif view.info["means2d"].grad is not None and step < c.densify_until * c.steps:
+            n = self.model.n_subject
+            gradient, radii = view.info["means2d"].grad, view.info["radii"]
+            for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
+                control.observe(gradient[rows], radii[rows], *self.size)
+        self.step += 1
+        if good and c.densify_from * c.steps <= self.step < c.densify_until * c.steps and self.step % c.densify_every == 0:
+            for i, control in enumerate(self.density):
+                control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
+            self._link()
+        if self.step == int(c.prune_at * c.steps):
+            self._prune()
+        stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
+
+    def _frame_of(self, step: int) -> int:
+        """Every frame once per epoch, in an order drawn per epoch."""
+        n = len(self.frames)
+        epoch, i = divmod(step, n)
+        return int(np.random.default_rng([self.config.seed, 4, epoch]).permutation(n)[i])
+
+    def _loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
+        c, model = self.config.fusion, self.model
+        bases = model.bases()
+        subject = model.subject(frame)
+        pairs, other = self._track_pairs(frame, rng)
+        R, t = model.transforms(bases[:, other])
+        carry = se3.transform(R, t, model.params["subject.means"])
+        K, w2c = self.K[frame], self.w2c[frame]
+        view = render_view(subject, model.background(), K, w2c, self.size, carry)
+        target = self.frames[frame].to(torch.float32) / 255
+        mask, depth = self.masks[frame], self.depth[frame]
+
+        loss = c.rgb * losses.photometric(view.rgb, target, c.dssim)
+        loss = loss + c.mask * losses.mask_loss(view.subject, mask)
+        known = ((depth > 0) & (mask >= 0)).to(depth)
+        loss = loss + c.depth * losses.depth_loss(view.depth, depth, known)
+        same_side = known * ((mask > 0.5) | (mask == 0)).to(depth)
+        loss = loss + c.depth_gradient * losses.depth_gradient_loss(view.depth, depth, same_side)
+        loss = loss + c.track_2d * self._track_loss(view, pairs, frame, other)
+        loss = loss + c.smooth_bases * losses.smooth_bases(bases[..., :6], bases[..., 6:], self.triples)
+        loss = loss + c.smooth_tracks * self._smooth_tracks(bases, rng)
+        loss = loss + c.scale_variance * losses.scale_variance(model.params["subject.log_scales"])
+        if self.config.rigidity.refine_weight > 0:
+            loss = loss + self.config.rigidity.refine_weight * self.config.rigidity.k * self._rigidity(
+                subject.means, view, K, w2c
+            )
+        return loss, view
+
+    def _track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """A second frame, nearer ones more likely, and the tracks seen in both."""
+        n = len(self.frames)
+        others = np.flatnonzero(np.arange(n) != frame)
+        if len(others) == 0:
+            return np.zeros(0, np.int64), frame
+        weight = np.exp(-2.0 * np.abs(others - frame) / n)
+        other = int(rng.choice(others, p=weight / weight.sum()))
+        both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
+        return np.flatnonzero(both), other
+
+    def _track_loss(self, view: View, pairs: np.ndarray, frame: int, other: int) -> Tensor:
+        """Where the Gaussians seen at a track's pixel go in frame ``other``, against the track (over the longer side)."""
+        if len(pairs) < 4:
+            return view.rgb.new_zeros(())
+        xy = torch.from_numpy(self.tracks.xy[pairs, frame])
+        goal = torch.from_numpy(self.tracks.xy[pairs, other])
+        trust = torch.from_numpy(self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other])
+        scale = xy.new_tensor([2 / self.size[0], 2 / self.size[1]])
+        stack = torch.cat([view.carried, view.subject[..., None]], -1).permute(2, 0, 1)[None]
+        drawn = torch.nn.functional.grid_sample(stack, (xy * scale - 1)[None, None], align_corners=False)[0, :, 0].T
+        weight = trust * (drawn[:, 3].detach() > 0.5)
+        pixels, z = losses.project(drawn[:, :3] / drawn[:, 3:].clamp_min(1e-3), self.K[other], self.w2c[other])
+        error = (pixels - goal).abs().sum(-1) / max(self.size)
+        error = error.clamp_max(float(error.detach().quantile(0.98)))
+        return losses.masked_mean(error, weight * (z.detach() > 0.01))
+
+    def _smooth_tracks(self, bases: Tensor, rng: np.random.Generator) -> Tensor:
+        if len(self.triples) == 0:
+            return bases.new_zeros(())
+        n = self.model.n_subject
+        rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
+        triple = self.triples[int(rng.integers(len(self.triples)))]
+        R, t = self.model.transforms(bases[:, triple], rows)
+        return losses.smooth_tracks(se3.transform(R, t, self.model.params["subject.means"][rows]))
+
+    def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
+        """Eq. 4-6 at the rendered frame."""
+        r = self.config.rigidity
+        with torch.no_grad():
+            xy, z = losses.project(points, K, w2c)
+            width, height = self.size
+            inside = (xy[:, 0] >= 0) & (xy[:, 1] >= 0) & (xy[:, 0] < width) & (xy[:, 1] < height) & (z > 0.01)
+            col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
+            hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
+            hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
+            similarity = rigidity.motion_similarity(self._dense_coefs(), self.edges)
+        return rigidity.rigidity_refine(points, self.model.params["subject.means"], similarity, hidden, self.edges)
+
+    def _dense_coefs(self) -> Tensor:
+        coefs, support = self.model.coefs(), self.model.support
+        if support is None:
+            return coefs
+        k = len(self.model.params["bases.rots"])
+        return coefs.new_zeros(len(coefs), k).scatter_add(1, support, coefs)
+
+    def _link(self) -> None:
+        """Rebuilds the k-NN graph Ω after Gaussians came, went or were taken back."""
+        means = self.model.params["subject.means"].detach().numpy()
+        self.edges = torch.from_numpy(rigidity.knn_edges(means, self.config.rigidity.k))
+
+    def _prune(self) -> None:
+        """Dense coefficients become the strongest M; the fit goes on with that support. Notes the PSNR this costs at once."""
+        before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        index, weight = self.model.top_influences(self.config.influences)
+        self.model.support = index
+        self.optimiser.resize("subject.coefs", weight.clamp_min(1e-6).log(), torch.arange(len(weight)))
+        after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        self.pruning_psnr_loss = before - after
+
+    def psnr(self, frames) -> float:
+        """Mean PSNR in dB of whole rendered frames."""
+        values = []
+        with torch.no_grad():
+            for t in frames:
+                view = render_view(self.model.subject(t), self.model.background(), self.K[t], self.w2c[t], self.size)
+                error = (view.rgb.clamp(0, 1) - self.frames[t].to(torch.float32) / 255).square().mean()
+                values.append(-10 * float(error.clamp_min(1e-10).log10()))
+        return float(np.mean(values))
+
+    def _save(self, path: Path, fingerprint: str) -> None:
+        tensors = {f"p.{n}": p for n, p in self.model.params.items()} | self.optimiser.state() | {"edges": self.edges}
+        for control in self.density:
+            tensors |= control.state()
+        if self.model.support is not None:
+            tensors["support"] = self.model.support
+        about = {"fingerprint": fingerprint, "step": self.step, "pruning_psnr_loss": self.pruning_psnr_loss}
+        save_checkpoint(path, tensors, about)
+
+    def load(self, tensors: dict[str, Tensor], about: dict) -> None:
+        """Takes up the loop's state from a checkpoint whose parameters the model already has."""
+        self.optimiser.load_state(tensors)
+        for control in self.density:
+            control.load_state(tensors)
+        self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -1,0 +1,128 @@
+"""The scene being fitted: subject Gaussians moved by bases (Eq. 1) and a static background, as named leaf tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restage4d.puppet import SH_C0, Gaussians, Performance, Puppet
+from restage4d.reconstruct import se3_torch as se3
+from restage4d.scene import Cameras, Rewound
+
+SPLAT_FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh0")
+
+
+@dataclass
+class Splats:
+    """Gaussians ready to render: means (N, 3), quats (N, 4), scales (N, 3), opacities (N,), rgb (N, 3)."""
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    rgb: Tensor
+
+
+class SceneModel:
+    """Parameters by name, so that optimiser, density control and checkpoints treat all alike.
+
+    ``params``: ``subject.*`` and ``background.*`` for each of `SPLAT_FIELDS`, ``subject.coefs`` logits (N, K) or, once
+    pruned, (N, M); ``bases.rots`` (K, T, 6) and ``bases.trans`` (K, T, 3). ``support`` (N, M) int64 names the bases of
+    pruned logits, None while they are dense.
+    """
+
+    def __init__(self, params: dict[str, Tensor], support: Tensor | None = None) -> None:
+        self.params = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
+        self.support = support
+
+    @property
+    def n_subject(self) -> int:
+        return len(self.params["subject.means"])
+
+    def coefs(self) -> Tensor:  # (N, K), or (N, M) once pruned
+        """β of Eq. 1: non-negative, rows sum to 1."""
+        return torch.softmax(self.params["subject.coefs"], dim=-1)
+
+    def bases(self, frames: Tensor | slice | None = None) -> Tensor:  # (K, T', 9)
+        """M_k(t) as members of SE(3): the rotation columns are orthonormal."""
+        at = slice(None) if frames is None else frames
+        R = se3.gram_schmidt(self.params["bases.rots"][:, at])
+        return torch.cat([R[..., 0], R[..., 1], self.params["bases.trans"][:, at]], -1)
+
+    def transforms(self, bases: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Eq. 1 for all subject Gaussians (or ``rows``) under ``bases`` (K, ..., 9): R (N, ..., 3, 3), t (N, ..., 3)."""
+        coefs = self.coefs()
+        if self.support is None:
+            return se3.blend_dense(bases, coefs if rows is None else coefs[rows])
+        if rows is None:
+            return se3.blend(bases, self.support, coefs)
+        return se3.blend(bases, self.support[rows], coefs[rows])
+
+    def subject(self, frame: int) -> Splats:
+        """The subject in the world at a frame; orientations turn by the same rotation as the means."""
+        R, t = self.transforms(self.bases(slice(frame, frame + 1))[:, 0])
+        splats = self._splats("subject")
+        splats.means = se3.transform(R, t, splats.means)
+        splats.quats = se3.quat_multiply(se3.matrix_to_quat(R), splats.quats)
+        return splats
+
+    def positions(self, frame: int) -> Tensor:  # (N, 3)
+        """Subject means in the world at a frame."""
+        R, t = self.transforms(self.bases(slice(frame, frame + 1))[:, 0])
+        return se3.transform(R, t, self.params["subject.means"])
+
+    def background(self) -> Splats:
+        return self._splats("background")
+
+    def _splats(self, part: str) -> Splats:
+        p = self.params
+        return Splats(
+            p[f"{part}.means"],
+            F.normalize(p[f"{part}.quats"], dim=-1),
+            p[f"{part}.log_scales"].exp(),
+            p[f"{part}.logit_opacities"].sigmoid(),
+            (0.5 + SH_C0 * p[f"{part}.sh0"]).clamp_min(0.0),
+        )
+
+    def top_influences(self, influences: int) -> tuple[Tensor, Tensor]:  # (N, M) int64, (N, M) weights summing to 1
+        """The strongest M coefficients of every Gaussian, rescaled to sum to 1."""
+        coefs = self.coefs().detach()
+        weight, index = coefs.topk(min(influences, coefs.shape[1]), dim=1)
+        index = index if self.support is None else self.support.gather(1, index)
+        return index, weight / weight.sum(1, keepdim=True)
+
+    def to_puppet(self, rewound: Rewound, cameras: Cameras, prompts: list[str], influences: int) -> Puppet:
+        """Splits the rewound performance back into "base" and one performance per driving video, all starting at b_0."""
+        index, weight = (a.cpu().numpy() for a in self.top_influences(influences))
+        bases = self.bases().detach().cpu().numpy()
+        performances = []
+        for source in range(rewound.n_branches + 1):
+            rows = rewound.video(source)
+            performances.append(
+                Performance(
+                    name="base" if source == 0 else "restaged" if rewound.n_branches == 1 else f"restaged {source}",
+                    bases=np.ascontiguousarray(bases[:, rows], np.float32),
+                    fps=rewound.clip.fps,
+                    K=cameras.K[rows].astype(np.float32),
+                    w2c=cameras.w2c[rows].astype(np.float32),
+                    size=rewound.clip.size,
+                    prompt="" if source == 0 else prompts[source - 1],
+                )
+            )
+        return Puppet(
+            subject=_gaussians(self._splats("subject"), self.params["subject.sh0"]),
+            index=index.astype(np.uint16),
+            weight=np.ascontiguousarray(weight / weight.sum(1, keepdims=True), np.float32),
+            performances=performances,
+            background=_gaussians(self.background(), self.params["background.sh0"]),
+        )
+
+
+def _gaussians(splats: Splats, sh0: Tensor) -> Gaussians:
+    def array(x: Tensor) -> np.ndarray:
+        return np.ascontiguousarray(x.detach().cpu().numpy(), np.float32)
+
+    quats, opacities = array(splats.quats), array(splats.opacities)
+    return Gaussians(array(splats.means), quats, array(splats.scales), opacities, array(sh0)[:, None])

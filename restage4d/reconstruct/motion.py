@@ -1,0 +1,128 @@
+"""Stage 1, motion initialisation: bases, coefficients and canonical positions that explain the lifted tracks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restage4d.progress import Progress
+from restage4d.reconstruct import losses, rigidity
+from restage4d.reconstruct import se3_torch as se3
+from restage4d.reconstruct.bases import initial_bases
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.lift import LiftedTracks, camera_rays_z, frame_triples
+from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.scene import Cameras, Rewound
+
+
+@dataclass
+class Motion:
+    """Result of stage 1: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6), trans (K, T, 3), all torch float32."""
+
+    means: Tensor
+    coefs: Tensor
+    rots: Tensor
+    trans: Tensor
+
+    def bases(self) -> Tensor:  # (K, T, 9)
+        """M_k(t) with orthonormal rotation columns."""
+        R = se3.gram_schmidt(self.rots)
+        return torch.cat([R[..., 0], R[..., 1], self.trans], -1)
+
+    def points(self) -> Tensor:  # (P, T, 3)
+        """All tracks in the world at all frames."""
+        R, t = se3.blend_dense(self.bases(), torch.softmax(self.coefs, -1))
+        return se3.transform(R, t, self.means)
+
+
+def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) -> LiftedTracks:
+    """At most ``count`` tracks, spread evenly over the subject's trajectories (farthest-point sampling on a random pool)."""
+    n = len(tracks.xyz)
+    if n <= count:
+        return tracks
+    pool = rng.permutation(n)[: 4 * count]
+    sample = np.linspace(0, tracks.xyz.shape[1] - 1, 8).astype(int)
+    features = tracks.xyz[pool][:, sample].reshape(len(pool), -1)
+    chosen = [0]
+    nearest = ((features - features[0]) ** 2).sum(1)
+    for _ in range(count - 1):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((features - features[chosen[-1]]) ** 2).sum(1))
+    rows = np.sort(pool[chosen])
+    return LiftedTracks(tracks.xyz[rows], tracks.xy[rows], tracks.visible[rows], tracks.confidence[rows], tracks.canonical)
+
+
+def fit_motion(tracks: LiftedTracks, rewound: Rewound, cameras: Cameras, config: FitConfig, progress: Progress) -> Motion:
+    """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity, smoothness and Eq. 2-3 rigidity.
+
+    Raises:
+        FitError: NaNs that come back after every rollback.
+        Cancelled: asked to stop.
+    """
+    c = config.motion
+    rng = np.random.default_rng([config.seed, 1])
+    tracks = choose_tracks(tracks, c.n_tracks, rng)
+    bases, logits = initial_bases(tracks, c.n_bases, rng)
+    params = {
+        "means": torch.from_numpy(tracks.xyz[:, tracks.canonical].copy()),
+        "coefs": torch.from_numpy(logits),
+        "rots": torch.from_numpy(bases[..., :6].copy()),
+        "trans": torch.from_numpy(bases[..., 6:].copy()),
+    }
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
+    optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
+
+    xyz, xy = torch.from_numpy(tracks.xyz), torch.from_numpy(tracks.xy)
+    visible, confidence = torch.from_numpy(tracks.visible), torch.from_numpy(tracks.confidence)
+    K, w2c = torch.from_numpy(cameras.K), torch.from_numpy(cameras.w2c)
+    rays = torch.from_numpy(camera_rays_z(cameras))
+    triples = torch.from_numpy(frame_triples(rewound))
+    edges = torch.from_numpy(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
+    n_frames = xyz.shape[1]
+    with progress.stage("motion initialisation", c.steps) as stage:
+        for step in range(c.steps):
+            picks = _frames(np.random.default_rng([config.seed, 2, step]), n_frames, len(triples), c.frames_per_step)
+            frames, starts = torch.from_numpy(picks[0]), triples[torch.from_numpy(picks[1])]
+            loss = _loss(
+                Motion(**params), xyz, xy, visible, confidence, K, w2c, rays, triples, edges, frames, starts, config
+            )  # fmt: skip
+            optimiser.step(loss)
+            stage.advance(loss=float(loss.detach()))
+    return Motion(**{name: value.detach() for name, value in params.items()})
+
+
+def _frames(rng: np.random.Generator, n_frames: int, n_triples: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    frames = np.sort(rng.permutation(n_frames)[: min(count, n_frames)])
+    return frames, np.sort(rng.permutation(n_triples)[: min(count // 4, n_triples)])
+
+
+def _loss(
+    motion: Motion, xyz: Tensor, xy: Tensor, visible: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor, rays: Tensor,
+    triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, config: FitConfig,
+) -> Tensor:  # fmt: skip
+    c = config.motion
+    bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
+    R, t = se3.blend_dense(bases[:, frames], coefs)
+    points = se3.transform(R, t, motion.means)  # (P, F, 3)
+    seen = visible[:, frames].to(points)
+    trust = confidence[:, frames]
+    loss = c.track_3d * losses.masked_mean((points - xyz[:, frames]).abs(), (seen * trust)[..., None])
+    pixels, z = losses.project(points, K[frames], w2c[frames])
+    error = (pixels - xy[:, frames]).abs() / K[frames, 0, 0][:, None]
+    error = error.clamp_max(float(error.detach().flatten()[:: max(error.numel() // 20_000, 1)].quantile(0.95)))
+    hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
+    loss = loss + c.track_2d * losses.masked_mean(error, hidden_trust[..., None])
+    loss = loss + c.sparsity * losses.sparsity(coefs)
+    loss = loss + c.smooth_bases * losses.smooth_bases(bases[..., :6], bases[..., 6:], triples)
+    if config.rigidity.init_weight > 0:
+        stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
+        loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
+    if len(starts):
+        R, t = se3.blend_dense(bases[:, starts.flatten()], coefs)
+        path = se3.transform(R, t, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
+        bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
+        loss = loss + c.smooth_tracks * bend.abs().mean()
+        loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()
+    return loss

@@ -1,0 +1,169 @@
+"""First Gaussians: subject pixels carried to the canonical frame, background pixels lifted to the world.
+
+Seeding the subject from driving frames is the paper's disocclusion backtracing (Eq. 7-8), for pixels instead of tracks
+alone: whatever a frame shows and no Gaussian covers yet is inserted there and carried back through the inverse of Eq. 1.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from restage4d import se3
+from restage4d.errors import FitError
+from restage4d.puppet import rgb_to_sh
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.lift import unproject
+from restage4d.reconstruct.model import SceneModel
+from restage4d.reconstruct.motion import Motion
+from restage4d.scene import Cameras, Priors, Rewound
+
+F32 = NDArray[np.float32]
+_NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
+_SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
+
+
+def seed_scene(motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig) -> SceneModel:
+    """The scene before photometric fusion."""
+    params = {"bases.rots": motion.rots, "bases.trans": motion.trans}
+    params |= _seed_subject(motion, canonical, rewound, priors, config)
+    params |= _seed_background(rewound, priors, config)
+    return SceneModel(params)
+
+
+def subject_frames(rewound: Rewound, canonical: int, count: int, backtracing: bool) -> list[int]:
+    """Frames whose pixels seed the subject: the canonical one, then base frames, then driving frames, evenly spread."""
+    frames = [canonical]
+    base = rewound.video(0)
+    frames += [int(base[i]) for i in np.linspace(0, len(base) - 1, min(count, len(base))).astype(int)]
+    if backtracing:
+        for source in range(1, rewound.n_branches + 1):
+            rows = rewound.video(source)
+            frames += [int(rows[i]) for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    return list(dict.fromkeys(frames))
+
+
+def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig) -> dict[str, torch.Tensor]:
+    c = config.fusion
+    bases = motion.bases().numpy()
+    coefs = torch.softmax(motion.coefs, -1).numpy()
+    paths = motion.points().numpy()
+    means, betas, colours = np.zeros((0, 3), np.float32), np.zeros((0, coefs.shape[1]), np.float32), np.zeros((0, 3), np.float32)
+    stride = _stride(priors.masks[rewound.seam] > 0.5, c.subject_stride, c.max_subject * 0.6)
+    for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
+        room = c.max_subject - len(means)
+        inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
+        R, shift = se3.blend_dense(bases[:, t], betas)
+        xy, depth, rgb = _uncovered(
+            se3.transform(R, shift, means), inside, rewound, priors, t, stride, lambda depth: np.full_like(depth, _SAME_SURFACE)
+        )
+        xy, depth, rgb = xy[:room], depth[:room], rgb[:room]
+        if not len(xy):
+            continue
+        points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
+        beta = _interpolate_coefs(points, paths[:, t], coefs)
+        R, shift = se3.blend_dense(bases[:, t], beta)
+        means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
+        betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
+    if len(means) < 8:
+        raise FitError(f"Only {len(means)} pixels of the subject have depth: nothing to reconstruct.")
+    return _splat_params("subject", means, colours, 0.7) | {
+        "subject.coefs": torch.from_numpy(np.log(np.maximum(betas, 1e-5)).astype(np.float32))
+    }
+
+
+def _interpolate_coefs(points: F32, near: F32, coefs: F32) -> F32:  # (N, 3), (P, 3), (P, K) -> (N, K)
+    """Coefficients of the nearest tracks, weighted by inverse distance (paper section 3.4)."""
+    k = min(_NEAR_TRACKS, len(near))
+    distance, index = KDTree(near).query(points, k=k)
+    distance, index = distance.reshape(len(points), k), index.reshape(len(points), k)
+    weight = 1.0 / (distance + 1e-4)
+    weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+    return np.einsum("nj,njk->nk", weight, coefs[index]).astype(np.float32)
+
+
+def _seed_background(rewound: Rewound, priors: Priors, config: FitConfig) -> dict[str, torch.Tensor]:
+    c = config.fusion
+    frames = np.unique(np.linspace(0, len(rewound) - 1, 2 * c.seed_frames).astype(int))
+    frames = [rewound.seam, *(int(t) for t in frames if t != rewound.seam)]
+    means, colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
+    stride = _stride(priors.masks[rewound.seam] < 0.5, c.background_stride, c.max_background * 0.5)
+    for t in frames:
+        room = int(c.max_background * 0.8) - len(means)
+        known = priors.depth[t] > 0
+        outside = _away_from_subject(priors.masks[t]) & known
+        xy, depth, rgb = _uncovered(means, outside, rewound, priors, t, stride, lambda depth: 0.2 * depth)
+        xy, depth, rgb = xy[:room], depth[:room], rgb[:room]
+        means = np.concatenate([means, unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])])
+        colours = np.concatenate([colours, rgb])
+    return _splat_params("background", means, colours, 0.7)
+
+
+def _away_from_subject(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
+    """Background that is ``pixels`` away from subject or unknown band."""
+    near = mask != 0
+    for _ in range(pixels):
+        grown = near.copy()
+        grown[1:] |= near[:-1]
+        grown[:-1] |= near[1:]
+        grown[:, 1:] |= near[:, :-1]
+        grown[:, :-1] |= near[:, 1:]
+        near = grown
+    return ~near
+
+
+def _stride(region: NDArray[np.bool_], wanted: float, limit: float) -> float:
+    """Pixels between seeds, wider where the region is so large that it would take more than ``limit`` seeds."""
+    return max(wanted, float(np.sqrt(region.sum() / max(limit, 1.0))))
+
+
+def _uncovered(points: F32, region: NDArray[np.bool_], rewound: Rewound, priors: Priors, t: int, stride: float, tolerance):
+    """Grid pixels of ``region`` at frame t on whose surface no point lies: xy (N, 2), depth (N,), rgb (N, 3) in 0..1."""
+    height, width = region.shape
+    covered = np.zeros((height, width), bool)
+    if len(points):
+        xy, z = _project(points, priors.cameras, t)
+        col, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)
+        ok = (z > 0) & (col >= 0) & (row >= 0) & (col < width) & (row < height)
+        col, row, z = col[ok], row[ok], z[ok]
+        target = priors.depth[t][row, col]
+        same = np.abs(z - target) < tolerance(target)
+        reach = int(np.ceil(stride / 2))
+        for dy in range(-reach, reach + 1):
+            for dx in range(-reach, reach + 1):
+                covered[np.clip(row[same] + dy, 0, height - 1), np.clip(col[same] + dx, 0, width - 1)] = True
+    rows = np.arange(stride / 2, height, stride).astype(int)
+    cols = np.arange(stride / 2, width, stride).astype(int)
+    row, col = (a.ravel() for a in np.meshgrid(rows, cols, indexing="ij"))
+    take = region[row, col] & ~covered[row, col]
+    row, col = row[take], col[take]
+    xy = np.stack([col + 0.5, row + 0.5], -1).astype(np.float32)
+    return xy, priors.depth[t][row, col], rewound.clip.frames[t][row, col].astype(np.float32) / 255
+
+
+def _project(points: F32, cameras: Cameras, t: int) -> tuple[F32, F32]:
+    camera = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
+    z = camera[:, 2]
+    pixel = (camera / np.maximum(z, 1e-6)[:, None]) @ cameras.K[t].T
+    return pixel[:, :2], z
+
+
+def _splat_params(part: str, means: F32, rgb: F32, opacity: float) -> dict[str, torch.Tensor]:
+    """Isotropic Gaussians whose size is the mean distance to their three nearest, clamped to its 5-95 % range."""
+    n = len(means)
+    if n > 3:
+        distance, _ = KDTree(means).query(means, k=4)
+        size = distance[:, 1:].mean(1)
+        size = np.clip(size, *np.quantile(size, [0.05, 0.95])) + 1e-5
+    else:
+        size = np.full(n, 0.01)
+    quats = np.zeros((n, 4), np.float32)
+    quats[:, 0] = 1
+    values = {
+        "means": means,
+        "quats": quats,
+        "log_scales": np.log(np.repeat(size[:, None], 3, 1)),
+        "logit_opacities": np.full(n, np.log(opacity / (1 - opacity))),
+        "sh0": rgb_to_sh(rgb),
+    }
+    return {f"{part}.{name}": torch.from_numpy(np.ascontiguousarray(v, np.float32)) for name, v in values.items()}
