@@ -1,0 +1,31 @@
+"""A driving video that the artist brings: filmed, animated, or made with any generator."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.driving.seam import prepare
+from restage4d.progress import Progress
+from restage4d.scene import Clip
+from restage4d.video import decode
+
+
+class FileDriving:
+    """A `DrivingProvider` that reads a video file or a folder of frames; the prompt is kept for the record only.
+
+    Args:
+        path: the driving video; its first frame must show what the base's first frame shows.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = f"file:{self.path.name}"
+
+    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+        """Decodes the file and brings it to the base's size, rate and framing."""
+        with progress.stage("driving: read file") as stage:
+            # twice the working size, so that cutting to the base's aspect leaves detail
+            clip = decode(self.path, longer_side=2 * max(base.size), folder_fps=base.fps)
+            stage.advance()
+        return prepare(base, clip, self.path.name)
