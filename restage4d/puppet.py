@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from restage4d import se3
 from restage4d.errors import InputError
@@ -132,7 +132,8 @@ class Puppet:
         }
         metadata = {"restage4d.puppet": json.dumps(about, allow_nan=False)}
         with replacing(path) as temporary:
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, metadata)
+            # Not save_file, which hides "disk full" in an error of its own.
+            temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
 
     @staticmethod
     def load(path: str | Path) -> "Puppet":

@@ -167,8 +167,8 @@ def _open(path: Path) -> InputContainer:
         raise InputError(f"{path} is not a video.", "Give an mp4, mov or webm file, or a folder of pictures.") from error
     streams = [s for s in container.streams.video if not int(s.disposition) & 0x400]  # 0x400: an album cover
     if not streams:
-        container.close()
         sound = " It has sound only." if container.streams.audio else ""
+        container.close()
         raise InputError(f"{path} has no picture in it.{sound}", "Give a video with pictures.")
     return container
 
@@ -179,13 +179,15 @@ def _stream(container: InputContainer) -> VideoStream:
 
 def _own_seconds(stream: VideoStream) -> float | None:
     """The length of this very stream, None where the header only knows the whole file's."""
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)  # its duration is cut to what the file still holds
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     clock = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
     if clock:
         return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
-    container = stream.container
-    assert isinstance(container, InputContainer)
     return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
 
 
