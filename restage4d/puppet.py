@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from restage4d import se3
+from restage4d import se3, sh
 from restage4d.errors import InputError
 from restage4d.files import replacing
 
@@ -110,10 +110,11 @@ class Puppet:
         raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
 
     def posed(self, performance: Performance, frame: int) -> Gaussians:
-        """The subject's Gaussians in the world at a frame (Eq. 1); the orientation turns by the same rotation as the mean."""
+        """The subject's Gaussians in the world at a frame (Eq. 1); orientation and SH turn by the same rotation as the mean."""
         R, t = se3.blend(performance.bases[:, frame], self.index, self.weight)
         quats = se3.quat_multiply(se3.matrix_to_quat(R), self.subject.quats)
-        return replace(self.subject, means=se3.transform(R, t, self.subject.means), quats=quats)
+        means = se3.transform(R, t, self.subject.means)
+        return replace(self.subject, means=means, quats=quats, sh=sh.rotate(self.subject.sh, R))
 
     def save(self, path: str | Path) -> None:
         """Writes a ``.puppet`` file, whole or not at all. Raises `InputError` if the puppet itself is invalid."""
