@@ -235,7 +235,7 @@ def _homography(a: U8, b: U8) -> F64 | None:
     H, inliers = cv2.findHomography(from_a, to_b, cv2.USAC_MAGSAC, 2.0)
     if H is None or inliers.sum() < max(12, 0.3 * len(good)):
         return None
-    H = _sharpen(gray_a, gray_b, H)
+    H = _sharpen(gray_a, gray_b, np.asarray(H, np.float64))
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     return half @ H @ np.linalg.inv(half)
 
@@ -251,4 +251,4 @@ def _sharpen(gray_a: NDArray, gray_b: NDArray, H: F64) -> F64:
     if near.sum() < 20:
         return H
     rest, inliers = cv2.findHomography(corners[near], moved[near], cv2.USAC_MAGSAC, 0.7)
-    return H if rest is None or inliers.sum() < 20 else H @ rest
+    return H if rest is None or inliers.sum() < 20 else H @ np.asarray(rest, np.float64)
