@@ -105,10 +105,15 @@ def _render(moved, colour, still, still_colour, w2c, K):
         image, alpha, _ = rasterize(
             means, quats, scales, torch.full((n + b,), 0.95), channels, torch.from_numpy(w2c), torch.from_numpy(K), WIDTH, HEIGHT
         )
-    depth = (image[..., 4] / alpha.clamp_min(1e-3)).numpy()
+        body, cover, _ = rasterize(
+            means[:n], quats[:n], scales[:n], torch.full((n,), 0.95), z[:n, None],
+            torch.from_numpy(w2c), torch.from_numpy(K), WIDTH, HEIGHT,
+        )  # fmt: skip
+    on_body = image[..., 3] > 0.5  # depth does not mix subject and background at the border
+    depth = torch.where(on_body, body[..., 0] / cover.clamp_min(1e-3), image[..., 4] / alpha.clamp_min(1e-3)).numpy()
     depth[alpha.numpy() < 0.5] = 0
     picture = (image[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    return picture, (image[..., 3] > 0.5).float().numpy(), depth.astype(np.float32)
+    return picture, on_body.float().numpy(), depth.astype(np.float32)
 
 
 def _observe(points, depths, masks, cameras):

@@ -81,3 +81,14 @@ class FitConfig:
     backtracing: bool = True  # Eq. 7-8: seed from driving frames too
     influences: int = 8
     seed: int = 0
+
+
+def preset(quality: str) -> FitConfig:
+    """Settings by name: "draft" to look at within a minute or two, "default", "high" for when time does not matter."""
+    if quality == "draft":
+        fusion = FusionConfig(steps=700, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0)
+        return FitConfig(motion=MotionConfig(steps=400, n_tracks=800), fusion=fusion)
+    if quality == "high":
+        fusion = FusionConfig(steps=12_000, max_subject=60_000, max_background=120_000, subject_stride=1.0, background_stride=1.5)
+        return FitConfig(motion=MotionConfig(steps=2000, n_tracks=3000), fusion=fusion)
+    return FitConfig()

@@ -86,9 +86,9 @@ class Fusion:
             DensityControl("subject", c.max_subject, 1.0),
             DensityControl("background", c.max_background, max(distance, 1.0)),
         ]
-        self.edges = torch.zeros(0, 2, dtype=torch.int64)
         self.step = 0
         self.pruning_psnr_loss = 0.0
+        self._link()
 
     def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
         """Fits from ``self.step`` on; ``checkpoint`` is kept up to date under ``fingerprint``.
@@ -97,7 +97,6 @@ class Fusion:
             FitError: NaNs that come back after every rollback.
             Cancelled: asked to stop; the checkpoint holds the last step.
         """
-        self._link()
         c = self.config.fusion
         with progress.stage("photometric fusion", c.steps, start=self.step) as stage:
             try:
@@ -202,8 +201,8 @@ class Fusion:
         n = self.model.n_subject
         rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
         triple = self.triples[int(rng.integers(len(self.triples)))]
-        R, t = self.model.transforms(bases[:, triple], rows)
-        return losses.smooth_tracks(se3.transform(R, t, self.model.params["subject.means"][rows]))
+        R, t = self.model.transforms(bases.index_select(1, triple), rows)
+        return losses.smooth_tracks(se3.transform(R, t, self.model.params["subject.means"].index_select(0, rows)))
 
     def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
         """Eq. 4-6 at the rendered frame."""
@@ -263,4 +262,5 @@ class Fusion:
         self.optimiser.load_state(tensors)
         for control in self.density:
             control.load_state(tensors)
+        self.edges = tensors["edges"]
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -55,10 +55,10 @@ class SceneModel:
         """Eq. 1 for all subject Gaussians (or ``rows``) under ``bases`` (K, ..., 9): R (N, ..., 3, 3), t (N, ..., 3)."""
         coefs = self.coefs()
         if self.support is None:
-            return se3.blend_dense(bases, coefs if rows is None else coefs[rows])
+            return se3.blend_dense(bases, coefs if rows is None else coefs.index_select(0, rows))
         if rows is None:
             return se3.blend(bases, self.support, coefs)
-        return se3.blend(bases, self.support[rows], coefs[rows])
+        return se3.blend(bases, self.support[rows], coefs.index_select(0, rows))
 
     def subject(self, frame: int) -> Splats:
         """The subject in the world at a frame; orientations turn by the same rotation as the means."""

@@ -104,7 +104,7 @@ def _loss(
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
-    R, t = se3.blend_dense(bases[:, frames], coefs)
+    R, t = se3.blend_dense(bases.index_select(1, frames), coefs)
     points = se3.transform(R, t, motion.means)  # (P, F, 3)
     seen = visible[:, frames].to(points)
     trust = confidence[:, frames]
@@ -120,7 +120,7 @@ def _loss(
         stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
         loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
     if len(starts):
-        R, t = se3.blend_dense(bases[:, starts.flatten()], coefs)
+        R, t = se3.blend_dense(bases.index_select(1, starts.flatten()), coefs)
         path = se3.transform(R, t, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
         bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
         loss = loss + c.smooth_tracks * bend.abs().mean()

@@ -1,4 +1,7 @@
-"""As-rigid-as-possible terms of the paper: Eq. 2-3 for motion initialisation, Eq. 4-6 for photometric fusion."""
+"""As-rigid-as-possible terms of the paper: Eq. 2-3 for motion initialisation, Eq. 4-6 for photometric fusion.
+
+Rows are picked by ``index_select``: its gradient, unlike that of ``x[rows]``, adds up in a fixed order.
+"""
 
 import numpy as np
 import torch
@@ -19,12 +22,13 @@ def knn_edges(points: np.ndarray, k: int) -> np.ndarray:  # (N, 3) -> (E, 2) int
 def motion_similarity(coefs: Tensor, edges: Tensor) -> Tensor:  # (N, K), (E, 2) -> (E,)
     """s_ij of Eq. 3: cosine similarity of motion coefficients."""
     unit = torch.nn.functional.normalize(coefs, dim=-1)
-    return (unit[edges[:, 0]] * unit[edges[:, 1]]).sum(-1)
+    return (unit.index_select(0, edges[:, 0]) * unit.index_select(0, edges[:, 1])).sum(-1)
 
 
 def edge_lengths(points: Tensor, edges: Tensor) -> Tensor:  # (N, ..., 3), (E, 2) -> (E, ...)
     """d(x_i, x_j), with a gradient that stays finite for coinciding points."""
-    return ((points[edges[:, 0]] - points[edges[:, 1]]).square().sum(-1) + 1e-12).sqrt()
+    difference = points.index_select(0, edges[:, 0]) - points.index_select(0, edges[:, 1])
+    return (difference.square().sum(-1) + 1e-12).sqrt()
 
 
 def rigidity_init(points: Tensor, canonical: Tensor, coefs: Tensor, edges: Tensor) -> Tensor:

@@ -1,0 +1,203 @@
+"""The whole fit on a small scene with known truth: quality, determinism, resuming, NaNs, pruning."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scenes import Truth, hinge_scene
+from scipy.spatial import KDTree
+
+from restage4d.errors import Cancelled, FitError
+from restage4d.progress import Progress
+from restage4d.reconstruct import fusion as fusion_module
+from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig, RigidityConfig
+from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.lift import lift_tracks
+from restage4d.reconstruct.motion import fit_motion
+from restage4d.reconstruct.seeding import seed_scene
+
+CONFIG = FitConfig(motion=MotionConfig(n_bases=20, steps=150, n_tracks=400), fusion=FusionConfig(steps=240, densify_every=40))
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return hinge_scene()
+
+
+@pytest.fixture(scope="module")
+def fitted(truth):
+    return fit(truth.rewound, truth.priors, CONFIG, None, Progress())
+
+
+def test_fit_explains_every_frame(truth, fitted):
+    assert fitted.psnr(range(len(truth.rewound))) > 34
+    assert fitted.optimiser.rollbacks == 0
+    assert fitted.pruning_psnr_loss < 0.1
+
+
+def test_points_move_as_the_truth_does(truth, fitted):
+    """Gaussians near the surface at b_0 stay near the same surface points in every frame (mean error 0.5 % of the extent)."""
+    model, seam = fitted.model, truth.rewound.seam
+    with torch.no_grad():
+        paths = torch.stack([model.positions(t) for t in range(len(truth.rewound))], 1).numpy()
+    distance, near = KDTree(truth.points[:, seam]).query(paths[:, seam])
+    close = distance < 0.05  # the truth's points are 0.04 apart
+    assert close.mean() > 0.8
+    error = np.linalg.norm(paths[close] - truth.points[near[close]], axis=-1)
+    assert error.mean() < 0.005 + distance[close].mean()
+
+
+def test_puppet_shows_what_was_optimised(truth, fitted):
+    puppet = fitted.model.to_puppet(truth.rewound, truth.priors.cameras, ["lean"], CONFIG.influences)
+    assert [p.name for p in puppet.performances] == ["base", "restaged"]
+    assert [p.n_frames for p in puppet.performances] == [8, 8]
+    assert puppet.n_bases == 20
+    with torch.no_grad():
+        for performance, source in zip(puppet.performances, (0, 1), strict=True):
+            for i, t in enumerate(truth.rewound.video(source)):
+                mine = fitted.model.positions(int(t)).numpy()
+                assert np.abs(puppet.posed(performance, i).means - mine).max() < 1e-5
+
+
+def test_same_seed_same_numbers(truth, fitted):
+    again = fit(truth.rewound, truth.priors, CONFIG, None, Progress())
+    for name, value in fitted.model.params.items():
+        assert torch.equal(value, again.model.params[name]), name
+
+
+def test_cancelled_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    steps = 0
+
+    def cancelled() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 150 + 130  # within fusion, between two checkpoints and after density control
+
+    with pytest.raises(Cancelled):
+        fit(truth.rewound, truth.priors, CONFIG, path, Progress(cancelled=cancelled))
+    seen = []
+    again = fit(truth.rewound, truth.priors, CONFIG, path, Progress(sink=lambda e: seen.append(e)))
+    assert seen[0].stage == "photometric fusion"
+    assert seen[0].step > 100
+    for name, value in fitted.model.params.items():
+        assert torch.equal(value, again.model.params[name]), name
+
+
+_CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from scenes import hinge_scene
+from test_fit import CONFIG
+from restage4d.progress import Progress
+from restage4d.reconstruct import fusion
+from restage4d.reconstruct.fit import fit
+fusion._CHECKPOINT_EVERY = 20
+truth = hinge_scene()
+fit(truth.rewound, truth.priors, CONFIG, Path(sys.argv[2]), Progress(lambda e: print(e.stage, e.step, flush=True)))
+"""
+
+
+def test_killed_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    command = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.startswith("photometric fusion") and int(line.split()[-1]) >= 60:
+            break
+    os.kill(child.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    child.wait()
+    assert path.exists()
+    again = fit(truth.rewound, truth.priors, CONFIG, path, Progress())
+    for name, value in fitted.model.params.items():
+        assert torch.equal(value, again.model.params[name]), name
+
+
+def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
+    original = fusion_module.losses.photometric
+    calls = 0
+
+    def poisoned(*args):
+        nonlocal calls
+        calls += 1
+        return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
+
+    monkeypatch.setattr(fusion_module.losses, "photometric", poisoned)
+    result = fit(truth.rewound, truth.priors, CONFIG, None, Progress())
+    assert result.optimiser.rollbacks == 2
+    assert all(torch.isfinite(p).all() for p in result.model.params.values())
+    assert result.psnr(range(0, len(truth.rewound), 3)) > 30
+
+
+def test_backtracing_adds_what_only_the_driving_video_shows(truth):
+    """Seeds of driving frames lie, carried to b_0, on parts of the true surface that no base frame saw."""
+    tracks = lift_tracks(truth.rewound, truth.priors)
+    motion = fit_motion(tracks, truth.rewound, truth.priors.cameras, CONFIG, Progress())
+    scenes = [
+        seed_scene(motion, tracks.canonical, truth.rewound, truth.priors, replace(CONFIG, backtracing=on)) for on in (False, True)
+    ]
+    without, with_it = (s.params["subject.means"].detach().numpy() for s in scenes)
+    added = with_it[len(without) :]
+    assert len(added) > 0
+    assert np.array_equal(with_it[: len(without)], without)
+    model = scenes[1]
+    with torch.no_grad():
+        at_seam = model.positions(truth.rewound.seam).numpy()[len(without) :]
+    distance, near = KDTree(truth.points[:, truth.rewound.seam]).query(at_seam)
+    assert np.median(distance) < 0.05
+    base = truth.rewound.video(0)
+    unseen = ~truth.visible[near][:, base].any(1)
+    assert unseen.mean() > 2 * (~truth.visible[:, base].any(1)).mean() * 0.25
+
+
+def test_rigidity_keeps_hidden_points_together(truth):
+    """Eq. 2-3 lower the change of edge lengths in frames where the points are not seen."""
+    tracks = lift_tracks(truth.rewound, truth.priors)
+    n = tracks.visible.shape[1]
+    hide = np.random.default_rng(0).random(len(tracks.xyz)) < 0.5
+    tracks.visible[hide, n // 2 :] = False
+    stretch = {}
+    for weight in (0.0, 1.0):
+        config = replace(CONFIG, rigidity=RigidityConfig(init_weight=weight))
+        motion = fit_motion(tracks, truth.rewound, truth.priors.cameras, config, Progress())
+        points = motion.points()
+        edges = torch.tensor(fusion_module.rigidity.knn_edges(motion.means.numpy(), 8))
+        lengths = fusion_module.rigidity.edge_lengths(points, edges)
+        stretch[weight] = float((lengths.std(1) / lengths.mean(1)).mean())
+    assert stretch[1.0] < 0.8 * stretch[0.0]
+
+
+def test_too_few_tracks_are_refused(truth):
+    tracks = truth.priors.tracks
+    few = replace(tracks, xy=tracks.xy[:5], visible=tracks.visible[:5], confidence=tracks.confidence[:5], query=tracks.query[:5])
+    with pytest.raises(FitError, match="too few"):
+        fit(truth.rewound, replace(truth.priors, tracks=few), CONFIG, None, Progress())
+
+
+def test_several_driving_videos_share_one_subject():
+    truth = hinge_scene(n_base=5, n_driving=5, drivings=2)
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, steps=120))
+    result = fit(truth.rewound, truth.priors, config, None, Progress())
+    puppet = result.model.to_puppet(truth.rewound, truth.priors.cameras, ["a", "b"], 8)
+    assert [p.name for p in puppet.performances] == ["base", "restaged 1", "restaged 2"]
+    first = [p.bases[:, 0] for p in puppet.performances]
+    assert np.array_equal(first[0], first[1])
+    assert np.array_equal(first[0], first[2])
+    assert not np.allclose(puppet.performances[1].bases[:, -1], puppet.performances[2].bases[:, -1], atol=1e-3)
+    assert result.psnr(range(len(truth.rewound))) > 28
+
+
+def test_base_alone_makes_a_puppet_of_one_performance():
+    truth = hinge_scene(n_base=6, drivings=0)
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, steps=60))
+    result = fit(truth.rewound, truth.priors, config, None, Progress())
+    puppet = result.model.to_puppet(truth.rewound, truth.priors.cameras, [], 8)
+    assert [p.name for p in puppet.performances] == ["base"]

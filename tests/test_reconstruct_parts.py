@@ -1,0 +1,260 @@
+"""The pieces of the fit on cases with a known answer."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.metrics import structural_similarity
+
+from restage4d import se3 as numpy_se3
+from restage4d.errors import FitError
+from restage4d.reconstruct import bases, losses, rigidity
+from restage4d.reconstruct import se3_torch as se3
+from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
+from restage4d.reconstruct.lift import fill_hidden, frame_triples, sample_depth, unproject
+from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.scene import Clip, rewind
+
+RNG = np.random.default_rng(0)
+
+
+def clip(n: int) -> Clip:
+    return Clip(np.zeros((n, 4, 4, 3), np.uint8), 24.0)
+
+
+# --- SE(3) twin
+
+
+def test_torch_twin_agrees_with_numpy():
+    columns = RNG.normal(size=(7, 5, 9))
+    coefs = RNG.dirichlet(np.ones(7), 11)
+    R, t = numpy_se3.blend_dense(columns, coefs)
+    R2, t2 = se3.blend_dense(torch.tensor(columns), torch.tensor(coefs))
+    assert np.allclose(R, R2, atol=1e-12)
+    assert np.allclose(t, t2, atol=1e-12)
+    points = RNG.normal(size=(11, 3))
+    moved = se3.transform(R2, t2, torch.tensor(points))
+    assert np.allclose(numpy_se3.transform(R, t, points), moved, atol=1e-12)
+    back = se3.inverse_transform(R2[:, 0], t2[:, 0], moved[:, 0])
+    assert np.allclose(back, points, atol=1e-12)
+
+
+def test_sparse_blend_equals_dense_blend():
+    columns = torch.tensor(RNG.normal(size=(9, 4, 9)))
+    index = torch.tensor(np.stack([RNG.permutation(9)[:3] for _ in range(6)]))
+    weight = torch.tensor(RNG.dirichlet(np.ones(3), 6))
+    dense = torch.zeros(6, 9, dtype=torch.float64).scatter(1, index, weight)
+    for a, b in zip(se3.blend(columns, index, weight), se3.blend_dense(columns, dense), strict=True):
+        assert torch.allclose(a, b)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_matrix_to_quat_twin_turns_vectors_the_same_way(seed):
+    R = numpy_se3.gram_schmidt(np.random.default_rng(seed).normal(size=(6,)))
+    ours = se3.matrix_to_quat(torch.tensor(R)).numpy()
+    assert np.allclose(numpy_se3.quat_to_matrix(ours), R, atol=1e-9)
+
+
+def test_gradients_of_eq_1():
+    columns = torch.tensor(RNG.normal(size=(3, 2, 9)), requires_grad=True)
+    logits = torch.tensor(RNG.normal(size=(4, 3)), requires_grad=True)
+    points = torch.tensor(RNG.normal(size=(4, 3)), requires_grad=True)
+
+    def moved(columns, logits, points):
+        return se3.transform(*se3.blend_dense(columns, torch.softmax(logits, -1)), points)
+
+    assert torch.autograd.gradcheck(moved, (columns, logits, points))
+
+
+# --- losses
+
+
+def test_ssim_is_the_published_one():
+    a, b = RNG.uniform(size=(40, 50, 3)).astype(np.float32), RNG.uniform(size=(40, 50, 3)).astype(np.float32)
+    ours = losses.ssim_map(torch.tensor(a), torch.tensor(b)).permute(1, 2, 0).numpy()
+    _, theirs = structural_similarity(
+        a, b, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    assert np.abs(ours[6:-6, 6:-6] - theirs[6:-6, 6:-6]).max() < 1e-4
+
+
+def test_mask_loss_leaves_the_unknown_band_out():
+    mask = torch.tensor([[1.0, -1.0, 0.0]])
+    assert losses.mask_loss(torch.tensor([[1.0, 0.3, 0.0]]), mask) == 0
+    assert losses.mask_loss(torch.tensor([[0.5, 0.3, 0.0]]), mask) == pytest.approx(0.25)
+
+
+def test_acceleration_follows_the_tree_of_frames():
+    rewound = rewind(clip(3), [clip(3), clip(3)])
+    triples = frame_triples(rewound)
+    seam = rewound.seam
+    assert {tuple(r) for r in triples.tolist()} == {(0, 1, 2), (1, 2, 3), (2, 3, 4), (1, 2, 5), (2, 5, 6)}
+    assert seam == 2
+    steps = torch.tensor([0.0, 1, 2, 3, 4, 3, 4])[None, :, None]  # both branches go on at the same speed
+    assert losses.acceleration(steps, torch.tensor(triples)).abs().max() == 0
+
+
+def test_depth_loss_ignores_scale_free_gradient():
+    depth = torch.tensor(RNG.uniform(1, 2, (8, 8)))
+    valid = torch.ones(8, 8, dtype=torch.float64)
+    assert losses.depth_gradient_loss(depth * 3, depth, valid) < 1e-6
+    assert losses.depth_loss(depth * 1.1, depth, valid) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_project_inverts_unproject():
+    K = np.array([[100.0, 0, 30], [0, 110, 20], [0, 0, 1]])
+    w2c = np.eye(4)
+    w2c[:3, :3] = numpy_se3.gram_schmidt(RNG.normal(size=6))
+    w2c[:3, 3] = [0.1, 0.2, 3]
+    xy, z = RNG.uniform(0, 60, (20, 2)), RNG.uniform(1, 5, 20)
+    points = unproject(xy, z, K, w2c)
+    pixels, depth = losses.project(torch.tensor(points, dtype=torch.float64), torch.tensor(K), torch.tensor(w2c))
+    assert np.allclose(pixels, xy, atol=1e-3)
+    assert np.allclose(depth, z, atol=1e-5)
+
+
+# --- rigidity
+
+
+def test_rigid_motion_costs_nothing_and_stretch_costs_its_length():
+    points = torch.tensor(RNG.normal(size=(30, 3)))
+    edges = torch.tensor(rigidity.knn_edges(points.numpy(), 4))
+    assert len(edges) == 120
+    assert (edges[:, 0] != edges[:, 1]).all()
+    R = torch.tensor(numpy_se3.gram_schmidt(RNG.normal(size=(30, 5, 6))[:1].repeat(30, 0)))
+    moved = se3.transform(R, torch.ones(30, 5, 3, dtype=torch.float64), points)
+    coefs = torch.ones(30, 6, dtype=torch.float64)
+    assert rigidity.rigidity_init(moved, points, coefs, edges) < 1e-9
+    lengths = rigidity.edge_lengths(points, edges)
+    stretched = rigidity.rigidity_init(1.5 * moved, points, coefs, edges)
+    assert stretched == pytest.approx(float(0.5 * lengths.mean()), rel=1e-6)
+
+
+def test_similarity_is_the_cosine():
+    coefs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    s = rigidity.motion_similarity(coefs, torch.tensor([[0, 1], [0, 2], [2, 2]]))
+    assert torch.allclose(s, torch.tensor([0.0, 0.5**0.5, 1.0]))
+
+
+def test_invisibility_is_a_smooth_step():
+    surface = torch.full((5,), 2.0)
+    depth = torch.tensor([1.5, 2.1, 2.2, 2.3, 9.0])  # tau0 = 0.1, tau1 = 0.3
+    assert torch.allclose(rigidity.invisibility(depth, surface, 0.1, 0.3), torch.tensor([0, 0, 0.5, 1, 1]), atol=1e-6)
+
+
+def test_refinement_holds_hidden_pairs_only():
+    canonical = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
+    points = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [3.5, 0, 0]])
+    edges = torch.tensor([[0, 1], [1, 2]])
+    hidden = torch.tensor([0.0, 1.0, 1.0])
+    assert rigidity.rigidity_refine(points, canonical, torch.ones(2), hidden, edges) == pytest.approx(0.5)
+    points.requires_grad_()
+    rigidity.rigidity_refine(points, canonical, torch.ones(2), hidden, edges).backward()
+    assert points.grad is not None
+    assert (points.grad[0] == 0).all()
+    assert (points.grad[2] != 0).any()
+
+
+# --- bases
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
+def test_k_asked_for_is_k_got(spread):
+    features = np.repeat(RNG.normal(size=(5, 3)), 40, 0) * spread  # only five different points
+    labels = bases.kmeans(features.astype(np.float32), 20, np.random.default_rng(0))
+    assert len(np.unique(labels)) == 20
+
+
+def test_procrustes_finds_the_motion_and_never_mirrors():
+    source = RNG.normal(size=(6, 10, 3))
+    R = numpy_se3.gram_schmidt(RNG.normal(size=(6, 6)))
+    t = RNG.normal(size=(6, 3))
+    target = np.einsum("bij,bpj->bpi", R, source) + t[:, None]
+    found_R, found_t = bases.procrustes(source, target, np.ones((6, 10)))
+    assert np.allclose(found_R, R, atol=1e-5)
+    assert np.allclose(found_t, t, atol=1e-5)
+    mirrored, _ = bases.procrustes(source, source * [1, 1, -1], np.ones((6, 10)))
+    assert np.allclose(np.linalg.det(mirrored), 1, atol=1e-5)
+
+
+# --- lifting
+
+
+def test_hidden_moments_are_filled_along_every_path():
+    rewound = rewind(clip(3), [clip(3), clip(3)])
+    xyz = np.zeros((1, 7, 3), np.float32)
+    xyz[0, :, 0] = [10, 99, 12, 99, 14, 99, 99]
+    visible = np.array([[True, False, True, False, True, False, False]])
+    filled = fill_hidden(xyz, visible, rewound)[0, :, 0]
+    assert filled.tolist() == [10, 11, 12, 13, 14, 12, 12]
+
+
+def test_depth_is_sampled_from_the_subject_only():
+    depth = np.array([[1.0, 1.0, 9.0]], np.float32)
+    mask = np.array([[1.0, 1.0, 0.0]], np.float32)
+    got = sample_depth(depth, mask, np.array([[0.5, 0.5], [1.9, 0.5], [2.5, 0.5]], np.float32))
+    assert got.tolist() == [1.0, 1.0, 0.0]
+
+
+# --- optimiser and checkpoints
+
+
+def quadratic(steps: int = 100) -> tuple[dict[str, torch.Tensor], GuardedAdam]:
+    params = {"x": torch.full((4,), 3.0, requires_grad=True)}
+    return params, GuardedAdam(params, {"x": 0.1}, {}, steps)
+
+
+def test_guarded_adam_rolls_back_a_nan_at_a_lower_rate():
+    params, adam = quadratic()
+    for step in range(120):
+        loss = params["x"].square().sum() * (float("nan") if step == 60 else 1.0)
+        assert adam.step(loss) == (step != 60)
+    assert adam.rollbacks == 1
+    assert adam.rate_scale == 0.5
+    assert params["x"].abs().max() < 0.05
+
+
+def test_guarded_adam_catches_a_nan_gradient_of_a_finite_loss():
+    params, adam = quadratic()
+    assert adam.step(params["x"].square().sum())
+    before = params["x"].detach().clone()
+    bad = (params["x"] * 0).sqrt().sum()  # 0, with the gradient 0/0
+    assert not adam.step(bad)
+    assert torch.isfinite(params["x"]).all()
+    assert (params["x"] - before).abs().max() <= 0.2
+
+
+def test_guarded_adam_gives_up_in_the_end():
+    params, adam = quadratic()
+    adam.step(params["x"].sum())
+    poisoned = params["x"].sum() * float("nan")
+    for _ in range(adam.max_rollbacks):
+        assert not adam.step(poisoned)
+    with pytest.raises(FitError, match="not finite"):
+        adam.step(poisoned)
+
+
+def test_resized_rows_keep_their_moments():
+    params, adam = quadratic()
+    adam.step((params["x"] * torch.tensor([1.0, 2, 3, 4])).sum())
+    old = adam.state()["exp_avg.x"]
+    adam.resize("x", torch.arange(3.0), torch.tensor([3, -1, 1]))
+    assert adam.state()["exp_avg.x"].tolist() == [float(old[3]), 0.0, float(old[1])]
+    assert adam.step(params["x"].square().sum())
+
+
+def test_checkpoint_comes_back_and_foreign_or_damaged_ones_do_not(tmp_path):
+    path = tmp_path / "c.safetensors"
+    tensors = {"a": torch.arange(6).reshape(2, 3)}
+    save_checkpoint(path, tensors, {"fingerprint": "f", "step": 3})
+    got = load_checkpoint(path, "f")
+    assert got is not None
+    assert torch.equal(got[0]["a"], tensors["a"])
+    assert got[1]["step"] == 3
+    assert load_checkpoint(path, "g") is None
+    path.write_bytes(path.read_bytes()[:-5])
+    assert load_checkpoint(path, "f") is None
+    assert load_checkpoint(tmp_path / "none", "f") is None
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
