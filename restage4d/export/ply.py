@@ -90,13 +90,14 @@ def read_ply(path: str | Path) -> Gaussians:
     base = block("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     quats = block("rot_0", "rot_1", "rot_2", "rot_3")
     length = np.linalg.norm(quats, axis=1, keepdims=True)
-    result = Gaussians(
-        means=block("x", "y", "z"),
-        quats=np.where(length > 0, quats / np.maximum(length, 1e-12), np.float32([1, 0, 0, 0])),
-        scales=np.exp(block("scale_0", "scale_1", "scale_2")),
-        opacities=1 / (1 + np.exp(-block("opacity")[:, 0])),
-        sh=base if higher is None else np.concatenate([base, higher], axis=1),
-    )
+    with np.errstate(over="ignore"):  # found below
+        result = Gaussians(
+            means=block("x", "y", "z"),
+            quats=np.where(length > 0, quats / np.maximum(length, 1e-12), np.array([1, 0, 0, 0], np.float32)),
+            scales=np.exp(block("scale_0", "scale_1", "scale_2")),
+            opacities=np.asarray(1 / (1 + np.exp(-block("opacity")[:, 0])), np.float32),
+            sh=base if higher is None else np.concatenate([base, higher], axis=1),
+        )
     if not all(np.isfinite(v).all() for v in vars(result).values()):
         raise InputError(f"{path} has values that are not finite.", "Export it again.")
     return result
