@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plyfile import PlyData
-from puppets import random_gaussians, random_puppet
+from samples import random_gaussians, random_puppet
 
 from restage4d import se3, sh
 from restage4d.errors import Cancelled, InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from puppets import BACK, FRONT, LEFT, RIGHT, box_puppet
+from samples import BACK, FRONT, LEFT, RIGHT, box_puppet
 
 from restage4d import se3, sh, video
 from restage4d.export.preview import ROWS, Views, orbit, orbit_camera, render_performance, write_preview
