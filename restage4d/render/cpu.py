@@ -1,4 +1,4 @@
-"""The CPU backend: `restage4d.render.kernels` as two differentiable steps, so that means2d stands in the graph between them."""
+"""The CPU backend: the numba kernels as two differentiable steps, so that means2d stands in the graph between them."""
 
 from typing import Any
 
@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from numba import get_num_threads
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from restage4d.render import kernels
-
-_CAMERA_BLOCKS = 64  # partial sums of the camera's gradient: a fixed number, so that threads do not change its bits
+from restage4d.render import kernels, projection
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
+    return tensor.detach().contiguous().numpy()
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    return _array(tensor).reshape(-1)
 
 
 class _Project(torch.autograd.Function):
@@ -22,73 +25,61 @@ class _Project(torch.autograd.Function):
         n = len(means)
         means2d, shape = torch.empty(n, 2), torch.empty(n, 3)
         depths, radii = torch.empty(n), torch.empty(n, dtype=torch.int32)
-        camera = _array(w2c).astype(np.float64), _array(K).astype(np.float64)
-        gaussians = _array(means), _array(quats), _array(scales)
-        kernels.project(
-            *gaussians, _array(opacities), *camera, width, height, near, eps2d,
+        camera = _array(w2c).astype(np.float64), _array(K).astype(np.float64), width, height
+        projection.project(
+            _array(means), _array(quats), _array(scales), _array(opacities), *camera, near, eps2d,
             _array(means2d), _array(shape), _array(depths), _array(radii),
         )  # fmt: skip
         ctx.save_for_backward(means, quats, scales, radii)
-        ctx.camera = camera, width, height, eps2d
+        ctx.camera = *camera, eps2d
         ctx.mark_non_differentiable(radii)
         return means2d, shape, depths, radii
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, v_means2d, v_shape, v_depths, _v_radii):
         means, quats, scales, radii = ctx.saved_tensors
-        camera, width, height, eps2d = ctx.camera
-        v_means, v_quats, v_scales = torch.empty_like(means), torch.empty_like(quats), torch.empty_like(scales)
-        v_w2c = np.empty((_CAMERA_BLOCKS, 3, 4))
-        kernels.project_backward(
-            _array(means), _array(quats), _array(scales), *camera, width, height, eps2d, _array(radii),
-            _array(v_means2d.contiguous()), _array(v_shape.contiguous()), _array(v_depths.contiguous()),
-            _array(v_means), _array(v_quats), _array(v_scales), v_w2c,
+        grads = [torch.empty_like(x) for x in (means, quats, scales)]
+        v_w2c = np.empty((projection.BLOCKS, 3, 4))
+        projection.project_backward(
+            _array(means), _array(quats), _array(scales), *ctx.camera, _array(radii),
+            _array(v_means2d), _array(v_shape), _array(v_depths), *map(_array, grads), v_w2c,
         )  # fmt: skip
         v_camera = torch.zeros(4, 4)
         v_camera[:3] = torch.from_numpy(v_w2c.sum(0))
-        return v_means, v_quats, v_scales, None, v_camera, None, None, None, None, None
+        return *grads, None, v_camera, None, None, None, None, None
 
 
 class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx, means2d, shape, opacities, colors, depths, radii, width, height):
-        gaussians = _array(means2d), _array(shape), _array(opacities), _array(colors)
+        channels = colors.shape[1]
+        size = get_num_threads(), width, height
         order = kernels.depth_order(_array(depths).view(np.uint32), _array(radii))
-        first_slot, slot_gaussian, slot_rows, first_entry, entries = kernels.bin_slots(
-            *gaussians[:3], _array(radii), order, width, height
+        records, first_slot, slots, slot_entry, *entries = kernels.list_entries(
+            *size, _array(means2d), _array(shape), _array(opacities), _array(radii), order
         )
-        image = torch.empty(colors.shape[1], height, width)
-        T, last = torch.empty(height, width), np.empty((height, width), np.int32)
-        kernels.draw(
-            get_num_threads(),
-            width,
-            height,
-            first_entry,
-            entries,
-            slot_gaussian,
-            slot_rows,
-            *gaussians,
-            _array(image),
-            _array(T),
-            last,
-        )
-        ctx.save_for_backward(means2d, shape, opacities, colors, T)
-        ctx.slots = width, height, first_slot, slot_gaussian, slot_rows, first_entry, entries
-        ctx.last = last
-        return image.permute(1, 2, 0), 1 - T
+        tiles = len(entries[0]) - 1
+        T, last = kernels.aligned(tiles * kernels.PIXELS), kernels.aligned(tiles * kernels.PIXELS).view(np.int32)
+        image, alpha = torch.empty(channels, height, width), torch.empty(height, width)
+        kernels.draw(*size, *entries, records, _flat(colors), channels, _flat(image), _flat(alpha), T, last)
+        ctx.save_for_backward(shape, opacities, colors)
+        ctx.lists = width, height, records, first_slot, slots, slot_entry, *entries
+        ctx.pixels = T, last
+        return image.permute(1, 2, 0), alpha
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, v_image, v_alpha):
-        means2d, shape, opacities, colors, T = ctx.saved_tensors
-        grads = [torch.empty_like(x) for x in (means2d, shape, opacities, colors)]
-        # Gradients come with whatever strides the loss left: the kernel takes any, as numpy views.
+        shape, opacities, colors = ctx.saved_tensors
+        v_means2d, v_shape = torch.empty(len(shape), 2), torch.empty_like(shape)
+        v_opacities, v_colors = torch.empty_like(opacities), torch.empty_like(colors)
         kernels.draw_backward(
- get_num_threads(),            *ctx.slots, _array(means2d), _array(shape), _array(opacities), _array(colors), _array(T), ctx.last,
-            _array(v_image.permute(2, 0, 1)), _array(v_alpha), *map(_array, grads),
+            get_num_threads(), *ctx.lists, _array(shape), _array(opacities), _flat(colors), colors.shape[1], *ctx.pixels,
+            _flat(v_image.permute(2, 0, 1)), _flat(v_alpha),
+            _array(v_means2d), _array(v_shape), _array(v_opacities), _flat(v_colors),
         )  # fmt: skip
-        return *grads, None, None, None, None
+        return v_means2d, v_shape, v_opacities, v_colors, None, None, None, None
 
 
 def rasterize(

@@ -1,20 +1,21 @@
-"""Sixteen-lane vectors inside numba functions.
+"""Vectors inside numba functions.
 
 LLVM does not reliably vectorise the short masked loops of a rasteriser (array aliasing, exp, early outs), so the kernels
-state their vectors. These intrinsics emit LLVM's portable vector code: one AVX-512, two AVX or four SSE/NEON registers.
-Scalars mix freely with vectors and are spread over the lanes. Indices count array elements and are not checked.
+state their vectors. These intrinsics emit LLVM's portable vector code. Scalars mix freely with vectors and are spread over the lanes. Indices count array elements and are not checked.
 """
 
 import operator
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.core.extending import intrinsic, register_model
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 
-LANES = 16
+# One register of AVX-512, or of AVX2, or two of SSE or NEON: wider vectors waste lanes on small Gaussians.
+LANES = 16 if get_host_cpu_features().get("avx512f") else 8
 
 _F32, _I32, _I1 = ir.FloatType(), ir.IntType(32), ir.IntType(1)
 
@@ -95,8 +96,43 @@ _operator(operator.gt, mask, lambda b, x, y: b.fcmp_ordered(">", x, y))
 
 
 @intrinsic
+def at(typingctx, array, index):
+    """One element of a contiguous array."""
+
+    def emit(context, builder, sig, args):
+        return builder.load(_pointer(context, builder, array, args[0], index, args[1]))
+
+    return array.dtype(array, index), emit
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Asks for the element's cache line, to be read soon."""
+
+    def emit(context, builder, sig, args):
+        pointer = builder.bitcast(_pointer(context, builder, array, args[0], index, args[1]), ir.IntType(8).as_pointer())
+        flags = [ir.Constant(_I32, v) for v in (0, 3, 1)]  # read, keep, data
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type] + [_I32] * 3)
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [pointer, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, index), emit
+
+
+@intrinsic
+def take(typingctx, counter):
+    """Adds one to an int64 (1,) array that several threads share and returns what it held before."""
+
+    def emit(context, builder, sig, args):
+        pointer = context.make_array(counter)(context, builder, args[0]).data
+        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), emit
+
+
+@intrinsic
 def load(typingctx, array, index):
-    """The 16 elements of a contiguous float32 or int32 array from ``index`` on."""
+    """The `LANES` elements of a contiguous float32 or int32 array from ``index`` on."""
     kind = f32s if array.dtype == types.float32 else i32s
 
     def emit(context, builder, sig, args):
@@ -122,7 +158,7 @@ def store(typingctx, array, index, value):
 
 @intrinsic
 def ramp(typingctx, start):
-    """start, start + 1, ... start + 15."""
+    """start, start + 1, ... start + LANES - 1."""
 
     def emit(context, builder, sig, args):
         return builder.fadd(_wide(context, builder, start, args[0]), ir.Constant(_F32S, [float(i) for i in range(LANES)]))
