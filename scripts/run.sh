@@ -1,0 +1,9 @@
+#!/bin/sh
+# Sets up what is missing, then: video + prompt -> puppet. Without a video, the project's own clip.
+#   scripts/run.sh [VIDEO "PROMPT" [--select x,y | --box x0,y0,x1,y1 | --mask first.png] [--driving FILE]... [--out DIR]]
+for python in python3.11 python3 python3.12 python3.13 python; do
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 &&
+    exec "$python" "$(dirname "$0")/bootstrap.py" run "$@"
+done
+echo "restage4d: Python 3.11 or newer was not found. Install it (on Debian 12: apt-get install python3 python3-venv)." >&2
+exit 1
