@@ -40,8 +40,12 @@ def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
         free = (cv2.dilate((masks[t] != 0).astype(np.uint8), kernel) == 0).astype(np.uint8)
         number, xy = live[parent] if parent >= 0 else live[t]
         if len(xy):
-            ahead, found, _ = cv2.calcOpticalFlowPyrLK(greys[parent], greys[t], xy, None, winSize=_WINDOW, maxLevel=4, criteria=criteria)
-            back, found_back, _ = cv2.calcOpticalFlowPyrLK(greys[t], greys[parent], ahead, None, winSize=_WINDOW, maxLevel=4, criteria=criteria)
+            ahead, found, _ = cv2.calcOpticalFlowPyrLK(
+                greys[parent], greys[t], xy, xy.copy(), winSize=_WINDOW, maxLevel=4, criteria=criteria
+            )
+            back, found_back, _ = cv2.calcOpticalFlowPyrLK(
+                greys[t], greys[parent], ahead, ahead.copy(), winSize=_WINDOW, maxLevel=4, criteria=criteria
+            )
             missed = np.linalg.norm(back - xy, axis=1)
             cell = np.floor(ahead + 0.5).astype(int)
             inside = (cell >= 2).all(1) & (cell[:, 0] < width - 2) & (cell[:, 1] < height - 2)
@@ -54,9 +58,9 @@ def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
         if fresh is not None:
             fresh = cv2.cornerSubPix(greys[t], fresh, (3, 3), (-1, -1), criteria).reshape(-1, 2)
             number = np.concatenate([number, np.arange(known, known + len(fresh))])
-            xy = np.concatenate([xy, fresh]).astype(np.float32)
+            xy = np.concatenate([xy, fresh])
             known += len(fresh)
-        live[t] = (number, xy)
+        live[t] = (number, xy.astype(np.float32))
         stage.advance()
     result = np.full((known, count, 2), np.nan, np.float32)
     for t, (number, xy) in enumerate(live):
