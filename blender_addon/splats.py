@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gaussians as vertex-only meshes, and back.
+
+A mesh of points carries Blender 5.3's names for splats, so that newer versions draw it natively: ``position``, ``scale``
+(σ), ``rotation`` (QUATERNION wxyz), ``radiance:base`` (raw f_dc and opacity), ``radiance:sh_k``. Beside them ``display_color``
+(linear, of the degree-0 coefficient) and ``opacity`` for the display, and ``influence_j``/``weight_j`` for the rig.
+"""
+
+from typing import Any
+
+import bmesh
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.puppet import F32, Gaussians, sh_to_rgb
+
+from . import compat
+
+COLOR = "display_color"  # "color" has a meaning of its own in Cycles
+
+
+def points_mesh(name: str, gaussians: Gaussians) -> Any:
+    """A vertex-only mesh with the Gaussians' attributes."""
+    n = len(gaussians)
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(n)
+    mesh.attributes["position"].data.foreach_set("vector", gaussians.means.ravel())
+    color = np.ones((n, 4), np.float32)
+    color[:, :3] = _srgb_to_linear(sh_to_rgb(gaussians.sh[:, 0]).clip(0, 1))
+    radiance = np.concatenate([gaussians.sh[:, 0], gaussians.opacities[:, None]], axis=1)
+    add_attribute(mesh, "scale", "FLOAT_VECTOR", "vector", gaussians.scales)
+    add_attribute(mesh, "rotation", "QUATERNION", "value", gaussians.quats)
+    add_attribute(mesh, "radiance:base", compat.FLOAT4, compat.FLOAT4_FIELD, radiance)
+    for k in range(1, gaussians.sh.shape[1]):
+        add_attribute(mesh, f"radiance:sh_{k}", "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
+    add_attribute(mesh, "opacity", "FLOAT", "value", gaussians.opacities)
+    add_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
+    mesh.color_attributes.active_color_name = COLOR
+    mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR)
+    return mesh
+
+
+def ball_mesh(name: str) -> Any:
+    """The unit icosphere of 20 faces that stands for a Gaussian, with `COLOR` as its active colour."""
+    mesh = bpy.data.meshes.new(name)
+    bm = bmesh.new()
+    try:
+        bmesh.ops.create_icosphere(bm, subdivisions=1, radius=1.0)
+        bm.to_mesh(mesh)
+    finally:
+        bm.free()
+    mesh.attributes.new(COLOR, "FLOAT_COLOR", "POINT")
+    mesh.color_attributes.active_color_name = COLOR
+    return mesh
+
+
+def add_attribute(mesh: Any, name: str, kind: str, field: str, values: NDArray[Any]) -> None:
+    """A point attribute set in bulk; ``values`` must have the attribute's own dtype, others are 10 to 100 times slower."""
+    mesh.attributes.new(name, kind, "POINT").data.foreach_set(field, np.ascontiguousarray(values).ravel())
+
+
+def read_attribute(mesh: Any, name: str, field: str, width: int) -> F32:  # -> (N, width), (N,) for width 1
+    """A float point attribute; KeyError names it where it is missing."""
+    out = np.empty(len(mesh.vertices) * width, np.float32)
+    mesh.attributes[name].data.foreach_get(field, out)
+    return out.reshape(-1, width) if width > 1 else out
+
+
+def read_gaussians(mesh: Any) -> Gaussians:
+    """What `points_mesh` wrote, to the bit. For an evaluated mesh: the posed Gaussians."""
+    radiance = read_attribute(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)
+    sh = [radiance[:, :3]]
+    while f"radiance:sh_{len(sh)}" in mesh.attributes:
+        sh.append(read_attribute(mesh, f"radiance:sh_{len(sh)}", "vector", 3))
+    return Gaussians(
+        means=read_attribute(mesh, "position", "vector", 3),
+        quats=read_attribute(mesh, "rotation", "value", 4),
+        scales=read_attribute(mesh, "scale", "vector", 3),
+        opacities=np.ascontiguousarray(radiance[:, 3]),
+        sh=np.stack(sh, axis=1),
+    )
+
+
+def write_influences(mesh: Any, index: NDArray[np.uint16], weight: F32) -> None:  # (N, M), (N, M)
+    """``influence_j`` and ``weight_j``, what the rig reads."""
+    for j in range(index.shape[1]):
+        add_attribute(mesh, f"influence_{j}", "INT", "value", index[:, j].astype(np.int32))
+        add_attribute(mesh, f"weight_{j}", "FLOAT", "value", weight[:, j])
+
+
+def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
+    """What `write_influences` wrote: (N, M) and (N, M)."""
+    m = sum(1 for j in range(8) if f"influence_{j}" in mesh.attributes)
+    index = np.empty((len(mesh.vertices), m), np.uint16)
+    weight = np.empty((len(mesh.vertices), m), np.float32)
+    column = np.empty(len(mesh.vertices), np.int32)
+    for j in range(m):
+        mesh.attributes[f"influence_{j}"].data.foreach_get("value", column)
+        index[:, j], weight[:, j] = column, read_attribute(mesh, f"weight_{j}", "value", 1)
+    return index, weight
+
+
+def write_vertex_groups(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> None:  # (N, M), (N, M)
+    """Vertex groups of the bones' names with the same weights, for painting and for exporters that know skins."""
+    for name in names:
+        obj.vertex_groups.new(name=name)
+    bm = bmesh.new()
+    try:
+        bm.from_mesh(obj.data)
+        layer = bm.verts.layers.deform.verify()
+        for vertex, groups, weights in zip(bm.verts, index.tolist(), weight.tolist(), strict=True):
+            deform = vertex[layer]
+            for group, value in zip(groups, weights, strict=True):
+                if value > 0:  # an index may stand twice in a row
+                    deform[group] = deform.get(group, 0.0) + value
+        bm.to_mesh(obj.data)
+    finally:
+        bm.free()
+
+
+def _srgb_to_linear(c: F32) -> F32:
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
