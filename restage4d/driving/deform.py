@@ -1,0 +1,141 @@
+"""Posing the relief: a performance's curves to points, frame by frame."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from restage4d.driving.acting import Performance, limbs_of
+from restage4d.driving.body import BodyPlan, Limb
+from restage4d.driving.relief import Relief
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+_KNEE = 0.5  # how far a shortened leg's knee goes out, of what two stiff halves would do
+
+
+class _Bone:
+    """A limb's weights over the relief's points, and its joint in the body's frame."""
+
+    def __init__(self, limb: Limb, relief: Relief, nearest: NDArray[np.int32]) -> None:
+        self.weight = limb.weight[nearest[:, 0], nearest[:, 1]].astype(float)
+        self.along = limb.along[nearest[:, 0], nearest[:, 1]].astype(float)
+        self.used = np.flatnonzero(self.weight > 0)
+        self.pivot = relief.at_rest(limb.pivot)
+        self.tip = relief.at_rest(limb.tip)
+        self.length = max(float(np.linalg.norm(self.tip - self.pivot)), 1.0)
+
+
+class Figure:
+    """A relief with its body plan, ready to be posed.
+
+    Args:
+        relief: the mesh.
+        body: the plan that `relief` was built with.
+        mask: (H, W) the subject; the rim beyond it moves as the nearest part does.
+    """
+
+    def __init__(self, relief: Relief, body: BodyPlan, mask: NDArray[np.bool_]) -> None:
+        self.relief, self.body = relief, body
+        rows, cols = np.asarray(distance_transform_edt(~mask, return_distances=False, return_indices=True))
+        at = relief.cells
+        nearest = np.stack([rows[at[:, 0], at[:, 1]], cols[at[:, 0], at[:, 1]]], -1).astype(np.int32)
+        self.bones = [_Bone(limb, relief, nearest) for limb in limbs_of(body)]
+        self.head = _Bone(body.head, relief, nearest) if body.head else None
+        self.tail = _Bone(body.tail, relief, nearest) if body.tail else None
+        self.leg_share = np.clip(sum((bone.weight for bone in self.bones[: len(body.legs)]), np.zeros(len(at))), 0, 1)
+        self.height = float(relief.rest[:, 1].max())
+        self.half = float(np.abs(relief.rest[:, 0]).max())
+        legs = self.bones[: len(body.legs)]
+        self.hip = float(np.mean([bone.pivot[1] for bone in legs])) if legs else 0.45 * self.height
+        self.forward = 1.0 if body.facing >= 0 else -1.0
+        self.knee = [self._knee(bone) for bone in legs]
+        self.ends = np.clip(relief.rest[:, 0] * self.forward / self.half, -1, 1)  # 1 at the head end, -1 at the tail end
+
+    def _knee(self, bone: _Bone) -> float:
+        """Which way a knee goes: forward, but backward in the hind legs of animals (their hocks)."""
+        return self.forward * (-1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1)
+
+    def pose(self, performance: Performance, t: int) -> F32:  # -> (V, 3) x, y, depth
+        """The points on the screen in a frame."""
+        p = performance
+        points = self.relief.rest.copy()
+        for k, (bone, part) in enumerate(zip(self.bones, p.limbs, strict=True)):
+            is_leg = k < len(self.body.legs)
+            shortened = part.lift[t] + (self._drop(p, t, bone.pivot) if is_leg else 0.0)
+            self._swing(points, bone, part.fore[t], part.lift[t], part.raise_[t], shortened, self.knee[k] if is_leg else 0.0)
+        if self.head:
+            self._turn_end(points, self.head, p.head_up[t], p.head_yaw[t], self.body.upright or not self.body.facing)
+        if self.tail:
+            self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
+        self._squash(points, p, t)
+        points[:, 1] *= 1 + p.stretch[t]
+        points[:, 0] *= 1 - 0.35 * p.stretch[t]
+        points[:, 2] *= 1 - 0.35 * p.stretch[t]
+        height = np.maximum(points[:, 1], 0)
+        points[:, 0] += np.sin(p.lean[t]) * height
+        points[:, 2] += np.sin(p.tip[t]) * height
+        points[:, 1] -= (2 - np.cos(p.lean[t]) - np.cos(p.tip[t])) * height
+        yaw = self.relief.yaw + p.yaw[t] + p.bend[t] * self.ends * np.abs(self.ends) ** 0.5
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        world = np.column_stack(
+            [
+                points[:, 0] * cos - points[:, 2] * sin + p.right[t],
+                points[:, 1] + p.up[t],
+                points[:, 0] * sin + points[:, 2] * cos + p.away[t],
+            ]
+        )
+        return self.relief.view.project(world)
+
+    def _swing(self, points: F64, bone: _Bone, fore: float, lift: float, raised: float, shortened: float, knee: float) -> None:
+        """Swings a limb about its joint in the body's plane, lifts its end, and bends it in the middle where it gets shorter."""
+        if not (fore or lift or raised or shortened):
+            return
+        used = bone.used
+        outward = np.sign(bone.tip[0] - bone.pivot[0]) if abs(bone.tip[0] - bone.pivot[0]) > 0.35 * bone.length else self.forward
+        angle = np.arcsin(np.clip(fore / bone.length, -0.8, 0.8)) + raised * outward
+        a, b = (points[used, 0] - bone.pivot[0], points[used, 1] - bone.pivot[1])
+        cos, sin = np.cos(angle), np.sin(angle)
+        s, w = bone.along[used], bone.weight[used]
+        bow = knee * _KNEE * np.sqrt(max(bone.length * shortened / 2, 0.0)) * np.sin(np.pi * np.clip(s, 0, 1)) ** 1.5
+        points[used, 0] += w * (a * cos - b * sin - a) + w * bow
+        points[used, 1] += w * (a * sin + b * cos - b) + w * lift * s
+
+    def _turn_end(self, points: F64, bone: _Bone, up: float, yaw: float, to_camera: bool) -> None:
+        """Turns head or tail about its joint: up and down in the body's plane (or towards the camera), and about the vertical."""
+        if not (up or yaw):
+            return
+        used, w = bone.used, bone.weight[bone.used]
+        a, b, c = (points[used] - bone.pivot).T
+        if to_camera:
+            b, c = b * np.cos(up) - c * np.sin(up), c * np.cos(up) + b * np.sin(up)
+        else:
+            angle = up * (1 if bone.tip[0] >= bone.pivot[0] else -1)
+            a, b = a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)
+        a, c = a * np.cos(yaw) - c * np.sin(yaw), c * np.cos(yaw) + a * np.sin(yaw)
+        points[used] += w[:, None] * (np.column_stack([a, b, c]) + bone.pivot - points[used])
+
+    def _share(self, p: Performance, t: int, ends: F64) -> F64:
+        """How far the body is down, as a share of the hip's height, from head end (1) to tail end (-1)."""
+        x = np.clip(ends * 0.75 + 0.5, 0, 1)
+        front = x * x * (3 - 2 * x)
+        return np.clip(p.crouch[t] + p.front[t] * front + p.rear[t] * (1 - front), 0, 0.85)
+
+    def _drop(self, p: Performance, t: int, pivot: F64) -> float:
+        return float(self._share(p, t, np.array([pivot[0] * self.forward / self.half]))[0]) * self.hip
+
+    def _squash(self, points: F64, p: Performance, t: int) -> None:
+        """Lowers the body onto its bending legs; without legs, the body itself gives way."""
+        if not (p.crouch[t] or p.front[t] or p.rear[t]):
+            return
+        share = self._share(p, t, self.ends)
+        if not self.bones[: len(self.body.legs)]:
+            points[:, 1] *= 1 - 0.6 * share
+            points[:, [0, 2]] *= (1 + 0.15 * share)[:, None]
+            return
+        height = points[:, 1].copy()
+        body = height - share * self.hip
+        legs = height * (1 - share)
+        lowered = self.leg_share * legs + (1 - self.leg_share) * body
+        floor = np.minimum(height, 0.04 * self.height + 0.25 * np.maximum(height, 0))  # a hanging head stops at the ground
+        points[:, 1] = np.maximum(lowered, floor)

@@ -1,0 +1,83 @@
+"""The draft driver: a driving video from simple directions, without any model.
+
+The subject becomes a closed 2.5D relief with a body plan, is moved as the directions say, and is drawn in front of the emptied
+stage. Nothing new is invented: the far side is the near side mirrored, and light does not change.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.driving.acting import Room, perform
+from restage4d.driving.body import BodyPlan, plan
+from restage4d.driving.deform import Figure
+from restage4d.driving.matte import foreground, soft_matte
+from restage4d.driving.plate import empty_stage, grown, own_motion, register
+from restage4d.driving.prompt import parse
+from restage4d.driving.raster import draw
+from restage4d.driving.relief import View, build
+from restage4d.errors import InputError
+from restage4d.progress import Progress
+from restage4d.scene import Clip
+
+F32 = NDArray[np.float32]
+
+_STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
+
+
+class KinematicDriving:
+    """A `DrivingProvider` that reads simple directions (`restage4d.driving.prompt`) and moves the subject's relief."""
+
+    name = "kinematic"
+
+    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+        """The driving clip; its first frame is the base's first frame, bit for bit."""
+        directions = parse(prompt)
+        if mask.shape != base.frames.shape[1:3]:
+            raise InputError(
+                f"The mask is {mask.shape[1]}x{mask.shape[0]} pixels, the video {base.size[0]}x{base.size[1]}.",
+                "Give a mask of the video's size.",
+            )
+        if mask.sum() < 64:
+            raise InputError(f"The mask marks {int(mask.sum())} pixels only.", "Mark the subject in the first frame.")
+        first = base.frames[0].astype(np.float32)
+        with progress.stage("driving: empty stage", 2 * len(base)) as stage:
+            found = register(base, mask, stage)
+            alpha = soft_matte(first, mask)
+            plate = empty_stage(base, grown(mask | (alpha > 0.02), 3), found, stage)
+        texture = foreground(first, alpha, plate)
+        body = plan(mask, own_motion(found))
+        relief = build(mask, alpha, body)
+        body.yaw = relief.yaw
+        figure = Figure(relief, body, mask)
+        performance = perform(directions, body, len(base), base.fps, _room(body, relief.view, base.size))
+        rest, _ = draw(plate, figure.pose(performance, 0), relief.uv, relief.triangles, texture, alpha)
+        missed = first - rest  # what matte and samples do not give back
+        frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
+        frames[0] = base.frames[0]
+        with progress.stage("driving: draw", len(performance) - 1) as stage:
+            for t in range(1, len(performance)):
+                points = figure.pose(performance, t)
+                picture, _ = draw(plate, points, relief.uv, relief.triangles, texture, alpha)
+                stays = _stays(points, relief.uv, relief.cells, mask)
+                frames[t] = np.clip(picture + stays[..., None] * missed + 0.5, 0, 255).astype(np.uint8)
+                stage.advance()
+        return Clip(frames, base.fps)
+
+
+def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
+    """(H, W) how far the first frame's own pixels still hold around the subject: 1 where it has not moved, 0 where it has."""
+    near = len(cells) // 2  # the sheet towards the camera
+    moved = np.linalg.norm(points[:near, :2] - uv[:near], axis=1)
+    share = np.zeros(mask.shape, np.float32)
+    share[cells[:near, 0], cells[:near, 1]] = np.clip(1 - moved / _STICKS, 0, 1) ** 2
+    return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
+
+
+def _room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
+    """How far the subject may go and still be seen well."""
+    x0, y0, x1, y1 = body.box
+    spare = 0.12 * (x1 - x0)
+    largest = min(1.45, (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1), 1.15 * size[0] / (x1 - x0))
+    up = max(0.9 * y0, 0.1 * (y1 - y0))
+    return Room(x0 + spare, size[0] - x1 + spare, view.focal * (1 - 1 / max(largest, 1.0)), up)
