@@ -81,6 +81,9 @@ def main(argv: Sequence[str]) -> int:
     except SetupError as error:
         print(f"\nrestage4d: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nrestage4d: the set-up was stopped; the same command makes it anew.", file=sys.stderr)
+        return 130
 
 
 # --- the two commands -------------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ def test(arguments: list[str]) -> int:
 
 
 def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
-    """Runs a program to its end; Ctrl-C is the program's own business."""
+    """Runs a program of the project to its end; Ctrl-C is the program's own business."""
     with subprocess.Popen([str(part) for part in command], cwd=cwd) as process:
         while True:
             try:
@@ -184,7 +187,7 @@ def ensure(environment: Environment, python: Path) -> None:
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     target = f"{ROOT}[{','.join(environment.extras)}]" if environment.extras else str(ROOT)
     pip = [environment.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet, "--editable", target]
-    if call(pip) != 0:
+    if subprocess.run(pip, check=False).returncode != 0:
         raise SetupError(f"pip could not install into {name}; its own words stand above. Check the network, then start again.")
     environment.stamp.write_text(goal + "\n")
     print(f"{name}: ready after {time.monotonic() - began:.0f} s.", flush=True)
@@ -195,7 +198,7 @@ def make_venv(environment: Environment, python: Path) -> None:
     if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode != 0:
         version = python_version(python)
         install_packages([f"python{version}-venv"], f"Python {version} cannot make virtual environments here")
-    if call([python, "-m", "venv", environment.folder]) != 0:
+    if subprocess.run([python, "-m", "venv", environment.folder], check=False).returncode != 0:
         raise SetupError(f"{python} could not make {environment.folder}; its own words stand above.")
 
 

@@ -1,0 +1,210 @@
+"""Setting up: environments are real, but empty; what pip would install is not."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+posix = pytest.mark.skipif(os.name == "nt", reason="a shell script")
+
+
+@pytest.fixture
+def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, its checkout being an empty folder with a pyproject.toml that needs no packages."""
+    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bootstrap", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    write_project(tmp_path, [])
+    return module
+
+
+def write_project(folder: Path, extra: list[str]) -> None:
+    text = f'[project]\nname = "restage4d"\nversion = "0"\ndependencies = []\noptional-dependencies = {{ x = {extra!r} }}\n'
+    (folder / "pyproject.toml").write_text(text)
+
+
+@pytest.fixture
+def environment(bootstrap: ModuleType, tmp_path: Path):
+    """An environment already made (without pip: nothing here installs) and stamped as right."""
+    made = bootstrap.Environment(tmp_path / ".venv", ("x",), "a test", 0)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder], check=True)
+    goal = bootstrap.fingerprint([], bootstrap.python_version(Path(sys.executable)))
+    made.stamp.write_text(goal + "\n")
+    return made
+
+
+def ensure(bootstrap: ModuleType, environment) -> None:
+    bootstrap.ensure(environment, Path(sys.executable))
+
+
+def test_what_is_up_to_date_is_left_alone(bootstrap, environment, capsys) -> None:
+    ensure(bootstrap, environment)
+    assert capsys.readouterr().out == ""
+
+
+def test_other_requirements_are_installed_into_it(bootstrap, environment, tmp_path: Path, capfd) -> None:
+    write_project(tmp_path, ["some-package==1"])
+    (environment.folder / "kept").touch()
+    with pytest.raises(bootstrap.SetupError, match="pip could not install"):  # as there is no pip in it
+        ensure(bootstrap, environment)
+    out = capfd.readouterr().out
+    assert "updating" in out
+    assert "some-package==1" in out
+    assert (environment.folder / "kept").exists()
+    assert environment.stamp.read_text().strip() == bootstrap.INSTALLING
+
+
+def test_an_interrupted_installation_is_made_again(bootstrap, environment, capfd) -> None:
+    environment.stamp.write_text(bootstrap.INSTALLING + "\n")
+    (environment.folder / "half").touch()
+    attempt(bootstrap, environment)
+    assert "interrupted" in capfd.readouterr().out
+    assert not (environment.folder / "half").exists()
+
+
+def test_an_environment_of_another_python_or_a_broken_one_is_made_again(bootstrap, environment, capfd) -> None:
+    environment.stamp.write_text("old\n")
+    environment.python.unlink()
+    (environment.folder / "half").touch()
+    attempt(bootstrap, environment)
+    assert "broken" in capfd.readouterr().out
+    assert not (environment.folder / "half").exists()
+
+
+def attempt(bootstrap: ModuleType, environment) -> None:
+    """Makes the environment anew for real, but without pip, so that the installation itself fails."""
+    bootstrap.make_venv = lambda made, python: subprocess.run([python, "-m", "venv", "--without-pip", made.folder], check=True)
+    with pytest.raises(bootstrap.SetupError, match="pip could not install"):
+        ensure(bootstrap, environment)
+    assert environment.stamp.read_text().strip() == bootstrap.INSTALLING
+    assert bootstrap.python_version(environment.python) == bootstrap.python_version(Path(sys.executable))
+
+
+def test_one_made_by_hand_is_taken_over_only_with_every_pin_in_place(bootstrap, environment, tmp_path: Path) -> None:
+    site = next(environment.folder.glob("lib/python*/site-packages"), environment.folder / "Lib" / "site-packages")
+    (site / "restage4d.py").touch()
+    (site / "thing-1.0.dist-info").mkdir()
+    (site / "thing-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0+cpu\n")
+    assert bootstrap.installed(environment.python, ["thing[extra]==1.0", "loose>=2"])
+    assert not bootstrap.installed(environment.python, ["thing==1.1"])
+    assert not bootstrap.installed(environment.python, ["thing==1.0", "absent==1"])
+    write_project(tmp_path, ["thing==1.0"])
+    environment.stamp.unlink()
+    ensure(bootstrap, environment)
+    assert environment.stamp.read_text().strip() != bootstrap.INSTALLING
+
+
+def test_the_fingerprint_changes_with_all_that_matters(bootstrap, monkeypatch) -> None:
+    prints = {
+        bootstrap.fingerprint(["a==1"], "3.11"),
+        bootstrap.fingerprint(["a==2"], "3.11"),
+        bootstrap.fingerprint(["a==1"], "3.12"),
+    }
+    monkeypatch.setattr(bootstrap, "ROOT", Path("/elsewhere"))
+    prints.add(bootstrap.fingerprint(["a==1"], "3.11"))
+    assert len(prints) == 4
+
+
+def test_the_projects_own_pins_are_exact(bootstrap, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", ROOT)
+    for environment in (bootstrap.MAIN, bootstrap.BLENDER):
+        loose = [line for line in bootstrap.requirements(environment.extras) if "==" not in line]
+        assert loose == ["numpy>=1.26,<3"]  # of the package itself, which lives in both
+
+
+def test_a_full_disk_is_told_before_work_starts(bootstrap, tmp_path: Path) -> None:
+    greedy = bootstrap.Environment(tmp_path / ".venv", ("x",), "a test", 1e9)
+    with pytest.raises(bootstrap.SetupError, match=r"GiB are free"):
+        ensure(bootstrap, greedy)
+    assert not greedy.folder.exists()
+
+
+def test_an_old_python_is_refused_with_a_sentence(bootstrap) -> None:
+    with pytest.raises(bootstrap.SetupError, match=r"This is Python 3\.10; .*3\.11 or newer\. Install"):
+        bootstrap.check_python((3, 10))
+
+
+def test_a_python_that_does_not_run(bootstrap, environment, tmp_path: Path) -> None:
+    assert bootstrap.python_version(tmp_path / "none") is None
+    with pytest.raises(bootstrap.SetupError, match="does not run"):
+        bootstrap.ensure(environment, tmp_path / "none")
+
+
+def test_without_python_311_tests_are_refused_and_runs_are_warned(bootstrap, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(bootstrap, "find_python311", lambda: None)
+    monkeypatch.setattr(bootstrap, "ensure", lambda *a: None)
+    bootstrap.set_up(blender_required=False)
+    assert "no .blend file" in capsys.readouterr().err
+    with pytest.raises(bootstrap.SetupError, match=r"Python 3\.11, which was not found\. Install"):
+        bootstrap.set_up(blender_required=True)
+
+
+@posix
+def test_missing_system_libraries_name_the_packages_and_the_command(bootstrap, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "LIBRARIES", {"libno-such-thing.so.1": "libno-such-thing1"})
+    assert "libno-such-thing1" in bootstrap.missing_packages()
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(bootstrap.SetupError, match=r"Run: sudo apt-get install -y --no-install-recommends a b;"):
+        bootstrap.install_packages(["a", "b"], "Blender's Python module lacks system libraries")
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
+    with pytest.raises(bootstrap.SetupError, match="what your system calls these Debian packages: a b"):
+        bootstrap.install_packages(["a", "b"], "Why")
+
+
+def test_the_demo_stands_in_for_a_missing_video(bootstrap) -> None:
+    demo = bootstrap.with_demo([])
+    assert demo[0].endswith("base.mp4")
+    assert demo[1] == bootstrap.DEMO_PROMPT
+    assert bootstrap.with_demo(["--out", "x"]) == [*demo, "--out", "x"]
+    assert bootstrap.with_demo(["a.mp4", "it jumps", "--out", "x"]) == ["a.mp4", "it jumps", "--out", "x"]
+    assert bootstrap.with_demo(["--help"]) == ["--help"]
+
+
+def test_a_program_ends_with_its_own_code(bootstrap) -> None:
+    assert bootstrap.call([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+
+
+def test_an_unknown_command_shows_the_usage() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "bootstrap.py", "fly"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "bootstrap.py run" in done.stderr
+
+
+@posix
+@pytest.mark.parametrize("name", ["run", "test"])
+def test_the_wrappers_pass_over_old_pythons(tmp_path: Path, name: str) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "dirname").symlink_to(shutil.which("dirname") or "")
+    old = tools / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    command = ["/bin/sh", str(ROOT / "scripts" / f"{name}.sh"), "a b", "c"]
+    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Python 3.11 or newer was not found" in done.stderr
+    new = tools / "python3.12"
+    new.write_text('#!/bin/sh\n[ "$1" = -c ] || for word; do echo "<$word>"; done\n')
+    new.chmod(0o755)
+    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+    script, *rest = done.stdout.split("\n")[:-1]
+    assert script.endswith("scripts/bootstrap.py>")
+    assert rest == [f"<{name}>", "<a b>", "<c>"]
+
+
+def test_the_windows_twins_say_the_same_and_have_windows_line_ends() -> None:
+    for name in ("run", "test"):
+        data = (ROOT / "scripts" / f"{name}.bat").read_bytes()
+        assert data.count(b"\n") == data.count(b"\r\n")
+        assert f'bootstrap.py" {name} %*'.encode() in data
