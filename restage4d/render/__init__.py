@@ -78,7 +78,19 @@ def rasterize(
         from restage4d.render.reference import rasterize as draw
     else:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
-    return draw(means, quats, scales, opacities, colors, w2c, K, width, height, near=near, eps2d=eps2d)
+    return draw(
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        w2c,
+        K,
+        width,
+        height,
+        near=near,
+        eps2d=eps2d,
+    )
 
 
 __all__ = ["BACKENDS", "rasterize"]

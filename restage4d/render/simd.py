@@ -62,7 +62,9 @@ def _wide(context, builder, ty, value):
 def _call(builder, name, *args):
     kind = args[0].type
     function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [a.type for a in args]), f"llvm.{name}.v{LANES}f32"
+        builder.module,
+        ir.FunctionType(kind, [a.type for a in args]),
+        f"llvm.{name}.v{LANES}f32",
     )
     return builder.call(function, args)
 
@@ -84,7 +86,10 @@ def _operator(symbol, result, emit):
 
         @lower_builtin(symbol, *pair)
         def _lower(context, builder, sig, args):
-            return emit(builder, *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
+            return emit(
+                builder,
+                *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
+            )
 
 
 _operator(operator.add, f32s, lambda b, x, y: b.fadd(x, y))
@@ -110,10 +115,16 @@ def prefetch(typingctx, array, index):
     """Asks for the element's cache line, to be read soon."""
 
     def emit(context, builder, sig, args):
-        pointer = builder.bitcast(_pointer(context, builder, array, args[0], index, args[1]), ir.IntType(8).as_pointer())
+        pointer = builder.bitcast(
+            _pointer(context, builder, array, args[0], index, args[1]),
+            ir.IntType(8).as_pointer(),
+        )
         flags = [ir.Constant(_I32, v) for v in (0, 3, 1)]  # read, keep, data
         kind = ir.FunctionType(ir.VoidType(), [pointer.type] + [_I32] * 3)
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [pointer, *flags])
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"),
+            [pointer, *flags],
+        )
         return context.get_dummy_value()
 
     return types.void(array, index), emit
@@ -161,7 +172,10 @@ def ramp(typingctx, start):
     """start, start + 1, ... start + LANES - 1."""
 
     def emit(context, builder, sig, args):
-        return builder.fadd(_wide(context, builder, start, args[0]), ir.Constant(_F32S, [float(i) for i in range(LANES)]))
+        return builder.fadd(
+            _wide(context, builder, start, args[0]),
+            ir.Constant(_F32S, [float(i) for i in range(LANES)]),
+        )
 
     return f32s(start), emit
 
@@ -177,7 +191,11 @@ def fma(typingctx, x, y, z):
     """x * y + z, fused where the processor can."""
 
     def emit(context, builder, sig, args):
-        return _call(builder, "fmuladd", *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
+        return _call(
+            builder,
+            "fmuladd",
+            *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
+        )
 
     return f32s(x, y, z), emit
 
@@ -227,7 +245,12 @@ def reaches(typingctx, x, limit):
     """Lanes of an int32 vector that are at least ``limit``."""
 
     def emit(context, builder, sig, args):
-        bound = _wide(context, builder, types.int32, context.cast(builder, args[1], limit, types.int32))
+        bound = _wide(
+            context,
+            builder,
+            types.int32,
+            context.cast(builder, args[1], limit, types.int32),
+        )
         return builder.icmp_signed(">=", args[0], bound)
 
     return mask(x, limit), emit
@@ -253,7 +276,10 @@ def total(typingctx, x):
         while width > 1:
             width //= 2
             low, high = (ir.Constant(ir.VectorType(_I32, width), list(range(i, i + width))) for i in (0, width))
-            value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
+            value = builder.fadd(
+                builder.shuffle_vector(value, value, low),
+                builder.shuffle_vector(value, value, high),
+            )
         return builder.extract_element(value, ir.Constant(_I32, 0))
 
     return types.float32(x), emit
