@@ -1,0 +1,111 @@
+"""The pair of clips of a stage: one camera, one first pose, two performances; and the views held out from the fit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage import render
+from stage.clip import Shot
+from stage.subject import Subject, bounds
+
+Array = NDArray[np.floating]
+FILMED_FROM = 50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
+VIEWS = {"beside": -90.0, "behind": 180.0}  # azimuth against the subject's own heading
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to film.
+
+    Attributes:
+        base, driving: names of animations; no driving one for a base only.
+        frames: of each clip, the shared first one included in both.
+        fps: frames per second.
+        orbit: degrees the camera travels around the subject in the base clip, to the subject's right.
+        turn: degrees the subject turns in the driving clip, to its right, before a still camera.
+        blend: frames over which the driving clip leaves the shared pose.
+    """
+
+    base: str
+    driving: str | None
+    frames: int = 48
+    fps: int = 24
+    orbit: float = 80.0
+    turn: float = 60.0
+    blend: int = 12
+
+
+def smooth(x: Array) -> Array:
+    return x * x * (3 - 2 * x)
+
+
+def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
+    """The clips "base" and "driving", framed so that the subject stays in the picture, and the subject's extent."""
+    n = plan.frames
+    base = subject.poses(plan.base, n, plan.fps)
+    subject.settle(base)
+    subject.show(base, 0)
+    low, high = bounds(subject.meshes)
+    extent = float((high - low).max())
+    u = np.arange(n) / max(n - 1, 1)
+    still, ground = np.zeros(n), np.zeros((n, 2))
+    shots = {"base": Shot(base, ground, still, ground, ground)}
+    if plan.driving:
+        driving = subject.poses(plan.driving, n, plan.fps).blended_from(base, 0, plan.blend)
+        shots["driving"] = Shot(driving, ground, -np.radians(plan.turn) * smooth(u), ground, ground)
+    middles = {name: _middles(subject, shot) for name, shot in shots.items()}
+    azimuth = {"base": np.radians(FILMED_FROM - plan.orbit * smooth(u)), "driving": np.full(n, np.radians(FILMED_FROM))}
+    follow = {"base": _smoothed(middles["base"]), "driving": np.repeat(_smoothed(middles["base"])[:1], n, 0)}
+    distance = 1.5 * extent
+    while True:
+        framed = {name: _camera(shot, follow[name], azimuth[name], distance) for name, shot in shots.items()}
+        if all(_inside(subject, shot) for shot in framed.values()):
+            return framed, extent
+        distance *= 1.08
+
+
+def views(subject: Subject, shot: Shot, distance: float) -> dict[str, Shot]:
+    """The same performance from behind and beside, from cameras that follow and turn with the subject."""
+    target = _smoothed(_middles(subject, shot))
+    out = {}
+    for name, degrees in VIEWS.items():
+        moved = _camera(shot, target, shot.heading + np.radians(degrees), distance, lift=0.45)
+        out[name] = moved
+    return out
+
+
+def _camera(shot: Shot, target: Array, azimuth: Array, distance: float, lift: float = 0.2) -> Shot:
+    away = np.stack([np.cos(azimuth), np.sin(azimuth), np.full(len(azimuth), lift)], 1)
+    return shot.seen_from(target + distance * away / np.linalg.norm(away, axis=1, keepdims=True), target)
+
+
+def _middles(subject: Subject, shot: Shot) -> Array:  # -> (T, 3)
+    out = []
+    for t in range(len(shot)):
+        subject.show(shot.poses, t)
+        subject.place((shot.at[t, 0], shot.at[t, 1]), shot.heading[t])
+        low, high = bounds(subject.meshes)
+        out.append(0.5 * (low + high))
+    return np.stack(out)
+
+
+def _smoothed(x: Array, sigma: float = 8.0) -> Array:  # (T, 3) -> (T, 3)
+    t = np.arange(len(x))
+    weight = np.exp(-0.5 * ((t[:, None] - t) / sigma) ** 2)
+    return weight @ x / weight.sum(1, keepdims=True)
+
+
+def _inside(subject: Subject, shot: Shot, margin: float = 0.04) -> bool:
+    """Whether the corners of the subject's box stay in the picture, ``margin`` of its size away from the border."""
+    for t in range(0, len(shot), 3):
+        shot.show(subject, t)
+        low, high = bounds(subject.meshes)
+        corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), -1).reshape(-1, 3)
+        K, w2c = render.camera_matrices()
+        at = corners @ w2c[:3, :3].T + w2c[:3, 3]
+        xy = at[:, :2] / at[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
+        size = 2 * K[:2, 2]
+        if (at[:, 2] < 0.1).any() or (xy < margin * size).any() or (xy > (1 - margin) * size).any():
+            return False
+    return True
