@@ -1,0 +1,267 @@
+"""One run of the main job: inputs checked, `restage` called, results written into a folder, figures into report.json."""
+
+import json
+import math
+import os
+import subprocess
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from restage4d import video
+from restage4d.driving.file import FileDriving
+from restage4d.driving.kinematic import KinematicDriving
+from restage4d.driving.protocols import DrivingProvider
+from restage4d.errors import InputError
+from restage4d.evaluate.image import iou, mean_psnr
+from restage4d.export.ply import write_ply_sequence
+from restage4d.export.preview import render_performance, write_preview
+from restage4d.files import replacing
+from restage4d.pipeline import Restaged, restage
+from restage4d.priors.cache import Cache
+from restage4d.priors.estimate import default_providers
+from restage4d.progress import Progress
+from restage4d.reconstruct.config import FitConfig, preset
+from restage4d.scene import Clip, Selection
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``restage4d run`` was asked; the fields are its arguments."""
+
+    video: Path
+    prompt: str
+    out: Path
+    select: tuple[float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+    mask: Path | None = None
+    driving: list[Path] = field(default_factory=list)
+    priors: Path | None = None
+    true_masks: Path | None = None
+    longer_side: int = 384
+    frames: int = 240
+    seed: int = 0
+    quality: str = "default"
+    set: list[str] = field(default_factory=list)
+    blender_python: Path | None = None
+
+
+def run(job: Job, progress: Progress) -> None:
+    """Runs the job: ``job.out`` then holds the puppet, its .blend, contact sheet, preview, splats/, footage/ and report.json.
+
+    Raises:
+        InputError: before any work, where an input cannot be used.
+        FitError, Cancelled: see `restage`.
+    """
+    config = configure(job)
+    info = video.probe(job.video)
+    for path in job.driving:
+        video.probe(path)
+    _check_folders(job)
+    with progress.stage("decode"):
+        base = video.decode(job.video, longer_side=job.longer_side, max_frames=job.frames)
+    selection = _selection(job, base, (info.width, info.height))
+    true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
+    drivers: list[DrivingProvider] = [FileDriving(path) for path in job.driving] or [KinematicDriving(seed=job.seed)]
+    checkpoint = job.out / "checkpoint.safetensors"
+    made = restage(
+        base,
+        job.prompt,
+        selection,
+        drivers,
+        default_providers(),
+        config,
+        progress,
+        priors_dir=job.priors,
+        cache=Cache(),
+        checkpoint=checkpoint,
+    )
+    report = _write(job, made, true_masks, progress)
+    checkpoint.unlink(missing_ok=True)
+    print(_summary(job.out, report))
+
+
+def configure(job: Job) -> FitConfig:
+    """The settings of the fit: a preset, the seed, then each ``KEY=VALUE``. Raises `InputError` for a wrong one."""
+    config = replace(preset(job.quality), seed=job.seed)
+    for text in job.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
+        config = _override(config, key.split("."), value, text)
+    return config
+
+
+def _override(config: Any, path: list[str], value: str, text: str) -> Any:
+    names = [f.name for f in fields(config)]
+    if path[0] not in names:
+        raise InputError(f"--set {text}: there is no setting {path[0]!r}.", f"There are {', '.join(names)}.")
+    old = getattr(config, path[0])
+    if is_dataclass(old) != (len(path) > 1):
+        raise InputError(f"--set {text} does not name one setting.", "Write it like --set fusion.steps=500.")
+    if is_dataclass(old):
+        return replace(config, **{path[0]: _override(old, path[1:], value, text)})
+    try:
+        new = {"true": True, "false": False}[value.lower()] if isinstance(old, bool) else type(old)(value)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}.") from error
+    return replace(config, **{path[0]: new})
+
+
+def _check_folders(job: Job) -> None:
+    for path, what in ((job.priors, "--priors"), (job.true_masks, "--true-masks")):
+        if path is not None and not path.is_dir():
+            raise InputError(f"{what} {path} is not a folder.", "Give a folder that exists.")
+    try:
+        job.out.mkdir(parents=True, exist_ok=True)
+        with replacing(job.out / "report.json") as probe:
+            probe.write_text("{}")
+        (job.out / "report.json").unlink()
+    except OSError as error:
+        raise InputError(
+            f"--out {job.out} cannot be written: {error.strerror}.", "Give another folder or free some space."
+        ) from error
+
+
+def _selection(job: Job, base: Clip, source_size: tuple[int, int]) -> Selection:
+    """The artist's selection in pixels of the working size."""
+    sx, sy = base.size[0] / source_size[0], base.size[1] / source_size[1]
+    where = "the video's first frame, which is {} x {} pixels".format(*source_size)
+    for name, xy in (("--select", job.select), ("--box", job.box)):
+        if xy and not all(0 <= v <= source_size[i % 2] for i, v in enumerate(xy)):
+            raise InputError(f"{name} {','.join(f'{v:g}' for v in xy)} lies outside {where}.", "Give pixels of that frame.")
+    if job.select:
+        return Selection(point=(job.select[0] * sx, job.select[1] * sy))
+    if job.box:
+        x0, y0, x1, y1 = job.box
+        if x1 - x0 < 4 or y1 - y0 < 4:
+            raise InputError("--box is empty.", "Give left, top, right, bottom in pixels.")
+        return Selection(box=(x0 * sx, y0 * sy, x1 * sx, y1 * sy))
+    if job.mask:
+        return Selection(mask=_mask(job.mask, base.size, source_size))
+    return Selection()
+
+
+def _mask(path: Path, size: tuple[int, int], source_size: tuple[int, int]) -> NDArray[np.bool_]:
+    import cv2
+
+    picture = video.image(path)
+    if (picture.shape[1], picture.shape[0]) not in (size, source_size):
+        raise InputError(
+            f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, the video {source_size[0]} x {source_size[1]}.",
+            "Give a mask of the video's size.",
+        )
+    return cv2.resize((picture > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+
+
+def _true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
+    if len(files) < len(base):
+        raise InputError(f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.", "Give one per frame.")
+    first = video.image(files[0])
+    return [_mask(f, base.size, (first.shape[1], first.shape[0])) for f in files[: len(base)]]
+
+
+def _write(job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None, progress: Progress) -> dict[str, Any]:
+    puppet, out = made.puppet, job.out
+    clips = {p.name: clip for p, clip in zip(puppet.performances, [made.base, *made.drivings], strict=True)}
+    for name, clip in clips.items():
+        video.encode(out / "footage" / f"{name.replace(' ', '_')}.mp4", clip.frames, clip.fps)
+    with progress.stage("figures"):
+        report = _figures(job, made, true_masks)
+    puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
+    puppet.save(out / "puppet.puppet")
+    write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+    write_preview(puppet, clips, out / "contact_sheet.png", out / "preview.mp4", progress)
+    with progress.stage("Blender file"):
+        report["blend"] = write_blend(out, list(clips), job.blender_python)
+    report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
+    memory = psutil.Process().memory_info()
+    report["peak_rss_bytes"] = _peak_rss() or memory.rss
+    with replacing(out / "report.json") as temporary:
+        temporary.write_text(json.dumps(_finite(report), indent=2) + "\n")
+    return report
+
+
+def _figures(job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None) -> dict[str, Any]:
+    """Figures of the puppet as its file gives it, not of the fit's inner state."""
+    puppet = made.puppet
+    rows = made.rewound.video(0)
+    masks = [m > 0.5 for m in made.priors.masks[rows]]
+    restaged_base = list(render_performance(puppet, puppet.performances[0]))
+    driving = [
+        mean_psnr(list(render_performance(puppet, p)), list(clip.frames))
+        for p, clip in zip(puppet.performances[1:], made.drivings, strict=True)
+    ]
+    return {
+        "psnr_base": mean_psnr(restaged_base, list(made.base.frames)),
+        "psnr_subject": mean_psnr(restaged_base, list(made.base.frames), true_masks or masks),
+        "psnr_driving": float(np.mean(driving)) if driving else float("nan"),
+        "mask_iou": float(np.mean([iou(a, b) for a, b in zip(masks, true_masks, strict=True)])) if true_masks else None,
+        "pruning_psnr_loss": puppet.metrics["pruning_psnr_loss"],
+        "n_gaussians": len(puppet.subject) + len(puppet.background),
+        "n_subject": len(puppet.subject),
+        "n_bases": puppet.n_bases,
+        "n_frames": {p.name: p.n_frames for p in puppet.performances},
+        "camera": made.priors.cameras.kind,
+        "providers": puppet.provenance["providers"],
+        "seed": job.seed,
+        "prompt": job.prompt,
+    }
+
+
+def write_blend(out: Path, performances: list[str], python: Path | None) -> str | None:
+    """Makes ``out/puppet.blend`` in a Python that has bpy. Returns None, or why there is no file."""
+    default = _ROOT / ".venv-blender" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = python or default
+    if not python.exists():
+        return f"{python} is missing: run scripts/run.sh, or give --blender-python."
+    footage = [f"--footage={name}={out / 'footage' / (name.replace(' ', '_') + '.mp4')}" for name in performances]
+    command = [str(python), "-m", "blender_addon.headless", str(out / "puppet.puppet"), str(out / "puppet.blend"), *footage]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode != 0:
+        raise InputError(
+            f"Blender could not make {out / 'puppet.blend'}: {done.stderr.strip()[-500:]}", "The puppet itself is kept."
+        )
+    return None
+
+
+def _peak_rss() -> int | None:
+    """Peak resident memory of this process and its largest child, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, child) * (1 if os.uname().sysname == "Darwin" else 1024)
+
+
+def _finite(value: Any) -> Any:
+    """NaN becomes null, as JSON has no NaN."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _summary(out: Path, report: dict[str, Any]) -> str:
+    total = sum(report["seconds"].values())
+    lines = [
+        "",
+        f"Done in {total / 60:.1f} min: base {report['psnr_base']:.1f} dB (subject {report['psnr_subject']:.1f} dB), "
+        f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases. Look at it:",
+        f"  {out / 'contact_sheet.png'}  base | driving | restaged | behind | beside",
+        f"  {out / 'preview.mp4'}  the same as a video",
+        f"  {out / 'puppet.blend'}  "
+        + (report["blend"] or "open it in Blender: one bone per motion basis, the camera, the footage"),
+        f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others",
+        f"  {out / 'puppet.puppet'}  the puppet",
+        f"  {out / 'report.json'}  all figures",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""The whole way from a video and a prompt to a puppet, in one readable function."""
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d import __version__
+from restage4d.driving.protocols import DrivingProvider
+from restage4d.priors.cache import Cache, content_key
+from restage4d.priors.estimate import Providers, estimate_priors
+from restage4d.progress import Progress
+from restage4d.puppet import Puppet
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fit import fit
+from restage4d.scene import Clip, Priors, Rewound, Selection, rewind
+
+
+@dataclass
+class Restaged:
+    """What `restage` made: the puppet, the videos it was made from at working size (b_0 first each), and the priors."""
+
+    puppet: Puppet
+    base: Clip
+    drivings: list[Clip]
+    rewound: Rewound
+    priors: Priors
+    mask: NDArray[np.bool_] = field(repr=False)
+
+
+def restage(
+    base: Clip,
+    prompt: str,
+    selection: Selection,
+    drivers: list[DrivingProvider],
+    providers: Providers,
+    config: FitConfig,
+    progress: Progress,
+    *,
+    priors_dir: Path | None = None,
+    cache: Cache | None = None,
+    checkpoint: Path | None = None,
+) -> Restaged:
+    """Video + prompt -> puppet.
+
+    Args:
+        base: the filmed clip at working size, b_0 first.
+        prompt: what the subject shall do instead.
+        selection: what the artist pointed at in b_0.
+        drivers: one provider per driving video; each becomes a branch and a performance.
+        providers: of masks, cameras, depth and tracks.
+        config: of the fit.
+        progress: told every stage; ends cancelled work.
+        priors_dir: folder with priors to be read instead of estimated (docs/priors.md).
+        cache: where estimated priors are kept by content.
+        checkpoint: file from which an interrupted fit goes on.
+
+    Raises:
+        InputError: the selection, prompt, driving video or given priors cannot be used.
+        FitError: too little to reconstruct, or NaNs that come back.
+        Cancelled: asked to stop; ``checkpoint`` is kept.
+    """
+    mask = providers.masks.select(base, selection, progress)
+    drivings = [driver.make(base, mask, prompt, progress) for driver in drivers]
+    rewound = rewind(base, drivings)
+    priors = estimate_priors(rewound, mask, providers, priors_dir=priors_dir, cache=cache, progress=progress)
+    fusion = fit(rewound, priors, config, checkpoint, progress)
+    puppet = fusion.model.to_puppet(rewound, priors.cameras, [prompt] * len(drivings), config.influences)
+    puppet.metres_per_unit = priors.metres_per_unit
+    puppet.metrics = {"pruning_psnr_loss": fusion.pruning_psnr_loss, "rollbacks": float(fusion.optimiser.rollbacks)}
+    puppet.provenance = {
+        "base": content_key(base.frames),
+        "driving": [content_key(clip.frames) for clip in drivings],
+        "prompt": prompt,
+        "providers": {name: provider.name for name, provider in vars(providers).items()}
+        | {"driving": [driver.name for driver in drivers]},
+        "seed": config.seed,
+        "versions": {"restage4d": __version__} | {name: version(name) for name in ("numpy", "torch")},
+    }
+    return Restaged(puppet, base, drivings, rewound, priors, mask)
