@@ -97,6 +97,8 @@ def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
     for clip in drivings:
         if clip.size != base.size or abs(clip.fps - base.fps) > 1e-3 * base.fps:
             raise ValueError(f"driving {clip.size} @ {clip.fps} does not fit base {base.size} @ {base.fps}")
+        if len(clip) < 2:
+            raise ValueError("a driving video of one frame adds nothing to the base")
     m = len(base)
     frames, source = [base.frames[::-1]], [np.zeros(m, np.int32)]
     index, parent = [np.arange(m - 1, -1, -1, dtype=np.int32)], [np.arange(-1, m - 1, dtype=np.int32)]
