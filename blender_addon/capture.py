@@ -19,9 +19,9 @@ from . import camera, importing, rig, splats
 
 
 @contextmanager
-def playing(imported: importing.ImportedPuppet, scene: Any) -> Iterator[None]:
-    """While frames are stepped through: the costly display is off; display and current frame come back afterwards."""
-    shown = [o for o in (imported.splats, imported.background_splats) if o is not None]
+def playing(imported: importing.ImportedPuppet, scene: Any, *, points: bool = True) -> Iterator[None]:
+    """While frames are stepped through: the costly display is off, without ``points`` the rig too; all comes back afterwards."""
+    shown = [o for o in (imported.splats, imported.background_splats) if o is not None] + [imported.points] * (not points)
     hidden, frame, subframe = [o.hide_viewport for o in shown], scene.frame_current, scene.frame_subframe
     try:
         for o in shown:
@@ -86,7 +86,7 @@ def _read(
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = np.empty((len(names), len(frames), 9))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
-    with (progress or Progress()).stage("capture", len(frames)) as stage, playing(imported, scene):
+    with (progress or Progress()).stage("capture", len(frames)) as stage, playing(imported, scene, points=False):
         for i, frame in enumerate(frames):
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()

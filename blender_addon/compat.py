@@ -27,12 +27,12 @@ def set_input(modifier: Any, name: str, value: Any) -> None:
     socket = next(s for s in tree.interface.items_tree if s.item_type == "SOCKET" and s.in_out == "INPUT" and s.name == name)
     if hasattr(modifier, "properties"):  # 5.1 and later
         getattr(modifier.properties.inputs, socket.identifier).value = value
-        return
-    if socket.socket_type == "NodeSocketMenu":  # kept as the item's number, which only the Menu Switch's sockets tell
-        switch = next(n for n in tree.nodes if n.bl_idname == "GeometryNodeMenuSwitch")
-        value = int(switch.inputs[value].identifier.removeprefix("Item_"))
-    modifier[socket.identifier] = value
-    modifier.id_data.update_tag()
+    else:
+        if socket.socket_type == "NodeSocketMenu":  # kept as the item's number, which only the Menu Switch's sockets tell
+            switch = next(link.to_node for link in tree.links if link.from_socket.identifier == socket.identifier)
+            value = int(switch.inputs[value].identifier.removeprefix("Item_"))
+        modifier[socket.identifier] = value
+    modifier.id_data.update_tag()  # neither way tells the dependency graph
 
 
 def material_tree(material: Any) -> Any:

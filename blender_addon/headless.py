@@ -90,7 +90,7 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
         for imported in importing.find_puppets(scene):
             for obj in (imported.splats, imported.background_splats):
                 if obj is not None:
-                    compat.set_input(obj.modifiers["Display"], "Render", "Ellipsoids")
+                    compat.set_input(obj.modifiers["Render"], "Mode", "Ellipsoids")
         scene.render.engine = "BLENDER_WORKBENCH"
     else:
         scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False

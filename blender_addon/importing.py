@@ -43,7 +43,7 @@ class ImportedPuppet:
         armature: one bone per basis; moving it moves the whole subject.
         points: vertex-only mesh; evaluated, its ``position`` and ``rotation`` are Eq. 1 of the bones.
         bases_frames: the helper mesh between the two.
-        splats: shows ``points``; display mode and size are inputs of its modifier "Display".
+        splats: shows ``points``; mode and size are inputs of its modifiers "Viewport" and "Render".
         background, background_splats: the static Gaussians, None where there are none.
         camera: the clip's camera.
         performances: in the file's order.
@@ -217,9 +217,12 @@ def _add_points(name: str, gaussians: Gaussians, collection: Any, parent: Any | 
 
 def _add_display(name: str, points: Any, tree: Any, collection: Any) -> Any:
     obj = bpy.data.objects.new(name, splats.ball_mesh(name))
-    modifier = obj.modifiers.new("Display", "NODES")
-    modifier.node_group = tree
-    compat.set_input(modifier, "Points", points)
+    for use, mode in (("Viewport", "Ellipsoids"), ("Render", "Splats")):
+        modifier = obj.modifiers.new(use, "NODES")
+        modifier.node_group = tree
+        compat.set_input(modifier, "Points", points)
+        compat.set_input(modifier, "Mode", mode)
+        modifier.show_viewport, modifier.show_render = use == "Viewport", use == "Render"
     obj.parent = points
     obj.hide_select = True
     collection.objects.link(obj)

@@ -141,8 +141,7 @@ def display() -> Any:
     """
     inputs = [
         ("Points", "NodeSocketObject"),
-        ("Viewport", "NodeSocketMenu"),
-        ("Render", "NodeSocketMenu"),
+        ("Mode", "NodeSocketMenu"),
         ("Size", "NodeSocketFloat"),
         ("Min Opacity", "NodeSocketFloat"),
     ]
@@ -198,20 +197,14 @@ def display() -> Any:
         "Splats": dressed(instances(points, ball, (CUTOFF,) * 3), soft),
     }
 
-    here = t.node("GeometryNodeIsViewport").outputs[0]
-    mode = t.node(
-        "GeometryNodeSwitch",
-        {"Switch": here, "False": group.outputs["Render"], "True": group.outputs["Viewport"]},
-        input_type="MENU",
-    ).outputs[0]
     switch = t.node("GeometryNodeMenuSwitch", data_type="GEOMETRY")
     switch.enum_items.clear()
     for name, geometry in modes.items():
         switch.enum_items.new(name)
         t.tree.links.new(geometry, switch.inputs[name])
-    t.tree.links.new(mode, switch.inputs["Menu"])
+    t.tree.links.new(group.outputs["Mode"], switch.inputs["Menu"])
     t.node("NodeGroupOutput", {"Geometry": switch.outputs[0]})
-    for name, value in {"Viewport": "Ellipsoids", "Render": "Splats", "Size": 1.3, "Min Opacity": 0.2}.items():
+    for name, value in {"Mode": "Ellipsoids", "Size": 1.3, "Min Opacity": 0.2}.items():
         socket = t.tree.interface.items_tree[name]
         socket.default_value = value
         if name == "Size":

@@ -6,7 +6,7 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import camera, export, importing, rig
+from blender_addon import camera, compat, export, importing, rig, splats
 from restage4d import se3
 from restage4d.errors import InputError
 
@@ -183,3 +183,30 @@ def test_the_armature_moves_the_whole_subject(imported, puppet):
     np.testing.assert_allclose(after.means, before.means @ R.T + np.array([1, 2, 3]), atol=2e-6)
     want = se3.quat_multiply(np.broadcast_to(np.array(turn), before.quats.shape), before.quats)
     assert turn_between(after.quats, want).max() < 1e-5
+
+
+def test_display_modes_follow_the_rig(imported, puppet):
+    """Each mode's geometry has its size and stands where the points are, with their colours."""
+    dense = int((puppet.subject.opacities >= 0.2).sum())
+    modifier = imported.splats.modifiers["Viewport"]
+    assert modifier.show_viewport
+    assert not modifier.show_render
+    bpy.context.scene.frame_set(3)
+    posed = export.posed(imported)
+    centre = posed.means[puppet.subject.opacities >= 0.2].mean(0)
+
+    def geometry(mode):
+        compat.set_input(modifier, "Mode", mode)
+        return imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
+
+    seen = geometry("Ellipsoids")
+    vertices = splats.read_attribute(seen.mesh, "position", "vector", 3)
+    assert len(vertices) == 12 * dense
+    np.testing.assert_allclose(vertices.mean(0), centre, atol=1e-4)
+    assert seen.mesh.color_attributes.active_color_name == splats.COLOR
+    seen = geometry("Points")
+    assert len(seen.pointcloud.points) == dense
+    seen = geometry("Splats")
+    instances = seen.instances_pointcloud()
+    assert len(instances.points) == len(puppet.subject)
+    assert set(instances.attributes.keys()) <= {"position", "instance_transform", ".reference_index", splats.COLOR, "opacity"}
