@@ -171,7 +171,7 @@ class Puppet:
                 provenance=about["provenance"],
                 metrics=about["metrics"],
             )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(
                 f"{path} lacks a part of a puppet: {error}.", "Make it again with this version of Restage4D."
             ) from error
@@ -194,7 +194,7 @@ def _metadata(path: Path) -> dict[str, Any]:
             about = json.loads(json.loads(file.read(length))["__metadata__"]["restage4d.puppet"])
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a puppet file.", "Pick a file that ends in .puppet.") from error
     version = about.get("format_version") if isinstance(about, dict) else None
     if version != FORMAT_VERSION:
@@ -243,6 +243,7 @@ def check(puppet: Puppet, name: str) -> None:
     k = puppet.performances[0].bases.shape[0] if puppet.performances[0].bases.ndim == 3 else 0
     need(puppet.index.max(initial=0) < k, f"influences.index points past the {k} bases")
     names = [p.name for p in puppet.performances]
+    need(all(isinstance(n, str) and n for n in names), f"a performance has no name: {names}")
     need(len(set(names)) == len(names), f"performance names repeat: {names}")
     for p in puppet.performances:
         array(p.bases, (k, None, 9), np.float32, f"bases of {p.name!r}")
@@ -250,6 +251,16 @@ def check(puppet: Puppet, name: str) -> None:
         need(t > 0, f"performance {p.name!r} has no frames")
         array(p.K, (t, 3, 3), np.float32, f"K of {p.name!r}")
         array(p.w2c, (t, 4, 4), np.float32, f"w2c of {p.name!r}")
+        need((p.K[:, [0, 1], [0, 1]] > 0).all(), f"focal length of {p.name!r} is not positive")
+        R, bottom = p.w2c[:, :3, :3], p.w2c[:, 3]
+        rigid = np.allclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=1e-3) and np.allclose(bottom, [0, 0, 0, 1], atol=1e-6)
+        need(rigid and (np.linalg.det(R) > 0).all(), f"w2c of {p.name!r} is not a rigid motion")
         need(np.isfinite(p.fps) and p.fps > 0, f"fps of {p.name!r} is {p.fps}")
         need(min(p.size) > 0, f"size of {p.name!r} is {p.size}")
+        need(isinstance(p.prompt, str), f"prompt of {p.name!r} is not a text")
     need(np.isfinite(puppet.metres_per_unit) and puppet.metres_per_unit > 0, "metres_per_unit is not positive")
+    need(isinstance(puppet.provenance, dict), "provenance is not a table")
+    need(isinstance(puppet.metrics, dict), "metrics are not a table")
+    for key, value in puppet.metrics.items():
+        number = isinstance(value, (int, float)) and abs(value) < float("inf")
+        need(number, f"metric {key!r} is not a finite number")
