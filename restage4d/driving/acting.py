@@ -286,7 +286,7 @@ class _Actor:
     def _nod(self, a: Action, start: float, end: float) -> None:
         one = (end - start) / a.count
         for k in range(a.count):
-            self.c["head_up"] += -0.42 * a.amount * pulse(self.t, start + k * one, start + (k + 1) * one)
+            self.c["head_up"] += -0.5 * a.amount * pulse(self.t, start + k * one, start + (k + 1) * one)
 
     def _shake(self, a: Action, start: float, end: float) -> None:
         size = ramp(self.t, start, start + 0.25 * (end - start)) - ramp(self.t, end - 0.25 * (end - start), end)

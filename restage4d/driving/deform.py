@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from restage4d.driving.acting import Performance, limbs_of
 from restage4d.driving.body import BodyPlan, Limb
@@ -11,15 +10,16 @@ from restage4d.driving.relief import Relief
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-_KNEE = 0.5  # how far a shortened leg's knee goes out, of what two stiff halves would do
+_KNEE = 0.42  # how far a shortened leg's knee goes out, of what two stiff halves would do
 
 
 class _Bone:
     """A limb's weights over the relief's points, and its joint in the body's frame."""
 
-    def __init__(self, limb: Limb, relief: Relief, nearest: NDArray[np.int32]) -> None:
-        self.weight = limb.weight[nearest[:, 0], nearest[:, 1]].astype(float)
-        self.along = limb.along[nearest[:, 0], nearest[:, 1]].astype(float)
+    def __init__(self, limb: Limb, relief: Relief) -> None:
+        at = relief.nearest
+        self.weight = limb.weight[at[:, 0], at[:, 1]].astype(float)
+        self.along = limb.along[at[:, 0], at[:, 1]].astype(float)
         self.used = np.flatnonzero(self.weight > 0)
         self.pivot = relief.at_rest(limb.pivot)
         self.tip = relief.at_rest(limb.tip)
@@ -32,18 +32,14 @@ class Figure:
     Args:
         relief: the mesh.
         body: the plan that `relief` was built with.
-        mask: (H, W) the subject; the rim beyond it moves as the nearest part does.
     """
 
-    def __init__(self, relief: Relief, body: BodyPlan, mask: NDArray[np.bool_]) -> None:
+    def __init__(self, relief: Relief, body: BodyPlan) -> None:
         self.relief, self.body = relief, body
-        rows, cols = np.asarray(distance_transform_edt(~mask, return_distances=False, return_indices=True))
-        at = relief.cells
-        nearest = np.stack([rows[at[:, 0], at[:, 1]], cols[at[:, 0], at[:, 1]]], -1).astype(np.int32)
-        self.bones = [_Bone(limb, relief, nearest) for limb in limbs_of(body)]
-        self.head = _Bone(body.head, relief, nearest) if body.head else None
-        self.tail = _Bone(body.tail, relief, nearest) if body.tail else None
-        self.leg_share = np.clip(sum((bone.weight for bone in self.bones[: len(body.legs)]), np.zeros(len(at))), 0, 1)
+        self.bones = [_Bone(limb, relief) for limb in limbs_of(body)]
+        self.head = _Bone(body.head, relief) if body.head else None
+        self.tail = _Bone(body.tail, relief) if body.tail else None
+        self.leg_share = np.clip(sum((bone.weight for bone in self.bones[: len(body.legs)]), np.zeros(len(relief.rest))), 0, 1)
         self.height = float(relief.rest[:, 1].max())
         self.half = float(np.abs(relief.rest[:, 0]).max())
         legs = self.bones[: len(body.legs)]
@@ -56,10 +52,25 @@ class Figure:
         """Which way a knee goes: forward, but backward in the hind legs of animals (their hocks)."""
         return self.forward * (-1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1)
 
-    def pose(self, performance: Performance, t: int) -> F32:  # -> (V, 3) x, y, depth
+    def turned(self, p: Performance, t: int) -> F32:  # -> (V,) in 0..1
+        """How far every part has turned from the side that the first frame shows."""
+        yaw = p.yaw[t] + p.bend[t] * self.ends
+        for end, curve in ((self.head, p.head_yaw), (self.tail, p.tail_yaw)):
+            if end:
+                yaw = yaw + curve[t] * end.weight
+        x = np.clip((np.abs(np.sin(yaw)) - 0.03) / 0.17, 0, 1)  # from behind it is filmed as well, mirrored
+        return (x * x * (3 - 2 * x)).astype(np.float32)
+
+    def surface(self, turned: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
+        """Where the points take their colour, and their opacity: the soft, mixed rim is for the side that was filmed only."""
+        r = self.relief
+        opacity = r.alpha + turned * (1 - r.alpha)
+        return (r.uv + turned[:, None] * (r.inner - r.uv)).astype(np.float32), opacity.astype(np.float32)
+
+    def pose(self, p: Performance, t: int, turned: F32) -> F32:  # -> (V, 3) x, y, depth
         """The points on the screen in a frame."""
-        p = performance
         points = self.relief.rest.copy()
+        points[:, :2] += turned[:, None] * self.relief.inset
         for k, (bone, part) in enumerate(zip(self.bones, p.limbs, strict=True)):
             is_leg = k < len(self.body.legs)
             shortened = part.lift[t] + (self._drop(p, t, bone.pivot) if is_leg else 0.0)
@@ -97,7 +108,8 @@ class Figure:
         a, b = (points[used, 0] - bone.pivot[0], points[used, 1] - bone.pivot[1])
         cos, sin = np.cos(angle), np.sin(angle)
         s, w = bone.along[used], bone.weight[used]
-        bow = knee * _KNEE * np.sqrt(max(bone.length * shortened / 2, 0.0)) * np.sin(np.pi * np.clip(s, 0, 1)) ** 1.5
+        down = np.clip((bone.pivot[1] - points[used, 1]) / max(bone.pivot[1] - 0.04 * self.height, 1.0), 0, 1)
+        bow = knee * _KNEE * np.sqrt(max(bone.length * shortened / 2, 0.0)) * np.sin(np.pi * down) ** 1.5
         points[used, 0] += w * (a * cos - b * sin - a) + w * bow
         points[used, 1] += w * (a * sin + b * cos - b) + w * lift * s
 

@@ -49,16 +49,18 @@ class KinematicDriving:
         body = plan(mask, own_motion(found))
         relief = build(mask, alpha, body)
         body.yaw = relief.yaw
-        figure = Figure(relief, body, mask)
+        figure = Figure(relief, body)
         performance = perform(directions, body, len(base), base.fps, _room(body, relief.view, base.size))
-        rest, _ = draw(plate, figure.pose(performance, 0), relief.uv, relief.triangles, texture, alpha)
+        still = figure.turned(performance, 0)
+        rest, _ = draw(plate, figure.pose(performance, 0, still), *figure.surface(still), relief.triangles, texture)
         missed = first - rest  # what matte and samples do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.stage("driving: draw", len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                points = figure.pose(performance, t)
-                picture, _ = draw(plate, points, relief.uv, relief.triangles, texture, alpha)
+                turned = figure.turned(performance, t)
+                points = figure.pose(performance, t, turned)
+                picture, _ = draw(plate, points, *figure.surface(turned), relief.triangles, texture)
                 stays = _stays(points, relief.uv, relief.cells, mask)
                 frames[t] = np.clip(picture + stays[..., None] * missed + 0.5, 0, 255).astype(np.uint8)
                 stage.advance()

@@ -14,13 +14,13 @@ def soft_matte(frame: Array, mask: NDArray[np.bool_]) -> Array:  # (H, W, 3) in 
     raw = _guided(frame / 255, inside, radius, 2e-4)
     # a guided filter fades over its whole window; the middle of its range is the edge
     alpha = np.clip((raw - 0.12) / 0.76, 0, 1)
-    distance = _signed_distance(mask)
+    distance = signed_distance(mask)
     width = radius * 0.8
     low, high = np.clip(distance / width, 0, 1), np.clip(1 + distance / width, 0, 1)
     return np.clip(alpha, low, high).astype(np.float32)
 
 
-def _signed_distance(mask: NDArray[np.bool_]) -> Array:
+def signed_distance(mask: NDArray[np.bool_]) -> Array:
     """Pixels to the outline, positive inside. What the image border cuts off goes on behind it."""
     padded = np.pad(mask, 8, mode="edge").astype(np.uint8)
     outward = np.asarray(cv2.distanceTransform(1 - padded, cv2.DIST_L2, 5), np.float32)

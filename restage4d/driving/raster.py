@@ -16,16 +16,16 @@ _FAR = 1e30  # depth where nothing is; finite, as the kernels are compiled with 
 _NEEDED = (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) + 0.5) / 16
 
 
-def draw(background: F32, points: F32, uv: F32, triangles: NDArray[np.int32], texture: F32, alpha: F32) -> tuple[F32, F32]:
+def draw(background: F32, points: F32, uv: F32, alpha: F32, triangles: NDArray[np.int32], texture: F32) -> tuple[F32, F32]:
     """Draws a mesh over a background.
 
     Args:
         background: (H, W, 3).
         points: (V, 3) x, y in pixels (centres at +0.5) and depth, less is nearer.
         uv: (V, 2) position in the texture, in its pixels (centres at +0.5).
+        alpha: (V,) opacity in 0..1.
         triangles: (F, 3) rows of ``points``, clockwise on the screen where seen from their front; others are not drawn.
-        texture: (h, w, 3), defined beyond the alpha's edge too.
-        alpha: (h, w) in 0..1.
+        texture: (h, w, 3).
 
     Returns:
         The picture (H, W, 3), and how much of every pixel the mesh covers (H, W).
@@ -41,15 +41,6 @@ def draw(background: F32, points: F32, uv: F32, triangles: NDArray[np.int32], te
         _visible(shifted, uv, triangles, alpha, depth, where)
         _shade(depth, where, texture, picture[y0:y1, x0:x1], coverage[y0:y1, x0:x1])
     return picture, coverage
-
-
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _bilinear1(image, u, v):
-    x, y = min(max(u - 0.5, 0.0), image.shape[1] - 1.001), min(max(v - 0.5, 0.0), image.shape[0] - 1.001)
-    i, j = int(y), int(x)
-    fy, fx = y - i, x - j
-    top = image[i, j] + fx * (image[i, j + 1] - image[i, j])
-    return top + fy * (image[i + 1, j] + fx * (image[i + 1, j + 1] - image[i + 1, j]) - top)
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -77,12 +68,10 @@ def _visible(points, uv, triangles, alpha, depth, where):
                 z = wa * points[a, 2] + wb * points[b, 2] + wc * points[c, 2]
                 if z >= depth[y, x]:
                     continue
-                u = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
-                v = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
-                if _bilinear1(alpha, u, v) > _NEEDED[y % _S, x % _S]:
+                if wa * alpha[a] + wb * alpha[b] + wc * alpha[c] > _NEEDED[y % _S, x % _S]:
                     depth[y, x] = z
-                    where[y, x, 0] = u
-                    where[y, x, 1] = v
+                    where[y, x, 0] = wa * uv[a, 0] + wb * uv[b, 0] + wc * uv[c, 0]
+                    where[y, x, 1] = wa * uv[a, 1] + wb * uv[b, 1] + wc * uv[c, 1]
 
 
 @numba.njit(cache=True, fastmath=True, inline="always")

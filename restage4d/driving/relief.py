@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from restage4d.driving.body import BodyPlan
+from restage4d.driving.matte import signed_distance
 from restage4d.priors.relief import inflate
 
 F32 = NDArray[np.float32]
@@ -19,6 +21,7 @@ F64 = NDArray[np.float64]
 
 _FOCAL = 1.2  # of the longer side
 _HORIZON = 0.3  # of the height, at most; never below the subject's top
+_RIM = 3.5  # pixels along the outline whose colours may be mixed with the background
 _MOST_YAW = np.radians(35)
 _TRUST_FEET = 0.75  # the horizon is a guess, and so is what feet say about yaw
 
@@ -51,7 +54,12 @@ class Relief:
 
     Attributes:
         cells: (V, 2) row and column of the pixel that a point stands for.
+        nearest: (V, 2) row and column of the subject's pixel nearest to that: the rim moves as that part does.
         uv: (V, 2) its place in the first frame (centres at +0.5).
+        inner: (V, 2) a place a little further from the outline, whose colour is the subject's for sure.
+        alpha: (V,) opacity as the first frame shows it.
+        inset: (V, 2) a and b that take the flat rim back to the outline, for parts seen from a side that the first frame does
+            not show.
         rest: (V, 3) body coordinates at rest.
         triangles: (F, 3), clockwise on the screen from outside.
         yaw: of the body's axis to the screen at rest, radians counter-clockwise from above.
@@ -59,7 +67,11 @@ class Relief:
     """
 
     cells: NDArray[np.int32]
+    nearest: NDArray[np.int32]
     uv: F32
+    inner: F32
+    alpha: F32
+    inset: F32
     rest: F64
     triangles: NDArray[np.int32]
     yaw: float
@@ -104,6 +116,14 @@ def stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
     yaw = float(np.clip(np.arctan(slope), -_MOST_YAW, _MOST_YAW))
     behind = -np.sin(yaw) * right + np.cos(yaw) * away
     behind = _TRUST_FEET * (behind - behind.mean())
+    middle = float(np.mean([leg.pivot[0] for leg in body.legs]))
+    for side in (-1, 1):  # of two legs at one end, one is near and one far, whatever the guessed ground says
+        pair = [i for i, leg in enumerate(body.legs) if side * (leg.pivot[0] - middle) >= 0]
+        if len(pair) == 2:
+            near, far = sorted(pair, key=lambda i: behind[i])
+            lack = max(0.0, 0.6 * body.radius - (behind[far] - behind[near])) / 2
+            behind[near] -= lack
+            behind[far] += lack
     return yaw, [float(np.clip(v, -0.6 * body.radius, 0.6 * body.radius)) for v in behind]
 
 
@@ -112,7 +132,7 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     height, width = mask.shape
     view = view_of(body, (width, height))
     yaw, feet = stance(body, view)
-    step = max(1, round(max(mask.shape) / 400))
+    step = max(1, round(max(mask.shape) / 500))
     near = cv2.dilate(((alpha > 0.02) | mask).astype(np.uint8), np.ones((2 * step + 1, 2 * step + 1), np.uint8))
     rows, cols = np.arange(0, height, step), np.arange(0, width, step)
     rows, cols = (np.append(x, n - 1) if x[-1] != n - 1 else x for x, n in ((rows, height), (cols, width)))
@@ -125,8 +145,10 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     thickness = cv2.GaussianBlur(inflate(mask), (0, 0), 0.7) * mask
     h = thickness[cells[:, 0], cells[:, 1]].astype(float)
     middle = np.zeros(len(cells))
+    rows, cols = np.asarray(distance_transform_edt(~mask, return_distances=False, return_indices=True))
+    nearest = np.stack([rows[cells[:, 0], cells[:, 1]], cols[cells[:, 0], cells[:, 1]]], -1)
     for leg, behind in zip(body.legs, feet, strict=True):
-        middle += behind * leg.weight[cells[:, 0], cells[:, 1]]
+        middle += behind * leg.weight[nearest[:, 0], nearest[:, 1]]
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]
     whole = (a >= 0) & (b >= 0) & (c >= 0) & (d >= 0)
     a, b, c, d = a[whole], b[whole], c[whole], d[whole]
@@ -134,4 +156,20 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     n = len(cells)
     triangles = np.concatenate([front, front[:, ::-1] + n]).astype(np.int32)
     rest = np.concatenate([_lift(view, yaw, uv, middle - h), _lift(view, yaw, uv, middle + h)])
-    return Relief(np.tile(cells, (2, 1)), np.tile(uv, (2, 1)).astype(np.float32), rest, triangles, yaw, view)
+    inward = _inward(mask)[cells[:, 0], cells[:, 1]]
+    at = signed_distance(mask)[cells[:, 0], cells[:, 1]]
+    half = cv2.dilate(signed_distance(mask), np.ones((9, 9), np.uint8))[cells[:, 0], cells[:, 1]]
+    rim = np.clip(0.4 * half, 0.5, _RIM)
+    inner = uv + inward * (rim * np.exp(-np.maximum(at, 0) / rim) - np.minimum(at, 0))[:, None]
+    inset = inward * [1, -1] * np.maximum(-1 - at, 0)[:, None]
+    cells, nearest = np.concatenate([cells, cells]), np.concatenate([nearest, nearest]).astype(np.int32)
+    sheets = [np.concatenate([x, x]) for x in (uv, inner, alpha[cells[:n, 0], cells[:n, 1]], inset)]
+    uv, inner, opacity, inset = (x.astype(np.float32) for x in sheets)
+    return Relief(cells, nearest, uv, inner, opacity, inset, rest, triangles, yaw, view)
+
+
+def _inward(mask: NDArray[np.bool_]) -> NDArray[np.floating]:  # (H, W) -> (H, W, 2)
+    """Unit x and y away from the outline, into the mask."""
+    smooth = cv2.GaussianBlur(signed_distance(mask), (0, 0), 1.5)
+    slope = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)], -1)
+    return slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-3)
