@@ -84,6 +84,36 @@ def test_the_file_is_plain_safetensors_with_one_json_entry(tmp_path: Path) -> No
     assert names == {*parts, "influences.index", "influences.weight"}
 
 
+def test_a_reader_written_from_the_documentation_alone_agrees(tmp_path: Path) -> None:
+    """docs/puppet_format.md to the byte, with nothing but struct, json and numpy; then Eq. 1 as it is written there."""
+    puppet = random_puppet()
+    puppet.save(tmp_path / "a.puppet")
+    data = (tmp_path / "a.puppet").read_bytes()
+    (n,) = struct.unpack("<Q", data[:8])
+    assert data[8:9] == b"{"
+    assert (8 + n) % 8 == 0
+    header = json.loads(data[8 : 8 + n])
+    assert json.loads(header.pop("__metadata__")["restage4d.puppet"])["performances"][1]["size"] == [96, 64]
+    arrays, covered = {}, []
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        dtype = {"F32": "<f4", "U16": "<u2"}[entry["dtype"]]
+        arrays[name] = np.frombuffer(data[8 + n + begin : 8 + n + end], dtype).reshape(entry["shape"])
+        covered.append((begin, end))
+    covered.sort()
+    assert [begin for begin, _ in covered] == [0, *(end for _, end in covered[:-1])]
+    assert covered[-1][1] == len(data) - 8 - n
+    g, t = 7, 3
+    v = arrays["influences.weight"][g] @ arrays["performance.1.bases"][arrays["influences.index"][g], t]
+    b0 = v[0:3] / np.linalg.norm(v[0:3])
+    b1 = v[3:6] - (b0 @ v[3:6]) * b0
+    b1 /= np.linalg.norm(b1)
+    R = np.stack([b0, b1, np.cross(b0, b1)], 1)
+    posed = puppet.posed(puppet.performances[1], t)
+    assert np.allclose(posed.means[g], R @ arrays["subject.means"][g] + v[6:9], atol=1e-5)
+    assert np.allclose(se3.quat_to_matrix(posed.quats[g]), R @ se3.quat_to_matrix(arrays["subject.quats"][g]), atol=1e-5)
+
+
 # --- the puppet itself ------------------------------------------------------------------------------------------------
 
 
