@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from restage4d.render import kernels, projection
+from restage4d.render import binning, kernels, projection
 
 
 @cache
@@ -93,12 +93,12 @@ class _Draw(torch.autograd.Function):
     ):
         n, channels = colors.shape
         tiles = -(-width // kernels.LANES) * -(-height // kernels.TILE)
-        order, first_slot = kernels.order_slots(_array(depths).view(np.uint32), _array(radii), room)
+        order, first_slot = binning.order_slots(_array(depths).view(np.uint32), _array(radii), room)
         slots = np.zeros(n, np.int32)
         slot_tile, slot_rows, slot_entry = np.empty((3, first_slot[-1]), np.int32)
         counts = np.zeros((projection.PARTS, tiles), np.int32)
         _share(
-            kernels.find_slots,
+            binning.find_slots,
             width,
             height,
             order,
@@ -109,10 +109,10 @@ class _Draw(torch.autograd.Function):
             slot_rows,
             counts,
         )
-        first_entry = kernels.place_entries(counts)
+        first_entry = binning.place_entries(counts)
         entry_gaussian, entry_rows = np.empty((2, first_entry[-1]), np.int32)
         _share(
-            kernels.fill_entries,
+            binning.fill_entries,
             order,
             first_slot,
             slots,

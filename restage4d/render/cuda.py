@@ -20,7 +20,7 @@ def rasterize(
     eps2d: float = 0.3,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """`restage4d.render.rasterize` by ``gsplat.rasterization``, whose batch of one camera is taken off again."""
-    from gsplat import rasterization
+    from gsplat import rasterization  # pyright: ignore[reportMissingImports]
 
     image, alpha, meta = rasterization(
         means, quats, scales, opacities, colors, w2c[None], K[None], width, height,

@@ -19,6 +19,7 @@ PARTS = 32
 TILE = 16  # a tile of the image is TILE rows of LANES pixels
 RECORD = 8  # floats per record
 HALF_LOG2_E = 0.5 * 1.4426950408889634
+FAINTEST = np.log2(1 / MIN_ALPHA)  # -log2 of the faintest alpha that is drawn
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -162,7 +163,7 @@ def project(
                 a, k, h = C / det, -B / C, 1 / C
                 means2d[i, 0], means2d[i, 1] = u, v
                 shape[i, 0], shape[i, 1], shape[i, 2] = a, k, h
-                depths[i], radii[i] = z, np.int32(max(rx, ry))
+                depths[i], radii[i] = z, np.int32(min(max(rx, ry), 1e9))
                 r = RECORD * i
                 records[r], records[r + 1] = u, v
                 records[r + 2], records[r + 3], records[r + 4] = (
@@ -171,7 +172,9 @@ def project(
                     -HALF_LOG2_E * h,
                 )
                 records[r + 5] = np.log2(opacity)
-                rx, ry = extent * np.sqrt(A), extent * np.sqrt(C)
+                # A little more than the footprint: the records, being float32, must not ask for more room later.
+                rx, ry = extent * np.sqrt(A) + 1e-3, extent * np.sqrt(C) + 1e-3
+                rx, ry = rx + 1e-6 * (rx + abs(u)), ry + 1e-6 * (ry + abs(v))
                 left, right = tile_range(u - rx, u + rx, width, LANES)
                 top, bottom = tile_range(v - ry, v + ry, height, TILE)
                 room[i] = (right - left) * (bottom - top)

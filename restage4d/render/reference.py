@@ -57,7 +57,7 @@ def footprint(means2d: Tensor, cov: Tensor, opacities: Tensor, width: int, heigh
     radius = (extent[:, None] * cov.diagonal(dim1=1, dim2=2).sqrt()).ceil()
     size = torch.tensor([width, height], dtype=means2d.dtype, device=means2d.device)
     inside = ((means2d + radius > 0) & (means2d - radius < size)).all(-1) & (radius > 0).all(-1)
-    return torch.where(inside, radius.amax(-1), 0).to(torch.int32)
+    return torch.where(inside, radius.amax(-1).clamp_max(1e9), 0).to(torch.int32)
 
 
 def rasterize(

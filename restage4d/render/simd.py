@@ -1,21 +1,39 @@
 """Vectors inside numba functions.
 
 LLVM does not reliably vectorise the short masked loops of a rasteriser (array aliasing, exp, early outs), so the kernels
-state their vectors. These intrinsics emit LLVM's portable vector code. Scalars mix freely with vectors and are spread over the lanes. Indices count array elements and are not checked.
+state their vectors. These intrinsics emit LLVM's portable vector code. Scalars mix freely with vectors and are spread over
+the lanes. Indices count array elements and are not checked.
+
+numba's cache of a kernel does not notice a change in this file: remove ``__pycache__`` after one.
 """
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba.core import cgutils, types
+from numba.core import cgutils, extending, types
 from numba.core.datamodel.models import PrimitiveModel
-from numba.core.extending import intrinsic, register_model
+from numba.core.extending import register_model
 from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.core.typing.templates import ConcreteTemplate, builtin_registry, signature
 
-# One register of AVX-512, or of AVX2, or two of SSE or NEON: wider vectors waste lanes on small Gaussians.
-LANES = 16 if get_host_cpu_features().get("avx512f") else 8
+
+def intrinsic(function) -> Callable[..., Any]:
+    """numba's, typed as it is called: without the typing context."""
+    return extending.intrinsic(function)
+
+
+def _lanes() -> int:
+    """One register of AVX-512 or AVX2, or two of SSE or NEON: wider vectors would waste lanes on small Gaussians."""
+    try:
+        return 16 if get_host_cpu_features().get("avx512f") else 8
+    except RuntimeError:  # LLVM cannot tell on some ARM systems
+        return 8
+
+
+LANES = _lanes()
 
 _F32, _I32, _I1 = ir.FloatType(), ir.IntType(32), ir.IntType(1)
 
@@ -49,7 +67,7 @@ def _wide(context, builder, ty, value):
     """The value itself if it is a vector, else a vector of it."""
     if isinstance(ty, Vector):
         return value
-    if isinstance(ty, types.Integer) and ty.bitwidth == 32:
+    if ty == types.int32:
         lane, kind = value, _I32S
     else:
         lane, kind = context.cast(builder, value, ty, types.float32), _F32S
@@ -78,10 +96,11 @@ def _operator(symbol, result, emit):
     """Lets ``symbol`` take two float vectors, or one and a scalar."""
     pairs = [(f32s, f32s)] + [p for s in (types.float32, types.float64) for p in ((f32s, s), (s, f32s))]
 
-    @infer_global(symbol)
-    class _Template(ConcreteTemplate):
+    class Template(ConcreteTemplate):
+        key = symbol
         cases = tuple(signature(result, *pair) for pair in pairs)
 
+    builtin_registry.register_global(symbol, types.Function(Template))
     for pair in pairs:
 
         @lower_builtin(symbol, *pair)
