@@ -27,7 +27,7 @@ OLDEST = (3, 11)
 STAMP = "restage4d-setup"  # in an environment: the hash of what is installed, or INSTALLING
 INSTALLING = "installing"
 DEMO = ROOT / "scripts" / "demo_clip"
-DEMO_PROMPT = "it walks to the right and jumps"
+DEMO_PROMPT = "it crouches, then jumps and nods"
 
 # What Blender's Python module links to but does not bring, and the Debian/Ubuntu package of each.
 LIBRARIES = {
@@ -135,7 +135,7 @@ def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
 def set_up(*, blender_required: bool) -> None:
     """Makes or updates both environments. Without Python 3.11 the Blender one is left out, unless it is required."""
     check_python(sys.version_info[:2])
-    ensure(MAIN, Path(sys.executable))
+    ensure(MAIN, this_python())
     python311 = find_python311()
     if python311 is None:
         text = "Blender's Python module needs Python 3.11, which was not found. " + python311_remedy()
@@ -245,10 +245,15 @@ def python_version(python: Path) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def this_python() -> Path:
+    """The Python that runs this; where an environment is active, the one it was made from, as it may be made again itself."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable)
+
+
 def find_python311() -> Path | None:
     """This Python where it is 3.11, else one on the path, of Windows' launcher, of pyenv or of uv."""
     if sys.version_info[:2] == (3, 11):
-        return Path(sys.executable)
+        return this_python()
     home = Path.home()
     candidates = [shutil.which("python3.11"), *sorted(home.glob(".pyenv/versions/3.11.*/bin/python3.11"))]
     candidates += sorted(home.glob(".local/share/uv/python/cpython-3.11*/bin/python3.11"))

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from restage4d.driving.prompt import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 posix = pytest.mark.skipif(os.name == "nt", reason="a shell script")
 
@@ -166,6 +168,8 @@ def test_the_demo_stands_in_for_a_missing_video(bootstrap) -> None:
     demo = bootstrap.with_demo([])
     assert demo[0].endswith("base.mp4")
     assert demo[1] == bootstrap.DEMO_PROMPT
+    assert all(Path(demo[i]).exists() for i in (0, 3)), demo
+    assert parse(demo[1]).actions
     assert bootstrap.with_demo(["--out", "x"]) == [*demo, "--out", "x"]
     assert bootstrap.with_demo(["a.mp4", "it jumps", "--out", "x"]) == ["a.mp4", "it jumps", "--out", "x"]
     assert bootstrap.with_demo(["--help"]) == ["--help"]
