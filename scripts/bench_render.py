@@ -1,0 +1,202 @@
+"""Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians.
+
+`python scripts/bench_render.py [--repeat N]`. Every figure is the median over N draws of a random scene that covers the
+image; the two renderers take turns, so that a busy machine slows both.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from restage4d.render import cpu, kernels, rasterize
+from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
+from restage4d.render.projection import FAINTEST, RECORD, TILE
+from restage4d.render.simd import LANES, take
+
+CASES = [  # Gaussians, width, height, channels
+    (40_000, 854, 480, 4),
+    (20_000, 384, 216, 8),
+    (40_000, 384, 216, 8),
+    (20_000, 384, 216, 17),
+    (40_000, 384, 216, 17),
+]
+
+
+def scene(n: int, width: int, height: int, channels: int) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    focal, spacing = 1.2 * width, math.sqrt(width * height / n)
+    z = 2 + 2 * torch.rand(n, generator=rng)
+    x, y = (torch.rand(n, generator=rng) - 0.5) * width, (torch.rand(n, generator=rng) - 0.5) * height
+    scales = 0.7 * spacing / focal * z[:, None] * torch.exp(0.4 * torch.randn(n, 3, generator=rng))
+    K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return [
+        torch.stack([x / focal * z, y / focal * z, z], -1),
+        torch.randn(n, 4, generator=rng),
+        scales,
+        0.1 + 0.9 * torch.rand(n, generator=rng),
+        torch.rand(n, channels, generator=rng),
+        torch.eye(4),
+        K,
+    ]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, image, alpha, T, last):
+    """`kernels.draw`, pixel by pixel: each walks its tile's Gaussians with its own transmittance."""
+    tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
+    sums = np.empty(channels, np.float32)
+    while True:
+        tile = take(counter)
+        if tile >= tiles:
+            return
+        left, top = tile % tiles_x * LANES, tile // tiles_x * TILE
+        for y in range(min(TILE, height - top)):
+            for x in range(min(LANES, width - left)):
+                sums[:] = 0
+                t, seen = np.float32(1), -1
+                for j in range(first_entry[tile], first_entry[tile + 1]):
+                    if y < (entry_rows[j] & 255) or y >= (entry_rows[j] >> 8):
+                        continue
+                    i = entry_gaussian[j]
+                    r = RECORD * i
+                    Y = np.float32(top + y) + np.float32(0.5) - records[r + 1]
+                    u = np.float32(left + x) + np.float32(0.5) - records[r] + records[r + 3] * Y
+                    log_alpha = records[r + 5] + records[r + 2] * u * u + records[r + 4] * Y * Y
+                    if log_alpha <= np.float32(-FAINTEST):
+                        continue
+                    a = min(np.exp2(log_alpha), np.float32(MAX_ALPHA))
+                    after = t * (np.float32(1) - a)
+                    if after <= np.float32(MIN_TRANSMITTANCE):
+                        break
+                    for c in range(channels):
+                        sums[c] += a * t * colors[channels * i + c]
+                    t, seen = after, j
+                pixel = (top + y) * width + left + x
+                alpha[pixel] = np.float32(1) - t
+                T[tile * kernels.PIXELS + y * LANES + x], last[tile * kernels.PIXELS + y * LANES + x] = t, seen
+                for c in range(channels):
+                    image[c * height * width + pixel] = sums[c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_backward(
+    counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T, last, v_image, v_alpha,
+    v_entries,
+):  # fmt: skip
+    """`kernels.draw_backward`, pixel by pixel; a tile's gradient rows are its own, so this needs no atomics either."""
+    tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
+    columns = kernels.GEOMETRY + channels
+    while True:
+        tile = take(counter)
+        if tile >= tiles:
+            return
+        left, top = tile % tiles_x * LANES, tile // tiles_x * TILE
+        v_entries[first_entry[tile] * columns : first_entry[tile + 1] * columns] = 0
+        for y in range(min(TILE, height - top)):
+            for x in range(min(LANES, width - left)):
+                pixel, place = (top + y) * width + left + x, tile * kernels.PIXELS + y * LANES + x
+                t, behind = T[place], np.float32(0)
+                for j in range(last[place], first_entry[tile] - 1, -1):
+                    if y < (entry_rows[j] & 255) or y >= (entry_rows[j] >> 8):
+                        continue
+                    i = entry_gaussian[j]
+                    r, row = RECORD * i, j * columns
+                    Y = np.float32(top + y) + np.float32(0.5) - records[r + 1]
+                    u = np.float32(left + x) + np.float32(0.5) - records[r] + records[r + 3] * Y
+                    log_alpha = records[r + 5] + records[r + 2] * u * u + records[r + 4] * Y * Y
+                    if log_alpha <= np.float32(-FAINTEST):
+                        continue
+                    unclamped = np.exp2(log_alpha)
+                    a = min(unclamped, np.float32(MAX_ALPHA))
+                    inverse = np.float32(1) / (np.float32(1) - a)
+                    t *= inverse
+                    dot = v_alpha[pixel]
+                    for c in range(channels):
+                        v = v_image[c * height * width + pixel]
+                        dot += v * colors[channels * i + c]
+                        v_entries[row + kernels.GEOMETRY + c] += a * t * v
+                    v_sigma = -a * (t * dot - behind * inverse) if unclamped <= np.float32(MAX_ALPHA) else np.float32(0)
+                    behind += a * t * dot
+                    v_entries[row] += v_sigma
+                    v_entries[row + 1] += v_sigma * u
+                    v_entries[row + 2] += v_sigma * Y
+                    v_entries[row + 3] += v_sigma * u * u
+                    v_entries[row + 4] += v_sigma * u * Y
+                    v_entries[row + 5] += v_sigma * Y * Y
+
+
+class Timed:
+    """Stands in for a kernel and notes how long each call of it took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.share = cpu._share
+
+    def __call__(self, kernel: Callable[..., None], *args) -> None:
+        start = time.perf_counter()
+        self.share(kernel, *args)
+        self.seconds.setdefault(f"{kernel.__module__}.{kernel.__name__}", []).append(time.perf_counter() - start)
+
+
+def once(args: list[Tensor], width: int, height: int) -> tuple[float, float, list[Tensor]]:
+    """Seconds of forward and of forward and backward, and what came out."""
+    leaves = [x.clone().requires_grad_(i < 5) for i, x in enumerate(args)]
+    start = time.perf_counter()
+    image, alpha, _ = rasterize(*leaves, width, height)
+    forward = time.perf_counter() - start
+    weights = [torch.ones_like(image), torch.ones_like(alpha)]
+    start = time.perf_counter()
+    torch.autograd.backward([image, alpha], weights)
+    return forward, forward + time.perf_counter() - start, [image, alpha, *(x.grad for x in leaves[:5] if x.grad is not None)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=15)
+    repeat = parser.parse_args().repeat
+    print(f"{torch.get_num_threads()} threads, {LANES} lanes; median milliseconds of {repeat}; fit = forward + backward")
+    print("pixel-major: the drawing loops alone replaced; x: how many times faster ours are, drawing loops alone")
+    names = ("forward", "fit", "no grad", "pixel-major forward", "fit", "x draw", "x draw_backward", "mean difference")
+    print("Gaussians  size     C  " + "  ".join(names))
+    ours = kernels.draw, kernels.draw_backward
+    for n, width, height, channels in CASES:
+        args = scene(n, width, height, channels)
+        timed = Timed()
+        cpu._share = timed
+        times: dict[str, list[float]] = {}
+        results = {}
+        for turn in range(repeat + 2):
+            if turn == 2:  # the first turns compile and warm up
+                times.clear()
+                timed.seconds.clear()
+            for name, pair in (("ours", ours), ("pixel", (draw, draw_backward))):
+                kernels.draw, kernels.draw_backward = pair
+                forward, both, results[name] = once(args, width, height)
+                times.setdefault(f"{name} forward", []).append(forward)
+                times.setdefault(f"{name} fit", []).append(both)
+            kernels.draw, kernels.draw_backward = ours
+            with torch.no_grad():
+                start = time.perf_counter()
+                rasterize(*args, width, height)
+                times.setdefault("no grad", []).append(time.perf_counter() - start)
+        cpu._share = timed.share
+        ms = {name: 1e3 * statistics.median(seconds) for name, seconds in (times | timed.seconds).items()}
+        ratios = [ms[f"{draw.__module__}.{k}"] / ms[f"{kernels.__name__}.{k}"] for k in ("draw", "draw_backward")]
+        pairs = zip(results["ours"], results["pixel"], strict=True)
+        gap = max(float((a - b).detach().abs().mean() / b.detach().abs().mean()) for a, b in pairs)
+        print(
+            f"{n:9d}  {width}x{height}  {channels:2d}  {ms['ours forward']:7.1f}  {ms['ours fit']:5.1f}  {ms['no grad']:7.1f}  "
+            f"{ms['pixel forward']:19.1f}  {ms['pixel fit']:5.1f}  {ratios[0]:6.1f}  {ratios[1]:15.1f}  {gap:15.1e}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
