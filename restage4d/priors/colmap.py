@@ -26,6 +26,7 @@ F32 = NDArray[np.float32]
 _MIN_SHARED = 20  # tracks that two keyframes must share to be matched
 _LONGER = 384.0
 _CAP = 2.0  # larger residuals are not background at rest and all count the same
+_INSIDE_OUT = 0.5  # of ln(cost): how strongly a map whose lower points are farther away is disliked
 _STEP = 1.12  # from one focal length to the next when the best is searched around a map's
 
 
@@ -34,7 +35,7 @@ class Mapped:
     """Cameras and points from COLMAP; ``w2c`` (T, 4, 4) is NaN for frames that could not be placed.
 
     ``error`` is the mean reprojection error in pixels of the sights that agree with the map, ``score`` what focal lengths are
-    compared by: the log of the mean squared error over all sights, capped, and a pull to the guess.
+    compared by: the log of the mean squared error over all sights, capped, a pull to the guess, and that low things are near.
     """
 
     focal: float
@@ -177,7 +178,7 @@ def _main(folder: Path) -> None:
         w2c=w2c.astype(np.float32),
         points=points[steady].astype(np.float32),
         error=np.sqrt(squares[agreed]).mean(),
-        score=_score(camera, guess, xy, squares),
+        score=_score(camera, guess, xy, squares) + _INSIDE_OUT * _inside_out(points[steady], w2c),
     )
 
 
@@ -260,6 +261,21 @@ def _adjust(pycolmap, camera, xy, points, w2c, sights):
 def _score(camera, guess: float, xy, squares) -> float:
     """How well a map explains all sights in its frames; lower is better."""
     return float(np.log(np.minimum(squares[np.isfinite(xy[..., 0])], _CAP**2).mean()) + pull(camera.focal_length, guess))
+
+
+def _inside_out(points, w2c) -> float:
+    """0..1: how much lower points are farther away.
+
+    Seen with little perspective, a scene and its inside-out twin (depth and turning reversed) explain the same tracks; what lies
+    lower in a picture is nearly always nearer.
+    """
+    ranks = []
+    for pose in w2c[np.isfinite(w2c[:, 0, 0])]:
+        seen = points @ pose[:3, :3].T + pose[:3, 3]
+        seen = seen[seen[:, 2] > 1e-6]
+        order = np.argsort(np.argsort(np.stack([seen[:, 1] / seen[:, 2], 1 / seen[:, 2]]), axis=1), axis=1)
+        ranks.append(np.corrcoef(order)[0, 1] if order.shape[1] > 10 else 0.0)
+    return max(0.0, -float(np.mean(ranks)))
 
 
 def _search_focal(pycolmap, camera, guess: float, xy, points, w2c):
