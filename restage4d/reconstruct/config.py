@@ -9,8 +9,8 @@ class MotionConfig:
 
     n_bases: int = 100
     n_tracks: int = 1200  # tracks optimised; the others only lend their positions to seeding
-    steps: int = 800
-    frames_per_step: int = 32
+    steps: int = 600
+    frames_per_step: int = 24
     lr_rots: float = 1e-2
     lr_trans: float = 1e-2
     lr_coefs: float = 2e-2
@@ -19,6 +19,7 @@ class MotionConfig:
     track_3d: float = 1.0
     track_2d: float = 0.5  # visible and confidently hidden points, in units of the focal length
     sparsity: float = 0.01
+    tail: float = 0.05  # share of coefficients beyond the strongest M, which pruning will cut off
     smooth_bases: float = 0.1
     smooth_tracks: float = 0.5
     smooth_depth: float = 0.1
@@ -39,9 +40,9 @@ class RigidityConfig:
 class FusionConfig:
     """Photometric fusion (stage 2)."""
 
-    steps: int = 2400
-    max_subject: int = 24_000
-    max_background: int = 50_000
+    steps: int = 1500
+    max_subject: int = 16_000
+    max_background: int = 32_000
     seed_frames: int = 12  # frames whose pixels seed Gaussians
     subject_stride: float = 1.5  # pixels between seeds
     background_stride: float = 2.0
@@ -63,6 +64,7 @@ class FusionConfig:
     smooth_bases: float = 0.1
     smooth_tracks: float = 0.5
     scale_variance: float = 0.01
+    tail: float = 0.2  # as in MotionConfig
     densify_from: float = 0.1  # of all steps
     densify_until: float = 0.6
     densify_every: int = 100

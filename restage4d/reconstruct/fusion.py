@@ -118,17 +118,16 @@ class Fusion:
         loss, view = self._loss(frame, rng)
         view.info["means2d"].retain_grad()
         good = self.optimiser.step(loss)
-        if not good:
-            self._link()
-        elif view.info["means2d"].grad is not None and step < c.densify_until * c.steps:
+        if good and view.info["means2d"].grad is not None and step < c.densify_until * c.steps:
             n = self.model.n_subject
             gradient, radii = view.info["means2d"].grad, view.info["radii"]
             for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
                 control.observe(gradient[rows], radii[rows], *self.size)
         self.step += 1
-        if good and c.densify_from * c.steps <= self.step < c.densify_until * c.steps and self.step % c.densify_every == 0:
-            for i, control in enumerate(self.density):
-                control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
+        if self.step % c.densify_every == 0:
+            if good and c.densify_from * c.steps <= self.step < c.densify_until * c.steps:
+                for i, control in enumerate(self.density):
+                    control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
             self._link()
         if self.step == int(c.prune_at * c.steps):
             self._prune()
@@ -142,11 +141,11 @@ class Fusion:
 
     def _loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         c, model = self.config.fusion, self.model
-        bases = model.bases()
-        subject = model.subject(frame)
+        bases, coefs = model.bases(), model.coefs()
         pairs, other = self._track_pairs(frame, rng)
-        R, t = model.transforms(bases[:, other])
-        carry = se3.transform(R, t, model.params["subject.means"])
+        R, t = model.transforms(bases.index_select(1, torch.tensor([frame, other])), coefs=coefs)
+        subject = model.posed(R[:, 0], t[:, 0])
+        carry = se3.transform(R[:, 1], t[:, 1], model.params["subject.means"])
         K, w2c = self.K[frame], self.w2c[frame]
         view = render_view(subject, model.background(), K, w2c, self.size, carry)
         target = self.frames[frame].to(torch.float32) / 255
@@ -160,8 +159,10 @@ class Fusion:
         loss = loss + c.depth_gradient * losses.depth_gradient_loss(view.depth, depth, same_side)
         loss = loss + c.track_2d * self._track_loss(view, pairs, frame, other)
         loss = loss + c.smooth_bases * losses.smooth_bases(bases[..., :6], bases[..., 6:], self.triples)
-        loss = loss + c.smooth_tracks * self._smooth_tracks(bases, rng)
+        loss = loss + c.smooth_tracks * self._smooth_tracks(bases, coefs, rng)
         loss = loss + c.scale_variance * losses.scale_variance(model.params["subject.log_scales"])
+        if model.support is None:
+            loss = loss + c.tail * self._tail(coefs)
         if self.config.rigidity.refine_weight > 0:
             loss = loss + self.config.rigidity.refine_weight * self.config.rigidity.k * self._rigidity(
                 subject.means, view, K, w2c
@@ -195,13 +196,13 @@ class Fusion:
         error = error.clamp_max(float(error.detach().quantile(0.98)))
         return losses.masked_mean(error, weight * (z.detach() > 0.01))
 
-    def _smooth_tracks(self, bases: Tensor, rng: np.random.Generator) -> Tensor:
+    def _smooth_tracks(self, bases: Tensor, coefs: Tensor, rng: np.random.Generator) -> Tensor:
         if len(self.triples) == 0:
             return bases.new_zeros(())
         n = self.model.n_subject
         rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
         triple = self.triples[int(rng.integers(len(self.triples)))]
-        R, t = self.model.transforms(bases.index_select(1, triple), rows)
+        R, t = self.model.transforms(bases.index_select(1, triple), rows, coefs)
         return losses.smooth_tracks(se3.transform(R, t, self.model.params["subject.means"].index_select(0, rows)))
 
     def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
@@ -214,20 +215,20 @@ class Fusion:
             col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
             hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
             hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
-            similarity = rigidity.motion_similarity(self._dense_coefs(), self.edges)
-        return rigidity.rigidity_refine(points, self.model.params["subject.means"], similarity, hidden, self.edges)
+        return rigidity.rigidity_refine(points, self.model.params["subject.means"], self.similarity, hidden, self.edges)
 
-    def _dense_coefs(self) -> Tensor:
-        coefs, support = self.model.coefs(), self.model.support
-        if support is None:
-            return coefs
-        k = len(self.model.params["bases.rots"])
-        return coefs.new_zeros(len(coefs), k).scatter_add(1, support, coefs)
+    def _tail(self, coefs: Tensor) -> Tensor:
+        """Mean share of the coefficients beyond the strongest M: what pruning will cut off."""
+        return (1 - coefs.gather(1, self.strongest).sum(1)).mean()
 
     def _link(self) -> None:
-        """Rebuilds the k-NN graph Ω after Gaussians came, went or were taken back."""
+        """Looks up afresh what changes slowly: the k-NN graph Ω, its similarities (Eq. 3), the strongest M bases."""
         means = self.model.params["subject.means"].detach().numpy()
         self.edges = torch.from_numpy(rigidity.knn_edges(means, self.config.rigidity.k))
+        with torch.no_grad():
+            self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
+            if self.model.support is None:
+                self.strongest = self.model.top_influences(self.config.influences)[0]
 
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the PSNR this costs at once."""
@@ -235,6 +236,7 @@ class Fusion:
         index, weight = self.model.top_influences(self.config.influences)
         self.model.support = index
         self.optimiser.resize("subject.coefs", weight.clamp_min(1e-6).log(), torch.arange(len(weight)))
+        self._link()
         after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
         self.pruning_psnr_loss = before - after
 
@@ -249,7 +251,8 @@ class Fusion:
         return float(np.mean(values))
 
     def _save(self, path: Path, fingerprint: str) -> None:
-        tensors = {f"p.{n}": p for n, p in self.model.params.items()} | self.optimiser.state() | {"edges": self.edges}
+        tensors = {f"p.{n}": p for n, p in self.model.params.items()} | self.optimiser.state()
+        tensors |= {"edges": self.edges, "similarity": self.similarity, "strongest": self.strongest}
         for control in self.density:
             tensors |= control.state()
         if self.model.support is not None:
@@ -262,5 +265,5 @@ class Fusion:
         self.optimiser.load_state(tensors)
         for control in self.density:
             control.load_state(tensors)
-        self.edges = tensors["edges"]
+        self.edges, self.similarity, self.strongest = tensors["edges"], tensors["similarity"], tensors["strongest"]
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -115,6 +115,9 @@ def _loss(
     hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
     loss = loss + c.track_2d * losses.masked_mean(error, hidden_trust[..., None])
     loss = loss + c.sparsity * losses.sparsity(coefs)
+    if config.influences < coefs.shape[1]:
+        strongest = coefs.detach().topk(config.influences, dim=1).indices
+        loss = loss + c.tail * (1 - coefs.gather(1, strongest).sum(1)).mean()
     loss = loss + c.smooth_bases * losses.smooth_bases(bases[..., :6], bases[..., 6:], triples)
     if config.rigidity.init_weight > 0:
         stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)

@@ -61,7 +61,7 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
         if not len(xy):
             continue
         points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
-        beta = _interpolate_coefs(points, paths[:, t], coefs)
+        beta = _interpolate_coefs(points, paths[:, t], coefs, config.influences)
         R, shift = se3.blend_dense(bases[:, t], beta)
         means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
         betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
@@ -72,14 +72,17 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
     }
 
 
-def _interpolate_coefs(points: F32, near: F32, coefs: F32) -> F32:  # (N, 3), (P, 3), (P, K) -> (N, K)
-    """Coefficients of the nearest tracks, weighted by inverse distance (paper section 3.4)."""
+def _interpolate_coefs(points: F32, near: F32, coefs: F32, influences: int) -> F32:  # (N, 3), (P, 3), (P, K) -> (N, K)
+    """Coefficients of the nearest tracks, weighted by inverse distance (paper section 3.4); the strongest ``influences`` stay."""
     k = min(_NEAR_TRACKS, len(near))
     distance, index = KDTree(near).query(points, k=k)
     distance, index = distance.reshape(len(points), k), index.reshape(len(points), k)
     weight = 1.0 / (distance + 1e-4)
     weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-    return np.einsum("nj,njk->nk", weight, coefs[index]).astype(np.float32)
+    beta = np.einsum("nj,njk->nk", weight, coefs[index])
+    if influences < beta.shape[1]:
+        beta[beta < -np.partition(-beta, influences - 1, axis=1)[:, influences - 1 : influences]] = 0
+    return (beta / beta.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _seed_background(rewound: Rewound, priors: Priors, config: FitConfig) -> dict[str, torch.Tensor]:
