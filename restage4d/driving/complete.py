@@ -8,11 +8,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.driving.matte import spread
+
 F32 = NDArray[np.float32]
 
 _R = 3  # patches are 7 x 7
 _SMALLEST = 40  # longer side of the coarsest level, pixels
 _FAR = 4000.0  # what a match a whole diagonal away costs, in squared grey levels: near things are alike
+_LIKE = 0.25  # how much a patch's tone shall be what the hole's surroundings suggest there
 _ROUNDS = 6  # of matching and voting per level
 
 
@@ -37,12 +40,14 @@ def complete(picture: F32, hole: NDArray[np.bool_], rng: np.random.Generator) ->
         if depth:
             up = cv2.resize(guess, missing.shape[::-1], interpolation=cv2.INTER_CUBIC)
             guess = np.where(missing[..., None], up, image).astype(np.float32)
-        guess, field = _level(guess, missing, field, rng)
+        tone = spread(guess, (~missing).astype(np.float32))
+        smooth = np.asarray(cv2.GaussianBlur(tone, (0, 0), 2.0), np.float32)
+        guess, field = _level(guess, missing, field, smooth, rng)
     return np.where(hole[..., None], np.clip(guess, 0, 255), picture).astype(np.float32)
 
 
 def _level(
-    guess: F32, missing: NDArray[np.bool_], coarse: NDArray[np.int32] | None, rng: np.random.Generator
+    guess: F32, missing: NDArray[np.bool_], coarse: NDArray[np.int32] | None, smooth: F32, rng: np.random.Generator
 ) -> tuple[F32, NDArray[np.int32]]:
     """Matching and voting at one size; the field (H, W, 2) of every target patch's source (row, column) goes on to the next."""
     height, width = missing.shape
@@ -63,13 +68,13 @@ def _level(
     distance = cv2.distanceTransform(missing.astype(np.uint8), cv2.DIST_L2, 3)
     trust = np.where(missing, 1.3 ** -np.minimum(distance, 30), 1.0).astype(np.float32)
     for round_ in range(_ROUNDS):
-        _match(guess, touched, source, field, rng)
+        _match(guess, smooth, touched, source, field, rng)
         guess = _vote(guess, missing, touched, field, trust, last=round_ == _ROUNDS - 1)
     return guess, field
 
 
 @numba.njit(cache=True, fastmath=True)
-def _cost(image, i, j, si, sj):
+def _cost(image, smooth, i, j, si, sj):
     """Squared difference of the patch at (i, j), clipped at the border, to the source patch at (si, sj)."""
     h, w = image.shape[:2]
     total = np.float32(0)
@@ -81,18 +86,21 @@ def _cost(image, i, j, si, sj):
                 total += d * d
             n += 1
     away = ((i - si) ** 2 + (j - sj) ** 2) / np.float32(h * h + w * w)
-    return total / n + _FAR * away
+    unlike = np.float32(0)
+    for k in range(3):
+        unlike += (smooth[i, j, k] - smooth[si, sj, k]) ** 2
+    return total / n + _FAR * away + _LIKE * unlike
 
 
 @numba.njit(cache=True, fastmath=True)
-def _match(image, touched, source, field, rng):
+def _match(image, smooth, touched, source, field, rng):
     """PatchMatch: propagation in both scan orders and a random search around the present match."""
     h, w = touched.shape
     cost = np.full((h, w), np.float32(1e30))
     for i in range(h):
         for j in range(w):
             if touched[i, j]:
-                cost[i, j] = _cost(image, i, j, field[i, j, 0], field[i, j, 1])
+                cost[i, j] = _cost(image, smooth, i, j, field[i, j, 0], field[i, j, 1])
     for sweep in range(2):
         step = 1 if sweep == 0 else -1
         for ii in range(h):
@@ -107,7 +115,7 @@ def _match(image, touched, source, field, rng):
                         si = field[ni, nj, 0] + (step if axis == 0 else 0)
                         sj = field[ni, nj, 1] + (step if axis == 1 else 0)
                         if 0 <= si < h and 0 <= sj < w and source[si, sj]:
-                            c = _cost(image, i, j, si, sj)
+                            c = _cost(image, smooth, i, j, si, sj)
                             if c < cost[i, j]:
                                 cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
                 reach = max(h, w) // 2
@@ -115,7 +123,7 @@ def _match(image, touched, source, field, rng):
                     si = field[i, j, 0] + rng.integers(-reach, reach + 1)
                     sj = field[i, j, 1] + rng.integers(-reach, reach + 1)
                     if 0 <= si < h and 0 <= sj < w and source[si, sj]:
-                        c = _cost(image, i, j, si, sj)
+                        c = _cost(image, smooth, i, j, si, sj)
                         if c < cost[i, j]:
                             cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
                     reach //= 2

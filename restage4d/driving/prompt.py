@@ -242,7 +242,9 @@ def _clauses(prompt: str) -> list[_Clause]:
         elif token in _SEQUENCE:
             if here.words:
                 clauses.append(_Clause())
-        elif _is_verb(token, *[tokens[j] if 0 <= j < len(tokens) else "" for j in (i - 2, i - 1, i + 1)]):
+        elif here.verb >= 0 and (token in _NEGATIONS or token.endswith("n't")):
+            clauses.append(_Clause([token]))
+        elif _is_verb(token, here.verb < 0, *[tokens[j] if 0 <= j < len(tokens) else "" for j in (i - 2, i - 1, i + 1)]):
             if here.verb < 0:
                 here.verb = len(here.words)
                 here.words.append(token)
@@ -253,12 +255,13 @@ def _clauses(prompt: str) -> list[_Clause]:
     return [c for c in clauses if c.words]
 
 
-def _is_verb(token: str, before_that: str, before: str, after: str) -> bool:
-    """A form of a known verb that is not a noun here ("its head", "the duck", "walks 3 steps", but "takes a bow")."""
+def _is_verb(token: str, first: bool, before_that: str, before: str, after: str) -> bool:
+    """A form of a known verb that is not a noun here ("its head", "the duck", "walks 3 steps", but "takes a bow", "3 jumps")."""
     if token not in _WORD or (token == "head" and after not in _DIRECTION and after not in {"to", "for"}):
         return False
-    noun = before in _DETERMINERS or before in _NUMBERS or before[:1].isdigit()
-    return not noun or before_that in _LIGHT
+    if before in _NUMBERS or before[:1].isdigit():
+        return first
+    return before not in _DETERMINERS or before_that in _LIGHT
 
 
 def _unknown(words: list[str]) -> list[str]:
