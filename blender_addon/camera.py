@@ -63,7 +63,7 @@ def add_camera(name: str, performances: list[Performance], reach: float, collect
     data.sensor_fit = "HORIZONTAL"
     data.sensor_width = SENSOR_WIDTH
     data.clip_start, data.clip_end = 1e-3 * reach, 4 * reach
-    data.display_size = 0.05 * reach
+    data.display_size = 0.02 * reach
     obj.rotation_mode = "QUATERNION"
     first = performances[0]
     location, quats = pose_curves(first.w2c[:1])

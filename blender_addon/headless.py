@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from restage4d.errors import InputError
 from restage4d.files import replacing
-from restage4d.puppet import Puppet
+from restage4d.puppet import F32, Puppet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,9 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frame", type=int, help="of the still, from 0; the middle one by default")
     given = parser.parse_args(arguments)
     try:
+        for path, suffix in ((given.blend, ".blend"), (given.still, ".png")):
+            if path and path.suffix != suffix:
+                raise InputError(f"{path} does not end in {suffix}.", "Name the file so.")
         make_blend(given.puppet, given.blend, name=given.name, footage=_footage(given.footage))
+        print(f"wrote {given.blend}")
         if given.still:
             render_still(given.still, given.engine, given.frame)
+            print(f"wrote {given.still}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,8 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str, Path]) -> None:
     """Writes ``blend``, whole or not at all, from an empty scene; footage is told relative to it. The scene stays loaded."""
-    if blend.suffix != ".blend":
-        raise InputError(f"{blend} does not end in .blend.", "Name the file so.")
     loaded = Puppet.load(puppet)
     import bpy
 
@@ -58,20 +63,26 @@ def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0  # no backup copies of the temporary file
+    bpy.context.scene.world = bpy.data.worlds.new("World")  # without one, pictures have a white or a clear background
     imported = importing.import_puppet(loaded, name=name or puppet.stem, footage=footage)
     camera.relative_to(blend.parent, [p.footage for p in imported.performances if p.footage is not None])
     for screen in bpy.data.screens:
         for area in screen.areas:
             if area.type == "VIEW_3D":
-                look_through(area.spaces.active)
+                look_through(area.spaces.active, loaded.subject.means)
     with replacing(blend) as temporary:
         bpy.ops.wm.save_as_mainfile(filepath=str(temporary), compress=True, relative_remap=False, check_existing=False)
 
 
-def look_through(space: Any) -> None:
-    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by attribute and unlit."""
+def look_through(space: Any, means: F32) -> None:  # (N, 3)
+    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by attribute and unlit.
+
+    Turned out of the camera, it goes round the subject, whose points are ``means``.
+    """
     space.shading.type, space.shading.light, space.shading.color_type = "SOLID", "FLAT", "VERTEX"
     if space.region_3d is not None:
+        space.region_3d.view_location = means.mean(0)
+        space.region_3d.view_distance = 2.5 * float(np.linalg.norm(np.ptp(means, axis=0)))
         space.region_3d.view_perspective = "CAMERA"
 
 
@@ -96,7 +107,7 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
         scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
     scene.render.image_settings.file_format = "PNG"
     scene.frame_set(rig.FIRST_FRAME + frame)
-    with replacing(path.with_suffix(".png")) as temporary:
+    with replacing(path) as temporary:
         scene.render.filepath = str(temporary)
         bpy.ops.render.render(write_still=True)
 
