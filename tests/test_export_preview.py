@@ -73,9 +73,10 @@ def test_orbit_keeps_a_walking_subject_in_the_picture_and_large() -> None:
     puppet = box_puppet()
     performance = puppet.performances[1]
     width, height = performance.size
-    for degrees in (0, 90, 180, 270):
+    frames = [0, 4, 9]
+    for degrees in (0, 90, 180):
         views = orbit(puppet, performance, degrees)
-        for t, picture in enumerate(render_performance(puppet, performance, views=views)):
+        for t, picture in zip(frames, render_performance(puppet, performance, frames, views), strict=True):
             drawn = np.abs(picture.astype(int) - picture[0, 0]).max(-1) > 40
             rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
             assert rows[0] > 0, (degrees, t)
