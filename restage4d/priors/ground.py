@@ -12,6 +12,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 _EYE = 1.2  # camera height over subject height where nothing tells: a person's eyes on an animal, a person or a car
+_POSE = 0.04  # how much a subject's height changes with its pose, as a median deviation of its logarithm
 _FLAT = 0.015  # ground points lie this near to the plane, relative to their distance from the camera
 
 
@@ -68,8 +69,11 @@ def centres(cameras: Cameras) -> F64:  # -> (T, 3)
 
 
 def guess(cameras: Cameras, feet: Footprint) -> Ground:
-    """Up from level cameras (their x axes are level; turning cameras show the axis) and from `_EYE`; the camera's height is 1,
-    or with background points such that next to none lies below the ground."""
+    """Up and ground where no points show them.
+
+    Up is where cameras are level (a turning one shows its axis), the subject keeps its height while it comes nearer, and
+    `_EYE` holds. The camera's height is 1, or with background points such that next to none lies below the ground.
+    """
     axes = cameras.w2c[:, :3, :3].astype(np.float64)
     u, _, vt = np.linalg.svd(axes.mean(0))
     _, down, ahead = u @ vt
@@ -90,6 +94,8 @@ def guess(cameras: Cameras, feet: Footprint) -> Ground:
             if (drop < 0.01).any() or (tall < 0.01).any():
                 continue
             cost += (np.median(np.log(drop / tall / _EYE)) / 0.5) ** 2
+            height = np.log(tall / drop)  # over the camera's
+            cost += (np.median(np.abs(height - np.median(height))) / _POSE) ** 2
         else:
             cost += (np.degrees(pitch) - 10) ** 2 / 100
         if cost < best_cost:
@@ -169,7 +175,7 @@ def _lower(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
 
 
 def clear(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
-    """The cameras' points without those on or beside the subject: in its masks, somewhat widened, in most frames that show them."""
+    """The cameras' points without those on or beside the subject: in its widened masks in most frames that show them."""
     points = cameras.points.astype(np.float64)
     if not len(points):
         return points
