@@ -68,7 +68,7 @@ def run(job: Job, progress: Progress) -> None:
         base = video.decode(job.video, longer_side=job.longer_side, max_frames=job.frames)
     selection = _selection(job, base, (info.width, info.height))
     true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
-    drivers: list[DrivingProvider] = [FileDriving(path) for path in job.driving] or [KinematicDriving(seed=job.seed)]
+    drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] if job.driving else [KinematicDriving()]
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
