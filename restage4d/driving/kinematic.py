@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.acting import Room, perform
+from restage4d.driving.acting import Performance, Room, perform
 from restage4d.driving.body import BodyPlan, plan
 from restage4d.driving.deform import Figure
 from restage4d.driving.matte import foreground, soft_matte
@@ -16,6 +16,8 @@ from restage4d.driving.plate import empty_stage, grown, own_motion, register
 from restage4d.driving.prompt import parse
 from restage4d.driving.raster import draw
 from restage4d.driving.relief import View, build
+from restage4d.driving.shadow import Shadow
+from restage4d.driving.shadow import find as find_shadow
 from restage4d.errors import InputError
 from restage4d.progress import Progress
 from restage4d.scene import Clip
@@ -43,26 +45,33 @@ class KinematicDriving:
         first = base.frames[0].astype(np.float32)
         with progress.stage("driving: empty stage", 2 * len(base)) as stage:
             found = register(base, mask, stage)
+            body = plan(mask, own_motion(found))
             alpha = soft_matte(first, mask)
-            plate = empty_stage(base, grown(mask | (alpha > 0.02), 3), found, stage)
-        texture = foreground(first, alpha, plate)
-        body = plan(mask, own_motion(found))
+            hole = grown(mask | (alpha > 0.02), 3)
+            shaded = find_shadow(first, mask, hole, body)
+            shadow = Shadow(first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1])))
+            plate = empty_stage(base, shadow.lit, hole, found, stage)
         relief = build(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body)
         performance = perform(directions, body, len(base), base.fps, _room(body, relief.view, base.size))
-        still = figure.turned(performance, 0)
-        rest, _ = draw(plate, figure.pose(performance, 0, still), *figure.surface(still), relief.triangles, texture)
-        missed = first - rest  # what matte and samples do not give back
+        texture = foreground(first, alpha, plate)
+
+        def picture(t: int) -> tuple[F32, F32]:
+            """A frame, and where its points lie."""
+            p, turned = performance, figure.turned(performance, t)
+            ground = shadow.on(plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), abs(np.sin(p.yaw[t])))
+            points = figure.pose(p, t, turned)
+            return draw(ground, points, *figure.surface(turned), relief.triangles, texture), points
+
+        missed = first - picture(0)[0]  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.stage("driving: draw", len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                turned = figure.turned(performance, t)
-                points = figure.pose(performance, t, turned)
-                picture, _ = draw(plate, points, *figure.surface(turned), relief.triangles, texture)
-                stays = _stays(points, relief.uv, relief.cells, mask)
-                frames[t] = np.clip(picture + stays[..., None] * missed + 0.5, 0, 255).astype(np.uint8)
+                image, points = picture(t)
+                stays = np.maximum(_stays(points, relief.uv, relief.cells, mask), grown(shaded, 2) * _stays_put(performance, t))
+                frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(np.uint8)
                 stage.advance()
         return Clip(frames, base.fps)
 
@@ -74,6 +83,12 @@ def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool
     share = np.zeros(mask.shape, np.float32)
     share[cells[:near, 0], cells[:near, 1]] = np.clip(1 - moved / _STICKS, 0, 1) ** 2
     return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
+
+
+def _stays_put(p: Performance, t: int) -> float:
+    """How far the first frame's own shadow still holds."""
+    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
+    return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
 
 
 def _room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:

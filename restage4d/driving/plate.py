@@ -104,9 +104,9 @@ def _step(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
     return None if H is None or inliers.sum() < max(15, 0.25 * good.sum()) else np.asarray(H, np.float64)
 
 
-def empty_stage(base: Clip, hole: Mask, found: Registered, stage: Stage) -> F32:
-    """The first frame with ``hole`` filled: (H, W, 3) in 0..255, unchanged outside the hole."""
-    plate = base.frames[0].astype(np.float32)
+def empty_stage(base: Clip, first: F32, hole: Mask, found: Registered, stage: Stage) -> F32:
+    """``first``, the base's first frame (H, W, 3) in 0..255, with ``hole`` filled and unchanged outside it."""
+    plate = first.copy()
     views: list[F32] = []  # (pixels of the hole, 3) each, NaN where a view does not show the background
     for t, H, mask in zip(found.index[1:], found.to_first[1:], found.masks[1:], strict=True):
         seen = cv2.warpPerspective((~mask).astype(np.uint8), H, base.size, flags=cv2.INTER_NEAREST).astype(bool)

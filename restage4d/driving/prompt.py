@@ -57,7 +57,7 @@ def _words(text: str) -> frozenset[str]:
 
 # Seconds that one go takes at the usual pace and amount.
 SECONDS = {
-    "turn": 0.9, "face": 1.0, "look": 0.7, "walk": 2.0, "run": 1.5, "jump": 0.85, "crouch": 0.9, "sit": 1.0, "bow": 1.4,
+    "turn": 0.9, "face": 1.0, "look": 0.7, "walk": 2.0, "run": 1.5, "jump": 1.1, "crouch": 0.9, "sit": 1.0, "bow": 1.4,
     "rise": 0.8, "lean": 0.8, "nod": 0.5, "shake": 0.45, "spin": 1.5, "stretch": 1.5, "wave": 0.6, "lift": 0.8, "wag": 0.35,
     "stay": 1.0,
 }  # fmt: skip

@@ -16,7 +16,7 @@ _FAR = 1e30  # depth where nothing is; finite, as the kernels are compiled with 
 _NEEDED = (np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) + 0.5) / 16
 
 
-def draw(background: F32, points: F32, uv: F32, alpha: F32, triangles: NDArray[np.int32], texture: F32) -> tuple[F32, F32]:
+def draw(background: F32, points: F32, uv: F32, alpha: F32, triangles: NDArray[np.int32], texture: F32) -> F32:
     """Draws a mesh over a background.
 
     Args:
@@ -28,19 +28,19 @@ def draw(background: F32, points: F32, uv: F32, alpha: F32, triangles: NDArray[n
         texture: (h, w, 3).
 
     Returns:
-        The picture (H, W, 3), and how much of every pixel the mesh covers (H, W).
+        The picture (H, W, 3).
     """
     height, width = background.shape[:2]
     x0, y0 = np.clip(np.floor(points[:, :2].min(0)).astype(int), 0, (width, height))
     x1, y1 = np.clip(np.ceil(points[:, :2].max(0)).astype(int) + 1, 0, (width, height))
-    picture, coverage = background.copy(), np.zeros((height, width), np.float32)
+    picture = background.copy()
     if x1 > x0 and y1 > y0:
         depth = np.full(((y1 - y0) * _S, (x1 - x0) * _S), _FAR, np.float32)
         where = np.zeros((*depth.shape, 2), np.float32)
         shifted = ((points - np.array([x0, y0, 0])) * np.array([_S, _S, 1])).astype(np.float32)
         _visible(shifted, uv, triangles, alpha, depth, where)
-        _shade(depth, where, texture, picture[y0:y1, x0:x1], coverage[y0:y1, x0:x1])
-    return picture, coverage
+        _shade(depth, where, texture, picture[y0:y1, x0:x1])
+    return picture
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -109,9 +109,9 @@ def _add_cubic(image, u, v, weight, out):
 
 
 @numba.njit(cache=True, fastmath=True)
-def _shade(depth, where, texture, picture, coverage):
-    """Lays the covered samples' colours over ``picture`` (h, w, 3) and writes the share of them to ``coverage`` (h, w)."""
-    h, w = coverage.shape
+def _shade(depth, where, texture, picture):
+    """Lays the covered samples' colours over ``picture`` (h, w, 3)."""
+    h, w = picture.shape[:2]
     colour = np.zeros(3, np.float32)
     for y in range(h):
         for x in range(w):
@@ -152,6 +152,5 @@ def _shade(depth, where, texture, picture, coverage):
                         if not near or sharp < 1:
                             _add_bilinear(texture, u, v, 1.0 - sharp if near else 1.0, colour)
             share = count / (_S * _S)
-            coverage[y, x] = share
             for k in range(3):
                 picture[y, x, k] += share * (colour[k] / count - picture[y, x, k])

@@ -42,6 +42,12 @@ class View:
         """Directions through pixels, depth 1."""
         return np.column_stack([(xy - self.centre) / self.focal, np.ones(len(xy))])
 
+    def ground(self, xy: F64) -> F64:  # (N, 2) -> (N, 2)
+        """Where the rays through pixels meet the ground: right and away of the origin."""
+        rays = self.rays(xy)
+        points = rays * np.clip(self.origin @ self.up / np.minimum(rays @ self.up, -1e-3), 0, None)[:, None] - self.origin
+        return np.column_stack([points @ self.right, points @ self.away])
+
     def project(self, world: F64) -> F32:  # (N, 3) right, up, away of the origin -> (N, 3) x, y, depth
         """Points to pixels and depth."""
         p = self.origin + world @ np.stack([self.right, self.up, self.away])
@@ -107,9 +113,7 @@ def stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
     """The body's yaw, and how far behind its middle plane every foot stands, from where the feet meet the ground."""
     if len(body.legs) < 2 or body.upright:
         return 0.0, [0.0] * len(body.legs)
-    feet = view.rays(np.array([leg.tip for leg in body.legs]))
-    points = feet * np.clip(view.origin @ view.up / np.minimum(feet @ view.up, -1e-3), 0, None)[:, None] - view.origin
-    right, away = points @ view.right, points @ view.away
+    right, away = view.ground(np.array([leg.tip for leg in body.legs])).T
     spread = right - right.mean()
     wide = float((spread**2).sum()) + (0.15 * (body.box[2] - body.box[0])) ** 2  # feet close together say little
     slope = _TRUST_FEET * float((spread * away).sum()) / wide
