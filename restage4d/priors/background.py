@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.progress import Stage
-from restage4d.scene import Rewound
+from restage4d.scene import Cameras, Rewound
 
 F32 = NDArray[np.float32]
 
@@ -66,3 +66,25 @@ def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
     for t, (number, xy) in enumerate(live):
         result[number, t] = xy + 0.5  # OpenCV puts the centre of pixel 0 at 0
     return result[np.isfinite(result[..., 0]).sum(1) >= 3]
+
+
+def triangulate(xy: F32, cameras: Cameras) -> F32:  # (P, T, 2) -> (S, 3)
+    """World points of tracks under known cameras: those seen from two places that agree to a pixel in most frames."""
+    K, w2c = cameras.K.astype(np.float64), cameras.w2c.astype(np.float64)
+    seen = np.isfinite(xy[..., 0])
+    ray = np.nan_to_num((xy - K[:, :2, 2]) / K[:, [0, 1], [0, 1]])
+    # x·(row 3) - (row 1 or 2) applied to the point is 0 (direct linear transform)
+    lines = ray[..., None] * w2c[:, None, 2] - w2c[:, :2]
+    lines = (lines * seen[..., None, None]).reshape(len(xy), -1, 4)
+    A, b = lines[..., :3], -lines[..., 3]
+    normal = np.einsum("pki,pkj->pij", A, A)
+    spread = np.linalg.eigvalsh(normal)
+    # depth is known by the smallest eigenvalue: over the next one, it is the mean squared angle between sights
+    good = spread[:, 0] > (np.radians(0.5) / 2) ** 2 * spread[:, 1]
+    points = np.linalg.solve(normal[good] + 1e-12 * np.eye(3), np.einsum("pki,pk->pi", A[good], b[good])[..., None])[..., 0]
+    local = np.einsum("tij,pj->pti", w2c[:, :3, :3], points) + w2c[:, :3, 3]
+    image = local[..., :2] / np.maximum(local[..., 2:], 1e-9) * K[:, [0, 1], [0, 1]] + K[:, :2, 2]
+    scale = 2 * float(np.median(K[:, :2, 2].max(1))) / 384
+    off = np.linalg.norm(image - xy[good], axis=-1)
+    agreed = ((off < scale) & (local[..., 2] > 1e-6)).sum(1) >= 0.8 * seen[good].sum(1)
+    return points[agreed].astype(np.float32)

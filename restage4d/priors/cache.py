@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from restage4d.errors import InputError
 from restage4d.files import replacing
 
 _LIMIT = 4 << 30  # bytes; beyond it the entries unused for longest go
@@ -50,17 +52,16 @@ class Cache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
 
     def put(self, key: str, arrays: dict[str, NDArray]) -> None:
         """Keeps ``arrays``; a disk that is full or read-only only costs the next run its time."""
-        try:
+        with suppress(OSError, InputError):
             with replacing(self.folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
             self._trim()
-        except OSError:
-            pass
 
     def _trim(self) -> None:
         entries = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.npz")), reverse=True)

@@ -3,91 +3,80 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.reconstruct.lift import unproject
+from restage4d.priors import ground
+from restage4d.priors.ground import Ground
 from restage4d.scene import Cameras, Rewound
 
 F32 = NDArray[np.float32]
-_METRES = 1.0  # a subject's extent in metres when nothing tells: between a cat and a horse
+F64 = NDArray[np.float64]
+
+_EYE = 1.5  # metres from the ground to the camera where nothing tells: somebody standing or kneeling
+_METRES = (0.1, 20.0)  # bounds of metres per unit: a subject is no ant and no house
 
 
 def align_world(rewound: Rewound, masks: F32, depth: F32, cameras: Cameras) -> tuple[F32, Cameras, float]:
     """Turns, moves and scales the world so that contracts of `restage4d.scene` hold.
 
-    Up is the normal of the ground around the subject in b_0, where a plane fits it, else the camera's own up. The extent is
-    the diagonal of the box that holds 98 % of the subject's points in b_0 along every axis.
+    Up is the normal of the ground around and below the subject, where the background's depth shows a plane there, else that of
+    level cameras. The origin is where the subject stands in b_0 (or in the frame nearest to it that shows the subject), +X to the
+    right and +Y away as seen from b_0's camera. The extent is the diagonal of the box, along these axes, that holds 96 % of the
+    subject's points there along each.
 
     Returns:
-        depth (T, H, W) and cameras in the new units, and metres per unit.
+        depth (T, H, W) and cameras in the new units, and metres per unit: by the camera's height, a guess.
     """
-    t = rewound.seam
-    points, ground = _points(masks[t] > 0.5, depth[t], cameras, t), _points(_around(masks[t]), depth[t], cameras, t)
-    if len(points) == 0:
-        points = np.zeros((1, 3), np.float32)
-    up = _ground_normal(ground, -cameras.w2c[t, 1, :3].astype(np.float64))
-    R = _turn_to_z(up)
-    turned = points @ R.T
-    low, high = np.percentile(turned, [1, 99], axis=0)
-    extent = max(float(np.linalg.norm(high - low)), 1e-6)
-    origin = np.array([*(low + high)[:2] / 2, low[2]])
-    # x' = (R x - origin) / extent, so w2c' = diag-scaled w2c with R' = Rc Rᵀ and t' = (Rc Rᵀ origin + tc) / extent
+    feet = ground.footprint(masks)
+    plane = ground.fit(cameras, feet, _beside(masks, depth, cameras, feet)) or ground.guess(cameras, feet)
+    shown = np.flatnonzero([((mask > 0.5) & (z > 0)).any() for mask, z in zip(masks, depth, strict=True)])
+    t = int(shown[np.abs(shown - rewound.seam).argmin()]) if len(shown) else rewound.seam
+    R = _axes(cameras, rewound.seam, plane)
+    points = _lift((masks[t] > 0.5), depth[t], cameras, t) @ R.T
+    if len(points):
+        low, high = np.percentile(points, [2, 98], axis=0)
+        extent = max(float(np.linalg.norm(high - low)), 1e-6)
+        lowest = points[points[:, 2] < low[2] + 0.1 * (high[2] - low[2])]
+        origin = np.array([*np.median(lowest[:, :2], axis=0), plane.level])
+        if abs(low[2] - plane.level) > extent:  # the plane is not what the subject stands on
+            origin[2] = points[:, 2].min()
+    else:
+        extent, origin = 1.0, np.array([0.0, 0.0, plane.level])
+    # x' = (R x - origin) / extent, hence w2c' = [Rc Rᵀ, (Rc Rᵀ origin + tc) / extent]
     w2c = cameras.w2c.astype(np.float64)
     moved = np.tile(np.eye(4), (len(w2c), 1, 1))
     moved[:, :3, :3] = w2c[:, :3, :3] @ R.T
     moved[:, :3, 3] = (moved[:, :3, :3] @ origin + w2c[:, :3, 3]) / extent
     sparse = ((cameras.points @ R.T - origin) / extent).astype(np.float32)
     aligned = Cameras(cameras.K, moved.astype(np.float32), cameras.kind, sparse)
-    return (depth / extent).astype(np.float32), aligned, _METRES
+    height = float(np.median(ground.centres(aligned)[:, 2]))
+    metres = float(np.clip(_EYE / height, *_METRES)) if height > 0 else 1.0
+    return (depth / extent).astype(np.float32), aligned, metres
 
 
-def _points(where: NDArray[np.bool_], depth: F32, cameras: Cameras, t: int) -> F32:
-    row, col = np.nonzero(where & (depth > 0))
-    xy = np.stack([col + 0.5, row + 0.5], -1).astype(np.float32)
-    return unproject(xy, depth[row, col], cameras.K[t], cameras.w2c[t])
+def _axes(cameras: Cameras, t: int, plane: Ground) -> F64:  # -> (3, 3) rows X, Y, Z of the new world
+    ahead = cameras.w2c[t, 2, :3].astype(np.float64)
+    if abs(ahead @ plane.up) > 0.99:  # looking straight down: the top of the picture is ahead
+        ahead = -cameras.w2c[t, 1, :3].astype(np.float64)
+    ahead = ahead - (ahead @ plane.up) * plane.up
+    ahead /= np.linalg.norm(ahead)
+    return np.stack([np.cross(ahead, plane.up), ahead, plane.up])
 
 
-def _around(mask: F32) -> NDArray[np.bool_]:
-    """Background pixels below and beside the lower third of the subject."""
-    rows, cols = np.nonzero(mask > 0.5)
-    where = np.zeros(mask.shape, bool)
-    if len(rows):
-        tall, wide = np.ptp(rows) + 1, np.ptp(cols) + 1
-        top, bottom = rows.max() - tall // 3, rows.max() + tall // 3
-        left, right = max(cols.min() - wide // 2, 0), cols.max() + wide // 2
-        where[top : bottom + 1, left : right + 1] = True
-    return where & (mask == 0)
+def _lift(where: NDArray[np.bool_], depth: F32, cameras: Cameras, t: int) -> F64:  # (H, W), (H, W) -> (M, 3)
+    rows, cols = np.nonzero(where & (depth > 0))
+    ray = ground.directions(cameras, np.full(len(rows), t), np.stack([cols, rows], 1).astype(np.float64) + 0.5)
+    return ground.centres(cameras)[t] + depth[rows, cols, None] * ray
 
 
-def _ground_normal(points: F32, camera_up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit normal of the plane through most points, if it is within 60 degrees of the camera's up; else the camera's up."""
-    if len(points) < 50:
-        return camera_up
+def _beside(masks: F32, depth: F32, cameras: Cameras, feet: ground.Footprint) -> F64:  # -> (M, 3)
+    """Background points below and beside the subject's lowest fifth, from some frames."""
+    found = [np.zeros((0, 3))]
     rng = np.random.default_rng(0)
-    sample = points[rng.permutation(len(points))[:4000]].astype(np.float64)
-    spread = float(np.median(np.linalg.norm(sample - np.median(sample, 0), axis=1)))
-    best, best_count = None, 0
-    for _ in range(200):
-        a, b, c = sample[rng.permutation(len(sample))[:3]]
-        normal = np.cross(b - a, c - a)
-        length = np.linalg.norm(normal)
-        if length < 1e-12:
-            continue
-        near = np.abs((sample - a) @ (normal / length)) < 0.05 * spread
-        if near.sum() > best_count:
-            best, best_count = near, int(near.sum())
-    if best is None or best_count < 0.3 * len(sample):
-        return camera_up
-    chosen = sample[best]
-    normal = np.linalg.svd(chosen - chosen.mean(0), full_matrices=False)[2][2]
-    normal = normal if normal @ camera_up > 0 else -normal
-    return normal if normal @ camera_up > 0.5 else camera_up
-
-
-def _turn_to_z(up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The smallest rotation that carries ``up`` to +Z."""
-    up = up / np.linalg.norm(up)
-    axis = np.cross(up, [0, 0, 1])
-    cosine = up[2]
-    if cosine < -0.999999:
-        return np.diag([1.0, -1.0, -1.0])
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + cross + cross @ cross / (1 + cosine)
+    frames = np.flatnonzero(np.isfinite(feet.top))
+    for t in frames[:: max(1, len(frames) // 12)]:
+        tall = feet.contact[t, 1] - feet.top[t]
+        row, col = np.mgrid[: masks.shape[1], : masks.shape[2]]
+        near = (row > feet.contact[t, 1] - 0.2 * tall) & (row < feet.contact[t, 1] + tall)
+        near &= np.abs(col - feet.contact[t, 0]) < tall
+        points = _lift(near & (masks[t] == 0), depth[t], cameras, t)
+        found.append(points[rng.permutation(len(points))[:250]])
+    return np.concatenate(found)
