@@ -61,7 +61,7 @@ def load_cameras(path: Path, width: int) -> Arrays:
 
 
 def camera_kind(w2c: NDArray[np.float32]) -> str:
-    """ "static", "pan" or "moving" (`restage4d.scene.Cameras.kind`), from the poses (T, 4, 4)."""
+    """The kind "static", "pan" or "moving" (`restage4d.scene.Cameras.kind`), from the poses (T, 4, 4)."""
     centres = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
     if np.ptp(centres, axis=0).max() > 1e-5 * np.abs(w2c[:, :3, 3]).max() + 1e-9:
         return "moving"

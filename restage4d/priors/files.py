@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 from restage4d.files import replacing
-from restage4d.priors.arrays import Arrays, camera_kind, load_arrays, load_cameras, need
+from restage4d.priors.arrays import Arrays, camera_kind, load_arrays, load_cameras, mask_picture, need
 from restage4d.priors.som import is_shape_of_motion, read_shape_of_motion
 from restage4d.scene import Priors, Rewound
 
@@ -97,7 +97,7 @@ def _masks(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
             path,
             f"the mask is {grey.shape[1]} x {grey.shape[0]}, the video {width} x {height}",
         )
-        out.append(to_mask(grey if grey.ndim == 2 else grey.max(-1), rewound.clip.size))
+        out.append(to_mask(grey, rewound.clip.size))
     return np.stack(out)
 
 

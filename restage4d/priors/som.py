@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
-from restage4d.priors.arrays import Arrays, camera_kind, load_cameras, need
+from restage4d.priors.arrays import Arrays, camera_kind, load_cameras, mask_picture, need
 from restage4d.scene import Rewound
 
 _DEPTHS = ("aligned_depth_anything", "aligned_depth_anything_v2", "unidepth_disp")
