@@ -22,6 +22,7 @@ from restage4d.export.ply import write_ply_sequence
 from restage4d.export.preview import render_performance, write_preview
 from restage4d.files import replacing
 from restage4d.pipeline import Restaged, restage
+from restage4d.priors.arrays import mask_picture
 from restage4d.priors.cache import Cache
 from restage4d.priors.estimate import default_providers
 from restage4d.progress import Progress
@@ -151,7 +152,7 @@ def _selection(job: Job, base: Clip, source_size: tuple[int, int]) -> Selection:
 def _mask(path: Path, size: tuple[int, int], source_size: tuple[int, int]) -> NDArray[np.bool_]:
     import cv2
 
-    picture = video.image(path)
+    picture = mask_picture(path)
     if (picture.shape[1], picture.shape[0]) not in (size, source_size):
         raise InputError(
             f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, the video {source_size[0]} x {source_size[1]}.",
@@ -164,7 +165,7 @@ def _true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
     if len(files) < len(base):
         raise InputError(f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.", "Give one per frame.")
-    first = video.image(files[0])
+    first = mask_picture(files[0])
     return [_mask(f, base.size, (first.shape[1], first.shape[0])) for f in files[: len(base)]]
 
 
