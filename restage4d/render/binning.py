@@ -6,15 +6,14 @@ in turn; each part has its own places in every tile's list, so the lists are the
 """
 
 import numpy as np
-from numba import njit
 
 from restage4d.render.projection import FAINTEST, PARTS, RECORD, TILE, tile_range
-from restage4d.render.simd import LANES, at, prefetch, take
+from restage4d.render.simd import LANES, at, kernel, prefetch, take
 
 AHEAD = 8  # Gaussians between asking for one's data and using it
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def order_slots(bits, radii, room):
     """Sorts by depth and makes room for entries.
 
@@ -52,19 +51,8 @@ def order_slots(bits, radii, room):
     return order, first_slot
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def find_slots(
-    counter,
-    width,
-    height,
-    order,
-    records,
-    first_slot,
-    slots,
-    slot_tile,
-    slot_rows,
-    counts,
-):
+@kernel
+def find_slots(counter, width, height, order, records, first_slot, slots, slot_tile, slot_rows, counts):
     """Finds each Gaussian's tiles and the rows in them; fills the slot arrays, slots (N,): how many slots are used, and
     counts (PARTS, tiles): entries of each part of the depth order in each tile, which come in as 0."""
     tiles_x = (width + LANES - 1) // LANES
@@ -78,15 +66,12 @@ def find_slots(
             prefetch(first_slot, ahead)
             i = np.int64(at(order, r))
             g = RECORD * i
-            x, y, k = (
-                np.float64(records[g]),
-                np.float64(records[g + 1]),
-                np.float64(records[g + 3]),
-            )
+            x, y, k = np.float64(records[g]), np.float64(records[g + 1]), np.float64(records[g + 3])
             a, h = -np.float64(records[g + 2]), -np.float64(records[g + 4])
             q = records[g + 5] + FAINTEST  # the footprint is a (X + k Y)^2 + h Y^2 < q
             c = a * k * k + h
-            rx, ry = np.sqrt(q * (1 / a + k * k / h)), np.sqrt(q / h)
+            rc = 1 / c
+            rx, ry = np.float64(records[g + 6]), np.float64(records[g + 7])
             first, stop = tile_range(x - rx, x + rx, width, LANES)
             slot, end = first_slot[i], first_slot[i + 1]
             for column in range(first, stop):
@@ -96,10 +81,10 @@ def find_slots(
                 high, low = ry, -ry
                 if not (left <= -k * ry <= right):
                     X = left if -k * ry < left else right
-                    high = (np.sqrt(max(c * q - a * h * X * X, 0.0)) - a * k * X) / c
+                    high = (np.sqrt(max(c * q - a * h * X * X, 0.0)) - a * k * X) * rc
                 if not (left <= k * ry <= right):
                     X = left if k * ry < left else right
-                    low = (-np.sqrt(max(c * q - a * h * X * X, 0.0)) - a * k * X) / c
+                    low = (-np.sqrt(max(c * q - a * h * X * X, 0.0)) - a * k * X) * rc
                 top = int(np.ceil(max(y + low - 0.501, 0.0)))
                 bottom = int(np.floor(min(y + high - 0.499, height - 1.0)))
                 if bottom < top:
@@ -113,7 +98,7 @@ def find_slots(
             slots[i] = slot - first_slot[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def place_entries(counts):
     """Turns counts (PARTS, tiles) into where each part's first entry of a tile goes; returns first_entry (tiles + 1,)."""
     tiles = counts.shape[1]
@@ -127,19 +112,8 @@ def place_entries(counts):
     return first_entry
 
 
-@njit(cache=True, nogil=True)
-def fill_entries(
-    counter,
-    order,
-    first_slot,
-    slots,
-    slot_tile,
-    slot_rows,
-    places,
-    slot_entry,
-    entry_gaussian,
-    entry_rows,
-):
+@kernel
+def fill_entries(counter, order, first_slot, slots, slot_tile, slot_rows, places, slot_entry, entry_gaussian, entry_rows):
     """Lists the slots by tile; ``places`` as `place_entries` left it."""
     while True:
         part = take(counter)

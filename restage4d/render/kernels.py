@@ -10,7 +10,6 @@ this is above -`FAINTEST`. Functions with a ``counter`` run on several threads a
 """
 
 import numpy as np
-from numba import njit
 
 from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
 from restage4d.render.projection import FAINTEST, PARTS, RECORD, TILE
@@ -22,6 +21,7 @@ from restage4d.render.simd import (
     exp2,
     fma,
     greatest,
+    kernel,
     least,
     load,
     prefetch,
@@ -31,7 +31,7 @@ from restage4d.render.simd import (
     spread,
     store,
     take,
-    total,
+    totals,
 )
 
 PIXELS = TILE * LANES
@@ -40,7 +40,7 @@ AHEAD = 6  # entries between asking for a record and using it
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def aligned(n):
     """Uninitialised float32 (n,) that starts at a cache line, so that no vector straddles two."""
     buffer = np.empty(n + 16, np.float32)
@@ -48,29 +48,15 @@ def aligned(n):
     return buffer[start : start + n]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _draw_tile(
-    left,
-    top,
-    begin,
-    end,
-    entry_gaussian,
-    entry_rows,
-    records,
-    colors,
-    channels,
-    base,
-    T,
-    last,
-    image,
-):
+@kernel
+def _draw_tile(left, top, begin, end, entry_gaussian, entry_rows, records, colors, channels, base, T, last, image):
     """Draws one tile into image (PIXELS * channels,), T and last from ``base`` on; a stopped pixel's T is negative."""
     for y in range(TILE):
         store(T, base + y * LANES, ONE)
         store(last, base + y * LANES, np.int32(-1))
     for p in range(0, PIXELS * channels, LANES):
         store(image, p, ZERO)
-    columns = ramp(np.float32(left + 0.5))
+    across = ramp(np.float32(left + 0.5))
     first_row = np.float32(top + 0.5)
     for j in range(begin, end):
         if (j - begin) % 16 == 15:
@@ -86,14 +72,9 @@ def _draw_tile(
         i = np.int64(at(entry_gaussian, j))
         rows = at(entry_rows, j)
         g = RECORD * i
-        X = columns - at(records, g)
+        X = across - at(records, g)
         Y0 = first_row - at(records, g + 1)
-        a, k, h, brightness = (
-            at(records, g + 2),
-            at(records, g + 3),
-            at(records, g + 4),
-            at(records, g + 5),
-        )
+        a, k, h, brightness = at(records, g + 2), at(records, g + 3), at(records, g + 4), at(records, g + 5)
         for y in range(rows & 255, rows >> 8):
             Y = Y0 + np.float32(y)
             u = X + k * Y
@@ -104,18 +85,10 @@ def _draw_tile(
             seen = log_alpha > np.float32(-FAINTEST)
             drawn = both(seen, after > np.float32(MIN_TRANSMITTANCE))
             # A pixel that stops keeps its transmittance with the sign turned, so that nothing passes the test again.
-            store(
-                T,
-                base + y * LANES,
-                choose(drawn, after, choose(seen, least(t, spread(ZERO) - t), t)),
-            )
+            store(T, base + y * LANES, choose(drawn, after, choose(seen, least(t, spread(ZERO) - t), t)))
             if not some(drawn):
                 continue
-            store(
-                last,
-                base + y * LANES,
-                choose(drawn, np.int32(j), load(last, base + y * LANES)),
-            )
+            store(last, base + y * LANES, choose(drawn, np.int32(j), load(last, base + y * LANES)))
             weight = choose(drawn, alpha * t, ZERO)
             p = y * channels * LANES
             for c in range(channels):
@@ -123,22 +96,8 @@ def _draw_tile(
                 p += LANES
 
 
-@njit(cache=True, nogil=True)
-def draw(
-    counter,
-    width,
-    height,
-    first_entry,
-    entry_gaussian,
-    entry_rows,
-    records,
-    colors,
-    channels,
-    image,
-    alpha,
-    T,
-    last,
-):
+@kernel
+def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, image, alpha, T, last):
     """Fills image (C * H * W,), alpha (H * W,) and, tile by tile, T and last (tiles * PIXELS,): what light is left, and the
     last entry that a pixel shows, or -1. ``colors`` is (N * C,)."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
@@ -160,11 +119,7 @@ def draw(
             if left + LANES <= width:
                 store(alpha, pixel, ONE - t)
                 for c in range(channels):
-                    store(
-                        image,
-                        c * height * width + pixel,
-                        load(drawn, (y * channels + c) * LANES),
-                    )
+                    store(image, c * height * width + pixel, load(drawn, (y * channels + c) * LANES))
             else:
                 for x in range(width - left):
                     alpha[pixel + x] = ONE - T[base + y * LANES + x]
@@ -172,23 +127,9 @@ def draw(
                         image[c * height * width + pixel + x] = drawn[(y * channels + c) * LANES + x]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _draw_tile_backward(
-    left,
-    top,
-    begin,
-    stop,
-    entry_gaussian,
-    entry_rows,
-    records,
-    colors,
-    channels,
-    last,
-    T,
-    behind,
-    v_pixels,
-    v_colors,
-    v_entries,
+    left, top, begin, stop, entry_gaussian, entry_rows, records, colors, channels, last, T, behind, v_pixels, sums, v_entries
 ):
     """Walks a tile's entries ``begin:stop`` from the back and writes their gradient rows.
 
@@ -197,9 +138,10 @@ def _draw_tile_backward(
     """
     for y in range(TILE):
         store(behind, y * LANES, ZERO)
-    columns = ramp(np.float32(left + 0.5))
+    across = ramp(np.float32(left + 0.5))
     first_row = np.float32(top + 0.5)
     zero = spread(ZERO)
+    columns = len(sums) // LANES  # of a gradient row
     for j in range(stop - 1, begin - 1, -1):
         ahead = at(entry_gaussian, max(j - AHEAD, begin))
         prefetch(records, RECORD * ahead)
@@ -208,17 +150,12 @@ def _draw_tile_backward(
         i = np.int64(at(entry_gaussian, j))
         rows = at(entry_rows, j)
         g = RECORD * i
-        X = columns - at(records, g)
+        X = across - at(records, g)
         Y0 = first_row - at(records, g + 1)
-        a, k, h, brightness = (
-            at(records, g + 2),
-            at(records, g + 3),
-            at(records, g + 4),
-            at(records, g + 5),
-        )
+        a, k, h, brightness = at(records, g + 2), at(records, g + 3), at(records, g + 4), at(records, g + 5)
         s0 = su = sY = suu = suY = sYY = zero
         for c in range(channels):
-            store(v_colors, c * LANES, ZERO)
+            store(sums, (GEOMETRY + c) * LANES, ZERO)
         for y in range(rows & 255, rows >> 8):
             Y = Y0 + np.float32(y)
             u = X + k * Y
@@ -239,50 +176,43 @@ def _draw_tile_backward(
                 p += LANES
                 v = load(v_pixels, p)
                 dot = fma(v, at(colors, channels * i + c), dot)
-                store(v_colors, c * LANES, fma(v, weight, load(v_colors, c * LANES)))
+                q = (GEOMETRY + c) * LANES
+                store(sums, q, fma(v, weight, load(sums, q)))
             rest = load(behind, y * LANES)
             store(behind, y * LANES, fma(weight, dot, rest))
             v_alpha = before * dot - rest * inverse
-            v_sigma = choose(
-                both(drawn, unclamped <= np.float32(MAX_ALPHA)),
-                zero - alpha * v_alpha,
-                ZERO,
-            )
+            v_sigma = choose(both(drawn, unclamped <= np.float32(MAX_ALPHA)), zero - alpha * v_alpha, ZERO)
             v_u = v_sigma * u
             s0, su, suu = s0 + v_sigma, su + v_u, fma(v_u, u, suu)
-            sY, sYY, suY = (
-                fma(v_sigma, Y, sY),
-                fma(v_sigma, Y * Y, sYY),
-                fma(v_u, Y, suY),
-            )
-        row = j * (GEOMETRY + channels)
-        v_entries[row], v_entries[row + 1], v_entries[row + 2] = (
-            total(s0),
-            total(su),
-            total(sY),
-        )
-        v_entries[row + 3], v_entries[row + 4], v_entries[row + 5] = (
-            total(suu),
-            total(suY),
-            total(sYY),
-        )
-        for c in range(channels):
-            v_entries[row + GEOMETRY + c] = total(load(v_colors, c * LANES))
+            sY, sYY, suY = fma(v_sigma, Y, sY), fma(v_sigma, Y * Y, sYY), fma(v_u, Y, suY)
+        store(sums, 0, s0)
+        store(sums, LANES, su)
+        store(sums, 2 * LANES, sY)
+        store(sums, 3 * LANES, suu)
+        store(sums, 4 * LANES, suY)
+        store(sums, 5 * LANES, sYY)
+        for column in range(0, columns, LANES):
+            store(v_entries, j * columns + column, totals(sums, column * LANES))
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def gradient_columns(channels):
+    """Length of a gradient row: `GEOMETRY`, the colours, and padding to whole vectors."""
+    return (GEOMETRY + channels + LANES - 1) // LANES * LANES
+
+
+@kernel
 def draw_backward(
     counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T, last, v_image, v_alpha,
     v_entries,
 ):  # fmt: skip
-    """Fills v_entries (entries * (GEOMETRY + C),) given v_image (C * H * W,) and v_alpha (H * W,)."""
+    """Fills v_entries (entries * gradient_columns(C),) given v_image (C * H * W,) and v_alpha (H * W,)."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
-    t_last, t_T, behind = (
-        aligned(PIXELS).view(np.int32),
-        aligned(PIXELS),
-        aligned(PIXELS),
-    )
-    v_pixels, v_colors = aligned(PIXELS * (channels + 1)), aligned(channels * LANES)
+    t_last, t_T, behind = aligned(PIXELS).view(np.int32), aligned(PIXELS), aligned(PIXELS)
+    v_pixels = aligned(PIXELS * (channels + 1))
+    columns = gradient_columns(channels)
+    sums = aligned(columns * LANES)
+    sums[:] = 0
     while True:
         tile = take(counter)
         if tile >= tiles:
@@ -301,71 +231,43 @@ def draw_backward(
             if left + LANES <= width:
                 store(v_pixels, p, load(v_alpha, pixel))
                 for c in range(channels):
-                    store(
-                        v_pixels,
-                        p + (c + 1) * LANES,
-                        load(v_image, c * height * width + pixel),
-                    )
+                    store(v_pixels, p + (c + 1) * LANES, load(v_image, c * height * width + pixel))
             else:
                 for x in range(width - left):
                     v_pixels[p + x] = v_alpha[pixel + x]
                     for c in range(channels):
                         v_pixels[p + (c + 1) * LANES + x] = v_image[c * height * width + pixel + x]
-        for p in range(stop * (GEOMETRY + channels), first_entry[tile + 1] * (GEOMETRY + channels)):
-            v_entries[p] = 0
+        v_entries[stop * columns : first_entry[tile + 1] * columns] = 0
         _draw_tile_backward(
             left, top, begin, stop, entry_gaussian, entry_rows, records, colors, channels,
-            t_last, t_T, behind, v_pixels, v_colors, v_entries,
+            t_last, t_T, behind, v_pixels, sums, v_entries,
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def sum_entries(
-    counter,
-    first_slot,
-    slots,
-    slot_entry,
-    shape,
-    opacities,
-    channels,
-    v_entries,
-    v_means2d,
-    v_shape,
-    v_opacities,
-    v_colors,
+    counter, first_slot, slots, slot_entry, shape, opacities, channels, v_entries, v_means2d, v_shape, v_opacities, v_colors
 ):
     """Sums each Gaussian's gradient rows and turns them into gradients of what was drawn."""
-    n, width = len(opacities), GEOMETRY + channels
+    n, columns = len(opacities), gradient_columns(channels)
+    sums = aligned(columns)
     while True:
         part = take(counter)
         if part >= PARTS:
             return
         for i in range(part * n // PARTS, (part + 1) * n // PARTS):
-            s0 = su = sY = suu = suY = sYY = ZERO
-            for c in range(channels):
-                v_colors[channels * i + c] = 0
+            for column in range(0, columns, LANES):
+                store(sums, column, ZERO)
             for slot in range(first_slot[i], first_slot[i] + slots[i]):
-                ahead = np.int64(at(slot_entry, min(slot + 4 * AHEAD, len(slot_entry) - 1))) * width
-                prefetch(v_entries, ahead)
-                prefetch(v_entries, ahead + width - 1)
-                row = np.int64(slot_entry[slot]) * width
-                s0, su, sY = (
-                    s0 + v_entries[row],
-                    su + v_entries[row + 1],
-                    sY + v_entries[row + 2],
-                )
-                suu, suY, sYY = (
-                    suu + v_entries[row + 3],
-                    suY + v_entries[row + 4],
-                    sYY + v_entries[row + 5],
-                )
-                for c in range(channels):
-                    v_colors[channels * i + c] += v_entries[row + GEOMETRY + c]
+                ahead = np.int64(at(slot_entry, min(slot + 4 * AHEAD, len(slot_entry) - 1))) * columns
+                row = np.int64(at(slot_entry, slot)) * columns
+                for column in range(0, columns, LANES):
+                    prefetch(v_entries, ahead + column)
+                    store(sums, column, load(sums, column) + load(v_entries, row + column))
             a, k, h = shape[i, 0], shape[i, 1], shape[i, 2]
+            s0, su, sY, suu, suY, sYY = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
             v_means2d[i, 0], v_means2d[i, 1] = -a * su, -(a * k * su + h * sY)
-            v_shape[i, 0], v_shape[i, 1], v_shape[i, 2] = (
-                np.float32(0.5) * suu,
-                a * suY,
-                np.float32(0.5) * sYY,
-            )
+            v_shape[i, 0], v_shape[i, 1], v_shape[i, 2] = np.float32(0.5) * suu, a * suY, np.float32(0.5) * sYY
             v_opacities[i] = -s0 / opacities[i] if slots[i] > 0 else ZERO
+            for c in range(channels):
+                v_colors[channels * i + c] = sums[GEOMETRY + c]

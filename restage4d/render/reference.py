@@ -6,15 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from restage4d.render.constants import (
-    FAR,
-    FOV_MARGIN,
-    MAX_ALPHA,
-    MAX_EXTENT,
-    MIN_ALPHA,
-    MIN_TRANSMITTANCE,
-    QUAT_EPS,
-)
+from restage4d.render.constants import FAR, FOV_MARGIN, MAX_ALPHA, MAX_EXTENT, MIN_ALPHA, MIN_TRANSMITTANCE, QUAT_EPS
 
 
 def quat_to_matrix(quats: Tensor) -> Tensor:  # (N, 4) wxyz, any length -> (N, 3, 3)
@@ -28,14 +20,7 @@ def quat_to_matrix(quats: Tensor) -> Tensor:  # (N, 4) wxyz, any length -> (N, 3
 
 
 def project(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    w2c: Tensor,
-    K: Tensor,
-    width: int,
-    height: int,
-    eps2d: float,
+    means: Tensor, quats: Tensor, scales: Tensor, w2c: Tensor, K: Tensor, width: int, height: int, eps2d: float
 ) -> tuple[Tensor, Tensor, Tensor]:  # means2d (N, 2), blurred 2D covariance (N, 2, 2), camera z (N,)
     """EWA projection: the pinhole's Jacobian at the centre carries the covariance to the image."""
     R = w2c[:3, :3]

@@ -3,14 +3,14 @@
 LLVM does not reliably vectorise the short masked loops of a rasteriser (array aliasing, exp, early outs), so the kernels
 state their vectors. These intrinsics emit LLVM's portable vector code. Scalars mix freely with vectors and are spread over
 the lanes. Indices count array elements and are not checked.
-
-numba's cache of a kernel does not notice a change in this file: remove ``__pycache__`` after one.
 """
 
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numba
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, extending, types
@@ -23,6 +23,19 @@ from numba.core.typing.templates import ConcreteTemplate, builtin_registry, sign
 def intrinsic(function) -> Callable[..., Any]:
     """numba's, typed as it is called: without the typing context."""
     return extending.intrinsic(function)
+
+
+_SOURCES = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiles a function that runs without the GIL, and keeps it on disk until a file of this folder changes.
+
+    numba alone would look at the function's own file, and join old code to new constants of another.
+    """
+    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    dispatcher._cache._cache_file._source_stamp = _SOURCES  # pyright: ignore[reportAttributeAccessIssue]
+    return dispatcher
 
 
 def _lanes() -> int:
@@ -80,9 +93,7 @@ def _wide(context, builder, ty, value):
 def _call(builder, name, *args):
     kind = args[0].type
     function = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(kind, [a.type for a in args]),
-        f"llvm.{name}.v{LANES}f32",
+        builder.module, ir.FunctionType(kind, [a.type for a in args]), f"llvm.{name}.v{LANES}f32"
     )
     return builder.call(function, args)
 
@@ -105,10 +116,7 @@ def _operator(symbol, result, emit):
 
         @lower_builtin(symbol, *pair)
         def _lower(context, builder, sig, args):
-            return emit(
-                builder,
-                *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
-            )
+            return emit(builder, *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
 
 
 _operator(operator.add, f32s, lambda b, x, y: b.fadd(x, y))
@@ -134,16 +142,10 @@ def prefetch(typingctx, array, index):
     """Asks for the element's cache line, to be read soon."""
 
     def emit(context, builder, sig, args):
-        pointer = builder.bitcast(
-            _pointer(context, builder, array, args[0], index, args[1]),
-            ir.IntType(8).as_pointer(),
-        )
+        pointer = builder.bitcast(_pointer(context, builder, array, args[0], index, args[1]), ir.IntType(8).as_pointer())
         flags = [ir.Constant(_I32, v) for v in (0, 3, 1)]  # read, keep, data
         kind = ir.FunctionType(ir.VoidType(), [pointer.type] + [_I32] * 3)
-        builder.call(
-            cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"),
-            [pointer, *flags],
-        )
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [pointer, *flags])
         return context.get_dummy_value()
 
     return types.void(array, index), emit
@@ -191,10 +193,7 @@ def ramp(typingctx, start):
     """start, start + 1, ... start + LANES - 1."""
 
     def emit(context, builder, sig, args):
-        return builder.fadd(
-            _wide(context, builder, start, args[0]),
-            ir.Constant(_F32S, [float(i) for i in range(LANES)]),
-        )
+        return builder.fadd(_wide(context, builder, start, args[0]), ir.Constant(_F32S, [float(i) for i in range(LANES)]))
 
     return f32s(start), emit
 
@@ -210,11 +209,7 @@ def fma(typingctx, x, y, z):
     """x * y + z, fused where the processor can."""
 
     def emit(context, builder, sig, args):
-        return _call(
-            builder,
-            "fmuladd",
-            *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
-        )
+        return _call(builder, "fmuladd", *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
 
     return f32s(x, y, z), emit
 
@@ -264,12 +259,7 @@ def reaches(typingctx, x, limit):
     """Lanes of an int32 vector that are at least ``limit``."""
 
     def emit(context, builder, sig, args):
-        bound = _wide(
-            context,
-            builder,
-            types.int32,
-            context.cast(builder, args[1], limit, types.int32),
-        )
+        bound = _wide(context, builder, types.int32, context.cast(builder, args[1], limit, types.int32))
         return builder.icmp_signed(">=", args[0], bound)
 
     return mask(x, limit), emit
@@ -287,21 +277,25 @@ def some(typingctx, m):
 
 
 @intrinsic
-def total(typingctx, x):
-    """The sum over the lanes, added as a tree."""
+def totals(typingctx, array, index):
+    """Sums over the lanes of the `LANES` vectors that follow one another from ``index`` on: lane i is the sum of vector i."""
 
     def emit(context, builder, sig, args):
-        value, width = args[0], LANES
-        while width > 1:
-            width //= 2
-            low, high = (ir.Constant(ir.VectorType(_I32, width), list(range(i, i + width))) for i in (0, width))
-            value = builder.fadd(
-                builder.shuffle_vector(value, value, low),
-                builder.shuffle_vector(value, value, high),
-            )
-        return builder.extract_element(value, ir.Constant(_I32, 0))
+        first = _pointer(context, builder, array, args[0], index, args[1])
+        pointers = [builder.gep(first, [context.get_constant(types.intp, LANES * i)]) for i in range(LANES)]
+        vectors = [builder.load(builder.bitcast(p, _F32S.as_pointer()), align=4, typ=_F32S) for p in pointers]
+        bit = 1
+        while bit < LANES:  # two vectors become one: lanes with this bit are of the second, each added to its neighbour's
+            stay = ir.Constant(_I32S, [i + LANES * bool(i & bit) for i in range(LANES)])
+            move = ir.Constant(_I32S, [(i ^ bit) + LANES * bool(i & bit) for i in range(LANES)])
+            vectors = [
+                builder.fadd(builder.shuffle_vector(a, b, stay), builder.shuffle_vector(a, b, move))
+                for a, b in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+            bit *= 2
+        return vectors[0]
 
-    return types.float32(x), emit
+    return f32s(array, index), emit
 
 
 # 2**x on [-0.5, 0.5] with relative error 1e-7 (least squares at Chebyshev nodes).
