@@ -18,17 +18,17 @@ import bpy  # noqa: E402
 from stage import clip, render, studio, truth  # noqa: E402
 from stage.subject import Creature, Subject  # noqa: E402
 
-FRAMES, FPS = 48, 24
+FRAMES, FPS, POINTS = 48, 24, 2400
 
 
 def shot(subject: Subject, frames: int) -> clip.Shot:
     """The creature walks on a bend from left to right and looks into the camera, which moves slowly to its front."""
     u = np.linspace(0, 1, frames)
-    azimuth = np.radians(74 - 30 * u)
-    target = np.stack([-0.36 + 0.58 * u, -0.14 + 0.20 * u, 0.41 + 0 * u], 1)
-    eye = target + np.stack([2.3 * np.cos(azimuth), 2.3 * np.sin(azimuth), 0.42 + 0.08 * u], 1)
+    azimuth = np.radians(92 - 26 * u)
+    target = np.stack([-0.46 + 0.76 * u, -0.18 + 0.22 * u, 0.42 + 0 * u], 1)
+    eye = target + np.stack([2.35 * np.cos(azimuth), 2.35 * np.sin(azimuth), 0.45 + 0.06 * u], 1)
     poses = subject.poses("walk", frames, FPS * frames / FRAMES)
-    return clip.Shot(poses, np.tile([-0.45, -0.18], (frames, 1)), np.zeros(frames), eye, target)
+    return clip.Shot(poses, np.tile([-0.42, -0.20], (frames, 1)), np.zeros(frames), eye, target)
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     creature = Creature()
     look = render.Look(args.width, args.width * 3 // 4)
     render.prepare(look)
-    points = truth.SurfacePoints(creature.meshes, 2400, seed=0)
+    points = truth.SurfacePoints(creature.meshes, POINTS, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "base"
         clip.film(creature, shot(creature, args.frames), look, made, points)

@@ -15,7 +15,7 @@ class Truth:
     def __init__(self) -> None:
         self.frames = video.decode(CLIP / "base.mp4").frames
         self.fps = video.decode(CLIP / "base.mp4").fps
-        self.masks = np.stack([cv2.imread(str(p), cv2.IMREAD_GRAYSCALE) == 255 for p in sorted((CLIP / "masks").glob("*.png"))])
+        self.masks = np.stack([video.image(p)[..., 0] == 255 for p in sorted((CLIP / "masks").glob("*.png"))])
         with np.load(CLIP / "cameras.npz", allow_pickle=False) as file:
             self.K, self.w2c = file["K"].astype(float), file["w2c"].astype(float)
         with np.load(CLIP / "depth.npz", allow_pickle=False) as file:
@@ -97,7 +97,7 @@ def test_points_cover_the_whole_surface(truth: Truth) -> None:
         xy, _ = truth.project(truth.points[:, t], t)
         drawn = np.zeros(truth.masks[t].shape, np.uint8)
         for x, y in np.floor(xy).astype(int):
-            cv2.circle(drawn, (int(x), int(y)), 4, 1, -1)
+            cv2.circle(drawn, (int(x), int(y)), 5, 1, -1)
         assert (drawn > 0)[truth.masks[t]].mean() > 0.98
     ever = truth.visible.any(1).mean()
     assert 0.5 < ever < 0.9  # some sides are never seen: that is what restaging has to live with

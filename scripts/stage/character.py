@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import bpy
 import mathutils
@@ -12,7 +13,7 @@ from restage4d.errors import InputError
 from stage.nodes import DRIFT, Nodes
 from stage.subject import Poses, Subject, bounds
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 class GltfCharacter(Subject):
@@ -136,8 +137,11 @@ def _rest(mesh: bpy.types.Object) -> Array:
 
 
 def _texture(material: bpy.types.Material, meshes: list[bpy.types.Object]) -> None:
-    """Gives a flat-coloured material a procedural pattern; lets a picture texture drift (see `stage.faults`)."""
+    """Makes a material dull; gives it a pattern where it is flat-coloured; lets a picture texture drift (`stage.faults`)."""
     n = Nodes(material)
+    n.put(n.shader.inputs["Roughness"], 0.8)
+    n.put(n.shader.inputs["Metallic"], 0.0)
+    n.put(n.shader.inputs["Specular IOR Level"], 0.2)
     base = n.shader.inputs["Base Color"]
     link = base.links[0] if base.is_linked else None
     colour = link.from_socket if link else tuple(base.default_value)
@@ -166,16 +170,18 @@ def _detail(image: bpy.types.Image, material: bpy.types.Material, meshes: list[b
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
     pixels = pixels.reshape(height, width, -1)[..., :3]
+    places = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 3, 1 / 3, 1 / 3), (0.5, 0.5, 0), (0, 0.5, 0.5)])
     spread = []
     for mesh in meshes:
         data = mesh.data
-        data.calc_loop_triangles()
+        if not data.uv_layers:
+            continue
         uv = np.empty(2 * len(data.loops), np.float32)
         data.uv_layers[0].uv.foreach_get("vector", uv)
         slot = [s.material for s in mesh.material_slots].index(material)
-        corner = np.array([list(t.loops) for t in data.loop_triangles if t.material_index == slot]).reshape(-1, 3)
-        for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 3, 1 / 3, 1 / 3), (0.5, 0.5, 0), (0, 0.5, 0.5)):
-            at = np.einsum("fkc,k->fc", uv.reshape(-1, 2)[corner], w) % 1.0
-            spread.append(pixels[(at[:, 1] * height).astype(int) % height, (at[:, 0] * width).astype(int) % width])
-    samples = np.array_split(np.arange(len(spread)), len(meshes))
-    return float(np.mean(np.concatenate([np.std([spread[i] for i in s], 0).mean(1) for s in samples])))
+        data.calc_loop_triangles()
+        corner = np.array([t.loops for t in data.loop_triangles if t.material_index == slot], int).reshape(-1, 3)
+        at = np.einsum("fkc,sk->sfc", uv.reshape(-1, 2)[corner], places) % 1.0 * [width, height]
+        colour = pixels[at[..., 1].astype(int) % height, at[..., 0].astype(int) % width]
+        spread.append(colour.std(0).mean(-1))
+    return float(np.concatenate(spread).mean()) if spread else 0.0

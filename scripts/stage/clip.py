@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -14,7 +15,7 @@ from restage4d.files import replacing
 from stage import render, truth
 from stage.subject import Poses, Subject
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def film(
         save_npz(folder / "points.npz", points=np.stack(position, 1).astype(np.float32), visible=np.stack(seen, 1))
 
 
-def save_npz(path: Path, **arrays: NDArray) -> None:
+def save_npz(path: Path, **arrays: Any) -> None:
     with replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
@@ -118,7 +119,7 @@ def encode(frames: Path, fps: int, path: Path) -> None:
         strip.elements.append(file.name)
     settings, ffmpeg = scene.render.image_settings, scene.render.ffmpeg
     settings.file_format = "FFMPEG"
-    ffmpeg.format, ffmpeg.codec, ffmpeg.constant_rate_factor, ffmpeg.ffmpeg_preset = "MPEG4", "H264", "HIGH", "BEST"
+    ffmpeg.format, ffmpeg.codec, ffmpeg.constant_rate_factor, ffmpeg.ffmpeg_preset = "MPEG4", "H264", "PERC_LOSSLESS", "BEST"
     ffmpeg.audio_codec, ffmpeg.gopsize = "NONE", 12
     with replacing(path) as temporary:
         scene.render.filepath = str(temporary)

@@ -1,5 +1,7 @@
 """Colours that stick to the surface: the creature's markings and the materials, all in rest coordinates."""
 
+from typing import Any
+
 import bpy
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 from stage.nodes import Nodes
 from stage.shape import Cone
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 # linear RGB
 RUST, CREAM, DARK = np.array([0.50, 0.150, 0.030]), np.array([0.78, 0.62, 0.42]), np.array([0.045, 0.020, 0.012])
@@ -47,7 +49,7 @@ def paint(p: Array, cones: list[Cone]) -> tuple[Array, Array]:  # (N, 3) -> (N, 
     mix(CREAM, head * step(0.648, 0.625, z + 0.10 * (x - 0.40) + 0.5 * wobble) * step(0.24, 0.30, x + 0.3 * (0.63 - z)))
     mix(CREAM, head * step(0.016, 0.005, np.hypot((x - 0.395) / 1.3, (z - 0.742) / 0.8) - 0.012) * (np.abs(y) > 0.03))
     mix(RUST, head * (x > 0.37) * step(0.030, 0.016, np.abs(y)) * step(0.640, 0.655, z))
-    mix(DARK, head * (x > 0.385) * step(0.0055, 0.0025, np.abs(z - 0.6085 + 0.10 * (x - 0.42))) * 0.9)
+    mix(DARK, head * (x > 0.385) * step(0.0055, 0.0025, np.abs(z - 0.603 - 6 * (x - 0.44) ** 2)) * 0.9)
     around = np.linalg.norm((p - [0.385, 0, 0.690]) * [1, 0, 1] + (np.abs(y) - 0.068)[:, None] * [0, 1, 0], axis=1)
     mix(DARK, head * step(0.050, 0.044, around) * 0.95)
     mix(
@@ -94,11 +96,11 @@ def fur() -> bpy.types.Material:
     hair = n.noise(lie, 150.0, 2.0, 0.6)
     tuft = n.noise(lie, 38.0, 3.0, 0.8)
     patch = n.noise(rest, 7.0, 2.0)
-    light = n.math("ADD", n.math("MULTIPLY", n.ramp(hair, 0.30, 0.70), 0.45), n.math("MULTIPLY", n.ramp(tuft, 0.30, 0.70), 0.50))
-    light = n.math("ADD", light, n.math("MULTIPLY", n.ramp(patch, 0.3, 0.7), 0.25))
+    light = n.math("ADD", n.math("MULTIPLY", n.ramp(hair, 0.30, 0.70), 0.55), n.math("MULTIPLY", n.ramp(tuft, 0.30, 0.70), 0.70))
+    light = n.math("ADD", light, n.math("MULTIPLY", n.ramp(patch, 0.3, 0.7), 0.30))
     shade = n.add("ShaderNodeCombineColor", {0: 1.0, 1: 1.0, 2: 1.0})
     for i in range(3):
-        n.put(shade.inputs[i], n.math("ADD", light, 0.38))
+        n.put(shade.inputs[i], n.math("ADD", light, 0.22))
     n.put(n.shader.inputs["Base Color"], n.mix(1.0, colour, shade.outputs[0], "MULTIPLY"))
     bump = n.add(
         "ShaderNodeBump", {"Height": n.math("ADD", hair, n.math("MULTIPLY", tuft, 1.5)), "Strength": 0.35, "Distance": 0.006}

@@ -1,5 +1,7 @@
 """The project's own creature, a fawn-coloured fox cub with big ears: shape, coat colours, skin weights, armature."""
 
+from typing import Any
+
 import bpy
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from stage import coat
 from stage.shape import Cone, diffuse, surface_nets, union
 from stage.skeleton import BONES, FRONT, HEADS, HIND, INDEX, TAILS
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 VOXEL = 0.0075
 
 

@@ -67,7 +67,7 @@ class Faults:
 
 
 def limb(subject: Subject) -> str:
-    """The bone whose branch carries nearest to a twelfth of the surface, arms and legs before others."""
+    """The bone whose branch carries nearest to a twelfth of the vertices; arms and legs first, left before right."""
     share = dict.fromkeys(subject.bones, 0.0)
     for mesh in subject.meshes:
         names = [g.name for g in mesh.vertex_groups]
@@ -79,7 +79,8 @@ def limb(subject: Subject) -> str:
     bones = subject.rig.data.bones
     branch = {n: (share[n] + sum(share[c.name] for c in bones[n].children_recursive)) / total for n in subject.bones}
     named = [n for n in subject.bones if any(word in n.lower() for word in ("arm", "leg", "thigh")) and branch[n] > 0.02]
-    return min(named or subject.bones, key=lambda n: abs(branch[n] - 1 / 12))
+    left = [n for n in named if (subject.rig.matrix_world @ bones[n].tail_local).y > 0]
+    return min(left or named or subject.bones, key=lambda n: abs(branch[n] - 1 / 12))
 
 
 def _blob(radius: float) -> bpy.types.Object:

@@ -6,13 +6,16 @@ from the rest pose, (B, 4, 4). Feet are planted by inverse kinematics, so they d
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.errors import InputError
 from stage.skeleton import FRONT, HIND, Pose, reach, turn
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 PIVOT = np.array([-0.10, 0.0, 0.42])
 LEGS = ("front.L", "front.R", "hind.L", "hind.R")
 ANKLE = {leg: np.array((FRONT if leg[0] == "f" else HIND)[2]) * [1, 1 if leg[-1] == "L" else -1, 1] for leg in LEGS}
@@ -65,23 +68,31 @@ class Posture:
         for s, sign, back in (("L", 1, self.ears[0]), ("R", -1, self.ears[1])):
             pose.set(f"ear1.{s}", turn(pitch=-0.6 * back, roll=-0.3 * sign * back))
             pose.set(f"ear2.{s}", turn(pitch=-0.4 * back))
-        side = R[:, 1]
         for leg in LEGS:
             s, front = leg[-1], leg[0] == "f"
             names = [f"{n}.{s}" for n in (("arm", "forearm", "pastern", "paw") if front else ("thigh", "shin", "hock", "foot"))]
             sole = self.soles.get(leg, self.ground(SOLE[leg]))
             tip = self.tips.get(leg, 0.0)
             foot = stand @ turn(pitch=tip)
-            reach(pose, names[0], names[1], sole + foot @ (ANKLE[leg] - SOLE[leg]), side, forward=not front)
+            reach(pose, names[0], names[1], sole + foot @ (ANKLE[leg] - SOLE[leg]), R)
             pose.set(names[2], world=foot)
             pose.set(names[3], world=stand @ turn(pitch=max(0.6 * tip, 0.0)))
         return pose.matrices()
 
 
-def ease(t: float | Array, low: float, high: float) -> Array:
+def ease(t: float, low: float, high: float) -> float:
     """0 before ``low``, 1 after ``high``, smooth (C2) between."""
-    x = np.clip((np.asarray(t) - low) / (high - low), 0, 1)
+    x = float(np.clip((t - low) / (high - low), 0, 1))
     return x**3 * (x * (6 * x - 15) + 10)
+
+
+def hermite(t: float, knots: list[tuple[float, float, float]]) -> float:
+    """A smooth curve through (time, value, slope) knots, at rest outside."""
+    t = float(np.clip(t, knots[0][0], knots[-1][0]))
+    (t0, a, da), (t1, b, db) = next((k, m) for k, m in pairwise(knots) if t <= m[0])
+    h = t1 - t0
+    x = (t - t0) / h
+    return (1 + 2 * x) * (1 - x) ** 2 * a + x * (1 - x) ** 2 * h * da + x * x * (3 - 2 * x) * b + x * x * (x - 1) * h * db
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ class Gait:
             roll_off = 0.5 * ease(f, self.duty - 0.22, self.duty) * (1 - ease(f, self.duty, 0.5 + 0.5 * self.duty))
             body.tips[leg] = roll_off + (1.0 if leg[0] == "f" else 0.5) * np.sin(np.pi * swing) ** 2
         beat = 2 * np.pi * t / self.cycle
-        body.shift = np.array([0.0, 0.008 * np.sin(beat), self.bounce * np.cos(2 * beat + 0.6) - 0.012])
+        body.shift = np.array([0.0, 0.008 * np.sin(beat), self.bounce * np.cos(2 * beat + 0.6) - 0.022])
         body.roll = 0.03 * np.sin(beat)
         body.pitch = 0.02 * np.sin(2 * beat)
         body.yaw = 0.05 * np.sin(beat + 0.8)
@@ -127,10 +138,10 @@ class Gait:
 
 def walk(t: float) -> Posture:
     """A gentle walk on a bend; the head looks to the left, into the bend, then out of it."""
-    body = Gait(0.46, 0.42, 0.92, 0.64, 0.055, 0.007, (0.25, 0.75, 0.0, 0.5)).posture(t)
-    look = ease(t, 0.15, 0.75) - 1.6 * ease(t, 1.05, 1.75)
-    body.neck = (body.neck[0], 0.38 * look)
-    body.head = (body.head[0] - 0.08 * look, body.head[1] - 0.05 * look, body.head[2] + 0.32 * look)
+    body = Gait(0.46, 0.34, 0.92, 0.64, 0.055, 0.007, (0.25, 0.75, 0.0, 0.5)).posture(t)
+    look = ease(t, 0.15, 0.75) - 1.4 * ease(t, 1.10, 1.75)
+    body.neck = (body.neck[0], 0.48 * look)
+    body.head = (body.head[0] - 0.08 * look, body.head[1] - 0.05 * look, body.head[2] + 0.42 * look)
     return body
 
 
@@ -180,7 +191,7 @@ def sit(t: float) -> Posture:
         spine=(0.20 * down, 0.0),
         neck=(0.30 * down, 0.0),
         head=(0.30 * ease(t, 1.2, 1.6), 0.16 * down, 0.0),
-        tail=(-0.55 * down, 0.6 * wag),
+        tail=(0.62 * down, 0.6 * wag),
         ears=(0.15 * wag, -0.15 * wag),
     )
     for leg in ("hind.L", "hind.R"):
@@ -215,28 +226,40 @@ def play_bow(t: float) -> Posture:
 
 def jump(t: float) -> Posture:
     """Crouches, leaps forward and up with the legs tucked, lands and recovers."""
-    begin, land, reach_forward, height = 0.50, 1.05, 0.55, 0.34
-    fly = np.clip((t - begin) / (land - begin), 0, 1)
-    crouch = ease(t, 0.05, 0.38) * (1 - ease(t, 0.38, begin + 0.06)) + 0.8 * ease(t, land - 0.03, land + 0.12) * (
-        1 - ease(t, land + 0.15, land + 0.6)
-    )
-    body = Posture(at=np.array([reach_forward * fly, 0.0, 0.0]))
+    begin, land, stride = 0.50, 1.06, 0.55
+    fly = float(np.clip((t - begin) / (land - begin), 0, 1))
+    up = hermite(
+        t, [(0.05, 0, 0), (0.30, -0.13, 0), (begin, 0, 1.93), (land, 0, -1.93), (1.22, -0.13, 0), (1.75, 0, 0)]
+    )  # 1.93 makes the middle a ballistic arc
+    ahead = hermite(t, [(0.25, 0, 0), (begin, 0.06, 0.98), (land, 0.61, 0.98), (1.24, 0.66, 0), (1.75, stride, 0)])
+    crouch = max(-up, 0.0) / 0.13
     air = 4 * fly * (1 - fly)
-    rise = np.cos(np.pi * fly) if 0 < fly < 1 else 0.0
-    body.shift = np.array([0.0, 0.0, height * air - 0.13 * crouch - 0.006])
-    body.pitch = -0.42 * rise * np.sqrt(air) + 0.10 * crouch
+    body = Posture(at=np.array([stride * fly, 0.0, 0.0]))
+    body.shift = np.array([ahead - stride * fly, 0.0, up - 0.006])
+    body.pitch = hermite(
+        t, [(0.05, 0, 0), (0.30, 0.10, 0), (begin, -0.22, -2.2), (0.64, -0.40, 0), (0.95, 0.34, 0), (1.22, 0.12, 0), (1.75, 0, 0)]
+    )
     body.spine = (0.25 * crouch - 0.15 * air, 0.0)
     body.neck = (0.15 * crouch - 0.15 * air, 0.0)
     body.head = (0.0, -0.15 * crouch + 0.1 * air, 0.0)
     body.tail = (0.5 * crouch - 0.5 * air, 0.1 * np.sin(9 * t))
     body.ears = (0.8 * air, 0.8 * air)
+    free = float(ease(fly, 0.0, 0.5) * (1 - ease(fly, 0.55, 1.0)))
+    tilt, centre = turn(pitch=body.pitch), body.ground(PIVOT) + body.shift
     for leg in LEGS:
         fore = leg[0] == "f"
-        free = float(ease(air, 0.0, 0.45))
-        tuck = np.array([0.06 if fore else -0.02, 0.0, height * air * 0.95 + (0.09 if fore else 0.06) * free])
-        body.soles[leg] = body.ground(SOLE[leg]) + free * tuck + [0, 0, (1 - free) * height * air * 0.9]
+        tucked = centre + tilt @ (SOLE[leg] - PIVOT + ([0.07, 0.0, 0.10] if fore else [-0.03, 0.0, 0.07]))
+        below = body.ground(SOLE[leg]) + np.array([0.0, 0.0, max(up, 0.0)])
+        body.soles[leg] = (1 - free) * below + free * tucked
         body.tips[leg] = (1.1 if fore else 0.9) * free
     return body
 
 
 ANIMATIONS: dict[str, Callable[[float], Posture]] = {f.__name__: f for f in (walk, idle, trot, look_around, sit, play_bow, jump)}
+
+
+def named(animation: str) -> Callable[[float], Posture]:
+    """The animation of that name. Raises `InputError` naming those there are."""
+    if animation not in ANIMATIONS:
+        raise InputError(f"The creature has no animation {animation!r}.", f"Take one of: {', '.join(ANIMATIONS)}.")
+    return ANIMATIONS[animation]

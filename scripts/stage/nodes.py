@@ -2,6 +2,8 @@
 
 import bpy
 
+from restage4d.errors import InputError
+
 DRIFT = "drift"  # name of the node that slides a texture over the surface, see `stage.faults`
 
 
@@ -12,7 +14,10 @@ class Nodes:
         self.material = bpy.data.materials.new(material) if isinstance(material, str) else material
         self.material.use_nodes = True
         self.tree = self.material.node_tree
-        self.shader = next(n for n in self.tree.nodes if n.type == "BSDF_PRINCIPLED")
+        shader = next((n for n in self.tree.nodes if n.type == "BSDF_PRINCIPLED"), None)
+        if shader is None:
+            raise InputError(f"The material {self.material.name!r} is no plain lit surface.", "Give it a Principled shader.")
+        self.shader = shader
 
     def add(self, kind: str, inputs: dict | None = None, **settings):
         node = self.tree.nodes.new(kind)
@@ -26,6 +31,8 @@ class Nodes:
         if isinstance(value, bpy.types.NodeSocket):
             self.tree.links.new(value, socket)
         else:
+            for link in list(socket.links):
+                self.tree.links.remove(link)
             socket.default_value = value
 
     def attribute(self, name: str, kind: str = "GEOMETRY"):

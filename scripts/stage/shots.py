@@ -1,6 +1,7 @@
 """The pair of clips of a stage: one camera, one first pose, two performances; and the views held out from the fit."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from stage import render
 from stage.clip import Shot
 from stage.subject import Subject, bounds
+from stage.truth import geometry
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 FILMED_FROM = 50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
 VIEWS = {"beside": -90.0, "behind": 180.0}  # azimuth against the subject's own heading
 
@@ -19,7 +21,7 @@ class Plan:
     """What to film.
 
     Attributes:
-        base, driving: names of animations; no driving one for a base only.
+        base, driving: names of animations, one for the base clip and one per driving clip.
         frames: of each clip, the shared first one included in both.
         fps: frames per second.
         orbit: degrees the camera travels around the subject in the base clip, to the subject's right.
@@ -28,7 +30,7 @@ class Plan:
     """
 
     base: str
-    driving: str | None
+    driving: tuple[str, ...] = ()
     frames: int = 48
     fps: int = 24
     orbit: float = 80.0
@@ -41,7 +43,7 @@ def smooth(x: Array) -> Array:
 
 
 def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
-    """The clips "base" and "driving", framed so that the subject stays in the picture, and the subject's extent."""
+    """The clips "base", "driving_1" ..., framed so that the subject stays in the picture, and the subject's extent."""
     n = plan.frames
     base = subject.poses(plan.base, n, plan.fps)
     subject.settle(base)
@@ -51,15 +53,19 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
     u = np.arange(n) / max(n - 1, 1)
     still, ground = np.zeros(n), np.zeros((n, 2))
     shots = {"base": Shot(base, ground, still, ground, ground)}
-    if plan.driving:
-        driving = subject.poses(plan.driving, n, plan.fps).blended_from(base, 0, plan.blend)
-        shots["driving"] = Shot(driving, ground, -np.radians(plan.turn) * smooth(u), ground, ground)
-    middles = {name: _middles(subject, shot) for name, shot in shots.items()}
-    azimuth = {"base": np.radians(FILMED_FROM - plan.orbit * smooth(u)), "driving": np.full(n, np.radians(FILMED_FROM))}
-    follow = {"base": _smoothed(middles["base"]), "driving": np.repeat(_smoothed(middles["base"])[:1], n, 0)}
+    for i, name in enumerate(plan.driving, 1):
+        poses = subject.poses(name, n, plan.fps).blended_from(base, 0, plan.blend)
+        shots[f"driving_{i}"] = Shot(poses, ground, -np.radians(plan.turn) * smooth(u), ground, ground)
+    around, followed = np.radians(FILMED_FROM - plan.orbit * smooth(u)), _smoothed(_middles(subject, shots["base"]))
+    begin = np.zeros(n, int)  # driving cameras stay where the base's begins
     distance = 1.5 * extent
     while True:
-        framed = {name: _camera(shot, follow[name], azimuth[name], distance) for name, shot in shots.items()}
+        framed = {
+            name: _camera(shot, followed, around, distance)
+            if name == "base"
+            else _camera(shot, followed[begin], around[begin], distance)
+            for name, shot in shots.items()
+        }
         if all(_inside(subject, shot) for shot in framed.values()):
             return framed, extent
         distance *= 1.08
@@ -68,11 +74,9 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
 def views(subject: Subject, shot: Shot, distance: float) -> dict[str, Shot]:
     """The same performance from behind and beside, from cameras that follow and turn with the subject."""
     target = _smoothed(_middles(subject, shot))
-    out = {}
-    for name, degrees in VIEWS.items():
-        moved = _camera(shot, target, shot.heading + np.radians(degrees), distance, lift=0.45)
-        out[name] = moved
-    return out
+    return {
+        name: _camera(shot, target, shot.heading + np.radians(azimuth), distance, lift=0.45) for name, azimuth in VIEWS.items()
+    }
 
 
 def _camera(shot: Shot, target: Array, azimuth: Array, distance: float, lift: float = 0.2) -> Shot:
@@ -97,13 +101,12 @@ def _smoothed(x: Array, sigma: float = 8.0) -> Array:  # (T, 3) -> (T, 3)
 
 
 def _inside(subject: Subject, shot: Shot, margin: float = 0.04) -> bool:
-    """Whether the corners of the subject's box stay in the picture, ``margin`` of its size away from the border."""
+    """Whether the whole subject stays in the picture, ``margin`` of the picture's size away from the border."""
     for t in range(0, len(shot), 3):
         shot.show(subject, t)
-        low, high = bounds(subject.meshes)
-        corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), -1).reshape(-1, 3)
+        vertices, _ = geometry(subject.meshes)
         K, w2c = render.camera_matrices()
-        at = corners @ w2c[:3, :3].T + w2c[:3, 3]
+        at = vertices @ w2c[:3, :3].T + w2c[:3, 3]
         xy = at[:, :2] / at[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
         size = 2 * K[:2, 2]
         if (at[:, 2] < 0.1).any() or (xy < margin * size).any() or (xy > (1 - margin) * size).any():

@@ -5,11 +5,12 @@ z up) and that ride along with the parent, so a pose reads the same for every bo
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -103,23 +104,30 @@ def frame(direction: Array, side: Array) -> Array:  # (3,), (3,) -> (3, 3)
     return np.stack([x, y, np.cross(x, y)], 1)
 
 
-def reach(pose: Pose, upper: str, lower: str, target: Array, side: Array, forward: bool) -> None:
-    """Two-bone inverse kinematics: the tail of ``lower`` goes to ``target``, the joint bends forward or backward.
+def reach(pose: Pose, upper: str, lower: str, target: Array, body: Array) -> None:
+    """Two-bone inverse kinematics: the tail of ``lower`` goes to ``target``, the joint bends the way it does in the rest pose.
 
-    ``side`` is the body's left axis in the world, the hinge. A target out of reach is approached along its direction.
+    ``body`` (3, 3) is the body's rotation, which carries that way along. A target out of reach is approached softly: the
+    limb is never quite straight, so the joint does not snap.
     """
     i, j = INDEX[upper], INDEX[lower]
+    rest_upper, rest_lower = HEADS[j] - HEADS[i], TAILS[j] - HEADS[j]
+    a, b = float(np.linalg.norm(rest_upper)), float(np.linalg.norm(rest_lower))
     pose.set(upper)
-    hip, a, b = pose.at[i], np.linalg.norm(HEADS[j] - HEADS[i]), np.linalg.norm(TAILS[j] - HEADS[j])
-    line = target - hip
-    d = np.clip(np.linalg.norm(line), abs(a - b) + 1e-4, 0.9995 * (a + b))
-    u = line / np.linalg.norm(line)
-    bend = np.cross(u, side) * (1.0 if forward else -1.0)
+    hip = pose.at[i]
+    d = float(np.linalg.norm(target - hip))
+    u = (target - hip) / d
+    d = max(_soft_limit(d, 0.977 * (a + b), 0.998 * (a + b)), abs(a - b) + 1e-4)
+    hinge = np.cross(rest_upper, rest_lower)
+    bend = np.cross(u, body @ hinge)
     bend = bend / np.linalg.norm(bend)
-    if forward == (bend @ np.cross(side, [0.0, 0.0, 1.0]) < 0):
-        bend = -bend
+    normal = np.cross(bend, u)
     along = (a * a - b * b + d * d) / (2 * d)
     knee = hip + along * u + np.sqrt(max(a * a - along * along, 0.0)) * bend
-    left = np.array([0.0, 1.0, 0.0])
-    pose.set(upper, world=frame(knee - hip, side) @ frame(HEADS[j] - HEADS[i], left).T)
-    pose.set(lower, world=frame(hip + d * u - knee, side) @ frame(TAILS[j] - HEADS[j], left).T)
+    pose.set(upper, world=frame(knee - hip, normal) @ frame(rest_upper, hinge).T)
+    pose.set(lower, world=frame(hip + d * u - knee, normal) @ frame(rest_lower, hinge).T)
+
+
+def _soft_limit(x: float, knee: float, limit: float) -> float:
+    """``x`` up to ``knee``, then bending over (C1) towards ``limit``."""
+    return x if x <= knee else limit - (limit - knee) * np.exp((knee - x) / (limit - knee))

@@ -1,19 +1,19 @@
 """A subject in the scene: armature, meshes and poses in time, the same for the creature and for any glTF character."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import bpy
 import mathutils
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.errors import InputError
 from stage import creature, gait
 from stage.render import SUBJECT_INDEX
 from stage.skeleton import BONES
 from stage.truth import geometry
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Poses:
         quat = (1 - w) * start.quat[frame] + w * quat
         return Poses(
             (1 - w) * start.loc[frame] + w * self.loc,
-            quat / np.linalg.norm(quat, axis=-1, keepdims=True),
+            np.where(w > 0, quat / np.linalg.norm(quat, axis=-1, keepdims=True), start.quat[frame]),
             (1 - w) * start.scale[frame] + w * self.scale,
         )
 
@@ -56,9 +56,6 @@ class Subject:
             bone.rotation_mode = "QUATERNION"
         for mesh in meshes:
             mesh.pass_index = SUBJECT_INDEX
-
-    def animations(self) -> list[str]:
-        raise NotImplementedError
 
     def poses(self, animation: str, n_frames: int, fps: float) -> Poses:
         """The animation's first ``n_frames``. Raises `InputError` naming the animations there are."""
@@ -94,13 +91,8 @@ class Creature(Subject):
         rig, meshes = creature.build()
         super().__init__(rig, meshes, rig)
 
-    def animations(self) -> list[str]:
-        return list(gait.ANIMATIONS)
-
     def poses(self, animation: str, n_frames: int, fps: float) -> Poses:
-        if animation not in gait.ANIMATIONS:
-            raise InputError(f"There is no animation {animation!r}.", f"Take one of: {', '.join(self.animations())}.")
-        motion = gait.ANIMATIONS[animation]
+        motion = gait.named(animation)
         order = [[b.name for b in BONES].index(name) for name in self.bones]
         rest = {b.name: b.matrix_local for b in self.rig.data.bones}
         n = len(self.bones)

@@ -1,11 +1,13 @@
 """Points on the subject's whole surface: where they are in every frame, and whether the camera sees them."""
 
+from typing import Any
+
 import bpy
 import mathutils
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 class SurfacePoints:
