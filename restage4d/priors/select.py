@@ -17,6 +17,7 @@ Bool = NDArray[np.bool_]
 
 _LOOKAHEAD = 16  # frames over which motion against the background is added up
 _MOVES = 4.0  # times the background's own scatter from which a pixel moves by itself
+_ROUNDS = 8  # in which a subject grows around its moving part
 _SMALLEST, _LARGEST = 0.001, 0.8  # share of the frame that a subject may fill
 
 _POINT_REMEDY = "Click on the middle of the subject in the first frame, or draw a box or give a mask."
@@ -140,16 +141,24 @@ def label(mask: Bool, corners: bool) -> NDArray[np.intp]:
 
 
 def _grown(frame: NDArray[np.uint8], moving: F32, part: Bool, sure: Bool) -> Bool:
-    """The whole subject around its moving ``part``: GrabCut, with all that lies far from the part as background."""
-    size = np.sqrt(part.sum())
-    reach = max(3, round(0.25 * size))
-    labels = np.full(part.shape, cv2.GC_BGD, np.uint8)
-    labels[cv2.dilate(part.astype(np.uint8), disk(reach)) > 0] = cv2.GC_PR_BGD
-    labels[part] = cv2.GC_PR_FGD
-    core = cv2.erode(part.astype(np.uint8), disk(max(1, round(0.05 * size)))) > 0
-    labels[core & (moving > 2 * _MOVES)] = cv2.GC_FGD
-    labels[sure] = cv2.GC_FGD
-    return tidy(grab(frame, labels), part)
+    """The whole subject around its moving ``part``: GrabCut, again and again while it still finds more around it.
+
+    Often only a head or a leg moves in the first second; each round may reach a little further than the one before.
+    """
+    mask = part
+    seed = part & (moving > 2 * _MOVES)
+    for _ in range(_ROUNDS):
+        size = np.sqrt(mask.sum())
+        labels = np.full(part.shape, cv2.GC_BGD, np.uint8)
+        labels[cv2.dilate(mask.astype(np.uint8), disk(max(3, round(0.25 * size)))) > 0] = cv2.GC_PR_BGD
+        labels[mask] = cv2.GC_PR_FGD
+        labels[(cv2.erode(mask.astype(np.uint8), disk(max(1, round(0.05 * size)))) > 0) & seed] = cv2.GC_FGD
+        labels[sure] = cv2.GC_FGD
+        found = tidy(grab(frame, labels), mask | sure)
+        if found.sum() < 1.03 * mask.sum() or found.mean() > _LARGEST:
+            return found
+        mask = found
+    return mask
 
 
 def _moving_parts(moving: F32) -> NDArray[np.intp]:
