@@ -36,18 +36,22 @@ def scene(n: int, channels: int, seed: int = 0, size: float = 1.0, far: float = 
     return [means, quats, scales, 0.05 + 0.95 * rand(n), 2 * rand(n, channels) - 0.5, w2c, K]
 
 
+def draw(args: list[Tensor], width: int = WIDTH, height: int = HEIGHT, backend: str = "auto"):
+    means, quats, scales, opacities, colors, w2c, K = args
+    return rasterize(means, quats, scales, opacities, colors, w2c, K, width, height, backend=backend)
+
+
 def drawn_with_gradients(args: list[Tensor], backend: str, dtype: torch.dtype):
     """Image, alpha, info, and gradients of a random functional of image, alpha and depths; of means2d too."""
     leaves = [x.to(dtype).clone().requires_grad_(i < 6) for i, x in enumerate(args)]
-    image, alpha, info = rasterize(*leaves, WIDTH, HEIGHT, backend=backend)
-    info["means2d"].retain_grad()
+    image, alpha, info = draw(leaves, backend=backend)
     rng = torch.Generator().manual_seed(1)
     weights = [torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype) for x in (image, alpha, info["depths"])]
     loss = sum(
         ((x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)), torch.zeros((), dtype=dtype)
     )
-    loss.backward()
-    return image, alpha, info, {name: x.grad for name, x in zip(NAMES, leaves, strict=False)} | {"means2d": info["means2d"].grad}
+    grads = torch.autograd.grad(loss, [*leaves[:6], info["means2d"]])
+    return image, alpha, info, dict(zip([*NAMES, "means2d"], grads, strict=True))
 
 
 def assert_matches_reference(args: list[Tensor]) -> None:
@@ -84,7 +88,7 @@ def test_reference_gradients_are_those_of_finite_differences():
     grads = drawn_with_gradients(args, "reference", torch.float64)[3]
 
     def loss(changed: list[Tensor]) -> float:
-        image, alpha, info = rasterize(*changed, WIDTH, HEIGHT, backend="reference")
+        image, alpha, info = draw(changed, backend="reference")
         rng = torch.Generator().manual_seed(1)
         return sum(
             float((x * torch.randn(x.shape, generator=rng, dtype=torch.float64)).sum()) for x in (image, alpha, info["depths"])
@@ -107,7 +111,7 @@ def test_order_of_the_gaussians_does_not_matter():
     image, alpha, info, _ = drawn_with_gradients(args, "cpu", torch.float32)
     args = [x[turn] for x in args[:5]] + args[5:]
     leaves = [x.float() for x in args]
-    image_, alpha_, info_ = rasterize(*leaves, WIDTH, HEIGHT)
+    image_, alpha_, info_ = draw(leaves)
     assert torch.equal(image, image_)
     assert torch.equal(alpha, alpha_)
     assert torch.equal(info["radii"][turn], info_["radii"])
@@ -131,9 +135,9 @@ def test_same_bits_for_any_number_of_threads():
 @pytest.mark.parametrize("channels", range(1, 18))
 def test_channels_do_not_touch_one_another(channels):
     args = [x.float() for x in scene(120, 17, seed=2)]
-    whole, alpha, _ = rasterize(*args, WIDTH, HEIGHT)
+    whole, alpha, _ = draw(args)
     args[4] = args[4][:, :channels]
-    part, alpha_, _ = rasterize(*args, WIDTH, HEIGHT)
+    part, alpha_, _ = draw(args)
     assert torch.equal(whole[..., :channels], part)
     assert torch.equal(alpha, alpha_)
 
@@ -141,18 +145,27 @@ def test_channels_do_not_touch_one_another(channels):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)])
 def test_image_sizes(width, height):
     args = scene(80, 3, seed=6)
-    image, alpha, _ = rasterize(*[x.float() for x in args], width, height)
-    image_, alpha_, _ = rasterize(*args, width, height, backend="reference")
+    image, alpha, _ = draw([x.float() for x in args], width, height)
+    image_, alpha_, _ = draw(args, width, height, "reference")
     assert image.shape == (height, width, 3)
     assert (image - image_).abs().max() < 1e-4
     assert (alpha - alpha_).abs().max() < 1e-4
+
+
+def test_screen_space_gradients_can_be_read():
+    args = [x.float().requires_grad_() for x in scene(100, 3, seed=18)]
+    image, _, info = draw(args)
+    info["means2d"].retain_grad()
+    image.square().sum().backward()
+    assert info["means2d"].grad.shape == (100, 2)
+    assert (info["means2d"].grad[info["radii"] > 0] != 0).any()
 
 
 def test_one_gaussian_is_where_and_what_it_should_be():
     K = torch.tensor([[50.0, 0, 20.5], [0, 50, 10.5], [0, 0, 1]])
     args = [torch.tensor([[0.0, 0, 5]]), torch.tensor([[2.0, 0, 0, 0]]), torch.full((1, 3), 0.2)]
     opacity, color = torch.tensor([0.8]), torch.tensor([[1.0, -2.0]])
-    image, alpha, info = rasterize(*args, opacity, color, torch.eye(4), K, 41, 21)
+    image, alpha, info = draw([*args, opacity, color, torch.eye(4), K], 41, 21)
     assert info["means2d"].tolist() == [[20.5, 10.5]]  # the centre of pixel (20, 10)
     assert info["depths"].tolist() == [5]
     assert alpha[10, 20] == pytest.approx(0.8)
@@ -227,7 +240,7 @@ def test_degenerate_quaternions_and_scales_stay_finite():
 def test_huge_gaussians_cover_the_image():
     args = [x.float() for x in scene(3, 3, seed=13)]
     args[2][:] = 50
-    image, alpha, info = rasterize(*args, WIDTH, HEIGHT)
+    image, alpha, info = draw(args)
     assert torch.isfinite(image).all()
     assert (alpha > 0).all()
     assert (info["radii"] > WIDTH).all()
@@ -235,18 +248,18 @@ def test_huge_gaussians_cover_the_image():
 
 def test_a_nan_camera_or_colour_neither_crashes_nor_hangs():
     args = [x.float() for x in scene(50, 3, seed=14)]
-    image, alpha, _ = rasterize(*args[:5], torch.full((4, 4), math.nan), args[6], WIDTH, HEIGHT)
+    image, alpha, _ = draw([*args[:5], torch.full((4, 4), math.nan), args[6]])
     assert (image == 0).all()
     assert (alpha == 0).all()
     args[4][:] = math.nan
-    image, alpha, _ = rasterize(*args, WIDTH, HEIGHT)
+    image, alpha, _ = draw(args)
     assert torch.isfinite(alpha).all()
 
 
 def test_no_gaussians():
     args = [x.float().requires_grad_() for x in scene(5, 3)]
     args = [x[:0] for x in args[:5]] + args[5:]
-    image, alpha, info = rasterize(*args, WIDTH, HEIGHT)
+    image, alpha, info = draw(args)
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert (image == 0).all()
     assert (alpha == 0).all()
@@ -256,9 +269,9 @@ def test_no_gaussians():
 
 def test_without_gradients_the_picture_is_the_same_and_nothing_is_kept():
     args = [x.float().requires_grad_() for x in scene(100, 3, seed=15)]
-    image, _, _ = rasterize(*args, WIDTH, HEIGHT)
+    image, _, _ = draw(args)
     with torch.no_grad():
-        image_, alpha_, info = rasterize(*args, WIDTH, HEIGHT)
+        image_, alpha_, info = draw(args)
     assert torch.equal(image, image_)
     assert image_.grad_fn is None
     assert alpha_.grad_fn is None
@@ -267,7 +280,7 @@ def test_without_gradients_the_picture_is_the_same_and_nothing_is_kept():
 
 def test_a_graph_can_be_walked_twice():
     args = [x.float().requires_grad_() for x in scene(100, 3, seed=16)]
-    image, alpha, _ = rasterize(*args, WIDTH, HEIGHT)
+    image, alpha, _ = draw(args)
     loss = (image**2).sum() + alpha.sum()
     first = torch.autograd.grad(loss, args[:5], retain_graph=True)
     second = torch.autograd.grad(loss, args[:5])
@@ -279,7 +292,7 @@ def test_takes_gradients_of_any_layout():
     weight = torch.randn(HEIGHT, WIDTH, 4, generator=torch.Generator().manual_seed(0))
     grads = []
     for w in (weight, weight.permute(2, 0, 1).contiguous().permute(1, 2, 0), weight.transpose(0, 1).contiguous().transpose(0, 1)):
-        image, _, _ = rasterize(*args, WIDTH, HEIGHT)
+        image, _, _ = draw(args)
         grads.append(torch.autograd.grad(image, args[:5], w))
     for other in grads[1:]:
         assert all(torch.equal(a, b) for a, b in zip(grads[0], other, strict=True))
@@ -288,8 +301,8 @@ def test_takes_gradients_of_any_layout():
 def test_wrong_shapes_are_refused():
     args = [x.float() for x in scene(5, 3)]
     with pytest.raises(ValueError, match="quats has shape"):
-        rasterize(args[0], args[1][:, :3], *args[2:], WIDTH, HEIGHT)
+        draw([args[0], args[1][:, :3], *args[2:]])
     with pytest.raises(ValueError, match="nothing to draw"):
-        rasterize(*args, 0, HEIGHT)
+        draw(args, 0)
     with pytest.raises(ValueError, match="backend"):
-        rasterize(*args, WIDTH, HEIGHT, backend="opengl")
+        draw(args, backend="opengl")

@@ -1,8 +1,13 @@
-"""The CUDA backend: gsplat 1.5.3."""
+"""The CUDA backend: gsplat 1.5.3, step by step as its `rasterization` does, so that means2d (N, 2) stands in the graph."""
 
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from restage4d.render.constants import FAR, QUAT_EPS
+
+_TILE = 16
 
 
 def rasterize(
@@ -19,11 +24,30 @@ def rasterize(
     near: float = 0.01,
     eps2d: float = 0.3,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """`restage4d.render.rasterize` by ``gsplat.rasterization``, whose batch of one camera is taken off again."""
-    from gsplat import rasterization  # pyright: ignore[reportMissingImports]
+    """`restage4d.render.rasterize` with gsplat. Takes float32 CUDA tensors."""
+    import gsplat  # pyright: ignore[reportMissingImports]  # compiles its kernels at first use
 
-    image, alpha, meta = rasterization(
-        means, quats, scales, opacities, colors, w2c[None], K[None], width, height,
-        near_plane=near, eps2d=eps2d, packed=False, render_mode="RGB",
+    n = len(means)
+    if n == 0:  # gsplat cannot
+        empty = colors.new_zeros(height, width, colors.shape[1]) + colors.sum()
+        info = {"means2d": means[:, :2] * 1, "radii": means.new_zeros(0, dtype=torch.int32), "depths": means[:, 2] * 1}
+        return empty, empty[..., 0], info
+    # Unlike the other backends gsplat draws NaN opacities and makes NaN of zero quaternions.
+    opacities = opacities.nan_to_num(nan=0.0)
+    identity = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
+    quats = torch.where(quats.norm(dim=-1, keepdim=True) < QUAT_EPS, identity, quats)
+    box, means2d, depths, conics, _ = gsplat.fully_fused_projection(
+        means, None, quats, scales, w2c[None], K[None], width, height,
+        eps2d=eps2d, near_plane=near, far_plane=FAR, opacities=opacities,
     )  # fmt: skip
-    return image[0], alpha[0, ..., 0], meta
+    drawn = (box[0] > 0).all(-1)  # other rows were never written
+    means2d, conics = torch.where(drawn[:, None], means2d[0], 0), torch.where(drawn[:, None], conics[0], 0)
+    depths = torch.where(drawn, depths[0], 0)
+    tiles = -(-width // _TILE), -(-height // _TILE)
+    _, isect_ids, flatten_ids = gsplat.isect_tiles(means2d[None], box, depths[None], _TILE, *tiles)
+    offsets = gsplat.isect_offset_encode(isect_ids, 1, *tiles)
+    image, alpha = gsplat.rasterize_to_pixels(
+        means2d[None], conics[None], colors[None], opacities[None], width, height, _TILE, offsets, flatten_ids
+    )
+    radii = torch.where(drawn, box[0].amax(-1), 0).to(torch.int32)
+    return image[0], alpha[0, ..., 0], {"means2d": means2d, "radii": radii, "depths": depths}
