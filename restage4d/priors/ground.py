@@ -29,12 +29,19 @@ class Ground:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Where the subject stands in every frame, in pixels: ``contact`` (T, 2) the middle of its lowest part, ``top`` (T,) the row
-    of its highest, NaN where there is no subject; ``grounded`` (T,) bool whether its lowest part is inside the image, ``whole``
-    whether its highest is, too."""
+    """Where the subject is in every frame of T, in pixels; NaN and False where it is not.
+
+    Attributes:
+        contact: (T, 2) the middle of its lowest part.
+        top: (T,) the row of its highest part.
+        middle: (T,) the column of its centre.
+        grounded: (T,) whether its lowest part is inside the image.
+        whole: (T,) whether its highest is, too.
+    """
 
     contact: F64
     top: F64
+    middle: F64
     grounded: NDArray[np.bool_]
     whole: NDArray[np.bool_]
 
@@ -42,7 +49,7 @@ class Footprint:
 def footprint(masks: F32) -> Footprint:
     """Reads the subject's lowest and highest part off its masks (T, H, W); a few stray pixels do not count."""
     count, height, _ = masks.shape
-    contact, top = np.full((count, 2), np.nan), np.full(count, np.nan)
+    contact, top, middle = np.full((count, 2), np.nan), np.full(count, np.nan), np.full(count, np.nan)
     grounded, whole = np.zeros(count, bool), np.zeros(count, bool)
     for t, mask in enumerate(masks):
         rows, cols = np.nonzero(mask > 0.5)
@@ -51,9 +58,10 @@ def footprint(masks: F32) -> Footprint:
         lowest, top[t] = np.percentile(rows, 99.5), np.percentile(rows, 0.5)
         feet = rows >= lowest - 0.03 * (lowest - top[t]) - 1
         contact[t] = cols[feet].mean() + 0.5, lowest + 1.0
+        middle[t] = cols.mean() + 0.5
         grounded[t] = rows.max() < height - 2
         whole[t] = grounded[t] and rows.min() > 1
-    return Footprint(contact, top, grounded, whole)
+    return Footprint(contact, top, middle, grounded, whole)
 
 
 def directions(cameras: Cameras, frames: NDArray[np.integer], xy: F64) -> F64:  # (M,), (M, 2) -> (M, 3)
