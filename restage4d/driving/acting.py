@@ -4,80 +4,20 @@ The body's frame: a along the screen at rest (right), b up, c away from the came
 All curves are 0 in the first frame, so that it is the base's first frame exactly.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from restage4d.driving.body import BodyPlan, Limb
+from restage4d.driving.curves import F64, Curves, Room, Swing, follow, pulse, ramp, smoothed, still
 from restage4d.driving.prompt import Action, Directions
 from restage4d.errors import InputError
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 
 SHORTEST, LONGEST, MOST = 24, 60, 240  # frames: usual bounds, and what directions may ask for at most
 _BEST_YAW = 65.0  # degrees; further round, a relief shows its edge
 _STRIDE = {"walk": 0.30, "run": 0.42}  # swing of a foot to either side, in leg lengths
 _CYCLE = {"walk": 1.0, "run": 0.62}  # seconds for both legs
 _STANCE = {"walk": 0.62, "run": 0.45}  # share of the cycle with the foot on the ground
-
-
-@dataclass
-class Room:
-    """How far the subject may go to the left, to the right, towards the camera and up, in pixels at its place."""
-
-    left: float
-    right: float
-    near: float
-    up: float
-
-
-@dataclass
-class Part:
-    """Swing of one limb: curves (T,)."""
-
-    fore: F64  # foot towards the right of the body, in pixels
-    lift: F64  # foot up, in pixels
-    raise_: F64  # the limb about its joint, radians, towards up
-
-
-@dataclass
-class Performance:
-    """The curves (T,) of a driving video; angles in radians, lengths in pixels at the subject's place."""
-
-    fps: float
-    right: F64
-    away: F64
-    up: F64
-    yaw: F64  # counter-clockwise from above
-    crouch: F64  # share of the legs' height
-    front: F64  # extra crouch of the head end
-    rear: F64  # extra crouch of the tail end
-    stretch: F64  # share of the height
-    lean: F64  # top of the body to the right of the screen
-    tip: F64  # top of the body away from the camera
-    head_up: F64
-    head_yaw: F64
-    tail_yaw: F64
-    tail_up: F64
-    bend: F64  # head end ahead of the tail end in a turn
-    limbs: list[Part] = field(default_factory=list)  # legs first, then others, as in the plan
-
-    def __len__(self) -> int:
-        return len(self.yaw)
-
-
-def ramp(t: F64, start: float, end: float) -> F64:
-    """0 before ``start``, 1 after ``end``, with still ends (smootherstep)."""
-    x = np.clip((t - start) / max(end - start, 1e-6), 0, 1)
-    return x**3 * (x * (6 * x - 15) + 10)
-
-
-def pulse(t: F64, start: float, end: float) -> F64:
-    """0 outside, up to 1 and down again with still ends."""
-    x = np.clip((t - start) / max(end - start, 1e-6), 0, 1)
-    return np.sin(np.pi * x) ** 2
 
 
 def limbs_of(body: BodyPlan) -> list[Limb]:
@@ -109,7 +49,7 @@ class _Actor:
     def __init__(self, body: BodyPlan, frames: int, fps: float, room: Room) -> None:
         self.body, self.fps = body, fps
         self.t = np.arange(frames) / fps
-        names = [f.name for f in fields(Performance) if f.name not in {"fps", "limbs"}]
+        names = [f.name for f in fields(Curves) if f.name not in {"fps", "limbs"}]
         self.c: dict[str, F64] = {name: np.zeros(frames) for name in names}
         self.limbs = limbs_of(body)
         self.lift_angle = [np.zeros(frames) for _ in self.limbs]
@@ -195,6 +135,8 @@ class _Actor:
         cycle = _CYCLE[a.verb] / pace * np.sqrt(self.leg / 40) ** 0.5
         stride = _STRIDE[a.verb] * self.leg if self.body.legs else 0.5 * _STRIDE[a.verb] * self.leg
         speed = 2 * stride / (_STANCE[a.verb] * cycle)
+        if not self.body.legs:
+            speed = (0.75 if a.verb == "run" else 0.4) * pace * max(self.width, self.height)
         going = ramp(self.t, start, start + min(0.45, 0.4 * seconds)) - ramp(self.t, end - min(0.45, 0.4 * seconds), end)
         if a.direction != "place":
             path = np.concatenate([[0.0], np.cumsum((going[1:] + going[:-1]) / 2)]) / self.fps * speed
@@ -318,8 +260,10 @@ class _Actor:
         arms = list(range(len(self.body.legs), len(self.limbs))) or list(range(len(self.body.legs)))
         side = {"left": -1, "right": 1}.get(a.direction, self.body.facing or 1)
         chosen = max(arms, key=lambda k: side * self.limbs[k].pivot[0])
-        reach = 0.85 if chosen < len(self.body.legs) else 0.7
-        self.lift_angle[chosen] += a.amount * (reach * up + 0.3 * swing)
+        limb = self.limbs[chosen]
+        hanging = np.arctan2(abs(limb.tip[0] - limb.pivot[0]), limb.tip[1] - limb.pivot[1])  # 0 straight down
+        reach = 0.85 if chosen < len(self.body.legs) else max(2.2 - hanging, 0.3)
+        self.lift_angle[chosen] += min(a.amount, 1.25) * (reach * up + 0.3 * swing)
         self.c["lean"] += -0.03 * side * up
         self.c["head_up"] += 0.06 * up
 
@@ -335,16 +279,16 @@ class _Actor:
     def _stay(self, a: Action, start: float, end: float) -> None:
         """Nothing moves."""
 
-    def finish(self) -> Performance:
+    def finish(self) -> Curves:
         """Legs step where the body goes or turns, and head, tail and back follow through."""
         t = self.t
         turning = np.abs(np.gradient(self.c["yaw"], t))
         shuffle = np.clip(turning / 1.5, 0, 1) * (self.gait < 0.2) * np.clip(1 - self.c["up"] / (0.05 * self.height), 0, 1)
-        shuffle = _smoothed(shuffle * ramp(t, 0, 0.2), 0.1 * self.fps)
+        shuffle = smoothed(shuffle * ramp(t, 0, 0.2), 0.1 * self.fps)
         self._step(shuffle, 0.10 * self.leg, 0.7)
         forward = 1 if self.body.facing >= 0 else -1
         c = self.c
-        limbs = [self._leg(k, forward) if k < len(self.body.legs) else _still(len(t)) for k in range(len(self.limbs))]
+        limbs = [self._leg(k, forward) if k < len(self.body.legs) else still(len(t)) for k in range(len(self.limbs))]
         for limb, angle in zip(limbs, self.lift_angle, strict=True):
             limb.raise_ = angle
         bob = np.sin(4 * np.pi * self.cycles) * self.gait
@@ -357,15 +301,15 @@ class _Actor:
         c["tail_up"] += 0.06 * np.roll(bob, 1) * (t > 0)
         c["tail_yaw"] += 0.12 * np.sin(2 * np.pi * self.cycles) * self.gait
         acceleration = np.gradient(np.gradient(c["up"], t), t) / max(self.height, 1)
-        c["head_up"] += np.clip(_follow(-0.006 * acceleration, self.fps), -0.25, 0.25)
+        c["head_up"] += np.clip(follow(-0.006 * acceleration, self.fps), -0.25, 0.25)
         rate = np.gradient(c["yaw"], t)
-        c["bend"] += np.clip(_follow(0.09 * rate, self.fps), -0.35, 0.35) * (0 if self.body.upright else 1)
+        c["bend"] += np.clip(follow(0.09 * rate, self.fps), -0.35, 0.35) * (0 if self.body.upright else 1)
         c["head_yaw"] += np.clip(0.08 * rate, -0.3, 0.3) * ramp(t, 0, 0.15)
         for name in c:
             c[name] -= c[name][0]
-        return Performance(self.fps, **c, limbs=limbs)
+        return Curves(self.fps, **c, limbs=limbs)
 
-    def _leg(self, k: int, forward: int) -> Part:
+    def _leg(self, k: int, forward: int) -> Swing:
         """One leg's way: back with the ground while it stands, forward through the air."""
         legs = self.body.legs
         leg = legs[k]
@@ -388,7 +332,7 @@ class _Actor:
         size = np.clip(self.stride / (0.25 * leg.length), 0, 1)
         fore = forward * (way * self.stride - 0.7 * at_rest * size)
         up = lift * (0.35 * self.stride + 0.08 * leg.length * self.gait) + self.tuck * leg.length
-        return Part(fore, up, np.zeros_like(fore))
+        return Swing(fore, up, np.zeros_like(fore))
 
     def _first_phase(self) -> float:
         """Where in the cycle the legs are at rest, so that the first step goes on from there."""
@@ -399,30 +343,7 @@ class _Actor:
         return 0.05 if ahead[lead] > 0 else 0.55
 
 
-def _still(frames: int) -> Part:
-    return Part(np.zeros(frames), np.zeros(frames), np.zeros(frames))
-
-
-def _smoothed(curve: F64, sigma: float) -> F64:
-    n = int(np.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-n, n + 1) / max(sigma, 1e-3)) ** 2)
-    return np.asarray(np.convolve(np.pad(curve, n, mode="edge"), kernel / kernel.sum(), mode="valid"), np.float64)
-
-
-def _follow(target: F64, fps: float, hertz: float = 2.2, damping: float = 0.45) -> F64:
-    """A curve that follows ``target`` as a damped spring does: late, and a little beyond."""
-    steps, x, v = 8, 0.0, 0.0
-    dt, omega = 1 / fps / steps, 2 * np.pi * hertz
-    result = np.zeros_like(target)
-    for i, goal in enumerate(target):
-        result[i] = x
-        for _ in range(steps):
-            v += (omega**2 * (goal - x) - 2 * damping * omega * v) * dt
-            x += v * dt
-    return result
-
-
-def perform(directions: Directions, body: BodyPlan, base_frames: int, fps: float, room: Room) -> Performance:
+def perform(directions: Directions, body: BodyPlan, base_frames: int, fps: float, room: Room) -> Curves:
     """Curves for all actions.
 
     Args:

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.acting import Performance, limbs_of
+from restage4d.driving.acting import limbs_of
 from restage4d.driving.body import BodyPlan, Limb
+from restage4d.driving.curves import Curves
 from restage4d.driving.relief import Relief
 
 F32 = NDArray[np.float32]
@@ -44,6 +45,8 @@ class Figure:
         self.half = float(np.abs(relief.rest[:, 0]).max())
         legs = self.bones[: len(body.legs)]
         self.hip = float(np.mean([bone.pivot[1] for bone in legs])) if legs else 0.45 * self.height
+        low = relief.rest[self.head.weight > 0.5, 1].min(initial=self.height) if self.head else self.height
+        self.clearance = max(float(low) - 0.03 * self.height, 0.0)  # how far the head may go down
         self.forward = 1.0 if body.facing >= 0 else -1.0
         self.knee = [self._knee(bone) for bone in legs]
         self.ends = np.clip(relief.rest[:, 0] * self.forward / self.half, -1, 1)  # 1 at the head end, -1 at the tail end
@@ -52,7 +55,7 @@ class Figure:
         """Which way a knee goes: forward, but backward in the hind legs of animals (their hocks)."""
         return self.forward * (-1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1)
 
-    def turned(self, p: Performance, t: int) -> F32:  # -> (V,) in 0..1
+    def turned(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
         """How far every part has turned from the side that the first frame shows."""
         yaw = p.yaw[t] + p.bend[t] * self.ends
         for end, curve in ((self.head, p.head_yaw), (self.tail, p.tail_yaw)):
@@ -67,7 +70,7 @@ class Figure:
         opacity = r.alpha + turned * (1 - r.alpha)
         return (r.uv + turned[:, None] * (r.inner - r.uv)).astype(np.float32), opacity.astype(np.float32)
 
-    def pose(self, p: Performance, t: int, turned: F32) -> F32:  # -> (V, 3) x, y, depth
+    def pose(self, p: Curves, t: int, turned: F32) -> F32:  # -> (V, 3) x, y, depth
         """The points on the screen in a frame."""
         points = self.relief.rest.copy()
         points[:, :2] += turned[:, None] * self.relief.inset
@@ -76,7 +79,8 @@ class Figure:
             shortened = part.lift[t] + (self._drop(p, t, bone.pivot) if is_leg else 0.0)
             self._swing(points, bone, part.fore[t], part.lift[t], part.raise_[t], shortened, self.knee[k] if is_leg else 0.0)
         if self.head:
-            self._turn_end(points, self.head, p.head_up[t], p.head_yaw[t], self.body.upright or not self.body.facing)
+            up = p.head_up[t] if p.head_up[t] > 0 else p.head_up[t] * min(1.0, self.clearance / (0.3 * self.height))
+            self._turn_end(points, self.head, up, p.head_yaw[t], self.body.upright or not self.body.facing)
         if self.tail:
             self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
         self._squash(points, p, t)
@@ -85,18 +89,21 @@ class Figure:
         points[:, 2] *= 1 - 0.35 * p.stretch[t]
         height = np.maximum(points[:, 1], 0)
         points[:, 0] += np.sin(p.lean[t]) * height
-        points[:, 2] += np.sin(p.tip[t]) * height
-        points[:, 1] -= (2 - np.cos(p.lean[t]) - np.cos(p.tip[t])) * height
+        points[:, 1] -= (1 - np.cos(p.lean[t])) * height
+        self._tip(points, p.tip[t])
         yaw = self.relief.yaw + p.yaw[t] + p.bend[t] * self.ends * np.abs(self.ends) ** 0.5
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        world = np.column_stack(
-            [
-                points[:, 0] * cos - points[:, 2] * sin + p.right[t],
-                points[:, 1] + p.up[t],
-                points[:, 0] * sin + points[:, 2] * cos + p.away[t],
-            ]
-        )
+        right, away = _turned(points[:, 0], points[:, 2], yaw)
+        world = np.column_stack([right + p.right[t], points[:, 1] + p.up[t], away + p.away[t]])
         return self.relief.view.project(world)
+
+    def _tip(self, points: F64, angle: float) -> None:
+        """Tips the body away from the camera: whole from the ground, or from the hip where it is upright."""
+        hip = self.hip if self.body.upright else 0.0
+        above = points[:, 1] - hip
+        share = np.clip(0.5 + above / (0.2 * self.height), 0, 1) if hip else 1.0
+        up, behind = _turned(np.maximum(above, 0), points[:, 2], share * angle)
+        points[:, 1] += up - np.maximum(above, 0)
+        points[:, 2] = behind
 
     def _swing(self, points: F64, bone: _Bone, fore: float, lift: float, raised: float, shortened: float, knee: float) -> None:
         """Swings a limb about its joint in the body's plane, lifts its end, and bends it in the middle where it gets shorter."""
@@ -106,12 +113,12 @@ class Figure:
         outward = np.sign(bone.tip[0] - bone.pivot[0]) if abs(bone.tip[0] - bone.pivot[0]) > 0.35 * bone.length else self.forward
         angle = np.arcsin(np.clip(fore / bone.length, -0.8, 0.8)) + raised * outward
         a, b = (points[used, 0] - bone.pivot[0], points[used, 1] - bone.pivot[1])
-        cos, sin = np.cos(angle), np.sin(angle)
         s, w = bone.along[used], bone.weight[used]
+        cos, sin = np.cos(w * angle), np.sin(w * angle)
         down = np.clip((bone.pivot[1] - points[used, 1]) / max(bone.pivot[1] - 0.04 * self.height, 1.0), 0, 1)
         bow = knee * _KNEE * np.sqrt(max(bone.length * shortened / 2, 0.0)) * np.sin(np.pi * down) ** 1.5
-        points[used, 0] += w * (a * cos - b * sin - a) + w * bow
-        points[used, 1] += w * (a * sin + b * cos - b) + w * lift * s
+        points[used, 0] += a * cos - b * sin - a + w * bow
+        points[used, 1] += a * sin + b * cos - b + w * lift * s
 
     def _turn_end(self, points: F64, bone: _Bone, up: float, yaw: float, to_camera: bool) -> None:
         """Turns head or tail about its joint: up and down in the body's plane (or towards the camera), and about the vertical."""
@@ -120,23 +127,22 @@ class Figure:
         used, w = bone.used, bone.weight[bone.used]
         a, b, c = (points[used] - bone.pivot).T
         if to_camera:
-            b, c = b * np.cos(up) - c * np.sin(up), c * np.cos(up) + b * np.sin(up)
+            b, c = _turned(b, c, w * up)
         else:
-            angle = up * (1 if bone.tip[0] >= bone.pivot[0] else -1)
-            a, b = a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)
-        a, c = a * np.cos(yaw) - c * np.sin(yaw), c * np.cos(yaw) + a * np.sin(yaw)
-        points[used] += w[:, None] * (np.column_stack([a, b, c]) + bone.pivot - points[used])
+            a, b = _turned(a, b, w * up * (1 if bone.tip[0] >= bone.pivot[0] else -1))
+        a, c = _turned(a, c, w * yaw)
+        points[used] = np.column_stack([a, b, c]) + bone.pivot
 
-    def _share(self, p: Performance, t: int, ends: F64) -> F64:
+    def _share(self, p: Curves, t: int, ends: F64) -> F64:
         """How far the body is down, as a share of the hip's height, from head end (1) to tail end (-1)."""
         x = np.clip(ends * 0.75 + 0.5, 0, 1)
         front = x * x * (3 - 2 * x)
         return np.clip(p.crouch[t] + p.front[t] * front + p.rear[t] * (1 - front), 0, 0.85)
 
-    def _drop(self, p: Performance, t: int, pivot: F64) -> float:
+    def _drop(self, p: Curves, t: int, pivot: F64) -> float:
         return float(self._share(p, t, np.array([pivot[0] * self.forward / self.half]))[0]) * self.hip
 
-    def _squash(self, points: F64, p: Performance, t: int) -> None:
+    def _squash(self, points: F64, p: Curves, t: int) -> None:
         """Lowers the body onto its bending legs; without legs, the body itself gives way."""
         if not (p.crouch[t] or p.front[t] or p.rear[t]):
             return
@@ -146,8 +152,17 @@ class Figure:
             points[:, [0, 2]] *= (1 + 0.15 * share)[:, None]
             return
         height = points[:, 1].copy()
-        body = height - share * self.hip
+        drop = share * self.hip
+        if self.head:
+            drop += self.head.weight * (np.minimum(drop, self.clearance) - drop)
+        body = height - drop
         legs = height * (1 - share)
         lowered = self.leg_share * legs + (1 - self.leg_share) * body
-        floor = np.minimum(height, 0.04 * self.height + 0.25 * np.maximum(height, 0))  # a hanging head stops at the ground
+        floor = np.minimum(height, 0.04 * self.height + 0.25 * np.maximum(height, 0))  # nothing sinks into the ground
         points[:, 1] = np.maximum(lowered, floor)
+
+
+def _turned(x: F64, y: F64, angle: F64 | float) -> tuple[F64, F64]:
+    """A plane's points turned from x towards y."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return x * cos - y * sin, x * sin + y * cos

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.acting import Performance, Room, perform
+from restage4d.driving.acting import perform
 from restage4d.driving.body import BodyPlan, plan
+from restage4d.driving.curves import Curves, Room
 from restage4d.driving.deform import Figure
 from restage4d.driving.matte import foreground, soft_matte
 from restage4d.driving.plate import empty_stage, grown, own_motion, register
@@ -24,6 +25,7 @@ from restage4d.scene import Clip
 
 F32 = NDArray[np.float32]
 
+_MOST = 0.9  # of the picture that a subject may fill
 _STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
 
 
@@ -42,6 +44,8 @@ class KinematicDriving:
             )
         if mask.sum() < 64:
             raise InputError(f"The mask marks {int(mask.sum())} pixels only.", "Mark the subject in the first frame.")
+        if mask.mean() > _MOST:
+            raise InputError(f"The mask marks {100 * mask.mean():.0f} % of the picture.", "Mark the subject alone.")
         first = base.frames[0].astype(np.float32)
         with progress.stage("driving: empty stage", 2 * len(base)) as stage:
             found = register(base, mask, stage)
@@ -50,7 +54,7 @@ class KinematicDriving:
             hole = grown(mask | (alpha > 0.02), 3)
             shaded = find_shadow(first, mask, hole, body)
             shadow = Shadow(first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1])))
-            plate = empty_stage(base, shadow.lit, hole, found, stage)
+            plate = empty_stage(base, shadow.lit, hole, grown(shaded, 8), found, stage)
         relief = build(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body)
@@ -85,7 +89,7 @@ def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool
     return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
 
 
-def _stays_put(p: Performance, t: int) -> float:
+def _stays_put(p: Curves, t: int) -> float:
     """How far the first frame's own shadow still holds."""
     way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
     return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)

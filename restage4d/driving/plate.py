@@ -104,8 +104,11 @@ def _step(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
     return None if H is None or inliers.sum() < max(15, 0.25 * good.sum()) else np.asarray(H, np.float64)
 
 
-def empty_stage(base: Clip, first: F32, hole: Mask, found: Registered, stage: Stage) -> F32:
-    """``first``, the base's first frame (H, W, 3) in 0..255, with ``hole`` filled and unchanged outside it."""
+def empty_stage(base: Clip, first: F32, hole: Mask, unlike: Mask, found: Registered, stage: Stage) -> F32:
+    """``first``, the base's first frame (H, W, 3) in 0..255, with ``hole`` filled and unchanged outside it.
+
+    Where ``unlike`` (H, W), other frames are not trusted (the subject's shadow falls there in them, too).
+    """
     plate = first.copy()
     views: list[F32] = []  # (pixels of the hole, 3) each, NaN where a view does not show the background
     for t, H, mask in zip(found.index[1:], found.to_first[1:], found.masks[1:], strict=True):
@@ -119,7 +122,7 @@ def empty_stage(base: Clip, first: F32, hole: Mask, found: Registered, stage: St
     left = hole.copy()
     if len(views) >= 2:
         plate[hole], missing = _agreed(np.stack(views))
-        left[hole] = missing
+        left[hole] = missing | unlike[hole]
         left = grown(left, 1) & hole  # the last pixel before a gap is the least certain
     return complete(plate, left, np.random.default_rng(0)) if left.any() else plate
 

@@ -22,8 +22,8 @@ F64 = NDArray[np.float64]
 _FOCAL = 1.2  # of the longer side
 _HORIZON = 0.3  # of the height, at most; never below the subject's top
 _RIM = 3.5  # pixels along the outline whose colours may be mixed with the background
-_MOST_YAW = np.radians(35)
-_TRUST_FEET = 0.75  # the horizon is a guess, and so is what feet say about yaw
+_MOST_YAW = np.radians(20)  # a slanted relief smears when it turns back; a flat one does not
+_TRUST_FEET = 0.6  # the horizon is a guess, and so is what feet say about yaw
 
 
 @dataclass
@@ -163,8 +163,11 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     inward = _inward(mask)[cells[:, 0], cells[:, 1]]
     at = signed_distance(mask)[cells[:, 0], cells[:, 1]]
     half = cv2.dilate(signed_distance(mask), np.ones((9, 9), np.uint8))[cells[:, 0], cells[:, 1]]
-    rim = np.clip(0.4 * half, 0.5, _RIM)
-    inner = uv + inward * (rim * np.exp(-np.maximum(at, 0) / rim) - np.minimum(at, 0))[:, None]
+    # A wall along the outline covers few pixels of the picture: it takes the colours behind it, mirrored at the wall's top.
+    gap = np.maximum(np.clip(0.4 * half, 0.5, _RIM) - at, 0)
+    top = (uv + inward * gap[:, None] - 0.5).astype(np.float32)
+    rise = np.maximum(cv2.remap(thickness, top[:, None], None, cv2.INTER_LINEAR)[:, 0] - h, 0)  # pyright: ignore
+    inner = uv + inward * (gap + np.minimum(np.hypot(gap, rise), half))[:, None]
     inset = inward * [1, -1] * np.maximum(-1 - at, 0)[:, None]
     cells, nearest = np.concatenate([cells, cells]), np.concatenate([nearest, nearest]).astype(np.int32)
     sheets = [np.concatenate([x, x]) for x in (uv, inner, alpha[cells[:n, 0], cells[:n, 1]], inset)]

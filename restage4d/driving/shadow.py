@@ -52,8 +52,9 @@ def find(frame: F32, mask: Mask, hole: Mask, body: BodyPlan) -> Mask:
     reach = cv2.dilate(feet.astype(np.uint8), np.ones((19, 19), np.uint8)) > 0
     count, labels = cv2.connectedComponents(possible.astype(np.uint8))
     parts = [labels == k for k in range(1, count)]
-    parts = [p for p in parts if (p & sure).sum() >= 0.004 * mask.sum() and (p & reach).any()]
-    parts = [p for p in parts if np.log(np.maximum(level[p & sure], 0.02)).std() < _EVEN]
+    parts = [p for p in parts if (p & sure).sum() >= 0.004 * mask.sum() and (p & reach).sum() > 0.04 * p.sum()]
+    even = [np.log(np.maximum(level[p & sure], 0.02)).std() < _EVEN for p in parts]
+    parts = [p for p, e in zip(parts, even, strict=True) if e or (p & reach).sum() > 0.5 * p.sum()]
     clear = [p for p in parts if (p & sure).sum() >= 0.45 * p.sum()]
     if not clear:
         return np.zeros_like(mask)

@@ -1,0 +1,307 @@
+"""The draft driver: the first frame stays, the camera stays, and the subject does what was said."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from restage4d.driving.acting import LONGEST, SHORTEST, length
+from restage4d.driving.body import plan
+from restage4d.driving.complete import complete
+from restage4d.driving.curves import ramp
+from restage4d.driving.kinematic import KinematicDriving
+from restage4d.driving.matte import foreground, soft_matte, spread
+from restage4d.driving.plate import empty_stage, grown, own_motion, register
+from restage4d.driving.prompt import parse
+from restage4d.driving.raster import draw
+from restage4d.driving.relief import build
+from restage4d.driving.seam import psnr
+from restage4d.errors import Cancelled, InputError
+from restage4d.progress import Progress
+from restage4d.scene import Clip
+from restage4d.video import decode, image
+
+DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CAMEL = DATA / "davis" / "camel"
+WIDTH, HEIGHT = 240, 160
+
+
+def texture(height: int, width: int, seed: int, low: float, high: float) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    fine, coarse = rng.random((height, width, 3)), rng.random((height // 16, width // 16, 3))
+    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return low + (high - low) * np.clip(mixed, 0, 1)
+
+
+def animal(x: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
+    """Mask of a four-legged thing with a long neck to the right, its middle at column x."""
+    canvas = np.zeros((size[1] * 4, size[0] * 4), np.uint8)
+
+    def at(*points: tuple[float, float]) -> np.ndarray:
+        return np.array([[(x + px) * 4, py * 4] for px, py in points], np.int32)
+
+    cv2.ellipse(canvas, (at((0, 0))[0][0], 88 * 4), (38 * 4, 17 * 4), 0, 0, 360, 255, -1)
+    for foot in (-30, -18, 16, 29):
+        cv2.fillPoly(canvas, [at((foot - 4, 92), (foot + 4, 92), (foot + 3, 135), (foot - 3, 135))], 255)
+    cv2.fillPoly(canvas, [at((24, 80), (36, 92), (56, 58), (46, 52))], 255)
+    cv2.ellipse(canvas, (round((x + 55) * 4), 52 * 4), (11 * 4, 8 * 4), 15, 0, 360, 255, -1)
+    return cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+
+
+@cache
+def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
+    """A clip of the animal walking to the right before a still wall; its first mask; the empty stage."""
+    wall = texture(HEIGHT, WIDTH, 1, 60, 220)
+    coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
+    frames = []
+    for t in range(16):
+        alpha = animal(90 + 2.5 * t)
+        frames.append(alpha * np.roll(coat, round(2.5 * t), 1) + (1 - alpha) * wall)
+    return Clip(np.round(frames).astype(np.uint8), 24.0), animal(90)[..., 0] > 0.5, wall
+
+
+@cache
+def made(prompt: str) -> Clip:
+    base, mask, _ = staged()
+    return KinematicDriving().make(base, mask, prompt, Progress())
+
+
+def subject(frame: np.ndarray) -> np.ndarray:
+    """Where a frame differs from the empty stage."""
+    return np.abs(frame.astype(np.float32) - staged()[2]).max(-1) > 45
+
+
+def place(frame: np.ndarray) -> tuple[float, float]:
+    ys, xs = np.nonzero(subject(frame))
+    return float(xs.mean()), float(ys.mean())
+
+
+PROMPTS = ("walks forward", "jumps", "crouches then nods", "spins", "waves", "leans left while shaking its head")
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_it_begins_with_the_base_and_goes_on_from_there(prompt):
+    base, _, _ = staged()
+    clip = made(prompt)
+    np.testing.assert_array_equal(clip.frames[0], base.frames[0])
+    assert clip.size == base.size
+    assert clip.fps == base.fps
+    assert SHORTEST <= len(clip) <= 2 * LONGEST
+    assert psnr(clip.frames[0], clip.frames[1]) > 24
+    steps = [psnr(a, b) for a, b in zip(clip.frames, clip.frames[1:], strict=False)]
+    assert min(steps) > 15, "a jump cut"
+    assert psnr(clip.frames[0], clip.frames[len(clip) // 2]) < 40, "nothing moves"
+
+
+def test_a_slow_beginning_has_no_pop():
+    clip = made("slowly walks forward")
+    assert psnr(clip.frames[0], clip.frames[1]) > 34
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_stage_and_the_camera_stay(prompt):
+    wall = staged()[2]
+    corner = np.s_[:30, 180:]
+    for frame in made(prompt).frames[::6]:
+        np.testing.assert_allclose(frame[corner], np.round(wall[corner]), atol=1)
+
+
+def test_directions_are_followed():
+    x0, y0 = place(made("walks forward").frames[0])
+    assert place(made("walks forward").frames[-1])[0] > x0 + 15
+    assert place(made("walks left").frames[-1])[0] < x0 - 15
+    up = [place(f)[1] for f in made("jumps").frames]
+    assert min(up) < y0 - 12
+    assert up[-1] == pytest.approx(y0, abs=2)
+    low = made("crouches then nods").frames[-1]
+    assert np.flatnonzero(subject(low).any(1))[0] > np.flatnonzero(subject(made("jumps").frames[0]).any(1))[0] + 6
+    lean = made("leans left while shaking its head").frames[-1]
+    assert np.nonzero(subject(lean)[:70])[1].mean() < np.nonzero(subject(made("jumps").frames[0])[:70])[1].mean() - 5
+    area = [subject(made(f"walks {where}").frames[-1]).sum() for where in ("away", "towards the camera")]
+    assert area[0] < area[1]
+
+
+def test_the_feet_stay_on_the_ground():
+    lowest = [np.flatnonzero(subject(f)[:, 40:200].any(1))[-1] for f in made("walks forward").frames]
+    assert np.ptp(lowest) <= 5
+
+
+def test_a_spin_comes_round():
+    clip = made("spins")
+    width = [np.ptp(np.flatnonzero(subject(f).any(0))) for f in clip.frames]
+    assert min(width) < 0.6 * width[0]
+    assert psnr(clip.frames[0], clip.frames[-1]) > 24
+
+
+def test_the_same_twice():
+    base, mask, _ = staged()
+    again = KinematicDriving().make(base, mask, "walks forward", Progress())
+    np.testing.assert_array_equal(again.frames, made("walks forward").frames)
+
+
+def test_bad_input_is_refused_and_work_can_be_stopped():
+    base, mask, _ = staged()
+    driver = KinematicDriving()
+    with pytest.raises(InputError, match="pixels"):
+        driver.make(base, mask[:-2], "jumps", Progress())
+    with pytest.raises(InputError, match="0 pixels"):
+        driver.make(base, np.zeros_like(mask), "jumps", Progress())
+    with pytest.raises(InputError, match="100 %"):
+        driver.make(base, np.ones_like(mask), "jumps", Progress())
+    with pytest.raises(InputError, match="nothing"):
+        driver.make(base, mask, "bakes a cake", Progress())
+    with pytest.raises(InputError, match="at most"):
+        driver.make(base, mask, "walks for 30 seconds", Progress())
+    with pytest.raises(Cancelled):
+        driver.make(base, mask, "jumps", Progress(cancelled=lambda: True))
+
+
+@pytest.mark.parametrize("shape", ["speck", "border", "most"])
+def test_odd_subjects_are_no_crash(shape):
+    base, _, _ = staged()
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[{"speck": np.s_[40:50, 60:70], "border": np.s_[90:, :60], "most": np.s_[:, 80:]}[shape]] = True
+    clip = KinematicDriving().make(Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress())
+    np.testing.assert_array_equal(clip.frames[0], base.frames[0])
+    assert np.isfinite(clip.frames).all()
+
+
+def test_body_plan_of_the_animal():
+    _, mask, _ = staged()
+    body = plan(mask)
+    assert len(body.legs) == 4
+    assert body.facing == 1
+    assert body.head is not None
+    assert body.head.tip[0] > 130
+    mirrored = plan(mask[:, ::-1])
+    assert mirrored.facing == -1
+    assert len(mirrored.legs) == 4
+    for limb in (*body.legs, body.head):
+        assert limb.weight.min() == 0
+        assert limb.weight.max() <= 1
+        assert limb.weight[~mask].max() == 0
+
+
+def test_a_blob_has_no_limbs():
+    y, x = np.indices((100, 100))
+    body = plan((x - 50) ** 2 + (y - 50) ** 2 < 30**2)
+    assert (body.legs, body.others, body.facing) == ([], [], 0)
+
+
+def test_its_own_motion_tells_the_head_end():
+    base, mask, _ = staged()
+    with Progress().stage("test") as stage:
+        assert own_motion(register(base, mask, stage)) > 0.05
+        assert own_motion(register(Clip(base.frames[::-1], 24.0), animal(90 + 37.5)[..., 0] > 0.5, stage)) < -0.05
+
+
+def test_the_empty_stage_shows_what_other_frames_saw():
+    base, mask, wall = staged()
+    hole = grown(mask, 4)
+    with Progress().stage("test") as stage:
+        plate = empty_stage(base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage)
+    np.testing.assert_array_equal(plate[~hole], base.frames[0][~hole])
+    seen = hole & (animal(90 + 37.5)[..., 0] == 0)  # behind the animal in the first frame, free in the last
+    assert np.abs(plate - wall)[seen].mean() < 8
+
+
+def test_completion_goes_on_with_the_pattern():
+    x = np.indices((96, 96))[1]
+    stripes = np.repeat((127 + 90 * np.sin(x * 2 * np.pi / 12))[..., None], 3, -1).astype(np.float32)
+    hole = np.zeros((96, 96), bool)
+    hole[30:60, 35:65] = True
+    broken = np.where(hole[..., None], 0, stripes).astype(np.float32)
+    filled = complete(broken, hole, np.random.default_rng(0))
+    np.testing.assert_array_equal(filled[~hole], stripes[~hole])
+    assert np.abs(filled - stripes)[hole].mean() < 25
+    np.testing.assert_array_equal(filled, complete(broken, hole, np.random.default_rng(0)))
+
+
+def test_spread_keeps_what_is_known_and_fills_between():
+    values = np.full((40, 50, 2), 7.0, np.float32)
+    known = np.zeros((40, 50), np.float32)
+    known[5:8, 9:12] = known[30, 40] = 1
+    values[known == 0] = 1e6
+    np.testing.assert_allclose(spread(values, known), 7.0, rtol=1e-4)
+
+
+def test_matte_and_colours_give_the_frame_back():
+    base, mask, wall = staged()
+    frame = base.frames[0].astype(np.float32)
+    alpha = soft_matte(frame, mask)
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert alpha[grown(~mask, 5) & mask].mean() > 0.7
+    assert alpha[~grown(mask, 5)].max() == 0
+    colours = foreground(frame, alpha, wall.astype(np.float32))
+    again = alpha[..., None] * colours + (1 - alpha[..., None]) * wall
+    assert psnr(np.round(again).astype(np.uint8), base.frames[0]) > 30
+
+
+def test_a_relief_at_rest_is_where_it_was_filmed():
+    _, mask, _ = staged()
+    relief = build(mask, mask.astype(np.float32), plan(mask))
+    c, s = np.cos(relief.yaw), np.sin(relief.yaw)
+    a, b, d = relief.rest.T
+    seen = relief.view.project(np.column_stack([a * c - d * s, b, a * s + d * c]))
+    np.testing.assert_allclose(seen[:, :2], relief.uv, atol=1e-3)
+
+
+def test_drawing_a_mesh_at_rest_gives_its_texture_back():
+    picture = texture(40, 60, 5, 0, 255).astype(np.float32)
+    rows, cols = np.indices((40, 60))
+    uv = np.stack([cols.ravel() + 0.5, rows.ravel() + 0.5], -1).astype(np.float32)
+    corner = (rows[:-1, :-1] * 60 + cols[:-1, :-1]).ravel()
+    triangles = np.concatenate(
+        [np.stack([corner, corner + 1, corner + 61], -1), np.stack([corner, corner + 61, corner + 60], -1)]
+    ).astype(np.int32)
+    points = np.column_stack([uv, np.ones(len(uv))]).astype(np.float32)
+    black = np.zeros_like(picture)
+    opaque = np.ones(len(uv), np.float32)
+    drawn = draw(black, points, uv, opaque, triangles, picture)
+    np.testing.assert_allclose(drawn[1:-1, 1:-1], picture[1:-1, 1:-1], atol=0.05)
+    np.testing.assert_allclose(
+        draw(black, points, uv, opaque * 0.5, triangles, picture)[1:-1, 1:-1], picture[1:-1, 1:-1] / 2, atol=0.05
+    )
+    np.testing.assert_array_equal(draw(black, points, uv, opaque, triangles[:, ::-1], picture), black)  # seen from behind
+    nearer = np.concatenate([points, points - np.array([0, 0, 0.5], np.float32)])
+    both = draw(
+        black,
+        nearer,
+        np.tile(uv, (2, 1)),
+        np.ones(2 * len(uv), np.float32),
+        np.concatenate([triangles, triangles + len(uv)]),
+        picture,
+    )
+    np.testing.assert_allclose(both, drawn, atol=1e-3)
+    small = points * np.array([0.25, 0.25, 1], np.float32)
+    noise = np.random.default_rng(0).uniform(0, 255, picture.shape).astype(np.float32)
+    assert draw(black, small, uv, opaque, triangles, noise)[1:9, 1:14].std() < 0.5 * noise.std()  # averaged, not picked
+
+
+def test_lengths():
+    assert length(parse("turn left"), 90, 24.0)[0] == LONGEST
+    assert length(parse("turn left"), 10, 24.0)[0] == SHORTEST
+    frames, factor = length(parse("walk for 5 seconds, then nod"), 48, 24.0)
+    assert frames > LONGEST
+    assert (frames - 1) / 24 >= factor * parse("walk for 5 seconds, then nod").seconds - 1e-6
+    t = np.linspace(-1, 3, 200)
+    assert (np.diff(ramp(t, 0, 1)) >= 0).all()
+    assert ramp(t, 0, 1)[0] == 0
+    assert ramp(t, 0, 1)[-1] == 1
+
+
+@pytest.mark.skipif(not CAMEL.exists(), reason=f"no footage at {CAMEL}")
+def test_on_real_footage():
+    base = decode(CAMEL / "images", longer_side=256, stop=1.5)
+    mask = cv2.resize(image(CAMEL / "masks" / "00000.png"), base.size, interpolation=cv2.INTER_AREA) > 127
+    body = plan(mask)
+    assert body.facing == 1
+    assert len(body.legs) >= 3
+    clip = KinematicDriving().make(base, mask, "the camel nods", Progress())
+    np.testing.assert_array_equal(clip.frames[0], base.frames[0])
+    assert psnr(clip.frames[0], clip.frames[1]) > 34
+    still = np.s_[:, :60]
+    np.testing.assert_allclose(clip.frames[-1][still], base.frames[0][still], atol=1)
