@@ -65,9 +65,10 @@ def motion(base: Clip, progress: Progress) -> F32:  # -> (H, W)
     """
     width, height = base.size
     rewound = rewind(Clip(base.frames[:_LOOKAHEAD], base.fps), [])
-    best = np.zeros((height, width), np.float32)
+    best = {plain: np.zeros((height, width), np.float32) for plain in (True, False)}
+    scatters: dict[bool, list[float]] = {True: [], False: []}
     if len(rewound) < 2:
-        return best
+        return best[True]
     flow = optical_flow(rewound, progress)
     order = rewound.video(0)
     rows, cols = np.indices((height, width), np.float32)
@@ -82,12 +83,26 @@ def motion(base: Clip, progress: Progress) -> F32:  # -> (H, W)
         followed &= np.linalg.norm(step + back, axis=-1) < 1 + 0.05 * np.linalg.norm(step, axis=-1)
         moved = moved + step
         expected = cv2.perspectiveTransform(here.reshape(1, -1, 2), total).reshape(here.shape)
-        apart = np.linalg.norm(here + moved - expected, axis=-1)
         if followed.mean() < 0.3:
             break
-        scatter = 1.5 * np.median(apart[followed]) + 0.3
-        best = np.maximum(best, np.where(followed, apart / scatter, 0)).astype(np.float32)
-    return best
+        left_over = here + moved - expected
+        for plain, residual in ((True, left_over), (False, left_over - _parallax(left_over.astype(np.float32)))):
+            apart = np.linalg.norm(residual, axis=-1)
+            scatter = 1.5 * np.median(apart[followed]) + 0.3
+            scatters[plain].append(scatter)
+            best[plain] = np.maximum(best[plain], np.where(followed, apart / scatter, 0)).astype(np.float32)
+    # Taking parallax out brings in the margins' own errors, so it must explain much.
+    return best[bool(not scatters[True] or np.mean(scatters[False]) > 0.4 * np.mean(scatters[True]))]
+
+
+def _parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
+    """What ground and backdrop move by beyond the homography: it changes from row to row, so each row's margins tell it."""
+    height, width = left_over.shape[:2]
+    margin = max(2, width // 8)
+    sides = [np.median(band, axis=1) for band in (left_over[:, :margin], left_over[:, -margin:])]
+    left, right = (ndimage.median_filter(side, size=(max(3, height // 6), 1), mode="nearest") for side in sides)
+    share = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
+    return left[:, None] * (1 - share) + right[:, None] * share
 
 
 def dominant_homography(flow: F32, free: Bool | None = None) -> NDArray[np.float64]:  # (H, W, 2) -> (3, 3)
