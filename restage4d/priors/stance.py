@@ -14,6 +14,7 @@ from restage4d.scene import Cameras, Rewound
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_STEEPEST = 1.5  # slope of a subject that comes nearly straight at the camera: its picture shows its front, not its length
 _TILT = np.radians(30)  # seen from higher than this, the subject's plane leans back
 
 
@@ -37,7 +38,7 @@ class StanceConfig:
     jerk: float = 5e-4
     feet: float = 0.15
     turned: float = 0.7
-    turning: float = 2e-3
+    turning: float = 1e-2
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,14 @@ def _turn(
         equations.add(unknowns, np.stack([np.ones(near.sum()), beside[near]], 1), behind[near], config.feet * tall, robust=True)
     every = np.arange(count)
     rate = 24.0 / rewound.clip.fps
-    equations.add(every[:, None], 1.0, 0.0, config.turned * np.sqrt(24))  # together as much as one second's worth
+    equations.add(every[:, None], 1.0, 0.0, config.turned * np.sqrt(6))  # frames near one another are not independent
     equations.add((count + every)[:, None], 1.0, 0.0, 0.05)
+    neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
+    equations.add(neighbours, [1, -1], 0.0, 0.05 * rate)
     equations.smooth(rewound, 0, config.turning * rate**2)
     equations.smooth(rewound, count, config.jerk * rate**2)
     found = equations.solve(2 * count)
-    return found[count:], found[:count]
+    return found[count:], np.clip(found[:count], -_STEEPEST, _STEEPEST)
 
 
 def soles(mask: NDArray[np.bool_], lowest: float, top: float) -> F64:  # (H, W) -> (M, 2)
