@@ -21,7 +21,7 @@ from torch import Tensor
 from restage4d.render import cpu, kernels, rasterize
 from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
 from restage4d.render.projection import FAINTEST, RECORD, TILE
-from restage4d.render.simd import LANES, take
+from restage4d.render.simd import LANES, count
 
 LN_2 = np.float32(math.log(2))
 CASES = [  # Gaussians, width, height, channels
@@ -57,9 +57,9 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     sums = np.empty(channels, np.float32)
     while True:
-        tile = take(counter)
+        tile = count(counter, 0)
         if tile >= tiles:
-            return
+            return tiles
         left, top = tile % tiles_x * LANES, tile // tiles_x * TILE
         for y in range(min(TILE, height - top)):
             for x in range(min(LANES, width - left)):
@@ -87,6 +87,7 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
                 T[tile * kernels.PIXELS + y * LANES + x], last[tile * kernels.PIXELS + y * LANES + x] = t, seen
                 for c in range(channels):
                     image[c * height * width + pixel] = sums[c]
+        count(counter, 1)
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
@@ -98,9 +99,9 @@ def draw_backward(
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     columns = kernels.gradient_columns(channels)
     while True:
-        tile = take(counter)
+        tile = count(counter, 0)
         if tile >= tiles:
-            return
+            return tiles
         left, top = tile % tiles_x * LANES, tile // tiles_x * TILE
         v_entries[first_entry[tile] * columns : first_entry[tile + 1] * columns] = 0
         for y in range(min(TILE, height - top)):
@@ -134,6 +135,7 @@ def draw_backward(
                     v_entries[row + 3] += v_sigma * u * u
                     v_entries[row + 4] += v_sigma * u * Y
                     v_entries[row + 5] += v_sigma * Y * Y
+        count(counter, 1)
 
 
 class Timed:
@@ -143,7 +145,7 @@ class Timed:
         self.seconds: dict[str, list[float]] = {}
         self.share = cpu._share
 
-    def __call__(self, kernel: Callable[..., None], *args) -> None:
+    def __call__(self, kernel: Callable[..., int], *args) -> None:
         start = time.perf_counter()
         self.share(kernel, *args)
         self.seconds.setdefault(f"{kernel.__module__}.{kernel.__name__}", []).append(time.perf_counter() - start)

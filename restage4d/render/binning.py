@@ -8,7 +8,7 @@ in turn; each part has its own places in every tile's list, so the lists are the
 import numpy as np
 
 from restage4d.render.projection import FAINTEST, PARTS, RECORD, TILE, tile_range
-from restage4d.render.simd import LANES, at, kernel, prefetch, take
+from restage4d.render.simd import LANES, at, count, kernel, prefetch
 
 AHEAD = 8  # Gaussians between asking for one's data and using it
 
@@ -57,9 +57,9 @@ def find_slots(counter, width, height, order, records, first_slot, slots, slot_t
     counts (PARTS, tiles): entries of each part of the depth order in each tile, which come in as 0."""
     tiles_x = (width + LANES - 1) // LANES
     while True:
-        part = take(counter)
+        part = count(counter, 0)
         if part >= PARTS:
-            return
+            return PARTS
         for r in range(part * len(order) // PARTS, (part + 1) * len(order) // PARTS):
             ahead = np.int64(at(order, min(r + AHEAD, len(order) - 1)))
             prefetch(records, RECORD * ahead)
@@ -96,6 +96,7 @@ def find_slots(counter, width, height, order, records, first_slot, slots, slot_t
                     counts[part, tile] += 1
                     slot += 1
             slots[i] = slot - first_slot[i]
+        count(counter, 1)
 
 
 @kernel
@@ -116,9 +117,9 @@ def place_entries(counts):
 def fill_entries(counter, order, first_slot, slots, slot_tile, slot_rows, places, slot_entry, entry_gaussian, entry_rows):
     """Lists the slots by tile; ``places`` as `place_entries` left it."""
     while True:
-        part = take(counter)
+        part = count(counter, 0)
         if part >= PARTS:
-            return
+            return PARTS
         for r in range(part * len(order) // PARTS, (part + 1) * len(order) // PARTS):
             ahead = np.int64(at(order, min(r + 2 * AHEAD, len(order) - 1)))
             prefetch(first_slot, ahead)
@@ -134,3 +135,4 @@ def fill_entries(counter, order, first_slot, slots, slot_tile, slot_rows, places
                 slot_entry[slot] = entry
                 entry_gaussian[entry] = i
                 entry_rows[entry] = slot_rows[slot]
+        count(counter, 1)

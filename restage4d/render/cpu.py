@@ -19,14 +19,15 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cpu_count(), "render")
 
 
-def _share(kernel: Callable[..., None], *args) -> None:
+def _share(kernel: Callable[..., int], *args) -> None:
     """Runs a kernel on as many threads as torch uses. They take parts of the work in turn, so a slow one holds up nothing."""
-    counter = np.zeros(1, np.int64)
+    counter = np.zeros(2, np.int64)
     others = [_pool().submit(kernel, counter, *args) for _ in range(torch.get_num_threads() - 1)]
-    kernel(counter, *args)
-    for other in others:
-        if not other.cancel():  # one that has not started yet has nothing left to do
-            other.result()
+    parts = kernel(counter, *args)
+    if others and not kernels.finished(counter, parts):
+        for other in others:
+            if not other.cancel():  # one that has not started yet has nothing left to do
+                other.result()
 
 
 def _array(tensor: Tensor) -> np.ndarray:

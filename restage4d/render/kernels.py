@@ -18,6 +18,8 @@ from restage4d.render.simd import (
     at,
     both,
     choose,
+    count,
+    counted,
     exp2,
     fma,
     greatest,
@@ -30,7 +32,6 @@ from restage4d.render.simd import (
     some,
     spread,
     store,
-    take,
     totals,
 )
 
@@ -46,6 +47,15 @@ def aligned(n):
     buffer = np.empty(n + 16, np.float32)
     start = (-buffer.ctypes.data // 4) % 16
     return buffer[start : start + n]
+
+
+@kernel
+def finished(counter, parts):
+    """Waits a moment, less than waking a thread takes, for other threads' last parts; tells whether all are done."""
+    looks = 0
+    while counted(counter, 1) < parts and looks < 20_000:
+        looks += 1
+    return looks < 20_000
 
 
 @kernel
@@ -103,9 +113,9 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     drawn = aligned(PIXELS * channels)
     while True:
-        tile = take(counter)
+        tile = count(counter, 0)
         if tile >= tiles:
-            return
+            return tiles
         left, top, base = tile % tiles_x * LANES, tile // tiles_x * TILE, tile * PIXELS
         _draw_tile(
             left, top, first_entry[tile], first_entry[tile + 1], entry_gaussian, entry_rows, records, colors, channels,
@@ -125,6 +135,7 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
                     alpha[pixel + x] = ONE - T[base + y * LANES + x]
                     for c in range(channels):
                         image[c * height * width + pixel + x] = drawn[(y * channels + c) * LANES + x]
+        count(counter, 1)
 
 
 @kernel
@@ -214,9 +225,9 @@ def draw_backward(
     sums = aligned(columns * LANES)
     sums[:] = 0
     while True:
-        tile = take(counter)
+        tile = count(counter, 0)
         if tile >= tiles:
-            return
+            return tiles
         left, top, base = tile % tiles_x * LANES, tile // tiles_x * TILE, tile * PIXELS
         begin, stop = first_entry[tile], 0
         for p in range(PIXELS):
@@ -242,6 +253,7 @@ def draw_backward(
             left, top, begin, stop, entry_gaussian, entry_rows, records, colors, channels,
             t_last, t_T, behind, v_pixels, sums, v_entries,
         )  # fmt: skip
+        count(counter, 1)
 
 
 @kernel
@@ -252,9 +264,9 @@ def sum_entries(
     n, columns = len(opacities), gradient_columns(channels)
     sums = aligned(columns)
     while True:
-        part = take(counter)
+        part = count(counter, 0)
         if part >= PARTS:
-            return
+            return PARTS
         for i in range(part * n // PARTS, (part + 1) * n // PARTS):
             for column in range(0, columns, LANES):
                 store(sums, column, ZERO)
@@ -271,3 +283,4 @@ def sum_entries(
             v_opacities[i] = -s0 / opacities[i] if slots[i] > 0 else ZERO
             for c in range(channels):
                 v_colors[channels * i + c] = sums[GEOMETRY + c]
+        count(counter, 1)

@@ -12,7 +12,7 @@ fixed, so that the camera's gradient has the same bits for any number of threads
 import numpy as np
 
 from restage4d.render.constants import FAR, FOV_MARGIN, MAX_EXTENT, MIN_ALPHA, QUAT_EPS
-from restage4d.render.simd import LANES, kernel, take
+from restage4d.render.simd import LANES, count, kernel
 
 PARTS = 32
 TILE = 24  # a tile of the image is TILE rows of LANES pixels
@@ -89,9 +89,9 @@ def project(
     low_x, high_x, low_y, high_y = _limits(K, width, height)
     world, camera = np.empty((3, 3)), np.empty((3, 3))
     while True:
-        part = take(counter)
+        part = count(counter, 0)
         if part >= PARTS:
-            return
+            return PARTS
         for i in range(part * len(means) // PARTS, (part + 1) * len(means) // PARTS):
             x, y, z = _to_camera(means[i], w2c)
             opacity = np.float64(opacities[i])
@@ -134,6 +134,7 @@ def project(
                 means2d[i, 0], means2d[i, 1] = 0, 0
                 shape[i, 0], shape[i, 1], shape[i, 2] = 0, 0, 0
                 depths[i], radii[i], room[i] = 0, 0, 0
+        count(counter, 1)
 
 
 @kernel
@@ -147,9 +148,9 @@ def project_backward(
     world, camera = np.empty((3, 3)), np.empty((3, 3))
     v_camera, v_world = np.empty((3, 3)), np.empty((3, 3))  # of the axes
     while True:
-        part = take(counter)
+        part = count(counter, 0)
         if part >= PARTS:
-            return
+            return PARTS
         v_w2c[part] = 0
         for i in range(part * len(means) // PARTS, (part + 1) * len(means) // PARTS):
             v_means[i] = 0
@@ -219,3 +220,4 @@ def project_backward(
             along = v_w * qw + v_x * qx + v_y * qy + v_z * qz if factor < 1 / QUAT_EPS else 0.0
             v_quats[i, 0], v_quats[i, 1] = factor * (v_w - along * qw), factor * (v_x - along * qx)
             v_quats[i, 2], v_quats[i, 3] = factor * (v_y - along * qy), factor * (v_z - along * qz)
+        count(counter, 1)

@@ -152,14 +152,24 @@ def prefetch(typingctx, array, index):
 
 
 @intrinsic
-def take(typingctx, counter):
-    """Adds one to an int64 (1,) array that several threads share and returns what it held before."""
+def count(typingctx, counter, index):
+    """Adds one to an element of an int64 array that several threads share and returns what it held before."""
 
     def emit(context, builder, sig, args):
-        pointer = context.make_array(counter)(context, builder, args[0]).data
-        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
+        pointer = _pointer(context, builder, counter, args[0], index, args[1])
+        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "acq_rel")
 
-    return types.int64(counter), emit
+    return types.int64(counter, index), emit
+
+
+@intrinsic
+def counted(typingctx, counter, index):
+    """What an element of an array that several threads share holds now."""
+
+    def emit(context, builder, sig, args):
+        return builder.load_atomic(_pointer(context, builder, counter, args[0], index, args[1]), "acquire", 8)
+
+    return types.int64(counter, index), emit
 
 
 @intrinsic
