@@ -11,8 +11,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
@@ -57,7 +55,7 @@ def make(args: argparse.Namespace) -> None:
         for name in (args.base, *args.driving):
             gait.named(name)
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    studio.build(args.seed)
+    studio.build(args.seed, shots.WALL)
     subject: Subject = Creature() if args.character == "creature" else GltfCharacter(Path(args.character), args.without)
     look = render.Look(args.size, args.size * 3 // 4, args.samples, args.seed)
     render.prepare(look)
@@ -65,7 +63,6 @@ def make(args: argparse.Namespace) -> None:
     clips, extent = shots.stage(subject, plan)
     clips["base"].show(subject, 0)
     points = truth.SurfacePoints(subject.meshes, args.points, args.seed)
-    distance = float(np.linalg.norm(clips["base"].eye[0] - clips["base"].target[0]))
     schedule = faults.schedule(args.frames) if args.faults else None
     about = {
         "format": 1,
@@ -84,7 +81,7 @@ def make(args: argparse.Namespace) -> None:
     for name, shot in clips.items():
         clip.film(subject, shot, look, args.out / name, points)
         if args.view_step:
-            for view, seen in shots.views(subject, shot, distance).items():
+            for view, seen in shots.views(subject, shot).items():
                 clip.film(subject, seen, look, args.out / name / view, step=args.view_step)
     if schedule:
         clips["base"].show(subject, 0)

@@ -23,7 +23,7 @@ def step(low: float, high: float, x: Array) -> Array:
 
 
 def paint(p: Array, cones: list[Cone]) -> tuple[Array, Array]:  # (N, 3) -> (N, 3), (N, 3)
-    """Coat colour (linear RGB) of surface points, and where spots (x), stripes (y) and fur (z) are, in 0..1."""
+    """Coat colour (linear RGB) of surface points, and where spots (x) and stripes (y) are, in 0..1."""
     x, y, z = p.T
     names = np.array([c.bone for c in cones])
     part = names[np.stack([c.distance(p) for c in cones], 1).argmin(1)]
@@ -68,10 +68,8 @@ def paint(p: Array, cones: list[Cone]) -> tuple[Array, Array]:  # (N, 3) -> (N, 
     mix(BLUSH, ears * inner)
     mix(DARK, ears * (1 - 0.85 * inner) * step(0.855, 0.905, z + wobble))
     spots = (torso | (legs & (z > 0.3))) * step(0.345, 0.375, z) * step(0.19, 0.12, x) * step(0.03, 0.045, np.abs(y))
-    spots = np.maximum(spots, tail * step(-0.26, -0.30, x) * 0)
     stripes = np.maximum(tail * step(-0.27, -0.31, x) * step(-0.58, -0.54, x), legs * step(0.16, 0.20, z) * step(0.36, 0.30, z))
-    fur = np.where(ears, 1 - 0.7 * inner, 1.0)
-    return colour, np.stack([spots, stripes * 0.8, fur], 1)
+    return colour, np.stack([spots, stripes * 0.8, np.zeros(len(p))], 1)
 
 
 def fur() -> bpy.types.Material:

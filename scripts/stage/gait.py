@@ -147,7 +147,7 @@ def walk(t: float) -> Posture:
 
 def trot(t: float) -> Posture:
     """A brisk trot on a tighter bend."""
-    body = Gait(0.85, 0.7, 0.55, 0.48, 0.085, 0.018, (0.0, 0.5, 0.5, 0.0)).posture(t)
+    body = Gait(0.72, 1.15, 0.55, 0.48, 0.085, 0.018, (0.0, 0.5, 0.5, 0.0)).posture(t)
     body.shift[2] -= 0.012
     body.tail = (body.tail[0] - 0.4, body.tail[1])
     return body

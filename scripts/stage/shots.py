@@ -1,11 +1,13 @@
 """The pair of clips of a stage: one camera, one first pose, two performances; and the views held out from the fit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.errors import InputError
 from stage import render
 from stage.clip import Shot
 from stage.subject import Subject, bounds
@@ -13,6 +15,7 @@ from stage.truth import geometry
 
 Array = NDArray[Any]
 FILMED_FROM = 50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
+WALL = 5.0  # radius of the set
 VIEWS = {"beside": -90.0, "behind": 180.0}  # azimuth against the subject's own heading
 
 
@@ -46,6 +49,7 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
     """The clips "base", "driving_1" ..., framed so that the subject stays in the picture, and the subject's extent."""
     n = plan.frames
     base = subject.poses(plan.base, n, plan.fps)
+    subject.place((0.0, 0.0), 0.0)
     subject.settle(base)
     subject.show(base, 0)
     low, high = bounds(subject.meshes)
@@ -57,26 +61,43 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
         poses = subject.poses(name, n, plan.fps).blended_from(base, 0, plan.blend)
         shots[f"driving_{i}"] = Shot(poses, ground, -np.radians(plan.turn) * smooth(u), ground, ground)
     around, followed = np.radians(FILMED_FROM - plan.orbit * smooth(u)), _smoothed(_middles(subject, shots["base"]))
+    ways = [_middles(subject, shot) for name, shot in shots.items() if name != "base"]
+    if ways:  # the steady driving cameras look at the middle of what happens before them; the base's leaves from there
+        centre = 0.5 * (np.min(ways, (0, 1)) + np.max(ways, (0, 1)))
+        followed = followed + (centre - followed[0]) * (1 - smooth(u))[:, None]
     begin = np.zeros(n, int)  # driving cameras stay where the base's begins
-    distance = 1.5 * extent
-    while True:
-        framed = {
+
+    def framed(distance: float) -> dict[str, Shot]:
+        return {
             name: _camera(shot, followed, around, distance)
             if name == "base"
             else _camera(shot, followed[begin], around[begin], distance)
             for name, shot in shots.items()
         }
-        if all(_inside(subject, shot) for shot in framed.values()):
-            return framed, extent
-        distance *= 1.08
+
+    return _fitted(subject, framed, 1.5 * extent), extent
 
 
-def views(subject: Subject, shot: Shot, distance: float) -> dict[str, Shot]:
+def views(subject: Subject, shot: Shot) -> dict[str, Shot]:
     """The same performance from behind and beside, from cameras that follow and turn with the subject."""
     target = _smoothed(_middles(subject, shot))
-    return {
-        name: _camera(shot, target, shot.heading + np.radians(azimuth), distance, lift=0.45) for name, azimuth in VIEWS.items()
-    }
+
+    def framed(distance: float) -> dict[str, Shot]:
+        return {name: _camera(shot, target, shot.heading + np.radians(a), distance, lift=0.45) for name, a in VIEWS.items()}
+
+    return _fitted(subject, framed, float(np.linalg.norm(shot.eye[0] - shot.target[0])))
+
+
+def _fitted(subject: Subject, framed: Callable[[float], dict[str, Shot]], distance: float) -> dict[str, Shot]:
+    """``framed`` at the smallest distance from ``distance`` on at which the whole subject stays in every picture."""
+    while distance < 0.88 * WALL:
+        made = framed(distance)
+        if all(_inside(subject, shot) for shot in made.values()):
+            return made
+        distance *= 1.08
+    raise InputError(
+        "The animations carry the subject out of the picture.", "Take animations that stay on the spot, or fewer frames."
+    )
 
 
 def _camera(shot: Shot, target: Array, azimuth: Array, distance: float, lift: float = 0.2) -> Shot:

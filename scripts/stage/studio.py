@@ -6,12 +6,10 @@ import numpy as np
 
 from stage.nodes import Nodes
 
-RADIUS = 3.4
 
-
-def build(seed: int = 0) -> None:
-    """Makes the set in the current scene, around the origin, for a subject of extent about 1."""
-    _floor()
+def build(seed: int = 0, radius: float = 3.4) -> None:
+    """Makes the set in the current scene, around the origin, for a subject of extent about 1; ``radius`` is that of its wall."""
+    _floor(radius)
     rng = np.random.default_rng(seed)
     _pebbles(rng)
     _grass(rng)
@@ -28,12 +26,12 @@ def _mesh(name: str, vertices: np.ndarray, faces: list, material: bpy.types.Mate
     return thing
 
 
-def _floor() -> None:
+def _floor(radius: float) -> None:
     """A disc that curves up into a wall all around."""
     bend = np.linspace(0, np.pi / 2, 13)
-    r = np.r_[np.linspace(0.05, RADIUS - 1.0, 12), RADIUS - 1.0 + np.sin(bend[1:])]
+    r = np.r_[np.linspace(0.05, radius - 1.0, 12), radius - 1.0 + np.sin(bend[1:])]
     z = np.r_[np.zeros(12), 1.0 - np.cos(bend[1:])]
-    r, z = np.r_[r, RADIUS, RADIUS], np.r_[z, 1.6, 2.4]
+    r, z = np.r_[r, radius, radius], np.r_[z, 1.6, 2.4]
     n = 96
     angle = np.arange(n) * 2 * np.pi / n
     rings = np.stack([r[:, None] * np.cos(angle), r[:, None] * np.sin(angle), np.repeat(z[:, None], n, 1)], -1)
