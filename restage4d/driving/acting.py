@@ -228,7 +228,10 @@ class _Actor:
     def _nod(self, a: Action, start: float, end: float) -> None:
         one = (end - start) / a.count
         for k in range(a.count):
-            self.c["head_up"] += -0.5 * a.amount * pulse(self.t, start + k * one, start + (k + 1) * one)
+            nod = a.amount * pulse(self.t, start + k * one, start + (k + 1) * one)
+            self.c["head_up"] -= 0.5 * nod
+            if self.body.head is None:
+                self.c["front" if self.body.facing else "crouch"] += 0.2 * nod
 
     def _shake(self, a: Action, start: float, end: float) -> None:
         size = ramp(self.t, start, start + 0.25 * (end - start)) - ramp(self.t, end - 0.25 * (end - start), end)
@@ -257,7 +260,9 @@ class _Actor:
         if not self.limbs:
             self.c["lean"] += 0.14 * a.amount * (swing if wave else up)
             return
-        arms = list(range(len(self.body.legs), len(self.limbs))) or list(range(len(self.body.legs)))
+        legs = list(range(len(self.body.legs)))
+        others = list(range(len(legs), len(self.limbs)))
+        arms = (others or legs) if self.body.upright else (legs or others)  # an animal waves a paw, not an ear
         side = {"left": -1, "right": 1}.get(a.direction, self.body.facing or 1)
         chosen = max(arms, key=lambda k: side * self.limbs[k].pivot[0])
         limb = self.limbs[chosen]

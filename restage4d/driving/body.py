@@ -16,6 +16,7 @@ Mask = NDArray[np.bool_]
 
 _TORSO = 0.5  # lobes are thinner than this share of the thickest place
 _LEAST_AREA = 0.006  # of the mask, for a lobe
+_HEAVIER = 0.02  # difference of the ends' heft that tells head from tail
 _OWN_MOTION = 0.05  # widths that a subject must move by itself to show which way it goes
 
 
@@ -91,10 +92,10 @@ def plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
     result.legs.sort(key=lambda leg: leg.pivot[0])
     if upright:
         above = [lobe for lobe in free if lobe.tip[1] < lobe.pivot[1] and lobe.tip[1] < y0 + 0.1 * (y1 - y0)]
-        result.head = max(above, key=lambda lobe: float(lobe.weight.sum()), default=None) or _end(mask, torso, "up", radius)
+        result.head = max(above, key=lambda lobe: float(lobe.weight.sum()), default=None) or _end(mask, "up", result, free)
         result.others = [lobe for lobe in free if lobe is not result.head]
         return result
-    _name_ends(result, mask, torso, free, own_motion)
+    _name_ends(result, mask, free, own_motion)
     return result
 
 
@@ -125,7 +126,7 @@ def _limb(mask: Mask, part: Mask, torso: Mask) -> Limb | None:
     far = outward == outward[part].max()
     length = float(outward[part].max())
     ys, xs = np.nonzero(joint)
-    width = len(xs)
+    width = float(np.hypot(np.ptp(xs), np.ptp(ys))) + 1
     if length < max(4.0, 0.7 * width):  # a bulge
         return None
     inward = _distance_within(torso, torso & cv2.dilate(joint.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
@@ -144,22 +145,24 @@ def _distance_within(region: Mask, start: Mask) -> F32:
     return np.where(np.isfinite(costs), costs, 1e6).astype(np.float32)
 
 
-def _end(mask: Mask, torso: Mask, where: str, radius: float) -> Limb | None:
-    """The end of a body without a neck: what lies beyond 1.2 radii from its tip, as a limb."""
+def _end(mask: Mask, where: str, body: BodyPlan, lobes: list[Limb]) -> Limb | None:
+    """The end of a body without a neck as a limb: what lies around its outermost point, with the lobes (ears) that grow there."""
     ys, xs = np.nonzero(mask)
-    score = {"up": -ys, "left": -xs, "right": xs}[where].astype(float)
-    tip = int(score.argmax())
-    tip_x, tip_y = float(xs[tip]), float(ys[tip])
-    near = mask & (np.hypot(*(np.indices(mask.shape)[::-1] - np.array([tip_x, tip_y])[:, None, None])) < 1.6 * radius)
-    near = _largest(near)
+    tip = int({"up": -ys, "left": -xs, "right": xs}[where].argmax())
+    x, y = float(xs[tip]), float(ys[tip])
+    to_legs = min((np.hypot(x - leg.pivot[0], y - leg.pivot[1]) for leg in body.legs), default=3 * body.radius)
+    reach = float(np.clip(0.55 * to_legs, 1.5 * body.radius, 2.4 * body.radius))
+    rows, cols = np.indices(mask.shape)
+    near = _largest(mask & (np.hypot(cols - x, rows - y) < reach))
+    for lobe in lobes:
+        if near[round(lobe.pivot[1] - 0.5), round(lobe.pivot[0] - 0.5)]:
+            near |= lobe.weight > 0.5
     rest = mask & ~near
-    if rest.sum() < 2 * near.sum():
-        return None
-    return _limb(mask, near, rest)
+    return _limb(mask, near, rest) if rest.sum() > 1.5 * near.sum() else None
 
 
-def _name_ends(body: BodyPlan, mask: Mask, torso: Mask, free: list[Limb], own_motion: float) -> None:
-    """Decides which end of a long body is the head: by where it goes, else by the bigger lobe; fills ``body``."""
+def _name_ends(body: BodyPlan, mask: Mask, free: list[Limb], own_motion: float) -> None:
+    """Decides which end of a long body is the head, by where it goes, else by what lies beyond the legs; fills ``body``."""
     x0, _, x1, _ = body.box
     middle, width = (x0 + x1) / 2, x1 - x0
     ends = {
@@ -170,15 +173,38 @@ def _name_ends(body: BodyPlan, mask: Mask, torso: Mask, free: list[Limb], own_mo
         )
         for side in (-1, 1)
     }
-    size = {side: float(limb.weight.sum()) if limb else 0.0 for side, limb in ends.items()}
     if abs(own_motion) > _OWN_MOTION:
         body.facing = 1 if own_motion > 0 else -1
-    elif max(size.values()) > 1.5 * min(size.values()):
-        body.facing = max(size, key=lambda side: size[side])
+    else:
+        heavier = _heft(mask, body, 1) - _heft(mask, body, -1)
+        body.facing = 0 if abs(heavier) < _HEAVIER else 1 if heavier > 0 else -1
     if body.facing:
+        sides = {-1: "left", 1: "right"}
         head, tail = ends[body.facing], ends[-body.facing]
-        if head is None or size[body.facing] < 0.6 * body.radius**2:  # an ear is no head
-            head = _end(mask, torso, "right" if body.facing > 0 else "left", body.radius)
+        if body.legs:  # ears are no head, and a lobe may be half a neck
+            end = _end(mask, sides[body.facing], body, free)
+            candidates = [limb for limb in (head, end) if limb and _reaches(limb, body, body.facing)]
+            head = max(candidates, key=lambda limb: float(limb.weight.sum()), default=head)
         body.head = head
-        body.tail = tail or _end(mask, torso, "left" if body.facing > 0 else "right", body.radius)
+        body.tail = tail or (_end(mask, sides[-body.facing], body, []) if body.legs else None)
+    taken = [limb.weight > 0.5 for limb in (body.head, body.tail) if limb]
+    free = [lobe for lobe in free if not any(t[round(lobe.tip[1] - 0.5), round(lobe.tip[0] - 0.5)] for t in taken)]
     body.others = [lobe for lobe in free if lobe is not body.head and lobe is not body.tail]
+
+
+def _reaches(limb: Limb, body: BodyPlan, side: int) -> bool:
+    """Whether a limb is the body's outermost part at an end."""
+    cols = np.flatnonzero((limb.weight > 0.5).any(0))
+    x0, _, x1, _ = body.box
+    return bool(len(cols)) and (cols[0] - x0 if side < 0 else x1 - 1 - cols[-1]) < 0.05 * (x1 - x0)
+
+
+def _heft(mask: Mask, body: BodyPlan, side: int) -> float:
+    """How much of the mask lies beyond the legs at an end, and a little for how high it reaches: heads are heavy and high."""
+    x0, y0, x1, y1 = body.box
+    edge = x0 if side < 0 else x1
+    joints = [abs(leg.pivot[0] - edge) for leg in body.legs]
+    reach = float(np.clip(min(joints, default=0.25 * (x1 - x0)), 0.2 * (x1 - x0), 0.35 * (x1 - x0)))
+    part = mask[:, : round(x0 + reach)] if side < 0 else mask[:, round(x1 - reach) :]
+    top = np.flatnonzero(part.any(1))[0]
+    return float(part.sum() / mask.sum() + 0.1 * (y1 - top) / (y1 - y0))

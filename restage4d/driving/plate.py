@@ -4,11 +4,13 @@ What other frames of the base show behind the subject is brought over by homogra
 shows is completed from patches of the picture itself (`restage4d.driving.complete`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from restage4d.driving.complete import complete
 from restage4d.driving.matte import spread
@@ -55,6 +57,8 @@ def register(base: Clip, mask: Mask, stage: Stage) -> Registered:
     gray = cv2.cvtColor(base.frames[0], cv2.COLOR_RGB2GRAY)
     grid = np.stack(np.meshgrid(np.arange(base.size[0]), np.arange(base.size[1])), -1).astype(np.float32)
     soft = mask.astype(np.float32)
+    like_subject = _colours(base.frames[0], mask)
+    reach = round(12 * unit)
     for t in range(stride, len(base), stride):
         after = cv2.cvtColor(base.frames[t], cv2.COLOR_RGB2GRAY)
         H = _step(after, gray, grown(soft > 0.3, round(3 * unit)))
@@ -66,12 +70,34 @@ def register(base: Clip, mask: Mask, stage: Stage) -> Registered:
         flow = flow_of.calc(after, nearby, np.zeros((*gray.shape, 2), np.float32))
         camera = cv2.perspectiveTransform((grid + flow).reshape(1, -1, 2), H).reshape(grid.shape)
         soft = cv2.remap(soft, camera, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
+        if like_subject is not None:  # where colours tell subject from stage, they keep the mask from drifting off
+            alike = like_subject(base.frames[t])
+            soft = np.where(grown(soft > 0.3, reach), np.maximum(soft * (0.9 + 0.1 * alike), 0.8 * (alike > 0.8)), soft).astype(
+                np.float32
+            )
         gray = after
         result.index.append(t)
         result.to_first.append(result.to_first[-1] @ H)
         result.masks.append(grown(soft > 0.3, round((2 + 0.06 * t) * unit)))
         stage.advance()
     return result
+
+
+def _colours(frame: NDArray[np.uint8], mask: Mask) -> Callable[[NDArray[np.uint8]], F32] | None:
+    """How much a pixel's colour is the subject's rather than its surroundings', 0..1; None where colours do not tell."""
+
+    def bins(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
+        lab = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 0.8), cv2.COLOR_RGB2LAB).astype(np.int64)
+        return (lab[..., 0] // 16 * 32 + lab[..., 1] // 8) * 32 + lab[..., 2] // 8
+
+    number = bins(frame)
+    inside, outside = (np.bincount(number[m], minlength=16 * 32 * 32).reshape(16, 32, 32) for m in (mask, ~mask))
+    inside, outside = (gaussian_filter(h / max(h.sum(), 1), 0.8).ravel() for h in (inside, outside))
+    share = (inside / (inside + outside + 1e-9)).astype(np.float32)
+    around = grown(mask, max(frame.shape) // 16) & ~grown(mask, 2)
+    if (share[number[mask]] > 0.8).mean() < 0.7 or (share[number[around]] > 0.8).mean() > 0.004:
+        return None
+    return lambda picture: share[bins(picture)]
 
 
 def own_motion(found: Registered) -> float:
