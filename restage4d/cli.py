@@ -52,9 +52,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--true-masks", type=Path, metavar="DIR", help="true masks of the base, to report the IoU of ours")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the results (default: out)")
     parser.add_argument("--longer-side", type=int, default=384, metavar="PIXELS", help="working size (default: 384)")
-    parser.add_argument(
-        "--frames", type=int, default=240, metavar="N", help="most frames of the base that are used (default: 240)"
-    )
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N frames only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quality", choices=("draft", "default", "high"), default="default")
     parser.add_argument(

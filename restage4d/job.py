@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from restage4d import video
 from restage4d.driving.file import FileDriving
 from restage4d.driving.kinematic import KinematicDriving
+from restage4d.driving.prompt import parse
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
 from restage4d.evaluate.image import iou, mean_psnr
@@ -46,7 +47,7 @@ class Job:
     priors: Path | None = None
     true_masks: Path | None = None
     longer_side: int = 384
-    frames: int = 240
+    frames: int | None = None
     seed: int = 0
     quality: str = "default"
     set: list[str] = field(default_factory=list)
@@ -64,9 +65,12 @@ def run(job: Job, progress: Progress) -> None:
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
+    if not job.driving and (ignored := parse(job.prompt).ignored):
+        print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
     with progress.stage("decode"):
-        base = video.decode(job.video, longer_side=job.longer_side, max_frames=job.frames)
+        stop = None if job.frames is None else (job.frames - 0.5) / info.fps
+        base = video.decode(job.video, longer_side=job.longer_side, stop=stop)
     selection = _selection(job, base, (info.width, info.height))
     true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
     drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] if job.driving else [KinematicDriving()]

@@ -57,8 +57,10 @@ def render_view(
         K,
         *size,
     )
-    depth = image[..., 4] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
-    return View(image[..., :3], image[..., 3], depth, alpha, image[..., 5:], info)
+    # One split instead of slices: its gradient is one concatenation.
+    rgb, mask, z_sum, carried = image.permute(2, 0, 1).split([3, 1, 1, image.shape[-1] - 5])
+    depth = z_sum[0] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
+    return View(rgb.permute(1, 2, 0), mask[0], depth, alpha, carried.permute(1, 2, 0), info)
 
 
 class Fusion:

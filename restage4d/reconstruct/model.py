@@ -96,7 +96,7 @@ class SceneModel:
             F.normalize(p[f"{part}.quats"], dim=-1),
             p[f"{part}.log_scales"].exp(),
             p[f"{part}.logit_opacities"].sigmoid(),
-            (0.5 + SH_C0 * p[f"{part}.sh0"]).clamp_min(0.0),
+            (0.5 + SH_C0 * p[f"{part}.sh0"]).clamp(0.0, 1.0),
         )
 
     def top_influences(self, influences: int) -> tuple[Tensor, Tensor]:  # (N, M) int64, (N, M) weights summing to 1

@@ -1,0 +1,125 @@
+"""The command line as a person uses it: the main job end to end at a small size, and every bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restage4d import cli, video
+from restage4d.job import Job, configure
+from restage4d.puppet import Puppet
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "scripts" / "demo_clip"
+SMALL = ["--longer-side", "128", "--frames", "10", "--seed", "3"]
+SMALL += [f"--set={s}" for s in ("motion.steps=60", "motion.n_bases=20", "fusion.steps=80", "fusion.max_background=6000")]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESTAGE4D_CACHE", str(tmp_path / "cache"))
+
+
+def fails(capsys, *arguments: object) -> str:
+    """Runs the command, expects exit code 1 and gives the one line it printed."""
+    assert cli.main(["run", *map(str, arguments)]) == 1
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("restage4d: ")
+    assert "Traceback" not in message
+    assert len(message.splitlines()) == 1
+    return message
+
+
+@pytest.mark.timeout(600)
+def test_main_job_makes_everything(tmp_path):
+    """Video + prompt -> puppet, .blend, pictures, PLY sequence, report; then the same again from the cache."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "restage4d.cli", "run", str(DEMO / "base.mp4"), "it nods, then jumps", *SMALL]
+    command += ["--mask", str(DEMO / "masks" / "00000.png"), "--true-masks", str(DEMO / "masks"), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("puppet.blend", "contact_sheet.png", "preview.mp4", "report.json", "footage/base.mp4", "footage/restaged.mp4"):
+        assert str(out / name.split("/")[0]) in done.stdout or "footage" in name
+        assert (out / name).stat().st_size > 0, f"{name}: {done.stdout}"
+    report = json.loads((out / "report.json").read_text())
+    puppet = Puppet.load(out / "puppet.puppet")
+    assert report["n_bases"] == puppet.n_bases == 20
+    assert report["n_gaussians"] == len(puppet.subject) + len(puppet.background)
+    assert [p.name for p in puppet.performances] == ["base", "restaged"]
+    assert puppet.performances[0].n_frames == 10
+    assert puppet.performances[1].prompt == "it nods, then jumps"
+    assert len(list((out / "splats").glob("*.ply"))) == puppet.performances[1].n_frames
+    assert report["mask_iou"] > 0.6
+    assert report["psnr_base"] > 18
+    assert report["psnr_driving"] > 18
+    assert report["pruning_psnr_loss"] < 0.5
+    assert report["seed"] == 3
+    assert report["providers"]["driving"] == ["kinematic"]
+    assert {"decode", "masks", "cameras", "depth", "tracks", "photometric fusion", "Blender file"} <= report["seconds"].keys()
+    assert report["peak_rss_bytes"] < 4 << 30
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):
+    from samples import random_puppet
+
+    random_puppet().save(tmp_path / "a.puppet")
+    assert cli.main(["info", str(tmp_path / "a.puppet")]) == 0
+    assert "bases" in capsys.readouterr().out
+    (tmp_path / "b.puppet").write_bytes(b"nothing")
+    assert cli.main(["info", str(tmp_path / "b.puppet")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nowhere.mp4", "jump"], "nowhere.mp4"),
+        ([DEMO / "base.mp4", "jump", "--select", "9000,10"], "outside"),
+        ([DEMO / "base.mp4", "jump", "--box", "10,10,11,11"], "--box"),
+        ([DEMO / "base.mp4", "jump", "--mask", "nowhere.png"], "nowhere.png"),
+        ([DEMO / "base.mp4", "jump", "--priors", "nowhere"], "nowhere"),
+        ([DEMO / "base.mp4", "jump", "--true-masks", "nowhere"], "nowhere"),
+        ([DEMO / "base.mp4", "jump", "--driving", "nowhere.mp4"], "nowhere.mp4"),
+        ([DEMO / "base.mp4", "jump", "--set", "fusion.stepz=3"], "stepz"),
+        ([DEMO / "base.mp4", "jump", "--set", "fusion.steps=many"], "many"),
+        ([DEMO / "base.mp4", "jump", "--set", "fusion=3"], "fusion"),
+        ([DEMO / "base.mp4", "contemplates the void", *SMALL, "--mask", DEMO / "masks" / "00000.png"], "--driving"),
+        ([DEMO / "base.mp4", "jump", *SMALL, "--select", "380,4"], "stands out"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(arguments, expected, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert expected in fails(capsys, *arguments, "--out", out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_mask_of_another_size_is_refused(tmp_path, capsys):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "m.png"), np.zeros((50, 70), np.uint8))
+    assert "70 x 50" in fails(capsys, DEMO / "base.mp4", "jump", "--mask", tmp_path / "m.png", "--out", tmp_path / "out")
+
+
+def test_driving_video_that_begins_elsewhere_is_refused_with_figures(tmp_path, capsys):
+    frames = video.decode(DEMO / "base.mp4").frames
+    video.encode(tmp_path / "d.mp4", frames[::-1], 24)
+    arguments = [DEMO / "base.mp4", "x", *SMALL, "--mask", DEMO / "masks" / "00000.png", "--driving", tmp_path / "d.mp4"]
+    assert "dB" in fails(capsys, *arguments, "--out", tmp_path / "out")
+
+
+def test_out_that_cannot_be_made_is_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "--out" in fails(capsys, DEMO / "base.mp4", "jump", "--out", tmp_path / "file" / "out")
+
+
+def test_settings_by_name():
+    job = Job(Path("v"), "p", Path("o"), seed=7, set=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"])
+    config = configure(job)
+    assert config.seed == 7
+    assert config.rigidity.init_weight == 0.0
+    assert config.backtracing is False
+    assert config.fusion.steps == 12
+    assert configure(Job(Path("v"), "p", Path("o"))) != config
