@@ -1,0 +1,172 @@
+"""Motion against the background: what tells a subject from what stands still behind it.
+
+Coordinates in this file are pixel numbers as OpenCV counts them (the centre of pixel 0 at 0).
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.priors.flow import Flow, warp
+from restage4d.scene import Rewound
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+_SPANS = (1, 5)  # frames over which motion is compared
+_MESH = (6, 7)  # control points of the parallax, down and across
+_STIFF = 5.0  # how much the parallax resists to change from one control point to the next
+NODE = 8  # pixels between the points in which the background's motion is kept
+
+
+def lost(step: F32, back: F32) -> Bool:  # (..., 2), (..., 2) -> (...)
+    """Whether a step of flow fails to come back to where it began, by more than 1 px and 5 % of its length."""
+    return np.linalg.norm(step + back, axis=-1) > 1.0 + 0.05 * np.linalg.norm(step, axis=-1)
+
+
+class BackgroundStep:
+    """The background's motion from a frame to its neighbour: the dominant homography, and a mesh where parallax asks for one.
+
+    Args:
+        flow: (H, W, 2) between the frames.
+        free: (H, W) pixels that are not the subject's, if known; else the motion that most pixels share.
+    """
+
+    def __init__(self, flow: F32, free: Bool | None = None) -> None:
+        height, width = flow.shape[:2]
+        self._size = np.array([max(width - 1, 1), max(height - 1, 1)], np.float32)
+        step = max(2, max(height, width) // 64)
+        rows, cols = (grid.ravel() for grid in np.mgrid[step // 2 : height : step, step // 2 : width : step])
+        if free is not None and free[rows, cols].sum() >= 50:
+            rows, cols = rows[free[rows, cols]], cols[free[rows, cols]]
+        start = np.stack([cols, rows], -1).astype(np.float32)
+        end = start + flow[rows, cols]
+        cv2.setRNGSeed(0)
+        found, _ = cv2.findHomography(start, end, cv2.RANSAC, 1.0, maxIters=500)
+        self._homography = np.eye(3) if found is None else np.asarray(found, np.float64)
+        self._mesh: F64 | None = None
+        self._mesh = self._parallax(start, end - self(start))
+
+    def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
+        """Where the background at ``xy`` goes."""
+        end = cv2.perspectiveTransform(xy.reshape(1, -1, 2), self._homography).reshape(-1, 2)
+        if self._mesh is not None:
+            index, weight = self._cell(xy)
+            end = end + (self._mesh[index] * weight[..., None]).sum(1)
+        return end.astype(np.float32)
+
+    def _cell(self, xy: F32) -> tuple[NDArray[np.intp], F64]:
+        """The four control points around ``xy`` and their bilinear weights, (N, 4) each."""
+        down, across = _MESH
+        place = np.clip(xy / self._size, 0, 1) * (across - 1, down - 1)
+        first = np.minimum(place.astype(np.intp), (across - 2, down - 2))
+        fx, fy = (place - first).T
+        corner = first[:, 1] * across + first[:, 0]
+        index = corner[:, None] + np.array([0, 1, across, across + 1])
+        return index, np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1)
+
+    def _parallax(self, start: F32, left_over: F32) -> F64 | None:
+        """Control points (M, 2) fitted to what the homography leaves over, robustly; None where that explains little more."""
+        down, across = _MESH
+        before = np.median(np.linalg.norm(left_over, axis=1))
+        if before < 0.25:
+            return None
+        index, weight = self._cell(start)
+        basis = np.zeros((len(start), down * across))
+        np.put_along_axis(basis, index, weight, 1)
+        number = np.arange(down * across).reshape(_MESH)
+        ties = np.concatenate(
+            [np.stack([a.ravel(), b.ravel()], 1) for a, b in ((number[1:], number[:-1]), (number[:, 1:], number[:, :-1]))]
+        )
+        stiff = np.zeros((len(ties), down * across))
+        stiff[np.arange(len(ties)), ties[:, 0]], stiff[np.arange(len(ties)), ties[:, 1]] = 1, -1
+        prior = _STIFF * stiff.T @ stiff + 1e-3 * np.eye(down * across)
+        mesh = np.zeros((down * across, 2))
+        for _ in range(8):  # iteratively re-weighted: Geman and McClure's loss lets go of what moves by itself
+            miss = ((left_over - basis @ mesh) ** 2).sum(1)
+            scale = max(0.25, 2.0 * float(np.median(miss)))
+            trust = (scale / (scale + miss)) ** 2
+            mesh = np.linalg.solve(basis.T @ (basis * trust[:, None]) + prior, basis.T @ (left_over * trust[:, None]))
+        after = np.median(np.linalg.norm(left_over - basis @ mesh, axis=1))
+        return mesh if after < 0.6 * before else None
+
+
+class BackgroundMotion:
+    """The background's motion along the tree of frames, and how far pixels leave it.
+
+    Args:
+        subject: (T, H, W), a generous guess of the subject, left out when the background's motion is found.
+    """
+
+    def __init__(self, rewound: Rewound, flow: Flow, subject: Bool) -> None:
+        height, width = subject.shape[1:]
+        self._flow, self._shape = flow, (height, width)
+        self._link = np.full((2, len(rewound)), -1, np.int32)  # to the parent, and to the first child
+        self._link[0] = rewound.parent
+        self._step: dict[tuple[int, int], BackgroundStep] = {}
+        for p, t in reversed(rewound.neighbours()):
+            self._link[1, p] = t
+            self._step[p, t] = BackgroundStep(flow.between(p, t), ~subject[p])
+            self._step[t, p] = BackgroundStep(flow.between(t, p), ~subject[t])
+        rows, cols = np.mgrid[0 : height + NODE - 1 : NODE, 0 : width + NODE - 1 : NODE].astype(np.float32)
+        self._nodes = np.stack([cols, rows], -1)
+        self._rows, self._cols = np.indices(self._shape, np.float32) / NODE
+
+    def flow(self, a: int, b: int) -> F32:
+        """The background's flow (H, W, 2) from frame ``a`` to its neighbour ``b``: also behind the subject."""
+        return self._dense(self._step[a, b](self._nodes.reshape(-1, 2)).reshape(self._nodes.shape) - self._nodes)
+
+    def _dense(self, nodes: F32) -> F32:
+        return np.asarray(cv2.remap(nodes, self._cols, self._rows, cv2.INTER_LINEAR), np.float32)
+
+    def reach(self, t: int, offsets: tuple[int, ...]) -> tuple[NDArray[np.int64], F32]:
+        """Frames ``offsets`` steps before and after frame ``t``, (M,), and where its background lies in them.
+
+        The latter is (M, rows, columns, 2): the places of frame t's pixels 0, NODE, 2 NODE and so on, down and across.
+        """
+        frames, places = [], []
+        for link in self._link:
+            a, place = t, self._nodes.reshape(-1, 2)
+            for steps in range(1, max(offsets) + 1):
+                b = int(link[a])
+                if b < 0:
+                    break
+                place = self._step[a, b](place)
+                a = b
+                if steps in offsets:
+                    frames.append(b)
+                    places.append(place.reshape(self._nodes.shape))
+        return np.array(frames, np.int64), np.array(places, np.float32).reshape(-1, *self._nodes.shape)
+
+    def apart(self, t: int) -> tuple[F32, F32]:
+        """How the pixels of frame ``t`` move against the background over the next and the last few frames.
+
+        Returns:
+            speed: (H, W) pixels per frame, the smaller one of both directions in time (background that is about to be hidden
+                still shows by where it came from), NaN where neither can be followed.
+            velocity: (H, W, 4) pixels per frame, (x, y) towards the parent and (x, y) towards the child, 0 where not followed.
+        """
+        speed = np.full((len(_SPANS), *self._shape), np.inf, np.float32)
+        velocity = np.zeros((*self._shape, 4), np.float32)
+        for way, link in enumerate(self._link):
+            moved = np.zeros((*self._shape, 2), np.float32)
+            followed = np.ones(self._shape, bool)
+            place, a = self._nodes.reshape(-1, 2), t
+            for steps in range(1, max(_SPANS) + 1):
+                b = int(link[a])
+                if b < 0:
+                    break
+                step = warp(self._flow.between(a, b), moved)
+                followed &= ~lost(step, warp(self._flow.between(b, a), moved + step))
+                moved = moved + step
+                place = self._step[a, b](place)
+                a = b
+                if steps in _SPANS or link[a] < 0:
+                    own = (moved - self._dense(place.reshape(self._nodes.shape) - self._nodes)) / steps
+                    velocity[..., 2 * way : 2 * way + 2][followed] = own[followed]
+                    rank = int(np.searchsorted(_SPANS, steps))
+                    np.minimum(speed[rank], np.linalg.norm(own, axis=-1), out=speed[rank], where=followed)
+        short, long = speed
+        speed = np.where(np.isfinite(long), long, short)
+        return np.where(np.isfinite(speed), speed, np.nan).astype(np.float32), velocity

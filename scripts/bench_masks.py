@@ -1,0 +1,75 @@
+"""Prints how well masks without models follow real footage: `python scripts/bench_masks.py [names ...]`.
+
+Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.priors.flow import optical_flow
+from restage4d.priors.masks import GrabCutMasks
+from restage4d.progress import Progress
+from restage4d.scene import Clip, rewind
+
+DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+NAMES = ("camel", "dog", "blackswan", "car-shadow")
+SIDE = 384
+
+
+def scaled(path: Path, flag: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flag)
+    assert image is not None, path
+    factor = SIDE / max(image.shape[:2])
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def load(name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Frames (T, H, W, 3) and true masks (T, H, W)."""
+    folder = DATA / "davis" / name
+    frames = np.stack([scaled(path, cv2.IMREAD_COLOR)[..., ::-1] for path in sorted((folder / "images").iterdir())])
+    masks = np.stack([scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((folder / "masks").iterdir())])
+    return frames, masks
+
+
+def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--save", type=Path, help="folder for the masks as .npy")
+    arguments = parser.parse_args()
+    provider = GrabCutMasks()
+    for name in arguments.names:
+        frames, truth = load(name)
+        for way in (1, -1):
+            base = Clip(np.ascontiguousarray(frames[::way]), 24.0)
+            rewound = rewind(base, [])
+            began = time.perf_counter()
+            worked = time.process_time()
+            optical_flow(rewound, Progress())
+            flowed = time.perf_counter()
+            masks = provider.propagate(rewound, truth[::way][0], Progress())[::-1]
+            seconds = time.perf_counter() - flowed
+            scores = np.array([iou(mask > 0.5, true) for mask, true in zip(masks, truth[::way], strict=True)])
+            print(
+                f"{name:11s} {'forwards ' if way == 1 else 'backwards'} IoU {scores.mean():.3f} lowest {scores.min():.3f} "
+                f"last {scores[-1]:.3f}; {seconds / len(base):.3f} s a frame, flow {(flowed - began) / len(base):.3f}, "
+                f"of one core {(time.process_time() - worked) / len(base):.3f}",
+                flush=True,
+            )
+            if arguments.save:
+                arguments.save.mkdir(parents=True, exist_ok=True)
+                np.save(arguments.save / f"{name}{'' if way == 1 else '_back'}.npy", masks.astype(np.float16))
+
+
+if __name__ == "__main__":
+    main()
