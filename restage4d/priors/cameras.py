@@ -30,7 +30,7 @@ class SfmConfig:
 
     focal: float | None = None
     keyframes: int = 22
-    timeout: float = 240.0
+    timeout: float = 300.0
     seed: int = 0
 
 

@@ -24,6 +24,7 @@ from restage4d.progress import Stage
 F32 = NDArray[np.float32]
 
 _MIN_SHARED = 20  # tracks that two keyframes must share to be matched
+_PER_KEYFRAME = 300  # tracks that every keyframe brings into the map, those seen in most keyframes first
 _LONGER = 384.0
 _CAP = 2.0  # larger residuals are not background at rest and all count the same
 _INSIDE_OUT = 0.5  # of ln(cost): how strongly a map whose lower points are farther away is disliked
@@ -69,6 +70,7 @@ def map_tracks(
         The map, or one sentence that says why there is none. Raises `Cancelled` through ``stage``.
     """
     scale = max(size) / _LONGER
+    xy = xy[_useful(xy, keyframes)]
     with tempfile.TemporaryDirectory(prefix="restage4d-", ignore_cleanup_errors=True) as name:
         folders = [Path(name) / str(i) for i in range(len(focals))]
         for folder, focal in zip(folders, focals, strict=True):
@@ -95,6 +97,17 @@ def map_tracks(
                     focal, error, score = (float(found[key]) for key in ("focal", "error", "score"))
                     maps.append(Mapped(focal * scale, found["w2c"], found["points"], error * scale, score))
         return min(maps, key=lambda m: m.score) if maps else f"structure from motion found no map: {trouble}"
+
+
+def _useful(xy: NDArray[np.floating], keyframes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which tracks are enough for a map: more only cost time."""
+    seen = np.isfinite(xy[:, keyframes, 0])
+    count = seen.sum(1)
+    chosen = np.zeros(len(xy), bool)
+    for k in range(len(keyframes)):
+        here = np.flatnonzero(seen[:, k] & (count >= 3))
+        chosen[here[np.argsort(-count[here], kind="stable")[:_PER_KEYFRAME]]] = True
+    return chosen
 
 
 @contextmanager
@@ -273,9 +286,10 @@ def _inside_out(points, w2c) -> float:
     for pose in w2c[np.isfinite(w2c[:, 0, 0])]:
         seen = points @ pose[:3, :3].T + pose[:3, 3]
         seen = seen[seen[:, 2] > 1e-6]
-        order = np.argsort(np.argsort(np.stack([seen[:, 1] / seen[:, 2], 1 / seen[:, 2]]), axis=1), axis=1)
-        ranks.append(np.corrcoef(order)[0, 1] if order.shape[1] > 10 else 0.0)
-    return max(0.0, -float(np.mean(ranks)))
+        if len(seen) > 10:
+            lower, nearer = (np.argsort(np.argsort(v)) for v in (seen[:, 1] / seen[:, 2], 1 / seen[:, 2]))
+            ranks.append(np.corrcoef(lower, nearer)[0, 1])
+    return max(0.0, -float(np.mean(ranks))) if ranks else 0.0
 
 
 def _search_focal(pycolmap, camera, guess: float, xy, points, w2c):
@@ -290,15 +304,18 @@ def _search_focal(pycolmap, camera, guess: float, xy, points, w2c):
         return _score(camera, guess, xy, np.where(sights, _residuals(camera, xy, *found), np.inf)), focal, *found
 
     best = fit(camera.focal_length, points, w2c)
+    scores = [best[:2]]
     for factor in (_STEP, 1 / _STEP):
-        moved = False
         while RATIOS[0] * _LONGER <= best[1] * factor <= RATIOS[1] * _LONGER:
             ahead = fit(best[1] * factor, *best[2:])
+            scores.append(ahead[:2])
             if ahead[0] >= best[0]:
                 break
-            best, moved = ahead, True
-        if moved:
-            break
+            best = ahead
+    three = {round(np.log(focal / best[1]) / np.log(_STEP)): score for score, focal in scores}
+    if {-1, 1} <= three.keys():  # the bottom of the parabola through the best and its neighbours
+        bottom = 0.5 * (three[-1] - three[1]) / (three[-1] + three[1] - 2 * three[0] + 1e-12)
+        best = min(best, fit(best[1] * _STEP**bottom, *best[2:]), key=lambda found: found[0])
     camera.focal_length = best[1]
     return best[2:]
 
