@@ -40,9 +40,10 @@ class RigidityConfig:
 class FusionConfig:
     """Photometric fusion (stage 2)."""
 
-    steps: int = 1500
+    steps: int = 0  # 0: steps_per_frame for every frame of the rewound clip
+    steps_per_frame: int = 18
     max_subject: int = 16_000
-    max_background: int = 32_000
+    max_background: int = 40_000
     seed_frames: int = 12  # frames whose pixels seed Gaussians
     subject_stride: float = 1.5  # pixels between seeds
     background_stride: float = 2.0
@@ -72,6 +73,10 @@ class FusionConfig:
     cull_opacity: float = 0.02
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences
 
+    def total_steps(self, frames: int) -> int:
+        """Steps for a rewound clip of that many frames."""
+        return self.steps or self.steps_per_frame * frames
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -88,9 +93,13 @@ class FitConfig:
 def preset(quality: str) -> FitConfig:
     """Settings by name: "draft" to look at within a minute or two, "default", "high" for when time does not matter."""
     if quality == "draft":
-        fusion = FusionConfig(steps=700, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0)
+        fusion = FusionConfig(
+            steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0
+        )
         return FitConfig(motion=MotionConfig(steps=400, n_tracks=800), fusion=fusion)
     if quality == "high":
-        fusion = FusionConfig(steps=12_000, max_subject=60_000, max_background=120_000, subject_stride=1.0, background_stride=1.5)
+        fusion = FusionConfig(
+            steps_per_frame=100, max_subject=60_000, max_background=120_000, subject_stride=1.0, background_stride=1.5
+        )
         return FitConfig(motion=MotionConfig(steps=2000, n_tracks=3000), fusion=fusion)
     return FitConfig()

@@ -83,7 +83,8 @@ class Fusion:
         distance = float(far[:: max(len(far) // 100_000, 1)].median()) if len(far) else 1.0
         rates["background.means"] *= max(distance, 1.0)
         decay = {name: c.lr_decay for name in rates if name.startswith("bases.") or name.endswith(".means")}
-        self.optimiser = GuardedAdam(model.params, rates, decay, c.steps)
+        self.steps = c.total_steps(len(rewound))
+        self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
             DensityControl("subject", c.max_subject, 1.0),
             DensityControl("background", c.max_background, max(distance, 1.0)),
@@ -99,10 +100,9 @@ class Fusion:
             FitError: NaNs that come back after every rollback.
             Cancelled: asked to stop; the checkpoint holds the last step.
         """
-        c = self.config.fusion
-        with progress.stage("photometric fusion", c.steps, start=self.step) as stage:
+        with progress.stage("photometric fusion", self.steps, start=self.step) as stage:
             try:
-                while self.step < c.steps:
+                while self.step < self.steps:
                     self._one_step(stage)
                     if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
                         self._save(checkpoint, fingerprint)
@@ -120,18 +120,18 @@ class Fusion:
         loss, view = self._loss(frame, rng)
         view.info["means2d"].retain_grad()
         good = self.optimiser.step(loss)
-        if good and view.info["means2d"].grad is not None and step < c.densify_until * c.steps:
+        if good and view.info["means2d"].grad is not None and step < c.densify_until * self.steps:
             n = self.model.n_subject
             gradient, radii = view.info["means2d"].grad, view.info["radii"]
             for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
                 control.observe(gradient[rows], radii[rows], *self.size)
         self.step += 1
         if self.step % c.densify_every == 0:
-            if good and c.densify_from * c.steps <= self.step < c.densify_until * c.steps:
+            if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
                 for i, control in enumerate(self.density):
                     control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
             self._link()
-        if self.step == int(c.prune_at * c.steps):
+        if self.step == int(c.prune_at * self.steps):
             self._prune()
         stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
 
