@@ -101,6 +101,18 @@ def test_a_turning_camera_and_its_focal_length_are_found_and_a_steady_driving_vi
     assert np.abs(found.w2c[:, :3, 3]).max() < 1e-6
 
 
+def test_a_still_base_with_a_driving_video_whose_camera_turns():
+    turning, turns = turning_clip(10, 1.5 * SIZE[0])
+    base = Clip(np.repeat(turning.frames[:1], 5, 0), 24.0)
+    rewound = rewind(base, [turning])
+    masks = np.zeros((len(rewound), SIZE[1], SIZE[0]), np.float32)
+    found = SfmCameras(SfmConfig(focal=1.5)).cameras(rewound, masks, Progress())
+    assert found.kind == "pan"
+    assert (found.w2c[rewound.source == 0] == found.w2c[rewound.seam]).all()
+    relative = found.w2c[-1, :3, :3] @ found.w2c[rewound.seam, :3, :3].T
+    assert angle(relative @ (turns[-1] @ turns[0].T).T) < 0.3
+
+
 def test_a_focal_length_that_is_given_is_kept():
     base, _ = turning_clip(6, 1.5 * SIZE[0])
     found = SfmCameras(SfmConfig(focal=1.1)).cameras(rewind(base, []), no_subject(base), Progress())

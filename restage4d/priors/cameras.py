@@ -67,7 +67,7 @@ class SfmCameras:
         scale = max(size) / 384
         with progress.stage("background points", len(rewound)) as stage:
             xy = follow(rewound, masks, stage).astype(np.float64)
-        with progress.stage("cameras", 2 + 3 * self.config.keyframes) as stage:
+        with progress.stage("cameras", 2 + len(_STARTS) * self.config.keyframes) as stage:
             parent = rewound.parent.copy()
             for source in range(rewound.n_branches + 1):
                 video = rewound.video(source)

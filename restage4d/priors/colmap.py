@@ -82,7 +82,7 @@ def map_tracks(
             began, reported = time.monotonic(), 0
             while any(child.poll() is None for child in children):
                 time.sleep(0.05)
-                done = sum((folder / "out.txt").stat().st_size for folder in folders)
+                done = sum(min((folder / "out.txt").stat().st_size, len(keyframes)) for folder in folders)
                 stage.advance(done - reported)
                 reported = done
                 if time.monotonic() - began > timeout:
@@ -261,6 +261,7 @@ def _adjust(pycolmap, camera, xy, points, w2c, sights):
     options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
     options.ceres.loss_function_scale = 1.0
     options.ceres.solver_options.max_num_iterations = 40
+    options.ceres.solver_options.function_tolerance = 1e-5
     options.ceres.solver_options.num_threads = 1
     pycolmap.bundle_adjustment(model, options)
     points, w2c = np.full_like(points, np.nan), np.full_like(w2c, np.nan)
