@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from restage4d.priors import ground
+from restage4d.priors.arrays import mask_picture
 from restage4d.priors.backdrop import Backdrop
 from restage4d.priors.cameras import SfmCameras
 from restage4d.priors.depth import ReliefDepth
@@ -251,7 +252,7 @@ def test_cameras_and_depth_of_the_demo_clip_match_its_truth():
 
     base = video.decode(DEMO / "base.mp4", longer_side=384, max_frames=240)
     width = base.size[0]
-    masks = [video.image(DEMO / "masks" / f"{i:05d}.png") for i in range(len(base))]
+    masks = [mask_picture(DEMO / "masks" / f"{i:05d}.png") for i in range(len(base))]
     rewound = rewind(base, [])
     order = rewound.index
     small = np.stack([cv2.resize(m, base.size, interpolation=cv2.INTER_AREA) > 127 for m in masks])[order].astype(np.float32)
