@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from restage4d.errors import InputError
 from restage4d.priors.flow import optical_flow, warp
+from restage4d.priors.regions import disk, label, tidy
 from restage4d.progress import Progress
 from restage4d.scene import Clip, Selection, rewind
 
@@ -118,10 +119,6 @@ def dominant_homography(flow: F32, free: Bool | None = None) -> NDArray[np.float
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
-def disk(radius: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
-
-
 def grab(frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4) -> Bool:  # (H, W, 3), (H, W) -> (H, W)
     """GrabCut in Lab from ``labels`` (cv2.GC_*), looking at the surroundings of what may be foreground only."""
     rows, cols = np.nonzero(labels != cv2.GC_BGD)
@@ -137,22 +134,6 @@ def grab(frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4) -
         fore = (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD)
     result[box] = fore
     return result
-
-
-def tidy(mask: Bool, keep: Bool) -> Bool:
-    """The parts of ``mask`` that touch ``keep``, without small holes."""
-    parts = label(mask, corners=True)
-    mask = np.isin(parts, np.unique(parts[keep & mask])) & mask
-    holes = label(~mask, corners=False)
-    small = np.bincount(holes.ravel()) < max(4, 0.002 * mask.sum())
-    return mask | (small[holes] & ~mask)
-
-
-def label(mask: Bool, corners: bool) -> NDArray[np.intp]:
-    """Number of its connected part for every pixel, 0 outside; ``corners``: pixels touch at corners too."""
-    parts = np.zeros(mask.shape, np.intp)
-    ndimage.label(mask, np.ones((3, 3)) if corners else None, output=parts)
-    return parts
 
 
 def _grown(frame: NDArray[np.uint8], moving: F32, part: Bool, sure: Bool) -> Bool:

@@ -31,7 +31,7 @@ _JUMP = 14.0  # change of Lab colour that ends a trail: it slipped onto somethin
 _NEAREST = 6  # trails to which each one is tied, in every second frame
 _SAME_VELOCITY, _SAME_COLOUR = 0.6, 8.0  # scale of the differences, pixels per frame and Lab, that tied trails may have
 _LINK = 16.0  # strength of the tie between pieces of one trail; side by side it is at most 1
-_SEED, _HINT = 20.0, 0.05  # strength of the given mask and of the motion's hint
+_HINT = 0.05  # strength of the motion's hint
 
 
 @dataclass
@@ -49,7 +49,9 @@ class Trails:
     label: F32
 
 
-def find_trails(rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], lab: F32, first: Bool, near: Bool) -> Trails:
+def find_trails(
+    rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], lab: F32, first: Bool, near: Bool, seed: float
+) -> Trails:
     """Trails over the clip from the flow, and their labels from the mask ``first`` of the seam.
 
     Args:
@@ -58,6 +60,7 @@ def find_trails(rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], l
         lab: (T, H, W, 3) smoothed Lab colours.
         first: (H, W) mask of frame ``rewound.seam``.
         near: (T, H, W) where the subject may be: trails are dense there.
+        seed: how much trails hold on to ``first``.
     """
     xy, node, links, count = _grow(rewound, flow, lab, near)
     ends, weights = [np.concatenate(links) if links else np.empty((0, 2), np.int64)], []
@@ -77,14 +80,14 @@ def find_trails(rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], l
     inside = first.astype(np.uint8)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
     depth = sample(depth, xy[rewound.seam]) / scale
-    seed = node[rewound.seam]
+    given = node[rewound.seam]
     odds = Odds(0.03, 12.0)
     clear = (depth > 2) | ((depth < -2) & (depth > -60))  # flow blurs the outline; what is far away is no match
-    odds.learn(pace[seed[clear]], depth[clear] > 0)
+    odds.learn(pace[given[clear]], depth[clear] > 0)
     hint = np.clip(odds(pace), -4, 4)
     label = (1 / (1 + np.exp(-hint))).astype(np.float32)
     weight = _HINT * np.abs(np.tanh(hint / 2)) * np.minimum(seen / _PIECE, 1) + 1e-6
-    label[seed], weight[seed] = depth > 0, _SEED * np.clip(np.abs(depth) / 3, 0.05, 1)
+    label[given], weight[given] = depth > 0, seed * np.clip(np.abs(depth) / 3, 0.05, 1)
 
     pairs = np.concatenate(ends)
     a, b = pairs[:, 0], pairs[:, 1]
