@@ -58,7 +58,7 @@ class FlowTracks:
             np.concatenate([part.confidence for part in parts]),
             np.concatenate([part.query for part in parts]),
         )
-        _guess(rewound, tracks)
+        guess_hidden(rewound, tracks)
         return tracks
 
 
@@ -163,7 +163,7 @@ def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start
     return Tracks(xy, visible, confidence, np.full(count, q, np.int32))
 
 
-def _guess(rewound: Rewound, tracks: Tracks) -> None:
+def guess_hidden(rewound: Rewound, tracks: Tracks) -> None:
     """Fills ``xy`` where a point is not visible: from where it was last seen it moves as the visible points around it do."""
     width, height = rewound.clip.size
     for q in np.unique(tracks.query):
