@@ -1,7 +1,8 @@
-"""Sets up what Restage4D needs in this checkout, then runs the main job or the tests. Standard library only.
+"""Sets up what Restage4D needs in this checkout, then runs the main job, the tests or the backend. Standard library only.
 
     python scripts/bootstrap.py run [VIDEO "PROMPT" [options of `restage4d run`]]
     python scripts/bootstrap.py test [--ci] [options of pytest]
+    python scripts/bootstrap.py serve [options of `restage4d serve`]
 
 Two environments are made in the checkout: `.venv` for Restage4D itself and `.venv-blender` for Blender as a Python module,
 which needs Python 3.11 and its own numpy. Each is reused while pyproject.toml asks for the same packages.
@@ -67,15 +68,18 @@ class Environment:
 
 
 MAIN = Environment(ROOT / ".venv", ("backend", "dev"), "Restage4D: PyTorch, numba, OpenCV, COLMAP and the test tools", 4)
+BACKEND = Environment(ROOT / ".venv", ("backend",), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4)
 BLENDER = Environment(ROOT / ".venv-blender", ("blender",), "Blender as a Python module, for .blend files and its tests", 2)
 
 
 def main(argv: Sequence[str]) -> int:
-    if not argv or argv[0] not in ("run", "test"):
+    if not argv or argv[0] not in ("run", "test", "serve"):
         print(__doc__, file=sys.stderr)
         return 2
     command, arguments = argv[0], list(argv[1:])
     try:
+        if command == "serve":
+            return serve(arguments)
         set_up(blender_required=command == "test")
         return run(arguments) if command == "run" else test(arguments)
     except SetupError as error:
@@ -86,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-# --- the two commands -------------------------------------------------------------------------------------------------
+# --- the commands -----------------------------------------------------------------------------------------------------
 
 
 def run(arguments: list[str]) -> int:
@@ -117,6 +121,14 @@ def test(arguments: list[str]) -> int:
         if code != 0:
             return code
     return 0
+
+
+def serve(arguments: list[str]) -> int:
+    """`restage4d serve`: the backend that Blender's panel talks to. Needs no test tools and no Blender."""
+    check_python(sys.version_info[:2])
+    if not any(up_to_date(environment) for environment in (MAIN, BACKEND)):
+        ensure(BACKEND, this_python())
+    return call([BACKEND.python, "-m", "restage4d.cli", "serve", *arguments])
 
 
 def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
@@ -153,6 +165,12 @@ def check_python(version: tuple[int, int]) -> None:
         raise SetupError(
             f"This is Python {version[0]}.{version[1]}; Restage4D needs {OLDEST[0]}.{OLDEST[1]} or newer. " + python311_remedy()
         )
+
+
+def up_to_date(environment: Environment) -> bool:
+    """Whether the environment is there and what pyproject.toml asks for, whichever Python it was made with."""
+    version = python_version(environment.python) if environment.stamp.is_file() else None
+    return version is not None and environment.stamp.read_text().strip() == fingerprint(requirements(environment.extras), version)
 
 
 def ensure(environment: Environment, python: Path) -> None:
