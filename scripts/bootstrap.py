@@ -67,7 +67,12 @@ class Environment:
         return self.folder / STAMP
 
 
-MAIN = Environment(ROOT / ".venv", ("backend", "dev"), "Restage4D: PyTorch, numba, OpenCV, COLMAP and the test tools", 4)
+MAIN = Environment(
+    ROOT / ".venv",
+    ("backend", "models", "hosted", "dev"),
+    "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test tools",
+    4,
+)
 BACKEND = Environment(ROOT / ".venv", ("backend",), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4)
 BLENDER = Environment(ROOT / ".venv-blender", ("blender",), "Blender as a Python module, for .blend files and its tests", 2)
 
