@@ -126,7 +126,7 @@ def import_puppet(
     performances = []
     for p in puppet.performances:
         action = rig.add_action(f"{name} {p.name}", p.n_frames)
-        rig.write_performance(action, armature, p)
+        rig.write_performance(action, armature, p, puppet.performances[0])
         camera.write_performance(action, filming, p, pose=pose, lens=lens)
         image = camera.add_footage(filming, f"{name} {p.name}", files[p.name], p.n_frames) if p.name in files else None
         aspect = float(np.median(p.K[:, 0, 0] / p.K[:, 1, 1]))

@@ -1,27 +1,39 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bone per motion basis, keyframed; and the helper mesh through which the points' node tree reads the bones.
+"""One bone per motion basis, keyframed; handles per region; the helper mesh through which the points' nodes read the bones.
 
-Basis k carries canonical points to the world: ``x = T_k μ``. Bone k rests at ``B_k`` where its region is, and its evaluated
-pose matrix is ``T_k B_k``, so that "pose x inverse rest", what skinning applies, is the basis itself. Keyframes hold the
-pose relative to rest, ``B_k^-1 T_k B_k``.
+Basis k carries canonical points to the world: ``x = T_k μ``. Bone k rests at ``B_k`` where its points are, and its evaluated
+pose matrix is ``T_k B_k``, so that "pose x inverse rest", what skinning applies, is the basis itself.
+
+Above the bases stand handles for the artist: one for the whole subject and one per region. A *follower* bone is keyed with the
+group's mean motion ``G``; its child, the *control*, has no keys and is the artist's; the group's bases hang on the control with
+keys of the motion left over, ``G^-1 T_k``. So an untouched control changes nothing (pose = ``T_k B_k`` exactly), and a moved one
+moves its region rigidly about the place where the region is at that frame. Every bone's keys hold its pose relative to rest,
+``B^-1 (motion of the parent's group)^-1 (own motion) B``.
 """
 
 from typing import Any
 
+import bmesh
 import bpy
 import numpy as np
 
 from restage4d import se3
 from restage4d.errors import InputError
-from restage4d.puppet import F32, Performance, Puppet
+from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
 
-from . import compat
+from . import compat, regions
 
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 ORTHONORMAL = 1e-3  # how far a basis may be from a rotation
 BASIS = "restage4d_basis"  # a bone's custom property: which basis it is; names may change
+REGION = "restage4d_region"  # a bone's: its region; `WHOLE` for the whole subject's handle
+ROLE = "restage4d_role"  # a handle bone's: FOLLOWER or CONTROL
+TOTAL = "restage4d_total"  # a basis bone's: the sum of its coefficients
 COUNT = "restage4d_bases"  # the armature's: how many there are
+WHOLE = -1
+FOLLOWER, CONTROL = "follower", "control"
+CONTROLS, FOLLOWERS = "Controls", "Followers"  # bone collections beside those of the regions
 SLOT = "Bases"  # of a performance's Action
 
 
@@ -43,48 +55,103 @@ def deviation(bases: Array) -> Array:  # (..., 9) -> (...)
     return np.abs(np.stack(faults)).max(0)
 
 
-def regions(puppet: Puppet) -> tuple[Array, Array]:  # (K, 3), (K,)
-    """Weighted mean and spread (root mean square distance) of the canonical points that each basis moves.
-
-    A basis that moves nothing gets the whole subject's.
-    """
-    k, means = puppet.n_bases, puppet.subject.means.astype(np.float64)
-    index, weight = puppet.index.ravel(), puppet.weight.ravel().astype(np.float64)
-    total = np.bincount(index, weight, minlength=k)
-    idle = total < 1e-9
-    total = np.where(idle, 1.0, total)
-    repeat = np.repeat(means, puppet.index.shape[1], axis=0)
-    centre = np.stack([np.bincount(index, weight * repeat[:, i], minlength=k) for i in range(3)], 1) / total[:, None]
-    square = np.bincount(index, weight * ((repeat - centre[index]) ** 2).sum(1), minlength=k) / total
-    middle = means.mean(0)
-    spread = np.sqrt(np.where(idle, ((means - middle) ** 2).sum(1).mean(), square))
-    return np.where(idle[:, None], middle, centre), spread
-
-
 def add_armature(name: str, puppet: Puppet, collection: Any) -> Any:
-    """The armature at rest, one unparented bone per basis, in order; its world is the puppet's."""
-    centre, spread = regions(puppet)
+    """The armature at rest; its world is the puppet's. Bones lie along +Y, so that their axes are the world's.
+
+    Bone collections: "Controls" with the handles, one per region with its bases, and, hidden, "Followers".
+    """
+    found = regions.find_regions(puppet)
     extent = float(np.linalg.norm(np.ptp(puppet.subject.means, axis=0)))
-    length = np.maximum(0.5 * spread, 0.01 * extent + 1e-4)
+    least = 0.01 * extent + 1e-4
     armature = bpy.data.armatures.new(f"{name} bases")
     armature.display_type = "STICK"
+    armature.show_bone_colors = True
     obj = bpy.data.objects.new(f"{name} bases", armature)
     obj.show_in_front = True
     collection.objects.link(obj)
     bpy.context.view_layer.objects.active = obj
     bpy.ops.object.mode_set(mode="EDIT")
+
+    def bone(label: str, head: Array, length: float, parent: Any | None, **about: Any) -> Any:
+        made = armature.edit_bones.new(label)
+        made.head, made.tail, made.parent = head, (head[0], head[1] + max(length, least), head[2]), parent
+        for key, value in about.items():
+            made[key] = value
+        return made
+
+    def handle(label: str, head: Array, length: float, parent: Any | None, region: int) -> Any:
+        follower = bone(f"{label} follows", head, 0.3 * length, parent, **{REGION: region, ROLE: FOLLOWER})
+        return bone(label, head, length, follower, **{REGION: region, ROLE: CONTROL})
+
+    middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
+    top = handle("whole", middle, 0.5 * extent, None, WHOLE)
+    controls = [handle(*x, top, r) for r, x in enumerate(zip(found.names, found.middle, found.reach, strict=True))]
     digits = len(str(puppet.n_bases - 1))
-    for k, (head, size) in enumerate(zip(centre, length, strict=True)):
-        bone = armature.edit_bones.new(f"basis_{k:0{digits}d}")
-        bone.head, bone.tail = head, (head[0], head[1] + size, head[2])  # along +Y its axes are the world's
+    for k, (head, spread, region) in enumerate(zip(found.centre, found.spread, found.of_basis.tolist(), strict=True)):
+        about = {BASIS: k, REGION: region, TOTAL: float(found.total[k])}
+        bone(f"basis_{k:0{digits}d}", head, 0.5 * spread, controls[region], **about)
     bpy.ops.object.mode_set(mode="OBJECT")
     armature[COUNT] = puppet.n_bases
-    for k, bone in enumerate(armature.bones):
-        bone[BASIS] = k
-    for bone in obj.pose.bones:
-        bone.rotation_mode = "QUATERNION"
-        bone.lock_scale = (True, True, True)  # a scaled bone is no rigid motion any more
+    _dress(obj, found)
     return obj
+
+
+def _dress(obj: Any, found: regions.Regions) -> None:
+    """Collections, colours and shapes of the bones."""
+    armature = obj.data
+    controls, followers = (armature.collections.new(label) for label in (CONTROLS, FOLLOWERS))
+    of_region = [armature.collections.new(label) for label in found.names]
+    followers.is_visible = False
+    ball, diamond = _shape("Restage4D Handle", _rings), _shape("Restage4D Basis", _diamond)
+    for posed in obj.pose.bones:
+        bone, region = posed.bone, posed.bone[REGION]
+        posed.rotation_mode = "QUATERNION"
+        posed.lock_scale = (True, True, True)  # a scaled bone is no rigid motion any more
+        role = bone.get(ROLE)
+        {CONTROL: controls, FOLLOWER: followers}.get(role, of_region[region]).assign(bone)
+        color = (1.0, 1.0, 1.0) if region == WHOLE else tuple(found.colors[region])
+        bone.color.palette = "CUSTOM"
+        bone.color.custom.normal = tuple(0.8 * c for c in color) if role is None else color
+        bone.color.custom.select = tuple(0.5 + 0.5 * c for c in color)
+        bone.color.custom.active = (1.0, 1.0, 1.0)
+        posed.custom_shape = diamond if role is None else ball
+        posed.use_custom_shape_bone_size = False
+        posed.custom_shape_scale_xyz = [bone.length * (0.5 if role is None else 1.0)] * 3
+        posed.custom_shape_wire_width = 1.0 if role is None else 2.0
+
+
+def _shape(name: str, build: Any) -> Any:
+    """A wire object of radius 1 that bones are drawn as; it is in no collection and travels with the armature."""
+    obj = bpy.data.objects.get(name)
+    if obj is None:
+        mesh = bpy.data.meshes.new(name)
+        bm = bmesh.new()
+        try:
+            build(bm)
+            bm.to_mesh(mesh)
+        finally:
+            bm.free()
+        obj = bpy.data.objects.new(name, mesh)
+    return obj
+
+
+def _rings(bm: Any) -> None:
+    """Three circles, one about each axis."""
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    for axis in range(3):
+        places = np.roll(np.stack([np.zeros(32), np.cos(angle), np.sin(angle)], 1), axis, axis=1)
+        ring = [bm.verts.new(place) for place in places]
+        for a, b in zip(ring, ring[1:] + ring[:1], strict=True):
+            bm.edges.new((a, b))
+
+
+def _diamond(bm: Any) -> None:
+    """An octahedron."""
+    corners = [bm.verts.new(place) for place in np.concatenate([np.eye(3), -np.eye(3)])]
+    for i in range(6):
+        for j in range(i + 1, 6):
+            if j != i + 3:
+                bm.edges.new((corners[i], corners[j]))
 
 
 def bone_names(obj: Any) -> list[str]:
@@ -122,14 +189,10 @@ def add_bases_frames(name: str, armature: Any, collection: Any) -> Any:
     return obj
 
 
-def pose_curves(bases: F32, rest: Array) -> tuple[Array, Array]:  # (K, T, 9), (K, 4, 4) -> (K, T, 3), (K, T, 4)
-    """Location and quaternion (wxyz, without jumps of sign) of every bone relative to its rest, per frame."""
-    R, t = se3.gram_schmidt(bases[..., :6].astype(np.float64)), bases[..., 6:].astype(np.float64)
-    B, head = rest[:, None, :3, :3], rest[:, None, :3, 3]
-    shift = np.einsum("ktij,kj->kti", R, rest[:, :3, 3]) + t - head
-    location = np.einsum("kji,ktj->kti", rest[:, :3, :3], shift)
-    quats = se3.matrix_to_quat(np.swapaxes(B, -1, -2) @ R @ B)
-    return location, continuous(quats)
+def pose_curves(motion: Array, rest: Array) -> tuple[Array, Array]:  # (..., T, 4, 4), (..., 4, 4) -> (..., T, 3), (..., T, 4)
+    """Location and quaternion (wxyz, without jumps of sign) of bones that ``motion`` moves within their parents."""
+    pose = np.linalg.inv(rest)[..., None, :, :] @ motion @ rest[..., None, :, :]
+    return pose[..., :3, 3], continuous(se3.matrix_to_quat(pose[..., :3, :3]))
 
 
 def continuous(quats: Array) -> Array:  # (..., T, 4) -> (..., T, 4)
@@ -194,15 +257,46 @@ def played(owner: Any) -> tuple[Any | None, Any | None]:
     return (data.action, data.action_slot) if data is not None else (None, None)
 
 
-def write_performance(action: Any, armature: Any, performance: Performance) -> None:
-    """The performance's bases as keyframes of the armature's bones."""
-    names = bone_names(armature)
-    location, quats = pose_curves(performance.bases, rest_matrices(armature, names))
+def write_performance(action: Any, armature: Any, performance: Performance, near: Performance | None = None) -> None:
+    """The performance's bases as keyframes of the armature's bones, the handles' followers among them.
+
+    Quaternions start on the same side as those of ``near``, a performance that is there already: the NLA blends the four numbers.
+    """
+    motions = bone_motions(armature, performance.bases)
+    before = bone_motions(armature, near.bases[:, :1]) if near is not None else {}
     channelbag = add_slot(action, armature, SLOT)
-    for k, name in enumerate(names):
+    for name, motion in motions.items():
+        rest = np.array(armature.data.bones[name].matrix_local, np.float64)
+        location, quats = pose_curves(motion, rest)
+        if name in before and quats[0] @ pose_curves(before[name], rest)[1][0] < 0:
+            quats = -quats
         path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
-        write_curves(channelbag, f"{path}.location", name, location[k])
-        write_curves(channelbag, f"{path}.rotation_quaternion", name, quats[k])
+        write_curves(channelbag, f"{path}.location", name, location)
+        write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
+
+
+def bone_motions(armature: Any, bases: Array) -> dict[str, Array]:  # (K, T, 9) -> name: (T, 4, 4)
+    """The motion of every keyed bone within its parent's group: followers, and what is left to the bases."""
+    bones, names = armature.data.bones, bone_names(armature)
+    region = np.array([bones[name][REGION] for name in names])
+    total = np.array([bones[name][TOTAL] for name in names])
+    centre = rest_matrices(armature, names)[:, :3, 3]
+    motion = np.tile(np.eye(4), (*bases.shape[:2], 1, 1))
+    motion[..., :3, :3], motion[..., :3, 3] = se3.gram_schmidt(bases[..., :6].astype(np.float64)), bases[..., 6:]
+    followers = {bone[REGION]: bone for bone in bones if bone.get(ROLE) == FOLLOWER}
+
+    def follow(group: Array, r: int) -> Array:
+        middle = np.array(followers[r].head_local, np.float64)
+        return regions.mean_motion(bases[group], total[group], centre[group], middle)
+
+    whole = follow(np.ones(len(names), bool), WHOLE)
+    out = {followers[WHOLE].name: whole}
+    for r in sorted(set(region.tolist())):
+        own = follow(region == r, r)
+        out[followers[r].name] = np.linalg.inv(whole) @ own
+        for k in np.flatnonzero(region == r):
+            out[names[k]] = np.linalg.inv(own) @ motion[k]
+    return out
 
 
 def read_bases(armature: Any, names: list[str], inverse_rest: Array) -> Array:  # -> (K, 9)

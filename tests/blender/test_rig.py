@@ -4,7 +4,7 @@ import bpy
 import numpy as np
 import puppets
 import pytest
-from mathutils import Quaternion
+from mathutils import Matrix, Quaternion
 
 from blender_addon import camera, compat, export, importing, rig, splats
 from restage4d import se3
@@ -63,13 +63,13 @@ def test_a_bone_moved_by_hand_moves_its_points_and_no_others(imported, puppet):
     bpy.context.scene.frame_set(3)
     before = export.posed(imported)
     bone = imported.armature.pose.bones[rig.bone_names(imported.armature)[k]]
-    bone.location = (0.3, -0.2, 0.5)
-    bone.rotation_quaternion = Quaternion((0.3, 1.0, 0.2), 1.1)
+    moved = Matrix.LocRotScale((0.3, -0.2, 0.5), Quaternion((0.3, 1.0, 0.2), 1.1), None)
+    bone.matrix = moved
     bpy.context.view_layer.update()
-    # By hand: head c, pose rotation Q and translation l, so x = Q (x - c) + c + l (the bone's axes are the world's).
-    Q, c = np.array(bone.rotation_quaternion.to_matrix(), np.float64), np.array(bone.bone.head_local, np.float64)
+    # By hand: the bone rests at c with the world's axes, so it carries x to Q (x - c) + l.
+    Q, c = np.array(moved.to_3x3(), np.float64), np.array(bone.bone.head_local, np.float64)
     bases = p.bases[:, 2].astype(np.float64)
-    bases[k] = se3.pack(Q, c - Q @ c + np.array(bone.location, np.float64))
+    bases[k] = se3.pack(Q, np.array(moved.translation, np.float64) - Q @ c)
     assert_posed(imported, puppet, bases)
     after = export.posed(imported)
     assert (after.means[still] == before.means[still]).all()
@@ -77,9 +77,36 @@ def test_a_bone_moved_by_hand_moves_its_points_and_no_others(imported, puppet):
     assert (np.abs(after.means - before.means).max(1) > 1e-6)[~still].mean() > 0.9
 
 
-def test_between_frames_nothing_jumps(imported, puppet):
+@pytest.mark.parametrize("region", [rig.WHOLE, 0, 3])
+def test_a_region_s_control_turns_it_where_it_is(imported, puppet, region):
+    """Its bases move together, rigidly, about the place where their points are at this frame; all others stay to the bit."""
+    p, scene = puppet.performances[-1], bpy.context.scene
+    scene.frame_set(5)
+    bones = imported.armature.pose.bones
+    names = rig.bone_names(imported.armature)
+    mine = np.array([region in (rig.WHOLE, imported.armature.data.bones[n][rig.REGION]) for n in names])
+    assert 0 < mine.sum() <= len(mine)
+    control = next(b for b in bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region)
+    stood = np.array(control.matrix, np.float64)
+    total = np.bincount(puppet.index.ravel(), puppet.weight.ravel(), puppet.n_bases)[mine]
+    posed = puppet.subject.means.astype(np.float64)
+    places = [np.average(posed @ se3.gram_schmidt(p.bases[k, 4, :6].astype(float)).T + p.bases[k, 4, 6:], 0,
+              np.where(puppet.index == k, puppet.weight, 0).sum(1)) for k in np.flatnonzero(mine)]  # fmt: skip
+    np.testing.assert_allclose(stood[:3, 3], np.average(places, 0, total), atol=1e-4)
+    control.rotation_quaternion, control.location = Quaternion((0.2, 0.5, 1.0), 0.9), (0.1, 0.2, -0.05)
+    bpy.context.view_layer.update()
+    moved = np.array(control.matrix, np.float64) @ np.linalg.inv(stood)
+    np.testing.assert_allclose((moved @ stood)[:3, 3], stood[:3, 3] + stood[:3, :3] @ [0.1, 0.2, -0.05], atol=1e-5)
+    bases = p.bases[:, 4].astype(np.float64)
+    R, t = moved[:3, :3] @ se3.gram_schmidt(bases[:, :6]), bases[:, 6:] @ moved[:3, :3].T + moved[:3, 3]
+    bases[mine] = se3.pack(R, t)[mine]
+    assert_posed(imported, puppet, bases)
+
+
+def test_between_frames_nothing_jumps():
     """Quaternions are keyed the short way round: half-way poses lie between their neighbours."""
-    scene = bpy.context.scene
+    puppet = puppets.random_puppet(n=60, frames=40, names=("base",))
+    imported, scene = importing.import_puppet(puppet, name="smooth"), bpy.context.scene
     p = puppet.performances[-1]
     for frame in range(p.n_frames - 1):
         poses = []
