@@ -1,0 +1,1 @@
+"""The service that runs jobs for Blender, scripts and a studio (docs/protocol.md)."""

@@ -1,0 +1,239 @@
+"""Uploads and fetches: in chunks, several under way, going on after a break, checked by SHA-256."""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import numpy as np
+
+from restage4d.errors import InputError
+from restage4d.wire.channel import Channel
+from restage4d.wire.errors import TimedOut, WireError
+from restage4d.wire.messages import CHUNK, Chunk, Fetch, Stored, UploadBegin, UploadChunk, UploadReady
+
+Advance = Callable[[int, int], None]
+PACKED = b"R4DFILES"  # the first bytes of a list of files
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_WINDOW = 8  # chunks of a fetch asked for ahead
+_PATIENCE_S = 60.0  # without a single chunk, before a transfer gives up
+
+
+class PackedFile(msgspec.Struct, array_like=True):
+    """One file of a folder: the ending of its name and its content."""
+
+    suffix: str
+    content: str
+
+
+def upload(open_channel: Callable[[], Channel], path: Path, on_progress: Advance | None, timeout_s: float) -> str:
+    """See `Client.upload`."""
+    if not path.is_dir():
+        return _upload_file(open_channel, path, on_progress, timeout_s)
+    try:
+        files = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "."), key=_natural)
+        total = sum(p.stat().st_size for p in files)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    if not files:
+        raise InputError(f"{path} holds no pictures.", f"Give a folder of {', '.join(PICTURES)} files.")
+    packed, sent = [], 0
+    for file in files:
+
+        def advance(done: int, of: int, before: int = sent) -> None:
+            if on_progress:
+                on_progress(before + done, total)
+
+        packed.append(PackedFile(file.suffix.lower(), _upload_file(open_channel, file, advance, timeout_s)))
+        sent += file.stat().st_size
+    listing = PACKED + msgspec.msgpack.encode(packed)
+    return _upload(open_channel, _Bytes(listing), hashlib.sha256(listing).hexdigest(), None, timeout_s)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts frame2 before frame10."""
+    parts = "".join(c if c.isdigit() else f" {c} " for c in path.name.lower()).split()
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
+
+
+class _Bytes:
+    """A source of chunks in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+
+class _File:
+    """A source of chunks on disk."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.file = path.open("rb")
+            self.size = os.fstat(self.file.fileno()).st_size
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+        self.path = path
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.file.seek(offset)
+        data = self.file.read(length)
+        if not data:
+            raise InputError(f"{self.path} became shorter while it was sent.", "Send it again when it is complete.")
+        return data
+
+
+def _upload_file(open_channel: Callable[[], Channel], path: Path, on_progress: Advance | None, timeout_s: float) -> str:
+    source = _File(path)
+    with source.file:
+        if source.size == 0:
+            raise InputError(f"{path} is empty (0 bytes).", "Copy or export it again.")
+        content = hashlib.file_digest(source.file, "sha256").hexdigest()
+        return _upload(open_channel, source, content, on_progress, timeout_s)
+
+
+def _upload(
+    open_channel: Callable[[], Channel], source: _File | _Bytes, content: str, on_progress: Advance | None, timeout_s: float
+) -> str:
+    channel = open_channel()
+    began = time.monotonic()
+    try:
+        while True:
+            try:
+                reply = channel.request(UploadBegin(content=content, size=source.size), timeout_s=max(timeout_s, 30.0)).body
+                while isinstance(reply, UploadReady):
+                    reply = _send_chunks(channel, source, reply, on_progress)
+                if on_progress:
+                    on_progress(source.size, source.size)
+                return content
+            except (TimedOut, _Broken) as broken:
+                # The service may have been restarted: begin again, it knows what it has.
+                if isinstance(broken, _Broken) and broken.offset:
+                    began = time.monotonic()
+                if time.monotonic() - began > _PATIENCE_S:
+                    raise TimedOut("The upload broke off.", "Call it again: it goes on where it stood.") from broken
+                channel.close()
+                channel = open_channel()
+    finally:
+        channel.close()
+
+
+class _Broken(Exception):
+    """The connection was lost at ``offset`` of this attempt."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+def _send_chunks(
+    channel: Channel, source: _File | _Bytes, ready: UploadReady, on_progress: Advance | None
+) -> UploadReady | Stored:
+    """Sends from ``ready.offset`` on, never more than the credit unanswered, until the service has all."""
+    token, offset, credit = ready.token, ready.offset, ready.credit
+    drops, waiting = channel.drops, 0
+    quiet_since = time.monotonic()
+    while True:
+        while waiting < credit and offset < source.size:
+            data = source.read(offset, CHUNK)
+            channel.send(
+                UploadChunk(token=token, offset=offset), [np.frombuffer(data, np.uint8)], deadline=time.monotonic() + 10.0
+            )
+            offset += len(data)
+            waiting += 1
+        try:
+            reply = channel.checked(channel.receive(deadline=time.monotonic() + 0.5)).body
+        except TimedOut:
+            if channel.drops != drops or time.monotonic() - quiet_since > 15.0:
+                raise _Broken(offset - ready.offset) from None
+            continue
+        if channel.drops != drops:
+            raise _Broken(offset - ready.offset)
+        if isinstance(reply, Stored):
+            return reply
+        if isinstance(reply, UploadReady) and reply.token == token:
+            waiting, credit, quiet_since = waiting - 1, reply.credit, time.monotonic()
+            if on_progress:
+                on_progress(reply.offset, source.size)
+
+
+def fetch(open_channel: Callable[[], Channel], content: str, path: Path, on_progress: Advance | None, timeout_s: float) -> Path:
+    """See `Client.fetch`. The bytes so far lie beside ``path`` under a name with the content in it."""
+    partial = path.with_name(f".{path.name[:64]}.{content[:16]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("r+b" if partial.exists() else "w+b") as file:
+            digest = hashlib.sha256()
+            while block := file.read(CHUNK):
+                digest.update(block)
+            _fetch_into(open_channel, content, file, digest, on_progress, timeout_s)
+        if digest.hexdigest() != content:
+            partial.unlink()
+            raise WireError("The fetched bytes are not the ones asked for.", "Fetch them again.", "damaged")
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}.", "Free some space or choose another place.") from error
+    return path
+
+
+def _fetch_into(
+    open_channel: Callable[[], Channel],
+    content: str,
+    file: BinaryIO,
+    digest: Any,
+    on_progress: Advance | None,
+    timeout_s: float,
+) -> None:
+    """Appends what is missing; several chunks are asked for ahead, and written in order."""
+    channel, have = open_channel(), file.tell()
+    last = time.monotonic()
+    size: int | None = None
+    try:
+        while size is None or have < size:
+            asked, under_way = have, deque[int]()
+            waiting: dict[str, int] = {}
+            drops = channel.drops
+            here: dict[int, bytes | memoryview] = {}
+            try:
+                while size is None or have < size:
+                    while len(under_way) < (_WINDOW if size is not None else 1) and (size is None or asked < size):
+                        id = channel.send(Fetch(content=content, offset=asked), deadline=time.monotonic() + max(timeout_s, 10.0))
+                        waiting[id] = asked
+                        under_way.append(asked)
+                        asked += CHUNK
+                    reply = channel.receive(deadline=time.monotonic() + max(timeout_s, 15.0))
+                    if reply.parent not in waiting:
+                        continue
+                    channel.checked(reply)
+                    if not isinstance(reply.body, Chunk) or len(reply.arrays) != 1:
+                        raise WireError("The service answered with something else than a chunk.", "Fetch again.", "malformed")
+                    size, last = reply.body.size, time.monotonic()
+                    here[waiting.pop(reply.parent)] = reply.arrays[0].data
+                    while have in here:
+                        data = here.pop(have)
+                        under_way.remove(have)
+                        digest.update(data)
+                        file.write(data)
+                        have += len(data)
+                        if on_progress:
+                            on_progress(have, size)
+                        if not len(data):
+                            break
+                    if size is not None and have > size:
+                        raise WireError("The bytes kept from before do not belong here.", "Fetch them again.", "damaged")
+            except TimedOut:
+                if time.monotonic() - last > _PATIENCE_S:
+                    raise TimedOut("The fetch broke off.", "Call it again: it goes on where it stood.") from None
+                if channel.drops == drops:
+                    channel.close()
+                    channel = open_channel()
+    finally:
+        with suppress(OSError):
+            file.flush()
+        channel.close()
