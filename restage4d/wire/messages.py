@@ -121,6 +121,18 @@ class Selection(Struct, frozen=True, kw_only=True):
     mask: Content | None = None  # a picture of the video's size, white on the subject
 
 
+class Look(Message):
+    """What is in this video, and where is its subject? Answered by `Looked`.
+
+    With neither point, box nor mask selected, only the frame is wanted.
+    """
+
+    content: Content  # of a video or a packed folder
+    first: Count = 0  # the frame to look at
+    longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
+    selection: Selection = field(default_factory=Selection)
+
+
 class Submit(Message):
     """A job. Sent again with the same ``key`` it is the same job. Answered by `JobStatus`.
 
@@ -136,7 +148,8 @@ class Submit(Message):
     quality: Literal["draft", "default", "high"] = "default"
     settings: Annotated[dict[Name, bool | int | float | Name], Meta(max_length=100)] = field(default_factory=dict)
     longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
-    frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only the first of the base
+    first: Count = 0  # the base's first frame used: b_0
+    frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only so many of the base
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     job_kind: Literal["restage", "standin"] = "restage"  # "standin": a tiny real fit, for tests of the service
 
@@ -294,6 +307,15 @@ class Chunk(Message):
     offset: Size
 
 
+class Looked(Message):
+    """Arrays: the frame (h, w, 3) uint8 sRGB at the working size; the subject's mask (h, w) uint8, 255 on it, or (0, 0)."""
+
+    width: int  # of the video
+    height: int
+    fps: float
+    frames: int
+
+
 class GaussiansFrame(Message):
     """Arrays: means (N, 3), quats (N, 4) wxyz, scales (N, 3), opacities (N,), sh (N, C, 3), float32, in the world."""
 
@@ -347,9 +369,9 @@ class StateChanged(Message):
 
 
 Control = Hello | Status | List | Cancel | Pause | Resume | Delete | Shutdown
-Work = UploadBegin | UploadChunk | Submit | Fetch | FetchPreview | FetchGaussians | Render
+Work = UploadBegin | UploadChunk | Look | Submit | Fetch | FetchPreview | FetchGaussians | Render
 Request = Control | Work
-Reply = Error | Done | Welcome | UploadReady | Stored | JobStatus | Jobs | Chunk | Preview | GaussiansFrame | Rendered
+Reply = Error | Done | Welcome | UploadReady | Stored | Looked | JobStatus | Jobs | Chunk | Preview | GaussiansFrame | Rendered
 Event = Progress | Preview | Points | StateChanged
 
 Body = TypeVar("Body")
