@@ -4,7 +4,7 @@ import json
 import math
 import os
 import subprocess
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from restage4d.priors.arrays import mask_picture
 from restage4d.priors.cache import Cache
 from restage4d.priors.estimate import default_providers
 from restage4d.progress import Progress
-from restage4d.reconstruct.config import FitConfig, preset
+from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.scene import Clip, Selection
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -94,29 +94,7 @@ def run(job: Job, progress: Progress) -> None:
 
 def configure(job: Job) -> FitConfig:
     """The settings of the fit: a preset, the seed, then each ``KEY=VALUE``. Raises `InputError` for a wrong one."""
-    config = replace(preset(job.quality), seed=job.seed)
-    for text in job.set:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
-        config = _override(config, key.split("."), value, text)
-    return config
-
-
-def _override(config: Any, path: list[str], value: str, text: str) -> Any:
-    names = [f.name for f in fields(config)]
-    if path[0] not in names:
-        raise InputError(f"--set {text}: there is no setting {path[0]!r}.", f"There are {', '.join(names)}.")
-    old = getattr(config, path[0])
-    if is_dataclass(old) != (len(path) > 1):
-        raise InputError(f"--set {text} does not name one setting.", "Write it like --set fusion.steps=500.")
-    if is_dataclass(old):
-        return replace(config, **{path[0]: _override(old, path[1:], value, text)})
-    try:
-        new = {"true": True, "false": False}[value.lower()] if isinstance(old, bool) else type(old)(value)
-    except (ValueError, KeyError) as error:
-        raise InputError(f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}.") from error
-    return replace(config, **{path[0]: new})
+    return with_settings(replace(preset(job.quality), seed=job.seed), job.set)
 
 
 def _check_folders(job: Job) -> None:

@@ -1,6 +1,12 @@
 """Settings of the fit. Lengths are relative to the subject's extent (1 in world units)."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from restage4d.errors import InputError
+
+CLIPS = ("both", "base", "driving")
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class FitConfig:
     motion: MotionConfig = field(default_factory=MotionConfig)
     rigidity: RigidityConfig = field(default_factory=RigidityConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    clips: str = "both"  # fit "both" together by rewinding, the "base" alone, or the "driving" videos alone
     backtracing: bool = True  # Eq. 7-8: seed from driving frames too
     influences: int = 8
     seed: int = 0
@@ -103,3 +110,31 @@ def preset(quality: str) -> FitConfig:
         )
         return FitConfig(motion=MotionConfig(steps=2000, n_tracks=3000), fusion=fusion)
     return FitConfig()
+
+
+def with_settings(config: FitConfig, settings: Iterable[str]) -> FitConfig:
+    """``config`` with each ``KEY=VALUE`` (``rigidity.init_weight=0``) put in. Raises `InputError` for one that does not fit."""
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
+        config = _override(config, key.split("."), value, text)
+    if config.clips not in CLIPS:
+        raise InputError(f"--set clips={config.clips}: there is no such choice.", f"Take one of: {', '.join(CLIPS)}.")
+    return config
+
+
+def _override(config: Any, path: list[str], value: str, text: str) -> Any:
+    names = [f.name for f in fields(config)]
+    if path[0] not in names:
+        raise InputError(f"--set {text}: there is no setting {path[0]!r}.", f"There are {', '.join(names)}.")
+    old = getattr(config, path[0])
+    if is_dataclass(old) != (len(path) > 1):
+        raise InputError(f"--set {text} does not name one setting.", "Write it like --set fusion.steps=500.")
+    if is_dataclass(old):
+        return replace(config, **{path[0]: _override(old, path[1:], value, text)})
+    try:
+        new = {"true": True, "false": False}[value.lower()] if isinstance(old, bool) else type(old)(value)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}.") from error
+    return replace(config, **{path[0]: new})

@@ -1,0 +1,170 @@
+"""Priors made from a stage's truth: as it is ("clean"), or as learned estimators would see it ("learned").
+
+Every constant of "learned" is in `Learned`; docs/metrics.md says in words what it means.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.errors import InputError
+from restage4d.evaluate.stage import Scene
+from restage4d.priors.arrays import camera_kind
+from restage4d.priors.tracks import guess_hidden
+from restage4d.scene import Cameras, Priors, Rewound, Tracks
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+NOISE = ("clean", "learned")
+_SURFACE = 0.02  # of the depth: a point this near to what the camera shows is seen
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How far learned priors are off."""
+
+    depth_drift: float = 0.015  # standard deviation of the depth's scale, slow in time
+    depth_pixel: float = 0.02  # of every pixel's depth, independent
+    jitter: float = 1.0  # pixels at a width of 384, of every track position
+    outliers: float = 0.05  # share of tracks that jump off to another place
+    jump: float = 0.1  # of the width, how far
+    lost: float = 0.10  # share of tracks that are never seen again after some frame
+    flags: float = 0.05  # share of visibility flags that are wrong
+    border: float = 2.0  # pixels at a width of 384, most that a mask's border is off
+    rotation: float = 0.2  # degrees that a camera is off
+    translation: float = 0.01  # of the distance to the subject that a camera is off
+    memory: float = 8.0  # frames over which slow errors change
+
+
+def tracked_points(scene: Scene) -> NDArray[np.intp]:
+    """Numbers of the surface points that tracks are made from: every other one. The rest is for measuring alone."""
+    return np.arange(0, len(scene.seen.points), 2)
+
+
+def measured_points(scene: Scene) -> NDArray[np.intp]:
+    """Numbers of the surface points that no track is made from."""
+    return np.arange(1, len(scene.seen.points), 2)
+
+
+def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
+    """Masks, depth, cameras and tracks of ``scene.rewound``.
+
+    Cameras and depth drift against the shared first frame, which keeps the truth: it fixes the gauge, so that the fitted
+    world can be compared with the true one without aligning them. A camera that stands still keeps one error.
+
+    Raises:
+        InputError: ``noise`` is not one of `NOISE`.
+    """
+    if noise not in NOISE:
+        raise InputError(f"There is no noise level {noise!r}.", f"Take one of: {', '.join(NOISE)}.")
+    seen, rewound = scene.seen, scene.rewound
+    rng = np.random.default_rng([seed, 77])
+    rows = tracked_points(scene)
+    xy, visible = _observed(seen.points[rows], seen.visible[rows], scene)
+    masks, depth, K, w2c = seen.masks.astype(np.float32), seen.depth.copy(), seen.K, seen.w2c
+    if noise == "learned":
+        n = Learned()
+        scale = rewound.clip.size[0] / 384
+        depth *= (1 + n.depth_drift * _slow(rng, rewound, n.memory, 1))[:, :, None]
+        depth *= 1 + n.depth_pixel * rng.standard_normal(depth.shape).astype(np.float32)
+        masks = _shifted_borders(seen.masks, n.border * scale, rng)
+        w2c = _shaken(scene, rng, n)
+        xy = xy + n.jitter * scale * rng.standard_normal(xy.shape).astype(np.float32)
+        visible = _mistaken(xy, visible, rewound.clip.size, rng, n)
+    ever = visible.sum(1) >= 3
+    xy, visible = xy[ever], visible[ever]
+    tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
+    guess_hidden(rewound, tracks)
+    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), tracks)
+
+
+def _observed(points: F32, visible: Bool, scene: Scene) -> tuple[F32, Bool]:  # (P, T, 3), (P, T) -> (P, T, 2), (P, T)
+    """Pixels of the points, and whether each is what the camera shows there (a missing limb shows what is behind it)."""
+    seen = scene.seen
+    xy = np.zeros((*visible.shape, 2), np.float32)
+    shown = visible.copy()
+    height, width = seen.depth.shape[1:]
+    for t in range(visible.shape[1]):
+        camera = points[:, t] @ seen.w2c[t, :3, :3].T + seen.w2c[t, :3, 3]
+        xy[:, t] = ((camera / camera[:, 2:]) @ seen.K[t].T)[:, :2]
+        if scene.faults:
+            column = np.clip(xy[:, t, 0].astype(int), 0, width - 1)
+            row = np.clip(xy[:, t, 1].astype(int), 0, height - 1)
+            near = np.abs(seen.depth[t, row, column] / camera[:, 2] - 1) < _SURFACE
+            shown[:, t] &= near & seen.masks[t, row, column]
+    return xy, shown
+
+
+def _query(visible: Bool, rng: np.random.Generator) -> NDArray[np.int32]:  # (P, T) -> (P,)
+    """One of the frames that shows the point, drawn at random."""
+    return (visible * rng.random(visible.shape)).argmax(1).astype(np.int32)
+
+
+def _slow(rng: np.random.Generator, rewound: Rewound, memory: float, channels: int) -> F32:  # (T, C)
+    """Smooth errors of unit variance over the clip, as differences from the shared first frame."""
+    t = np.arange(len(rewound))
+    weight = np.exp(-0.5 * ((t[:, None] - t) / memory) ** 2)
+    path = weight @ rng.standard_normal((len(t), channels)) / np.sqrt((weight**2).sum(1, keepdims=True))
+    path -= path[rewound.seam]
+    return (path / np.sqrt(np.maximum((path**2).mean(0), 1e-12))).astype(np.float32)
+
+
+def _shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:  # (T, H, W) -> (T, H, W)
+    """Masks whose border lies off by up to ``reach`` pixels, in a way that changes slowly along the border and from frame to frame."""
+    out = np.empty(masks.shape, np.float32)
+    height, width = masks.shape[1:]
+    grid = max(width // 12, 2), max(height // 12, 2)
+    field = rng.uniform(-1, 1, (grid[1], grid[0])).astype(np.float32)
+    for t, mask in enumerate(masks):
+        fresh = rng.uniform(-1, 1, field.shape).astype(np.float32)
+        field = field if t == 0 else 0.7 * field + 0.3 * fresh
+        shift = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+        shift *= reach / max(float(np.abs(field).max()), 1e-6)
+        inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+        outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
+        signed = np.where(mask, inside - 0.5, 0.5 - outside)  # the border lies between two pixels
+        out[t] = signed + shift > 0
+    return out
+
+
+def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4, 4)
+    """Cameras off by a slow rotation and translation; frames with one true camera share one error."""
+    true = scene.seen.w2c
+    error = _slow(rng, scene.rewound, n.memory, 6)
+    for t in _outward(scene.rewound):
+        other = int(scene.rewound.parent[t]) if t > scene.rewound.seam else t + 1
+        if np.abs(true[t] - true[other]).max() < 1e-6:
+            error[t] = error[other]
+    out = true.copy()
+    for t in range(len(true)):
+        middle = scene.seen.points[:, t].mean(0)
+        distance = float((true[t, :3, :3] @ middle + true[t, :3, 3])[2])
+        turn, _ = cv2.Rodrigues(np.radians(n.rotation) * error[t, :3].astype(np.float64) / np.sqrt(3))
+        out[t, :3, :3] = turn @ true[t, :3, :3]
+        out[t, :3, 3] = turn @ true[t, :3, 3] + n.translation * distance * error[t, 3:] / np.sqrt(3)
+    return out.astype(np.float32)
+
+
+def _outward(rewound: Rewound) -> list[int]:
+    """All frames but the shared first one, each after its neighbour towards it."""
+    seam = rewound.seam
+    return [*range(seam - 1, -1, -1), *range(seam + 1, len(rewound))]
+
+
+def _mistaken(xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned) -> Bool:
+    """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place; returns ``visible``."""
+    count, total = visible.shape
+    width, height = size
+    start = rng.integers(0, total, count)
+    after = np.arange(total) >= start[:, None]
+    angle = rng.uniform(0, 2 * np.pi, count)
+    off = np.stack([np.cos(angle), np.sin(angle)], -1) * n.jump * width * rng.uniform(0.3, 1.0, (count, 1))
+    kind = rng.permutation(count)
+    wrong = kind < round(n.outliers * count)
+    xy += np.where((wrong[:, None] & after)[..., None], off[:, None], 0).astype(np.float32)
+    lost = (kind >= round(n.outliers * count)) & (kind < round((n.outliers + n.lost) * count))
+    visible = visible ^ (rng.random(visible.shape) < n.flags)
+    visible &= ~(lost[:, None] & after)
+    return visible & (xy >= 0).all(-1) & (xy < [width, height]).all(-1)
