@@ -52,6 +52,7 @@ class Job:
     quality: str = "default"
     set: list[str] = field(default_factory=list)
     blender_python: Path | None = None
+    puppet_only: bool = False  # neither splats/ nor the .blend file: Blender takes the puppet itself
 
 
 def run(job: Job, progress: Progress) -> None:
@@ -160,10 +161,12 @@ def _write(job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None,
         report = _figures(job, made, true_masks)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
-    write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+    if not job.puppet_only:
+        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
     write_preview(puppet, clips, out / "contact_sheet.png", out / "preview.mp4", progress)
-    with progress.stage("Blender file"):
-        report["blend"] = write_blend(out, list(clips), job.blender_python)
+    if not job.puppet_only:
+        with progress.stage("Blender file"):
+            report["blend"] = write_blend(out, list(clips), job.blender_python)
     report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
     memory = psutil.Process().memory_info()
     report["peak_rss_bytes"] = _peak_rss() or memory.rss
@@ -241,10 +244,11 @@ def _summary(out: Path, report: dict[str, Any]) -> str:
         f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases. Look at it:",
         f"  {out / 'contact_sheet.png'}  base | driving | restaged | behind | beside",
         f"  {out / 'preview.mp4'}  the same as a video",
-        f"  {out / 'puppet.blend'}  "
-        + (report["blend"] or "open it in Blender: one bone per motion basis, the camera, the footage"),
-        f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others",
         f"  {out / 'puppet.puppet'}  the puppet",
         f"  {out / 'report.json'}  all figures",
     ]
+    if "blend" in report:
+        blend = report["blend"] or "open it in Blender: one bone per motion basis, the camera, the footage"
+        lines.insert(-2, f"  {out / 'puppet.blend'}  {blend}")
+        lines.insert(-2, f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from restage4d.errors import Cancelled
 
@@ -49,11 +50,18 @@ class Progress:
     Args:
         sink: called with every `Event`; must be quick.
         cancelled: asked often; True ends the work with `Cancelled`.
+        observe: shown the fit under way (`restage4d.reconstruct.fusion.Fusion`) after every step; must only look at it.
     """
 
-    def __init__(self, sink: Callable[[Event], None] | None = None, cancelled: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        sink: Callable[[Event], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        observe: Callable[[Any], None] | None = None,
+    ) -> None:
         self.sink = sink or (lambda event: None)
         self._cancelled = cancelled or (lambda: False)
+        self.observe = observe or (lambda work: None)
         self.seconds: dict[str, float] = {}
 
     def check(self) -> None:

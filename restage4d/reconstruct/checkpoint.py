@@ -1,10 +1,11 @@
 """Checkpoints of a fit: one safetensors file, whole or not there."""
 
+import hashlib
 import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from restage4d.files import replacing
@@ -12,8 +13,20 @@ from restage4d.files import replacing
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
     """Writes tensors and JSON-able facts through a temporary name."""
+    facts = json.dumps(about)
+    held = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
     with replacing(path) as temporary:
-        save_file({k: t.detach().contiguous() for k, t in tensors.items()}, temporary, {"about": json.dumps(about)})
+        # Not save_file, which hides "disk full" in an error of its own.
+        temporary.write_bytes(save(held, {"about": facts, "digest": _digest(held, facts)}))
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    """SHA-256 over all of it: safetensors itself would not notice a flipped bit."""
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().reshape(-1).data)
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict] | None:
@@ -22,9 +35,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], di
         return None
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
+            metadata = file.metadata()
+            about = json.loads(metadata["about"])
             if about.get("fingerprint") != fingerprint:
                 return None
-            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118  (not a dict)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+            return (tensors, about) if _digest(tensors, metadata["about"]) == metadata.get("digest") else None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -105,6 +105,7 @@ class Fusion:
                 while self.step < self.steps:
                     self._one_step(stage)
                     if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
+                    progress.observe(self)
                         self._save(checkpoint, fingerprint)
             except Cancelled:
                 if checkpoint:
