@@ -33,12 +33,14 @@ class Clip:
 class Selection:
     """What the artist pointed at in the base's first frame, in pixels of the working size. At most one is set.
 
-    ``point`` is (x, y), ``box`` is (x0, y0, x1, y1), ``mask`` is (H, W) bool. All None: the moving subject finds itself.
+    ``point`` is (x, y), ``box`` is (x0, y0, x1, y1), ``mask`` is (H, W) bool, ``text`` are words that name it ("the camel"),
+    which only some providers understand. All None: the moving subject finds itself.
     """
 
     point: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
     mask: NDArray[np.bool_] | None = None
+    text: str | None = None
 
 
 @dataclass
