@@ -112,7 +112,7 @@ def _slow(rng: np.random.Generator, rewound: Rewound, memory: float, channels: i
 
 
 def _shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:  # (T, H, W) -> (T, H, W)
-    """Masks whose border lies off by up to ``reach`` pixels, in a way that changes slowly along the border and from frame to frame."""
+    """Masks whose border lies off by up to ``reach`` pixels, changing slowly along the border and from frame to frame."""
     out = np.empty(masks.shape, np.float32)
     height, width = masks.shape[1:]
     grid = max(width // 12, 2), max(height // 12, 2)

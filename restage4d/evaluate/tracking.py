@@ -22,7 +22,7 @@ def gaussian_paths(puppet: Puppet, performance: Performance) -> F32:  # (N', T, 
 
 
 def carry(puppet: Puppet, performance: Performance, points: F32, frame: int) -> F32:  # (P, 3) -> (P, T, 3)
-    """Where the puppet carries world points of ``frame``: each moves with the solid Gaussian that is nearest to it there (Eq. 1, 8)."""
+    """Where the puppet carries world points of ``frame``: each moves with the solid Gaussian nearest to it there (Eq. 1, 8)."""
     solid = np.flatnonzero(puppet.subject.opacities >= SOLID)
     if len(solid) == 0:
         raise FitError("The puppet has no solid Gaussian to carry a point.")

@@ -92,7 +92,7 @@ class FitConfig:
     rigidity: RigidityConfig = field(default_factory=RigidityConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     clips: str = "both"  # fit "both" together by rewinding, the "base" alone, or the "driving" videos alone
-    backtracing: bool = True  # Eq. 7-8: seed from driving frames too
+    backtracing: bool = True  # Eq. 7-8: points that only a driving video shows become part of the subject
     influences: int = 8
     seed: int = 0
 

@@ -38,6 +38,8 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
         fusion.load(tensors, about)
     else:
         tracks = lift_tracks(rewound, priors)
+        if not config.backtracing:
+            tracks = tracks.seen_in(rewound.video(0))
         motion = fit_motion(tracks, rewound, priors.cameras, config, progress)
         with progress.stage("seeding Gaussians"):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config)

@@ -29,6 +29,11 @@ class LiftedTracks:
     confidence: F32
     canonical: int
 
+    def seen_in(self, frames: NDArray[np.intp]) -> "LiftedTracks":
+        """Only the tracks that some of ``frames`` see."""
+        rows = self.visible[:, frames].any(1)
+        return LiftedTracks(self.xyz[rows], self.xy[rows], self.visible[rows], self.confidence[rows], self.canonical)
+
 
 def unproject(xy: F32, depth: F32, K: F32, w2c: F32) -> F32:  # (..., 2), (...), (..., 3, 3), (..., 4, 4) -> (..., 3)
     """Pixels with planar z-depth to world points."""
