@@ -122,7 +122,7 @@ def test_killed_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
 
 
 def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
-    original = fusion_module.losses.photometric
+    original = fusion_module.photometric
     calls = 0
 
     def poisoned(*args):
@@ -130,7 +130,7 @@ def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
         calls += 1
         return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
 
-    monkeypatch.setattr(fusion_module.losses, "photometric", poisoned)
+    monkeypatch.setattr(fusion_module, "photometric", poisoned)
     result = fit(truth.rewound, truth.priors, CONFIG, None, Progress())
     assert result.optimiser.rollbacks == 2
     assert all(torch.isfinite(p).all() for p in result.model.params.values())

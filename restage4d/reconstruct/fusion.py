@@ -10,13 +10,14 @@ from torch import Tensor
 from restage4d.errors import Cancelled
 from restage4d.progress import Progress, Stage
 from restage4d.reconstruct import losses, rigidity
-from restage4d.reconstruct import se3_torch as se3
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.density import DensityControl
 from restage4d.reconstruct.lift import frame_triples
 from restage4d.reconstruct.model import SceneModel, Splats
 from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.reconstruct.photometric import photometric
+from restage4d.reconstruct.posing import pose
 from restage4d.render import rasterize
 from restage4d.scene import Priors, Rewound
 
@@ -104,8 +105,8 @@ class Fusion:
             try:
                 while self.step < self.steps:
                     self._one_step(stage)
-                    if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
                     progress.observe(self)
+                    if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
                         self._save(checkpoint, fingerprint)
             except Cancelled:
                 if checkpoint:
@@ -146,15 +147,15 @@ class Fusion:
         c, model = self.config.fusion, self.model
         bases, coefs = model.bases(), model.coefs()
         pairs, other = self._track_pairs(frame, rng)
-        R, t = model.transforms(bases.index_select(1, torch.tensor([frame, other])), coefs=coefs)
-        subject = model.posed(R[:, 0], t[:, 0])
-        carry = se3.transform(R[:, 1], t[:, 1], model.params["subject.means"])
+        now, then = model.columns(bases[:, [frame, other]], coefs=coefs).unbind(1)
+        subject = model.posed(now)
+        carry = pose(then[:, None], model.params["subject.means"])[:, 0]
         K, w2c = self.K[frame], self.w2c[frame]
         view = render_view(subject, model.background(), K, w2c, self.size, carry)
         target = self.frames[frame].to(torch.float32) / 255
         mask, depth = self.masks[frame], self.depth[frame]
 
-        loss = c.rgb * losses.photometric(view.rgb, target, c.dssim)
+        loss = c.rgb * photometric(view.rgb, target, c.dssim)
         loss = loss + c.mask * losses.mask_loss(view.subject, mask)
         known = ((depth > 0) & (mask >= 0)).to(depth)
         loss = loss + c.depth * losses.depth_loss(view.depth, depth, known)
@@ -205,8 +206,8 @@ class Fusion:
         n = self.model.n_subject
         rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
         triple = self.triples[int(rng.integers(len(self.triples)))]
-        R, t = self.model.transforms(bases.index_select(1, triple), rows, coefs)
-        return losses.smooth_tracks(se3.transform(R, t, self.model.params["subject.means"].index_select(0, rows)))
+        columns = self.model.columns(bases.index_select(1, triple), rows, coefs)
+        return losses.smooth_tracks(pose(columns, self.model.params["subject.means"].index_select(0, rows)))
 
     def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
         """Eq. 4-6 at the rendered frame."""

@@ -1,7 +1,5 @@
 """The losses of both stages: pure functions of tensors, each a mean so that weights do not depend on sizes."""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -10,35 +8,6 @@ def masked_mean(value: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean that is 0 where nothing has weight; ``weight`` broadcasts to ``value``."""
     weight = weight.expand_as(value)
     return (value * weight).sum() / weight.sum().clamp_min(1e-6)
-
-
-@cache
-def _blur_matrix(n: int, window: int = 11, sigma: float = 1.5) -> Tensor:  # (n, n)
-    """Row i holds the Gaussian window around pixel i (zero outside the image). On a CPU a matrix product beats a convolution."""
-    offset = torch.arange(n)[None] - torch.arange(n)[:, None]
-    g = torch.exp(-offset.square() / (2 * sigma * sigma)) * (offset.abs() <= window // 2)
-    x = torch.arange(window) - window // 2
-    return g / torch.exp(-x.square() / (2 * sigma * sigma)).sum()
-
-
-def ssim_map(image: Tensor, target: Tensor) -> Tensor:  # (H, W, C) x2 -> (C, H, W)
-    """Structural similarity, 11-pixel Gaussian window, σ = 1.5, K1 = 0.01, K2 = 0.03, data range 1 (Wang et al. 2004)."""
-    rows, cols = _blur_matrix(image.shape[0]).to(image), _blur_matrix(image.shape[1]).to(image)
-
-    def blur(x: Tensor) -> Tensor:
-        return rows @ (x @ cols.T)
-
-    a, b = image.permute(2, 0, 1), target.permute(2, 0, 1)
-    mu_b, bb = blur(torch.stack([b, b * b]))
-    mu_a, aa, ab = blur(torch.stack([a, a * a, a * b]))
-    var_a, var_b, cov = aa - mu_a * mu_a, bb - mu_b * mu_b, ab - mu_a * mu_b
-    c1, c2 = 0.01**2, 0.03**2
-    return (2 * mu_a * mu_b + c1) * (2 * cov + c2) / ((mu_a * mu_a + mu_b * mu_b + c1) * (var_a + var_b + c2))
-
-
-def photometric(image: Tensor, target: Tensor, dssim: float) -> Tensor:  # (H, W, 3) x2
-    """``(1 - dssim) · L1 + dssim · (1 - SSIM)``, as 3DGS and Shape-of-Motion."""
-    return (1 - dssim) * (image - target).abs().mean() + dssim * (1 - ssim_map(image, target).mean())
 
 
 def mask_loss(rendered: Tensor, mask: Tensor) -> Tensor:  # (H, W), (H, W)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from restage4d.puppet import SH_C0, Gaussians, Performance, Puppet
 from restage4d.reconstruct import se3_torch as se3
+from restage4d.reconstruct.posing import pose_splats
 from restage4d.scene import Cameras, Rewound
 
 SPLAT_FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh0")
@@ -51,8 +52,8 @@ class SceneModel:
         R = se3.gram_schmidt(self.params["bases.rots"][:, at])
         return torch.cat([R[..., 0], R[..., 1], self.params["bases.trans"][:, at]], -1)
 
-    def transforms(self, bases: Tensor, rows: Tensor | None = None, coefs: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Eq. 1 for all subject Gaussians (or ``rows``) under ``bases`` (K, ..., 9): R (N, ..., 3, 3), t (N, ..., 3).
+    def columns(self, bases: Tensor, rows: Tensor | None = None, coefs: Tensor | None = None) -> Tensor:  # (N, ..., 9)
+        """The sum of Eq. 1, before γ, for all subject Gaussians (or ``rows``) under ``bases`` (K, ..., 9).
 
         ``coefs`` spares a second softmax where the caller has them already.
         """
@@ -61,30 +62,30 @@ class SceneModel:
         if rows is not None:
             coefs = coefs.index_select(0, rows)
             support = None if support is None else support[rows]
-        return se3.blend_dense(bases, coefs) if support is None else se3.blend(bases, support, coefs)
+        if support is not None:
+            coefs = se3.scatter_coefs(support, coefs, len(bases))
+        return se3.blend_columns(bases, coefs)
 
-    def posed(self, R: Tensor, t: Tensor) -> Splats:  # (N, 3, 3), (N, 3)
+    def posed(self, columns: Tensor) -> Splats:  # (N, 9)
         """The subject in the world; orientations turn by the same rotation as the means."""
         splats = self._splats("subject")
-        splats.means = se3.transform(R, t, splats.means)
-        splats.quats = se3.quat_multiply(se3.matrix_to_quat(R), splats.quats)
+        splats.means, splats.quats = pose_splats(columns, splats.means, splats.quats)
         return splats
 
     def subject(self, frame: int) -> Splats:
         """The subject in the world at a frame."""
-        return self.posed(*self.transforms(self.bases(slice(frame, frame + 1))[:, 0]))
+        return self.posed(self.columns(self.bases(slice(frame, frame + 1))[:, 0]))
 
     def positions(self, frame: int) -> Tensor:  # (N, 3)
         """Subject means in the world at a frame."""
-        R, t = self.transforms(self.bases(slice(frame, frame + 1))[:, 0])
-        return se3.transform(R, t, self.params["subject.means"])
+        return self.subject(frame).means
 
     def dense_coefs(self) -> Tensor:  # (N, K)
         """β of Eq. 1 over all bases, also once pruned."""
         coefs = self.coefs()
         if self.support is None:
             return coefs
-        return coefs.new_zeros(len(coefs), len(self.params["bases.rots"])).scatter_add(1, self.support, coefs)
+        return se3.scatter_coefs(self.support, coefs, len(self.params["bases.rots"]))
 
     def background(self) -> Splats:
         return self._splats("background")

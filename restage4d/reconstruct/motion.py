@@ -13,6 +13,7 @@ from restage4d.reconstruct.bases import initial_bases
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.lift import LiftedTracks, camera_rays_z, frame_triples
 from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.reconstruct.posing import pose
 from restage4d.scene import Cameras, Rewound
 
 
@@ -32,8 +33,7 @@ class Motion:
 
     def points(self) -> Tensor:  # (P, T, 3)
         """All tracks in the world at all frames."""
-        R, t = se3.blend_dense(self.bases(), torch.softmax(self.coefs, -1))
-        return se3.transform(R, t, self.means)
+        return pose(se3.blend_columns(self.bases(), torch.softmax(self.coefs, -1)), self.means)
 
 
 def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) -> LiftedTracks:
@@ -104,8 +104,7 @@ def _loss(
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
-    R, t = se3.blend_dense(bases.index_select(1, frames), coefs)
-    points = se3.transform(R, t, motion.means)  # (P, F, 3)
+    points = pose(se3.blend_columns(bases.index_select(1, frames), coefs), motion.means)  # (P, F, 3)
     seen = visible[:, frames].to(points)
     trust = confidence[:, frames]
     loss = c.track_3d * losses.masked_mean((points - xyz[:, frames]).abs(), (seen * trust)[..., None])
@@ -123,8 +122,8 @@ def _loss(
         stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
         loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
     if len(starts):
-        R, t = se3.blend_dense(bases.index_select(1, starts.flatten()), coefs)
-        path = se3.transform(R, t, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
+        columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
+        path = pose(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
         bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
         loss = loss + c.smooth_tracks * bend.abs().mean()
         loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()

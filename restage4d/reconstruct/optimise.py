@@ -46,7 +46,7 @@ class GuardedAdam:
         self.adam.zero_grad(set_to_none=True)
         if finite:
             loss.backward()
-            grads = [p.grad.abs().sum() for p in self.params.values() if p.grad is not None]
+            grads = [p.grad.sum() for p in self.params.values() if p.grad is not None]
             finite = bool(torch.isfinite(torch.stack(grads).sum())) if grads else True
         if not finite:
             self._roll_back()

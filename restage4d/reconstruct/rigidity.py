@@ -3,10 +3,14 @@
 Rows are picked by ``index_select``: its gradient, unlike that of ``x[rows]``, adds up in a fixed order.
 """
 
+import math
+
 import numpy as np
 import torch
+from numba import njit
 from scipy.spatial import KDTree
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def knn_edges(points: np.ndarray, k: int) -> np.ndarray:  # (N, 3) -> (E, 2) int64
@@ -50,8 +54,57 @@ def invisibility(depth: Tensor, surface: Tensor, tau0: float, tau1: float) -> Te
 
 
 def rigidity_refine(points: Tensor, canonical: Tensor, similarity: Tensor, hidden: Tensor, edges: Tensor) -> Tensor:
-    """Eq. 6 at one frame, as a mean over edges: ``points`` and ``canonical`` (N, 3), ``similarity`` (E,), ``hidden`` ζ (N,)."""
+    """Eq. 6 at one frame, as a mean over edges: ``points`` and ``canonical`` (N, 3), ``similarity`` (E,), ``hidden`` ζ (N,).
+
+    Differentiable by ``points`` and ``canonical``.
+    """
     if len(edges) == 0:
         return points.new_zeros(())
+    if points.device.type != "cpu" or points.dtype != torch.float32:
+        return rigidity_refine_reference(points, canonical, similarity, hidden, edges)
+    return _Refine.apply(points, canonical, similarity, hidden, edges)  # pyright: ignore[reportReturnType]
+
+
+def rigidity_refine_reference(points: Tensor, canonical: Tensor, similarity: Tensor, hidden: Tensor, edges: Tensor) -> Tensor:
+    """`rigidity_refine` on any device and type, by autograd."""
     weight = hidden[edges[:, 0]] * hidden[edges[:, 1]] * similarity
     return (weight * (edge_lengths(points, edges) - edge_lengths(canonical, edges)).abs()).mean()
+
+
+class _Refine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, points, canonical, similarity, hidden, edges):
+        grads = torch.zeros(2, *points.shape)
+        arrays = [x.detach().contiguous().numpy() for x in (points, canonical, similarity, hidden, edges)]
+        total = _stretch(*arrays, grads=grads.numpy())
+        ctx.save_for_backward(grads / len(edges))
+        return points.new_tensor(total / len(edges))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, v_loss):
+        v_points, v_canonical = ctx.saved_tensors[0] * v_loss
+        return v_points, v_canonical, None, None, None
+
+
+@njit(nogil=True, cache=True)
+def _stretch(points, canonical, similarity, hidden, edges, grads):
+    """Sum of Eq. 6; its gradients by points and canonical are added to ``grads`` (2, N, 3)."""
+    total = 0.0
+    for e in range(len(edges)):
+        i, j = edges[e]
+        weight = hidden[i] * hidden[j] * similarity[e]
+        if weight == 0:
+            continue
+        px, py, pz = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1], points[i, 2] - points[j, 2]
+        cx, cy, cz = canonical[i, 0] - canonical[j, 0], canonical[i, 1] - canonical[j, 1], canonical[i, 2] - canonical[j, 2]
+        moved, rest = math.sqrt(px * px + py * py + pz * pz + 1e-12), math.sqrt(cx * cx + cy * cy + cz * cz + 1e-12)
+        total += weight * abs(moved - rest)
+        sign = weight if moved > rest else -weight if moved < rest else 0.0
+        for d, by in ((px, 0), (py, 1), (pz, 2)):
+            grads[0, i, by] += sign * d / moved
+            grads[0, j, by] -= sign * d / moved
+        for d, by in ((cx, 0), (cy, 1), (cz, 2)):
+            grads[1, i, by] -= sign * d / rest
+            grads[1, j, by] += sign * d / rest
+    return total

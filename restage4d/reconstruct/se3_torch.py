@@ -13,16 +13,36 @@ def gram_schmidt(columns: Tensor) -> Tensor:  # (..., 6) -> (..., 3, 3)
     return torch.stack([b0, b1, torch.linalg.cross(b0, b1)], dim=-1)
 
 
+def blend_columns(bases: Tensor, coefs: Tensor) -> Tensor:  # (K, ..., 9), (N, K) -> (N, ..., 9)
+    """The weighted sum of Eq. 1, before γ."""
+    return (coefs @ bases.flatten(1)).reshape(len(coefs), *bases.shape[1:])
+
+
 def blend_dense(bases: Tensor, coefs: Tensor) -> tuple[Tensor, Tensor]:  # (K, ..., 9), (N, K) -> (N, ..., 3, 3), (N, ..., 3)
     """Eq. 1 with dense coefficients."""
-    blended = (coefs @ bases.flatten(1)).reshape(len(coefs), *bases.shape[1:])
-    return gram_schmidt(blended[..., :6]), blended[..., 6:]
+    columns = blend_columns(bases, coefs)
+    return gram_schmidt(columns[..., :6]), columns[..., 6:]
+
+
+def scatter_coefs(index: Tensor, weight: Tensor, n_bases: int) -> Tensor:  # (N, M), (N, M) -> (N, K)
+    """M influences per point, as a puppet stores them, as a dense row of coefficients."""
+    return weight.new_zeros(len(index), n_bases).scatter_add(1, index, weight)
 
 
 def blend(bases: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:  # (K, ..., 9), (N, M), (N, M)
-    """Eq. 1 with M influences per point, as a puppet stores them."""
-    coefs = torch.zeros(len(index), len(bases), dtype=weight.dtype, device=weight.device)
-    return blend_dense(bases, coefs.scatter_add(1, index, weight))
+    """Eq. 1 with M influences per point."""
+    return blend_dense(bases, scatter_coefs(index, weight, len(bases)))
+
+
+def pose(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
+    """``γ(columns) μ + t`` for F frames."""
+    return transform(gram_schmidt(columns[..., :6]), columns[..., 6:], means)
+
+
+def pose_splats(columns: Tensor, means: Tensor, quats: Tensor) -> tuple[Tensor, Tensor]:  # (N, 9), (N, 3), (N, 4)
+    """Means and orientations at one frame; the orientation turns by the same rotation as the mean."""
+    R = gram_schmidt(columns[..., :6])
+    return transform(R, columns[..., 6:], means), quat_multiply(matrix_to_quat(R), quats)
 
 
 def transform(R: Tensor, t: Tensor, means: Tensor) -> Tensor:  # (N, ..., 3, 3), (N, ..., 3), (N, 3) -> (N, ..., 3)
