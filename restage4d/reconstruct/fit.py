@@ -3,9 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from restage4d import __version__
 from restage4d.progress import Progress
@@ -31,8 +33,9 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
     """
     fingerprint = fit_fingerprint(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
+    device = fit_device()
     if saved:
-        tensors, about = saved
+        tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
         fusion = Fusion(SceneModel(params, tensors.get("support")), rewound, priors, config)
         fusion.load(tensors, about)
@@ -42,10 +45,15 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
             tracks = tracks.seen_in(rewound.video(0))
         motion = fit_motion(tracks, rewound, priors.cameras, config, progress)
         with progress.stage("seeding Gaussians"):
-            model = seed_scene(motion, tracks.canonical, rewound, priors, config)
+            model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)
     return fusion
+
+
+def fit_device() -> torch.device:
+    """Where photometric fusion runs: on the GPU if torch and gsplat can use one. Motion initialisation is small: on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() and find_spec("gsplat") else "cpu")
 
 
 def fit_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:

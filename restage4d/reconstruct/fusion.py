@@ -70,11 +70,11 @@ class Fusion:
     def __init__(self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig) -> None:
         self.model, self.config, self.rewound = model, config, rewound
         c = config.fusion
-        self.frames = torch.from_numpy(rewound.clip.frames)
-        self.masks, self.depth = torch.from_numpy(priors.masks), torch.from_numpy(priors.depth)
-        self.K, self.w2c = torch.from_numpy(priors.cameras.K), torch.from_numpy(priors.cameras.w2c)
+        self.frames = self._tensor(rewound.clip.frames)
+        self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
+        self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
         self.tracks = priors.tracks
-        self.triples = torch.from_numpy(frame_triples(rewound))
+        self.triples = self._tensor(frame_triples(rewound))
         self.size = rewound.clip.size
         rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
         for part in ("subject", "background"):
@@ -93,6 +93,10 @@ class Fusion:
         self.step = 0
         self.pruning_psnr_loss = 0.0
         self._link()
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """On the model's device."""
+        return torch.from_numpy(array).to(self.model.device)
 
     def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
         """Fits from ``self.step`` on; ``checkpoint`` is kept up to date under ``fingerprint``.
@@ -188,9 +192,9 @@ class Fusion:
         """Where the Gaussians seen at a track's pixel go in frame ``other``, against the track (over the longer side)."""
         if len(pairs) < 4:
             return view.rgb.new_zeros(())
-        xy = torch.from_numpy(self.tracks.xy[pairs, frame])
-        goal = torch.from_numpy(self.tracks.xy[pairs, other])
-        trust = torch.from_numpy(self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other])
+        xy = self._tensor(self.tracks.xy[pairs, frame])
+        goal = self._tensor(self.tracks.xy[pairs, other])
+        trust = self._tensor(self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other])
         scale = xy.new_tensor([2 / self.size[0], 2 / self.size[1]])
         stack = torch.cat([view.carried, view.subject[..., None]], -1).permute(2, 0, 1)[None]
         drawn = torch.nn.functional.grid_sample(stack, (xy * scale - 1)[None, None], align_corners=False)[0, :, 0].T
@@ -204,7 +208,7 @@ class Fusion:
         if len(self.triples) == 0:
             return bases.new_zeros(())
         n = self.model.n_subject
-        rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
+        rows = self._tensor(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
         triple = self.triples[int(rng.integers(len(self.triples)))]
         columns = self.model.columns(bases.index_select(1, triple), rows, coefs)
         return losses.smooth_tracks(pose(columns, self.model.params["subject.means"].index_select(0, rows)))
@@ -227,8 +231,8 @@ class Fusion:
 
     def _link(self) -> None:
         """Looks up afresh what changes slowly: the k-NN graph Ω, its similarities (Eq. 3), the strongest M bases."""
-        means = self.model.params["subject.means"].detach().numpy()
-        self.edges = torch.from_numpy(rigidity.knn_edges(means, self.config.rigidity.k))
+        means = self.model.params["subject.means"].detach().cpu().numpy()
+        self.edges = self._tensor(rigidity.knn_edges(means, self.config.rigidity.k))
         with torch.no_grad():
             self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
             if self.model.support is None:
@@ -239,7 +243,7 @@ class Fusion:
         before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
         index, weight = self.model.top_influences(self.config.influences)
         self.model.support = index
-        self.optimiser.resize("subject.coefs", weight.clamp_min(1e-6).log(), torch.arange(len(weight)))
+        self.optimiser.resize("subject.coefs", weight.clamp_min(1e-6).log(), torch.arange(len(weight), device=weight.device))
         self._link()
         after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
         self.pruning_psnr_loss = before - after
@@ -265,7 +269,7 @@ class Fusion:
         save_checkpoint(path, tensors, about)
 
     def load(self, tensors: dict[str, Tensor], about: dict) -> None:
-        """Takes up the loop's state from a checkpoint whose parameters the model already has."""
+        """Takes up the loop's state from a checkpoint (on the model's device) whose parameters the model already has."""
         self.optimiser.load_state(tensors)
         for control in self.density:
             control.load_state(tensors)

@@ -42,6 +42,10 @@ class SceneModel:
     def n_subject(self) -> int:
         return len(self.params["subject.means"])
 
+    @property
+    def device(self) -> torch.device:
+        return self.params["subject.means"].device
+
     def coefs(self) -> Tensor:  # (N, K), or (N, M) once pruned
         """β of Eq. 1: non-negative, rows sum to 1."""
         return torch.softmax(self.params["subject.coefs"], dim=-1)

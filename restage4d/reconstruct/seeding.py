@@ -23,12 +23,14 @@ _NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
 
-def seed_scene(motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig) -> SceneModel:
-    """The scene before photometric fusion."""
+def seed_scene(
+    motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig, device: torch.device | None = None
+) -> SceneModel:
+    """The scene before photometric fusion, on ``device``."""
     params = {"bases.rots": motion.rots, "bases.trans": motion.trans}
     params |= _seed_subject(motion, canonical, rewound, priors, config)
     params |= _seed_background(rewound, priors, config)
-    return SceneModel(params)
+    return SceneModel({name: value.to(device or "cpu") for name, value in params.items()})
 
 
 def subject_frames(rewound: Rewound, canonical: int, count: int, backtracing: bool) -> list[int]:
