@@ -44,12 +44,12 @@ class FlowTracks:
     def tracks(self, rewound: Rewound, masks: F32, progress: Progress) -> Tracks:
         """Tracks of the subject in ``masks`` (T, H, W). Raises `InputError` where no frame shows a subject."""
         flow = optical_flow(rewound, progress)
-        queries = _query_frames(rewound, masks, self.config.query_frames)
+        queries = query_frames(rewound, masks, self.config.query_frames)
         parts: list[Tracks] = []
         look = _Look(rewound)
         with progress.stage("tracks", len(queries) * len(rewound)) as stage:
             for q in queries:
-                xy = _pick(look.grey[q], masks[q] > 0.5, self.config.points // len(queries))
+                xy = pick(look.grey[q], masks[q] > 0.5, self.config.points // len(queries))
                 parts.append(_follow(rewound, flow, look, masks, q, xy))
                 stage.advance(len(rewound))
         tracks = Tracks(
@@ -62,7 +62,7 @@ class FlowTracks:
         return tracks
 
 
-def _query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
+def query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
     """The seam and other frames spread over the clip, of those that show the subject; in order of their position."""
     area = (masks > 0.5).sum((1, 2))
     usable = np.flatnonzero(area >= max(16, 0.1 * np.median(area[area > 0]) if area.any() else 16))
@@ -76,7 +76,7 @@ def _query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
     return sorted(near)
 
 
-def _pick(grey: NDArray[np.uint8], mask: Bool, count: int) -> F32:  # -> (P, 2)
+def pick(grey: NDArray[np.uint8], mask: Bool, count: int) -> F32:  # -> (P, 2)
     """About ``count`` points over ``mask``: one per grid cell, on its best texture where there is any, else at its middle."""
     side = max(2.0, float(np.sqrt(mask.sum() / max(count, 1))))
     texture = cv2.cornerMinEigenVal(grey, 5)
