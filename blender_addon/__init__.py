@@ -3,12 +3,26 @@
 
 
 def register() -> None:
-    from . import operators
+    import bpy
+
+    from . import operators, panel, preferences, properties, pump, reporting, selecting, working
 
     operators.register()
+    properties.register()
+    for module in (preferences, working, selecting, reporting, panel):
+        for c in module.CLASSES:
+            bpy.utils.register_class(c)
+    pump.register()
 
 
 def unregister() -> None:
-    from . import operators
+    import bpy
 
+    from . import operators, panel, preferences, properties, pump, reporting, selecting, working
+
+    pump.unregister()
+    for module in (panel, reporting, selecting, working, preferences):
+        for c in reversed(module.CLASSES):
+            bpy.utils.unregister_class(c)
+    properties.unregister()
     operators.unregister()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the artist chose, kept in the scene: saved with the .blend, so that it goes on tomorrow where it was left."""
+
+import bpy
+
+QUALITIES = (
+    ("draft", "Draft", "To look at within minutes: small and rough"),
+    ("default", "Default", "Good for most shots"),
+    ("high", "High", "Every detail, for when time does not matter"),
+)
+SELECTIONS = (
+    ("MOTION", "What Moves", "The subject is what moves in the shot"),
+    ("POINT", "Point", "The subject is at a point of the first frame"),
+    ("BOX", "Box", "The subject is inside a box of the first frame"),
+)
+SOURCES = (
+    ("PROMPT", "From the Prompt", "A driving video is made from the first frame and the prompt"),
+    ("FILE", "My Own Video", "A driving video of yours that begins with the shot's first frame"),
+)
+
+
+class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
+    """One restaging of one shot."""
+
+    video: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Video", description="The filmed shot", subtype="FILE_PATH"
+    )
+    use_range: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Part of It", description="Use a part of the video only"
+    )
+    first_frame: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="First", description="First frame used; it is where the new performance begins", min=1, default=1
+    )
+    last_frame: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Last", description="Last frame used", min=2, default=100
+    )
+    selection: bpy.props.EnumProperty(name="Subject", items=SELECTIONS)  # type: ignore[valid-type]
+    place: bpy.props.FloatVectorProperty(  # type: ignore[valid-type]
+        name="Place",
+        description="Of the subject in the first frame, in the video's pixels: x, y or left, top, right, bottom",
+        size=4,
+    )
+    prompt: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Prompt",
+        description="What the subject shall do instead",
+        options={"TEXTEDIT_UPDATE"},
+    )
+    source: bpy.props.EnumProperty(name="Driving Video", items=SOURCES)  # type: ignore[valid-type]
+    provider: bpy.props.StringProperty(name="Provider", default="kinematic")  # type: ignore[valid-type]
+    driving: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Driving Video", description="It begins with the shot's first frame", subtype="FILE_PATH"
+    )
+    quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="default")  # type: ignore[valid-type]
+    job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")  # type: ignore[valid-type]
+
+
+def register() -> None:
+    bpy.utils.register_class(RESTAGE4D_PG_shot)
+    bpy.types.Scene.restage4d = bpy.props.PointerProperty(type=RESTAGE4D_PG_shot)
+
+
+def unregister() -> None:
+    del bpy.types.Scene.restage4d
+    bpy.utils.unregister_class(RESTAGE4D_PG_shot)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one timer: takes over what the session found, shows it, and tells the session what the artist changed.
+
+In the window Blender calls `tick`; without a window, where timers never fire, tests call it themselves.
+"""
+
+import functools
+import ipaddress
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from restage4d.driving.prompt import parse
+from restage4d.errors import InputError
+
+from . import importing, launching, pictures, places, preferences
+from .live import Live, redraw
+from .session import Link, Order, Session
+from .state import Fault, Job, Shot
+
+QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
+
+_session: Session | None = None
+_linked: tuple[Any, ...] = ()
+_seen: dict[str, Any] = {}  # what is shown, by name
+live = Live()
+longest = 0.0  # seconds of the longest tick so far; bringing in a puppet is not counted
+
+
+def session() -> Session:
+    """The session, made on first use."""
+    global _session, _linked
+    if _session is None:
+        _linked = _link_key()
+        _session = Session(_link())
+    return _session
+
+
+def register() -> None:
+    pictures.register()
+    if not bpy.app.background:
+        bpy.app.timers.register(tick, first_interval=0.2, persistent=True)
+
+
+def unregister() -> None:
+    global _session
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+    live.hide()
+    if _session is not None:
+        _session.close()
+        _session = None
+    _seen.clear()
+    pictures.unregister()
+
+
+def tick() -> float:
+    """One turn. Returns seconds until the next; never raises, or Blender would drop the timer."""
+    global longest
+    began = time.perf_counter()
+    here = session()
+    try:
+        scene = bpy.context.scene
+        _follow_preferences(here)
+        changed = here.drain()
+        _follow_shot(here, scene.restage4d)
+        _follow_job(here, scene.restage4d)
+        if changed:
+            _show(here)
+    except Exception as error:
+        here.backend.fault = Fault(f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences.")
+        raise_in_tests(error)
+    longest = max(longest, time.perf_counter() - began)
+    _bring_in_when_possible(here)
+    busy = here.backend.phase != "ready" or (here.job and here.job.active) or (here.shot and here.shot.phase != "ready")
+    return QUICK if busy else SLOW
+
+
+def raise_in_tests(error: Exception) -> None:
+    if bpy.app.background:
+        raise error
+
+
+# --- what the artist changed ----------------------------------------------------------------------------------------------
+
+
+def _follow_preferences(here: Session) -> None:
+    global _linked
+    if _linked != (key := _link_key()):
+        _linked = key
+        here.use(_link())
+
+
+def _follow_shot(here: Session, chosen: Any) -> None:
+    """A video or a range that was the same for two ticks is opened."""
+    wanted = shot_key(chosen)
+    stable, _seen["wanted shot"] = _seen.get("wanted shot") == wanted, wanted
+    if not stable or _seen.get("shot") == wanted:
+        return
+    _seen["shot"] = wanted
+    pictures.forget("shot")
+    path, frames, longer_side = wanted
+    if not path:
+        here.shot = None
+    elif not os.path.exists(path):
+        here.shot = Shot(
+            Path(path), frames, longer_side, phase="failed", fault=Fault(f"{path} does not exist.", "Pick it again.")
+        )
+    elif frames is not None and frames[1] <= frames[0]:
+        fault = Fault("The part of the video is empty.", "Its last frame must come after its first.")
+        here.shot = Shot(Path(path), frames, longer_side, phase="failed", fault=fault)
+    else:
+        here.open_shot(Path(path), frames, longer_side, place_of(chosen))
+
+
+def shot_key(chosen: Any) -> tuple[str, tuple[int, int] | None, int]:
+    frames = (chosen.first_frame, chosen.last_frame) if chosen.use_range else None
+    return bpy.path.abspath(chosen.video) if chosen.video else "", frames, preferences.get().longer_side
+
+
+def place_of(chosen: Any) -> dict[str, tuple[float, ...]]:
+    """The subject's place as `session.Order.selection`."""
+    if chosen.selection == "POINT":
+        return {"point": tuple(chosen.place[:2])}
+    return {"box": tuple(chosen.place)} if chosen.selection == "BOX" else {}
+
+
+def _follow_job(here: Session, chosen: Any) -> None:
+    """The scene's job, also after another scene or file was opened."""
+    if chosen.job and (here.job is None or here.job.id != chosen.job):
+        here.attach(chosen.job, chosen.prompt)
+    elif not chosen.job and here.job is not None and not here.job.brought_in:
+        here.forget()
+        live.hide()
+    job = here.job
+    if job is not None and job.state == "done" and job.puppet is None and not job.fetching and job.fault is None:
+        here.fetch(_folder_for(job))
+
+
+def _folder_for(job: Job) -> Path:
+    """Beside the .blend where it was saved, so that both move together; else in the extension's own folder."""
+    name = f"{job.id[:8]}"
+    blend = bpy.data.filepath
+    return Path(blend).parent / "restage4d" / name if blend else places.user_folder() / "puppets" / name
+
+
+# --- requests of operators -------------------------------------------------------------------------------------------------
+
+
+def order(chosen: Any) -> Order:
+    return Order(
+        prompt=chosen.prompt.strip(),
+        selection=place_of(chosen),
+        provider=chosen.provider,
+        driving=Path(bpy.path.abspath(chosen.driving)) if chosen.source == "FILE" else None,
+        quality=chosen.quality,
+        longer_side=preferences.get().longer_side,
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def understood(prompt: str) -> tuple[bool, str]:
+    """Whether the draft driver understands the prompt, and what it leaves out or knows, as a sentence."""
+    try:
+        ignored = parse(prompt).ignored
+    except InputError as error:
+        return False, str(error)
+    return True, f"The draft driver leaves out: {', '.join(ignored)}." if ignored else "The draft driver understands all of it."
+
+
+# --- what the session found ------------------------------------------------------------------------------------------------
+
+
+def _show(here: Session) -> None:
+    shot, job = here.shot, here.job
+    if shot is not None and shot.first is not None:
+        key = (id(shot), id(shot.first), id(shot.mask))
+        if _seen.get("picture") != key:
+            _seen["picture"] = key
+            pictures.show("shot", shot.first if shot.mask is None else pictures.with_mask(shot.first, shot.mask))
+    if job is not None:
+        if job.picture and _seen.get("preview") is not job.picture:
+            _seen["preview"] = job.picture
+            pictures.show_png("preview", job.picture)
+        if job.points is not None and not job.brought_in and _seen.get("points") is not job.points:
+            _seen["points"] = job.points
+            live.show(job.points)
+        if job.state in ("failed", "cancelled"):
+            live.hide()
+    redraw()
+
+
+def _bring_in_when_possible(here: Session) -> None:
+    """A finished puppet comes in by itself, unless the artist is in the middle of something else."""
+    job = here.job
+    if job is None or job.loaded is None or job.brought_in or job.fault is not None or bpy.context.mode != "OBJECT":
+        return
+    try:
+        bring_in(here)
+    except (InputError, RuntimeError) as error:  # RuntimeError: Blender's operators
+        job.fault = Fault.of(error)
+
+
+def bring_in(here: Session) -> None:
+    """Imports the finished puppet into the scene. Raises `InputError`."""
+    job, chosen = here.job, bpy.context.scene.restage4d
+    assert job is not None
+    assert job.loaded is not None
+    importing.import_puppet(job.loaded, name=chosen_name(chosen), footage=job.footage)
+    job.brought_in, job.loaded = True, None
+    chosen.job = ""
+    live.hide()
+    redraw()
+    if not bpy.app.background:
+        bpy.ops.ed.undo_push(message="Bring In Puppet")
+
+
+def chosen_name(chosen: Any) -> str:
+    return Path(bpy.path.abspath(chosen.video)).stem if chosen.video else "puppet"
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------------
+
+
+def needs_set_up() -> bool:
+    """Whether starting the backend first means downloading it."""
+    root = places.backend_root()
+    return root is None or not launching.is_set_up(root)
+
+
+def _link_key() -> tuple[Any, ...]:
+    p = preferences.get()
+    names = (
+        "connection",
+        "connection_file",
+        "folder",
+        "store",
+        "stop_with_blender",
+        "start_by_itself",
+        "answer_limit",
+        "start_limit",
+    )
+    return (*(getattr(p, name) for name in names), bpy.app.online_access)
+
+
+def _link() -> Link:
+    """How to reach the backend that the preferences name. What it needs of bpy is read here: threads must not."""
+    p = preferences.get()
+    path, online, limit = places.connection_file(), bpy.app.online_access, p.answer_limit
+
+    def connect() -> Any:
+        from restage4d.wire.client import Client
+        from restage4d.wire.connection import Connection
+
+        if not online and not _is_loopback(Connection.read(path).host):
+            remedy = "Allow it: Preferences > System > Network > Allow Online Access."
+            raise InputError("Blender may not go online, and this backend is on another computer.", remedy)
+        return Client.connect(path, timeout_s=limit)
+
+    if p.connection != "OWN":
+        return Link(connect)
+    root, own, version, store = places.backend_root(), places.user_folder() / "backend", places.version(), places.store()
+    options = ["--parent-pid", str(os.getpid())] if p.stop_with_blender else []
+    log, seconds = places.log(), p.start_limit
+
+    def start(answers: Callable[[], bool], stopped: threading.Event, say: Callable[[str, bool], None]) -> None:
+        place = root or own
+        if place == own:
+            launching.unpack(places.SOURCE, own, version)
+        launching.start(place, log, options, store, answers, seconds, stopped, say)
+
+    return Link(connect, start, restart=p.start_by_itself)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

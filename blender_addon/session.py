@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The panel's link to the backend, without Blender: requests that return at once, threads that do them.
+
+The interface's thread calls the requests and `Session.drain`, and reads `backend`, `shot` and `job` (see `state`). Threads
+never write those: they put changes into a queue, and `drain` applies them. So the interface never waits, and nothing
+changes while it draws.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from restage4d.errors import Cancelled, InputError
+from restage4d.puppet import Puppet
+
+from .state import Backend, Fault, Job, Points, Provider, Shot
+
+BEAT = 1.0  # seconds between looks at the backend
+MOST_POINTS = 15_000  # of a puppet in the making; more cost time on every frame and show no more
+
+
+class Starter(Protocol):
+    """Starts the backend and returns when it answers, see `launching.start`; raises `InputError`."""
+
+    def __call__(self, answers: Callable[[], bool], stopped: threading.Event, say: Callable[[str, bool], None]) -> None: ...
+
+
+@dataclass
+class Link:
+    """How to reach a backend.
+
+    Attributes:
+        connect: returns a connected `restage4d.wire.client.Client`; raises `WireError`.
+        start: starts the backend; None where it is not ours to start.
+        restart: whether a backend that was lost is started again unasked.
+    """
+
+    connect: Callable[[], Any]
+    start: Starter | None = None
+    restart: bool = True
+
+
+@dataclass
+class Order:
+    """What to restage, beside the shot; see `restage4d.wire.messages.Submit`."""
+
+    prompt: str
+    selection: dict[str, tuple[float, ...]] = field(default_factory=dict)  # {}, {"point": (x, y)} or {"box": (...)}
+    provider: str = "kinematic"
+    driving: Path | None = None
+    quality: str = "default"
+    longer_side: int = 384
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """One backend, one shot, one job at a time. Made in the interface's thread, closed with `close`."""
+
+    def __init__(self, link: Link) -> None:
+        self.backend, self.shot, self.job = Backend(), None, None
+        self.revision = 0  # counts changes
+        self._link = link
+        self._changes: queue.SimpleQueue[tuple[Any, dict[str, Any]]] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._ready = threading.Event()  # the control thread is connected
+        self._generation = 0  # of the connection: a thread whose client is older makes a new one
+        self._lanes = {"control": _Lane(self), "work": _Lane(self), "select": _Lane(self)}
+        self._lanes["control"].start(self._beat)
+        self._lanes["work"].start()
+        self._lanes["select"].start()
+        self._watched: threading.Event | None = None
+
+    shot: Shot | None
+    job: Job | None
+
+    # --- of the interface's thread ----------------------------------------------------------------------------------------
+
+    def drain(self, seconds: float = 0.004) -> bool:
+        """Applies what the threads found, for at most ``seconds``; True where something changed."""
+        until, before = time.perf_counter() + seconds, self.revision
+        with suppress(queue.Empty):
+            while time.perf_counter() < until:
+                target, values = self._changes.get_nowait()
+                for name, value in values.items():
+                    setattr(target, name, value)
+                self.revision += 1
+        return self.revision != before
+
+    def close(self) -> None:
+        """Ends the threads; the backend and its jobs go on. Waits for at most a moment."""
+        self._ending.set()
+        self._ready.set()
+        if self._watched is not None:
+            self._watched.set()
+        for lane in self._lanes.values():
+            lane.end()
+
+    def use(self, link: Link) -> None:
+        """Another backend."""
+        self._link = link
+        self.backend = Backend()
+        self._lanes["control"].put(self._reconnect)
+
+    def start(self) -> None:
+        """Starts the backend."""
+        if self._link.start is not None:
+            self.backend.phase, self.backend.fault, self.backend.said = "starting", None, ""
+            self._lanes["control"].put(self._start)
+
+    def stop(self) -> None:
+        """Stops the backend; its jobs go on with its next start."""
+        self._lanes["control"].put(self._stop)
+
+    def open_shot(
+        self, path: Path, frames: tuple[int, int] | None, longer_side: int, place: dict[str, tuple[float, ...]]
+    ) -> Shot:
+        """Sends a video, so that it is there when it is needed, and looks at its first frame and the subject in it."""
+        self.shot = Shot(path, frames, longer_side, place)
+        self._lanes["work"].put(self._send_shot, self.shot)
+        return self.shot
+
+    def select(self, place: dict[str, tuple[float, ...]]) -> None:
+        """Asks for the subject's mask in the first frame; {}: none, the subject is what moves."""
+        if self.shot is not None and self.shot.content:
+            self.shot.place, self.shot.mask, self.shot.fault = place, None, None
+            if place:
+                self.shot.phase = "selecting"
+                self._lanes["select"].put(self._look, self.shot, place)
+
+    def restage(self, order: Order) -> Job:
+        """Hands in a job for the shot. Its id is known at once and stays the same whatever breaks."""
+        assert self.shot is not None
+        from restage4d.wire.framing import new_id
+
+        self.job = Job(new_id(), order.prompt)
+        self._lanes["work"].put(self._submit, self.shot, self.job, order)
+        return self.job
+
+    def attach(self, job: str, prompt: str = "") -> Job:
+        """Follows a job that was handed in before."""
+        self.job = Job(job, prompt, state="queued", stage="Looking for it")
+        self._watch(self.job)
+        return self.job
+
+    def forget(self) -> None:
+        """Follows no job any more; it goes on."""
+        self.job = None
+        if self._watched is not None:
+            self._watched.set()
+
+    def cancel(self) -> None:
+        self._ask_of_job("cancel")
+
+    def pause(self) -> None:
+        self._ask_of_job("pause")
+
+    def resume(self) -> None:
+        self._ask_of_job("resume")
+
+    def fetch(self, folder: Path) -> None:
+        """Fetches the finished job's puppet and its footage into ``folder``; `Job.puppet` then tells where it is."""
+        assert self.job is not None
+        self.job.fetching = True
+        self._lanes["work"].put(self._fetch, self.job, folder)
+
+    # --- of the control thread --------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        """Finds the backend, or that it is gone."""
+        lane = self._lanes["control"]
+        if lane.client is None:
+            self._find(lane)
+        elif not lane.client.alive(2.0) and not lane.client.alive(4.0):
+            self._lose(lane)
+
+    def _find(self, lane: "_Lane") -> None:
+        from restage4d.wire.errors import NotRunning
+
+        try:
+            self._connected(lane, self._link.connect())
+        except NotRunning:
+            self._change(self.backend, phase="absent")
+        except ImportError as error:
+            remedy = "Install the extension again from its zip: it brings what it needs."
+            self._change(self.backend, phase="refused", fault=Fault(f"A part of this extension is missing: {error}.", remedy))
+        except InputError as error:
+            self._change(self.backend, phase="refused", fault=Fault.of(error))
+
+    def _connected(self, lane: "_Lane", client: Any) -> None:
+        welcome = client.hello()
+        lane.use(client)
+        self._generation += 1
+        self._change(
+            self.backend,
+            phase="ready",
+            fault=None,
+            said="",
+            version=welcome.version,
+            devices=[f"{d.name}, {d.memory / 2**30:.0f} GB" for d in welcome.devices],
+            providers=[Provider.named(name) for name in welcome.providers.get("driving", [])],
+        )
+        self._ready.set()
+
+    def _lose(self, lane: "_Lane") -> None:
+        self._ready.clear()
+        lane.use(None)
+        if self._link.start is not None and self._link.restart:
+            self._change(self.backend, phase="lost", said="It ended unexpectedly. Its jobs go on.")
+            self._start()
+        else:
+            fault = Fault("The backend does not answer any more.", "Jobs go on when it is back; the panel looks for it.")
+            self._change(self.backend, phase="absent", fault=fault)
+
+    def _start(self) -> None:
+        from restage4d.wire.errors import WireError
+
+        lane = self._lanes["control"]
+        assert self._link.start is not None
+        found: list[Any] = []
+
+        def answers() -> bool:
+            with suppress(WireError):
+                found.append(self._link.connect())
+            return bool(found)
+
+        def say(line: str, setting_up: bool) -> None:
+            again = self.backend.phase == "lost"
+            self._change(self.backend, phase="setting up" if setting_up else "lost" if again else "starting", said=line)
+
+        try:
+            if not answers():
+                self._link.start(answers, self._ending, say)
+            self._connected(lane, found[0])
+        except (InputError, OSError, IndexError) as error:
+            if not self._ending.is_set():
+                self._change(self.backend, phase="absent", fault=Fault.of(error))
+
+    def _stop(self) -> None:
+        lane = self._lanes["control"]
+        if lane.client is not None:
+            lane.client.shutdown()
+            self._ready.clear()
+            lane.use(None)
+        self._change(self.backend, phase="absent", fault=None)
+
+    def _reconnect(self) -> None:
+        self._ready.clear()
+        self._lanes["control"].use(None)
+
+    def _ask_of_job(self, what: str) -> None:
+        if self.job is not None:
+            self._lanes["control"].put(self._tell_job, self.job, what)
+
+    def _tell_job(self, job: Job, what: str) -> None:
+        if what == "cancel":
+            job.unwanted.set()
+        client = self._lanes["control"].client
+        if client is None:
+            raise InputError(f"Nobody is there to {what} it.", "Start the backend.")
+        if job.handed_in.is_set():
+            self._apply(job, getattr(client, what)(job.id))
+        if what == "resume":
+            self._watch(job)
+
+    # --- of the work and select threads ------------------------------------------------------------------------------------
+
+    def _client(self, lane: str, wanted: Callable[[], bool]) -> Any:
+        """This thread's own client, once there is a backend. Raises `Cancelled` when it is not ``wanted`` any more."""
+        while not self._ready.wait(0.2):
+            if self._ending.is_set() or not wanted():
+                raise Cancelled
+        if self._ending.is_set():
+            raise Cancelled
+        return self._lanes[lane].client_of(self._generation, self._link.connect)
+
+    def _send_shot(self, shot: Shot) -> None:
+        def wanted() -> bool:
+            return self.shot is shot
+
+        try:
+            client = self._client("work", wanted)
+            self._change(shot, phase="uploading")
+            content = client.upload(shot.path, self._meter(shot, wanted))
+            self._change(shot, content=content, phase="selecting")
+            self._look(shot, shot.place, "work", content)
+        except Cancelled:
+            pass
+        except (InputError, OSError) as error:
+            self._change(shot, phase="failed", fault=Fault.of(error))
+
+    def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], lane: str = "select", content: str = "") -> None:
+        """The shot's first frame, and the subject in it."""
+        from restage4d.wire.messages import Selection
+
+        try:
+            client = self._client(lane, lambda: self.shot is shot)
+            selection = Selection(**place) if place else None  # pyright: ignore
+            looked, frame, mask = client.look(
+                content or shot.content, first=shot.first_frame, longer_side=shot.longer_side, selection=selection
+            )
+            found = mask > 127 if mask.size else None
+            size, rate = (looked.width, looked.height), looked.fps
+            about = f"{looked.width} x {looked.height}, {rate:.4g} fps, {looked.frames} frames"
+            if place == shot.place:  # not asked for another meanwhile
+                self._change(shot, phase="ready", first=frame, mask=found, size=size, about=about, fault=None)
+        except Cancelled:
+            pass
+        except InputError as error:
+            self._change(shot, phase="ready" if shot.first is not None else "failed", fault=Fault.of(error))
+
+    def _submit(self, shot: Shot, job: Job, order: Order) -> None:
+        from restage4d.wire.messages import Selection, Submit
+
+        def wanted() -> bool:
+            return not job.unwanted.is_set()
+
+        try:
+            client = self._client("work", wanted)
+            content = shot.content or client.upload(shot.path, self._meter(job, wanted))
+            driving: Any = order.provider
+            if order.driving is not None:
+                self._change(job, stage="Sending the driving video")
+                driving = [client.upload(order.driving, self._meter(job, wanted))]
+            first, last = shot.frames or (1, None)
+            submit = Submit(
+                key=job.id,
+                base=content,
+                prompt=order.prompt,
+                name=shot.path.stem,
+                selection=Selection(**order.selection),  # pyright: ignore
+                driving=driving,
+                quality=order.quality,  # pyright: ignore
+                settings=order.settings,
+                longer_side=order.longer_side,
+                first=first - 1,
+                frames=None if last is None else last - first + 1,
+            )
+            job.handed_in.set()
+            client.submit(submit)
+            self._change(job, state="queued", stage="")
+            self._watch(job)
+        except Cancelled:
+            self._change(job, state="cancelled")
+        except (InputError, OSError) as error:
+            self._change(job, state="failed", fault=Fault.of(error))
+
+    def _fetch(self, job: Job, folder: Path) -> None:
+        try:
+            client = self._client("work", lambda: self.job is job)
+            self._change(job, stage="Fetching the puppet")
+            status = client.status(job.id)
+            footage = {}
+            for name in status.artefacts:
+                if name.startswith("footage/"):
+                    footage[Path(name).stem] = client.fetch_artefact(job.id, name, folder / "footage" / Path(name).name)
+            puppet = client.fetch_puppet(job.id, folder / "puppet.puppet", self._meter(job, lambda: self.job is job))
+            self._change(job, puppet=puppet, footage=footage, loaded=Puppet.load(puppet), fetching=False, stage="")
+        except Cancelled:
+            pass
+        except (InputError, OSError) as error:
+            self._change(job, fetching=False, fault=Fault.of(error))
+
+    # --- of the watching threads -------------------------------------------------------------------------------------------
+
+    def _watch(self, job: Job) -> None:
+        """Follows the job in a thread of its own until it ends, or another is followed."""
+        if self._watched is not None:
+            self._watched.set()
+        stop = self._watched = threading.Event()
+        threading.Thread(target=self._follow, args=(job, stop), name="restage4d watch", daemon=True).start()
+
+    def _follow(self, job: Job, stop: threading.Event) -> None:
+        from restage4d.wire.errors import WireError
+
+        def ended() -> bool:
+            return stop.is_set() or self._ending.is_set()
+
+        while not ended():
+            if not self._ready.wait(0.2):
+                continue
+            try:
+                with self._link.connect() as client:
+                    for event, arrays in client.events(job.id, ended):
+                        self._note(job, event, arrays)
+                    return
+            except WireError as error:
+                if error.code == "not_found":
+                    remedy = "It was deleted, or another backend has it. Restage again, or choose that backend."
+                    self._change(job, state="failed", fault=Fault("The backend does not know this restaging.", remedy))
+                    return
+                stop.wait(1.0)
+
+    def _note(self, job: Job, event: Any, arrays: dict[str, Any]) -> None:
+        """One event of the job."""
+        kind = type(event).__name__
+        if kind == "StateChanged":
+            self._apply(job, event.status)
+        elif kind == "Progress":
+            fields = {"stage": event.stage, "fraction": event.percent / 100, "seconds_left": event.time_left_s}
+            self._change(job, **fields, figures=event.losses)
+        elif kind == "Preview":
+            self._change(job, picture=arrays["png"].tobytes())
+        elif kind == "Points":
+            self._change(job, points=thinned(arrays, event.fps))
+        elif kind == "Lost":
+            self._change(job, stage="Waits for the backend", seconds_left=None)
+
+    def _apply(self, job: Job, status: Any) -> None:
+        fault = None if status.error is None else Fault(status.error.what, status.error.remedy)
+        stage = f"{status.ahead} before it" if status.state == "queued" and status.ahead else status.stage
+        self._change(
+            job,
+            state=status.state,
+            stopping=status.stopping,
+            stage=stage,
+            fraction=status.percent / 100,
+            seconds_left=status.time_left_s,
+            prompt=status.prompt or job.prompt,
+            fault=fault,
+        )
+        job.handed_in.set()
+
+    # --- of all threads ----------------------------------------------------------------------------------------------------
+
+    def _change(self, target: Any, **values: Any) -> None:
+        self._changes.put((target, values))
+
+    def _meter(self, target: Any, wanted: Callable[[], bool]) -> Callable[[int, int], None]:
+        """Tells the fraction sent or fetched, ten times a second at most; ends what is not wanted any more."""
+        told = 0.0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal told
+            if not wanted() or self._ending.is_set():
+                raise Cancelled
+            if time.monotonic() - told > 0.1 or done >= total:
+                told = time.monotonic()
+                self._change(target, fraction=done / max(total, 1))
+
+        return advance
+
+
+class _Lane:
+    """A thread that does one request after the other with a client of its own."""
+
+    def __init__(self, session: Session) -> None:
+        self.client: Any = None
+        self._session, self._generation = session, -1
+        self._requests: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.SimpleQueue()
+
+    def start(self, idle: Callable[[], None] | None = None) -> None:
+        self._idle = idle
+        self._thread = threading.Thread(target=self._run, name="restage4d panel", daemon=True)
+        self._thread.start()
+
+    def put(self, request: Callable[..., None], *arguments: Any) -> None:
+        self._requests.put((request, arguments))
+
+    def use(self, client: Any) -> None:
+        """From the lane's own thread: another client, or none."""
+        if self.client is not None:
+            self.client.close()
+        self.client = client
+
+    def client_of(self, generation: int, connect: Callable[[], Any]) -> Any:
+        """From the lane's own thread: its client, a new one where the backend is another than before."""
+        if self.client is None or self._generation != generation:
+            self.use(None)
+            self.use(connect())
+            self._generation = generation
+        return self.client
+
+    def end(self) -> None:
+        self.put(lambda: None)
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        session = self._session
+        while not session._ending.is_set():
+            try:
+                request, arguments = self._requests.get(timeout=BEAT if self._idle else None)
+            except queue.Empty:
+                request, arguments = self._idle or (lambda: None), ()
+            try:
+                request(*arguments)
+            except (InputError, OSError) as error:
+                session._change(session.job or session.backend, fault=Fault.of(error))
+        self.use(None)
+
+
+def thinned(arrays: dict[str, Any], fps: float) -> Points:
+    """Points as they are drawn: not more than `MOST_POINTS`, the newest driving video's moments in playing order."""
+    source, index = arrays["source"], arrays["index"]
+    newest = int(source.max()) if source.size else 0
+    rows = np.flatnonzero((source == newest) | ((source == 0) & (index == 0)))
+    rows = rows[np.argsort(index[rows], kind="stable")]
+    step = -(-len(arrays["means"]) // MOST_POINTS) or 1
+    return Points(
+        means=np.array(arrays["means"][::step], np.float32),
+        colors=arrays["colors"][::step].astype(np.float32) / 255,
+        index=np.array(arrays["influence_index"][::step]),
+        weight=np.array(arrays["influence_weight"][::step], np.float32),
+        bases=np.ascontiguousarray(arrays["bases"][:, rows], np.float32),
+        fps=fps,
+    )

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the panel shows: the backend, the shot and the job as they are known now. No Blender, no network."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.puppet import Puppet
+
+F32 = NDArray[np.float32]
+ACTIVE = {"sending", "queued", "running", "paused"}
+PROVIDERS = {"kinematic": "Draft Driver"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong and what to do about it, one sentence each."""
+
+    what: str
+    remedy: str = ""
+
+    @staticmethod
+    def of(error: Exception) -> "Fault":
+        what = getattr(error, "what", None) or str(error) or type(error).__name__
+        return Fault(what, getattr(error, "remedy", ""))
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Who can make driving videos; ``why`` says why one is not available."""
+
+    name: str
+    label: str
+    available: bool = True
+    why: str = ""
+
+    @staticmethod
+    def named(name: str) -> "Provider":
+        return Provider(name, PROVIDERS.get(name, name.replace("_", " ").title()))
+
+
+@dataclass
+class Backend:
+    """``phase``: "unknown", "absent", "setting up", "starting", "ready", "lost" or "refused"."""
+
+    phase: str = "unknown"
+    said: str = ""
+    fault: Fault | None = None
+    version: str = ""
+    devices: list[str] = field(default_factory=list)
+    providers: list[Provider] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        return {
+            "unknown": "Looking for it",
+            "absent": "Not running",
+            "setting up": "Setting up",
+            "starting": "Starting",
+            "ready": f"Running, version {self.version}",
+            "lost": "Lost; starting it again",
+            "refused": "It refuses this computer",
+        }[self.phase]
+
+
+@dataclass
+class Shot:
+    """A video on its way to the backend; ``phase``: "waiting", "uploading", "selecting", "ready" or "failed"."""
+
+    path: Path
+    frames: tuple[int, int] | None  # first and last, from 1
+    longer_side: int
+    place: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of the subject, see `session.Order.selection`
+    phase: str = "waiting"
+    fraction: float = 0.0
+    content: str = ""  # what the backend calls it
+    size: tuple[int, int] = (0, 0)
+    about: str = ""
+    first: NDArray[np.uint8] | None = None  # (H, W, 3)
+    mask: NDArray[np.bool_] | None = None  # (H, W)
+    fault: Fault | None = None
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame used, from 0."""
+        return self.frames[0] - 1 if self.frames else 0
+
+
+@dataclass(frozen=True)
+class Points:
+    """A puppet in the making; moments are a performance's in playing order."""
+
+    means: F32  # (N, 3)
+    colors: F32  # (N, 3) sRGB
+    index: NDArray[np.uint16]  # (N, M)
+    weight: F32  # (N, M)
+    bases: F32  # (K, T, 9)
+    fps: float
+
+
+@dataclass
+class Job:
+    """A restaging; ``state``: "sending", "queued", "running", "paused", "done", "failed" or "cancelled"."""
+
+    id: str
+    prompt: str = ""
+    state: str = "sending"
+    stage: str = ""
+    fraction: float = 0.0
+    seconds_left: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    fault: Fault | None = None
+    picture: bytes = b""  # PNG
+    points: Points | None = None
+    stopping: bool = False
+    fetching: bool = False
+    puppet: Path | None = None  # where the finished one lies
+    footage: dict[str, Path] = field(default_factory=dict)  # by performance
+    loaded: Puppet | None = field(default=None, repr=False)
+    brought_in: bool = False
+    handed_in: threading.Event = field(default_factory=threading.Event, repr=False)  # set by threads
+    unwanted: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+    @property
+    def headline(self) -> str:
+        return {
+            "sending": "Sending",
+            "queued": "Waits for its turn",
+            "running": "Restaging",
+            "paused": "Paused",
+            "done": "Done",
+            "failed": "Failed",
+            "cancelled": "Cancelled",
+        }[self.state]
+
+    @property
+    def time_left(self) -> str:
+        return f"{duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+
+    @property
+    def stage_line(self) -> str:
+        shown = "".join(f"  {name} {value:.3g}" for name, value in list(self.figures.items())[:2])
+        return f"{self.stage}{shown}"
+
+
+def duration(seconds: float) -> str:
+    """ "1 h 05 min", "3 min" or "20 s"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5)):.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
