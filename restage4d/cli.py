@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands.add_parser("run", help="video + prompt -> puppet, Blender file, caches"))
     _add_info(commands.add_parser("info", help="what is in a .puppet file"))
+    _add_evaluate(commands.add_parser("evaluate", help="figures and ablation tables on stages with known truth"))
     arguments = parser.parse_args(argv)
     try:
         arguments.do(arguments)
@@ -86,6 +87,30 @@ def _info(arguments: argparse.Namespace) -> None:
         )
     for name, value in puppet.metrics.items():
         print(f"  {name}: {value:.4g}")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--stage", type=Path, metavar="DIR", help="one stage made by scripts/render_stage.py")
+    what.add_argument("--stages", type=Path, metavar="DIR", help="a folder of stages: the whole set of tables and plots")
+    what.add_argument("--davis", type=Path, metavar="DIR", help="DAVIS clips with BADJA's joints: the real pairs")
+    parser.add_argument("--ablation", nargs="+", default=[], metavar="NAME", help="only these (default: all; docs/evaluate.md)")
+    parser.add_argument(
+        "--noise", choices=("clean", "learned"), default="learned", help="of the priors made from a stage's truth"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every fit")
+    parser.add_argument("--clip", type=Path, metavar="DIR", help="a folder with a CLIP model, for OCV CLIP")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="results; the same command goes on where it stopped"
+    )
+    parser.set_defaults(do=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from restage4d.evaluate.command import evaluate
+
+    evaluate(arguments, console_progress())
 
 
 def _numbers(count: int):

@@ -160,10 +160,3 @@ def shown(puppet: Puppet, performance: Performance, paths: F32, tolerance: float
         surface = depth[row.clip(0, height - 1), column.clip(0, width - 1)]
         out[:, t] = inside & (camera[:, 2] <= surface + tolerance)
     return out
-
-
-def side_by_side(puppets: dict[str, Puppet], view: View, labels: bool = True) -> U8:
-    """One row per puppet, the truth first, one column per picture of a held-out view."""
-    rows = [np.concatenate([image.alone(p, m) for p, m in zip(view.pictures, view.masks, strict=True)], 1)]
-    rows += [np.concatenate(list(render_alone(p, p.performances[-1], view)), 1) for p in puppets.values()]
-    return np.concatenate(rows)

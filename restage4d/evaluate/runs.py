@@ -18,9 +18,11 @@ from restage4d.evaluate.stage import Stage, read_stage, scene_of
 from restage4d.files import replacing
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
+from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 
 FORMAT = 1
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,35 +59,38 @@ class Bench:
 
     Args:
         out: the folder.
-        progress: told every stage of every fit.
-        clip: where CLIP similarity is wanted.
+        clip: a folder with a CLIP model, where OCV CLIP is wanted.
     """
 
-    def __init__(self, out: Path, progress: Progress, clip: ClipSimilarity | None = None) -> None:
-        self.out, self.progress, self.clip = out, progress, clip
+    def __init__(self, out: Path, clip: Path | None = None) -> None:
+        self.out = out
+        self.clip = ClipSimilarity(clip) if clip else None
         self._stages: dict[Path, Stage] = {}
 
-    def do(self, run: Run) -> dict[str, Any]:
-        """The run's record, made now unless it is there already for the same stage and settings."""
+    def do(self, run: Run, progress: Progress) -> Record:
+        """The run's record, made now unless it is there already for the same stage and settings.
+
+        Raises:
+            InputError: the stage or a setting is wrong.
+            FitError, Cancelled: see `fit`; a cancelled fit goes on the next time.
+        """
         stage = self.stage(run.stage)
         record_at = self.out / "runs" / f"{run.name}.json"
-        frames = stage.about["frames"] * 2 - 1
-        config = ablations.configure(run.ablation, run.settings, run.seed, frames)
-        fingerprint = _fingerprint(run, stage, asdict(config), self.clip is not None)
-        kept = _kept(record_at, fingerprint)
+        config = ablations.configure(run.ablation, run.settings, run.seed, 2 * int(stage.about["frames"]) - 1)
+        fingerprint = self._fingerprint(run, stage, config)
+        kept = read_record(record_at, fingerprint)
         if kept:
             return kept
-        print(f"{run.name}", flush=True)
         scene = scene_of(stage, run.driving - 1, joint=config.clips != "driving", faulty=run.faulty)
         priors = priors_from_truth(scene, run.noise, run.seed)
         checkpoint = record_at.with_suffix(".checkpoint.safetensors")
         began = time.perf_counter()
-        fusion = fit(scene.rewound, priors, config, checkpoint, self.progress)
+        fusion = fit(scene.rewound, priors, config, checkpoint, progress)
         seconds = time.perf_counter() - began
         prompts = [stage.about["driving"][run.driving - 1]] * scene.rewound.n_branches
-        puppet = fusion.model.to_puppet(scene.rewound, priors.cameras, prompts, config.influences)
+        puppet = fusion.model.to_puppet(scene.rewound, fusion.cameras(), prompts, config.influences)
         puppet.save(self.puppet_at(run))
-        with self.progress.stage("figures"):
+        with progress.stage("figures"):
             metrics = measure(puppet, scene, stage.extent, self.clip, run.seed)
         metrics |= {
             "pruning_psnr_loss": fusion.pruning_psnr_loss,
@@ -103,7 +108,7 @@ class Bench:
             "seed": run.seed,
             "seconds": round(seconds, 2),
             "fingerprint": fingerprint,
-            "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+            "metrics": finite(metrics),
         }
         write_json(record_at, record)
         checkpoint.unlink(missing_ok=True)
@@ -123,23 +128,41 @@ class Bench:
         """The puppet of a run that is done."""
         return Puppet.load(self.puppet_at(run))
 
+    def _fingerprint(self, run: Run, stage: Stage, config: FitConfig) -> str:
+        """Of all that decides a record: settings, noise, the stage's own description and pictures."""
+        about = [FORMAT, __version__, asdict(config), run.name, asdict(Learned()), stage.about, self.clip is not None]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for one in (stage.base, *stage.driving, *stage.faulty):
+            digest.update(one.clip.frames.data)
+        return digest.hexdigest()
 
-def one_stage(folder: Path, names: Iterable[str], noise: str, seed: int, settings: tuple[str, ...]) -> list[Run]:
-    """Runs of the given ablations on every driving clip of a stage; of the first one's faults too, where it has any."""
+
+def runs_of(
+    folder: Path, names: Iterable[str], noise: str, seed: int, settings: tuple[str, ...] = (), faults: bool = True
+) -> list[Run]:
+    """Runs of the given ablations on every driving clip of a stage; on the faulty ones too, where it has any.
+
+    Raises:
+        InputError: the folder is no stage, or there is no such ablation.
+    """
     wanted = ablations.named(names)
     stage = read_stage(folder)
-    runs = [Run(folder, i, name, noise, seed, settings=settings) for i in range(1, len(stage.driving) + 1) for name in wanted]
-    if stage.faulty:
-        runs += [Run(folder, 1, name, noise, seed, True, settings) for name in wanted if name in ablations.FAULTS]
+    numbers = range(1, len(stage.driving) + 1)
+    runs = [Run(folder, i, name, noise, seed, settings=settings) for i in numbers for name in wanted]
+    if faults and stage.faulty:
+        runs += [
+            Run(folder, i, name, noise, seed, True, settings) for i in numbers for name in wanted if name in ablations.FAULTS
+        ]
     return runs
 
 
-def write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+def finite(metrics: dict[str, float]) -> dict[str, float | None]:
+    """NaN and infinity become null, as JSON has neither."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
+def read_record(path: Path, fingerprint: str) -> Record | None:
+    """The record kept in ``path`` under this fingerprint; None where there is none, it is damaged or of something else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -147,10 +170,7 @@ def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("fingerprint") == fingerprint else None
 
 
-def _fingerprint(run: Run, stage: Stage, config: dict[str, Any], clip: bool) -> str:
-    """Of all that decides a record: settings, noise, the stage's own description and pictures."""
-    about = [FORMAT, __version__, config, run.name, asdict(Learned()), stage.about, clip]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for one in (stage.base, *stage.driving, *stage.faulty):
-        digest.update(one.clip.frames.data)
-    return digest.hexdigest()
+def write_json(path: Path, value: Any) -> None:
+    """Writes strict JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")

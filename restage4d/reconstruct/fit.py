@@ -14,7 +14,7 @@ from restage4d.progress import Progress
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion import Fusion
-from restage4d.reconstruct.lift import lift_tracks
+from restage4d.reconstruct.lift import LiftedTracks, lift_tracks
 from restage4d.reconstruct.model import SceneModel
 from restage4d.reconstruct.motion import fit_motion
 from restage4d.reconstruct.seeding import seed_scene
@@ -40,15 +40,19 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
         fusion = Fusion(SceneModel(params, tensors.get("support")), rewound, priors, config)
         fusion.load(tensors, about)
     else:
-        tracks = lift_tracks(rewound, priors)
-        if not config.backtracing:
-            tracks = tracks.seen_in(rewound.video(0))
+        tracks = usable_tracks(rewound, priors, config)
         motion = fit_motion(tracks, rewound, priors.cameras, config, progress)
         with progress.stage("seeding Gaussians"):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)
     return fusion
+
+
+def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:
+    """The lifted tracks that motion initialisation goes by."""
+    tracks = lift_tracks(rewound, priors)
+    return tracks if config.backtracing else tracks.seen_in(rewound.video(0))
 
 
 def fit_device() -> torch.device:
