@@ -168,7 +168,14 @@ class Client:
         return transfer.upload(self._open, Path(path), on_progress, self.timeout_s)
 
     def look(
-        self, content: str, *, first: int = 0, longer_side: int = 384, selection: Selection | None = None, timeout_s: float = 60.0
+        self,
+        content: str,
+        *,
+        first: int = 0,
+        longer_side: int = 384,
+        selection: Selection | None = None,
+        find: bool = False,
+        timeout_s: float = 60.0,
     ) -> tuple[Looked, NDArray[np.uint8], NDArray[np.uint8]]:  # -, (h, w, 3), (h, w)
         """One frame of an uploaded video and the subject in it.
 
@@ -176,12 +183,13 @@ class Client:
             content: what `upload` returned.
             first: number of the frame.
             longer_side: of the answer, in pixels; no video is enlarged.
-            selection: where the subject is, in the video's own pixels; None: only the frame is wanted.
+            selection: where the subject is, in the video's own pixels.
+            find: without a selection, search for what moves.
 
         Returns:
             what the video is; the frame, sRGB; the mask, 255 on the subject, of shape (0, 0) where none was asked for.
         """
-        body = Look(content=content, first=first, longer_side=longer_side, selection=selection or Selection())
+        body = Look(content=content, first=first, longer_side=longer_side, selection=selection or Selection(), find=find)
         reply = self._ask("work", body, timeout_s=timeout_s)
         return reply.body, reply.arrays[0], reply.arrays[1]
 

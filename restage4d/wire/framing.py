@@ -61,7 +61,7 @@ def encode(body: Message, arrays: Sequence[NDArray] = (), *, id: str | None = No
     for a in held:
         if a.dtype not in _NAMES:
             raise ValueError(f"arrays of {a.dtype} are not part of the protocol")
-    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in held]
+    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in held]  # pyright: ignore[reportArgumentType]
     header = Header(id=id or new_id(), parent=parent, body=body, arrays=specs)
     # memoryview.cast refuses arrays without elements
     return [FIRST, _encoder.encode(header), *(a.reshape(-1).view(np.uint8).data if a.size else b"" for a in held)]

@@ -1,6 +1,6 @@
 """Every message of the protocol as a msgspec Struct; docs/protocol.md tells their order and the frames around them.
 
-A message is a msgpack map whose ``kind`` is the name of its Struct. Fields that a reader does not know are ignored, those it knows
+A message is a msgpack map whose ``kind`` is the name of its Struct. Fields that a reader does not know are ignored, the others
 are checked for type, length and range before anything else looks at them. Arrays travel beside it, see `framing`.
 """
 
@@ -124,13 +124,14 @@ class Selection(Struct, frozen=True, kw_only=True):
 class Look(Message):
     """What is in this video, and where is its subject? Answered by `Looked`.
 
-    With neither point, box nor mask selected, only the frame is wanted.
+    With neither point, box nor mask selected, what moves is searched where ``find``; else only the frame is wanted.
     """
 
     content: Content  # of a video or a packed folder
     first: Count = 0  # the frame to look at
     longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
     selection: Selection = field(default_factory=Selection)
+    find: bool = False
 
 
 class Submit(Message):

@@ -34,7 +34,7 @@ def start_service(
         return Client.connect(timeout_s=2.0)
     except NotRunning:
         pass
-    log = home() / "service.log"
+    log = home() / "service.out"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "backend", *arguments]
     if parent_pid is not None:

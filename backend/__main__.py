@@ -1,0 +1,116 @@
+"""``python -m backend`` and ``restage4d serve``: starts the service, or finds the one that runs."""
+
+import argparse
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from backend.executors import Executor, LocalExecutor
+from backend.lock import FileLock
+from backend.server import Server
+from backend.settings import Settings
+from backend.store import Store
+from restage4d.errors import InputError
+from restage4d.wire.connection import CHANNELS, Connection, home
+from restage4d.wire.errors import NotRunning
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``restage4d serve``."""
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="listen here; anything but loopback asks for keys (restage4d keys)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="first of four ports in a row (default: the last ones, or free ones)")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="run jobs here, or on a Ray cluster")
+    parser.add_argument("--address", default="auto", help="of the Ray cluster")
+    parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when this process ends")
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serves until it is told to end. Where a service runs already, says so and returns.
+
+    Raises:
+        InputError: settings, address or folder that cannot be used.
+    """
+    folder = home()
+    lock = FileLock(folder / "service.lock")
+    try:
+        ours = lock.acquire()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be used: {error.strerror}.", "Set RESTAGE4D_HOME to another folder.") from error
+    if not ours:
+        print(f"A service runs already; its connection file is {folder / 'connection.json'}.")
+        return
+    _log_into(folder / "service.log")
+    settings = Settings.load(folder / "service.toml")
+    server = Server(folder, _executor(options, settings), settings, options.bind, _ports(options.port, folder), _providers())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stopping.set())
+    server.start()
+    print(f"Serving on {options.bind}; connection file {folder / 'connection.json'}", flush=True)
+    server.run(_parent(options.parent_pid))
+    # Threads of a pool may still hold an upload or a drawing; all that matters is on disk.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _executor(options: argparse.Namespace, settings: Settings) -> Callable[[Store], Executor]:
+    if options.executor == "local":
+        return lambda store: LocalExecutor(store, settings.slots)
+    from backend.farm import RayExecutor
+
+    return lambda store: RayExecutor(store, options.address, settings.slots)
+
+
+def _ports(first: int, folder: Path) -> dict[str, int]:
+    """The ports asked for, or those of last time, so that clients find a service that was started again."""
+    if first:
+        return {name: first + i for i, name in enumerate(CHANNELS)}
+    try:
+        last = Connection.read(folder / "last.json").ports
+    except NotRunning:
+        return {}
+    return last
+
+
+def _providers() -> dict[str, list[str]]:
+    return {"driving": ["kinematic"], "masks": ["grabcut"], "cameras": ["sfm"], "depth": ["relief"], "tracks": ["flow"]}
+
+
+def _parent(pid: int | None) -> Callable[[], bool]:
+    """Whether the parent still lives; a process id that was given to another process does not count."""
+    if pid is None:
+        return lambda: True
+    try:
+        parent = psutil.Process(pid)
+    except psutil.Error:
+        return lambda: False
+    return parent.is_running
+
+
+def _log_into(path: Path) -> None:
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m backend", description="The service that runs Restage4D's jobs.")
+    arguments(parser)
+    try:
+        serve(parser.parse_args())
+    except InputError as error:
+        print(f"restage4d: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""From what a client submitted to what `restage4d.job` takes: contents become files, looked at before they are decoded."""
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+from PIL import Image, UnidentifiedImageError
+
+from backend.folder import Folder
+from backend.store import Store
+from restage4d.errors import InputError
+from restage4d.job import Job
+from restage4d.wire.messages import Limits, Selection, Submit
+from restage4d.wire.transfer import PACKED, PICTURES, PackedFile
+
+_LIST_LIMIT = 4 << 20  # bytes of a list of files
+
+
+def job(spec: Submit, store: Store, folder: Folder) -> Job:
+    """The job of a `Submit`.
+
+    Raises:
+        WireError: a content is not here or damaged.
+        InputError: pictures too large or too many.
+    """
+    where = spec.selection
+    drivings = [] if isinstance(spec.driving, str) else spec.driving
+    return Job(
+        video=footage(spec.base, store, folder, "base"),
+        prompt=spec.prompt,
+        out=folder.work,
+        select=where.point,
+        box=where.box,
+        mask=selection_mask(where, store, folder),
+        driving=[footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)],
+        longer_side=spec.longer_side,
+        first=spec.first,
+        frames=spec.frames,
+        seed=spec.seed,
+        quality=spec.quality,
+        set=[f"{name}={value}" for name, value in spec.settings.items()],
+        puppet_only=True,
+    )
+
+
+def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | None:
+    """The mask's picture where one was given. Raises `WireError`, `InputError`."""
+    if not where.mask:
+        return None
+    mask = _file(where.mask, store, folder.path / "inputs" / "mask.png")
+    check_picture(mask)
+    return mask
+
+
+def footage(content: str, store: Store, folder: Folder, name: str) -> Path:
+    """A video file, or a folder of frames where the content is a packed one."""
+    store.check(content)
+    with store.path(content).open("rb") as file:
+        packed = file.read(len(PACKED)) == PACKED
+        listing = file.read(_LIST_LIMIT) if packed else b""
+    if not packed:
+        return _file(content, store, folder.path / "inputs" / name)
+    try:
+        files = msgspec.msgpack.decode(listing, type=list[PackedFile])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"The list of frames of the {name} video is damaged.", "Send the folder again.") from error
+    if not 2 <= len(files) <= Limits().frames:
+        raise InputError(f"The {name} folder has {len(files)} frames.", f"Give 2 to {Limits().frames}.")
+    target = folder.path / "inputs" / name
+    for i, file in enumerate(files):
+        if file.suffix not in PICTURES:
+            raise InputError(f"Frame {i} of the {name} folder is a {file.suffix[:10]!r} file.", f"Give {', '.join(PICTURES)}.")
+        check_picture(_file(file.content, store, target / f"{i:05d}{file.suffix}"))
+    return target
+
+
+def _file(content: str, store: Store, path: Path) -> Path:
+    """A content under a name of our own: a hard link where the disk can, else a copy."""
+    store.check(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        os.link(store.path(content), path)
+    except OSError:
+        shutil.copyfile(store.path(content), path)
+    return path
+
+
+def check_picture(path: Path) -> None:
+    """Looks at a picture's header alone, so that a small file cannot become a huge picture. Raises `InputError`."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path.name} is not a picture that can be read.", "Save it again as PNG or JPEG.") from error
+    if width * height > Limits().pixels:
+        raise InputError(
+            f"{path.name} is {width}x{height} pixels; at most {Limits().pixels / 1e6:.1f} million are read.", "Make it smaller."
+        )

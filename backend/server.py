@@ -1,0 +1,528 @@
+"""The service: four sockets, each with a thread of its own, so that nothing waits behind anything of another kind.
+
+work (ROUTER): uploads, submits, fetches, renders; answered from a pool of threads.
+control (ROUTER): small requests, answered at once.
+progress (XPUB): events; a client may subscribe to its own jobs only.
+heartbeat (REP): says back what it hears.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import psutil
+import zmq
+
+from backend.drawing import Drawer
+from backend.executors import Executor
+from backend.jobs import Job, Jobs
+from backend.keys import LOCAL, Doorman, Keys
+from backend.retention import sweep
+from backend.settings import Settings
+from backend.store import Store, no_room, room_error
+from backend.supervisor import Supervisor
+from backend.uploads import Uploads, chunk_data
+from restage4d import __version__
+from restage4d.errors import InputError
+from restage4d.wire import framing
+from restage4d.wire.connection import CHANNELS, Connection
+from restage4d.wire.errors import VersionMismatch, WireError
+from restage4d.wire.framing import Received
+from restage4d.wire.messages import (
+    CHUNK,
+    PROTOCOL,
+    Cancel,
+    Chunk,
+    Control,
+    Delete,
+    Done,
+    Error,
+    Fetch,
+    FetchGaussians,
+    FetchPreview,
+    Hello,
+    List,
+    Look,
+    Message,
+    Pause,
+    Render,
+    Resume,
+    Shutdown,
+    Status,
+    Submit,
+    UploadBegin,
+    UploadChunk,
+    Welcome,
+    Work,
+)
+from restage4d.wire.messages import (
+    Jobs as JobList,
+)
+
+_TICK_S = 0.05
+_SWEEP_S = 600.0
+_GUARD_S = 0.5
+_DRAWS_WAITING = 32
+_log = logging.getLogger("restage4d.service")
+
+
+class Server:
+    """The service of one folder.
+
+    Args:
+        home: the folder: store, jobs, keys, connection file.
+        executor: makes the executor from the store.
+        settings: limits and retention.
+        bind: address to listen on; anything but loopback is encrypted and asks for keys.
+        ports: wanted port of each channel; where one is missing or taken, a free one is found.
+        providers: what `Welcome` tells.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        executor: Callable[[Store], Executor],
+        settings: Settings,
+        bind: str,
+        ports: dict[str, int],
+        providers: dict[str, list[str]],
+    ) -> None:
+        self.home, self.settings, self.bind, self.providers = home, settings, bind, providers
+        self.curve = not is_loopback(bind)
+        self.keys = Keys(home / "keys")
+        self.store = Store(home / "store")
+        self.jobs = Jobs(home / "jobs.sqlite")
+        self.executor = executor(self.store)
+        self.devices = self.executor.devices()
+        self.drawer = Drawer(self.store)
+        self._pool = ThreadPoolExecutor(4, "work")
+        self._draws = ThreadPoolExecutor(1, "draw")
+        self._draws_waiting = 0
+        self.uploads = Uploads(self.store, self._pool, settings.limits)
+        self.supervisor = Supervisor(self.jobs, home / "jobs", self.executor, settings, self._publish)
+        self._events: list[tuple[str, list]] = []
+        self.stopping = threading.Event()
+        self._rebind = {name: threading.Event() for name in ("work", "control", "progress")}
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, 4096)
+        self._doorman = Doorman(self._context, self.keys, self.curve)
+        self._doorman.start()
+        kinds = {"work": zmq.ROUTER, "control": zmq.ROUTER, "progress": zmq.XPUB, "heartbeat": zmq.REP}
+        self.ports: dict[str, int] = {}
+        self._sockets = {name: self._bound(name, kinds[name], ports.get(name, 0)) for name in CHANNELS}
+        self._replies = self._context.socket(zmq.PULL)
+        self._replies_address = f"inproc://replies-{secrets.token_hex(8)}"
+        self._replies.setsockopt(zmq.RCVHWM, 0)
+        self._replies.bind(self._replies_address)
+        self._local = threading.local()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
+            for loop in (self._work, self._control, self._progress, self._heartbeat)
+        ]
+
+    # --- life -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Serves, and writes the connection file. Jobs of an earlier service are taken up where they stand."""
+        for thread in self._threads:
+            thread.start()
+        self.connection().write(self.home / "connection.json")
+        self.connection().write(self.home / "last.json")  # stays, for the ports
+        _log.info("listening on %s, ports %s, %s", self.bind, self.ports, "CURVE" if self.curve else "PLAIN")
+
+    def connection(self) -> Connection:
+        """What this machine's own clients need."""
+        public, secret = self.keys.local() if self.curve else ("", "")
+        wildcard = self.bind in ("0.0.0.0", "*", "::")
+        return Connection(
+            host="127.0.0.1" if wildcard else self.bind,
+            ports=self.ports,
+            mechanism="curve" if self.curve else "plain",
+            secret="" if self.curve else self.keys.secret(),
+            server_key=self.keys.server()[0] if self.curve else "",
+            public_key=public,
+            secret_key=secret,
+            pid=os.getpid(),
+        )
+
+    def run(self, alive: Callable[[], bool] = lambda: True) -> None:
+        """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that run."""
+        swept = -_SWEEP_S
+        stamp = self.keys.stamp()
+        process = psutil.Process()
+        while not self.stopping.wait(_GUARD_S) and alive():
+            if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
+                _log.error("more than %g GiB in memory: dropping all connections", self.settings.memory_gigabytes)
+                self._drop_connections()
+                self.stopping.wait(2.0)
+            if self.keys.stamp() != stamp:
+                stamp = self.keys.stamp()
+                self._drop_connections()  # who was revoked does not come back
+            if time.monotonic() - swept > _SWEEP_S:
+                swept = time.monotonic()
+                with contextlib.suppress(OSError, InputError):
+                    sweep(self.jobs, self.store, self.home / "jobs", self.settings)
+            self.drawer.rest()
+        self.close()
+
+    def close(self) -> None:
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join(5.0)
+        self.supervisor.close()
+        self.drawer.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._draws.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(OSError):
+            (self.home / "connection.json").unlink()
+        _log.info("ended")
+
+    def _drop_connections(self) -> None:
+        for event in self._rebind.values():
+            event.set()
+
+    def _bound(self, name: str, kind: int, port: int) -> zmq.Socket:
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, self.settings.limits.message_bytes)
+        socket.setsockopt(zmq.SNDHWM, 100)
+        socket.setsockopt(zmq.RCVHWM, 2 * self.settings.limits.credit)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 10_000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
+        socket.setsockopt(zmq.ZAP_DOMAIN, b"restage4d")
+        if self.curve:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.curve_secretkey = self.keys.server()[1].encode()
+        else:
+            socket.setsockopt(zmq.PLAIN_SERVER, 1)
+        if kind == zmq.ROUTER:
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if kind == zmq.XPUB:
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        host = f"[{self.bind}]" if ":" in self.bind else self.bind
+        if ":" in self.bind:
+            socket.setsockopt(zmq.IPV6, 1)
+        for attempt in range(100):
+            try:
+                socket.bind(f"tcp://{host}:{port}")
+                break
+            except zmq.ZMQError as error:
+                if name in self.ports and attempt < 99:  # its own port, just closed
+                    time.sleep(0.05)
+                elif error.errno == zmq.EADDRINUSE and port:
+                    port = 0
+                else:
+                    what = f"The service cannot listen on {host}:{port}: {error}."
+                    raise InputError(what, "Give another --bind address.") from error
+        self.ports[name] = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
+        return socket
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        """A loop that failed ends the service, which is then started again, rather than leave it half alive."""
+        try:
+            loop()
+        except BaseException:
+            _log.exception("%s failed", loop.__name__)
+            self.stopping.set()
+
+    def _renewed(self, name: str, poller: zmq.Poller) -> zmq.Socket:
+        """The socket of a channel; made anew, with all its connections dropped, where that was asked for."""
+        socket = self._sockets[name]
+        if self._rebind[name].is_set():
+            self._rebind[name].clear()
+            poller.unregister(socket)
+            kind, port = socket.socket_type, self.ports[name]
+            socket.close(linger=0)
+            socket = self._sockets[name] = self._bound(name, kind, port)
+            poller.register(socket, zmq.POLLIN)
+        return socket
+
+    # --- the four loops -------------------------------------------------------------------------------------------------
+
+    def _heartbeat(self) -> None:
+        socket = self._sockets["heartbeat"]
+        with socket:
+            while not self.stopping.is_set():
+                if socket.poll(200):
+                    said = socket.recv_multipart(copy=False)
+                    socket.send(said[0].bytes[:64] if len(said) == 1 else b"")
+
+    def _control(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._sockets["control"], zmq.POLLIN)
+        while not self.stopping.is_set():
+            socket = self._renewed("control", poller)
+            if not poller.poll(200):
+                continue
+            got = self._receive(socket, Control, "control")
+            if got:
+                client, user, message = got
+                self._reply(socket, client, message.id, *self._answered(self._do, user, message.body))
+
+    def _work(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._sockets["work"], zmq.POLLIN)
+        poller.register(self._replies, zmq.POLLIN)
+        while not self.stopping.is_set():
+            socket = self._renewed("work", poller)
+            ready = dict(poller.poll(200))
+            if self._replies in ready:
+                for _ in range(64):
+                    try:
+                        frames = self._replies.recv_multipart(zmq.DONTWAIT, copy=False)
+                    except zmq.Again:
+                        break
+                    self._send(socket, frames)
+            if socket in ready and (got := self._receive(socket, Work, "work")):
+                self._begin(*got)
+        self._replies.close(linger=0)
+        self._sockets["work"].close(linger=0)
+
+    def _progress(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._sockets["progress"], zmq.POLLIN)
+        while not self.stopping.is_set():
+            socket = self._renewed("progress", poller)
+            while socket.poll(0):
+                self._subscription(socket, socket.recv_multipart(copy=False)[0])
+            self._events = []
+            self.supervisor.tick()
+            for job, frames in self._events:
+                with contextlib.suppress(zmq.Again):
+                    socket.send_multipart([job.encode(), *frames], zmq.DONTWAIT)
+            self.supervisor.wait(poller, _TICK_S)
+
+    def _publish(self, job: str, frames: list) -> None:
+        self._events.append((job, frames))
+
+    def _subscription(self, socket: zmq.Socket, frame: zmq.Frame) -> None:
+        """A client may follow its own jobs, by their full ids."""
+        said = frame.bytes
+        topic, wanted = said[1:], said[:1] == b"\x01"
+        with contextlib.suppress(WireError, UnicodeDecodeError, KeyError, zmq.ZMQError):
+            if wanted and len(topic) == 32:
+                self.jobs.get(topic.decode(), self._user(frame))
+                socket.setsockopt(zmq.SUBSCRIBE, topic)
+            elif not wanted:
+                socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+
+    # --- receiving and answering ----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _user(frame: zmq.Frame) -> str:
+        """As whom the doorman let this client in."""
+        return str(frame.get("User-Id"))
+
+    def _receive(self, socket: zmq.Socket, allowed: Any, channel: str) -> tuple[bytes, str, Received] | None:
+        """The next request; what is none is answered with an error here."""
+        client, *frames = socket.recv_multipart(copy=False)
+        if not frames:
+            return None
+        try:
+            user = self._user(frames[0])
+            message = framing.decode(frames, framing.REQUESTS)
+            if not isinstance(message.body, allowed):
+                kind = type(message.body).__name__
+                raise WireError(f"{kind} does not belong on the {channel} channel.", "Send it on the other one.", "channel")
+            return client.bytes, user, message
+        except (WireError, KeyError) as error:
+            if not isinstance(error, WireError):
+                return None
+            parent = None if isinstance(error, VersionMismatch) else framing.parent_of(frames)
+            _log.info("refused a message on %s: %s", channel, error)
+            self._reply(socket, client.bytes, parent, _as_error(error), [])
+            return None
+
+    def _reply(self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list) -> None:
+        self._send(socket, [client, *framing.encode(body, arrays, parent=parent)])
+
+    @staticmethod
+    def _send(socket: zmq.Socket, frames: list) -> None:
+        """To a client that may be gone or may not read: then the answer is dropped, it can ask again."""
+        with contextlib.suppress(zmq.Again, zmq.ZMQError):
+            socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
+
+    @staticmethod
+    def _answered(do: Callable[..., tuple[Message, list]], *arguments: Any) -> tuple[Message, list]:
+        """What ``do`` gives, or the error that it ends with."""
+        try:
+            return do(*arguments)
+        except Exception as error:
+            return _as_error(error), []
+
+    def _later(self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None) -> None:
+        """An answer from any thread, sent by the work loop."""
+        socket = getattr(self._local, "replies", None)
+        if socket is None:
+            socket = self._local.replies = self._context.socket(zmq.PUSH)
+            socket.setsockopt(zmq.SNDHWM, 0)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(self._replies_address)
+        if isinstance(body, WireError):
+            body = _as_error(body)
+        socket.send_multipart([client, *framing.encode(body, arrays or [], parent=parent)], copy=False)
+
+    # --- control --------------------------------------------------------------------------------------------------------
+
+    def _do(self, user: str, body: Message) -> tuple[Message, list]:
+        match body:
+            case Hello():
+                _log.info("hello from %s (%s)", user, body.client)
+                busy = {job.device for job in self.jobs.list(states=("running",))}  # "cuda:0", "cpu:1", ...
+                devices = [
+                    msgspec.structs.replace(d, busy=any(b == f"{d.kind}:{i}" or d.kind == "cpu" == b[:3] for b in busy))
+                    for i, d in enumerate(self.devices)
+                ]
+                welcome = Welcome(
+                    version=__version__,
+                    protocol=PROTOCOL,
+                    pid=os.getpid(),
+                    executor=self.executor.name,
+                    devices=devices,
+                    providers=self.providers,
+                    limits=self.settings.limits,
+                    user=user,
+                )
+                return welcome, []
+            case List():
+                ahead = self.jobs.ahead()
+                return JobList(jobs=[self.supervisor.status(job, ahead) for job in self.jobs.list(user)]), []
+            case Shutdown():
+                if user != LOCAL:
+                    raise WireError("The service can be ended from its own machine only.", "Ask its owner.", "refused")
+                threading.Timer(0.1, self.stopping.set).start()
+                return Done(), []
+            case Delete():
+                self.supervisor.delete(self.jobs.get(body.job, user))
+                return Done(), []
+            case Cancel() | Pause() | Resume() | Status():
+                job = self.jobs.get(body.job, user)
+                if not isinstance(body, Status):
+                    do = {Cancel: self.supervisor.cancel, Pause: self.supervisor.pause, Resume: self.supervisor.resume}
+                    do[type(body)](job)
+                return self.supervisor.status(self.jobs.get(body.job, user)), []
+        raise AssertionError(body)
+
+    # --- work -----------------------------------------------------------------------------------------------------------
+
+    def _begin(self, client: bytes, user: str, message: Received) -> None:
+        """Sends a request on its way; its answer comes through `_later`."""
+        body, id = message.body, message.id
+
+        def answer(reply: Message | WireError) -> None:
+            self._later(client, id, reply)
+
+        try:
+            match body:
+                case UploadBegin():
+                    self.uploads.begin(user, body, answer)
+                case UploadChunk():
+                    self.uploads.chunk(user, body, chunk_data(message.arrays), answer)
+                case Submit() | Fetch() | FetchPreview():
+                    do = {Submit: self._submit, Fetch: self._fetch, FetchPreview: self._fetch_preview}[type(body)]
+                    self._pool.submit(lambda: self._later(client, id, *self._answered(do, user, body)))
+                case Render() | FetchGaussians() | Look():
+                    self._check_draw(body, message.arrays)
+                    self._draws_waiting += 1
+
+                    def draw() -> None:
+                        made = self._answered(self.drawer.ask, body, message.arrays)
+                        self._draws_waiting -= 1
+                        self._later(client, id, *made)
+
+                    self._draws.submit(draw)
+        except WireError as error:
+            answer(error)
+
+    def _submit(self, user: str, spec: Submit) -> tuple[Message, list]:
+        if not spec.key:
+            raise WireError("The job has no key.", "Draw a random one; repeat it to submit the same job.", "malformed")
+        if spec.job_kind == "restage":
+            check_submit(spec, self.providers)
+            wanted = {spec.base, spec.selection.mask or spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
+            for content in wanted:
+                if self.store.size(content) is None:
+                    raise WireError(f"The service does not have the bytes {content[:12]}….", "Upload them first.", "not_found")
+                self.store.touch(content)
+        job = self.jobs.add(user, spec, self.settings.limits.jobs_per_client)
+        self.supervisor.queued(job)
+        return self.supervisor.status(job), []
+
+    def _fetch(self, user: str, body: Fetch) -> tuple[Message, list]:
+        size = self.store.check(body.content)
+        if body.offset > size:
+            raise WireError(f"The content has {size} bytes; {body.offset} lies beyond.", "Fetch it from the start.", "limit")
+        length = min(body.length, CHUNK, size - body.offset)
+        data = np.empty(length, np.uint8)
+        with self.store.path(body.content).open("rb", buffering=0) as file:
+            file.seek(body.offset)
+            view = data.data
+            while len(view) and (n := file.readinto(view)):
+                view = view[n:]
+        return Chunk(content=body.content, size=size, offset=body.offset), [data]
+
+    def _fetch_preview(self, user: str, body: FetchPreview) -> tuple[Message, list]:
+        from backend.folder import frames_of
+
+        job: Job = self.jobs.get(body.job, user)
+        event = self.supervisor.folder(job.id).event("preview")
+        if event is None:
+            raise WireError("The job has no picture yet.", "Wait until the fit has begun.", "not_found")
+        message = framing.decode(frames_of(event), framing.EVENTS)
+        return message.body, message.arrays
+
+    def _check_draw(self, body: Message, arrays: list) -> None:
+        if self._draws_waiting >= _DRAWS_WAITING:
+            raise WireError("Many pictures are waiting to be drawn already.", "Ask again in a moment.", "busy")
+        if isinstance(body, Render):
+            if body.width * body.height > self.settings.limits.render_pixels:
+                limit = self.settings.limits.render_pixels / 1e6
+                raise WireError(f"{body.width}x{body.height} is too large.", f"At most {limit:.1f} million pixels.", "limit")
+            if len(arrays) != 3:
+                raise WireError("Render takes three arrays.", "Send bases, world-to-camera and K.", "malformed")
+            framing.expect(arrays[0], (None, 9), np.float32, "bases")
+            framing.expect(arrays[1], (4, 4), np.float32, "world-to-camera")
+            framing.expect(arrays[2], (3, 3), np.float32, "K")
+
+
+def is_loopback(bind: str) -> bool:
+    return bind in ("localhost", "::1") or bind.startswith("127.")
+
+
+def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
+    """What can be said of a job without its files. Raises `WireError` "bad_input"."""
+    from restage4d.reconstruct.config import preset, with_settings
+
+    if len(spec.base) != 64:
+        raise WireError("The job names no base video.", "Upload one and give its content id.", "bad_input")
+    names = providers.get("driving", [])
+    if isinstance(spec.driving, str) and spec.driving not in names:
+        raise WireError(f"There is no driving provider {spec.driving!r}.", f"There are: {', '.join(names)}.", "bad_input")
+    set_ways = [way for way in (spec.selection.point, spec.selection.box, spec.selection.mask) if way is not None]
+    if len(set_ways) > 1:
+        raise WireError("The selection has a point, a box and a mask at once.", "Give one of them.", "bad_input")
+    try:
+        with_settings(preset(spec.quality), [f"{name}={value}" for name, value in spec.settings.items()])
+    except InputError as error:
+        raise WireError(error.what, error.remedy, "bad_input") from error
+
+
+def _as_error(error: Exception) -> Error:
+    if no_room(error) or "disk is full" in str(error):
+        error = room_error()
+    if isinstance(error, WireError):
+        return Error(code=error.code, what=error.what, remedy=error.remedy)  # type: ignore[arg-type]
+    if isinstance(error, InputError):
+        return Error(code="bad_input", what=error.what, remedy=error.remedy)
+    _log.exception("a request failed", exc_info=error)
+    return Error(code="internal", what=f"The service failed: {type(error).__name__}.", remedy="See service.log on its machine.")

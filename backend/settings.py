@@ -1,0 +1,46 @@
+"""What the owner of a service may set, in ``service.toml`` of its folder; every value has a default."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import msgspec
+
+from restage4d.errors import InputError
+from restage4d.wire.messages import Limits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Retention, queueing and limits.
+
+    Attributes:
+        keep_days: ended jobs and unused uploads older than this are deleted.
+        keep_gigabytes: beyond this the oldest ended jobs go first.
+        slots: jobs at a time on a machine without a GPU, or on a Ray cluster; a GPU takes one job at a time.
+        attempts: how often a job whose process ended by itself is started.
+        memory_gigabytes: of the service itself; beyond it all connections are dropped and made anew.
+        limits: what clients may send, see `restage4d.wire.messages.Limits`.
+    """
+
+    keep_days: float = 30.0
+    keep_gigabytes: float = 100.0
+    slots: int = 1
+    attempts: int = 4
+    memory_gigabytes: float = 2.0
+    limits: Limits = field(default_factory=Limits)
+
+    @staticmethod
+    def load(path: Path) -> "Settings":
+        """Reads the file, or gives the defaults where there is none. Raises `InputError` for unknown names and wrong values."""
+        if not path.is_file():
+            return Settings()
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            unknown = table.keys() - {f.name for f in fields(Settings)}
+            unknown |= table.get("limits", {}).keys() - set(Limits.__struct_fields__)
+            if unknown:
+                raise InputError(f"{path} sets {', '.join(sorted(unknown))}, which do not exist.", "Check the spelling.")
+            return msgspec.convert(table, Settings)
+        except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
+            raise InputError(f"{path} cannot be used: {error}.", "Correct it or delete it.") from error
