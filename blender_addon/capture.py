@@ -54,10 +54,13 @@ def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: 
 
     What plays at the moment stays so. Raises `InputError` as `capture_performance` does.
     """
-    owners = (imported.armature, imported.camera, imported.camera.data)
+    owners = importing.animated(imported)
     before = [rig.played(o) for o in owners]
+    layered = [o.animation_data for o in owners if o.animation_data is not None and o.animation_data.use_nla]
     performances = []
     try:
+        for data in layered:  # a performance is its Action alone
+            data.use_nla = False
         for p in imported.performances:
             importing.play(imported, p)
             frames = range(rig.FIRST_FRAME, rig.FIRST_FRAME + p.n_frames)
@@ -66,6 +69,8 @@ def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: 
     finally:
         for owner, (action, slot) in zip(owners, before, strict=True):
             rig.play(owner, action, slot)
+        for data in layered:
+            data.use_nla = True
     index, weight = splats.read_influences(imported.points.data)
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:

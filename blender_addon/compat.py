@@ -35,6 +35,22 @@ def set_input(modifier: Any, name: str, value: Any) -> None:
     modifier.id_data.update_tag()  # neither way tells the dependency graph
 
 
+def bone_selected(posed: Any) -> bool:
+    """Whether a pose bone is selected; 5.0 moved this from the bone to the pose bone."""
+    return (posed if bpy.app.version >= (5, 0, 0) else posed.bone).select
+
+
+def select_bone(posed: Any, chosen: bool) -> None:
+    (posed if bpy.app.version >= (5, 0, 0) else posed.bone).select = chosen
+
+
+def show_bone(posed: Any) -> None:
+    """Takes a pose bone out of hiding."""
+    posed.bone.hide = False
+    if bpy.app.version >= (5, 0, 0):
+        posed.hide = False
+
+
 def material_tree(material: Any) -> Any:
     """The emptied node tree of a material; materials without one ended with 5.0."""
     if bpy.app.version < (5, 0, 0):

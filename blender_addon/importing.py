@@ -19,6 +19,7 @@ from restage4d.puppet import Gaussians, Puppet, check
 from . import camera, compat, nodes, rig, splats
 
 KEY = "restage4d"
+BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
 
 
 @dataclass
@@ -111,6 +112,7 @@ def import_puppet(
     points = _add_points(f"{name} points", puppet.subject, parts["subject"], armature)
     splats.write_vertex_groups(points, rig.bone_names(armature), puppet.index, puppet.weight)
     splats.write_influences(points.data, puppet.index, puppet.weight)
+    splats.write_regions(points.data, rig.region_of_bases(armature), rig.region_colors(armature))
     eq1 = points.modifiers.new("Eq. 1", "NODES")
     eq1.node_group = nodes.skinning(puppet.index.shape[1])
     compat.set_input(eq1, "Bases", frames)
@@ -143,14 +145,30 @@ def import_puppet(
 
 
 def activate(imported: ImportedPuppet, performance: str, *, scene: Any | None) -> None:
-    """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its frames, rate and picture."""
+    """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its frames, rate and picture.
+
+    What `mixing.blend` laid into the NLA is muted.
+    """
     p = imported.performance(performance)
+    for track in blended_tracks(imported):
+        track.mute = True
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
     if scene is not None:
         camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
         scene.camera = imported.camera
         scene.frame_set(rig.FIRST_FRAME)
+
+
+def animated(imported: ImportedPuppet) -> tuple[Any, Any, Any]:
+    """What a performance moves: bones, camera and lens."""
+    return imported.armature, imported.camera, imported.camera.data
+
+
+def blended_tracks(imported: ImportedPuppet) -> list[Any]:
+    """The NLA tracks that `mixing.blend` made."""
+    tracks = [t for o in animated(imported) if o.animation_data is not None for t in o.animation_data.nla_tracks]
+    return [t for t in tracks if t.name.startswith(BLEND)]
 
 
 def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
@@ -170,7 +188,7 @@ def as_filmed(scene: Any) -> None:
 
 def find_puppets(scene: Any) -> list[ImportedPuppet]:
     """The puppets in a scene, also in a .blend that was loaded, or whose puppets were appended or duplicated."""
-    return [_recall(obj) for obj in scene.objects if obj.type == "ARMATURE" and KEY in obj]
+    return [recall(obj) for obj in scene.objects if obj.type == "ARMATURE" and KEY in obj and obj[KEY].get("points") is not None]
 
 
 _PARTS = ("points", "bases_frames", "splats", "background", "background_splats", "camera")
@@ -188,7 +206,8 @@ def _remember(imported: ImportedPuppet) -> None:
     imported.armature[KEY] = {"said": json.dumps(said), **pointers}
 
 
-def _recall(armature: Any) -> ImportedPuppet:
+def recall(armature: Any) -> ImportedPuppet:
+    """The puppet that an armature with the custom property `KEY` belongs to."""
     kept = armature[KEY]
     said = json.loads(kept["said"])
     performances = [

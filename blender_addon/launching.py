@@ -96,7 +96,7 @@ def start(
         setting_up = any("installing" in line for line in lines) and "ready after" not in lines[-1]
         say(lines[-1] if lines else "", setting_up)
         if process.poll() is not None and not answers():
-            text = " ".join(lines[-3:]) or f"exit code {process.returncode}"
+            text = " ".join(lines[-1:]) or f"exit code {process.returncode}"
             raise InputError(f"The backend did not start: {text}", f"The whole story is in {log}.")
         if setting_up:
             began = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 from . import compat
-from .splats import COLOR
+from .splats import COLOR, RAMP_COLORS, RAMP_PLACES, REGION_COLOR, WEIGHT
 
 CUTOFF = 3.0  # standard deviations at which soft splats end; the Gaussian is down to 1 % there
 
@@ -136,12 +136,14 @@ def display() -> Any:
     * Ellipsoids: opaque, real geometry with a colour attribute, right in every engine and in solid shading.
     * Splats: the Gaussians themselves, soft and blended along the view ray, for Cycles and EEVEE.
 
+    "Color" is as filmed, of the region that moves a point most, or the weight of the bones shown (`splats.WEIGHT`), blue to red.
     "Size" is the radius in standard deviations of points and ellipsoids; those fainter than "Min Opacity" are left out there.
     The shape of the ellipsoids is the object's own mesh (`splats.ball_mesh`).
     """
     inputs = [
         ("Points", "NodeSocketObject"),
         ("Mode", "NodeSocketMenu"),
+        ("Color", "NodeSocketMenu"),
         ("Size", "NodeSocketFloat"),
         ("Min Opacity", "NodeSocketFloat"),
     ]
@@ -158,8 +160,14 @@ def display() -> Any:
     count = t.node("GeometryNodeAttributeDomainSize", {"Geometry": source}, component="MESH").outputs["Point Count"]
     position = taken(t.node("GeometryNodeInputPosition").outputs[0], "FLOAT_VECTOR")
     points = t.node("GeometryNodePoints", {"Count": count, "Position": position, "Radius": 0.0}).outputs[0]
-    for name, kind in ((COLOR, "FLOAT_COLOR"), ("opacity", "FLOAT")):
-        inputs = {"Geometry": points, "Name": name, "Value": taken(t.attribute(name, kind), kind)}
+    colors = {
+        "Filmed": t.attribute(COLOR, "FLOAT_COLOR"),
+        "Regions": t.attribute(REGION_COLOR, "FLOAT_COLOR"),
+        "Weights": _ramp(t, t.attribute(WEIGHT, "FLOAT")),
+    }
+    color = _menu(t, group.outputs["Color"], "RGBA", colors)
+    for name, kind, value in ((COLOR, "FLOAT_COLOR", color), ("opacity", "FLOAT", t.attribute("opacity", "FLOAT"))):
+        inputs = {"Geometry": points, "Name": name, "Value": taken(value, kind)}
         points = t.node("GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT").outputs[0]
     capture = t.node("GeometryNodeCaptureAttribute", {"Geometry": points}, domain="POINT")
     for name, item, kind in (("scale", "VECTOR", "FLOAT_VECTOR"), ("rotation", "ROTATION", "QUATERNION")):
@@ -197,14 +205,8 @@ def display() -> Any:
         "Splats": dressed(instances(points, ball, (CUTOFF,) * 3), soft),
     }
 
-    switch = t.node("GeometryNodeMenuSwitch", data_type="GEOMETRY")
-    switch.enum_items.clear()
-    for name, geometry in modes.items():
-        switch.enum_items.new(name)
-        t.tree.links.new(geometry, switch.inputs[name])
-    t.tree.links.new(group.outputs["Mode"], switch.inputs["Menu"])
-    t.node("NodeGroupOutput", {"Geometry": switch.outputs[0]})
-    for name, value in {"Mode": "Ellipsoids", "Size": 1.3, "Min Opacity": 0.2}.items():
+    t.node("NodeGroupOutput", {"Geometry": _menu(t, group.outputs["Mode"], "GEOMETRY", modes)})
+    for name, value in {"Mode": "Ellipsoids", "Color": "Filmed", "Size": 1.3, "Min Opacity": 0.2}.items():
         socket = t.tree.interface.items_tree[name]
         socket.default_value = value
         if name == "Size":
@@ -213,6 +215,28 @@ def display() -> Any:
             socket.min_value, socket.max_value = 0.0, 1.0
     t.arrange()
     return t.tree
+
+
+def _menu(t: _Tree, chosen: Any, kind: str, values: dict[str, Any]) -> Any:
+    """A Menu Switch between named values."""
+    switch = t.node("GeometryNodeMenuSwitch", data_type=kind)
+    switch.enum_items.clear()
+    for name, value in values.items():
+        switch.enum_items.new(name)
+        t.tree.links.new(value, switch.inputs[name])
+    t.tree.links.new(chosen, switch.inputs["Menu"])
+    return switch.outputs[0]
+
+
+def _ramp(t: _Tree, value: Any) -> Any:
+    """The colour of a weight: `splats.RAMP_COLORS`."""
+    node = t.node("ShaderNodeValToRGB", {"Fac": value})
+    elements = node.color_ramp.elements
+    while len(elements) < len(RAMP_PLACES):
+        elements.new(0.5)
+    for element, (place, color) in zip(elements, zip(RAMP_PLACES, RAMP_COLORS, strict=True), strict=True):
+        element.position, element.color = place, (*color, 1.0)
+    return node.outputs["Color"]
 
 
 def _material(name: str, *, soft: bool) -> Any:

@@ -40,10 +40,12 @@ class RESTAGE4D_OT_import_puppet(bpy.types.Operator, ImportHelper):
     def execute(self, context: Any) -> set[str]:
         path = Path(self.filepath)
         try:
-            importing.import_puppet(Puppet.load(path), name=path.stem, set_up_scene=self.set_up_scene)
+            imported = importing.import_puppet(Puppet.load(path), name=path.stem, set_up_scene=self.set_up_scene)
         except InputError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        if not bpy.app.background:
+            imported.armature.restage4d_display.mode = "GAUSSIANS"
         return {"FINISHED"}
 
 
@@ -133,14 +135,22 @@ def _export_menu(self: Any, context: Any) -> None:
 
 
 def register() -> None:
+    from . import display, tweaking
+
+    display.register()
     for c in _CLASSES:
         bpy.utils.register_class(c)
+    tweaking.register()
     bpy.types.TOPBAR_MT_file_import.append(_import_menu)
     bpy.types.TOPBAR_MT_file_export.append(_export_menu)
 
 
 def unregister() -> None:
+    from . import display, tweaking
+
+    tweaking.unregister()
     bpy.types.TOPBAR_MT_file_export.remove(_export_menu)
     bpy.types.TOPBAR_MT_file_import.remove(_import_menu)
     for c in reversed(_CLASSES):
         bpy.utils.unregister_class(c)
+    display.unregister()

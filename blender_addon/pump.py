@@ -149,6 +149,11 @@ def _folder_for(job: Job) -> Path:
     return Path(blend).parent / "restage4d" / name if blend else places.user_folder() / "puppets" / name
 
 
+def select(chosen: Any) -> None:
+    """The subject where the artist pointed."""
+    session().select(place_of(chosen))
+
+
 # --- requests of operators -------------------------------------------------------------------------------------------------
 
 

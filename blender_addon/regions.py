@@ -143,12 +143,12 @@ def _moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,
     """Weight, weighted mean and mean squared distance of the points of each basis; the whole subject's for an idle one."""
     k, means = puppet.n_bases, puppet.subject.means.astype(np.float64)
     index, weight = puppet.index.ravel(), puppet.weight.ravel().astype(np.float64)
-    total = np.bincount(index, weight, minlength=k)
+    total = np.bincount(index, weight, minlength=k).astype(np.float64)
     idle = total < 1e-9
     share = np.where(idle, 1.0, total)
     repeat = np.repeat(means, puppet.index.shape[1], axis=0)
     centre = np.stack([np.bincount(index, weight * repeat[:, i], minlength=k) for i in range(3)], 1) / share[:, None]
-    square = np.bincount(index, weight * ((repeat - centre[index]) ** 2).sum(1), minlength=k) / share
+    square: Array = np.bincount(index, weight * ((repeat - centre[index]) ** 2).sum(1), minlength=k) / share
     mean = means.mean(0)
     square = np.where(idle, ((means - mean) ** 2).sum(1).mean(), square)
     return total, np.where(idle[:, None], mean, centre), square

@@ -16,10 +16,11 @@ from typing import Any
 import bmesh
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.errors import InputError
-from restage4d.puppet import Performance, Puppet
+from restage4d.puppet import F32, Performance, Puppet
 from restage4d.se3 import Array
 
 from . import compat, regions
@@ -167,6 +168,20 @@ def bone_names(obj: Any) -> list[str]:
     return [found[k] for k in range(len(found))]
 
 
+def region_of_bases(obj: Any) -> NDArray[np.intp]:  # (K,)
+    """Which region each basis belongs to, as the bones say."""
+    return np.array([obj.data.bones[name][REGION] for name in bone_names(obj)])
+
+
+def region_colors(obj: Any) -> F32:  # (R, 3) sRGB
+    """The colours of the regions' controls, whatever the artist made of them; white where one was deleted."""
+    colors = np.ones((int(region_of_bases(obj).max()) + 1, 3), np.float32)
+    for bone in obj.data.bones:
+        if bone.get(ROLE) == CONTROL and bone[REGION] != WHOLE:
+            colors[bone[REGION]] = bone.color.custom.normal
+    return colors
+
+
 def rest_matrices(obj: Any, names: list[str]) -> Array:  # (K, 4, 4)
     """The bones' rest matrices in armature space."""
     return np.array([obj.data.bones[name].matrix_local for name in names], np.float64)
@@ -278,14 +293,14 @@ def write_performance(action: Any, armature: Any, performance: Performance, near
 def bone_motions(armature: Any, bases: Array) -> dict[str, Array]:  # (K, T, 9) -> name: (T, 4, 4)
     """The motion of every keyed bone within its parent's group: followers, and what is left to the bases."""
     bones, names = armature.data.bones, bone_names(armature)
-    region = np.array([bones[name][REGION] for name in names])
+    region = region_of_bases(armature)
     total = np.array([bones[name][TOTAL] for name in names])
     centre = rest_matrices(armature, names)[:, :3, 3]
     motion = np.tile(np.eye(4), (*bases.shape[:2], 1, 1))
     motion[..., :3, :3], motion[..., :3, 3] = se3.gram_schmidt(bases[..., :6].astype(np.float64)), bases[..., 6:]
     followers = {bone[REGION]: bone for bone in bones if bone.get(ROLE) == FOLLOWER}
 
-    def follow(group: Array, r: int) -> Array:
+    def follow(group: NDArray[np.bool_], r: int) -> Array:
         middle = np.array(followers[r].head_local, np.float64)
         return regions.mean_motion(bases[group], total[group], centre[group], middle)
 

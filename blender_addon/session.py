@@ -127,12 +127,10 @@ class Session:
         return self.shot
 
     def select(self, place: dict[str, tuple[float, ...]]) -> None:
-        """Asks for the subject's mask in the first frame; {}: none, the subject is what moves."""
+        """Asks for the subject's mask in the first frame; {}: the subject is what moves."""
         if self.shot is not None and self.shot.content:
-            self.shot.place, self.shot.mask, self.shot.fault = place, None, None
-            if place:
-                self.shot.phase = "selecting"
-                self._lanes["select"].put(self._look, self.shot, place)
+            self.shot.place, self.shot.mask, self.shot.fault, self.shot.phase = place, None, None, "selecting"
+            self._lanes["select"].put(self._look, self.shot, place, self.shot.content)
 
     def restage(self, order: Order) -> Job:
         """Hands in a job for the shot. Its id is known at once and stays the same whatever breaks."""
@@ -288,32 +286,33 @@ class Session:
             client = self._client("work", wanted)
             self._change(shot, phase="uploading")
             content = client.upload(shot.path, self._meter(shot, wanted))
-            self._change(shot, content=content, phase="selecting")
-            self._look(shot, shot.place, "work", content)
+            looked, frame, _ = client.look(content, first=shot.first_frame, longer_side=shot.longer_side)
+            about = f"{looked.width} x {looked.height}, {looked.fps:.4g} fps, {looked.frames} frames"
+            size = (looked.width, looked.height)
+            self._change(shot, content=content, first=frame, size=size, about=about, phase="selecting")
+            self._lanes["select"].put(self._look, shot, shot.place, content)
         except Cancelled:
             pass
         except (InputError, OSError) as error:
             self._change(shot, phase="failed", fault=Fault.of(error))
 
-    def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], lane: str = "select", content: str = "") -> None:
-        """The shot's first frame, and the subject in it."""
+    def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], content: str) -> None:
+        """The subject in the shot's first frame."""
         from restage4d.wire.messages import Selection
 
+        values: dict[str, Any] = {"fault": None}
         try:
-            client = self._client(lane, lambda: self.shot is shot)
-            selection = Selection(**place) if place else None  # pyright: ignore
-            looked, frame, mask = client.look(
-                content or shot.content, first=shot.first_frame, longer_side=shot.longer_side, selection=selection
-            )
-            found = mask > 127 if mask.size else None
-            size, rate = (looked.width, looked.height), looked.fps
-            about = f"{looked.width} x {looked.height}, {rate:.4g} fps, {looked.frames} frames"
-            if place == shot.place:  # not asked for another meanwhile
-                self._change(shot, phase="ready", first=frame, mask=found, size=size, about=about, fault=None)
+            client = self._client("select", lambda: self.shot is shot)
+            selection = Selection(**place)  # pyright: ignore
+            side = shot.longer_side
+            _, _, mask = client.look(content, first=shot.first_frame, longer_side=side, selection=selection, find=True)
+            values["mask"] = mask > 127
         except Cancelled:
-            pass
+            return
         except InputError as error:
-            self._change(shot, phase="ready" if shot.first is not None else "failed", fault=Fault.of(error))
+            values["fault"] = Fault.of(error)
+        if place == shot.place:  # not asked for another meanwhile
+            self._change(shot, phase="ready", **values)
 
     def _submit(self, shot: Shot, job: Job, order: Order) -> None:
         from restage4d.wire.messages import Selection, Submit

@@ -3,7 +3,8 @@
 
 A mesh of points carries Blender 5.3's names for splats, so that newer versions draw it natively: ``position``, ``scale``
 (σ), ``rotation`` (QUATERNION wxyz), ``radiance:base`` (raw f_dc and opacity), ``radiance:sh_k``. Beside them ``display_color``
-(linear, of the degree-0 coefficient) and ``opacity`` for the display, and ``influence_j``/``weight_j`` for the rig.
+(linear, of the degree-0 coefficient), ``region_color``, ``shown_weight`` and ``opacity`` for the display, and
+``influence_j``/``weight_j`` for the rig.
 """
 
 from typing import Any
@@ -14,10 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.puppet import F32, Gaussians, sh_to_rgb
+from restage4d.se3 import Array
 
-from . import compat
+from . import compat, regions
 
 COLOR = "display_color"  # "color" has a meaning of its own in Cycles
+REGION_COLOR = "region_color"
+WEIGHT = "shown_weight"  # of the bones whose weights are being shown
+RAMP_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+RAMP_COLORS = ((0.01, 0.01, 0.12), (0.0, 0.1, 0.9), (0.0, 0.8, 0.1), (0.9, 0.8, 0.0), (0.9, 0.0, 0.0))  # linear
 
 
 def points_mesh(name: str, gaussians: Gaussians) -> Any:
@@ -27,15 +33,15 @@ def points_mesh(name: str, gaussians: Gaussians) -> Any:
     mesh.vertices.add(n)
     mesh.attributes["position"].data.foreach_set("vector", gaussians.means.ravel())
     color = np.ones((n, 4), np.float32)
-    color[:, :3] = _srgb_to_linear(sh_to_rgb(gaussians.sh[:, 0]).clip(0, 1))
+    color[:, :3] = srgb_to_linear(sh_to_rgb(gaussians.sh[:, 0]).clip(0, 1))
     radiance = np.concatenate([gaussians.sh[:, 0], gaussians.opacities[:, None]], axis=1)
-    add_attribute(mesh, "scale", "FLOAT_VECTOR", "vector", gaussians.scales)
-    add_attribute(mesh, "rotation", "QUATERNION", "value", gaussians.quats)
-    add_attribute(mesh, "radiance:base", compat.FLOAT4, compat.FLOAT4_FIELD, radiance)
+    set_attribute(mesh, "scale", "FLOAT_VECTOR", "vector", gaussians.scales)
+    set_attribute(mesh, "rotation", "QUATERNION", "value", gaussians.quats)
+    set_attribute(mesh, "radiance:base", compat.FLOAT4, compat.FLOAT4_FIELD, radiance)
     for k in range(1, gaussians.sh.shape[1]):
-        add_attribute(mesh, f"radiance:sh_{k}", "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
-    add_attribute(mesh, "opacity", "FLOAT", "value", gaussians.opacities)
-    add_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
+        set_attribute(mesh, f"radiance:sh_{k}", "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
+    set_attribute(mesh, "opacity", "FLOAT", "value", gaussians.opacities)
+    set_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
     mesh.color_attributes.active_color_name = COLOR
     mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR)
     return mesh
@@ -55,9 +61,11 @@ def ball_mesh(name: str) -> Any:
     return mesh
 
 
-def add_attribute(mesh: Any, name: str, kind: str, field: str, values: NDArray[Any]) -> None:
-    """A point attribute set in bulk; ``values`` must have the attribute's own dtype, others are 10 to 100 times slower."""
-    mesh.attributes.new(name, kind, "POINT").data.foreach_set(field, np.ascontiguousarray(values).ravel())
+def set_attribute(mesh: Any, name: str, kind: str, field: str, values: NDArray[Any]) -> None:
+    """A point attribute, new or there already, set in bulk; values of another dtype than its own are 10 to 100 times slower."""
+    attribute = mesh.attributes.get(name) or mesh.attributes.new(name, kind, "POINT")
+    attribute.data.foreach_set(field, np.ascontiguousarray(values).ravel())
+    mesh.update_tag()
 
 
 def read_attribute(mesh: Any, name: str, field: str, width: int) -> F32:  # -> (N, width), (N,) for width 1
@@ -82,11 +90,30 @@ def read_gaussians(mesh: Any) -> Gaussians:
     )
 
 
+def read_weights(mesh: Any, bases: NDArray[np.bool_]) -> F32:  # (K,) -> (N,)
+    """How much some of the bases, together, move each point."""
+    index, weight = read_influences(mesh)
+    return np.where(bases[index], weight, 0).sum(1, dtype=np.float32)
+
+
+def write_regions(mesh: Any, of_basis: NDArray[np.intp], colors: F32) -> None:  # (K,), (R, 3) sRGB
+    """`REGION_COLOR` of every point: that of the region which moves it most."""
+    region = regions.of_points(*read_influences(mesh), of_basis)
+    color = np.ones((len(region), 4), np.float32)
+    color[:, :3] = srgb_to_linear(colors)[region]
+    set_attribute(mesh, REGION_COLOR, "FLOAT_COLOR", "color", color)
+
+
+def write_weights(mesh: Any, bases: NDArray[np.bool_]) -> None:  # (K,)
+    """`WEIGHT` of every point: how much some of the bases, together, move it."""
+    set_attribute(mesh, WEIGHT, "FLOAT", "value", read_weights(mesh, bases))
+
+
 def write_influences(mesh: Any, index: NDArray[np.uint16], weight: F32) -> None:  # (N, M), (N, M)
     """``influence_j`` and ``weight_j``, what the rig reads."""
     for j in range(index.shape[1]):
-        add_attribute(mesh, f"influence_{j}", "INT", "value", index[:, j].astype(np.int32))
-        add_attribute(mesh, f"weight_{j}", "FLOAT", "value", weight[:, j])
+        set_attribute(mesh, f"influence_{j}", "INT", "value", index[:, j].astype(np.int32))
+        set_attribute(mesh, f"weight_{j}", "FLOAT", "value", weight[:, j])
 
 
 def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
@@ -103,8 +130,7 @@ def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
 
 def write_vertex_groups(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> None:  # (N, M), (N, M)
     """Vertex groups of the bones' names with the same weights, for painting and for exporters that know skins."""
-    for name in names:
-        obj.vertex_groups.new(name=name)
+    place = [obj.vertex_groups.new(name=name).index for name in names]
     bm = bmesh.new()
     try:
         bm.from_mesh(obj.data)
@@ -113,11 +139,17 @@ def write_vertex_groups(obj: Any, names: list[str], index: NDArray[np.integer], 
             deform = vertex[layer]
             for group, value in zip(groups, weights, strict=True):
                 if value > 0:  # an index may stand twice in a row
-                    deform[group] = deform.get(group, 0.0) + value
+                    deform[place[group]] = deform.get(place[group], 0.0) + value
         bm.to_mesh(obj.data)
     finally:
         bm.free()
 
 
-def _srgb_to_linear(c: F32) -> F32:
+def srgb_to_linear(c: Array) -> F32:
+    """The sRGB curve (IEC 61966-2-1), channel by channel."""
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(c: Array) -> F32:
+    """The inverse of `srgb_to_linear`."""
+    return np.where(c <= 0.0031308, c * 12.92, 1.055 * np.maximum(c, 1e-9) ** (1 / 2.4) - 0.055).astype(np.float32)

@@ -47,6 +47,7 @@ class Job:
     priors: Path | None = None
     true_masks: Path | None = None
     longer_side: int = 384
+    first: int = 0
     frames: int | None = None
     seed: int = 0
     quality: str = "default"
@@ -70,9 +71,8 @@ def run(job: Job, progress: Progress) -> None:
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
     with progress.stage("decode"):
-        stop = None if job.frames is None else (job.frames - 0.5) / info.fps
-        base = video.decode(job.video, longer_side=job.longer_side, stop=stop)
-    selection = _selection(job, base, (info.width, info.height))
+        base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
+    selection = working_selection(job, base, (info.width, info.height))
     true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
     drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] if job.driving else [KinematicDriving()]
     checkpoint = job.out / "checkpoint.safetensors"
@@ -113,7 +113,14 @@ def _check_folders(job: Job) -> None:
         ) from error
 
 
-def _selection(job: Job, base: Clip, source_size: tuple[int, int]) -> Selection:
+def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
+    """``frames`` frames from number ``first`` on; None: to the end. Raises `InputError` as `video.decode` does."""
+    start = max(first - 0.25, 0.0) / fps  # a little early: no rounding of times may lose the frame itself
+    stop = None if frames is None else (first + frames - 0.5) / fps
+    return video.decode(path, longer_side=longer_side, start=start, stop=stop)
+
+
+def working_selection(job: Job, base: Clip, source_size: tuple[int, int]) -> Selection:
     """The artist's selection in pixels of the working size."""
     sx, sy = base.size[0] / source_size[0], base.size[1] / source_size[1]
     where = "the video's first frame, which is {} x {} pixels".format(*source_size)

@@ -133,7 +133,7 @@ def serve(arguments: list[str]) -> int:
     check_python(sys.version_info[:2])
     if not any(up_to_date(environment) for environment in (MAIN, BACKEND)):
         ensure(BACKEND, this_python())
-    return call([BACKEND.python, "-m", "restage4d.cli", "serve", *arguments])
+    return call([BACKEND.python, "-m", "backend", *arguments], cwd=ROOT)
 
 
 def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
