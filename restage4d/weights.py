@@ -106,6 +106,9 @@ def load_pretrained(model: Any, folder: Path, kinds: tuple[str, ...], dtype: Any
     if kind not in kinds:
         raise InputError(f"{config} is of a {kind} model, not of {' or '.join(kinds)}.", "Give the folder of the right weights.")
     weights = folder / "model.safetensors"
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # progress is told through restage4d.progress
     try:
         made, report = model.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=dtype

@@ -165,7 +165,7 @@ def _to_anchors(curve: F64, d: F64, anchors: Anchors, smooth: sparse.csr_array, 
         stiff, little = weight.sum() / count * _STIFF**4, 1e-6 * weight.sum() / count
         normal = rows.T @ sparse.diags_array(weight) @ rows + stiff * (smooth.T @ smooth) + little * sparse.eye_array(2 * count)
         slow = spsolve(normal.tocsc(), rows.T @ weight + little * none)
-    return slow.reshape(-1, 2)
+    return np.asarray(slow, np.float64).reshape(-1, 2)
 
 
 def _robust_line(x: F64, y: F64, sloped: bool, about: tuple[float, float] | None = None) -> tuple[float, float]:

@@ -90,8 +90,8 @@ class DepthAnythingDepth:
         large = F.interpolate(said[:, None].float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
         values = np.nan_to_num(large.cpu().numpy())
         if self._model.config.depth_estimation_type == "metric":
-            return 1 / np.maximum(values, 1e-3)
-        return np.maximum(values, 0)
+            return (1 / np.maximum(values, 1e-3)).astype(np.float32)
+        return np.maximum(values, 0).astype(np.float32)
 
 
 def aligned(disparity: F32, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress, *, shift: bool) -> F32:

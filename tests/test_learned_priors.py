@@ -1,0 +1,452 @@
+"""Learned masks, depth, tracks and cameras: the real loading and running code, with tiny random weights or stand-in checkouts."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restage4d.errors import Cancelled, InputError
+from restage4d.progress import Progress
+from restage4d.scene import Cameras, Clip, Rewound, Selection, rewind
+from restage4d.weights import Weights
+
+pytest.importorskip("transformers", reason="the extra models is not installed")
+
+import stand_in_trackers
+import tiny_models
+import torch
+
+from restage4d import inference
+from restage4d.priors.camera_files import CameraFiles
+from restage4d.priors.choose import choose_priors
+from restage4d.priors.depth_anything import DepthAnythingConfig, DepthAnythingDepth
+from restage4d.priors.depth_anything3 import DepthAnything3, DepthAnything3Config
+from restage4d.priors.sam import SamConfig, SamMasks
+
+W, H = 60, 40
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_models.sam2(folder / "sam2")
+    tiny_models.edgetam(folder / "edgetam")
+    tiny_models.depth_anything(folder / "depth-anything-v2")
+    tiny_models.depth_anything(folder / "metric", "metric")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip() -> Rewound:
+    """Noise of 4 base frames and two driving videos of 4 and 3: frames 0-3, 4-6 and 7-8."""
+    frames = np.random.default_rng(0).integers(0, 255, (4, H, W, 3), np.uint8)
+    return rewind(Clip(frames, 24.0), [Clip(frames[[0, 2, 1, 3]], 24.0), Clip(frames[[0, 3, 1]], 24.0)])
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((H, W), bool)
+    mask[10:30, 20:40] = True
+    return mask
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["sam2", "edgetam"])
+def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family):
+    provider = SamMasks(family, models / family, SamConfig(family, "x"))
+    visited: list[str] = []
+    masks = provider.propagate(clip, square(), Progress(lambda e: visited.append(e.stage)))
+    assert masks.shape == (9, H, W)
+    assert masks.dtype == np.float32
+    assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
+    there = masks[clip.seam] > 0.5
+    assert (there & square()).sum() / (there | square()).sum() > 0.9  # the given mask itself, but for the model's coarser grid
+    assert visited[-1] == f"masks ({family})"
+    np.testing.assert_array_equal(masks, provider.propagate(clip, square(), Progress()))
+
+
+def test_sam_sees_the_frames_of_each_path_in_order(models, clip, monkeypatch):
+    """From b_0 along the first driving video, then back to b_m; then along the second driving video, with the base known."""
+    provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
+    calls: list[tuple[int, bool, int]] = []
+    inner = provider._model.forward
+
+    def spy(session, frame_idx, reverse=False, **rest):
+        calls.append((frame_idx, reverse, len(session.processed_frames)))
+        return inner(session, frame_idx=frame_idx, reverse=reverse, **rest)
+
+    monkeypatch.setattr(provider._model, "forward", spy)
+    provider.propagate(clip, square(), Progress())
+    first = [(3, False, 7), (4, False, 7), (5, False, 7), (6, False, 7), (2, True, 7), (1, True, 7), (0, True, 7)]
+    assert calls == [*first, (3, False, 6), (4, False, 6), (5, False, 6)]
+
+
+@pytest.mark.parametrize("selection", [Selection(point=(30.0, 20.0)), Selection(box=(20.0, 10.0, 40.0, 30.0))])
+def test_sam_outlines_what_is_clicked_or_boxed(models, clip, selection):
+    provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
+    base = Clip(clip.clip.frames[3::-1], 24.0)
+    mask = provider.select(base, selection, Progress())
+    assert mask.shape == (H, W)
+    assert mask.dtype == bool
+    assert 0 < mask.mean() < 0.95
+    np.testing.assert_array_equal(mask, provider.select(base, selection, Progress()))
+
+
+def test_sam_keeps_a_given_mask_and_does_not_read(models, clip):
+    provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
+    base = Clip(clip.clip.frames[3::-1], 24.0)
+    np.testing.assert_array_equal(provider.select(base, Selection(mask=square()), Progress()), square())
+    with pytest.raises(InputError, match=r"cannot find a subject by words.*sam3"):
+        provider.select(base, Selection(text="the dog"), Progress())
+
+
+def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeypatch):
+    weights = Weights(tiny_models.sam3(tmp_path / "sam3").parent)
+    told: list[str] = []
+    provider = choose_priors(masks="sam3", weights=weights, announce=told.append).masks
+    assert "SAM License" in told[0]
+    base = Clip(clip.clip.frames[3::-1], 24.0)
+    monkeypatch.setattr("restage4d.priors.sam._SCORE", 0.0)  # random weights are sure of nothing
+    mask = provider.select(base, Selection(text="the dog"), Progress())
+    assert mask.shape == (H, W)
+    assert 0 < mask.mean() < 0.95
+    monkeypatch.setattr("restage4d.priors.sam._SCORE", 1.0)
+    with pytest.raises(InputError, match='"the dog" was not found'):
+        provider.select(base, Selection(text="the dog"), Progress())
+    masks = provider.propagate(clip, square(), Progress())
+    assert masks.shape == (9, H, W)
+    (tmp_path / "sam3" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="no tokenizer"):
+        provider.select(base, Selection(text="the dog"), Progress())
+
+
+def test_sam_prompts_are_scaled_to_the_models_square(models):
+    provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
+    session = provider._session(np.zeros((1, H, W, 3), np.uint8), torch.device("cpu"), torch.device("cpu"))
+    provider._prompt(session, 0, (W, H), box=(0.0, 0.0, W, H))
+    given = session.point_inputs_per_obj[0][0]
+    assert given["point_labels"].tolist() == [[[2, 3]]]
+    # the picture's corners in pixels of the square, whose first centre is 0
+    np.testing.assert_allclose(given["point_coords"].numpy().reshape(2, 2), [[-0.5, -0.5], [127.5, 127.5]])
+
+
+def test_cancelling_ends_the_masks_at_once(models, clip):
+    told: list[int] = []
+    progress = Progress(lambda e: told.append(e.step), lambda: len(told) > 2)
+    with pytest.raises(Cancelled):
+        SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(clip, square(), progress)
+    assert max(told) < 9
+
+
+# --- depth ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kind"), [("depth-anything-v2", "relative"), ("metric", "metric")])
+def test_depth_anything_gives_finite_disparity_of_every_frame(models, clip, name, kind):
+    provider = DepthAnythingDepth(name, models / name, DepthAnythingConfig("x"))
+    disparity = provider.disparity(clip.clip.frames, Progress())
+    assert disparity.shape == (9, H, W)
+    assert disparity.dtype == np.float32
+    assert np.isfinite(disparity).all()
+    assert (disparity >= 0).all()
+    assert np.ptp(disparity) > 0
+    if kind == "metric":
+        assert (disparity >= 1 / 20).all()  # nothing is farther than the model's 20 m
+    one = provider.disparity(clip.clip.frames[2:3], Progress())
+    np.testing.assert_allclose(one[0], disparity[2], rtol=1e-4, atol=1e-5 * disparity.max())
+
+
+def test_depth_anything_ends_in_the_cameras_units(models, clip):
+    """Whatever the network says, the background's depth is what the weight-free depth says in the large."""
+    from restage4d.priors.depth import ReliefDepth
+
+    K = np.tile(np.array([[70, 0, 30], [0, 70, 20], [0, 0, 1]], np.float32), (9, 1, 1))
+    cameras = Cameras(K, np.tile(np.eye(4, dtype=np.float32), (9, 1, 1)), "static")
+    masks = np.tile(square().astype(np.float32), (9, 1, 1))
+    masks[:, 9] = -1
+    depth = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x")).depth(
+        clip, masks, cameras, Progress()
+    )
+    usual = ReliefDepth().depth(clip, masks, cameras, Progress())
+    assert np.isfinite(depth).all()
+    assert (depth[masks >= 0] > 0).all()
+    assert (depth[masks < 0] == 0).all()
+    assert np.median(depth[masks == 0]) == pytest.approx(np.median(usual[masks == 0]), rel=0.3)
+
+
+# --- memory, precision, weights ---------------------------------------------------------------------------------------
+
+
+def test_less_is_tried_at_once_when_memory_runs_out(models, clip, monkeypatch):
+    provider = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x"))
+    whole = provider.disparity(clip.clip.frames, Progress())
+    inner, sizes = provider._model.forward, []
+
+    def scarce(pixel_values):
+        sizes.append(len(pixel_values))
+        if len(pixel_values) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(pixel_values=pixel_values)
+
+    monkeypatch.setattr(provider._model, "forward", scarce)
+    np.testing.assert_allclose(provider.disparity(clip.clip.frames, Progress()), whole, rtol=1e-4, atol=1e-5 * whole.max())
+    assert sizes[:3] == [8, 2, 1]
+    monkeypatch.setattr(provider._model, "forward", lambda pixel_values: scarce(torch.cat([pixel_values] * 2)))
+    with pytest.raises(InputError, match="does not fit into memory"):
+        provider.disparity(clip.clip.frames, Progress())
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    def broken(_: int) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        inference.until_it_fits([1, 2], broken, "x")
+
+
+def test_models_run_in_half_precision(models, clip, monkeypatch):
+    """What a GPU does, here on the CPU: close to full precision, and masks of the same kind."""
+    full = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x")).disparity(clip.clip.frames, Progress())
+    for module in ("restage4d.priors.depth_anything", "restage4d.priors.sam"):
+        monkeypatch.setattr(sys.modules[module], "precision", lambda device: torch.bfloat16)
+    half = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x")).disparity(clip.clip.frames, Progress())
+    assert np.abs(half - full).max() < 0.1 * full.max()
+    masks = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(clip, square(), Progress())
+    assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
+
+
+def damaged(models: Path, to: Path, what: str) -> Path:
+    """A copy of the tiny Depth Anything with one thing wrong."""
+    folder = to / "depth-anything-v2"
+    folder.mkdir()
+    config, weights = ((models / "depth-anything-v2" / n).read_bytes() for n in ("config.json", "model.safetensors"))
+    settings = json.loads(config)
+    if what == "truncated":
+        weights = weights[: len(weights) // 2]
+    elif what == "text":
+        weights = b"<html>404</html>"
+    elif what == "another model":
+        settings["model_type"] = "dpt"
+    elif what == "another size":
+        settings["fusion_hidden_size"] = 16
+    elif what == "config":
+        config = b"{"
+    (folder / "config.json").write_bytes(config if what == "config" else json.dumps(settings).encode())
+    (folder / "model.safetensors").write_bytes(weights)
+    return to
+
+
+@pytest.mark.parametrize("what", ["truncated", "text", "another model", "another size", "config"])
+def test_wrong_weights_are_one_clear_error(models, tmp_path, what):
+    with pytest.raises(InputError) as caught:
+        choose_priors(depth="depth-anything-v2", weights=Weights(damaged(models, tmp_path, what)))
+    file = "config.json" if what in ("config", "another model") else "model.safetensors"
+    assert str(tmp_path / "depth-anything-v2" / file) in str(caught.value)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_weights_name_the_file_the_source_and_the_licence(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError) as caught:
+        choose_priors(masks="sam2", weights=Weights(tmp_path))
+    for word in (
+        "config.json",
+        "model.safetensors",
+        "facebook/sam2.1-hiera-large",
+        "Apache-2.0",
+        str(tmp_path / "sam2"),
+        "--download",
+    ):
+        assert word in str(caught.value)
+
+
+def test_non_commercial_licences_are_announced_before_anything_else(tmp_path):
+    told: list[str] = []
+    with pytest.raises(InputError):
+        choose_priors(depth="depth-anything-v2-large", weights=Weights(tmp_path), announce=told.append)
+    assert len(told) == 1
+    assert "CC BY-NC 4.0" in told[0]
+    assert "does not allow commercial use" in told[0]
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match=r'no provider of tracks called "raft".*flow, bootstapir, tapnext, cotracker3'):
+        choose_priors(tracks="raft", weights=Weights(tmp_path))
+
+
+def test_the_defaults_need_no_weights(tmp_path):
+    chosen = choose_priors(weights=Weights(tmp_path))
+    assert [type(p).__name__ for p in vars(chosen).values()] == ["GrabCutMasks", "SfmCameras", "ReliefDepth", "FlowTracks"]
+
+
+# --- tracks -----------------------------------------------------------------------------------------------------------
+
+
+def blob_clip() -> tuple[Rewound, np.ndarray, np.ndarray]:
+    """A red disk that goes right in the base, down in driving video 1 and up in 2; its masks and centres (T, 2)."""
+    size = (96, 64)
+
+    def video(ways: np.ndarray) -> tuple[Clip, np.ndarray]:
+        frames = np.full((len(ways), size[1], size[0], 3), 90, np.uint8)
+        x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+        for frame, (u, v) in zip(frames, ways, strict=True):
+            frame[(x - u) ** 2 + (y - v) ** 2 < 9**2] = (230, 20, 20)
+        return Clip(frames, 24.0), ways
+
+    start, t = np.array([48.0, 32.0]), np.arange(6)[:, None]
+    videos = [video(start + t * np.array(step)) for step in ((3.0, 0.0), (0.0, 2.0), (0.0, -2.0))]
+    rewound = rewind(videos[0][0], [v for v, _ in videos[1:]])
+    centres = np.array([videos[s][1][i] for s, i in zip(rewound.source, rewound.index, strict=True)])
+    masks = (rewound.clip.frames[..., 0] > 160).astype(np.float32)
+    return rewound, masks, centres
+
+
+@pytest.mark.parametrize("name", ["bootstapir", "tapnext", "cotracker3"])
+def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)  # the real ones need einops and more
+    for loaded in [m for m in sys.modules if m.startswith("tapnet")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    told: list[str] = []
+    provider = choose_priors(tracks=name, weights=Weights(stand_in_trackers.write(tmp_path)), announce=told.append).tracks
+    assert bool(told) == (name == "cotracker3")
+    rewound, masks, centres = blob_clip()
+    tracks = provider.tracks(rewound, masks, Progress())
+    count = len(tracks.query)
+    assert count > 500
+    assert tracks.xy.shape == (count, len(rewound), 2)
+    assert (tracks.xy.dtype, tracks.visible.dtype, tracks.confidence.dtype, tracks.query.dtype) == (
+        np.float32, np.bool_, np.float32, np.int32,
+    )  # fmt: skip
+    assert np.isfinite(tracks.xy).all()
+    assert ((tracks.confidence >= 0) & (tracks.confidence <= 1)).all()
+    rows = np.arange(count)
+    start = tracks.xy[rows, tracks.query]
+    truth = start[:, None] + (centres[None] - centres[tracks.query][:, None])
+    source = rewound.source[tracks.query]
+    known = (source[:, None] == 0) | (rewound.source[None] == 0) | (rewound.source[None] == source[:, None])
+    off = np.linalg.norm(tracks.xy - truth, axis=-1)
+    assert off[known].max() < 1.0
+    assert (tracks.confidence[~known] == 0).all()
+    assert not tracks.visible[~known].any()
+    assert tracks.visible[known].mean() > (0.7 if name == "bootstapir" else 0.99)
+    if name == "bootstapir":  # it says that points are hidden in a path's first frame, b_m
+        other = tracks.query != 0
+        assert not tracks.visible[other, 0].any()
+        assert (tracks.confidence[other, 0] > 0.9).all()
+
+
+@pytest.mark.parametrize("name", ["bootstapir", "tapnext", "cotracker3"])
+def test_a_damaged_tracker_checkpoint_is_one_clear_error(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
+    weights = stand_in_trackers.write(tmp_path)
+    path = next(p for p in (weights / name).iterdir() if p.is_file())
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=path.name):
+        choose_priors(tracks=name, weights=Weights(weights), announce=lambda text: None)
+
+
+def test_a_missing_checkout_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
+    with pytest.raises(InputError, match=r"bootstapir_checkpoint_v2.pt, tapnet is missing.*google-deepmind/tapnet"):
+        choose_priors(tracks="bootstapir", weights=Weights(tmp_path))
+
+
+# --- cameras ----------------------------------------------------------------------------------------------------------
+
+
+def poses(count: int) -> np.ndarray:
+    c2w = np.tile(np.eye(4), (count, 1, 1))
+    c2w[:, 0, 3] = 0.1 * np.arange(count)
+    return c2w
+
+
+def test_cameras_of_megasam_with_their_depth(tmp_path, clip):
+    path = tmp_path / "dog_sgd_cvd_hr.npz"
+    K = np.array([[140, 0, 60], [0, 140, 40], [0, 0, 1]], np.float32)
+    depths = np.full((9, 80, 120), 3.0, np.float32)
+    np.savez(path, images=np.zeros((9, 80, 120, 3), np.uint8), depths=depths, intrinsic=K, cam_c2w=poses(9))
+    chosen = choose_priors(cameras=str(path), depth=str(path), weights=Weights(tmp_path))
+    assert chosen.cameras is chosen.depth
+    masks = np.zeros((9, H, W), np.float32)
+    cameras = chosen.cameras.cameras(clip, masks, Progress())
+    np.testing.assert_allclose(cameras.K[4], [[70, 0, 30], [0, 70, 20], [0, 0, 1]])
+    np.testing.assert_allclose(cameras.w2c[5, 0, 3], -0.5, atol=1e-6)
+    assert cameras.kind == "moving"
+    assert (chosen.depth.depth(clip, masks, cameras, Progress()) == 3).all()
+
+
+def test_cameras_of_vipe_for_the_base_with_a_frame_missing(tmp_path, clip):
+    (tmp_path / "vipe" / "pose").mkdir(parents=True)
+    (tmp_path / "vipe" / "intrinsics").mkdir()
+    inds = np.array([0, 1, 3])
+    np.savez(tmp_path / "vipe" / "pose" / "dog.npz", data=poses(4)[inds], inds=inds)
+    np.savez(tmp_path / "vipe" / "intrinsics" / "dog.npz", data=np.tile([140, 140, 60, 40], (3, 1)), inds=inds)
+    cameras = CameraFiles(tmp_path / "vipe").cameras(clip, np.zeros((9, H, W), np.float32), Progress())
+    np.testing.assert_allclose(cameras.K[0], [[70, 0, 30], [0, 70, 20], [0, 0, 1]])
+    # the base is rewound: frame 3 stands first; frame 2 lies between its neighbours; driving videos stand still
+    np.testing.assert_allclose(-cameras.w2c[:, 0, 3], [0.3, 0.2, 0.1, 0, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+def test_camera_files_of_another_clip_are_refused(tmp_path, clip):
+    path = tmp_path / "x_droid.npz"
+    np.savez(path, images=np.zeros((5, 8, 12, 3), np.uint8), intrinsic=np.eye(3), cam_c2w=poses(5))
+    with pytest.raises(InputError, match="5 frames, the rewound clip 9, the base 4"):
+        CameraFiles(path).cameras(clip, np.zeros((9, H, W), np.float32), Progress())
+    with pytest.raises(InputError, match="no cameras at"):
+        CameraFiles(tmp_path / "gone.npz")
+
+
+_DA3 = '''
+import numpy as np
+
+class Said:
+    pass
+
+class DepthAnything3:
+    """As depth_anything_3.api has it: from_pretrained, to, eval, inference -> depth, conf, extrinsics (N, 3, 4), intrinsics."""
+
+    @classmethod
+    def from_pretrained(cls, folder, **options):
+        return cls()
+
+    def to(self, device):
+        return self
+
+    eval = lambda self: self
+
+    def inference(self, image, process_res=504, ref_view_strategy=""):
+        if process_res > 300:
+            raise RuntimeError("CUDA out of memory")
+        said, n = Said(), len(image)
+        said.depth = np.stack([np.full((20, 30), 2.0 + 0.1 * i, np.float32) for i in range(n)])
+        said.conf = None
+        said.extrinsics = np.tile(np.eye(4, dtype=np.float32)[:3], (n, 1, 1))
+        said.extrinsics[:, 0, 3] = -0.1 * np.arange(n)
+        said.intrinsics = np.tile(np.array([[35, 0, 15], [0, 35, 10], [0, 0, 1]], np.float32), (n, 1, 1))
+        return said
+'''
+
+
+def test_depth_anything_3_runs_in_a_python_of_its_own(tmp_path, clip, monkeypatch):
+    (tmp_path / "depth_anything_3").mkdir()
+    (tmp_path / "depth_anything_3" / "__init__.py").write_text("")
+    (tmp_path / "depth_anything_3" / "api.py").write_text(_DA3)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    provider = DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x"))
+    masks = np.zeros((9, H, W), np.float32)
+    cameras = provider.cameras(clip, masks, Progress())
+    np.testing.assert_allclose(cameras.K[0], [[70, 0, 30], [0, 70, 20], [0, 0, 1]])
+    np.testing.assert_allclose(cameras.w2c[4, 0, 3], -0.4, atol=1e-6)
+    depth = provider.depth(clip, masks, cameras, Progress())  # with its own cameras: as it is
+    np.testing.assert_allclose(depth[:, 20, 30], 2.0 + 0.1 * np.arange(9), rtol=1e-5)
+    with pytest.raises(Cancelled):
+        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(
+            clip, masks, Progress(None, lambda: True)
+        )
+    (tmp_path / "depth_anything_3" / "api.py").write_text("raise ImportError('no xformers here')")
+    with pytest.raises(InputError, match="no xformers here"):
+        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(clip, masks, Progress())
