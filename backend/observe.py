@@ -16,18 +16,20 @@ _EVERY_S = 3.0
 _POINTS = 20_000
 _PREVIEW_SIDE = 320  # pixels of one picture's longer side
 
-# About how the time of a job is shared out; stages that are not named share the last entry.
+# About how the time of a job is shared out, in order; stages that are not named are short or belong to the one before.
 _SHARES = (
     ("decode", 1),
-    ("masks", 4),
+    ("select", 1),
     ("driving", 8),
+    ("masks", 4),
     ("cameras", 10),
     ("depth", 3),
     ("tracks", 8),
     ("motion", 15),
     ("seeding", 2),
     ("photometric", 45),
-    ("", 4),
+    ("figures", 1),
+    ("preview", 3),
 )
 
 
@@ -52,7 +54,10 @@ class Observer:
         if event.stage == self._stage and now - self._told < 0.2 and event.step < event.total:
             return
         self._told, self._stage = now, event.stage
-        at = next(i for i, (name, _) in enumerate(_SHARES) if event.stage.startswith(name))
+        at = next((i for i, (name, _) in enumerate(_SHARES) if event.stage.startswith(name)), None)
+        if at is None:
+            self.folder.tell("progress", self._body(event, None))
+            return
         self._gone |= set(range(at))
         whole = sum(share for _, share in _SHARES)
         gone = sum(_SHARES[i][1] for i in self._gone - {at})
@@ -62,17 +67,18 @@ class Observer:
         if event.seconds_left is not None:
             rate = event.seconds_left / max(_SHARES[at][1] * (1 - done), 1e-6)  # seconds per share, as this stage goes
             left = event.seconds_left + (rate * max(whole - gone - _SHARES[at][1], 0) if done < 1 else 0.0)
-        losses = {name: float(value) for name, value in event.figures.items() if np.isfinite(value)}
-        body = Progress(
+        self.folder.tell("progress", self._body(event, left))
+
+    def _body(self, event: work.Event, left: float | None) -> Progress:
+        return Progress(
             job=self.job,
             stage=event.stage,
             step=event.step,
             steps=event.total,
             percent=round(self._percent, 2),
             time_left_s=left,
-            losses=losses,
+            losses={name: float(value) for name, value in event.figures.items() if np.isfinite(value)},
         )
-        self.folder.tell("progress", body)
 
     def observe(self, fit: Any) -> None:
         """Called by the fit after every step; makes a picture and points every few seconds."""
