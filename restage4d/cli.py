@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_run(commands.add_parser("run", help="video + prompt -> puppet, Blender file, caches"))
     _add_info(commands.add_parser("info", help="what is in a .puppet file"))
     _add_evaluate(commands.add_parser("evaluate", help="figures and ablation tables on stages with known truth"))
+    _add_service(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.do(arguments)
@@ -101,6 +102,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every fit")
     parser.add_argument("--clip", type=Path, metavar="DIR", help="a folder with a CLIP model, for OCV CLIP")
+    parser.add_argument("--lpips", type=Path, metavar="DIR", help="a folder with AlexNet's and LPIPS's weights")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="results; the same command goes on where it stopped"
     )
@@ -111,6 +113,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from restage4d.evaluate.command import evaluate
 
     evaluate(arguments, console_progress())
+
+
+def _add_service(commands) -> None:
+    try:
+        from backend import commands as owner
+        from restage4d.wire import commands as client
+    except ImportError:  # installed without the extra "backend", as in Blender: there is no service to run or to ask
+        return
+    client.add(commands)
+    owner.add(commands)
 
 
 def _numbers(count: int):
