@@ -13,7 +13,7 @@ from .state import Fault, Job, Shot
 CATEGORY = "Restage4D"
 
 
-class _Step(bpy.types.Panel):
+class Step(bpy.types.Panel):
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = CATEGORY
@@ -24,7 +24,7 @@ class _Step(bpy.types.Panel):
         self.layout.label(icon="CHECKMARK" if type(self).done(context) else "DOT")
 
 
-class RESTAGE4D_PT_backend(_Step):
+class RESTAGE4D_PT_backend(Step):
     bl_label = "Backend"
     bl_idname = "RESTAGE4D_PT_backend"
 
@@ -65,7 +65,7 @@ _PHASE_ICONS = {
 }
 
 
-class RESTAGE4D_PT_shot(_Step):
+class RESTAGE4D_PT_shot(Step):
     bl_label = "Shot"
     bl_idname = "RESTAGE4D_PT_shot"
 
@@ -113,7 +113,7 @@ def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
         fault_box(layout, context, shot.fault)
 
 
-class RESTAGE4D_PT_direction(_Step):
+class RESTAGE4D_PT_direction(Step):
     bl_label = "Direction"
     bl_idname = "RESTAGE4D_PT_direction"
 
@@ -159,7 +159,7 @@ class RESTAGE4D_MT_providers(bpy.types.Menu):
             row.operator("restage4d.use_provider", text=text).name = provider.name
 
 
-class RESTAGE4D_PT_restage(_Step):
+class RESTAGE4D_PT_restage(Step):
     bl_label = "Restage"
     bl_idname = "RESTAGE4D_PT_restage"
 

@@ -216,13 +216,21 @@ def bring_in(here: Session) -> None:
     job, chosen = here.job, bpy.context.scene.restage4d
     assert job is not None
     assert job.loaded is not None
-    importing.import_puppet(job.loaded, name=chosen_name(chosen), footage=job.footage)
+    imported = importing.import_puppet(job.loaded, name=chosen_name(chosen), footage=_footage(job))
+    imported.armature.restage4d_display.mode = "GAUSSIANS"
     job.brought_in, job.loaded = True, None
     chosen.job = ""
     live.hide()
     redraw()
     if not bpy.app.background:
         bpy.ops.ed.undo_push(message="Bring In Puppet")
+
+
+def _footage(job: Job) -> dict[str, Path]:
+    """Footage by performance: files have spaces of the names as underscores."""
+    assert job.loaded is not None
+    files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in job.loaded.performances}
+    return {name: path for name, path in files.items() if path is not None}
 
 
 def chosen_name(chosen: Any) -> str:
