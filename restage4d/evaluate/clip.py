@@ -1,5 +1,6 @@
 """CLIP similarity of pictures (the paper's OCV CLIP), from a local folder with weights in Hugging Face's layout."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,7 @@ class ClipSimilarity:
             self._model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{folder} cannot be read as a CLIP model: {error}", "Download it again.") from error
-        self._side = int(self._model.config.vision_config.image_size)
+        self._side = int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vision_config"].get("image_size", 224))
 
     def mean_similarity(self, pictures: list[U8], references: list[U8]) -> float:
         """Mean over pairs. Pictures are subjects alone before plain grey, (H, W, 3); each is cropped to its subject."""
@@ -65,4 +66,5 @@ def square(picture: U8, side: int) -> U8:  # (H, W, 3) -> (side, side, 3)
     out = np.full((full, full, 3), BACKDROP, np.uint8)
     top, left = (full - height) // 2, (full - width) // 2
     out[top : top + height, left : left + width] = box
-    return cv2.resize(out, (side, side), interpolation=cv2.INTER_CUBIC if side > full else cv2.INTER_AREA)
+    scaled = cv2.resize(out, (side, side), interpolation=cv2.INTER_CUBIC if side > full else cv2.INTER_AREA)
+    return np.asarray(scaled, np.uint8)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from restage4d.errors import InputError
 from restage4d.evaluate import plots, runs, tables
+from restage4d.evaluate.ablations import configure
+from restage4d.evaluate.judges import JudgeFolders, Judges
 from restage4d.evaluate.real import real_pairs
 from restage4d.evaluate.runs import Bench, Record, Run, write_json
 from restage4d.evaluate.sheet import write_sheet
@@ -29,9 +31,12 @@ def evaluate(arguments: argparse.Namespace, progress: Progress) -> None:
         todo = runs.runs_of(arguments.stage, arguments.ablation, arguments.noise, arguments.seed, settings)
     else:
         todo = whole_set(arguments.stages, arguments.ablation, arguments.seed, settings)
-    Bench(out, arguments.clip)  # a CLIP folder that cannot be read is said before work starts
+    for run in todo:
+        configure(run.ablation, settings, run.seed, 2)  # a wrong setting is said before work starts
+    judges = JudgeFolders(arguments.clip, arguments.lpips)
+    Judges(judges)  # so are weights that cannot be read
     done: list[Record] = []
-    for run, record in do_all(todo, out, arguments.clip, progress):
+    for run, record in do_all(todo, out, judges, progress):
         done.append(record)
         m = record["metrics"]
         print(f"{run.name}: held-out {m['view_psnr'] or 0:.2f} dB, L1 {m['track_l1']:.4f}, {record['seconds']:.0f} s", flush=True)

@@ -27,9 +27,8 @@ def ssim(image: U8, target: U8, where: Bool | None = None) -> float:  # (H, W, 3
     or those of ``where``; nan where that has none."""
     if where is not None and not where.any():
         return float("nan")
-    _, full = structural_similarity(
-        image, target, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, full=True
-    )
+    options = {"channel_axis": -1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    full = np.asarray(structural_similarity(image, target, full=True, **options)[1])
     return float((full if where is None else full[where]).mean())
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.evaluate import image, shape, tracking
-from restage4d.evaluate.clip import ClipSimilarity
+from restage4d.evaluate.judges import Judges
 from restage4d.evaluate.noise import measured_points
 from restage4d.evaluate.stage import Scene, View
 from restage4d.export.preview import Views, render_performance
@@ -18,18 +18,18 @@ _SEEN = 0.05  # of the extent: a point no further behind what the puppet shows c
 _CHANGED = 12  # of 255: a pixel that a fault changed by more
 
 
-def measure(puppet: Puppet, scene: Scene, extent: float, clip: ClipSimilarity | None = None, seed: int = 0) -> dict[str, float]:
+def measure(puppet: Puppet, scene: Scene, extent: float, judges: Judges, seed: int = 0) -> dict[str, float]:
     """All figures over the driving part. ``puppet``'s last performance is the driving one; ``extent`` in world units."""
     performance = puppet.performances[-1]
-    figures = _pictures(puppet, performance, scene)
-    figures |= _views(puppet, performance, scene, clip)
+    figures = _pictures(puppet, performance, scene, judges)
+    figures |= _views(puppet, performance, scene, judges)
     figures |= _geometry(puppet, performance, extent, seed)
     figures |= points(puppet, performance, scene, extent, seed)
     figures["3d_aj"], figures["apd"], figures["oa"] = _tapvid(puppet, performance, scene, extent)
     return figures
 
 
-def _pictures(puppet: Puppet, performance: Performance, scene: Scene) -> dict[str, float]:
+def _pictures(puppet: Puppet, performance: Performance, scene: Scene, judges: Judges) -> dict[str, float]:
     """Train views against what the fit saw; with faults, against the clean truth, beside the driving video's own error."""
     drawn = list(render_performance(puppet, performance))
     filmed = [scene.rewound.clip.frames[t] for t in scene.rows]
@@ -40,6 +40,8 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene) -> dict[st
         "ssim": float(np.mean([image.ssim(a, b) for a, b in zip(drawn, filmed, strict=True)])),
         "ssim_subject": float(np.nanmean([image.ssim(a, b, m) for a, b, m in zip(drawn, filmed, masks, strict=True)])),
     }
+    if judges.lpips:
+        out["lpips"] = judges.lpips.distance(drawn, filmed)
     if not scene.faults:
         return out
     ours, video, ours_all, video_all = [], [], [], []
@@ -49,8 +51,10 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene) -> dict[st
         changed = np.abs(filmed[t] - clean).max(-1) > _CHANGED
         subject = scene.driving.masks[t] | masks[t]
         changed &= subject
-        ours.append(mine[changed].sum()), video.append(theirs[changed].sum())
-        ours_all.append(mine[subject].mean()), video_all.append(theirs[subject].mean())
+        ours.append(mine[changed].sum())
+        video.append(theirs[changed].sum())
+        ours_all.append(mine[subject].mean())
+        video_all.append(theirs[subject].mean())
     return out | {
         "fault_error": float(np.mean(ours_all)),
         "fault_error_video": float(np.mean(video_all)),
@@ -59,23 +63,29 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene) -> dict[st
     }
 
 
-def _views(puppet: Puppet, performance: Performance, scene: Scene, clip: ClipSimilarity | None) -> dict[str, float]:
+def _views(puppet: Puppet, performance: Performance, scene: Scene, judges: Judges) -> dict[str, float]:
     """The subject alone from behind and beside, which no fit saw."""
     out: dict[str, float] = {}
-    similar = []
+    similar, strange = [], []
     for name, view in scene.driving.views.items():
         drawn = list(render_alone(puppet, performance, view))
         truth = [image.alone(p, m) for p, m in zip(view.pictures, view.masks, strict=True)]
         pairs = list(zip(drawn, truth, view.masks, strict=True))
         out[f"view_psnr_{name}"] = float(np.nanmean([image.subject_psnr(*row) for row in pairs]))
         out[f"view_ssim_{name}"] = float(np.nanmean([image.ssim(*row) for row in pairs]))
-        if clip:
+        if judges.lpips:
+            strange.append(judges.lpips.distance(drawn, truth))
+        if judges.clip:
             first = image.alone(scene.driving.clip.frames[0], scene.driving.masks[0])
-            similar.append(clip.mean_similarity(drawn, [first] * len(drawn)))
+            similar.append(judges.clip.mean_similarity(drawn, [first] * len(drawn)))
     for figure in ("psnr", "ssim"):
         values = [out[f"view_{figure}_{name}"] for name in scene.driving.views]
         out[f"view_{figure}"] = float(np.mean(values)) if values else float("nan")
-    return out | ({"ocv_clip": float(np.mean(similar))} if similar else {})
+    if similar:
+        out["ocv_clip"] = float(np.mean(similar))
+    if strange:
+        out["view_lpips"] = float(np.mean(strange))
+    return out
 
 
 def render_alone(puppet: Puppet, performance: Performance, view: View):  # -> iterator of (H, W, 3) uint8

@@ -71,7 +71,7 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         depth *= 1 + n.depth_pixel * rng.standard_normal(depth.shape).astype(np.float32)
         masks = _shifted_borders(seen.masks, n.border * scale, rng)
         w2c = _shaken(scene, rng, n)
-        xy = xy + n.jitter * scale * rng.standard_normal(xy.shape).astype(np.float32)
+        xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
         visible = _mistaken(xy, visible, rewound.clip.size, rng, n)
     ever = visible.sum(1) >= 3
     xy, visible = xy[ever], visible[ever]

@@ -11,7 +11,7 @@ from typing import Any
 
 from restage4d import __version__
 from restage4d.evaluate import ablations
-from restage4d.evaluate.clip import ClipSimilarity
+from restage4d.evaluate.judges import JudgeFolders, Judges
 from restage4d.evaluate.measure import measure
 from restage4d.evaluate.noise import Learned, priors_from_truth
 from restage4d.evaluate.stage import Stage, read_stage, scene_of
@@ -59,12 +59,12 @@ class Bench:
 
     Args:
         out: the folder.
-        clip: a folder with a CLIP model, where OCV CLIP is wanted.
+        judges: weights of models that judge pictures.
     """
 
-    def __init__(self, out: Path, clip: Path | None = None) -> None:
+    def __init__(self, out: Path, judges: JudgeFolders | None = None) -> None:
         self.out = out
-        self.clip = ClipSimilarity(clip) if clip else None
+        self.judges = Judges(judges or JudgeFolders())
         self._stages: dict[Path, Stage] = {}
 
     def do(self, run: Run, progress: Progress) -> Record:
@@ -91,7 +91,7 @@ class Bench:
         puppet = fusion.model.to_puppet(scene.rewound, fusion.cameras(), prompts, config.influences)
         puppet.save(self.puppet_at(run))
         with progress.stage("figures"):
-            metrics = measure(puppet, scene, stage.extent, self.clip, run.seed)
+            metrics = measure(puppet, scene, stage.extent, self.judges, run.seed)
         metrics |= {
             "pruning_psnr_loss": fusion.pruning_psnr_loss,
             "rollbacks": float(fusion.optimiser.rollbacks),
@@ -130,7 +130,8 @@ class Bench:
 
     def _fingerprint(self, run: Run, stage: Stage, config: FitConfig) -> str:
         """Of all that decides a record: settings, noise, the stage's own description and pictures."""
-        about = [FORMAT, __version__, asdict(config), run.name, asdict(Learned()), stage.about, self.clip is not None]
+        about = [FORMAT, __version__, asdict(config), run.name, asdict(Learned()), stage.about]
+        about += [folder is not None for folder in asdict(self.judges.folders).values()]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for one in (stage.base, *stage.driving, *stage.faulty):
             digest.update(one.clip.frames.data)

@@ -31,7 +31,8 @@ def volume(points: F32, extent: float) -> float:  # (N, 3)
     cell -= cell.min(0) - margin
     empty = np.ones(cell.max(0) + margin + 1, bool)
     empty[tuple(cell.T)] = False
-    return float((distance_transform_edt(empty) * VOXEL <= REACH).sum() * VOXEL**3)
+    distance = np.asarray(distance_transform_edt(empty))
+    return float((distance * VOXEL <= REACH).sum() * VOXEL**3)
 
 
 def volume_variance(paths: F32, extent: float) -> float:  # (N, T, 3)

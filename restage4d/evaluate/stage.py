@@ -1,7 +1,7 @@
 """A rendered stage (docs/stage_format.md) in memory: clips with their exact truth, and the clip that a fit sees."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +168,3 @@ def _view(folder: Path) -> View:
 
 def _array(path: Path, name: str) -> NDArray:
     return load_arrays(path, (name,))[name]
-
-
-def thinned(clip: StageClip, rows: NDArray) -> StageClip:
-    """The same clip with some of its surface points."""
-    return replace(clip, points=clip.points[rows], visible=clip.visible[rows])

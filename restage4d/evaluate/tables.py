@@ -13,6 +13,7 @@ _TABLE_1 = (
     ("subject PSNR", "psnr_subject", 2),
     ("held-out PSNR", "view_psnr", 2),
     ("held-out SSIM", "view_ssim", 3),
+    ("held-out LPIPS", "view_lpips", 3),
     ("OCV CLIP", "ocv_clip", 2),
     ("volume C", "volume_consistency", 2),
     ("volume CV", "volume_cv", 4),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from restage4d.evaluate.judges import JudgeFolders
 from restage4d.evaluate.runs import Bench, Record, Run
 from restage4d.progress import Progress
 
@@ -20,7 +21,7 @@ def count() -> int:
     return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // _BYTES_EACH))
 
 
-def do_all(runs: list[Run], out: Path, clip: Path | None, progress: Progress) -> Iterator[tuple[Run, Record]]:
+def do_all(runs: list[Run], out: Path, judges: JudgeFolders, progress: Progress) -> Iterator[tuple[Run, Record]]:
     """Does all runs, each as `Bench.do`; yields them in the order in which they end.
 
     Raises:
@@ -29,13 +30,13 @@ def do_all(runs: list[Run], out: Path, clip: Path | None, progress: Progress) ->
     workers = min(count(), len(runs))
     with progress.stage("fits", len(runs)) as stage:
         if workers == 1:
-            bench = Bench(out, clip)
+            bench = Bench(out, judges)
             for run in runs:
                 yield run, bench.do(run, Progress(cancelled=_asked(progress)))
                 stage.advance()
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _begin, (out, clip)) as pool:
+        with ProcessPoolExecutor(workers, context, _begin, (out, judges)) as pool:
             futures = {pool.submit(_do, run): run for run in runs}
             try:
                 open_ones = set(futures)
@@ -62,7 +63,7 @@ def _asked(progress: Progress) -> Callable[[], bool]:
     return asked
 
 
-def _begin(out: Path, clip: Path | None) -> None:
+def _begin(out: Path, judges: JudgeFolders) -> None:
     """A worker's one-time set-up: one thread each."""
     global _bench
     import numba
@@ -70,7 +71,7 @@ def _begin(out: Path, clip: Path | None) -> None:
 
     torch.set_num_threads(1)
     numba.set_num_threads(1)
-    _bench = Bench(out, clip)
+    _bench = Bench(out, judges)
 
 
 def _do(run: Run) -> Record:

@@ -1,0 +1,257 @@
+"""Stages in, tables out: truth read as it lies there, noise as strong as it says, runs that go on, errors that say what to do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stages import write_stage
+
+from restage4d import cli
+from restage4d.errors import Cancelled, InputError
+from restage4d.evaluate import ablations, tables
+from restage4d.evaluate.noise import Learned, measured_points, priors_from_truth, tracked_points
+from restage4d.evaluate.runs import Bench, Run, runs_of
+from restage4d.evaluate.stage import Scene, read_stage, scene_of
+from restage4d.progress import Progress
+
+QUICK = ("motion.steps=40", "motion.n_bases=8", "motion.n_tracks=150", "fusion.steps=40", "fusion.background_stride=4")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("stages") / "blocks"
+    write_stage(folder, faults=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scene(folder) -> Scene:
+    return scene_of(read_stage(folder), 0)
+
+
+# --- stages and scenes ------------------------------------------------------------------------------------------------
+
+
+def test_scene_is_the_rewound_clip_with_its_truth(folder, scene):
+    stage = read_stage(folder)
+    assert len(scene.rewound) == 11
+    assert scene.rows.tolist() == [5, 6, 7, 8, 9, 10]
+    for t, (source, index) in enumerate(zip(scene.rewound.source, scene.rewound.index, strict=True)):
+        clip = (stage.base, stage.driving[0])[source]
+        assert np.array_equal(scene.rewound.clip.frames[t], clip.clip.frames[index])
+        assert np.array_equal(scene.seen.masks[t], clip.masks[index])
+        assert np.array_equal(scene.seen.points[:, t], clip.points[:, index])
+        assert np.array_equal(scene.seen.w2c[t], clip.w2c[index])
+    alone = scene_of(stage, 0, joint=False)
+    assert len(alone.rewound) == 6
+    assert np.array_equal(alone.seen.points[:, alone.rows], stage.driving[0].points)
+    faulty = scene_of(stage, 0, faulty=True)
+    assert faulty.faults == [3, 4, 5]
+    assert not np.array_equal(faulty.rewound.clip.frames[-1], scene.rewound.clip.frames[-1])
+    assert np.array_equal(faulty.driving.clip.frames, stage.driving[0].clip.frames)
+
+
+@pytest.mark.parametrize("missing", ["stage.json", "base/points.npz", "driving_1/masks/00002.png", "driving_1/cameras.npz"])
+def test_unfinished_stage_is_named(tmp_path, missing):
+    write_stage(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(InputError, match=Path(missing).name):
+        read_stage(tmp_path)
+
+
+def test_stage_without_faults_says_so(tmp_path):
+    write_stage(tmp_path)
+    with pytest.raises(InputError, match="has no faults"):
+        scene_of(read_stage(tmp_path), 0, faulty=True)
+
+
+# --- priors from the truth --------------------------------------------------------------------------------------------
+
+
+def test_clean_priors_are_the_truth(scene):
+    priors = priors_from_truth(scene, "clean", 0)
+    assert np.array_equal(priors.masks > 0.5, scene.seen.masks)
+    assert np.array_equal(priors.depth, scene.seen.depth)
+    assert np.array_equal(priors.cameras.w2c, scene.seen.w2c)
+    points, visible = scene.seen.points[tracked_points(scene)], scene.seen.visible[tracked_points(scene)]
+    kept = visible.sum(1) >= 3
+    camera = np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], points[kept]) + scene.seen.w2c[:, :3, 3]
+    xy = np.einsum("tij,ptj->pti", scene.seen.K, camera / camera[..., 2:])[..., :2]
+    assert np.array_equal(priors.tracks.visible, visible[kept])
+    assert np.abs(priors.tracks.xy - xy)[visible[kept]].max() < 1e-3
+    # where a point is hidden no truth leaks in: the tracker's guess stands there
+    assert np.abs(priors.tracks.xy - xy)[~visible[kept]].max() > 0.1
+    assert np.isfinite(priors.tracks.xy).all()
+
+
+def test_tracks_and_measured_points_have_nothing_in_common(scene):
+    assert not set(tracked_points(scene)) & set(measured_points(scene))
+    assert len(measured_points(scene)) == len(scene.seen.points) // 2
+
+
+def test_learned_priors_are_off_by_what_they_should(scene):
+    n, seam = Learned(), scene.rewound.seam
+    seen = scene.seen
+    drift, turned, moved = [], [], []
+    for seed in range(12):
+        priors = priors_from_truth(scene, "learned", seed)
+        known = seen.depth > 0
+        ratio = [float((priors.depth[t] / np.maximum(seen.depth[t], 1e-6))[known[t]].mean()) for t in range(len(known))]
+        drift.append(np.array(ratio) - 1)
+        spread = (priors.depth[2] / np.maximum(seen.depth[2], 1e-6))[known[2]].std()
+        assert spread == pytest.approx(n.depth_pixel, rel=0.1)
+        relative = priors.cameras.w2c[:, :3, :3] @ seen.w2c[:, :3, :3].transpose(0, 2, 1)
+        turned.append(np.degrees(np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1))))
+        eyes = [-np.einsum("tji,tj->ti", w[:, :3, :3], w[:, :3, 3]) for w in (priors.cameras.w2c, seen.w2c)]
+        moved.append(np.linalg.norm(eyes[0] - eyes[1], axis=1) / 2.3)  # the subject is 2.3 away
+        assert np.array_equal(priors.cameras.w2c[seam], seen.w2c[seam])  # the gauge
+        border = priors.masks[3].astype(bool) ^ seen.masks[3]
+        assert 0 < border.sum() < 0.25 * seen.masks[3].sum()
+        driving = scene.rows[1:]
+        assert np.ptp(priors.cameras.w2c[driving], axis=0).max() < 1e-6  # a camera that stands still has one error
+    assert np.sqrt(np.mean(np.square(drift))) == pytest.approx(n.depth_drift, rel=0.25)
+    assert np.sqrt(np.mean(np.square(turned)[:, :seam])) == pytest.approx(n.rotation, rel=0.7)
+    assert np.sqrt(np.mean(np.square(moved)[:, :seam])) == pytest.approx(n.translation, rel=0.7)
+
+
+def test_learned_tracks_are_off_by_what_they_should(scene):
+    clean, noisy = (priors_from_truth(scene, noise, 3) for noise in ("clean", "learned"))
+    rows = tracked_points(scene)
+    visible = scene.seen.visible[rows]
+    assert noisy.tracks.visible.mean() < clean.tracks.visible.mean() + 0.05
+    again = priors_from_truth(scene, "learned", 3)
+    assert np.array_equal(noisy.tracks.xy, again.tracks.xy)
+    assert not np.array_equal(noisy.depth, priors_from_truth(scene, "learned", 4).depth)
+    # jitter: between the two sets, points that both see differ by the jitter of a 96-pixel picture, but for the outliers
+    camera = np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], scene.seen.points[rows]) + scene.seen.w2c[:, :3, 3]
+    xy = np.einsum("tij,ptj->pti", scene.seen.K, camera / camera[..., 2:])[..., :2]
+    nearest = [np.abs(xy[:, t] - noisy.tracks.xy[i, t]).max(1).min() for i in range(0, 200, 5) for t in (1, 7)]
+    assert np.median(nearest) < 1.5 * Learned().jitter * 96 / 384
+    assert visible.any()
+
+
+def test_unknown_noise(scene):
+    with pytest.raises(InputError, match="clean, learned"):
+        priors_from_truth(scene, "loud", 0)
+
+
+# --- ablations and runs -----------------------------------------------------------------------------------------------
+
+
+def test_ablations_are_switches_and_take_the_same_steps():
+    configs = {name: ablations.configure(name, (), 0, 47) for name in ablations.ABLATIONS}
+    assert len({c.fusion.steps for c in configs.values()}) == 1
+    assert len({c.motion.steps for c in configs.values()}) == 1
+    assert configs["baseline"].clips == configs["arap"].clips == "driving"
+    assert configs["baseline"].rigidity.init_weight == configs["joint"].rigidity.refine_weight == 0
+    assert configs["arap"].rigidity.init_weight > 0
+    assert [configs[n].backtracing for n in ("joint", "joint_arap", "full")] == [False, False, True]
+    assert configs["full"].clips == "both"
+    with pytest.raises(InputError, match="baseline, arap, joint"):
+        ablations.named(["full", "fulll"])
+    assert ablations.named(["full", "baseline"]) == ["baseline", "full"]
+
+
+def test_runs_are_kept_and_go_on(folder, tmp_path):
+    bench = Bench(tmp_path)
+    run = Run(folder, 1, "full", settings=QUICK)
+    stopped = 0
+
+    def asked() -> bool:
+        nonlocal stopped
+        stopped += 1
+        return stopped > 65  # in photometric fusion
+
+    with pytest.raises(Cancelled):
+        bench.do(run, Progress(cancelled=asked))
+    assert not (tmp_path / "runs" / f"{run.name}.json").exists()
+    stages = []
+    record = bench.do(run, Progress(lambda e: stages.append(e.stage)))
+    assert stages[0] == "photometric fusion"  # motion initialisation was not done again
+    metrics = record["metrics"]
+    assert {"psnr", "view_psnr", "view_ssim_behind", "volume_cv", "edge_consistency", "track_l1_hidden_sim3", "3d_aj"} <= set(
+        metrics
+    )
+    assert metrics["psnr"] > 15
+    assert metrics["track_l1"] < 0.05
+    assert metrics["track_l1_sim3"] <= metrics["track_l1"] * 1.05
+    assert abs(metrics["view_psnr_behind"] - metrics["view_psnr_beside"]) < 1e-6  # the same pictures here
+    assert bench.puppet(run).n_bases == 8
+    assert bench.do(run, Progress(lambda e: pytest.fail("done again"))) == record
+    other = Run(folder, 1, "full", settings=(*QUICK, "fusion.steps=41"))
+    assert Bench(tmp_path).do(other, Progress())["fingerprint"] != record["fingerprint"]
+
+
+def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    settings = [word for s in QUICK for word in ("--set", s)]
+    command = ["evaluate", "--stage", str(folder), "--ablation", "baseline", "full", "--out", str(out), *settings]
+    assert cli.main(command) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [(r["ablation"], r["faulty"]) for r in results["runs"]] == [
+        ("baseline", False), ("full", False), ("baseline", True), ("full", True),
+    ]  # fmt: skip
+    for r in results["runs"]:
+        assert r["seed"] == 0
+        assert r["seconds"] > 0
+        assert r["metrics"]["track_l1"] > 0
+    faulty = results["runs"][-1]["metrics"]
+    assert faulty["fault_ratio"] == pytest.approx(faulty["fault_error"] / faulty["fault_error_video"])
+    text = (out / "tables.md").read_text(encoding="utf-8")
+    for word in ("Table 1", "Table 2", "Lemma 1", "Fault correction", "Baseline (driving clip alone)"):
+        assert word in text
+    assert (out / "sheet_blocks_1.png").stat().st_size > 1000
+    before = (out / "runs" / f"{Run(folder, 1, 'full').name}.json").stat().st_mtime_ns
+    assert cli.main(command) == 0  # everything is there: nothing is fitted again
+    assert (out / "runs" / f"{Run(folder, 1, 'full').name}.json").stat().st_mtime_ns == before
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--stage", "{stage}", "--ablation", "none"], "There is no ablation 'none'"),
+        (["--stage", "{empty}"], "is not a finished stage"),
+        (["--stages", "{empty}"], "holds no stages"),
+        (["--stage", "{stage}", "--set", "rigidity.weight=1"], "no setting 'weight'"),
+        (["--stage", "{stage}", "--clip", "{empty}"], "holds no CLIP model"),
+        (["--davis", "{empty}"], "no sequence with joints"),
+    ],
+)
+def test_bad_input_is_said(folder, tmp_path, capsys, words, says):
+    words = [w.format(stage=folder, empty=tmp_path) for w in words]
+    assert cli.main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_tables_of_known_records():
+    def record(stage: str, ablation: str, **metrics: float) -> dict:
+        return {
+            "stage": stage,
+            "driving": 1,
+            "ablation": ablation,
+            "noise": "learned",
+            "seed": 0,
+            "faulty": False,
+            "metrics": metrics,
+        }
+
+    rows = [
+        record("a", "baseline", psnr=20.0, distance_variance=2e-4, distance_variance_true=1e-4),
+        record("b", "baseline", psnr=22.0, distance_variance=2e-4, distance_variance_true=1e-4),
+        record("a", "joint", psnr=21.0, distance_variance=1e-4, distance_variance_true=1e-4),
+        record("b", "joint", psnr=21.0, distance_variance=3e-4, distance_variance_true=1e-4),
+    ]
+    text = tables.write(rows)
+    assert "| Baseline (driving clip alone) | 21.00 ± 1.00 |" in text
+    assert "| +Joint | 21.00 ± 0.00 |" in text
+    assert "| a | 1.00 | 2.00 | 1.00 |  |  | yes |" in text
+    assert "| b | 1.00 | 2.00 | 3.00 |  |  | no |" in text
+
+
+def test_runs_of_a_stage(folder):
+    runs = runs_of(folder, [], "learned", 0)
+    assert len(runs) == len(ablations.ABLATIONS) + len(ablations.FAULTS)
+    assert len({r.name for r in runs}) == len(runs)
