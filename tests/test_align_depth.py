@@ -73,14 +73,13 @@ def test_the_whole_clip_at_once_does_not_flicker(stage, seed):
     disparity = network(true, rng)
     _, anchors = structure_from_motion(true, masks, cameras, rng)
     each, ours = align_each(disparity, anchors), align(disparity, rewound, cameras, tracks, anchors)
-    for where in (masks > 0.5, masks == 0):
-        flicker = scale_errors(each, true, where)
-        error = scale_errors(ours, true, where)
-        steps = [abs(error[t] - error[p]) for p, t in rewound.neighbours()]
-        jumps = [abs(flicker[t] - flicker[p]) for p, t in rewound.neighbours()]
-        assert np.mean(steps) <= 0.1 * np.mean(jumps)  # measured: 0.03 to 0.06
-        assert error.std() <= 0.3 * flicker.std()  # the issue of per-frame alignment, left by a third at most
-        assert abs(np.mean(error)) < 0.015
+    flicker = np.stack([scale_errors(each, true, where) for where in (masks > 0.5, masks == 0)])
+    error = np.stack([scale_errors(ours, true, where) for where in (masks > 0.5, masks == 0)])
+    parents, children = zip(*rewound.neighbours(), strict=True)
+    steps, jumps = (np.abs(e[:, children] - e[:, parents]).mean() for e in (error, flicker))
+    assert steps <= 0.1 * jumps  # from frame to frame; measured: 0.03
+    assert error.std(1).mean() <= 0.3 * flicker.std(1).mean()  # over the clip, slow drift included; measured: 0.17 to 0.29
+    assert np.abs(error.mean(1)).max() < 0.015
 
 
 def test_the_seam_shows_no_step(stage):

@@ -26,7 +26,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 _ROUNDS = 12
-_STIFF = 12  # frames over which the curve to the anchors may bend
+_STIFF = 30  # frames over which the curve to the anchors may bend
 _ENOUGH = 8  # tracks in a frame from which it gets a scale and a shift of its own
 
 
@@ -85,7 +85,9 @@ def align(disparity: F32, rewound: Rewound, cameras: Cameras, tracks: F32, ancho
     usual = np.array([max(float(np.median(d)), 1e-6) for d in disparity])
     d = disparity / usual[:, None, None]  # of order 1, so that scale and shift weigh alike
     unit = float(np.median(1 / anchors.z))  # and inverse depth too
-    at_anchors = np.array([sample(d[t], xy[None])[0] for t, xy in zip(anchors.frame, anchors.xy, strict=True)], np.float64)
+    at_anchors = np.empty(len(anchors.z))
+    for t in np.unique(anchors.frame):
+        at_anchors[anchors.frame == t] = sample(d[t], anchors.xy[anchors.frame == t])
     at_tracks = np.stack([sample(d[t], np.nan_to_num(tracks[:, t])) for t in range(len(d))], 1).astype(np.float64)
     at_tracks[~np.isfinite(tracks[..., 0])] = np.nan
     scale, offset = _robust_line(at_anchors, 1 / (anchors.z * unit), shift)
