@@ -73,7 +73,7 @@ def restage(
     rewound = rewind(base, drivings)
     priors = estimate_priors(rewound, mask, providers, priors_dir=priors_dir, cache=cache, progress=progress)
     fusion = fit(rewound, priors, config, checkpoint, progress)
-    puppet = fusion.model.to_puppet(rewound, priors.cameras, [prompt] * len(drivings), config.influences)
+    puppet = fusion.model.to_puppet(rewound, fusion.cameras(), [prompt] * len(drivings), config.influences)
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
     puppet.metres_per_unit = priors.metres_per_unit

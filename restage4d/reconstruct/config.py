@@ -61,7 +61,8 @@ class FusionConfig:
     lr_coefs: float = 1e-2
     lr_rots: float = 2e-4
     lr_trans: float = 2e-4
-    lr_decay: float = 0.1  # of means and bases, over all steps
+    lr_cameras: float = 0.02  # pixels; 0 keeps the given cameras
+    lr_decay: float = 0.1  # of means, bases and cameras, over all steps
     rgb: float = 1.0
     dssim: float = 0.2  # share of 1 - SSIM in the colour loss
     mask: float = 1.0
@@ -77,6 +78,7 @@ class FusionConfig:
     densify_every: int = 100
     grow_gradient: float = 2e-4  # screen-space gradient per pixel of a unit-wide image, as in gsplat
     cull_opacity: float = 0.02
+    cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences
 
     def total_steps(self, frames: int) -> int:

@@ -17,6 +17,18 @@ from restage4d.reconstruct.optimise import GuardedAdam
 _SPLIT_SHRINK = 1.6
 
 
+def keep_rows(model: SceneModel, optimiser: GuardedAdam, part: str, rows: Tensor) -> None:
+    """Keeps only those Gaussians of ``part``, with their coefficients and moments."""
+    for name in _names(part):
+        optimiser.resize(name, model.params[name][rows], rows)
+    if part == "subject" and model.support is not None:
+        model.support = model.support[rows]
+
+
+def _names(part: str) -> list[str]:
+    return [f"{part}.{f}" for f in SPLAT_FIELDS] + (["subject.coefs"] if part == "subject" else [])
+
+
 class DensityControl:
     """Gathers screen-space gradients of one part ("subject" or "background") and grows or prunes its Gaussians.
 
@@ -43,7 +55,7 @@ class DensityControl:
     def refine(self, model: SceneModel, optimiser: GuardedAdam, config: FusionConfig, seed: int) -> tuple[int, int]:
         """Grows, then prunes. Returns how many Gaussians were added and dropped."""
         p = model.params
-        names = [f"{self.part}.{f}" for f in SPLAT_FIELDS] + (["subject.coefs"] if self.part == "subject" else [])
+        names = _names(self.part)
         n = len(p[f"{self.part}.means"])
         if n == 0 or len(self.gradient) != n:
             return 0, 0

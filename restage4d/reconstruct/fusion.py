@@ -1,6 +1,6 @@
 """Stage 2, photometric fusion: Gaussians, coefficients and bases refined together against the frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,21 @@ from torch import Tensor
 from restage4d.errors import Cancelled
 from restage4d.progress import Progress, Stage
 from restage4d.reconstruct import losses, rigidity
+from restage4d.reconstruct.cameras import corrected
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.density import DensityControl
+from restage4d.reconstruct.density import DensityControl, keep_rows
+from restage4d.reconstruct.hidden import shown
 from restage4d.reconstruct.lift import frame_triples
 from restage4d.reconstruct.model import SceneModel, Splats
 from restage4d.reconstruct.optimise import GuardedAdam
 from restage4d.reconstruct.photometric import photometric
 from restage4d.reconstruct.posing import pose
 from restage4d.render import rasterize
-from restage4d.scene import Priors, Rewound
+from restage4d.scene import Cameras, Priors, Rewound
 
 _CHECKPOINT_EVERY = 200  # steps
+_LOOKED_AT = 60  # frames from which is judged what is hidden
 _DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
 
 
@@ -73,7 +76,7 @@ class Fusion:
         self.frames = self._tensor(rewound.clip.frames)
         self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
         self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
-        self.tracks = priors.tracks
+        self.tracks, self.given = priors.tracks, priors.cameras
         self.triples = self._tensor(frame_triples(rewound))
         self.size = rewound.clip.size
         rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
@@ -83,7 +86,9 @@ class Fusion:
         far = self.depth[self.depth > 0]
         distance = float(far[:: max(len(far) // 100_000, 1)].median()) if len(far) else 1.0
         rates["background.means"] *= max(distance, 1.0)
-        decay = {name: c.lr_decay for name in rates if name.startswith("bases.") or name.endswith(".means")}
+        focal = float(self.K[:, 0, 0].mean())
+        rates |= {"cameras.turns": c.lr_cameras / focal, "cameras.shifts": c.lr_cameras * distance / focal}
+        decay = {name: c.lr_decay for name in rates if name.startswith(("bases.", "cameras.")) or name.endswith(".means")}
         self.steps = c.total_steps(len(rewound))
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
@@ -97,6 +102,19 @@ class Fusion:
     def _tensor(self, array: np.ndarray) -> Tensor:
         """On the model's device."""
         return torch.from_numpy(array).to(self.model.device)
+
+    def camera(self, frame: int) -> Tensor:  # (4, 4)
+        """w2c of a frame with its correction."""
+        turns, shifts = (self.model.params.get(f"cameras.{name}") for name in ("turns", "shifts"))
+        if turns is None or frame == self.rewound.seam:
+            return self.w2c[frame]
+        return corrected(self.w2c[frame], turns[frame], None if shifts is None else shifts[frame])
+
+    def cameras(self) -> Cameras:
+        """The given cameras with their corrections."""
+        with torch.no_grad():
+            w2c = torch.stack([self.camera(t) for t in range(len(self.frames))])
+        return replace(self.given, w2c=w2c.cpu().numpy())
 
     def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
         """Fits from ``self.step`` on; ``checkpoint`` is kept up to date under ``fingerprint``.
@@ -138,7 +156,10 @@ class Fusion:
                     control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
             self._link()
         if self.step == int(c.prune_at * self.steps):
+            self._drop_hidden()
             self._prune()
+        if self.step == self.steps:
+            self._drop_hidden()
         stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
 
     def _frame_of(self, step: int) -> int:
@@ -154,7 +175,7 @@ class Fusion:
         now, then = model.columns(bases[:, [frame, other]], coefs=coefs).unbind(1)
         subject = model.posed(now)
         carry = pose(then[:, None], model.params["subject.means"])[:, 0]
-        K, w2c = self.K[frame], self.w2c[frame]
+        K, w2c = self.K[frame], self.camera(frame)
         view = render_view(subject, model.background(), K, w2c, self.size, carry)
         target = self.frames[frame].to(torch.float32) / 255
         mask, depth = self.masks[frame], self.depth[frame]
@@ -170,7 +191,8 @@ class Fusion:
         loss = loss + c.smooth_tracks * self._smooth_tracks(bases, coefs, rng)
         loss = loss + c.scale_variance * losses.scale_variance(model.params["subject.log_scales"])
         if model.support is None:
-            loss = loss + c.tail * self._tail(coefs)
+            # Grows towards the step that prunes, so that there is next to nothing left to cut off by then.
+            loss = loss + c.tail * (1 + 9 * self.step / (c.prune_at * self.steps)) * self._tail(coefs)
         if self.config.rigidity.refine_weight > 0:
             loss = loss + self.config.rigidity.refine_weight * self.config.rigidity.k * self._rigidity(
                 subject.means, view, K, w2c
@@ -199,7 +221,7 @@ class Fusion:
         stack = torch.cat([view.carried, view.subject[..., None]], -1).permute(2, 0, 1)[None]
         drawn = torch.nn.functional.grid_sample(stack, (xy * scale - 1)[None, None], align_corners=False)[0, :, 0].T
         weight = trust * (drawn[:, 3].detach() > 0.5)
-        pixels, z = losses.project(drawn[:, :3] / drawn[:, 3:].clamp_min(1e-3), self.K[other], self.w2c[other])
+        pixels, z = losses.project(drawn[:, :3] / drawn[:, 3:].clamp_min(1e-3), self.K[other], self.camera(other))
         error = (pixels - goal).abs().sum(-1) / max(self.size)
         error = error.clamp_max(float(error.detach().quantile(0.98)))
         return losses.masked_mean(error, weight * (z.detach() > 0.01))
@@ -238,6 +260,15 @@ class Fusion:
             if self.model.support is None:
                 self.strongest = self.model.top_influences(self.config.influences)[0]
 
+    def _drop_hidden(self) -> None:
+        """Drops what no frame shows; keeps at least a few so that nothing downstream meets an empty part."""
+        frames = list(range(0, len(self.frames), max(len(self.frames) // _LOOKED_AT, 1)))
+        for part, share in zip(("subject", "background"), shown(self.model, frames, self.K, self.camera, self.size), strict=True):
+            rows = (share > self.config.fusion.cull_shown).nonzero()[:, 0]
+            if len(rows) >= 8:
+                keep_rows(self.model, self.optimiser, part, rows)
+        self._link()
+
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the PSNR this costs at once."""
         before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
@@ -253,7 +284,7 @@ class Fusion:
         values = []
         with torch.no_grad():
             for t in frames:
-                view = render_view(self.model.subject(t), self.model.background(), self.K[t], self.w2c[t], self.size)
+                view = render_view(self.model.subject(t), self.model.background(), self.K[t], self.camera(t), self.size)
                 error = (view.rgb.clamp(0, 1) - self.frames[t].to(torch.float32) / 255).square().mean()
                 values.append(-10 * float(error.clamp_min(1e-10).log10()))
         return float(np.mean(values))

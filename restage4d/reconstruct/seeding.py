@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from restage4d import se3
 from restage4d.errors import FitError
 from restage4d.puppet import rgb_to_sh
+from restage4d.reconstruct.cameras import camera_params
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.lift import unproject
 from restage4d.reconstruct.model import SceneModel
@@ -30,6 +31,8 @@ def seed_scene(
     params = {"bases.rots": motion.rots, "bases.trans": motion.trans}
     params |= _seed_subject(motion, canonical, rewound, priors, config)
     params |= _seed_background(rewound, priors, config)
+    if config.fusion.lr_cameras > 0:
+        params |= camera_params(priors.cameras)
     return SceneModel({name: value.to(device or "cpu") for name, value in params.items()})
 
 

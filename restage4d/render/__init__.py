@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from restage4d.render.constants import EPS2D
+
 BACKENDS = ("auto", "cpu", "cuda", "reference")
 
 
@@ -22,7 +24,7 @@ def rasterize(
     height: int,
     *,
     near: float = 0.01,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:  # (H, W, C), (H, W), info
     """Draws Gaussians into one pinhole camera, differentiably.

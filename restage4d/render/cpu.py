@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from restage4d.render import binning, kernels, projection
+from restage4d.render.constants import EPS2D
 
 
 @cache
@@ -124,7 +125,7 @@ def rasterize(
     height: int,
     *,
     near: float = 0.01,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """`restage4d.render.rasterize` with numba. Takes float32 tensors on the CPU."""
     means, quats, scales, opacities, colors = (x.float().contiguous() for x in (means, quats, scales, opacities, colors))

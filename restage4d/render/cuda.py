@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restage4d.render.constants import FAR, QUAT_EPS
+from restage4d.render.constants import EPS2D, FAR, QUAT_EPS
 
 _TILE = 16
 
@@ -22,7 +22,7 @@ def rasterize(
     height: int,
     *,
     near: float = 0.01,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """`restage4d.render.rasterize` with gsplat. Takes float32 CUDA tensors."""
     import gsplat  # pyright: ignore[reportMissingImports]  # compiles its kernels at first use

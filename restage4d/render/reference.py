@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from restage4d.render.constants import FAR, FOV_MARGIN, MAX_ALPHA, MAX_EXTENT, MIN_ALPHA, MIN_TRANSMITTANCE, QUAT_EPS
+from restage4d.render.constants import EPS2D, FAR, FOV_MARGIN, MAX_ALPHA, MAX_EXTENT, MIN_ALPHA, MIN_TRANSMITTANCE, QUAT_EPS
 
 
 def quat_to_matrix(quats: Tensor) -> Tensor:  # (N, 4) wxyz, any length -> (N, 3, 3)
@@ -57,7 +57,7 @@ def rasterize(
     height: int,
     *,
     near: float = 0.01,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """`restage4d.render.rasterize`, densely."""
     n = len(means)
