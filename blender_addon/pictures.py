@@ -81,7 +81,7 @@ def with_mask(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
     """The picture with the subject tinted and outlined and the rest darkened."""
     inside = mask.copy()
     inside[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-    out = picture.astype(np.float32) * np.where(mask, 0.75, 0.5)[..., None].astype(np.float32)
-    out[mask] += 0.25 * 255 * TINT
+    out = picture.astype(np.float32) * np.where(mask, 0.8, 0.6)[..., None].astype(np.float32)
+    out[mask] += 0.2 * 255 * TINT
     out[mask & ~inside] = 255 * TINT
     return out.astype(np.uint8)

@@ -84,7 +84,8 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
     def _choose(self, context: Any, a: tuple[int, int], b: tuple[int, int]) -> None:
         """Region pixels to the video's, and on to the session."""
         shot, chosen = pump.session().shot, context.scene.restage4d
-        x0, y0, scale = self._frame()
+        assert shot is not None  # modal
+        x0, y0, scale = frame_of(self.area, self.region, shot.size)
         ends = []
         for x, y in (a, b):
             u, v = (x - x0) / scale, shot.size[1] - (y - y0) / scale
@@ -96,15 +97,6 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             chosen.selection, chosen.place = "BOX", (min(u0, u1), min(v0, v1), max(u0, u1), max(v0, v1))
         pump.select(chosen)
 
-    def _frame(self) -> tuple[float, float, float]:
-        """Left and bottom edge of the shown frame in the region, and screen pixels per video pixel."""
-        sidebar = next((r.width for r in self.area.regions if r.type == "UI"), 0)
-        tools = next((r.width for r in self.area.regions if r.type == "TOOLS"), 0)
-        width, height = pump.session().shot.size
-        room_x, room_y = self.region.width - sidebar - tools - 2 * MARGIN, self.region.height - 3 * MARGIN
-        scale = max(min(room_x / width, room_y / height), 0.05)
-        return tools + MARGIN + (room_x - scale * width) / 2, MARGIN + (room_y - scale * height) / 2, scale
-
     def paint(self) -> None:
         shot = pump.session().shot
         if bpy.context.area != self.area or shot is None or shot.first is None:
@@ -112,7 +104,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         width, height = self.region.width, self.region.height
         gpu.state.blend_set("ALPHA")
         _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
-        x, y, scale = self._frame()
+        x, y, scale = frame_of(self.area, self.region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
         key = (id(shot.first), id(shot.mask))
         if self.shown != key:
@@ -148,6 +140,15 @@ class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
         context.scene.restage4d.selection = "MOTION"
         pump.select(context.scene.restage4d)
         return {"FINISHED"}
+
+
+def frame_of(area: Any, region: Any, size: tuple[int, int]) -> tuple[float, float, float]:
+    """Left and bottom edge of the shown frame in the region, and screen pixels per video pixel."""
+    sidebar = next((r.width for r in area.regions if r.type == "UI"), 0)
+    tools = next((r.width for r in area.regions if r.type == "TOOLS"), 0)
+    room_x, room_y = region.width - sidebar - tools - 2 * MARGIN, region.height - 3 * MARGIN
+    scale = max(min(room_x / size[0], room_y / size[1]), 0.05)
+    return tools + MARGIN + (room_x - scale * size[0]) / 2, MARGIN + (room_y - scale * size[1]) / 2, scale
 
 
 def _texture(picture: Any) -> Any:  # (H, W, 3) uint8 sRGB
