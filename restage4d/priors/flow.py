@@ -51,7 +51,8 @@ class Flow:
     def error(self, a: int, b: int) -> F32:
         """Forward-backward error (H, W) in pixels: how far a pixel of ``a`` comes back from itself, to ``b`` and back."""
         there = self.between(a, b)
-        return np.linalg.norm(there + warp(self.between(b, a), there), axis=-1).astype(np.float32)
+        miss = there + warp(self.between(b, a), there)
+        return np.hypot(miss[..., 0], miss[..., 1])
 
 
 _last: tuple[weakref.ref[Rewound], Flow] | None = None

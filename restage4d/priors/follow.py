@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from restage4d.priors.flow import Flow, outward, warp
 from restage4d.priors.motion import BackgroundMotion
 from restage4d.priors.odds import Odds
-from restage4d.priors.pixels import likeness, settle, spread, unlike_background
+from restage4d.priors.pixels import around, likeness, settle, spread, unlike_background
 from restage4d.priors.regions import disk, label, tidy
 from restage4d.priors.trails import find_trails
 from restage4d.progress import Stage
@@ -107,7 +107,7 @@ def _decide(
     """Masks (T, H, W) anew, pixel by pixel from all clues; ``masks`` tells where the background is and what clues are worth."""
     seam = rewound.seam
     scale = max(rewound.clip.size) / 384
-    step = max(1, round(scale))
+    step, nearby, wide = max(1, round(scale)), around(4), around(5)
     solid = np.stack([cv2.dilate(mask.astype(np.uint8), disk(round(2 * scale))) > 0 for mask in masks])
     bands, behind = [], []
     moving_odds, behind_odds = Odds(0.03, 12.0), Odds(1.0, 60.0)
@@ -134,10 +134,10 @@ def _decide(
         if not len(rows):
             continue
         here, there = look.features[b], look.features[a]
-        moved = likeness(rows, cols, here, there, labels[a], back, 4, step, 0.6)
-        still = likeness(rows, cols, here, there, labels[a], motion.flow(b, a), 4, step, 0.6)
+        moved = likeness(rows, cols, here, there, labels[a], back, nearby, step, 0.6)
+        still = likeness(rows, cols, here, there, labels[a], motion.flow(b, a), nearby, step, 0.6)
         if trusted:
-            first = likeness(rows, cols, here, look.features[seam], labels[seam], from_seam[b], 10, step, 0.15)
+            first = likeness(rows, cols, here, look.features[seam], labels[seam], from_seam[b], wide, 2 * step, 0.6)
         else:
             first = np.zeros((len(rows), 2), np.float32)
         clues = np.stack(
@@ -155,9 +155,7 @@ def _decide(
         logit[band] = np.array([_BEFORE, _LIKE_BEFORE, _LIKE_FIRST, _MOTION, _TRAILS, _BACKGROUND, _BIAS]) @ clues
         lab = np.ascontiguousarray(look.lab[b])
         contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
-        open_ = np.zeros(logit.shape, bool)
-        open_[band] = True
-        labels[b] = settle(logit, lab, open_, _EDGES, contrast, 8)
+        labels[b] = settle(rows, cols, logit, lab, _EDGES, contrast, 8)
     return labels > 0.5
 
 

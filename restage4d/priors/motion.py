@@ -5,9 +5,10 @@ Coordinates in this file are pixel numbers as OpenCV counts them (the centre of 
 
 import cv2
 import numpy as np
+from numba import njit, prange
 from numpy.typing import NDArray
 
-from restage4d.priors.flow import Flow, warp
+from restage4d.priors.flow import Flow
 from restage4d.scene import Rewound
 
 F32 = NDArray[np.float32]
@@ -17,16 +18,18 @@ Bool = NDArray[np.bool_]
 _SPANS = (1, 5)  # frames over which motion is compared
 _MESH = (6, 7)  # control points of the parallax, down and across
 _STIFF = 5.0  # how much the parallax resists to change from one control point to the next
+_WORTH = 0.7  # share of the homographies' error that must stay away for the mesh to be used
 NODE = 8  # pixels between the points in which the background's motion is kept
 
 
 def lost(step: F32, back: F32) -> Bool:  # (..., 2), (..., 2) -> (...)
     """Whether a step of flow fails to come back to where it began, by more than 1 px and 5 % of its length."""
-    return np.linalg.norm(step + back, axis=-1) > 1.0 + 0.05 * np.linalg.norm(step, axis=-1)
+    miss, length = step + back, np.hypot(step[..., 0], step[..., 1])
+    return np.hypot(miss[..., 0], miss[..., 1]) > 1.0 + 0.05 * length
 
 
 class BackgroundStep:
-    """The background's motion from a frame to its neighbour: the dominant homography, and a mesh where parallax asks for one.
+    """The background's motion from a frame to its neighbour: the dominant homography, and on top of it a mesh for parallax.
 
     Args:
         flow: (H, W, 2) between the frames.
@@ -45,15 +48,17 @@ class BackgroundStep:
         cv2.setRNGSeed(0)
         found, _ = cv2.findHomography(start, end, cv2.RANSAC, 1.0, maxIters=500)
         self._homography = np.eye(3) if found is None else np.asarray(found, np.float64)
-        self._mesh: F64 | None = None
-        self._mesh = self._parallax(start, end - self(start))
+        self.mesh: F64 | None = None
+        left_over = end - self(start)
+        self.mesh, remains = self._parallax(start, left_over)
+        self.missed = (_capped(left_over), _capped(remains))
 
     def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
         """Where the background at ``xy`` goes."""
         end = cv2.perspectiveTransform(xy.reshape(1, -1, 2), self._homography).reshape(-1, 2)
-        if self._mesh is not None:
+        if self.mesh is not None:
             index, weight = self._cell(xy)
-            end = end + (self._mesh[index] * weight[..., None]).sum(1)
+            end = end + (self.mesh[index] * weight[..., None]).sum(1)
         return end.astype(np.float32)
 
     def _cell(self, xy: F32) -> tuple[NDArray[np.intp], F64]:
@@ -66,30 +71,56 @@ class BackgroundStep:
         index = corner[:, None] + np.array([0, 1, across, across + 1])
         return index, np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1)
 
-    def _parallax(self, start: F32, left_over: F32) -> F64 | None:
-        """Control points (M, 2) fitted to what the homography leaves over, robustly; None where that explains little more."""
+    def _parallax(self, start: F32, left_over: F32) -> tuple[F64, F64]:
+        """Control points (M, 2) fitted robustly to what the homography leaves over (N, 2), and what they leave over."""
         down, across = _MESH
-        before = np.median(np.linalg.norm(left_over, axis=1))
-        if before < 0.25:
-            return None
         index, weight = self._cell(start)
-        basis = np.zeros((len(start), down * across))
-        np.put_along_axis(basis, index, weight, 1)
-        number = np.arange(down * across).reshape(_MESH)
-        ties = np.concatenate(
-            [np.stack([a.ravel(), b.ravel()], 1) for a, b in ((number[1:], number[:-1]), (number[:, 1:], number[:, :-1]))]
-        )
-        stiff = np.zeros((len(ties), down * across))
-        stiff[np.arange(len(ties)), ties[:, 0]], stiff[np.arange(len(ties)), ties[:, 1]] = 1, -1
-        prior = _STIFF * stiff.T @ stiff + 1e-3 * np.eye(down * across)
         mesh = np.zeros((down * across, 2))
-        for _ in range(8):  # iteratively re-weighted: Geman and McClure's loss lets go of what moves by itself
-            miss = ((left_over - basis @ mesh) ** 2).sum(1)
+        remains = np.asarray(left_over, np.float64)
+        for _ in range(5):  # iteratively re-weighted: Geman and McClure's loss lets go of what moves by itself
+            miss = (remains**2).sum(1)
             scale = max(0.25, 2.0 * float(np.median(miss)))
-            trust = (scale / (scale + miss)) ** 2
-            mesh = np.linalg.solve(basis.T @ (basis * trust[:, None]) + prior, basis.T @ (left_over * trust[:, None]))
-        after = np.median(np.linalg.norm(left_over - basis @ mesh, axis=1))
-        return mesh if after < 0.6 * before else None
+            matrix, right = _normal(index, weight, (scale / (scale + miss)) ** 2, left_over, down * across)
+            mesh = np.linalg.solve(matrix + _PRIOR, right)
+            remains = left_over - (mesh[index] * weight[..., None]).sum(1)
+        return mesh, remains
+
+
+@njit(cache=True)
+def _normal(index: NDArray[np.intp], weight: F64, trust: F64, value: F32, count: int) -> tuple[F64, F64]:
+    """Normal equations (count, count) and (count, 2) of ``value`` (N, 2), interpolated at ``index``, ``weight`` (N, 4)."""
+    matrix, right = np.zeros((count, count)), np.zeros((count, 2))
+    for i in range(len(index)):
+        for j in range(4):
+            share = trust[i] * weight[i, j]
+            for k in range(4):
+                matrix[index[i, j], index[i, k]] += share * weight[i, k]
+            for k in range(2):
+                right[index[i, j], k] += share * value[i, k]
+    return matrix, right
+
+
+def _stiffness() -> F64:
+    """What a mesh pays for change from one control point to the next, as a quadratic form."""
+    down, across = _MESH
+    number = np.arange(down * across).reshape(_MESH)
+    ties = [
+        (a, b)
+        for x, y in ((number[1:], number[:-1]), (number[:, 1:], number[:, :-1]))
+        for a, b in zip(x.flat, y.flat, strict=True)
+    ]
+    change = np.zeros((len(ties), down * across))
+    for row, (a, b) in zip(change, ties, strict=True):
+        row[a], row[b] = 1, -1
+    return _STIFF * change.T @ change + 1e-3 * np.eye(down * across)
+
+
+_PRIOR = _stiffness()
+
+
+def _capped(miss: F64 | F32) -> float:
+    """Mean length in pixels, in which what moves by itself counts no more than 2 pixels."""
+    return float(np.minimum(np.linalg.norm(miss, axis=1), 2.0).mean())
 
 
 class BackgroundMotion:
@@ -109,6 +140,10 @@ class BackgroundMotion:
             self._link[1, p] = t
             self._step[p, t] = BackgroundStep(flow.between(p, t), ~subject[p])
             self._step[t, p] = BackgroundStep(flow.between(t, p), ~subject[t])
+        before, after = np.array([step.missed for step in self._step.values()]).reshape(-1, 2).sum(0)
+        if after > _WORTH * before:  # all frames alike, or the background would seem to jump where the model changes
+            for step in self._step.values():
+                step.mesh = None
         rows, cols = np.mgrid[0 : height + NODE - 1 : NODE, 0 : width + NODE - 1 : NODE].astype(np.float32)
         self._nodes = np.stack([cols, rows], -1)
         self._rows, self._cols = np.indices(self._shape, np.float32) / NODE
@@ -157,16 +192,43 @@ class BackgroundMotion:
                 b = int(link[a])
                 if b < 0:
                     break
-                step = warp(self._flow.between(a, b), moved)
-                followed &= ~lost(step, warp(self._flow.between(b, a), moved + step))
-                moved = moved + step
+                _drift(self._flow.between(a, b), self._flow.between(b, a), moved, followed)
                 place = self._step[a, b](place)
                 a = b
                 if steps in _SPANS or link[a] < 0:
-                    own = (moved - self._dense(place.reshape(self._nodes.shape) - self._nodes)) / steps
+                    own = (moved - self._dense(place.reshape(self._nodes.shape) - self._nodes)) / np.float32(steps)
                     velocity[..., 2 * way : 2 * way + 2][followed] = own[followed]
                     rank = int(np.searchsorted(_SPANS, steps))
-                    np.minimum(speed[rank], np.linalg.norm(own, axis=-1), out=speed[rank], where=followed)
+                    np.minimum(speed[rank], np.hypot(own[..., 0], own[..., 1]), out=speed[rank], where=followed)
         short, long = speed
         speed = np.where(np.isfinite(long), long, short)
         return np.where(np.isfinite(speed), speed, np.nan).astype(np.float32), velocity
+
+
+@njit(cache=True, parallel=True, fastmath=True)
+def _drift(ahead: F32, back: F32, moved: F32, followed: Bool) -> None:
+    """One more step: adds to ``moved`` (H, W, 2) the flow ``ahead`` where it has come to; ``followed`` ends where `lost`."""
+    height, width = followed.shape
+    for y in prange(height):
+        step, home = np.empty(2, np.float32), np.empty(2, np.float32)
+        for x in range(width):
+            if followed[y, x]:
+                _at(ahead, x + moved[y, x, 0], y + moved[y, x, 1], step)
+                for c in range(2):
+                    moved[y, x, c] += step[c]
+                _at(back, x + moved[y, x, 0], y + moved[y, x, 1], home)
+                miss = np.sqrt((step[0] + home[0]) ** 2 + (step[1] + home[1]) ** 2)
+                followed[y, x] = miss <= 1.0 + 0.05 * np.sqrt(step[0] ** 2 + step[1] ** 2)
+
+
+@njit(cache=True, fastmath=True)
+def _at(image: F32, x: float, y: float, out: F32) -> None:
+    """Bilinear sample of ``image`` (H, W, 2) at a place, the border's outside of it, into ``out`` (2,)."""
+    height, width = image.shape[:2]
+    x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
+    col, row = min(int(x), width - 2), min(int(y), height - 2)
+    fx, fy = x - col, y - row
+    for c in range(2):
+        above = image[row, col, c] * (1 - fx) + image[row, col + 1, c] * fx
+        below = image[row + 1, col, c] * (1 - fx) + image[row + 1, col + 1, c] * fx
+        out[c] = above * (1 - fy) + below * fy

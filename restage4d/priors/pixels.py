@@ -13,16 +13,22 @@ F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
+def around(radius: int) -> Ints:  # -> (M, 2)
+    """Steps (down, across) of at most ``radius`` each way, nearest first."""
+    steps = np.stack(np.mgrid[-radius : radius + 1, -radius : radius + 1], -1).reshape(-1, 2)
+    return np.ascontiguousarray(steps[np.argsort((steps**2).sum(1), kind="stable")].astype(np.int64))
+
+
 @njit(cache=True, parallel=True, fastmath=True)
-def likeness(rows: Ints, cols: Ints, here: F32, there: F32, mask: F32, flow: F32, radius: int, step: int, far: float) -> F32:
+def likeness(rows: Ints, cols: Ints, here: F32, there: F32, mask: F32, flow: F32, steps: Ints, size: int, far: float) -> F32:
     """How unlike each pixel is to the subject and to the background of another frame, around where the flow says it lies there.
 
     Args:
         here, there: features of the frame of the pixels and of the other one.
         mask: (H, W) of the other frame, 0..1; pixels of 0.35..0.65 count as neither.
         flow: (H, W, 2) from the pixels' frame to the other one.
-        radius, step: the search goes ``radius`` steps of ``step`` pixels each way.
-        far: added for every step² away from where the flow points.
+        steps: (M, 2) as from `around`, searched from where the flow points; each is ``size`` pixels.
+        far: added for every step² away from there.
 
     Returns:
         (N, 2): the smallest squared distance to a pixel of the subject, and to one of the background.
@@ -34,25 +40,31 @@ def likeness(rows: Ints, cols: Ints, here: F32, there: F32, mask: F32, flow: F32
         row = int(np.rint(y + flow[y, x, 1]))
         col = int(np.rint(x + flow[y, x, 0]))
         best_fore = best_back = np.float32(1e9)
-        for dy in range(-radius, radius + 1):
-            v = row + dy * step
-            if v < 0 or v >= height:
+        for k in range(len(steps)):
+            dy, dx = steps[k, 0], steps[k, 1]
+            distance = np.float32(far * (dy * dy + dx * dx))
+            if distance >= best_fore and distance >= best_back:
+                break
+            v, u = row + dy * size, col + dx * size
+            if v < 0 or v >= height or u < 0 or u >= width:
                 continue
-            for dx in range(-radius, radius + 1):
-                u = col + dx * step
-                if u < 0 or u >= width:
-                    continue
-                part = mask[v, u]
-                if part > 0.35 and part < 0.65:
-                    continue
-                distance = np.float32(far * (dy * dy + dx * dx))
-                for c in range(channels):
-                    change = here[y, x, c] - there[v, u, c]
-                    distance += change * change
+            part = mask[v, u]
+            if part > 0.35 and part < 0.65:
+                continue
+            best = best_fore if part >= 0.5 else best_back
+            for c in range(3):
+                change = here[y, x, c] - there[v, u, c]
+                distance += change * change
+            if distance >= best:
+                continue
+            for c in range(3, channels):
+                change = here[y, x, c] - there[v, u, c]
+                distance += change * change
+            if distance < best:
                 if part >= 0.5:
-                    best_fore = min(best_fore, distance)
+                    best_fore = distance
                 else:
-                    best_back = min(best_back, distance)
+                    best_back = distance
         result[i, 0], result[i, 1] = best_fore, best_back
     return result
 
@@ -110,40 +122,41 @@ def unlike_background(
 
 
 @njit(cache=True, parallel=True, fastmath=True)
-def settle(logit: F32, lab: F32, open_: NDArray[np.bool_], strength: float, contrast: float, rounds: int) -> F32:
+def settle(rows: Ints, cols: Ints, logit: F32, lab: F32, strength: float, contrast: float, rounds: int) -> F32:
     """Labels (H, W) in 0..1 that follow ``logit`` and agree with neighbours across no edge: mean field over 5x5 pixels.
 
     A dense grid form of GrabCut's energy (Krähenbühl & Koltun, "Efficient inference in fully connected CRFs", 2011).
 
     Args:
-        open_: pixels that are decided; the others keep what their ``logit`` says.
+        rows, cols: (N,) pixels that are decided; the others keep what their ``logit`` (H, W) says.
         strength: of the agreement.
         contrast: of edges: agreement falls off as exp(-contrast * squared difference in Lab).
     """
     height, width = logit.shape
     label = (1 / (1 + np.exp(-logit))).astype(np.float32)
-    following = label.copy()
+    alike = np.zeros((len(rows), 25), np.float32)
+    following = np.empty(len(rows), np.float32)
+    for i in prange(len(rows)):
+        y, x = rows[i], cols[i]
+        for k in range(25):
+            dy, dx = k // 5 - 2, k % 5 - 2
+            v, u = y + dy, x + dx
+            if k != 12 and v >= 0 and v < height and u >= 0 and u < width:
+                a = lab[y, x, 0] - lab[v, u, 0]
+                b = lab[y, x, 1] - lab[v, u, 1]
+                c = lab[y, x, 2] - lab[v, u, 2]
+                near = strength / np.sqrt(np.float32(dx * dx + dy * dy))
+                alike[i, k] = near * np.exp(-contrast * (a * a + b * b + c * c))
     for _ in range(rounds):
-        for y in prange(height):
-            for x in range(width):
-                if not open_[y, x]:
-                    continue
-                pull = np.float32(0)
-                for dy in range(-2, 3):
-                    v = y + dy
-                    if v < 0 or v >= height:
-                        continue
-                    for dx in range(-2, 3):
-                        u = x + dx
-                        if u < 0 or u >= width or (dx == 0 and dy == 0):
-                            continue
-                        a = lab[y, x, 0] - lab[v, u, 0]
-                        b = lab[y, x, 1] - lab[v, u, 1]
-                        c = lab[y, x, 2] - lab[v, u, 2]
-                        alike = np.exp(-contrast * (a * a + b * b + c * c)) / np.sqrt(np.float32(dx * dx + dy * dy))
-                        pull += alike * (2 * label[v, u] - 1)
-                following[y, x] = 1 / (1 + np.exp(-(logit[y, x] + strength * pull)))
-        label[:] = following
+        for i in prange(len(rows)):
+            y, x = rows[i], cols[i]
+            pull = np.float32(0)
+            for v in range(max(y - 2, 0), min(y + 3, height)):
+                for u in range(max(x - 2, 0), min(x + 3, width)):
+                    pull += alike[i, (v - y + 2) * 5 + u - x + 2] * (2 * label[v, u] - 1)
+            following[i] = 1 / (1 + np.exp(-(logit[y, x] + pull)))
+        for i in range(len(rows)):
+            label[rows[i], cols[i]] = following[i]
     return label
 
 
