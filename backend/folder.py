@@ -49,10 +49,10 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("result", "command"):
             (self.path / name).unlink(missing_ok=True)
-        self._write("spec", msgspec.msgpack.encode(spec))
+        self.keep("spec", msgspec.msgpack.encode(spec))
 
     def command(self, what: Literal["pause", "cancel"]) -> None:
-        self._write("command", what.encode())
+        self.keep("command", what.encode())
 
     def result(self) -> Result | None:
         """The process's last word, None before it has spoken."""
@@ -106,7 +106,7 @@ class Folder:
             return None
         import psutil
 
-        self._write("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
+        self.keep("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
         return lock
 
     def spec(self) -> Submit:
@@ -123,19 +123,20 @@ class Folder:
         """Leaves an event for the service; on a full disk it is left out."""
         frames = [bytes(f) for f in framing.encode(body, arrays)]
         with suppress(InputError, OSError):
-            self._write(name, msgspec.msgpack.encode(frames))
+            self.keep(name, msgspec.msgpack.encode(frames))
 
     def end(self, result: Result) -> None:
         """The last word. Waits for room on a full disk for a while. Raises InputError."""
         for attempt in range(20):
             try:
-                return self._write("result", msgspec.msgpack.encode(result))
+                return self.keep("result", msgspec.msgpack.encode(result))
             except InputError:
                 if attempt == 19:
                     raise
                 time.sleep(0.5)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def keep(self, name: str, data: bytes) -> None:
+        """Writes a file of the folder, whole or not at all. Raises InputError, OSError."""
         with replacing(self.path / name) as temporary:
             temporary.write_bytes(data)
 

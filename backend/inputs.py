@@ -4,17 +4,14 @@ import os
 import shutil
 from pathlib import Path
 
-import msgspec
 from PIL import Image, UnidentifiedImageError
 
 from backend.folder import Folder
-from backend.store import Store
+from backend.store import Store, packed_files
 from restage4d.errors import InputError
 from restage4d.job import Job
 from restage4d.wire.messages import Limits, Selection, Submit
-from restage4d.wire.transfer import PACKED, PICTURES, PackedFile
-
-_LIST_LIMIT = 4 << 20  # bytes of a list of files
+from restage4d.wire.transfer import PICTURES
 
 
 def job(spec: Submit, store: Store, folder: Folder) -> Job:
@@ -56,15 +53,9 @@ def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | Non
 def footage(content: str, store: Store, folder: Folder, name: str) -> Path:
     """A video file, or a folder of frames where the content is a packed one."""
     store.check(content)
-    with store.path(content).open("rb") as file:
-        packed = file.read(len(PACKED)) == PACKED
-        listing = file.read(_LIST_LIMIT) if packed else b""
-    if not packed:
+    files = packed_files(store, content)
+    if files is None:
         return _file(content, store, folder.path / "inputs" / name)
-    try:
-        files = msgspec.msgpack.decode(listing, type=list[PackedFile])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InputError(f"The list of frames of the {name} video is damaged.", "Send the folder again.") from error
     if not 2 <= len(files) <= Limits().frames:
         raise InputError(f"The {name} folder has {len(files)} frames.", f"Give 2 to {Limits().frames}.")
     target = folder.path / "inputs" / name

@@ -2,12 +2,14 @@
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from backend.folder import Folder
 from backend.jobs import Jobs
 from backend.settings import Settings
-from backend.store import Store
+from backend.store import Store, packed_files
+from restage4d.wire.errors import WireError
 from restage4d.wire.messages import ENDED
 
 _YOUNG_S = 3600.0  # bytes used within the last hour are left alone: their job may not be submitted yet
@@ -32,6 +34,9 @@ def sweep(jobs: Jobs, store: Store, folders: Path, settings: Settings) -> None:
     while True:
         ended = sorted(jobs.list(states=ENDED), key=lambda job: job.finished or job.created)
         named = set().union(*(job.contents for job in jobs.list()))
+        for content in list(named):
+            with suppress(WireError):
+                named |= {file.content for file in packed_files(store, content) or []}
         total = _collect(store, named, now, settings.keep_days * 86400, limit)
         if total <= limit or not ended:
             break

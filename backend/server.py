@@ -28,7 +28,7 @@ from backend.jobs import Job, Jobs
 from backend.keys import LOCAL, Doorman, Keys
 from backend.retention import sweep
 from backend.settings import Settings
-from backend.store import Store, no_room, room_error
+from backend.store import Store, no_room, packed_files, room_error
 from backend.supervisor import Supervisor
 from backend.uploads import Uploads, chunk_data
 from restage4d import __version__
@@ -67,6 +67,7 @@ from restage4d.wire.messages import (
 from restage4d.wire.messages import (
     Jobs as JobList,
 )
+from restage4d.wire.transfer import PackedFile
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
@@ -450,6 +451,7 @@ class Server:
         if spec.job_kind == "restage":
             check_submit(spec, self.providers)
             wanted = {spec.base, spec.selection.mask or spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
+            wanted |= {file.content for content in wanted for file in self._packed(content)}
             for content in wanted:
                 if self.store.size(content) is None:
                     raise WireError(f"The service does not have the bytes {content[:12]}….", "Upload them first.", "not_found")
@@ -457,6 +459,14 @@ class Server:
         job = self.jobs.add(user, spec, self.settings.limits.jobs_per_client)
         self.supervisor.queued(job)
         return self.supervisor.status(job), []
+
+    def _packed(self, content: str) -> list[PackedFile]:
+        if self.store.size(content) is None:
+            return []
+        files = packed_files(self.store, content) or []
+        if len(files) > self.settings.limits.frames:
+            raise WireError(f"A folder has {len(files)} frames.", f"At most {self.settings.limits.frames} are taken.", "limit")
+        return files
 
     def _fetch(self, user: str, body: Fetch) -> tuple[Message, list]:
         size = self.store.check(body.content)

@@ -14,10 +14,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+import msgspec
+
 from restage4d.files import NO_ROOM
 from restage4d.wire.errors import WireError
+from restage4d.wire.transfer import PACKED, PackedFile
 
 _BLOCK = 4 << 20
+_LIST_LIMIT = 4 << 20  # bytes of a list of files
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -138,6 +142,24 @@ class Store:
     def free(self) -> int:
         """Bytes free on the store's disk."""
         return shutil.disk_usage(self.folder).free
+
+
+def packed_files(store: Store, content: str) -> list[PackedFile] | None:
+    """The files of a packed folder; None where the content is no such list. Raises `WireError`: not here, or damaged."""
+    try:
+        with store.path(content).open("rb") as file:
+            if file.read(len(PACKED)) != PACKED:
+                return None
+            listing = file.read(_LIST_LIMIT)
+    except FileNotFoundError as error:
+        raise WireError("The service does not have these bytes (any more).", "Send them again.", "not_found") from error
+    try:
+        files = msgspec.msgpack.decode(listing, type=list[PackedFile])
+        for one in files:
+            store.path(one.content)
+    except (msgspec.MsgspecError, RecursionError, WireError) as error:
+        raise WireError("A list of frames cannot be read.", "Send the folder again.", "damaged") from error
+    return files
 
 
 class Upload:

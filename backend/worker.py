@@ -5,6 +5,8 @@ Exit codes: 0 it has said its last word in the folder; 3 another process already
 
 import os
 import sys
+import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,8 @@ def main(argv: list[str]) -> int:
     if lock is None:
         return _TWICE
     _be_polite()
+    if leader := os.environ.get("RESTAGE4D_WITH"):
+        threading.Thread(target=_end_with, args=(int(leader),), daemon=True).start()
     folder.end(_outcome(folder, store_folder))
     return 0
 
@@ -31,6 +35,17 @@ def _be_polite() -> None:
 
     with suppress(psutil.Error, OSError):
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 5)
+
+
+def _end_with(leader: int) -> None:
+    """On a cluster a job's process does not outlive the task that started it."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(leader)
+        while process.is_running():
+            time.sleep(0.5)
+    os._exit(1)
 
 
 def _outcome(folder: Folder, store_folder: Path) -> Result:
