@@ -64,7 +64,10 @@ def serve(options: argparse.Namespace) -> None:
 def _executor(options: argparse.Namespace, settings: Settings) -> Callable[[Store], Executor]:
     if options.executor == "local":
         return lambda store: LocalExecutor(store, settings.slots)
-    from backend.farm import RayExecutor
+    try:
+        from backend.farm import RayExecutor
+    except ImportError as error:
+        raise InputError("Ray is not installed.", "Install restage4d[backend,farm] here and on every node.") from error
 
     return lambda store: RayExecutor(store, options.address, settings.slots)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+import ray  # pyright: ignore[reportMissingImports]  (the extra "farm")
+import ray.exceptions  # pyright: ignore[reportMissingImports]
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
 from backend.executors import spawn
 from backend.folder import EVENTS, Folder, Result
@@ -193,7 +194,8 @@ class RayExecutor:
             ray.get(one.mailbox.put.remote({"command": asked.encode()}), timeout=30)
             one.asked = asked
         ended, _ = ray.wait([one.task], timeout=0)
-        for name, (number, data) in ray.get(one.mailbox.get.remote(one.seen), timeout=60).items():
+        news: Any = ray.get(one.mailbox.get.remote(one.seen), timeout=60)
+        for name, (number, data) in news.items():
             self._bring(one.folder, name, data)
             one.seen[name] = number
         if not ended:

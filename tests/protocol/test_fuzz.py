@@ -68,7 +68,7 @@ def mutated(draw) -> list[bytes]:
     return frames or [b""]
 
 
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mutated())
 def test_reading_gives_a_message_or_an_error(frames):
     held = [zmq.Frame(f) for f in frames]
@@ -86,7 +86,7 @@ def test_the_service_outlives_mutated_messages(address, channel):
     connection = Connection.read(address)
     raw = Raw(connection, channel)
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(mutated())
     def send(frames):
         raw.socket.send_multipart(frames)
