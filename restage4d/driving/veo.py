@@ -1,0 +1,87 @@
+"""Driving videos by Google's Veo (google-genai SDK, Gemini API)."""
+
+from typing import Any
+
+from google import genai
+from google.genai import errors, types
+
+from restage4d.driving.fitted import Fitted
+from restage4d.driving.hosted import Gone, HostedDriving, complaint, refused
+from restage4d.keys import need_key
+
+KEY = "GEMINI_API_KEY"
+MODEL = "veo-3.1-generate-preview"
+_LENGTHS = (4, 6, 8)  # seconds
+_PRICE = {"veo-3.1-generate-preview": 0.40, "veo-3.1-fast-generate-preview": 0.15}  # dollars per second, when this was written
+_AVOID = "camera movement, zoom, cut, scene change, deformed limbs, text"
+
+
+class VeoDriving(HostedDriving):
+    """See `HostedDriving`. Raises `InputError` where there is no key."""
+
+    service = "Veo"
+    sizes = ((1280, 720), (720, 1280))
+
+    def _client(self) -> Any:
+        retry = types.HttpRetryOptions(attempts=5, initial_delay=1.0, max_delay=30.0)
+        options = types.HttpOptions(base_url=self.config.base_url, timeout=120_000, retry_options=retry)
+        return genai.Client(api_key=need_key(KEY), http_options=options)
+
+    def _seconds(self) -> int:
+        return next((n for n in _LENGTHS if n >= self.config.seconds), _LENGTHS[-1])
+
+    def _cost(self) -> str:
+        price = _PRICE.get(self.config.model)
+        about = f"about ${price * self._seconds():.2f}" if price else "at Google's price for this model"
+        return f"{self._seconds()} s of {self.config.model} are paid for, {about}; Google's price list counts."
+
+    def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
+        config = types.GenerateVideosConfig(
+            number_of_videos=1,
+            duration_seconds=self._seconds(),
+            aspect_ratio="16:9" if fitted.size[0] > fitted.size[1] else "9:16",
+            negative_prompt=_AVOID,
+            seed=self.config.seed,
+        )
+        source = types.GenerateVideosSource(prompt=prompt, image=types.Image(image_bytes=picture, mime_type="image/png"))
+        try:
+            operation = self._client().models.generate_videos(model=self.config.model, source=source, config=config)
+        except Exception as error:
+            raise _sentence(error) from error
+        if not operation.name:
+            raise complaint(self.service, None, "the reply names no operation", KEY)
+        return operation.name
+
+    def _look(self, number: str) -> bytes | str | None:
+        client = self._client()
+        try:
+            operation = client.operations.get(types.GenerateVideosOperation.model_validate({"name": number}))
+        except errors.APIError as error:
+            if error.code == 404:
+                raise Gone from error
+            raise _sentence(error) from error
+        except Exception as error:
+            raise _sentence(error) from error
+        if not operation.done:
+            return None
+        if operation.error:
+            raise refused(self.service, str(operation.error.get("message") or operation.error))
+        said = operation.response
+        if said is None or not said.generated_videos or said.generated_videos[0].video is None:
+            reasons = "; ".join(said.rai_media_filtered_reasons or []) if said else ""
+            raise refused(self.service, reasons or "the reply holds none, without a reason")
+        video = said.generated_videos[0].video
+        try:
+            return video.video_bytes or client.files.download(file=video)
+        except errors.APIError as error:
+            if error.code in (403, 404):
+                raise Gone from error
+            raise _sentence(error) from error
+        except Exception as error:
+            raise _sentence(error) from error
+
+
+def _sentence(error: Exception) -> Exception:
+    if isinstance(error, errors.APIError):
+        return complaint("Veo", error.code, error.message or str(error), KEY)
+    return complaint("Veo", None, f"{type(error).__name__}: {error}", KEY)
