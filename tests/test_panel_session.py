@@ -1,0 +1,308 @@
+"""The Blender panel's session, which needs no Blender, against a real backend process."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from blender_addon import bug_report, launching
+from blender_addon.session import Link, Order, Session, thinned
+from blender_addon.state import duration
+from restage4d.errors import InputError
+from restage4d.wire.client import Client
+from restage4d.wire.framing import new_id
+from restage4d.wire.messages import Submit
+from restage4d.wire.service import stop_service
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIP = ROOT / "scripts" / "demo_clip" / "base.mp4"
+
+
+class Backend:
+    """A backend of its own in ``home``, started as often as it is asked for."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.file, self.starts = home, home / "connection.json", 0
+
+    def connect(self) -> Client:
+        return Client.connect(self.file, timeout_s=5.0)
+
+    def start(self, answers: Callable[[], bool], stopped: threading.Event, say: Callable[[str, bool], None]) -> None:
+        self.starts += 1
+        environment = os.environ | {"RESTAGE4D_HOME": str(self.home)}
+        subprocess.Popen([sys.executable, "-m", "backend"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not answers() and not stopped.wait(0.1):
+            assert time.monotonic() < until, "the backend did not start"
+
+    def kill(self) -> None:
+        pid = json.loads(self.file.read_text())["pid"]
+        psutil.Process(pid).kill()
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    made = Backend(tmp_path_factory.mktemp("home"))
+    yield made
+    stop_service(made.file)
+
+
+@pytest.fixture
+def session(backend: Backend) -> Iterator[Session]:
+    made = Session(Link(backend.connect, backend.start))
+    yield made
+    made.close()
+
+
+def wait(session: Session, condition: Callable[[], object], seconds: float = 90) -> None:
+    """Drains as the panel's timer does until the condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"{session.backend}, {session.shot}, {session.job}"
+        session.drain()
+        time.sleep(0.02)
+
+
+def ready(session: Session) -> None:
+    wait(session, lambda: session.backend.phase in ("absent", "ready"))
+    if session.backend.phase == "absent":
+        session.start()
+    wait(session, lambda: session.backend.phase == "ready")
+
+
+def standin(backend: Backend, steps: int = 30) -> str:
+    """A tiny real fit."""
+    with backend.connect() as client:
+        return client.submit(Submit(key=new_id(), job_kind="standin", settings={"fusion.steps": steps}))
+
+
+def test_a_backend_is_missed_started_and_told_of(backend: Backend, session: Session) -> None:
+    wait(session, lambda: session.backend.phase != "unknown")
+    assert session.backend.phase == "absent"
+    ready(session)
+    assert session.backend.version
+    assert session.backend.devices
+    assert "kinematic" in [p.name for p in session.backend.providers]
+    assert session.backend.fault is None
+
+
+def test_a_video_picked_before_there_is_a_backend_goes_when_there_is(backend: Backend, session: Session) -> None:
+    shot = session.open_shot(CLIP, (1, 12), 128, {})
+    ready(session)
+    wait(session, lambda: shot.phase == "ready")
+    assert shot.size == (384, 288)
+    assert shot.first is not None
+    assert shot.first.shape == (96, 128, 3)
+    assert shot.mask is not None
+    assert 0 < shot.mask.mean() < 0.8
+
+
+def test_the_first_frame_is_that_of_the_part(backend: Backend, session: Session) -> None:
+    ready(session)
+    frames = []
+    for first in (1, 31):
+        shot = session.open_shot(CLIP, (first, 44), 128, {})
+        wait(session, lambda shot=shot: shot.first is not None or shot.fault)
+        assert shot.first is not None, shot.fault
+        frames.append(shot.first.astype(int))
+    assert np.abs(frames[0] - frames[1]).mean() > 1
+
+
+def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(backend: Backend, session: Session) -> None:
+    ready(session)
+    shot = session.open_shot(CLIP, (1, 20), 192, {"box": (5, 5, 9, 9)})
+    wait(session, lambda: shot.phase == "ready")
+    assert shot.fault is not None
+    assert shot.fault.remedy
+    assert shot.first is not None, "the frame to point at is there all the same"
+    session.select({"box": (60, 30, 330, 260)})
+    wait(session, lambda: shot.phase == "ready")
+    assert shot.fault is None
+    assert shot.mask is not None
+    assert shot.mask.any()
+
+
+def test_what_is_no_video_is_a_sentence_and_a_remedy(backend: Backend, session: Session, tmp_path: Path) -> None:
+    ready(session)
+    (tmp_path / "notes.mp4").write_text("not a video")
+    shot = session.open_shot(tmp_path / "notes.mp4", None, 128, {})
+    wait(session, lambda: shot.phase == "failed")
+    assert shot.fault is not None
+    assert shot.fault.what.endswith(".")
+    assert shot.fault.remedy
+
+
+def test_a_job_is_followed_to_its_puppet(backend: Backend, session: Session, tmp_path: Path) -> None:
+    ready(session)
+    job = session.attach(standin(backend))
+    wait(session, lambda: job.state == "done")
+    session.fetch(tmp_path)
+    wait(session, lambda: not job.fetching)
+    assert job.fault is None
+    assert job.loaded is not None
+    assert job.puppet is not None
+    assert job.puppet.is_file()
+
+
+def test_a_killed_backend_comes_back_and_the_job_ends(backend: Backend, session: Session) -> None:
+    ready(session)
+    job = session.attach(standin(backend, steps=400))
+    wait(session, lambda: job.state == "running")
+    starts = backend.starts
+    backend.kill()
+    wait(session, lambda: session.backend.phase == "lost", 30)
+    wait(session, lambda: session.backend.phase == "ready")
+    assert backend.starts == starts + 1
+    wait(session, lambda: job.state == "done")
+
+
+def test_a_session_of_tomorrow_finds_the_job(backend: Backend, session: Session) -> None:
+    ready(session)
+    known = standin(backend, steps=400)
+    job = session.attach(known)
+    wait(session, lambda: job.state == "running")
+    session.close()
+    tomorrow = Session(Link(backend.connect))
+    try:
+        again = tomorrow.attach(known)
+        wait(tomorrow, lambda: again.state == "done")
+    finally:
+        tomorrow.close()
+
+
+def test_pause_resume_cancel(backend: Backend, session: Session) -> None:
+    ready(session)
+    job = session.attach(standin(backend, steps=5000))
+    wait(session, lambda: job.state == "running")
+    session.pause()
+    wait(session, lambda: job.state == "paused")
+    session.resume()
+    wait(session, lambda: job.state in ("queued", "running"))
+    session.cancel()
+    wait(session, lambda: job.state == "cancelled")
+    assert not job.active
+
+
+def test_an_unknown_job_says_so(backend: Backend, session: Session) -> None:
+    ready(session)
+    job = session.attach(new_id())
+    wait(session, lambda: job.fault is not None)
+    assert job.state == "failed"
+    assert "does not know" in job.fault.what if job.fault else False
+
+
+def test_what_cannot_be_restaged_fails_with_the_service_s_words(backend: Backend, session: Session) -> None:
+    ready(session)
+    shot = session.open_shot(CLIP, (1, 12), 128, {})
+    wait(session, lambda: shot.phase == "ready")
+    job = session.restage(Order("it jumps", settings={"no.such": 1}))
+    wait(session, lambda: job.state == "failed")
+    assert job.fault is not None
+    assert "no" in job.fault.what
+
+
+def test_cancelled_before_it_was_sent_it_is_never_sent(session: Session, backend: Backend) -> None:
+    ready(session)
+    session.open_shot(CLIP, (1, 12), 128, {})
+    job = session.restage(Order("it jumps"))
+    job.unwanted.set()
+    wait(session, lambda: job.state == "cancelled")
+    with backend.connect() as client:
+        assert job.id not in [status.id for status in client.jobs()]
+
+
+def test_requests_return_at_once_and_draining_keeps_its_budget() -> None:
+    def nobody() -> None:
+        time.sleep(5)
+        raise InputError("Nobody.", "Wait.")
+
+    session = Session(Link(nobody))
+    try:
+        began = time.perf_counter()
+        session.open_shot(CLIP, None, 384, {})
+        session.attach(new_id())
+        session.cancel()
+        session.pause()
+        assert time.perf_counter() - began < 1.0, "a request waited for the network"
+        for i in range(20_000):
+            session._change(session.backend, said=str(i))
+        session.drain(0.0)
+        assert session.revision == 0
+        while session.drain():
+            pass
+        assert session.backend.said == "19999"
+    finally:
+        session.close()
+
+
+def test_points_are_thinned_to_the_newest_performance_in_playing_order() -> None:
+    n, k, moments = 40_000, 3, 7
+    rng = np.random.default_rng(0)
+    source = np.array([0, 0, 0, 1, 1, 2, 2], np.int32)
+    index = np.array([2, 1, 0, 1, 2, 1, 2], np.int32)
+    arrays = {
+        "means": rng.normal(size=(n, 3)).astype(np.float32),
+        "colors": rng.integers(0, 256, (n, 3)).astype(np.uint8),
+        "influence_index": np.zeros((n, 2), np.uint16),
+        "influence_weight": np.full((n, 2), 0.5, np.float32),
+        "bases": np.arange(k * moments * 9, dtype=np.float32).reshape(k, moments, 9),
+        "source": source,
+        "index": index,
+    }
+    points = thinned(arrays, 24.0)
+    assert len(points.means) == len(points.weight) == len(points.colors) <= 15_000
+    assert points.colors.max() <= 1
+    assert np.array_equal(points.bases, arrays["bases"][:, [2, 5, 6]])
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (1, 22, 89, 200, 3900)] == ["5 s", "20 s", "90 s", "3 min", "1 h 05 min"]
+
+
+def test_a_bug_report_holds_no_keys(tmp_path: Path) -> None:
+    log = tmp_path / "service.log"
+    log.write_text("x" * 300_000 + f"\nGOOGLE_API_KEY=AIzaSyA1234567890abcdefghijklmnop opened {Path.home()}/film.mp4\n")
+    settings = {"secret_key": "hidden", "connection": "OWN", "nested": {"api_token": "hidden"}}
+    names = bug_report.write(tmp_path / "report.zip", {"blender": "5.2"}, settings, [log, tmp_path / "none.log"])
+    assert names == ["versions.json", "settings.json", "logs/service.log"]
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        everything = b"".join(archive.read(name) for name in names).decode()
+        assert len(archive.read("logs/service.log")) < 250_000
+    assert "hidden" not in everything
+    assert "AIzaSy" not in everything
+    assert str(Path.home()) not in everything or str(Path.home()) == "/"
+    assert "5.2" in everything
+
+
+def test_a_backend_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "bootstrap.py").write_text("import sys; sys.exit('restage4d: no room on the disk')")
+    with pytest.raises(InputError, match="no room on the disk"):
+        launching.start(tmp_path, tmp_path / "log", [], None, lambda: False, 30, threading.Event(), lambda line, setting_up: None)
+
+
+def test_the_backend_s_source_is_unpacked_once_per_version(tmp_path: Path) -> None:
+    source, root = tmp_path / "source.zip", tmp_path / "backend"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("scripts/bootstrap.py", "1")
+        archive.writestr("restage4d/new.py", "1")
+    launching.unpack(source, root, "1")
+    assert launching.can_start(root)
+    (root / ".venv").mkdir()
+    (root / "restage4d" / "old.py").touch()
+    launching.unpack(source, root, "1")
+    assert (root / "restage4d" / "old.py").exists()
+    launching.unpack(source, root, "2")
+    assert not (root / "restage4d" / "old.py").exists()
+    assert (root / ".venv").exists()
+    with pytest.raises(InputError, match="without the backend"):
+        launching.unpack(tmp_path / "none.zip", root, "3")
