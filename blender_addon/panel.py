@@ -34,13 +34,12 @@ class RESTAGE4D_PT_backend(Step):
 
     def draw(self, context: Any) -> None:
         layout, backend = self.layout, pump.session().backend
-        layout.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
+        row = layout.row()
+        row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
         if backend.phase == "ready":
-            for device in backend.devices:
-                layout.label(text=device, icon="MEMORY")
-            layout.operator("restage4d.stop_backend", icon="CANCEL")
+            row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             return
-        if backend.phase in ("starting", "setting up"):
+        if backend.phase in ("starting", "setting up", "lost"):
             paragraph(layout, context, backend.said)
             return
         if backend.fault is not None:
@@ -83,7 +82,7 @@ class RESTAGE4D_PT_shot(Step):
             return
         icon = pictures.icon_of("shot") or pictures.movie_icon(bpy.path.abspath(chosen.video))
         if icon:
-            layout.template_icon(icon_value=icon, scale=8)
+            layout.template_icon(icon_value=icon, scale=7)
         if shot is not None:
             _draw_shot(layout, context, shot)
         column = layout.column(align=True)
@@ -96,8 +95,6 @@ class RESTAGE4D_PT_shot(Step):
         row.operator("restage4d.select_subject", icon="EYEDROPPER")
         if chosen.selection != "MOTION":
             row.operator("restage4d.forget_selection", text="", icon="X")
-        else:
-            paragraph(layout, context, "Without a selection, the subject is what moves.")
 
 
 def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
@@ -138,8 +135,8 @@ class RESTAGE4D_PT_direction(Step):
             if chosen.provider == "kinematic" and chosen.prompt.strip():
                 understood, text = pump.understood(chosen.prompt)
                 paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
-        if icon := pictures.icon_of("driving"):
-            layout.template_icon(icon_value=icon, scale=6)
+            if icon := pump.driving_icon():
+                layout.template_icon(icon_value=icon, scale=6)
 
 
 class RESTAGE4D_MT_providers(bpy.types.Menu):
@@ -181,12 +178,15 @@ class RESTAGE4D_PT_restage(Step):
 
 def _draw_job(layout: Any, context: Any, job: Job) -> None:
     box = layout.box()
-    box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
+    if job.active and pump.session().backend.phase != "ready":
+        box.label(text="Waits for the backend", icon="SORTTIME")
+    else:
+        box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         box.label(text=job.stage_line)
     if (job.active or job.state == "done") and (icon := pictures.icon_of("preview")):
-        box.template_icon(icon_value=icon, scale=7)
+        box.template_icon(icon_value=icon, scale=8.5)
     if job.fault is not None:
         fault_box(box, context, job.fault)
     if job.active:
@@ -198,7 +198,7 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         row.operator("restage4d.cancel", icon="CANCEL")
         if job.points is not None:
             box.operator("restage4d.look_at_it", icon="ZOOM_SELECTED")
-        paragraph(box, context, "You may save and close Blender: the work goes on, and this file finds it again.")
+        paragraph(box, context, "Save and close Blender if you like: the work goes on, and this file finds it again.")
     elif job.state == "done" and not job.brought_in:
         row = box.row()
         row.scale_y = 1.4

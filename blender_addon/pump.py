@@ -18,7 +18,7 @@ import bpy
 from restage4d.driving.prompt import parse
 from restage4d.errors import InputError
 
-from . import importing, launching, pictures, places, preferences
+from . import headless, importing, launching, pictures, places, preferences
 from .live import Live, redraw
 from .session import Link, Order, Session
 from .state import Fault, Job, Shot
@@ -178,6 +178,15 @@ def understood(prompt: str) -> tuple[bool, str]:
     return True, f"The draft driver leaves out: {', '.join(ignored)}." if ignored else "The draft driver understands all of it."
 
 
+def driving_icon() -> int | None:
+    """Of the driving video that was made for the last restaging, once it is done."""
+    job = session().job
+    if job is None or not job.brought_in:
+        return None
+    made = [path for name, path in job.footage.items() if name != "base"]
+    return pictures.movie_icon(str(made[-1])) if made else None
+
+
 # --- what the session found ------------------------------------------------------------------------------------------------
 
 
@@ -216,8 +225,12 @@ def bring_in(here: Session) -> None:
     job, chosen = here.job, bpy.context.scene.restage4d
     assert job is not None
     assert job.loaded is not None
+    first = not importing.find_puppets(bpy.context.scene)
     imported = importing.import_puppet(job.loaded, name=chosen_name(chosen), footage=_footage(job))
     imported.armature.restage4d_display.mode = "GAUSSIANS"
+    if first:
+        for area in _views():
+            headless.look_through(area.spaces.active, job.loaded.subject.means)
     job.brought_in, job.loaded = True, None
     chosen.job = ""
     live.hide()
@@ -231,6 +244,11 @@ def _footage(job: Job) -> dict[str, Path]:
     assert job.loaded is not None
     files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in job.loaded.performances}
     return {name: path for name, path in files.items() if path is not None}
+
+
+def _views() -> list[Any]:
+    """The 3D views of all windows."""
+    return [a for w in bpy.context.window_manager.windows for a in w.screen.areas if a.type == "VIEW_3D"]
 
 
 def chosen_name(chosen: Any) -> str:

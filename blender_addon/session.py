@@ -22,8 +22,9 @@ from restage4d.puppet import Puppet
 
 from .state import Backend, Fault, Job, Points, Provider, Shot
 
+LOST = "It ended unexpectedly. Its jobs go on where they stood."
 BEAT = 1.0  # seconds between looks at the backend
-MOST_POINTS = 15_000  # of a puppet in the making; more cost time on every frame and show no more
+MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
 
 
 class Starter(Protocol):
@@ -175,7 +176,7 @@ class Session:
         lane = self._lanes["control"]
         if lane.client is None:
             self._find(lane)
-        elif not lane.client.alive(2.0) and not lane.client.alive(4.0):
+        elif not lane.client.alive(1.5) and not lane.client.alive(1.5):
             self._lose(lane)
 
     def _find(self, lane: "_Lane") -> None:
@@ -210,13 +211,13 @@ class Session:
         self._ready.clear()
         lane.use(None)
         if self._link.start is not None and self._link.restart:
-            self._change(self.backend, phase="lost", said="It ended unexpectedly. Its jobs go on.")
-            self._start()
+            self._change(self.backend, phase="lost", said=LOST)
+            self._start(again=True)
         else:
             fault = Fault("The backend does not answer any more.", "Jobs go on when it is back; the panel looks for it.")
             self._change(self.backend, phase="absent", fault=fault)
 
-    def _start(self) -> None:
+    def _start(self, again: bool = False) -> None:
         from restage4d.wire.errors import WireError
 
         lane = self._lanes["control"]
@@ -229,8 +230,8 @@ class Session:
             return bool(found)
 
         def say(line: str, setting_up: bool) -> None:
-            again = self.backend.phase == "lost"
-            self._change(self.backend, phase="setting up" if setting_up else "lost" if again else "starting", said=line)
+            phase = "setting up" if setting_up else "lost" if again else "starting"
+            self._change(self.backend, phase=phase, said=LOST if phase == "lost" else line)
 
         try:
             if not answers():
@@ -376,8 +377,6 @@ class Session:
         threading.Thread(target=self._follow, args=(job, stop), name="restage4d watch", daemon=True).start()
 
     def _follow(self, job: Job, stop: threading.Event) -> None:
-        from restage4d.wire.errors import WireError
-
         def ended() -> bool:
             return stop.is_set() or self._ending.is_set()
 
@@ -389,8 +388,8 @@ class Session:
                     for event, arrays in client.events(job.id, ended):
                         self._note(job, event, arrays)
                     return
-            except WireError as error:
-                if error.code == "not_found":
+            except InputError as error:
+                if getattr(error, "code", "") == "not_found":
                     remedy = "It was deleted, or another backend has it. Restage again, or choose that backend."
                     self._change(job, state="failed", fault=Fault("The backend does not know this restaging.", remedy))
                     return

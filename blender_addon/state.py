@@ -60,7 +60,7 @@ class Backend:
             "absent": "Not running",
             "setting up": "Setting up",
             "starting": "Starting",
-            "ready": f"Running, version {self.version}",
+            "ready": f"Running {self.version} on {', '.join(self.devices) or 'its device'}",
             "lost": "Lost; starting it again",
             "refused": "It refuses this computer",
         }[self.phase]

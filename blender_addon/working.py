@@ -85,6 +85,8 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator, ImportHelper):
             self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
             return {"CANCELLED"}
         chosen = context.scene.restage4d
+        if not chosen.video:
+            chosen.quality = preferences.get().quality
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
         return {"FINISHED"}
 

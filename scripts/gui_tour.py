@@ -188,16 +188,35 @@ else:  # inside Blender
         area = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "VIEW_3D")
         return area, next(r for r in area.regions if r.type == "WINDOW"), area.spaces.active
 
-    def click(x: float, y: float) -> None:
-        """A real click at a place of the 3D view's region."""
-        window, (_, region, _) = bpy.context.window_manager.windows[0], view()
-        at = [str(round(region.x + x)), str(round(window.height - region.y - y))]
-        subprocess.run(["xdotool", "mousemove", *at, "sleep", "0.3", "click", "1"], check=True)
+    def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
+        """A real drag of the mouse between two pixels of the shot's first frame."""
+        selecting = importlib.import_module(f"{MODULE}.selecting")
+        area, region, _ = view()
+        size = pump.session().shot.size
+        x, y, scale = selecting.frame_of(area, region, size)
+        height = bpy.context.window_manager.windows[0].height
+        at = [
+            (str(round(region.x + x + u * scale)), str(round(height - region.y - y - (size[1] - v) * scale)))
+            for u, v in (first, last)
+        ]
+        half = [str((int(a) + int(b)) // 2) for a, b in zip(*at, strict=True)]
+        pause = ["sleep", "0.3"]
+        moves = ["mousemove", *at[0], *pause, "mousedown", "1", *pause, "mousemove", *half, *pause, "mousemove", *at[1], *pause]
+        subprocess.run(["xdotool", *moves, "mouseup", "1"], check=True)
 
     def in_view(operator, *arguments, **keywords):
         area, region, _ = view()
         with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=region):
             return operator(*arguments, **keywords)
+
+    def scroll(steps: int) -> None:
+        """Scrolls the sidebar down, or up where negative."""
+        area, _, _ = view()
+        region = next(r for r in area.regions if r.type == "UI")
+        operator = bpy.ops.view2d.scroll_down if steps > 0 else bpy.ops.view2d.scroll_up
+        with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=region):
+            for _ in range(abs(steps)):
+                operator(deltay=40, page=False)
 
     def job():
         return pump.session().job
@@ -231,20 +250,14 @@ else:  # inside Blender
         in_view(bpy.ops.restage4d.select_subject, "INVOKE_DEFAULT")
         yield 1.5
         picture("03_select")
-        mask = pump.session().shot.mask
-        rows, columns = mask.nonzero()
-        x0, y0, scale = frame_of(pump.session().shot)
-        middle = len(rows) // 2
-        factor = pump.session().shot.size[0] / mask.shape[1]
-        click(x0 + columns[middle] * factor * scale, y0 + (mask.shape[0] - rows[middle]) * factor * scale)
+        drag((72, 42), (326, 258))  # around the demo clip's fox, in the video's pixels
         yield 1.0
-        yield lambda: chosen.selection == "POINT" and pump.session().shot.phase == "ready", 60, "the subject at the click"
+        yield lambda: chosen.selection == "BOX" and pump.session().shot.phase == "ready", 60, "the subject in the box"
         yield 1.0
         picture("04_selected")
-        say(f"clicked: {pump.session().shot.fault or 'found'}")
+        assert pump.session().shot.mask is not None, pump.session().shot.fault
         subprocess.run(["xdotool", "key", "Return"], check=True)
         yield 1.0
-        bpy.ops.restage4d.forget_selection()
         chosen.prompt, chosen.quality = "it crouches, then jumps and nods", WANTED["quality"]
         yield lambda: pump.session().shot.phase == "ready", 60, "the subject"
         yield 0.5
@@ -266,8 +279,10 @@ else:  # inside Blender
         yield lambda: job().points is not None, 600, "points"
         yield 1.0
         bpy.ops.restage4d.look_at_it()
-        yield 2.0
+        scroll(12)
+        yield 12.0
         picture("07_converging")
+        scroll(-12)
         os.kill(json.loads((INSIDE / "home" / "connection.json").read_text())["pid"], 9)
         killed = time.monotonic()
         yield lambda: pump.session().backend.phase == "lost", 30, "the panel to see that the backend is gone"
@@ -282,6 +297,7 @@ else:  # inside Blender
         yield lambda: job().brought_in or job().fault is not None, 60, "the puppet"
         figures["held_while_it_ran_ms"] = dict(held)
         assert job().fault is None, job().fault
+        scroll(25)
         yield 3.0
         picture("10_puppet")
         scene = bpy.context.scene
@@ -303,19 +319,13 @@ else:  # inside Blender
         in_view(bpy.ops.object.mode_set, mode="OBJECT")
         bpy.ops.restage4d.export_puppet(filepath=str(INSIDE / "tweaked.puppet"))
         bpy.ops.restage4d.export_npz(filepath=str(INSIDE / "tweaked.npz"))
-        for name in ("tweaked.puppet", "tweaked.npz"):
+        for name in ("tweaked.puppet", "tweaked_0001.npz"):
             assert (INSIDE / name).stat().st_size > 1000, name
         sidebar = next(r for r in view()[0].regions if r.type == "UI")
         yield 1.0
         picture("13_exported")
         bpy.ops.wm.save_as_mainfile(filepath=blend)
         say("exported and saved")
-
-    def frame_of(shot):
-        """Where the operator shows the first frame: see `selecting`."""
-        selecting = importlib.import_module(f"{MODULE}.selecting")
-        area, region, _ = view()
-        return selecting.frame_of(area, region, shot.size)
 
     def drive(steps, state={}):  # noqa: B006
         """Goes on with the walk where its condition holds; the timer's function."""

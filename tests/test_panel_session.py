@@ -259,7 +259,7 @@ def test_points_are_thinned_to_the_newest_performance_in_playing_order() -> None
         "index": index,
     }
     points = thinned(arrays, 24.0)
-    assert len(points.means) == len(points.weight) == len(points.colors) <= 15_000
+    assert len(points.means) == len(points.weight) == len(points.colors) <= 8_000
     assert points.colors.max() <= 1
     assert np.array_equal(points.bases, arrays["bases"][:, [2, 5, 6]])
 
