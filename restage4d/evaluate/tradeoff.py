@@ -16,7 +16,7 @@ from restage4d.evaluate.stage import read_stage, scene_of
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.config import preset
-from restage4d.reconstruct.fit import usable_tracks
+from restage4d.reconstruct.fit import prepared, usable_tracks
 from restage4d.reconstruct.motion import Motion, fit_motion
 from restage4d.scene import Cameras, Rewound
 
@@ -28,7 +28,7 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
     """One record per number of bases and weight, for the stage's first driving clip with learned priors; kept as runs are."""
     stage = read_stage(folder)
     scene = scene_of(stage, 0)
-    priors = priors_from_truth(scene, "learned", seed)
+    priors = prepared(scene.rewound, priors_from_truth(scene, "learned", seed), preset("draft"))
     records = []
     with progress.stage(f"K and rigidity, {stage.name}", len(BASES) * len(WEIGHTS)) as counter:
         for k in BASES:

@@ -38,6 +38,7 @@ class RigidityConfig:
     init_weight: float = 1.0
     refine_weight: float = 1.0
     k: int = 8
+    visible: float = 0.1  # least weight of an edge in Eq. 6, whether its ends are hidden or not (the paper's: 0)
     tau0: float = 0.02  # visible above this depth difference ...
     tau1: float = 0.08  # ... hidden below this one
 
@@ -47,20 +48,20 @@ class FusionConfig:
     """Photometric fusion (stage 2)."""
 
     steps: int = 0  # 0: steps_per_frame for every frame of the rewound clip
-    steps_per_frame: int = 18
+    steps_per_frame: int = 22
     max_subject: int = 16_000
     max_background: int = 40_000
     seed_frames: int = 12  # frames whose pixels seed Gaussians
     subject_stride: float = 1.5  # pixels between seeds
     background_stride: float = 2.0
-    lr_means: float = 2e-4
+    lr_means: float = 4e-4
     lr_quats: float = 2e-3
     lr_log_scales: float = 1e-2
     lr_logit_opacities: float = 3e-2
     lr_sh0: float = 1e-2
     lr_coefs: float = 1e-2
-    lr_rots: float = 2e-4
-    lr_trans: float = 2e-4
+    lr_rots: float = 6e-4
+    lr_trans: float = 6e-4
     lr_cameras: float = 0.02  # pixels; 0 keeps the given cameras
     lr_decay: float = 0.1  # of means, bases and cameras, over all steps
     rgb: float = 1.0
@@ -72,7 +73,8 @@ class FusionConfig:
     smooth_bases: float = 0.1
     smooth_tracks: float = 0.5
     scale_variance: float = 0.01
-    tail: float = 0.2  # as in MotionConfig
+    tail: float = 0.2  # as in MotionConfig, growing to ten times this when coefficients are pruned
+    unsure_colour: float = 0.5  # holds colours that the frames hardly decide to those of the neighbours
     densify_from: float = 0.1  # of all steps
     densify_until: float = 0.6
     densify_every: int = 100
@@ -95,6 +97,7 @@ class FitConfig:
     fusion: FusionConfig = field(default_factory=FusionConfig)
     clips: str = "both"  # fit "both" together by rewinding, the "base" alone, or the "driving" videos alone
     backtracing: bool = True  # Eq. 7-8: points that only a driving video shows become part of the subject
+    steady_depth: bool = True  # depth without the noise of single pixels, its scale held to the background
     influences: int = 8
     seed: int = 0
 

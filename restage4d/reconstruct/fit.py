@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from restage4d import __version__
 from restage4d.progress import Progress
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.depth import prepared_depth
 from restage4d.reconstruct.fusion import Fusion
 from restage4d.reconstruct.lift import LiftedTracks, lift_tracks
 from restage4d.reconstruct.model import SceneModel
@@ -32,6 +33,7 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
     fingerprint = fit_fingerprint(rewound, priors, config)
+    priors = prepared(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     device = fit_device()
     if saved:
@@ -47,6 +49,11 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)
     return fusion
+
+
+def prepared(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
+    """The priors that the fit goes by: depth without pixel noise and drift."""
+    return replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
 
 
 def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:
