@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from restage4d.errors import InputError
 
@@ -77,7 +78,7 @@ def start(
     environment["PYTHONUNBUFFERED"] = "1"
     if home is not None:
         environment["RESTAGE4D_HOME"] = str(home)
-    away = {"creationflags": 0x00000008 | 0x00000200} if sys.platform == "win32" else {"start_new_session": True}
+    away: dict[str, Any] = {"creationflags": 0x00000008 | 0x00000200} if sys.platform == "win32" else {"start_new_session": True}
     with log.open("wb") as output:  # DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP, or a session of its own
         process = subprocess.Popen(
             [str(find_python(root)), str(root / BOOTSTRAP), "serve", *options],
