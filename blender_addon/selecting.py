@@ -121,7 +121,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         gpu.state.blend_set("NONE")
         text = "Finding the subject ..." if shot.phase == "selecting" else HELP
         if shot.fault is not None:
-            text = f"{shot.fault.what} {shot.fault.remedy}"
+            text = shot.fault.what
         elif shot.mask is not None and shot.phase == "ready":
             text = "This is the subject. Enter: right. Click or drag again: not right"
         blf.size(0, 15 * bpy.context.preferences.system.ui_scale)

@@ -202,7 +202,7 @@ else:  # inside Blender
         half = [str((int(a) + int(b)) // 2) for a, b in zip(*at, strict=True)]
         pause = ["sleep", "0.3"]
         moves = ["mousemove", *at[0], *pause, "mousedown", "1", *pause, "mousemove", *half, *pause, "mousemove", *at[1], *pause]
-        subprocess.run(["xdotool", *moves, "mouseup", "1"], check=True)
+        subprocess.Popen(["xdotool", *moves, "mouseup", "1"])  # meanwhile Blender must see where the mouse is
 
     def in_view(operator, *arguments, **keywords):
         area, region, _ = view()
@@ -251,7 +251,6 @@ else:  # inside Blender
         yield 1.5
         picture("03_select")
         drag((72, 42), (326, 258))  # around the demo clip's fox, in the video's pixels
-        yield 1.0
         yield lambda: chosen.selection == "BOX" and pump.session().shot.phase == "ready", 60, "the subject in the box"
         yield 1.0
         picture("04_selected")
