@@ -14,7 +14,7 @@ from restage4d.reconstruct.cameras import corrected
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.density import DensityControl, keep_rows
-from restage4d.reconstruct.hidden import shown
+from restage4d.reconstruct.hidden import crumbs, neighbours_colour, shown
 from restage4d.reconstruct.lift import frame_triples
 from restage4d.reconstruct.model import SceneModel, Splats
 from restage4d.reconstruct.optimise import GuardedAdam
@@ -25,6 +25,7 @@ from restage4d.scene import Cameras, Priors, Rewound
 
 _CHECKPOINT_EVERY = 200  # steps
 _LOOKED_AT = 60  # frames from which is judged what is hidden
+_SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
 _DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
 
 
@@ -95,6 +96,7 @@ class Fusion:
             DensityControl("subject", c.max_subject, 1.0),
             DensityControl("background", c.max_background, max(distance, 1.0)),
         ]
+        self.unsure = torch.zeros(0)  # (N,) once pruned: how little each subject Gaussian's colour is decided by the frames
         self.step = 0
         self.pruning_psnr_loss = 0.0
         self._link()
@@ -156,10 +158,10 @@ class Fusion:
                     control.refine(self.model, self.optimiser, c, seed=self.config.seed * 1_000_003 + 2 * self.step + i)
             self._link()
         if self.step == int(c.prune_at * self.steps):
-            self._drop_hidden()
+            self._drop_undecided()
             self._prune()
         if self.step == self.steps:
-            self._drop_hidden()
+            self._drop_undecided()
         stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
 
     def _frame_of(self, step: int) -> int:
@@ -193,6 +195,9 @@ class Fusion:
         if model.support is None:
             # Grows towards the step that prunes, so that there is next to nothing left to cut off by then.
             loss = loss + c.tail * (1 + 9 * self.step / (c.prune_at * self.steps)) * self._tail(coefs)
+        if len(self.unsure):
+            apart = (model.params["subject.sh0"] - self.colour).abs().sum(-1)
+            loss = loss + c.unsure_colour * (self.unsure * apart).mean()
         if self.config.rigidity.refine_weight > 0:
             loss = loss + self.config.rigidity.refine_weight * self.config.rigidity.k * self._rigidity(
                 subject.means, view, K, w2c
@@ -245,6 +250,7 @@ class Fusion:
             col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
             hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
             hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
+            hidden = hidden.clamp_min(r.visible**0.5)
         return rigidity.rigidity_refine(points, self.model.params["subject.means"], self.similarity, hidden, self.edges)
 
     def _tail(self, coefs: Tensor) -> Tensor:
@@ -257,16 +263,27 @@ class Fusion:
         self.edges = self._tensor(rigidity.knn_edges(means, self.config.rigidity.k))
         with torch.no_grad():
             self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
+            if len(self.unsure):
+                self.colour = neighbours_colour(self.model.params["subject.sh0"], 1 - self.unsure, self.edges)
             if self.model.support is None:
                 self.strongest = self.model.top_influences(self.config.influences)[0]
 
-    def _drop_hidden(self) -> None:
-        """Drops what no frame shows; keeps at least a few so that nothing downstream meets an empty part."""
+    def _drop_undecided(self) -> None:
+        """Drops what no frame shows and crumbs away from the body; notes which colours to hold to their neighbours'."""
         frames = list(range(0, len(self.frames), max(len(self.frames) // _LOOKED_AT, 1)))
-        for part, share in zip(("subject", "background"), shown(self.model, frames, self.K, self.camera, self.size), strict=True):
-            rows = (share > self.config.fusion.cull_shown).nonzero()[:, 0]
-            if len(rows) >= 8:
-                keep_rows(self.model, self.optimiser, part, rows)
+        with torch.no_grad():
+            paths = torch.stack([self.model.positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1)
+        shares = shown(self.model, frames, self.K, self.camera, self.size)
+        for part, share in zip(("subject", "background"), shares, strict=True):
+            keep = share > self.config.fusion.cull_shown
+            if part == "subject":
+                keep &= ~crumbs(self.edges, paths)
+            rows = keep.nonzero()[:, 0]
+            if len(rows) < 8:  # nothing downstream is made for an empty part
+                rows = torch.arange(len(keep), device=keep.device)
+            keep_rows(self.model, self.optimiser, part, rows)
+            if part == "subject":
+                self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
         self._link()
 
     def _prune(self) -> None:
@@ -295,7 +312,7 @@ class Fusion:
         for control in self.density:
             tensors |= control.state()
         if self.model.support is not None:
-            tensors["support"] = self.model.support
+            tensors |= {"support": self.model.support, "unsure": self.unsure, "colour": self.colour}
         about = {"fingerprint": fingerprint, "step": self.step, "pruning_psnr_loss": self.pruning_psnr_loss}
         save_checkpoint(path, tensors, about)
 
@@ -305,4 +322,6 @@ class Fusion:
         for control in self.density:
             control.load_state(tensors)
         self.edges, self.similarity, self.strongest = tensors["edges"], tensors["similarity"], tensors["strongest"]
+        if "unsure" in tensors:
+            self.unsure, self.colour = tensors["unsure"], tensors["colour"]
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]
