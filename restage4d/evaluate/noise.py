@@ -69,7 +69,7 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         scale = rewound.clip.size[0] / 384
         depth *= (1 + n.depth_drift * _slow(rng, rewound, n.memory, 1))[:, :, None]
         depth *= 1 + n.depth_pixel * rng.standard_normal(depth.shape).astype(np.float32)
-        masks = _shifted_borders(seen.masks, n.border * scale, rng)
+        masks = shifted_borders(seen.masks, n.border * scale, rng)
         w2c = _shaken(scene, rng, n)
         xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
         visible = _mistaken(xy, visible, rewound.clip.size, rng, n)
@@ -111,7 +111,7 @@ def _slow(rng: np.random.Generator, rewound: Rewound, memory: float, channels: i
     return (path / np.sqrt(np.maximum((path**2).mean(0), 1e-12))).astype(np.float32)
 
 
-def _shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:  # (T, H, W) -> (T, H, W)
+def shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:  # (T, H, W) -> (T, H, W)
     """Masks whose border lies off by up to ``reach`` pixels, changing slowly along the border and from frame to frame."""
     out = np.empty(masks.shape, np.float32)
     height, width = masks.shape[1:]
