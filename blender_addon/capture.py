@@ -4,7 +4,7 @@
 The inverse of `importing.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,10 +43,8 @@ def capture_performance(
     Raises:
         InputError: a bone is scaled or sheared, or was deleted.
     """
-    r = scene.render
-    frames, size = range(scene.frame_start, scene.frame_end + 1), (r.resolution_x, r.resolution_y)
-    bases, K, w2c = _read(imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, progress)
-    return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
+    total = scene.frame_end - scene.frame_start + 1
+    return through(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
 
 
 def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: Progress | None = None) -> Puppet:
@@ -54,6 +52,35 @@ def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: 
 
     What plays at the moment stays so. Raises `InputError` as `capture_performance` does.
     """
+    return through(puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress)
+
+
+def through(steps: Generator[None, None, Any], total: int, progress: Progress | None) -> Any:
+    """Runs a generator that yields once a frame to its end and returns its value."""
+    with (progress or Progress()).stage("capture", total) as stage:
+        try:
+            while True:
+                next(steps)
+                stage.advance()
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+
+
+def performance_steps(
+    imported: importing.ImportedPuppet, scene: Any, *, name: str, prompt: str = ""
+) -> Generator[None, None, Performance]:
+    """`capture_performance`, yielding once a frame."""
+    r = scene.render
+    frames, size = range(scene.frame_start, scene.frame_end + 1), (r.resolution_x, r.resolution_y)
+    read = yield from read_steps(imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, imported.camera)
+    bases, K, w2c = read
+    return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
+
+
+def puppet_steps(imported: importing.ImportedPuppet, scene: Any) -> Generator[None, None, Puppet]:
+    """`capture_puppet`, yielding once a frame."""
     owners = importing.animated(imported)
     before = [rig.played(o) for o in owners]
     layered = [o.animation_data for o in owners if o.animation_data is not None and o.animation_data.use_nla]
@@ -64,13 +91,14 @@ def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: 
         for p in imported.performances:
             importing.play(imported, p)
             frames = range(rig.FIRST_FRAME, rig.FIRST_FRAME + p.n_frames)
-            bases, K, w2c = _read(imported, scene, frames, p.size, p.aspect, progress)
+            bases, K, w2c = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
             performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
     finally:
         for owner, (action, slot) in zip(owners, before, strict=True):
             rig.play(owner, action, slot)
         for data in layered:
             data.use_nla = True
+        scene.frame_set(scene.frame_current)
     index, weight = splats.read_influences(imported.points.data)
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:
@@ -78,26 +106,21 @@ def capture_puppet(imported: importing.ImportedPuppet, scene: Any, *, progress: 
     return Puppet(splats.read_gaussians(imported.points.data), index, weight, performances, background, **imported.about)
 
 
-def _read(
-    imported: importing.ImportedPuppet,
-    scene: Any,
-    frames: range,
-    size: tuple[int, int],
-    aspect: float,
-    progress: Progress | None,
-) -> tuple[F32, F32, F32]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
-    """Bases, K and w2c over scene frames."""
+def read_steps(
+    imported: importing.ImportedPuppet, scene: Any, frames: range, size: tuple[int, int], aspect: float, filming: Any
+) -> Generator[None, None, tuple[F32, F32, F32]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
+    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames; yields once a frame."""
     names = rig.bone_names(imported.armature)
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = np.empty((len(names), len(frames), 9))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
-    with (progress or Progress()).stage("capture", len(frames)) as stage, playing(imported, scene, points=False):
+    with playing(imported, scene, points=False):
         for i, frame in enumerate(frames):
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()
             bases[:, i] = rig.read_bases(imported.armature.evaluated_get(depsgraph), names, inverse_rest)
-            K[i], w2c[i] = camera.read_camera(imported.camera.evaluated_get(depsgraph), depsgraph, size, aspect)
-            stage.advance()
+            K[i], w2c[i] = camera.read_camera(filming.evaluated_get(depsgraph), depsgraph, size, aspect)
+            yield
     off = np.argwhere(rig.deviation(bases).T > rig.ORTHONORMAL)
     if len(off):
         i, k = off[0]

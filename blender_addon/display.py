@@ -69,7 +69,8 @@ def _show(imported: importing.ImportedPuppet, mode: str) -> None:
 
 def gather(depsgraph: Any, shown: list[tuple[Any, str]]) -> gaussians.Cloud:
     """The Gaussians of evaluated point objects, each with its item of `COLORS`, as they stand in the world."""
-    parts = [_gaussians(obj.evaluated_get(depsgraph), color) for obj, color in shown]
+    # A static object may be hidden and so not be evaluated: it is as it is.
+    parts = [_gaussians(obj.evaluated_get(depsgraph) if obj.modifiers else obj, color) for obj, color in shown]
     return gaussians.Cloud(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -171,11 +172,19 @@ def _shown(context: Any) -> list[tuple[Any, str]]:
         settings, kept = armature.restage4d_display, armature[importing.KEY]
         if settings.mode != "GAUSSIANS":
             continue
-        for part, color, wanted in (("points", settings.color, True), ("background", "FILMED", settings.background)):
-            obj = kept.get(part)
-            if wanted and obj is not None and obj.visible_get(view_layer=context.view_layer, viewport=context.space_data):
-                shown.append((obj, color))
+        points, background = kept.get("points"), kept.get("background")
+        if points.visible_get(view_layer=context.view_layer, viewport=context.space_data):
+            shown.append((points, settings.color))
+        if background is not None and settings.background and _in_sight(background, context.view_layer.layer_collection):
+            shown.append((background, "FILMED"))
     return shown
+
+
+def _in_sight(obj: Any, layer: Any) -> bool:
+    """Whether an object lies in a collection that shows, whatever is set on the object itself."""
+    if layer.exclude or not layer.is_visible:
+        return False
+    return obj.name in layer.collection.objects or any(_in_sight(obj, child) for child in layer.children)
 
 
 def _fall_back(armature: Any) -> None:

@@ -121,6 +121,7 @@ def import_puppet(
     background = background_shown = None
     if len(puppet.background):
         background = _add_points(f"{name} background points", puppet.background, parts["background"], None)
+        background.hide_viewport = True  # its box would frame everything; what shows it finds it all the same
         background_shown = _add_display(f"{name} background", background, display, parts["background"])
 
     filming = camera.add_camera(name, puppet.performances, _reach(puppet), parts["camera"])
@@ -189,6 +190,16 @@ def as_filmed(scene: Any) -> None:
 def find_puppets(scene: Any) -> list[ImportedPuppet]:
     """The puppets in a scene, also in a .blend that was loaded, or whose puppets were appended or duplicated."""
     return [recall(obj) for obj in scene.objects if obj.type == "ARMATURE" and KEY in obj and obj[KEY].get("points") is not None]
+
+
+def selected_puppet(context: Any) -> ImportedPuppet | None:
+    """The puppet of the active object, or the scene's only one."""
+    puppets = find_puppets(context.scene)
+    active = context.active_object
+    mine = [p for p in puppets if active in (p.armature, p.points, p.splats, p.background, p.background_splats, p.camera)]
+    if active is None or (not mine and len(puppets) == 1):
+        mine = puppets
+    return mine[0] if len(mine) == 1 else None
 
 
 _PARTS = ("points", "bases_frames", "splats", "background", "background_splats", "camera")

@@ -272,3 +272,40 @@ def _material(name: str, *, soft: bool) -> Any:
     t.node("ShaderNodeOutputMaterial", {"Surface": surface})
     t.arrange()
     return material
+
+
+def cache(*, points: bool, local: bool) -> Any:
+    """What exporters see: the points of "Subject" and "Background", in the world or each in its own space.
+
+    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig needs.
+    """
+    t, group = _group("Restage4D Cache", [("Subject", "NodeSocketObject"), ("Background", "NodeSocketObject")])
+    space = "ORIGINAL" if local else "RELATIVE"
+    join = t.node("GeometryNodeJoinGeometry")
+    for name in ("Background", "Subject"):  # the last one joined comes first
+        info = t.node("GeometryNodeObjectInfo", {"Object": group.outputs[name]}, transform_space=space)
+        source = info.outputs["Geometry"]
+        if not local:
+            turned = t.node(
+                "FunctionNodeRotateRotation",
+                {"Rotation": t.attribute("rotation", "QUATERNION"), "Rotate By": info.outputs["Rotation"]},
+                rotation_space="GLOBAL",
+            ).outputs[0]
+            inputs = {"Geometry": source, "Name": "rotation", "Value": turned}
+            source = t.node("GeometryNodeStoreNamedAttribute", inputs, data_type="QUATERNION", domain="POINT").outputs[0]
+        t.tree.links.new(source, join.inputs["Geometry"])
+    out = join.outputs[0]
+    for name in ("influence_*", "weight_*", "shown_weight"):
+        remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
+        if "Pattern Mode" in remove.inputs:
+            remove.inputs["Pattern Mode"].default_value = "Wildcard"
+        else:
+            remove.pattern_mode = "WILDCARD"
+        out = remove.outputs[0]
+    if points:
+        axes = t.node("ShaderNodeSeparateXYZ", {0: t.attribute("scale", "FLOAT_VECTOR")})
+        volume = t.math("MULTIPLY", t.math("MULTIPLY", axes.outputs[0], axes.outputs[1]), axes.outputs[2])
+        out = t.node("GeometryNodeMeshToPoints", {"Mesh": out, "Radius": t.math("POWER", volume, 1 / 3)}).outputs[0]
+    t.node("NodeGroupOutput", {"Geometry": out})
+    t.arrange()
+    return t.tree

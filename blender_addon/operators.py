@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operators: a .puppet into the scene (menu or dropped on the window), and the tweaked puppet back into a file."""
+"""Operators: a .puppet into the scene (menu or dropped on the window), and the tweaked puppet out again.
+
+``restage4d.import_puppet``; ``restage4d.export_puppet``, ``export_ply``, ``export_npz``, ``export_alembic``, ``export_usd``: from
+a panel they ask for a file and then run in steps (`work.shown` says how far), from a script at once. More operators: `tweaking`,
+`rendering`; the display is a property of the armature, `display`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +15,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from restage4d.errors import InputError
 from restage4d.puppet import Puppet
 
-from . import capture, export, importing
-
-
-def selected_puppet(context: Any) -> importing.ImportedPuppet | None:
-    """The puppet of the active object, or the scene's only one."""
-    puppets = importing.find_puppets(context.scene)
-    active = context.active_object
-    mine = [p for p in puppets if active in (p.armature, p.points, p.splats, p.background, p.background_splats, p.camera)]
-    if active is None or (not mine and len(puppets) == 1):
-        mine = puppets
-    return mine[0] if len(mine) == 1 else None
+from . import export, importing, work
 
 
 class RESTAGE4D_OT_import_puppet(bpy.types.Operator, ImportHelper):
@@ -49,58 +44,130 @@ class RESTAGE4D_OT_import_puppet(bpy.types.Operator, ImportHelper):
         return {"FINISHED"}
 
 
-class _Export(bpy.types.Operator, ExportHelper):
+class _Export(work.Stepped, bpy.types.Operator, ExportHelper):
     bl_options = {"REGISTER"}  # noqa: RUF012
 
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        if selected_puppet(context) is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")
-            return False
-        return True
+    def steps(self, context: Any, imported: importing.ImportedPuppet) -> work.Steps:
+        self.done = f"Wrote {self.filepath}"
+        return self.write(context, imported, Path(self.filepath))
 
-    def execute(self, context: Any) -> set[str]:
-        imported = selected_puppet(context)
-        assert imported is not None  # poll
-        try:
-            self.write(imported, Path(self.filepath))
-        except (InputError, OSError) as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+
+class _ExportPoints(_Export):
+    """With a choice of what leaves."""
+
+    use_range: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Own Range", description="Instead of the scene's frames, those given here", default=False
+    )
+    first: bpy.props.IntProperty(name="First", description="First frame, with an own range", default=1)  # type: ignore[valid-type]
+    last: bpy.props.IntProperty(name="Last", description="Last frame, with an own range", default=100)  # type: ignore[valid-type]
+    subject: bpy.props.BoolProperty(name="Subject", default=True)  # type: ignore[valid-type]
+    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Background", description="The static background, in every frame", default=False
+    )
+    space: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Space",
+        items=(
+            ("WORLD", "World", "Where the points are in the scene"),
+            ("LOCAL", "Local", "Without what the armature as a whole was moved by"),
+        ),
+    )
+
+    def what(self, context: Any) -> export.What:
+        """The choices, for `export`."""
+        scene = context.scene
+        first, last = (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
+        return export.What(range(first, last + 1), self.subject, self.background, self.space == "LOCAL")
+
+    def draw(self, context: Any) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "subject")
+        layout.prop(self, "background")
+        layout.prop(self, "space")
+        layout.prop(self, "use_range")
+        column = layout.column(align=True)
+        column.active = self.use_range
+        column.prop(self, "first")
+        column.prop(self, "last")
 
 
 class RESTAGE4D_OT_export_puppet(_Export):
     """Export the puppet with its performances as they play now, keyframes and tweaks included"""
 
     bl_idname = "restage4d.export_puppet"
-    bl_label = "Export Restage4D Puppet"
+    bl_label = "Export Puppet (.puppet)"
     filename_ext = ".puppet"
+    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
+    tweaked: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Also as Played",
+        description="A name: what plays now over the scene's frames (NLA, handles, constraints) becomes one more performance. "
+        "Empty: only the performances' own Actions",
+    )
 
-    def write(self, imported: importing.ImportedPuppet, path: Path) -> None:
-        capture.capture_puppet(imported, bpy.context.scene).save(path)
-
-
-class RESTAGE4D_OT_export_alembic(_Export):
-    """Export the moving points over the scene's frame range as Alembic"""
-
-    bl_idname = "restage4d.export_alembic"
-    bl_label = "Export Restage4D Points (Alembic)"
-    filename_ext = ".abc"
-
-    def write(self, imported: importing.ImportedPuppet, path: Path) -> None:
-        export.export_alembic(imported, bpy.context.scene, path)
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+        return export.puppet_steps(imported, context.scene, path, self.tweaked)
 
 
-class RESTAGE4D_OT_export_npz(_Export):
-    """Export the moving Gaussians over the scene's frame range as numpy arrays"""
+class RESTAGE4D_OT_export_ply(_ExportPoints):
+    """Export the moving Gaussians as a sequence of splat PLY files, one a frame"""
+
+    bl_idname = "restage4d.export_ply"
+    bl_label = "Export Splats (PLY Sequence)"
+    filename_ext = ".ply"
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+        return export.ply_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_npz(_ExportPoints):
+    """Export the moving Gaussians as numpy arrays, one file a frame"""
 
     bl_idname = "restage4d.export_npz"
-    bl_label = "Export Restage4D Gaussians (NPZ)"
+    bl_label = "Export Gaussians (NPZ Sequence)"
     filename_ext = ".npz"
+    filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def write(self, imported: importing.ImportedPuppet, path: Path) -> None:
-        export.export_npz(imported, bpy.context.scene, path)
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+        return export.npz_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_alembic(_ExportPoints):
+    """Export the moving points as Alembic, by Blender's own exporter; it cannot be interrupted"""
+
+    bl_idname = "restage4d.export_alembic"
+    bl_label = "Export Points (Alembic)"
+    filename_ext = ".abc"
+    filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not export.has_alembic():
+            cls.poll_message_set("This Blender was built without Alembic; the ones from blender.org have it")
+            return False
+        return super().poll(context)
+
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+        return export.alembic_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_usd(_ExportPoints):
+    """Export the moving points as USD, with scale, rotation, opacity and colour; by Blender's own exporter, uninterrupted"""
+
+    bl_idname = "restage4d.export_usd"
+    bl_label = "Export Points (USD)"
+    filename_ext = ".usdc"
+    filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not export.has_usd():
+            cls.poll_message_set("This Blender was built without USD; the ones from blender.org have it")
+            return False
+        return super().poll(context)
+
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+        return export.usd_steps(imported, context.scene, path, self.what(context))
 
 
 class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
@@ -114,13 +181,14 @@ class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
         return context.area is not None and context.area.type in {"VIEW_3D", "OUTLINER"}
 
 
-_CLASSES = (
-    RESTAGE4D_OT_import_puppet,
+_EXPORTS = (
     RESTAGE4D_OT_export_puppet,
-    RESTAGE4D_OT_export_alembic,
+    RESTAGE4D_OT_export_ply,
     RESTAGE4D_OT_export_npz,
-    RESTAGE4D_FH_puppet,
+    RESTAGE4D_OT_export_alembic,
+    RESTAGE4D_OT_export_usd,
 )
+_CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
 
 
 def _import_menu(self: Any, context: Any) -> None:
@@ -128,10 +196,9 @@ def _import_menu(self: Any, context: Any) -> None:
 
 
 def _export_menu(self: Any, context: Any) -> None:
-    self.layout.operator(RESTAGE4D_OT_export_puppet.bl_idname, text="Restage4D Puppet (.puppet)")
-    if export.has_alembic():
-        self.layout.operator(RESTAGE4D_OT_export_alembic.bl_idname, text="Restage4D Points (.abc)")
-    self.layout.operator(RESTAGE4D_OT_export_npz.bl_idname, text="Restage4D Gaussians (.npz)")
+    for operator in _EXPORTS:
+        label = operator.bl_label.removeprefix("Export ")
+        self.layout.operator(operator.bl_idname, text=f"Restage4D {label}")
 
 
 def register() -> None:

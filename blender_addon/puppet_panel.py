@@ -5,7 +5,7 @@ from typing import Any
 
 import bpy
 
-from . import export, importing, operators
+from . import export, importing
 from .panel import Step, paragraph
 
 
@@ -19,7 +19,7 @@ class RESTAGE4D_PT_puppet(Step):
 
     def draw(self, context: Any) -> None:
         layout = self.layout
-        imported = operators.selected_puppet(context)
+        imported = importing.selected_puppet(context)
         if imported is None:
             several = len(importing.find_puppets(context.scene)) > 1
             paragraph(layout, context, "Select one of the puppets." if several else "There is none in this scene yet.")

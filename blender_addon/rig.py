@@ -33,6 +33,7 @@ ROLE = "restage4d_role"  # a handle bone's: FOLLOWER or CONTROL
 TOTAL = "restage4d_total"  # a basis bone's: the sum of its coefficients
 COUNT = "restage4d_bases"  # the armature's: how many there are
 WHOLE = -1
+MANY = 24  # with more bases than this only the handles show at first
 FOLLOWER, CONTROL = "follower", "control"
 CONTROLS, FOLLOWERS = "Controls", "Followers"  # bone collections beside those of the regions
 SLOT = "Bases"  # of a performance's Action
@@ -59,7 +60,8 @@ def deviation(bases: Array) -> Array:  # (..., 9) -> (...)
 def add_armature(name: str, puppet: Puppet, collection: Any) -> Any:
     """The armature at rest; its world is the puppet's. Bones lie along +Y, so that their axes are the world's.
 
-    Bone collections: "Controls" with the handles, one per region with its bases, and, hidden, "Followers".
+    Bone collections: "Controls" with the handles, one per region with its bases (hidden at first where there are more than
+    `MANY`), and, hidden, "Followers".
     """
     found = regions.find_regions(puppet)
     extent = float(np.linalg.norm(np.ptp(puppet.subject.means, axis=0)))
@@ -85,7 +87,8 @@ def add_armature(name: str, puppet: Puppet, collection: Any) -> Any:
         return bone(label, head, length, follower, **{REGION: region, ROLE: CONTROL})
 
     middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
-    top = handle("whole", middle, 0.5 * extent, None, WHOLE)
+    around = float(np.quantile(np.linalg.norm(puppet.subject.means[:, :2] - middle[:2], axis=1), 0.95))
+    top = handle("whole", middle, around, None, WHOLE)
     controls = [handle(*x, top, r) for r, x in enumerate(zip(found.names, found.middle, found.reach, strict=True))]
     digits = len(str(puppet.n_bases - 1))
     for k, (head, spread, region) in enumerate(zip(found.centre, found.spread, found.of_basis.tolist(), strict=True)):
@@ -93,17 +96,21 @@ def add_armature(name: str, puppet: Puppet, collection: Any) -> Any:
         bone(f"basis_{k:0{digits}d}", head, 0.5 * spread, controls[region], **about)
     bpy.ops.object.mode_set(mode="OBJECT")
     armature[COUNT] = puppet.n_bases
-    _dress(obj, found)
+    _dress(obj, found, float(np.quantile(puppet.subject.means[:, 2], 0.01) - middle[2]))
     return obj
 
 
-def _dress(obj: Any, found: regions.Regions) -> None:
-    """Collections, colours and shapes of the bones."""
+def _dress(obj: Any, found: regions.Regions, ground: float) -> None:
+    """Collections, colours and shapes of the bones; the whole subject's handle is a ring ``ground`` above its middle."""
     armature = obj.data
     controls, followers = (armature.collections.new(label) for label in (CONTROLS, FOLLOWERS))
     of_region = [armature.collections.new(label) for label in found.names]
     followers.is_visible = False
-    ball, diamond = _shape("Restage4D Handle", _rings), _shape("Restage4D Basis", _diamond)
+    for collection in of_region:
+        collection.is_visible = len(found.of_basis) <= MANY
+    ring, ball, diamond = (
+        _shape(*x) for x in (("Restage4D Root", _ring), ("Restage4D Handle", _ball), ("Restage4D Basis", _diamond))
+    )
     for posed in obj.pose.bones:
         bone, region = posed.bone, posed.bone[REGION]
         posed.rotation_mode = "QUATERNION"
@@ -115,9 +122,11 @@ def _dress(obj: Any, found: regions.Regions) -> None:
         bone.color.custom.normal = tuple(0.8 * c for c in color) if role is None else color
         bone.color.custom.select = tuple(0.5 + 0.5 * c for c in color)
         bone.color.custom.active = (1.0, 1.0, 1.0)
-        posed.custom_shape = diamond if role is None else ball
+        posed.custom_shape = diamond if role is None else ring if region == WHOLE else ball
         posed.use_custom_shape_bone_size = False
         posed.custom_shape_scale_xyz = [bone.length * (0.5 if role is None else 1.0)] * 3
+        if region == WHOLE:
+            posed.custom_shape_translation = (0.0, 0.0, ground)
         posed.custom_shape_wire_width = 1.0 if role is None else 2.0
 
 
@@ -136,10 +145,19 @@ def _shape(name: str, build: Any) -> Any:
     return obj
 
 
-def _rings(bm: Any) -> None:
+def _ring(bm: Any) -> None:
+    """A circle about the z axis."""
+    _circles(bm, (2,))
+
+
+def _ball(bm: Any) -> None:
     """Three circles, one about each axis."""
+    _circles(bm, (0, 1, 2))
+
+
+def _circles(bm: Any, axes: tuple[int, ...]) -> None:
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    for axis in range(3):
+    for axis in axes:
         places = np.roll(np.stack([np.zeros(32), np.cos(angle), np.sin(angle)], 1), axis, axis=1)
         ring = [bm.verts.new(place) for place in places]
         for a, b in zip(ring, ring[1:] + ring[:1], strict=True):

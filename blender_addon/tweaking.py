@@ -12,7 +12,7 @@ import bpy
 
 from restage4d.errors import InputError
 
-from . import bones, importing, mixing, operators, rig, splats
+from . import bones, importing, mixing, rig, splats
 
 
 class _OnPuppet(bpy.types.Operator):
@@ -20,7 +20,7 @@ class _OnPuppet(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        imported = operators.selected_puppet(context)
+        imported = importing.selected_puppet(context)
         if imported is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")
             return False
@@ -35,7 +35,7 @@ class _OnPuppet(bpy.types.Operator):
         return ""
 
     def execute(self, context: Any) -> set[str]:
-        imported = operators.selected_puppet(context)
+        imported = importing.selected_puppet(context)
         assert imported is not None  # poll
         try:
             self.report({"INFO"}, self.work(context, imported))
@@ -52,7 +52,7 @@ _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of 
 
 
 def _performances(self: Any, context: Any) -> list[tuple[str, str, str]]:
-    imported = operators.selected_puppet(context) if context else None
+    imported = importing.selected_puppet(context) if context else None
     _items[:] = [(p.name, p.name, p.prompt) for p in imported.performances] if imported else [("", "None", "")]
     return _items
 
@@ -84,7 +84,7 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
         return "" if len(imported.performances) > 1 else "The puppet has only one performance"
 
     def invoke(self, context: Any, event: Any) -> set[str]:
-        imported = operators.selected_puppet(context)
+        imported = importing.selected_puppet(context)
         assert imported is not None  # poll
         self.first, self.second = imported.performances[0].name, imported.performances[-1].name
         self.start = context.scene.frame_current
@@ -171,7 +171,7 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
         context.window.cursor_modal_restore()
 
     def _pick(self, context: Any, event: Any) -> set[str]:
-        imported = operators.selected_puppet(context)
+        imported = importing.selected_puppet(context)
         region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
         if imported is None or region is None:
             return {"CANCELLED"}

@@ -1,14 +1,18 @@
 """What comes back out of Blender: captured puppets, numpy and Alembic caches."""
 
+import re
+
 import bpy
 import numpy as np
 import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import capture, export, importing, rig
+from blender_addon import capture, export, importing, rig, splats
 from restage4d import se3
+from restage4d import sh as sh_module
 from restage4d.errors import Cancelled, InputError
+from restage4d.export import ply
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 
@@ -127,33 +131,98 @@ def test_a_deleted_bone_is_told(imported):
         rig.bone_names(imported.armature)
 
 
-def test_npz_holds_every_frame(tmp_path, imported, puppet):
-    path = tmp_path / "cache.npz"
-    export.export_npz(imported, bpy.context.scene, path)
-    cache = np.load(path, allow_pickle=False)
-    p = puppet.performances[-1]
-    assert cache["means"].shape == (p.n_frames, len(puppet.subject), 3)
+def everything(scene, **choices):
+    return export.What(range(scene.frame_start, scene.frame_end + 1), **choices)
+
+
+def test_npz_sequence_holds_every_frame(tmp_path, imported, puppet):
+    scene, p = bpy.context.scene, puppet.performances[-1]
+    export.run(export.npz_steps(imported, scene, tmp_path / "cache.npz", everything(scene)))
+    assert [f.name for f in sorted(tmp_path.iterdir())] == [f"cache_{i + 1:04d}.npz" for i in range(p.n_frames)]
     for i in range(p.n_frames):
-        np.testing.assert_allclose(cache["means"][i], puppet.posed(p, i).means, atol=2e-4)
-    np.testing.assert_array_equal(cache["scales"], puppet.subject.scales)
-    np.testing.assert_array_equal(cache["frames"], np.arange(1, p.n_frames + 1))
+        cache = np.load(tmp_path / f"cache_{i + 1:04d}.npz", allow_pickle=False)
+        np.testing.assert_allclose(cache["means"], puppet.posed(p, i).means, atol=2e-4)
+        np.testing.assert_array_equal(cache["scales"], puppet.subject.scales)
+        assert (cache["frame"], round(float(cache["fps"]), 3)) == (i + 1, 23.976)
 
 
-def test_a_cancelled_export_leaves_nothing(tmp_path, imported):
+@pytest.mark.parametrize("sh", [1, 4])
+def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
+    """Range, background and space; higher harmonics turn with their Gaussians, as `Puppet.posed` turns them."""
+    puppet = puppets.random_puppet(n=120, sh=sh)
+    imported, scene = importing.import_puppet(puppet, name="x"), bpy.context.scene
+    turn = Quaternion((0.4, 0, 0.2, 1)).normalized()
+    imported.armature.rotation_mode = "QUATERNION"
+    imported.armature.rotation_quaternion, imported.armature.location = turn, (1, 2, 3)
+    for number in (2, 77):
+        (tmp_path / f"a_{number:04d}.ply").write_text("an older, longer sequence")
+    (tmp_path / "a_note.ply").write_text("not of a sequence")
+    export.run(export.ply_steps(imported, scene, tmp_path / "a.ply", export.What(range(3, 6), background=True)))
+    export.run(export.ply_steps(imported, scene, tmp_path / "b.ply", export.What(range(4, 5), local=True)))
+    export.run(export.ply_steps(imported, scene, tmp_path / "c.ply", export.What(range(4, 5), subject=False, background=True)))
+    files = {f.name for f in tmp_path.iterdir()}
+    assert files == {"a_0003.ply", "a_0004.ply", "a_0005.ply", "a_note.ply", "b_0004.ply", "c_0004.ply"}
+    want = puppet.posed(puppet.performances[-1], 3)
+    local, world, still = (ply.read_ply(tmp_path / f"{n}_0004.ply") for n in "bac")
+    for key, atol in (("means", 2e-4), ("scales", 1e-6), ("opacities", 1e-5), ("sh", 2e-3)):
+        np.testing.assert_allclose(getattr(local, key), getattr(want, key), atol=atol, err_msg=key)
+    assert np.median(np.abs(np.abs((local.quats * want.quats).sum(1)) - 1)) < 1e-5
+    R = np.array(turn.to_matrix())
+    np.testing.assert_allclose(world.means[:120], want.means @ R.T + [1, 2, 3], atol=2e-4)
+    np.testing.assert_array_equal(world.means[120:], puppet.background.means)
+    np.testing.assert_array_equal(still.means, puppet.background.means)
+    turned = sh_module.rotate(want.sh, np.broadcast_to(R, (120, 3, 3)))
+    np.testing.assert_allclose(world.sh[:120, : want.sh.shape[1]], turned, atol=2e-3)
+
+
+def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
+    """The performances as they were, and one more with the moved handle in it."""
+    handle = next(b for b in imported.armature.pose.bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 1)
+    scene = bpy.context.scene
+    scene.frame_start, scene.frame_end = 2, 5
+    handle.rotation_quaternion = Quaternion((0, 0, 1), 0.5)
+    handle.keyframe_insert("rotation_quaternion", frame=1)
+    export.run(export.puppet_steps(imported, scene, tmp_path / "t.puppet", "tweaked"))
+    again = Puppet.load(tmp_path / "t.puppet")
+    assert [p.name for p in again.performances] == ["base", "jump", "tweaked"]
+    np.testing.assert_allclose(again.performance("tweaked").bases, again.performance("jump").bases[:, 1:5], atol=1e-5)
+    assert np.abs(again.performance("jump").bases - puppet.performance("jump").bases).max() > 0.1
+    scene.frame_set(4)
+    np.testing.assert_allclose(again.posed(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4)
+    with pytest.raises(InputError, match="performance 'jump' already"):
+        export.run(export.puppet_steps(imported, scene, tmp_path / "u.puppet", "jump"))
+
+
+@pytest.mark.parametrize("writer", [export.npz_steps, export.ply_steps])
+def test_a_cancelled_export_leaves_nothing(tmp_path, imported, writer):
+    scene = bpy.context.scene
+    scene.frame_set(2)
+    steps = writer(imported, scene, tmp_path / f"c.{writer.__name__[:3]}", everything(scene))
     with pytest.raises(Cancelled):
-        export.export_npz(
-            imported, bpy.context.scene, tmp_path / "c.npz", progress=Progress(cancelled=iter([False] * 4 + [True]).__next__)
-        )
+        export.run(steps, Progress(cancelled=iter([False] * 4 + [True]).__next__))
     assert list(tmp_path.iterdir()) == []
     assert not imported.splats.hide_viewport
+    assert scene.frame_current == 2
+
+
+def test_nothing_to_export_is_told_before_work_starts(tmp_path, imported):
+    scene = bpy.context.scene
+    for what, message in ((export.What(range(4, 4)), "range is empty"), (export.What(range(1, 2), False), "Neither")):
+        with pytest.raises(InputError, match=message):
+            export.run(export.ply_steps(imported, scene, tmp_path / "x.ply", what))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not export.has_alembic(), reason="this bpy was built without Alembic")
-def test_alembic_moves_as_eq_1(tmp_path, imported, puppet):
-    """The exported file, imported by Blender's own importer, has the points of every frame."""
-    path, p = tmp_path / "points.abc", puppet.performances[-1]
-    export.export_alembic(imported, bpy.context.scene, path)
+@pytest.mark.parametrize("local", [False, True])
+def test_alembic_moves_as_eq_1(tmp_path, imported, puppet, local):
+    """The exported file, imported by Blender's own importer, has the points of every frame, the background's behind them."""
+    path, p, scene = tmp_path / "points.abc", puppet.performances[-1], bpy.context.scene
+    imported.armature.location = (1, 0, 0)
+    objects, trees = len(bpy.data.objects), len(bpy.data.node_groups)
+    export.run(export.alembic_steps(imported, scene, path, everything(scene, background=True, local=local)))
     assert [f.name for f in tmp_path.iterdir()] == ["points.abc"]
+    assert (len(bpy.data.objects), len(bpy.data.node_groups)) == (objects, trees)
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 24, 24 / 23.976
     bpy.ops.wm.alembic_import(filepath=str(path), as_background_job=False)
@@ -162,4 +231,27 @@ def test_alembic_moves_as_eq_1(tmp_path, imported, puppet):
         bpy.context.scene.frame_set(1 + frame)
         evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
         seen = np.array([evaluated.matrix_world @ v.co for v in evaluated.data.vertices])
-        np.testing.assert_allclose(seen, puppet.posed(p, frame).means, atol=2e-4)
+        want = puppet.posed(p, frame).means + np.eye(3)[0] * (not local)
+        np.testing.assert_allclose(seen, np.concatenate([want, puppet.background.means]), atol=2e-4)
+
+
+@pytest.mark.skipif(not export.has_usd(), reason="this bpy was built without USD")
+def test_usd_points_move_as_eq_1(tmp_path, imported, puppet):
+    """As text, so that it is read without any USD library: time samples of points, rotations and widths."""
+    path, p, scene = tmp_path / "points.usda", puppet.performances[-1], bpy.context.scene
+    first, last = scene.frame_start, scene.frame_end
+    export.run(export.usd_steps(imported, scene, path, export.What(range(3, 6))))
+    assert [f.name for f in tmp_path.iterdir()] == ["points.usda"]
+    assert (scene.frame_start, scene.frame_end) == (first, last)
+    text = path.read_text()
+    assert "def Points" in text
+    samples = re.search(r"point3f\[\] points\.timeSamples = \{(.*?)\n\s*\}", text, re.S)
+    assert samples, text[:3000]
+    frames = dict(re.findall(r"(\d+): \[(.*?)\]", samples[1]))
+    assert sorted(frames) == ["3", "4", "5"]
+    for frame, numbers in frames.items():
+        seen = np.array(re.findall(r"[-\d.e]+", numbers), float).reshape(-1, 3)
+        np.testing.assert_allclose(seen, puppet.posed(p, int(frame) - 1).means, atol=2e-4)
+    for name in ("rotation", "scale", "opacity", splats.COLOR):
+        assert f"primvars:{name}" in text
+    assert "influence_0" not in text

@@ -197,6 +197,9 @@ def test_operators_import_and_export(tmp_path, puppet_file):
         again = Puppet.load(tmp_path / "again.puppet")
         np.testing.assert_array_equal(again.subject.means, Puppet.load(puppet_file).subject.means)
         assert bpy.ops.restage4d.export_npz(filepath=str(tmp_path / "a.npz")) == {"FINISHED"}
+        assert (tmp_path / "a_0001.npz").exists()
+        assert bpy.ops.restage4d.export_ply(filepath=str(tmp_path / "a.ply"), use_range=True, first=2, last=2) == {"FINISHED"}
+        assert (tmp_path / "a_0002.ply").exists()
         with pytest.raises(RuntimeError, match="cannot be read"):
             bpy.ops.restage4d.import_puppet(filepath=str(tmp_path / "none.puppet"))
     finally:
