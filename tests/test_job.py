@@ -115,6 +115,29 @@ def test_out_that_cannot_be_made_is_refused(tmp_path, capsys):
     assert "--out" in fails(capsys, DEMO / "base.mp4", "jump", "--out", tmp_path / "file" / "out")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if sys.platform != "linux" or subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.timeout(300)
+def test_full_disk_ends_the_job_with_one_sentence_and_nothing_half_written(small_disk, capsys):
+    arguments = [DEMO / "base.mp4", "it nods", *SMALL, "--set=motion.steps=10", "--set=fusion.steps=10"]
+    message = fails(capsys, *arguments, "--mask", DEMO / "masks" / "00000.png", "--out", small_disk / "out")
+    assert "space" in message
+    left = [path.name for path in (small_disk / "out").rglob("*") if path.is_file()]
+    assert "puppet.puppet" not in left
+    assert not [name for name in left if name.startswith(".") or name.endswith((".tmp", ".part"))]
+
+
 def test_settings_by_name():
     job = Job(Path("v"), "p", Path("o"), seed=7, set=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"])
     config = configure(job)
