@@ -101,10 +101,15 @@ class Folder:
 
     def enter(self) -> FileLock | None:
         """Takes the folder for this process; None where another has it."""
-        lock = FileLock(self.path / "lock")
-        if not lock.acquire():
-            return None
         import psutil
+
+        lock = FileLock(self.path / "lock")
+        for _ in range(20):  # a service that just looks whether anybody is here holds it for a moment
+            if lock.acquire():
+                break
+            time.sleep(0.05)
+        else:
+            return None
 
         self.keep("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
         return lock

@@ -3,24 +3,31 @@
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from backend.folder import Folder
+from backend.settings import Settings
 from backend.store import Store, packed_files
+from restage4d import video
 from restage4d.errors import InputError
-from restage4d.job import Job
 from restage4d.wire.messages import Limits, Selection, Submit
 from restage4d.wire.transfer import PICTURES
 
+if TYPE_CHECKING:
+    from restage4d.job import Job
 
-def job(spec: Submit, store: Store, folder: Folder) -> Job:
+
+def job(spec: Submit, store: Store, folder: Folder) -> "Job":
     """The job of a `Submit`.
 
     Raises:
         WireError: a content is not here or damaged.
         InputError: pictures too large or too many.
     """
+    from restage4d.job import Job  # and with it torch, which a first look at a video does without
+
     where = spec.selection
     drivings = [] if isinstance(spec.driving, str) else spec.driving
     return Job(
@@ -46,23 +53,27 @@ def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | Non
     if not where.mask:
         return None
     mask = _file(where.mask, store, folder.path / "inputs" / "mask.png")
-    check_picture(mask)
+    check_picture(mask, _limits(store).pixels)
     return mask
 
 
 def footage(content: str, store: Store, folder: Folder, name: str) -> Path:
     """A video file, or a folder of frames where the content is a packed one."""
     store.check(content)
-    files = packed_files(store, content)
+    files, limits = packed_files(store, content), _limits(store)
     if files is None:
-        return _file(content, store, folder.path / "inputs" / name)
-    if not 2 <= len(files) <= Limits().frames:
-        raise InputError(f"The {name} folder has {len(files)} frames.", f"Give 2 to {Limits().frames}.")
+        path = _file(content, store, folder.path / "inputs" / name)
+        info = video.probe(path)
+        if info.width * info.height > limits.pixels:
+            raise InputError(f"The {name} video is {info.width}x{info.height} pixels, which is too large.", "Make it smaller.")
+        return path
+    if not 2 <= len(files) <= limits.frames:
+        raise InputError(f"The {name} folder has {len(files)} frames.", f"Give 2 to {limits.frames}.")
     target = folder.path / "inputs" / name
     for i, file in enumerate(files):
         if file.suffix not in PICTURES:
             raise InputError(f"Frame {i} of the {name} folder is a {file.suffix[:10]!r} file.", f"Give {', '.join(PICTURES)}.")
-        check_picture(_file(file.content, store, target / f"{i:05d}{file.suffix}"))
+        check_picture(_file(file.content, store, target / f"{i:05d}{file.suffix}"), limits.pixels)
     return target
 
 
@@ -78,14 +89,19 @@ def _file(content: str, store: Store, path: Path) -> Path:
     return path
 
 
-def check_picture(path: Path) -> None:
+def check_picture(path: Path, pixels: int) -> None:
     """Looks at a picture's header alone, so that a small file cannot become a huge picture. Raises `InputError`."""
+    Image.MAX_IMAGE_PIXELS = None  # only the header is read here, and its size is told in our own words
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, ValueError) as error:
         raise InputError(f"{path.name} is not a picture that can be read.", "Save it again as PNG or JPEG.") from error
-    if width * height > Limits().pixels:
-        raise InputError(
-            f"{path.name} is {width}x{height} pixels; at most {Limits().pixels / 1e6:.1f} million are read.", "Make it smaller."
-        )
+    if width * height > pixels:
+        what = f"{path.name} is {width}x{height} pixels; at most {pixels / 1e6:.1f} million are read."
+        raise InputError(what, "Make it smaller.")
+
+
+def _limits(store: Store) -> Limits:
+    """The service's own, where its folder is on this machine."""
+    return Settings.load(store.folder.parent / "service.toml").limits

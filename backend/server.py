@@ -112,7 +112,7 @@ class Server:
         self.supervisor = Supervisor(self.jobs, home / "jobs", self.executor, settings, self._publish)
         self._events: list[tuple[str, list]] = []
         self.stopping = threading.Event()
-        self._rebind = {name: threading.Event() for name in ("work", "control", "progress")}
+        self._rebind = {name: threading.Event() for name in CHANNELS}
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self._doorman = Doorman(self._context, self.keys, self.curve)
@@ -251,12 +251,14 @@ class Server:
     # --- the four loops -------------------------------------------------------------------------------------------------
 
     def _heartbeat(self) -> None:
-        socket = self._sockets["heartbeat"]
-        with socket:
-            while not self.stopping.is_set():
-                if socket.poll(200):
-                    said = socket.recv_multipart(copy=False)
-                    socket.send(said[0].bytes[:64] if len(said) == 1 else b"")
+        poller = zmq.Poller()
+        poller.register(self._sockets["heartbeat"], zmq.POLLIN)
+        while not self.stopping.is_set():
+            socket = self._renewed("heartbeat", poller)
+            if poller.poll(200):
+                said = socket.recv_multipart(copy=False)
+                socket.send(said[0].bytes[:64] if len(said) == 1 else b"")
+        self._sockets["heartbeat"].close(linger=0)
 
     def _control(self) -> None:
         poller = zmq.Poller()

@@ -46,6 +46,8 @@ class Uploads:
         self._sessions: dict[str, _Session] = {}
         self._spent: deque[str] = deque(maxlen=10_000)
         self._lock = threading.Lock()
+        # Of an upload begun twice, the older must not write any more once the newer has looked at the file.
+        self._files = [threading.Lock() for _ in range(64)]
 
     def begin(self, owner: str, request: UploadBegin, answer: Answer) -> None:
         """Opens an upload, or takes up an interrupted one; an older token for the same bytes is spent."""
@@ -98,6 +100,9 @@ class Uploads:
         if not session.busy:
             session.upload.close()
 
+    def _file(self, session: _Session) -> threading.Lock:
+        return self._files[hash(session.upload.path) % len(self._files)]
+
     def _open(self, session: _Session, answer: Answer) -> None:
         """In the pool: what is here already?"""
         upload = session.upload
@@ -116,7 +121,8 @@ class Uploads:
                 return answer(Stored(content=upload.content, size=size))
             if self.store.free() < upload.size + (64 << 20):
                 raise room_error()
-            upload.open()
+            with self._file(session):
+                upload.open()
             if upload.offset == upload.size:
                 return self._finish(session, answer)
         except Exception as error:
@@ -142,7 +148,10 @@ class Uploads:
                     raise WireError(what, "Begin the upload again: it goes on where it stands.", "malformed")
                 if not 0 < len(data) <= min(CHUNK, upload.size - upload.offset):
                     raise WireError("A chunk is empty, too large, or goes beyond the announced size.", "Send less.", "limit")
-                upload.write(data)
+                with self._file(session):
+                    if session.broken is not None:
+                        raise session.broken
+                    upload.write(data)
                 if upload.offset == upload.size:
                     self._finish(session, answer)
                 else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from restage4d.errors import InputError
 from restage4d.wire.channel import Channel
-from restage4d.wire.errors import TimedOut, WireError
+from restage4d.wire.errors import Refused, TimedOut, WireError
 from restage4d.wire.messages import CHUNK, Chunk, Fetch, Stored, UploadBegin, UploadChunk, UploadReady
 
 Advance = Callable[[int, int], None]
@@ -153,6 +153,10 @@ def _send_chunks(
             if channel.drops != drops or time.monotonic() - quiet_since > 15.0:
                 raise _Broken(offset - ready.offset) from None
             continue
+        except WireError as error:
+            if error.code != "refused" or isinstance(error, Refused):
+                raise
+            raise _Broken(offset - ready.offset) from None  # a service that was started again does not know the token
         if channel.drops != drops:
             raise _Broken(offset - ready.offset)
         if isinstance(reply, Stored):

@@ -1,0 +1,64 @@
+"""Jobs on a Ray cluster of two nodes on this machine; one of them dies in the middle of a job."""
+
+import time
+
+import pytest
+
+from backend.folder import Folder
+from backend.store import Store
+from restage4d.puppet import Puppet
+from restage4d.wire.messages import Submit
+
+ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_job_outlives_its_node(tmp_path):
+    from ray.cluster_utils import Cluster
+
+    from backend.farm import RayExecutor
+
+    store = Store(tmp_path / "store")
+    memory = 100 << 20
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False}
+    )
+    node = cluster.add_node(num_cpus=1, object_store_memory=memory)
+    executor = RayExecutor(store, cluster.address, 1)
+    try:
+        assert [d.kind for d in executor.devices()].count("cpu") == 2
+        folder = Folder(tmp_path / "job")
+        folder.prepare(Submit(key="a" * 32, job_kind="standin", settings={"fusion.steps": 900}))
+        executor.start("a" * 32, folder, "ray:0")
+        wait(lambda: (folder.work / "checkpoint.safetensors").exists(), executor, folder)
+        step = len(folder.event("progress")[1])
+        assert step
+        cluster.remove_node(node, allow_graceful=False)
+        cluster.add_node(num_cpus=1, object_store_memory=memory)
+        wait(lambda: not executor.alive("a" * 32, folder), executor, folder)
+        result = folder.result()
+        assert result, executor.why("a" * 32)
+        assert result.outcome == "done", result
+        puppet = result.artefacts["puppet"]
+        assert store.check(puppet.content) == puppet.size
+        Puppet.load(store.path(puppet.content))
+        assert "photometric fusion" in folder.log.read_text() or folder.log.exists()
+
+        folder = Folder(tmp_path / "cancelled")
+        folder.prepare(Submit(key="b" * 32, job_kind="standin", settings={"fusion.steps": 100_000}))
+        executor.start("b" * 32, folder, "ray:0")
+        wait(lambda: folder.event("progress"), executor, folder)
+        folder.command("cancel")
+        wait(lambda: not executor.alive("b" * 32, folder), executor, folder)
+        assert folder.result().outcome == "cancelled"
+    finally:
+        executor.close()
+        cluster.shutdown()
+
+
+def wait(condition, executor, folder, seconds: float = 240.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, (folder.log.read_text()[-2000:] if folder.log.exists() else "", executor._ends)
+        time.sleep(0.1)
