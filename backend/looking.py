@@ -23,9 +23,9 @@ def looked(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
         InputError: it is no video, has no such frame, or nothing can be found at the selection.
     """
     from restage4d import video
-    from restage4d.job import Job, decode_part, working_selection
     from restage4d.priors.masks import GrabCutMasks
     from restage4d.progress import Progress
+    from restage4d.shot import decode_part, working_selection
 
     with tempfile.TemporaryDirectory(prefix="restage4d_look_") as place:
         folder = Folder(Path(place))
@@ -39,8 +39,7 @@ def looked(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
         mask = np.zeros((0, 0), np.uint8)
         if pointed or request.find:
             picture = selection_mask(where, store, folder)
-            job = Job(video=path, prompt="", out=folder.work, select=where.point, box=where.box, mask=picture)
-            selection = working_selection(job, clip, (info.width, info.height))
+            selection = working_selection(clip, (info.width, info.height), where.point, where.box, picture)
             mask = np.where(GrabCutMasks().select(clip, selection, Progress()), 255, 0).astype(np.uint8)
     frame = np.ascontiguousarray(clip.frames[0])
     return Looked(width=info.width, height=info.height, fps=info.fps, frames=info.frames), [frame, mask]

@@ -13,8 +13,8 @@ import psutil
 from numpy.typing import NDArray
 
 from restage4d import video
+from restage4d.choices import Choices
 from restage4d.driving.file import FileDriving
-from restage4d.driving.kinematic import KinematicDriving
 from restage4d.driving.prompt import parse
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
@@ -25,10 +25,10 @@ from restage4d.files import replacing
 from restage4d.pipeline import Restaged, restage
 from restage4d.priors.arrays import mask_picture
 from restage4d.priors.cache import Cache
-from restage4d.priors.estimate import default_providers
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.scene import Clip, Selection
+from restage4d.shot import decode_part, working_mask, working_selection
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +53,8 @@ class Job:
     quality: str = "default"
     set: list[str] = field(default_factory=list)
     blender_python: Path | None = None
+    select_text: str | None = None
+    choices: Choices = field(default_factory=Choices)
     puppet_only: bool = False  # neither splats/ nor the .blend file: Blender takes the puppet itself
 
 
@@ -67,21 +69,24 @@ def run(job: Job, progress: Progress) -> None:
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
-    if not job.driving and (ignored := parse(job.prompt).ignored):
+    if not job.driving and job.choices.drafts and (ignored := parse(job.prompt).ignored):
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
+    providers = job.choices.priors()
+    drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] or job.choices.drivers(job.out, job.seed)
     with progress.stage("decode"):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    selection = working_selection(job, base, (info.width, info.height))
+    selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)
+    if job.select_text:
+        selection = Selection(text=job.select_text)
     true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
-    drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] if job.driving else [KinematicDriving()]
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
         job.prompt,
         selection,
         drivers,
-        default_providers(),
+        providers,
         config,
         progress,
         priors_dir=job.priors,
@@ -113,50 +118,12 @@ def _check_folders(job: Job) -> None:
         ) from error
 
 
-def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
-    """``frames`` frames from number ``first`` on; None: to the end. Raises `InputError` as `video.decode` does."""
-    start = max(first - 0.25, 0.0) / fps  # a little early: no rounding of times may lose the frame itself
-    stop = None if frames is None else (first + frames - 0.5) / fps
-    return video.decode(path, longer_side=longer_side, start=start, stop=stop)
-
-
-def working_selection(job: Job, base: Clip, source_size: tuple[int, int]) -> Selection:
-    """The artist's selection in pixels of the working size."""
-    sx, sy = base.size[0] / source_size[0], base.size[1] / source_size[1]
-    where = "the video's first frame, which is {} x {} pixels".format(*source_size)
-    for name, xy in (("--select", job.select), ("--box", job.box)):
-        if xy and not all(0 <= v <= source_size[i % 2] for i, v in enumerate(xy)):
-            raise InputError(f"{name} {','.join(f'{v:g}' for v in xy)} lies outside {where}.", "Give pixels of that frame.")
-    if job.select:
-        return Selection(point=(job.select[0] * sx, job.select[1] * sy))
-    if job.box:
-        x0, y0, x1, y1 = job.box
-        if x1 - x0 < 4 or y1 - y0 < 4:
-            raise InputError("--box is empty.", "Give left, top, right, bottom in pixels.")
-        return Selection(box=(x0 * sx, y0 * sy, x1 * sx, y1 * sy))
-    if job.mask:
-        return Selection(mask=_mask(job.mask, base.size, source_size))
-    return Selection()
-
-
-def _mask(path: Path, size: tuple[int, int], source_size: tuple[int, int]) -> NDArray[np.bool_]:
-    import cv2
-
-    picture = mask_picture(path)
-    if (picture.shape[1], picture.shape[0]) not in (size, source_size):
-        raise InputError(
-            f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, the video {source_size[0]} x {source_size[1]}.",
-            "Give a mask of the video's size.",
-        )
-    return cv2.resize((picture > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
-
-
 def _true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
     if len(files) < len(base):
         raise InputError(f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.", "Give one per frame.")
     first = mask_picture(files[0])
-    return [_mask(f, base.size, (first.shape[1], first.shape[0])) for f in files[: len(base)]]
+    return [working_mask(f, base.size, (first.shape[1], first.shape[0])) for f in files[: len(base)]]
 
 
 def _write(job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None, progress: Progress) -> dict[str, Any]:
