@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from restage4d import __version__
+from restage4d import __version__, choices
 from restage4d.errors import Cancelled, FitError, InputError
 from restage4d.progress import Event, Progress
 
@@ -16,6 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_run(commands.add_parser("run", help="video + prompt -> puppet, Blender file, caches"))
+    doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to get it")
+    doctor.set_defaults(do=_doctor)
     _add_info(commands.add_parser("info", help="what is in a .puppet file"))
     _add_evaluate(commands.add_parser("evaluate", help="figures and ablation tables on stages with known truth"))
     _add_service(commands)
@@ -40,6 +42,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--box", type=_numbers(4), metavar="X0,Y0,X1,Y1", help="a box around the subject in the first frame")
     where.add_argument("--mask", type=Path, help="PNG mask of the subject in the first frame")
+    where.add_argument("--select-text", metavar="WORDS", help="words for the subject, e.g. \"the camel\" (needs --masks sam3)")
     parser.add_argument(
         "--driving",
         type=Path,
@@ -63,13 +66,21 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blender-python", type=Path, metavar="FILE", help="Python with bpy (default: .venv-blender of this checkout)"
     )
+    choices.add_arguments(parser)
     parser.set_defaults(do=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from restage4d.job import Job, run  # heavy imports only where they are needed
 
-    run(Job(**{name: value for name, value in vars(arguments).items() if name not in ("command", "do")}), console_progress())
+    given = {name: value for name, value in vars(arguments).items() if name not in ("command", "do")}
+    run(Job(choices=choices.from_arguments(given), **given), console_progress())
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from restage4d.doctor import report
+
+    print(report())
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:

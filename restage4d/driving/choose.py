@@ -1,10 +1,10 @@
 """Makers of driving videos by name (`restage4d.catalogue`), a model's id on the hub, or a local folder."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from restage4d.catalogue import Entry, announcement, entry
+from restage4d.choices import DRAFT, DriverChoice
 from restage4d.driving.candidates import BestOf
 from restage4d.driving.kinematic import KinematicDriving
 from restage4d.driving.protocols import DrivingProvider
@@ -13,35 +13,6 @@ from restage4d.keys import need_key
 from restage4d.priors.cache import Cache
 from restage4d.settings import read_settings
 from restage4d.weights import Weights, fingerprint, need_modules
-
-DRAFT = "kinematic"
-
-
-@dataclass(frozen=True)
-class DriverChoice:
-    """What was asked for.
-
-    Attributes:
-        driver: name in the catalogue, a diffusers model's id on the hub, or its folder.
-        model: a hosted service's model; None for its usual one.
-        frames, fps: of a diffusion model's video; None for its usual ones. ``seconds``: of a hosted service's.
-        seed: of the first candidate; the next have the next seeds.
-        candidates: how many videos are made to pick from. ``pick``: number of the one to keep; None: ask, or the best.
-        refine_url, refine_model: endpoint that refines the prompt; "" for the settings' one, or the template.
-        refined_prompt: used as it is instead.
-    """
-
-    driver: str = DRAFT
-    model: str | None = None
-    frames: int | None = None
-    fps: float | None = None
-    seconds: int = 5
-    seed: int = 0
-    candidates: int = 1
-    pick: int | None = None
-    refine_url: str = ""
-    refine_model: str = ""
-    refined_prompt: str | None = None
 
 
 def choose_driver(

@@ -137,7 +137,7 @@ class DiffusersDriving:
         types = {"default": dtype, "vae": torch.float32} if self.family is _WAN else dtype
         try:
             kind = getattr(diffusers, self.family.pipeline)
-            pipe = kind.from_pretrained(self.folder, torch_dtype=types, local_files_only=True)
+            pipe = kind.from_pretrained(self.folder, dtype=types, local_files_only=True)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # diffusers, safetensors and torch raise what they like

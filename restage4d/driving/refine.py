@@ -27,10 +27,10 @@ _SUBJECT = (
 )
 _TASK = """\
 You write prompts for image-to-video models. You get the first frame of a video and what its main subject shall do. Write one
-prompt in English, 60 to 110 words, in the present tense: name the subject by its kind, colours and anything it wears as the frame shows
-them; keep exactly the motion that was asked for, in its order and with its sides, and add no other action; say how it moves
-(smoothly, unhurried unless asked otherwise) and that it stays wholly in the picture; describe the setting in one clause; and say
-that the camera remains completely still, without pan, zoom or cut. No headings, no quotes: the prompt alone."""
+prompt in English, 60 to 110 words, in the present tense: name the subject by its kind, colours and anything it wears as the
+frame shows them; keep exactly the motion that was asked for, in its order and with its sides, and add no other action; say how
+it moves (smoothly, unhurried unless asked otherwise) and that it stays wholly in the picture; describe the setting in one
+clause; and say that the camera remains completely still, without pan, zoom or cut. No headings, no quotes: the prompt alone."""
 _LONGEST = 2000  # characters of a reply that still is a prompt
 _SIDE = 768  # pixels of the longer side of the frame that is sent
 
