@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy_extras.io_utils import ImportHelper
 
 from restage4d.errors import InputError
 
@@ -70,15 +69,22 @@ class RESTAGE4D_OT_stop_backend(_OwnBackend):
         return {"FINISHED"}
 
 
-class RESTAGE4D_OT_pick_video(bpy.types.Operator, ImportHelper):
+class RESTAGE4D_OT_pick_video(bpy.types.Operator):
     """Use this video as the shot to restage"""
 
     bl_idname = "restage4d.pick_video"
     bl_label = "Pick a Video to Restage"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
         default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
     )
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        if self.filepath:  # dropped on the window
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
 
     def execute(self, context: Any) -> set[str]:
         if not Path(self.filepath).exists():

@@ -212,3 +212,32 @@ def test_the_windows_twins_say_the_same_and_have_windows_line_ends() -> None:
         data = (ROOT / "scripts" / f"{name}.bat").read_bytes()
         assert data.count(b"\n") == data.count(b"\r\n")
         assert f'bootstrap.py" {name} %*'.encode() in data
+
+
+def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(bootstrap, environment, monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "MAIN", environment)
+    monkeypatch.setattr(bootstrap, "BACKEND", bootstrap.Environment(environment.folder, (), "a test", 0))
+    called = []
+    monkeypatch.setattr(bootstrap, "call", lambda command, cwd=None: called.append(command) or 0)
+    monkeypatch.setattr(bootstrap, "ensure", lambda *a: pytest.fail("nothing is to be set up"))
+    assert bootstrap.main(["serve", "--port", "7000"]) == 0
+    assert called == [[environment.python, "-m", "backend", "--port", "7000"]]
+
+
+def test_the_backend_is_set_up_without_test_tools_where_there_is_none(bootstrap, tmp_path: Path, monkeypatch) -> None:
+    for name, extras in (("MAIN", ("backend", "dev")), ("BACKEND", ("backend",))):
+        monkeypatch.setattr(bootstrap, name, bootstrap.Environment(tmp_path / ".venv", extras, "a test", 0))
+    made = []
+    monkeypatch.setattr(bootstrap, "ensure", lambda environment, python: made.append(environment.extras))
+    monkeypatch.setattr(bootstrap, "call", lambda command, cwd=None: 0)
+    assert bootstrap.main(["serve"]) == 0
+    assert made == [("backend",)]
+
+
+@posix
+def test_the_launchers_start_the_backend() -> None:
+    for name in ("start_backend.sh", "start_backend.command"):
+        path = ROOT / "scripts" / name
+        assert os.access(path, os.X_OK), name
+        assert subprocess.run(["sh", "-n", path], check=False).returncode == 0
+    assert 'bootstrap.py" serve' in (ROOT / "scripts" / "start_backend.bat").read_text()
