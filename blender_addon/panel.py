@@ -184,7 +184,10 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
-        box.label(text=job.stage_line)
+        column = box.column(align=True)
+        column.scale_y = 0.75
+        column.label(text=job.stage)
+        column.label(text=job.figures_line)
     if (job.active or job.state == "done") and (icon := pictures.icon_of("preview")):
         box.template_icon(icon_value=icon, scale=8.5)
     if job.fault is not None:
@@ -221,7 +224,7 @@ _STATE_ICONS = {
 def paragraph(layout: Any, context: Any, text: str, icon: str = "NONE") -> None:
     """A text wrapped to the sidebar's width."""
     width = context.region.width if context.region else 240
-    letters = max(18, int(width / (6.6 * context.preferences.system.ui_scale)) - 5)
+    letters = max(18, int(width / (6.2 * context.preferences.system.ui_scale)) - 5)
     column = layout.column(align=True)
     column.scale_y = 0.75
     for i, line in enumerate(textwrap.wrap(text, letters)):

@@ -41,10 +41,12 @@ def show(name: str, picture: NDArray[np.uint8]) -> None:  # (H, W, 3) sRGB
 
 
 def show_png(name: str, data: bytes) -> None:
-    """Shows a PNG file's bytes under a name; Blender reads it in the background."""
+    """Shows a PNG file's bytes under a name."""
     path = Path(bpy.app.tempdir) / f"restage4d_{name}.png"
     path.write_bytes(data)
-    _shown[name] = _icons.load(_next(name), str(path), "IMAGE")
+    icon = _icons.load(_next(name), str(path), "IMAGE")
+    if icon.image_size[0]:  # asking makes Blender read it now: no gap between two pictures
+        _shown[name] = icon
 
 
 def _new(name: str) -> Any:

@@ -145,9 +145,9 @@ class Job:
         return f"{duration(self.seconds_left)} left" if self.seconds_left is not None else ""
 
     @property
-    def stage_line(self) -> str:
-        shown = "".join(f"  {name} {value:.3g}" for name, value in list(self.figures.items())[:2])
-        return f"{self.stage}{shown}"
+    def figures_line(self) -> str:
+        shown = list(self.figures.items())[:2]
+        return ", ".join(f"{name} {value:.0f}" if abs(value) >= 100 else f"{name} {value:.3g}" for name, value in shown)
 
 
 def duration(seconds: float) -> str:

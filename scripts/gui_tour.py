@@ -1,6 +1,6 @@
 """A walk through the panel in a real Blender window with a live backend: from the demo clip to an export, with screenshots.
 
-    python scripts/gui_tour.py --out DIR [--root ROOT] [--longer-side 192] [--frames 16] [--quality draft]
+    python scripts/gui_tour.py --out DIR [--root ROOT] [--longer-side 192] [--frames 16] [--quality draft] [--steps 150]
 
 Without ``--root``: the ``blender`` on the path, under Xvfb where there is no display. With it: the Blender of another system in
 that folder (debootstrap with blender, xvfb, imagemagick, xdotool; needs root), whose backend runs in this checkout.
@@ -29,7 +29,8 @@ if "bpy" not in sys.modules:  # the side that starts Blender
         parser.add_argument("--longer-side", type=int, default=192)
         parser.add_argument("--frames", type=int, default=16)
         parser.add_argument("--quality", default="draft")
-        parser.add_argument("--limit", type=float, default=900, help="seconds for the whole walk")
+        parser.add_argument("--steps", type=int, default=150, help="of the fit; 0: what the quality has")
+        parser.add_argument("--limit", type=float, default=600, help="seconds for the whole walk")
         given = parser.parse_args()
         place = given.root or Path("/")
         extra = given.out.resolve() / "inside"
@@ -55,7 +56,7 @@ if "bpy" not in sys.modules:  # the side that starts Blender
             )
             folder = seen / "checkout"
         wanted = {"folder": str(folder), "inside": str(seen), "limit": given.limit}
-        wanted |= {"longer_side": given.longer_side, "frames": given.frames, "quality": given.quality}
+        wanted |= {"longer_side": given.longer_side, "frames": given.frames, "quality": given.quality, "steps": given.steps}
         (extra / "wanted.json").write_text(json.dumps(wanted))
         variables = {
             "BLENDER_USER_RESOURCES": str(seen / "user"),
@@ -144,6 +145,7 @@ os.execv("/usr/sbin/chroot", ["chroot", "/host", {root!r} + "/.venv/bin/python",
         sys.exit(main())
 
 else:  # inside Blender
+    import dataclasses
     import importlib
     import subprocess
     import time
@@ -200,7 +202,7 @@ else:  # inside Blender
             for u, v in (first, last)
         ]
         half = [str((int(a) + int(b)) // 2) for a, b in zip(*at, strict=True)]
-        pause = ["sleep", "0.3"]
+        pause = ["sleep", "1.5"]  # a software renderer is slow to see the mouse
         moves = ["mousemove", *at[0], *pause, "mousedown", "1", *pause, "mousemove", *half, *pause, "mousemove", *at[1], *pause]
         subprocess.Popen(["xdotool", *moves, "mouseup", "1"])  # meanwhile Blender must see where the mouse is
 
@@ -261,6 +263,10 @@ else:  # inside Blender
         yield lambda: pump.session().shot.phase == "ready", 60, "the subject"
         yield 0.5
         picture("05_direction")
+        if steps := WANTED["steps"]:  # nothing an artist would set
+            whole = pump.order
+            few = {"fusion.steps": steps, "motion.steps": steps}
+            pump.order = lambda chosen: dataclasses.replace(whole(chosen), settings=few)
         bpy.ops.restage4d.restage()
         yield lambda: job().state == "running" and job().fraction > 0.1, 300, "the job to run"
         picture("06_running")
