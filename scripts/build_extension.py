@@ -12,13 +12,13 @@ import ast
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDON = ROOT / "blender_addon"
-BUILD = ROOT / "build" / "extension"
 WHEELS = ROOT / "build" / "wheels"  # downloads are kept here
 
 # What the extension may import beside Blender and the standard library; numpy is Blender's own.
@@ -55,23 +55,27 @@ def main(argv: list[str] | None = None) -> int:
 def build(out: Path) -> Path:
     """Writes ``out/restage4d-VERSION.zip`` and returns its path."""
     version = project_version()
-    shutil.rmtree(BUILD, ignore_errors=True)
-    shutil.copytree(ADDON, BUILD, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    wheels = BUILD / "wheels"
-    wheels.mkdir()
-    for wheel in [*download(), own_wheel(version)]:
-        shutil.copy(wheel, wheels)
-    pack_source(BUILD / "backend" / "source.zip")
-    manifest = BUILD / "blender_manifest.toml"
-    lines = [f'  "./wheels/{p.name}",' for p in sorted(wheels.iterdir())]
-    head, table, rest = manifest.read_text(encoding="utf-8").partition("\n[permissions]")
-    added = f'\nversion = "{version}"\nwheels = [\n' + "\n".join(lines) + "\n]\n"
-    manifest.write_text(head + added + table + rest, encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
     path = (out / f"restage4d-{version}.zip").resolve()
-    blender_tool("build", "--source-dir", str(BUILD), "--output-filepath", str(path))
+    with tempfile.TemporaryDirectory(prefix="restage4d_build_") as place:
+        stage = Path(place) / "restage4d"
+        shutil.copytree(ADDON, stage, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        wheels = stage / "wheels"
+        wheels.mkdir()
+        for wheel in [*download(), own_wheel(version, Path(place) / "own_wheel")]:
+            shutil.copy(wheel, wheels)
+        pack_source(stage / "backend" / "source.zip")
+        complete_manifest(stage / "blender_manifest.toml", version, [p.name for p in sorted(wheels.iterdir())])
+        blender_tool("build", "--source-dir", str(stage), "--output-filepath", str(path))
     blender_tool("validate", str(path))
     return path
+
+
+def complete_manifest(manifest: Path, version: str, wheels: list[str]) -> None:
+    """Adds what is known only now, before the first table."""
+    head, table, rest = manifest.read_text(encoding="utf-8").partition("\n[permissions]")
+    lines = "\n".join(f'  "./wheels/{name}",' for name in wheels)
+    manifest.write_text(f'{head}\nversion = "{version}"\nwheels = [\n{lines}\n]\n{table}{rest}', encoding="utf-8")
 
 
 def project_version() -> str:
@@ -100,10 +104,8 @@ def download() -> list[Path]:
     return sorted(WHEELS.glob("*.whl"))
 
 
-def own_wheel(version: str) -> Path:
-    """A wheel of the project's modules that the extension imports."""
-    stage = ROOT / "build" / "own_wheel"
-    shutil.rmtree(stage, ignore_errors=True)
+def own_wheel(version: str, stage: Path) -> Path:
+    """A wheel of the project's modules that the extension imports, made in the folder ``stage``."""
     for path in imported_modules():
         target = stage / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
