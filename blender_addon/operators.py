@@ -202,10 +202,10 @@ def _export_menu(self: Any, context: Any) -> None:
 
 
 def register() -> None:
-    from . import display, tweaking
+    from . import display, rendering, tweaking
 
     display.register()
-    for c in _CLASSES:
+    for c in (*_CLASSES, *rendering.CLASSES):
         bpy.utils.register_class(c)
     tweaking.register()
     bpy.types.TOPBAR_MT_file_import.append(_import_menu)
@@ -213,11 +213,11 @@ def register() -> None:
 
 
 def unregister() -> None:
-    from . import display, tweaking
+    from . import display, rendering, tweaking
 
     tweaking.unregister()
     bpy.types.TOPBAR_MT_file_export.remove(_export_menu)
     bpy.types.TOPBAR_MT_file_import.remove(_import_menu)
-    for c in reversed(_CLASSES):
+    for c in reversed((*_CLASSES, *rendering.CLASSES)):
         bpy.utils.unregister_class(c)
     display.unregister()

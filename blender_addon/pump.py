@@ -279,10 +279,9 @@ def _link_key() -> tuple[Any, ...]:
     return (*(getattr(p, name) for name in names), bpy.app.online_access)
 
 
-def _link() -> Link:
-    """How to reach the backend that the preferences name. What it needs of bpy is read here: threads must not."""
-    p = preferences.get()
-    path, online, limit = places.connection_file(), bpy.app.online_access, p.answer_limit
+def connector() -> Callable[[], Any]:
+    """What connects to the backend that the preferences name. What it needs of bpy is read here: threads must not."""
+    path, online, limit = places.connection_file(), bpy.app.online_access, preferences.get().answer_limit
 
     def connect() -> Any:
         from restage4d.wire.client import Client
@@ -293,6 +292,12 @@ def _link() -> Link:
             raise InputError("Blender may not go online, and this backend is on another computer.", remedy)
         return Client.connect(path, timeout_s=limit)
 
+    return connect
+
+
+def _link() -> Link:
+    """How to reach that backend, and to start it where it is our own."""
+    p, connect = preferences.get(), connector()
     if p.connection != "OWN":
         return Link(connect)
     root, own, version, store = places.backend_root(), places.user_folder() / "backend", places.version(), places.store()

@@ -5,7 +5,7 @@ from typing import Any
 
 import bpy
 
-from . import export, importing
+from . import export, importing, rendering
 from .panel import Step, paragraph
 
 
@@ -67,6 +67,14 @@ class RESTAGE4D_PT_export(Step):
         for name, icon in _EXPORTS:
             if hasattr(bpy.types, f"RESTAGE4D_OT_{name}") and (name != "export_alembic" or export.has_alembic()):
                 column.operator(f"restage4d.{name}", icon=icon)
+        job = rendering.job
+        if job is not None:
+            box = self.layout.box()
+            if not job.finished:
+                box.progress(factor=job.fraction, text=job.says)
+                box.operator("restage4d.cancel_render", icon="CANCEL")
+            else:
+                paragraph(box, context, job.says, "ERROR" if job.error is not None else "INFO")
 
 
 _EXPORTS = (
