@@ -252,7 +252,7 @@ else:  # inside Blender
         in_view(bpy.ops.restage4d.select_subject, "INVOKE_DEFAULT")
         yield 1.5
         picture("03_select")
-        drag((72, 42), (326, 258))  # around the demo clip's fox, in the video's pixels
+        drag((56, 26), (330, 262))  # around the demo clip's fox, in the video's pixels
         yield lambda: chosen.selection == "BOX" and pump.session().shot.phase == "ready", 60, "the subject in the box"
         yield 1.0
         picture("04_selected")

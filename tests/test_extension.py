@@ -30,9 +30,10 @@ zip_file, home, clip, folder = sys.argv[1:5]
 bpy.ops.extensions.package_install_files(filepath=zip_file, repo="user_default", enable_on_install=True)
 name = "bl_ext.user_default.restage4d"
 pump = importlib.import_module(name + ".pump")
-import zmq, msgspec, safetensors
-resources = os.environ["BLENDER_USER_RESOURCES"]
-assert all(m.__file__.startswith(resources) for m in (zmq, msgspec)), (zmq.__file__, msgspec.__file__)
+from pathlib import Path
+(place,) = Path(os.environ["BLENDER_USER_RESOURCES"]).glob("extensions/.local/lib/python3.*/site-packages")
+for package in ("zmq", "msgspec", "safetensors", "restage4d"):
+    assert (place / package / "__init__.py").is_file(), package
 mine = bpy.context.preferences.addons[name].preferences
 mine.store, mine.longer_side, mine.quality = home, 128, "draft"
 
@@ -74,7 +75,6 @@ bpy.ops.restage4d.forget_job()
 from restage4d.wire.client import Client
 from restage4d.wire.framing import new_id
 from restage4d.wire.messages import Submit
-from pathlib import Path
 with Client.connect(Path(home) / "connection.json") as client:
     bpy.context.scene.restage4d.job = client.submit(Submit(key=new_id(), job_kind="standin"))
 until(lambda: pump.session().job is not None and pump.session().job.brought_in, "a finished puppet comes in")
