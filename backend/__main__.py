@@ -84,7 +84,15 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
 
 
 def _providers() -> dict[str, list[str]]:
-    return {"driving": ["kinematic"], "masks": ["grabcut"], "cameras": ["sfm"], "depth": ["relief"], "tracks": ["flow"]}
+    """By kind, who could work now; `restage4d doctor` tells what the others lack."""
+    from restage4d.catalogue import ENTRIES
+    from restage4d.doctor import lacks
+    from restage4d.settings import read_settings
+    from restage4d.weights import Weights
+
+    weights, settings = Weights.chosen(None, False), read_settings()
+    usable = [entry for entry in ENTRIES if not lacks(entry, weights, settings)]
+    return {kind: [e.name for e in usable if e.kind == kind] for kind in ("driving", "masks", "cameras", "depth", "tracks")}
 
 
 def _parent(pid: int | None) -> Callable[[], bool]:
@@ -95,7 +103,14 @@ def _parent(pid: int | None) -> Callable[[], bool]:
         parent = psutil.Process(pid)
     except psutil.Error:
         return lambda: False
-    return parent.is_running
+
+    def lives() -> bool:
+        try:
+            return parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    return lives
 
 
 def _log_into(path: Path) -> None:

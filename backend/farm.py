@@ -32,7 +32,7 @@ _CHECKPOINT = "checkpoint.safetensors"
 _log = logging.getLogger("restage4d.farm")
 
 
-@ray.remote(num_cpus=0, max_concurrency=4)
+@ray.remote(num_cpus=0)
 class Mailbox:
     """What the two sides of a job tell each other: named bytes with a number that grows."""
 
@@ -61,7 +61,8 @@ def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
             path.write_bytes(ray.get(reference))
         folder.prepare(msgspec.msgpack.decode(spec, type=Submit))
         folder.work.mkdir()
-        if _CHECKPOINT in (kept := ray.get(mailbox.get.remote({}))):
+        kept: Any = ray.get(mailbox.get.remote({}))
+        if _CHECKPOINT in kept:
             (folder.work / _CHECKPOINT).write_bytes(kept[_CHECKPOINT][1])
         worker = spawn(folder, store, dict(os.environ, RESTAGE4D_WITH=str(os.getpid())))
         files = {name: folder.path / name for name in EVENTS} | {_CHECKPOINT: folder.work / _CHECKPOINT}
@@ -75,7 +76,7 @@ def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
                     stamp = path.stat().st_mtime_ns
                     if stamps.get(name) != stamp:
                         stamps[name], new[name] = stamp, path.read_bytes()
-            asked = ray.get(mailbox.put.remote(new))
+            asked: Any = ray.get(mailbox.put.remote(new))
             if asked and not folder.asked():
                 folder.command(asked)
             if not ends:

@@ -26,10 +26,11 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
         WireError: a content is not here or damaged.
         InputError: pictures too large or too many.
     """
+    from restage4d.choices import Choices, DriverChoice
     from restage4d.job import Job  # and with it torch, which a first look at a video does without
 
     where = spec.selection
-    drivings = [] if isinstance(spec.driving, str) else spec.driving
+    driver, drivings = (spec.driving, []) if isinstance(spec.driving, str) else ("kinematic", spec.driving)
     return Job(
         video=footage(spec.base, store, folder, "base"),
         prompt=spec.prompt,
@@ -44,6 +45,7 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
         seed=spec.seed,
         quality=spec.quality,
         set=[f"{name}={value}" for name, value in spec.settings.items()],
+        choices=Choices(**spec.providers, auto=True, driver=DriverChoice(driver=driver)),
         puppet_only=True,
     )
 

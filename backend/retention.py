@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backend.folder import Folder
-from backend.jobs import Jobs
+from backend.jobs import Job, Jobs
 from backend.settings import Settings
 from backend.store import Store, packed_files
 from restage4d.wire.errors import WireError
@@ -20,27 +20,23 @@ _log = logging.getLogger("restage4d.retention")
 def sweep(jobs: Jobs, store: Store, folders: Path, settings: Settings) -> None:
     """Deletes what is too old or too much. Nothing that a queued, running or paused job needs is touched."""
     now = time.time()
-    ended = sorted(jobs.list(states=ENDED), key=lambda job: job.finished or job.created)
 
-    def forget(job) -> None:
+    def forget(job: Job) -> None:
         if jobs.forget(job.id):
             Folder(folders / job.id).remove()
+            for content in _with_frames(store, job.contents) - _named(jobs, store):
+                store.remove(content)
             _log.info("deleted job %s by retention", job.id)
 
-    for job in ended:
-        if now - (job.finished or job.created) > settings.keep_days * 86400:
-            forget(job)
+    ended = sorted(jobs.list(states=ENDED), key=lambda job: job.finished or job.created)
     limit = settings.keep_gigabytes * 1e9
-    while True:
-        ended = sorted(jobs.list(states=ENDED), key=lambda job: job.finished or job.created)
-        named = set().union(*(job.contents for job in jobs.list()))
-        for content in list(named):
-            with suppress(WireError):
-                named |= {file.content for file in packed_files(store, content) or []}
-        total = _collect(store, named, now, settings.keep_days * 86400, limit)
-        if total <= limit or not ended:
-            break
-        forget(ended[0])
+    for job in ended:
+        if (
+            now - (job.finished or job.created) > settings.keep_days * 86400
+            or _collect(store, _named(jobs, store), now, settings.keep_days * 86400, limit) > limit
+        ):
+            forget(job)
+    _collect(store, _named(jobs, store), now, settings.keep_days * 86400, limit)
     for path in store.partial.iterdir():
         if now - path.stat().st_mtime > _PARTIAL_DAYS * 86400:
             path.unlink(missing_ok=True)
@@ -51,13 +47,26 @@ def sweep(jobs: Jobs, store: Store, folders: Path, settings: Settings) -> None:
                 Folder(folder).remove()
 
 
+def _with_frames(store: Store, contents: set[str]) -> set[str]:
+    """And the frames of packed folders."""
+    found = set(contents)
+    for content in contents:
+        with suppress(WireError):
+            found |= {file.content for file in packed_files(store, content) or []}
+    return found
+
+
+def _named(jobs: Jobs, store: Store) -> set[str]:
+    """Everything that some job needs or made."""
+    return _with_frames(store, set().union(*(job.contents for job in jobs.list())))
+
+
 def _collect(store: Store, named: set[str], now: float, keep_s: float, limit: float) -> int:
     """Removes bytes that no job names, once they are old, or not quite new where there is too much. Returns what is left."""
     contents = store.contents()
     total = sum(stat.st_size for _, stat in contents)
-    for content, stat in sorted(contents, key=lambda c: c[1].st_atime):
-        idle = now - max(stat.st_atime, stat.st_mtime)
-        if content not in named and idle > (_YOUNG_S if total > limit else keep_s):
+    for content, stat in sorted(contents, key=lambda c: c[1].st_mtime):
+        if content not in named and now - stat.st_mtime > (_YOUNG_S if total > limit else keep_s):
             store.remove(content)
             total -= stat.st_size
     return total

@@ -520,6 +520,10 @@ def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
     names = providers.get("driving", [])
     if isinstance(spec.driving, str) and spec.driving not in names:
         raise WireError(f"There is no driving provider {spec.driving!r}.", f"There are: {', '.join(names)}.", "bad_input")
+    for kind, name in spec.providers.items():
+        if name not in providers.get(kind, []):
+            there = ", ".join(providers.get(kind, []))
+            raise WireError(f"There is no provider {name!r} of {kind}.", f"There are: {there}.", "bad_input")
     set_ways = [way for way in (spec.selection.point, spec.selection.box, spec.selection.mask) if way is not None]
     if len(set_ways) > 1:
         raise WireError("The selection has a point, a box and a mask at once.", "Give one of them.", "bad_input")

@@ -68,8 +68,12 @@ class Store:
     def touch(self, content: str) -> None:
         """Notes that a content is in use, for retention by age."""
         with suppress(OSError):
-            stat = self.path(content).stat()
-            os.utime(self.path(content), (time.time(), stat.st_mtime))
+            path = self.path(content)
+            before = path.stat()
+            os.utime(path)
+            with self._lock:  # the time changed, not the bytes
+                if self._verified.get(content) == (before.st_size, before.st_mtime_ns):
+                    self._verified[content] = (before.st_size, path.stat().st_mtime_ns)
 
     def add(self, path: Path) -> tuple[str, int]:
         """Takes a finished file in (a copy) and returns its content and size. Raises OSError where the disk is full."""

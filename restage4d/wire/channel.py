@@ -26,6 +26,8 @@ _WATCHED = (
 
 def secure(socket: zmq.Socket, connection: Connection) -> None:
     """Gives a client socket what the service asks for."""
+    if connection.mechanism == "plain" and not connection.secret:
+        return  # libzmq takes no empty password; the service refuses whoever has none
     if connection.mechanism == "plain":
         socket.plain_username = b"local"
         socket.plain_password = connection.secret.encode()

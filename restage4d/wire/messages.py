@@ -146,6 +146,7 @@ class Submit(Message):
     name: Name = ""
     selection: Selection = field(default_factory=Selection)
     driving: Annotated[list[Content], Meta(min_length=1, max_length=8)] | Name = "kinematic"
+    providers: dict[Literal["masks", "cameras", "depth", "tracks"], Name] = field(default_factory=dict)  # of `Welcome`
     quality: Literal["draft", "default", "high"] = "default"
     settings: Annotated[dict[Name, bool | int | float | Name], Meta(max_length=100)] = field(default_factory=dict)
     longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
