@@ -133,8 +133,8 @@ ENTRIES: tuple[Entry, ...] = (
         terms="commercial use is free below a yearly revenue that the licence names; it must be accepted on the hub",
     ),
     Entry(
-        "driving", "veo", "Google Veo, hosted", "Gemini API terms", modules=("google.genai", "httpx"), extra="hosted",
-        key="GEMINI_API_KEY", terms="paid; the first frame and the prompt are sent to Google",
+        "driving", "veo", "Google Veo, hosted by Google Cloud", "Google Cloud terms", modules=("google.genai", "httpx"),
+        extra="hosted",        key="GOOGLE_API_KEY", terms="paid; the first frame and the prompt are sent to Google",
     ),
     Entry(
         "driving", "runway", "Runway Gen-4 and others, hosted", "Runway API terms", modules=("runwayml", "httpx"), extra="hosted",

@@ -1,4 +1,4 @@
-"""Driving videos by Google's Veo (google-genai SDK, Gemini API)."""
+"""Driving videos by Google's Veo (google-genai SDK), as Google Cloud serves it: this SDK makes videos nowhere else."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from restage4d.driving.fitted import Fitted
 from restage4d.driving.hosted import Gone, HostedDriving, complaint, refused
 from restage4d.keys import need_key
 
-KEY = "GEMINI_API_KEY"
-MODEL = "veo-3.1-generate-preview"
+KEY = "GOOGLE_API_KEY"
+MODEL = "veo-3.1-fast-generate-001"
 _LENGTHS = (4, 6, 8)  # seconds
-_PRICE = {"veo-3.1-generate-preview": 0.40, "veo-3.1-fast-generate-preview": 0.15}  # dollars per second, when this was written
+_PRICE = {"veo-3.1-generate-001": 0.20, "veo-3.1-fast-generate-001": 0.10}  # dollars per silent second, when this was written
 _AVOID = "camera movement, zoom, cut, scene change, deformed limbs, text"
 
 
@@ -25,7 +25,7 @@ class VeoDriving(HostedDriving):
     def _client(self) -> Any:
         retry = types.HttpRetryOptions(attempts=5, initial_delay=1.0, max_delay=30.0)
         options = types.HttpOptions(base_url=self.config.base_url, timeout=120_000, retry_options=retry)
-        return genai.Client(api_key=need_key(KEY), http_options=options)
+        return genai.Client(enterprise=True, api_key=need_key(KEY), http_options=options)
 
     def _seconds(self) -> int:
         return next((n for n in _LENGTHS if n >= self.config.seconds), _LENGTHS[-1])
@@ -42,10 +42,12 @@ class VeoDriving(HostedDriving):
             aspect_ratio="16:9" if fitted.size[0] > fitted.size[1] else "9:16",
             negative_prompt=_AVOID,
             seed=self.config.seed,
+            generate_audio=False,
         )
         source = types.GenerateVideosSource(prompt=prompt, image=types.Image(image_bytes=picture, mime_type="image/png"))
+        client = self._client()  # closes itself when nobody holds it any longer
         try:
-            operation = self._client().models.generate_videos(model=self.config.model, source=source, config=config)
+            operation = client.models.generate_videos(model=self.config.model, source=source, config=config)
         except Exception as error:
             raise _sentence(error) from error
         if not operation.name:
@@ -71,14 +73,9 @@ class VeoDriving(HostedDriving):
             reasons = "; ".join(said.rai_media_filtered_reasons or []) if said else ""
             raise refused(self.service, reasons or "the reply holds none, without a reason")
         video = said.generated_videos[0].video
-        try:
-            return video.video_bytes or client.files.download(file=video)
-        except errors.APIError as error:
-            if error.code in (403, 404):
-                raise Gone from error
-            raise _sentence(error) from error
-        except Exception as error:
-            raise _sentence(error) from error
+        if not (video.video_bytes or video.uri):
+            raise refused(self.service, "the reply holds an empty one")
+        return video.video_bytes or video.uri
 
 
 def _sentence(error: Exception) -> Exception:
