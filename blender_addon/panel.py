@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from . import pictures, pump
-from .state import Fault, Job, Shot
+from .state import Fault, Job, Provider, Shot
 
 CATEGORY = "Restage4D"
 
@@ -48,7 +48,11 @@ class RESTAGE4D_PT_backend(Step):
         column.scale_y = 1.3
         if pump.needs_set_up():
             column.operator("restage4d.set_up_backend", icon="IMPORT")
-            paragraph(layout, context, "Once: about 4 GB are downloaded.")
+            if bpy.app.online_access:
+                paragraph(layout, context, "Once: about 4 GB are downloaded.")
+            else:
+                where = "Preferences > System > Network > Allow Online Access"
+                paragraph(layout, context, f"It is downloaded once, about 4 GB. Blender must be allowed to go online: {where}.")
         else:
             column.operator("restage4d.start_backend", icon="PLAY")
 
@@ -130,8 +134,7 @@ class RESTAGE4D_PT_direction(Step):
                 layout.template_icon(icon_value=icon, scale=6)
             paragraph(layout, context, "It must begin with the shot's first frame.")
         else:
-            provider = next((p for p in pump.session().backend.providers if p.name == chosen.provider), None)
-            layout.menu("RESTAGE4D_MT_providers", text=provider.label if provider else chosen.provider)
+            layout.menu("RESTAGE4D_MT_providers", text=Provider.named(chosen.provider).label)
             if chosen.provider == "kinematic" and chosen.prompt.strip():
                 understood, text = pump.understood(chosen.prompt)
                 paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
