@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import psutil
 import zmq
+import zmq.utils.monitor as monitoring
 
 from backend.drawing import Drawer
 from backend.executors import Executor
@@ -119,6 +120,7 @@ class Server:
         self._doorman.start()
         kinds = {"work": zmq.ROUTER, "control": zmq.ROUTER, "progress": zmq.XPUB, "heartbeat": zmq.REP}
         self.ports: dict[str, int] = {}
+        self._watches: list[zmq.Socket] = []  # what ZeroMQ refuses before the doorman is asked; read by `run` alone
         self._sockets = {name: self._bound(name, kinds[name], ports.get(name, 0)) for name in CHANNELS}
         self._replies = self._context.socket(zmq.PULL)
         self._replies_address = f"inproc://replies-{secrets.token_hex(8)}"
@@ -172,8 +174,21 @@ class Server:
                 swept = time.monotonic()
                 with contextlib.suppress(OSError, InputError):
                     sweep(self.jobs, self.store, self.home / "jobs", self.settings)
+            self._log_refusals()
             self.drawer.rest()
         self.close()
+
+    def _log_refusals(self) -> None:
+        for watch in list(self._watches):
+            try:
+                while watch.poll(0):
+                    event = monitoring.recv_monitor_message(watch)
+                    if event["event"] == zmq.EVENT_MONITOR_STOPPED:
+                        raise zmq.ZMQError
+                    _log.warning("refused a client at %s: no key, another kind of key, or no ZeroMQ", event["endpoint"].decode())
+            except zmq.ZMQError:  # its socket was closed
+                self._watches.remove(watch)
+                watch.close(linger=0)
 
     def close(self) -> None:
         self.stopping.set()
@@ -225,6 +240,8 @@ class Server:
                 else:
                     what = f"The service cannot listen on {host}:{port}: {error}."
                     raise InputError(what, "Give another --bind address.") from error
+        failed = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        self._watches.append(socket.get_monitor_socket(failed | zmq.EVENT_MONITOR_STOPPED))
         self.ports[name] = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
         return socket
 
