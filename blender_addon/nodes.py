@@ -277,7 +277,7 @@ def _material(name: str, *, soft: bool) -> Any:
 def cache(*, points: bool, local: bool) -> Any:
     """What exporters see: the points of "Subject" and "Background", in the world or each in its own space.
 
-    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig needs.
+    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig and newer Blenders need.
     """
     t, group = _group("Restage4D Cache", [("Subject", "NodeSocketObject"), ("Background", "NodeSocketObject")])
     space = "ORIGINAL" if local else "RELATIVE"
@@ -295,7 +295,7 @@ def cache(*, points: bool, local: bool) -> Any:
             source = t.node("GeometryNodeStoreNamedAttribute", inputs, data_type="QUATERNION", domain="POINT").outputs[0]
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
-    for name in ("influence_*", "weight_*", "shown_weight"):
+    for name in ("influence_*", "weight_*", "shown_weight", "radiance:*"):
         remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
         if "Pattern Mode" in remove.inputs:
             remove.inputs["Pattern Mode"].default_value = "Wildcard"
