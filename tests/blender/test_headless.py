@@ -10,7 +10,7 @@ import numpy as np
 import puppets
 import pytest
 
-import blender_addon
+import blender_addon.operators
 from blender_addon import compat, export, headless, importing
 from restage4d.puppet import Puppet
 
@@ -29,6 +29,21 @@ for f in range(bpy.context.scene.frame_start, bpy.context.scene.frame_end + 1):
     mesh.vertices.foreach_get('co', x)
     out.append(x.reshape(-1, 3))
 np.save(sys.argv[2], np.array(out))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+# The same, rendering a frame.
+_RENDERING_STRANGER = """
+import sys, os, bpy
+bpy.ops.wm.open_mainfile(filepath=sys.argv[1])
+assert not any(m.split('.')[0] in ('blender_addon', 'restage4d') for m in sys.modules)
+scene = bpy.context.scene
+scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = 'CYCLES', 4, False
+scene.render.image_settings.file_format, scene.render.filepath = 'PNG', sys.argv[2]
+scene.frame_set(3)
+bpy.ops.render.render(write_still=True)
 sys.stdout.flush()
 os._exit(0)
 """
@@ -82,6 +97,28 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
     (background,) = imported.camera.data.background_images
     assert background.show_background_image
     assert imported.camera.data.show_background_images
+
+
+def test_a_stranger_renders_the_file(tmp_path):
+    """Saved with the extension at work and its own drawing on; rendered by a Blender that never heard of either."""
+    blender_addon.operators.register()
+    try:
+        puppet = puppets.creature(n=2000, frames=4, size=(96, 72))
+        imported = importing.import_puppet(puppet, name="c")
+        imported.armature.restage4d_display.mode = "GAUSSIANS"
+        bpy.context.scene.world = bpy.data.worlds.new("World")
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "c.blend"))
+    finally:
+        blender_addon.operators.unregister()
+    stranger = [sys.executable, "-c", _RENDERING_STRANGER, str(tmp_path / "c.blend"), str(tmp_path / "c.png")]
+    subprocess.run(stranger, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, check=True, timeout=200, capture_output=True)
+    pixels = np.array(bpy.data.images.load(str(tmp_path / "c.png")).pixels[:]).reshape(72, 96, 4)[::-1]
+    p = puppet.performances[-1]
+    uvw = (puppet.posed(p, 2).means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
+    u, v = (uvw[:, :2] / uvw[:, 2:]).T.astype(int)
+    brown = pixels[..., 0] > pixels[..., 2] + 0.1
+    assert brown[v, u].mean() > 0.8  # the creature stands where its camera sees it
+    assert brown.mean() < 0.4  # and nowhere else
 
 
 def test_footage_starts_with_the_performance(frames_folder):
