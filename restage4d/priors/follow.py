@@ -30,15 +30,11 @@ _BEFORE, _LIKE_BEFORE, _LIKE_FIRST, _MOTION, _TRAILS, _BACKGROUND, _BIAS = 0.25,
 _UNLIKE = 60.0  # squared feature distance that counts as one unit of log odds
 _EDGES = 0.5  # strength of agreement between neighbouring pixels
 _SURE = 6.0  # log odds of pixels that are not in question
-_SEED, _GUESS = 20.0, 0.3  # how much trails hold on to a given mask, and to a guess
 STEPS = 3 + _ROUNDS  # by which `follow` advances its stage for every frame
 
 
-def follow(rewound: Rewound, flow: Flow, first: Bool, stage: Stage, trusted: bool = True) -> Bool:
-    """Masks (T, H, W) of the subject from ``first`` (H, W), the mask of frame ``rewound.seam``.
-
-    ``first`` is kept as it is where it is ``trusted``; else it is a guess, and the seam is decided like all other frames.
-    """
+def follow(rewound: Rewound, flow: Flow, first: Bool, stage: Stage) -> Bool:
+    """Masks (T, H, W) of the subject from ``first`` (H, W), the mask of frame ``rewound.seam``, which is kept as it is."""
     scale = max(rewound.clip.size) / 384
     carried = _carried(rewound, flow, first)
     subject = np.stack([cv2.dilate((mask > 0.3).astype(np.uint8), disk(round(10 * scale))) > 0 for mask in carried])
@@ -51,17 +47,16 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, stage: Stage, trusted: boo
         velocity.append(own.astype(np.float16))
         stage.advance()
     look = _Look(rewound, scale)
-    trails = find_trails(rewound, flow, speed, velocity, look.lab, first, near, _SEED if trusted else _GUESS)
+    trails = find_trails(rewound, flow, speed, velocity, look.lab, first, near)
     stage.advance(len(rewound))
     belongs = np.empty(carried.shape, np.float32)
     for t, (xy, node, lab) in enumerate(zip(trails.xy, trails.node, look.lab, strict=True)):
         belongs[t] = spread(xy, trails.label[node], lab, 3.0 * scale, 1 / 200)
         stage.advance()
-    if trusted:
-        belongs[rewound.seam] = first
+    belongs[rewound.seam] = first
     masks = belongs > 0.5
     for _ in range(_ROUNDS):
-        masks = _decide(rewound, flow, motion, speed, look, belongs, masks, trusted, stage)
+        masks = _decide(rewound, flow, motion, speed, look, belongs, masks, stage)
     return np.stack([_whole(mask) for mask in masks])
 
 
@@ -101,7 +96,6 @@ def _decide(
     look: _Look,
     belongs: F32,
     masks: Bool,
-    trusted: bool,
     stage: Stage,
 ) -> Bool:
     """Masks (T, H, W) anew, pixel by pixel from all clues; ``masks`` tells where the background is and what clues are worth."""
@@ -122,10 +116,7 @@ def _decide(
     labels = np.zeros(masks.shape, np.float32)
     labels[seam] = masks[seam]
     from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
-    way = list(outward(rewound, seam))
-    if not trusted and way:
-        way.append((way[0][1], seam))
-    for a, b in way:
+    for a, b in outward(rewound, seam):
         stage.advance()
         back = flow.between(b, a)
         from_seam[b] = back + warp(from_seam[a], back)
@@ -136,10 +127,7 @@ def _decide(
         here, there = look.features[b], look.features[a]
         moved = likeness(rows, cols, here, there, labels[a], back, nearby, step, 0.6)
         still = likeness(rows, cols, here, there, labels[a], motion.flow(b, a), nearby, step, 0.6)
-        if trusted:
-            first = likeness(rows, cols, here, look.features[seam], labels[seam], from_seam[b], wide, 2 * step, 0.6)
-        else:
-            first = np.zeros((len(rows), 2), np.float32)
+        first = likeness(rows, cols, here, look.features[seam], labels[seam], from_seam[b], wide, 2 * step, 0.6)
         clues = np.stack(
             [
                 np.exp(-(flow.error(b, a)[band] ** 2)) * _logit(warp(labels[a], back)[band], 0.02),

@@ -9,7 +9,9 @@ from scipy import ndimage
 
 from restage4d.errors import InputError
 from restage4d.priors.flow import optical_flow, warp
+from restage4d.priors.motion import lost
 from restage4d.priors.regions import disk, label, tidy
+from restage4d.priors.segment import Still, border_share, closed, filled, inner, opened, outline_score, segment
 from restage4d.progress import Progress
 from restage4d.scene import Clip, Selection, rewind
 
@@ -18,8 +20,14 @@ Bool = NDArray[np.bool_]
 
 _LOOKAHEAD = 16  # frames over which motion against the background is added up
 _MOVES = 4.0  # times the background's own scatter from which a pixel moves by itself
-_ROUNDS = 8  # in which a subject grows around its moving part
+_LEVELS = (6.0, 4.0, 2.8, 1.7)  # of motion from which pixels may belong to what moves at a click
+_OWN = 0.4  # times what moves there moves on average is the highest of them
+_LIKE = 10.0  # distance in Lab within which colours are the clicked one beyond doubt
+_STILL = (8.0, 12.0, 18.0, 26.0)  # distances in Lab tried where nothing moves at the click
+_FAINT = 7.0  # step in Lab over its outline under which something does not stand out
 _SMALLEST, _LARGEST = 0.001, 0.8  # share of the frame that a subject may fill
+_PINHOLE = 0.003  # of the frame: holes up to that are the subject's
+_CUT = 0.25  # share of the frame's border that a subject may touch
 
 _POINT_REMEDY = "Click on the middle of the subject in the first frame, or draw a box or give a mask."
 
@@ -34,16 +42,13 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     width, height = base.size
     if selection.mask is not None:
         return _given(np.asarray(selection.mask), (height, width))
-    frame = base.frames[0]
-    moving = motion(base, progress)
+    still = Still(base.frames[0], *motion(base, progress))
     with progress.stage("select the subject"):
         if selection.box is not None:
-            mask = _boxed(frame, moving, selection.box)
-        elif selection.point is not None:
-            mask = _clicked(frame, moving, selection.point)
-        else:
-            mask = _mover(frame, moving)
-    return mask
+            return _boxed(still, selection.box)
+        if selection.point is not None:
+            return _clicked(still, selection.point)
+        return _mover(still)
 
 
 def _given(mask: NDArray, shape: tuple[int, int]) -> Bool:
@@ -59,17 +64,22 @@ def _given(mask: NDArray, shape: tuple[int, int]) -> Bool:
     return mask
 
 
-def motion(base: Clip, progress: Progress) -> F32:  # -> (H, W)
-    """How far each pixel of the first frame moves against the background in the next frames, over the background's scatter.
+def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
+    """How the pixels of the first frame move against the background in the next frames.
 
     The background is what moves by the dominant homography of each pair of frames.
+
+    Returns:
+        moving: (H, W) the farthest that a pixel gets, over the background's own scatter.
+        velocity: (H, W, 2) pixels per frame, over as many frames as a pixel can be followed.
     """
     width, height = base.size
     rewound = rewind(Clip(base.frames[:_LOOKAHEAD], base.fps), [])
     best = {plain: np.zeros((height, width), np.float32) for plain in (True, False)}
+    velocity = {plain: np.zeros((height, width, 2), np.float32) for plain in (True, False)}
     scatters: dict[bool, list[float]] = {True: [], False: []}
     if len(rewound) < 2:
-        return best[True]
+        return best[True], velocity[True]
     flow = optical_flow(rewound, progress)
     order = rewound.video(0)
     rows, cols = np.indices((height, width), np.float32)
@@ -77,23 +87,25 @@ def motion(base: Clip, progress: Progress) -> F32:  # -> (H, W)
     moved = np.zeros((height, width, 2), np.float32)
     followed = np.ones((height, width), bool)
     total = np.eye(3)
-    for a, b in pairwise(order):
+    for steps, (a, b) in enumerate(pairwise(order), 1):
         total = dominant_homography(flow.between(a, b)) @ total
         step = warp(flow.between(a, b), moved)
         back = warp(flow.between(b, a), moved + step)
-        followed &= np.linalg.norm(step + back, axis=-1) < 1 + 0.05 * np.linalg.norm(step, axis=-1)
+        followed &= ~lost(step, back)
         moved = moved + step
         expected = cv2.perspectiveTransform(here.reshape(1, -1, 2), total).reshape(here.shape)
         if followed.mean() < 0.3:
             break
         left_over = here + moved - expected
         for plain, residual in ((True, left_over), (False, left_over - _parallax(left_over.astype(np.float32)))):
-            apart = np.linalg.norm(residual, axis=-1)
+            apart = np.hypot(residual[..., 0], residual[..., 1])
             scatter = 1.5 * np.median(apart[followed]) + 0.3
             scatters[plain].append(scatter)
             best[plain] = np.maximum(best[plain], np.where(followed, apart / scatter, 0)).astype(np.float32)
+            velocity[plain][followed] = residual[followed] / steps
     # Taking parallax out brings in the margins' own errors, so it must explain much.
-    return best[bool(not scatters[True] or np.mean(scatters[False]) > 0.4 * np.mean(scatters[True]))]
+    plain = bool(not scatters[True] or np.mean(scatters[False]) > 0.4 * np.mean(scatters[True]))
+    return best[plain], velocity[plain]
 
 
 def _parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
@@ -136,27 +148,6 @@ def grab(frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4) -
     return result
 
 
-def _grown(frame: NDArray[np.uint8], moving: F32, part: Bool, sure: Bool) -> Bool:
-    """The whole subject around its moving ``part``: GrabCut, again and again while it still finds more around it.
-
-    Often only a head or a leg moves in the first second; each round may reach a little further than the one before.
-    """
-    mask = part
-    seed = part & (moving > 2 * _MOVES)
-    for _ in range(_ROUNDS):
-        size = np.sqrt(mask.sum())
-        labels = np.full(part.shape, cv2.GC_BGD, np.uint8)
-        labels[cv2.dilate(mask.astype(np.uint8), disk(max(3, round(0.25 * size)))) > 0] = cv2.GC_PR_BGD
-        labels[mask] = cv2.GC_PR_FGD
-        labels[(cv2.erode(mask.astype(np.uint8), disk(max(1, round(0.05 * size)))) > 0) & seed] = cv2.GC_FGD
-        labels[sure] = cv2.GC_FGD
-        found = tidy(grab(frame, labels), mask | sure)
-        if found.sum() < 1.03 * mask.sum() or found.mean() > _LARGEST:
-            return found
-        mask = found
-    return mask
-
-
 def _moving_parts(moving: F32) -> NDArray[np.intp]:
     size = max(moving.shape)
     mask = (moving > _MOVES).astype(np.uint8)
@@ -165,10 +156,10 @@ def _moving_parts(moving: F32) -> NDArray[np.intp]:
     return label(mask > 0, corners=True)
 
 
-def _mover(frame: NDArray[np.uint8], moving: F32) -> Bool:
-    parts = _moving_parts(moving)
+def _mover(still: Still) -> Bool:
+    parts = _moving_parts(still.moving)
     areas = np.bincount(parts.ravel())
-    weight = np.bincount(parts.ravel(), np.minimum(moving, 10 * _MOVES).ravel())
+    weight = np.bincount(parts.ravel(), np.minimum(still.moving, 10 * _MOVES).ravel())
     weight[0] = 0
     best = int(weight.argmax())
     if best == 0 or not _SMALLEST < areas[best] / parts.size < _LARGEST:
@@ -176,63 +167,105 @@ def _mover(frame: NDArray[np.uint8], moving: F32) -> Bool:
             "Nothing in the video's first second moves by itself.",
             "Click on the subject in the first frame, draw a box or give a mask.",
         )
-    return _checked(_grown(frame, moving, parts == best, np.zeros(parts.shape, bool)), "where something moves")
+    depth = cv2.distanceTransform((parts == best).astype(np.uint8), cv2.DIST_L2, 5)
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    return _clicked(still, (float(col), float(row)))
 
 
-def _clicked(frame: NDArray[np.uint8], moving: F32, point: tuple[float, float]) -> Bool:
-    height, width = moving.shape
+def _clicked(still: Still, point: tuple[float, float]) -> Bool:
+    height, width = still.moving.shape
     x, y = point
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(f"The click ({x:g}, {y:g}) lies outside the frame of {width}x{height} pixels.", _POINT_REMEDY)
-    at = (int(x), int(y))
-    sure = np.zeros((height, width), np.uint8)
-    cv2.circle(sure, at, max(2, max(height, width) // 128), 1, -1)
-    parts = _moving_parts(moving)
-    near = np.zeros((height, width), np.uint8)
-    cv2.circle(near, at, max(3, max(height, width) // 30), 1, -1)
-    touched = np.bincount(parts[near > 0])
-    touched[0] = 0
-    on = sure > 0
-    mask = tidy(_grown(frame, moving, parts == touched.argmax(), on) if touched.any() else _by_colour(frame, on), on)
-    return _checked(mask, f"at ({x:g}, {y:g})")
+    sure, spot = (_spot(still, point, max(least, max(height, width) // part)) for least, part in ((2, 128), (3, 60)))
+    unlike = np.min(
+        [np.linalg.norm(still.lab - c, axis=-1) for c in np.quantile(still.lab[spot], (0.2, 0.5, 0.8), axis=0)], axis=0
+    )
+    guess = _moving_at(still, spot)
+    if guess is None:
+        return _still_at(still, sure, unlike, point)
+    core = guess & (unlike < _LIKE)
+    free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
+    tight = segment(still, free, inner(free), sure, True)
+    candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
+    return filled(max(candidates, key=lambda mask: outline_score(still, mask)), _PINHOLE * free.size)
 
 
-def _by_colour(frame: NDArray[np.uint8], sure: Bool) -> Bool:
-    """What stands still around ``sure`` and looks like it."""
-    height, width = sure.shape
-    lab = cv2.cvtColor(frame, cv2.COLOR_RGB2LAB).astype(np.float32)
-    apart = np.linalg.norm(lab - np.median(lab[sure], axis=0), axis=-1)
-    labels = np.where(apart < 25, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    border = max(2, min(height, width) // 50)
-    labels[:border], labels[-border:], labels[:, :border], labels[:, -border:] = (cv2.GC_BGD,) * 4
-    labels[sure] = cv2.GC_FGD
-    return grab(frame, labels)
+def _spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
+    spot = np.zeros(still.moving.shape, np.uint8)
+    cv2.circle(spot, (int(point[0]), int(point[1])), radius, 1, -1)
+    return spot > 0
 
 
-def _boxed(frame: NDArray[np.uint8], moving: F32, box: tuple[float, float, float, float]) -> Bool:
-    height, width = moving.shape
+def _moving_at(still: Still, spot: Bool) -> Bool | None:
+    """What moves together around ``spot``; None where nothing does, or all but the whole frame."""
+    size = max(spot.shape)
+    for level in _LEVELS:
+        hot = opened(still.moving > level, 1)
+        whole = filled(closed(hot, max(2, size // 120)), 0.03 * spot.size)
+        if (whole & spot).sum() < 0.5 * spot.sum():
+            continue
+        guess = tidy(whole, spot)
+        if level > _LEVELS[-1] and _OWN * np.median(still.moving[guess]) < level:
+            continue
+        if border_share(guess) > 0.04 or guess.mean() > 0.5:  # as water does: then only what moves alike
+            own = np.median(still.velocity[spot & guess], axis=0)
+            alike = np.linalg.norm(still.velocity - own, axis=-1) < 0.35 * np.linalg.norm(own) + 0.05
+            guess = tidy(opened(whole & alike, 2) | spot, spot)
+        if border_share(guess) < 0.15 and _SMALLEST < guess.mean() < 0.5:
+            return guess
+    return None
+
+
+def _still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> Bool:
+    """What stands still around ``sure`` and looks like it, to the clearest outline. Raises `InputError` for plain ground."""
+    found: list[tuple[float, Bool]] = []
+    for limit in _STILL:
+        alike = opened((unlike < limit) & (still.moving < _MOVES), 1) | sure
+        guess = tidy(filled(closed(alike, 2), 0.01 * alike.size), sure)
+        if border_share(guess) > _CUT or guess.mean() > _LARGEST:
+            break
+        mask = segment(still, guess, guess, sure)
+        if border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST:
+            found.append((outline_score(still, mask), mask))
+    clearest, mask = max(found, key=lambda pair: pair[0], default=(0.0, sure))
+    if clearest < _FAINT:
+        raise InputError(
+            f"There is nothing at ({point[0]:g}, {point[1]:g}) that stands out from its surroundings.", _POINT_REMEDY
+        )
+    return filled(mask, _PINHOLE * mask.size)
+
+
+def _boxed(still: Still, box: tuple[float, float, float, float]) -> Bool:
+    height, width = still.moving.shape
     x0, y0, x1, y1 = box
     left, right = max(0, round(min(x0, x1))), min(width, round(max(x0, x1)))
     top, bottom = max(0, round(min(y0, y1))), min(height, round(max(y0, y1)))
     if right - left < 4 or bottom - top < 4:
         raise InputError(f"The box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) holds next to nothing.", "Draw a box around the subject.")
-    labels = np.full((height, width), cv2.GC_BGD, np.uint8)
-    inside = labels[top:bottom, left:right]
-    inside[:] = cv2.GC_PR_FGD
-    hot = moving[top:bottom, left:right]
-    if (hot > _MOVES).mean() > 0.1:
-        inside[hot < _MOVES / 2] = cv2.GC_PR_BGD
-    mask = grab(frame, labels)
+    inside = np.zeros((height, width), bool)
+    inside[top:bottom, left:right] = True
+    nothing = np.zeros_like(inside)
+    labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    coloured = grab(still.frame, labels)
+    candidates = [coloured]
+    if (still.moving[inside] > _LEVELS[-1]).mean() > 0.1:
+        for level in _LEVELS:
+            guess = filled(closed(opened(still.moving > level, 1), 2), 0.03 * inside.size) & inside
+            if guess.sum() > 0.1 * inside.sum():
+                free = segment(still, guess, guess, nothing) & inside
+                candidates += [free, segment(still, free, inner(free), nothing, True) & inside]
+    best = max((_largest(mask) for mask in candidates), key=lambda mask: outline_score(still, mask) * _spans(mask, inside))
+    if best.mean() < _SMALLEST:
+        raise InputError("There is nothing in the box that stands out from its surroundings.", _POINT_REMEDY)
+    return filled(best, _PINHOLE * best.size)
+
+
+def _largest(mask: Bool) -> Bool:
     parts = label(mask, corners=True)
-    if mask.any():
-        mask = tidy(mask, parts == 1 + np.bincount(parts[mask])[1:].argmax())
-    return _checked(mask, "in the box")
+    return tidy(mask, parts == 1 + np.bincount(parts[mask])[1:].argmax()) if mask.any() else mask
 
 
-def _checked(mask: Bool, where: str) -> Bool:
-    share = mask.mean()
-    if share < _SMALLEST:
-        raise InputError(f"There is nothing {where} that stands out from its surroundings.", _POINT_REMEDY)
-    if share > _LARGEST:
-        raise InputError(f"What was found {where} fills {share:.0%} of the frame.", _POINT_REMEDY)
-    return mask
+def _spans(mask: Bool, box: Bool) -> float:
+    """Share of the box's width and height that ``mask`` takes."""
+    return float(np.prod([mask.any(axis).sum() / box.any(axis).sum() for axis in (0, 1)]))

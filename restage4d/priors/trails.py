@@ -31,6 +31,7 @@ _JUMP = 14.0  # change of Lab colour that ends a trail: it slipped onto somethin
 _NEAREST = 6  # trails to which each one is tied, in every second frame
 _SAME_VELOCITY, _SAME_COLOUR = 0.6, 8.0  # scale of the differences, pixels per frame and Lab, that tied trails may have
 _LINK = 16.0  # strength of the tie between pieces of one trail; side by side it is at most 1
+_SEED = 20.0  # how much trails hold on to the given mask
 _HINT = 0.05  # strength of the motion's hint
 
 
@@ -49,9 +50,7 @@ class Trails:
     label: F32
 
 
-def find_trails(
-    rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], lab: F32, first: Bool, near: Bool, seed: float
-) -> Trails:
+def find_trails(rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], lab: F32, first: Bool, near: Bool) -> Trails:
     """Trails over the clip from the flow, and their labels from the mask ``first`` of the seam.
 
     Args:
@@ -60,7 +59,6 @@ def find_trails(
         lab: (T, H, W, 3) smoothed Lab colours.
         first: (H, W) mask of frame ``rewound.seam``.
         near: (T, H, W) where the subject may be: trails are dense there.
-        seed: how much trails hold on to ``first``.
     """
     xy, node, links, count = _grow(rewound, flow, lab, near)
     ends, weights = [np.concatenate(links) if links else np.empty((0, 2), np.int64)], []
@@ -87,7 +85,7 @@ def find_trails(
     hint = np.clip(odds(pace), -4, 4)
     label = (1 / (1 + np.exp(-hint))).astype(np.float32)
     weight = _HINT * np.abs(np.tanh(hint / 2)) * np.minimum(seen / _PIECE, 1) + 1e-6
-    label[given], weight[given] = depth > 0, seed * np.clip(np.abs(depth) / 3, 0.05, 1)
+    label[given], weight[given] = depth > 0, _SEED * np.clip(np.abs(depth) / 3, 0.05, 1)
 
     pairs = np.concatenate(ends)
     a, b = pairs[:, 0], pairs[:, 1]
