@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -316,7 +317,11 @@ class Server:
             while socket.poll(0):
                 self._subscription(socket, socket.recv_multipart(copy=False)[0])
             self._events = []
-            self.supervisor.tick()
+            try:
+                self.supervisor.tick()
+            except (InputError, OSError, sqlite3.Error):  # a full disk, say: everything is looked at anew the next time
+                _log.exception("the queue could not be looked after")
+                self.stopping.wait(1.0)
             for job, frames in self._events:
                 with contextlib.suppress(zmq.Again):
                     socket.send_multipart([job.encode(), *frames], zmq.DONTWAIT)
@@ -329,7 +334,7 @@ class Server:
         """A client may follow its own jobs, by their full ids."""
         said = frame.bytes
         topic, wanted = said[1:], said[:1] == b"\x01"
-        with contextlib.suppress(WireError, UnicodeDecodeError, KeyError, zmq.ZMQError):
+        with contextlib.suppress(WireError, UnicodeDecodeError, KeyError, zmq.ZMQError, sqlite3.Error):
             if wanted and len(topic) == 32:
                 self.jobs.get(topic.decode(), self._user(frame))
                 socket.setsockopt(zmq.SUBSCRIBE, topic)
@@ -551,7 +556,7 @@ def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
 
 
 def _as_error(error: Exception) -> Error:
-    if no_room(error) or "disk is full" in str(error):
+    if no_room(error) or (isinstance(error, sqlite3.OperationalError) and "disk" in str(error)):
         error = room_error()
     if isinstance(error, WireError):
         return Error(code=error.code, what=error.what, remedy=error.remedy)  # type: ignore[arg-type]

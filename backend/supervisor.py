@@ -5,6 +5,7 @@ service was killed.
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -145,7 +146,7 @@ class Supervisor:
         for job in running:
             try:
                 self._follow(job)
-            except (InputError, OSError) as error:
+            except (InputError, OSError, sqlite3.Error) as error:
                 _log.error("job %s: %s", job.id, error)
         if not self._closing:
             self._start()
@@ -167,7 +168,7 @@ class Supervisor:
                     continue
                 self._progress.pop(job.id, None)
                 self.executor.start(job.id, folder, slot)
-            except (InputError, OSError) as error:
+            except (InputError, OSError, sqlite3.Error) as error:
                 _log.error("job %s could not be started: %s", job.id, error)
                 fault = Fault(
                     code="no_room", what=f"The job could not be started: {error}", remedy="Free some space, then resume."

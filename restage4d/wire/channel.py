@@ -1,7 +1,6 @@
 """One socket of a client: connects, notices refusals, sends requests and waits for their answers."""
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +60,6 @@ class Channel:
         self.connected = False
         self.drops = 0  # connections lost so far
         self._handshakes_failed = 0
-        self._waiting: deque[Received] = deque()
         self.socket.connect(connection.address(name))
 
     def close(self) -> None:
@@ -85,8 +83,6 @@ class Channel:
 
     def receive(self, *, deadline: float) -> Received:
         """The next message from the service. Raises `TimedOut`, `Refused`, `NotRunning` or `WireError` "malformed"."""
-        if self._waiting:
-            return self._waiting.popleft()
         while True:
             self._note_events()
             try:

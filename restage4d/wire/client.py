@@ -239,7 +239,7 @@ class Client:
         size: tuple[int, int],
         *,
         background: bool = True,
-        timeout_s: float = 60.0,
+        timeout_s: float = 120.0,
     ) -> tuple[F32, F32]:  # (H, W, 4), (H, W)
         """Draws a puppet under any bases from any camera.
 

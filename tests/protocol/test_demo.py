@@ -46,7 +46,9 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
     sheet = client.fetch_artefact(job, "contact_sheet.png", tmp_path / "sheet.png")
     assert sheet.read_bytes().startswith(b"\x89PNG")
     performance = puppet.performances[1]
-    rgba, depth = client.render(job, performance.bases[:, 3], performance.w2c[3], performance.K[3], performance.size)
+    rgba, depth = client.render(
+        job, performance.bases[:, 3], performance.w2c[3], performance.K[3], performance.size, timeout_s=300
+    )
     assert rgba[..., 3].mean() > 0.9
     assert (depth > 0).mean() > 0.9
     client.delete(job)
