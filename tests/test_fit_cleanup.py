@@ -94,7 +94,7 @@ def test_what_stands_behind_an_opaque_wall_is_not_shown():
 
 def test_crumbs_are_small_pieces_apart_in_any_frame():
     rng = np.random.default_rng(0)
-    body, crumb = rng.uniform(size=(2000, 3)), rng.uniform(size=(12, 3)) * 0.05 + 3
+    body, crumb = rng.uniform(size=(2000, 3)), rng.uniform(size=(5, 3)) * 0.05 + 3
     points = np.concatenate([body, crumb])
     edges = torch.from_numpy(knn_edges(points, 8))
     paths = torch.from_numpy(np.repeat(points[:, None], 3, 1))

@@ -46,7 +46,7 @@ def shown(
     return best[: model.n_subject], best[model.n_subject :]
 
 
-def crumbs(edges: Tensor, paths: Tensor, share: float = 0.01, reach: float = 4.0) -> Tensor:  # (E, 2), (N, F, 3) -> (N,) bool
+def crumbs(edges: Tensor, paths: Tensor, share: float = 0.003, reach: float = 6.0) -> Tensor:  # (E, 2), (N, F, 3) -> (N,) bool
     """Points in pieces smaller than ``share`` of all. Pieces hang together by edges that keep within ``reach`` median lengths
     in all F frames: what tears away in a performance is as much a crumb as what never touched the body."""
     n = len(paths)

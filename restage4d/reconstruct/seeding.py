@@ -4,6 +4,8 @@ Seeding the subject from driving frames is the paper's disocclusion backtracing 
 alone: whatever a frame shows and no Gaussian covers yet is inserted there and carried back through the inverse of Eq. 1.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from restage4d.scene import Cameras, Priors, Rewound
 
 F32 = NDArray[np.float32]
 _NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
+_SEEDED = 0.8  # of the most Gaussians; the rest is for density control
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
 
@@ -53,23 +56,26 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
     bases = motion.bases().numpy()
     coefs = torch.softmax(motion.coefs, -1).numpy()
     paths = motion.points().numpy()
-    means, betas, colours = np.zeros((0, 3), np.float32), np.zeros((0, coefs.shape[1]), np.float32), np.zeros((0, 3), np.float32)
-    stride = _stride(priors.masks[rewound.seam] > 0.5, c.subject_stride, c.max_subject * 0.6)
-    for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
-        room = c.max_subject - len(means)
-        inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
-        R, shift = se3.blend_dense(bases[:, t], betas)
-        xy, depth, rgb = _uncovered(
-            se3.transform(R, shift, means), inside, rewound, priors, t, stride, lambda depth: np.full_like(depth, _SAME_SURFACE)
-        )
-        xy, depth, rgb = xy[:room], depth[:room], rgb[:room]
-        if not len(xy):
-            continue
-        points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
-        beta = _interpolate_coefs(points, paths[:, t], coefs, config.influences)
-        R, shift = se3.blend_dense(bases[:, t], beta)
-        means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
-        betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
+
+    def collect(stride: float) -> tuple[F32, F32, F32]:
+        means, betas, colours = (np.zeros((0, n), np.float32) for n in (3, coefs.shape[1], 3))
+        for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
+            inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
+            R, shift = se3.blend_dense(bases[:, t], betas)
+            known = se3.transform(R, shift, means)
+            xy, depth, rgb = _uncovered(
+                known, inside, rewound, priors, t, stride, lambda depth: np.full_like(depth, _SAME_SURFACE)
+            )
+            if not len(xy):
+                continue
+            points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
+            beta = _interpolate_coefs(points, paths[:, t], coefs, config.influences)
+            R, shift = se3.blend_dense(bases[:, t], beta)
+            means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
+            betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
+        return means, betas, colours
+
+    means, betas, colours = _at_most(c.max_subject * _SEEDED, c.subject_stride, collect)
     if len(means) < 8:
         raise FitError(f"Only {len(means)} pixels of the subject have depth: nothing to reconstruct.")
     return _splat_params("subject", means, colours, 0.7) | {
@@ -94,16 +100,17 @@ def _seed_background(rewound: Rewound, priors: Priors, config: FitConfig) -> dic
     c = config.fusion
     frames = np.unique(np.linspace(0, len(rewound) - 1, 2 * c.seed_frames).astype(int))
     frames = [rewound.seam, *(int(t) for t in frames if t != rewound.seam)]
-    means, colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
-    stride = _stride(priors.masks[rewound.seam] < 0.5, c.background_stride, c.max_background * 0.5)
-    for t in frames:
-        room = int(c.max_background * 0.8) - len(means)
-        known = priors.depth[t] > 0
-        outside = _away_from_subject(priors.masks[t]) & known
-        xy, depth, rgb = _uncovered(means, outside, rewound, priors, t, stride, lambda depth: 0.2 * depth)
-        xy, depth, rgb = xy[:room], depth[:room], rgb[:room]
-        means = np.concatenate([means, unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])])
-        colours = np.concatenate([colours, rgb])
+
+    def collect(stride: float) -> tuple[F32, F32]:
+        means, colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
+        for t in frames:
+            outside = _away_from_subject(priors.masks[t]) & (priors.depth[t] > 0)
+            xy, depth, rgb = _uncovered(means, outside, rewound, priors, t, stride, lambda depth: 0.2 * depth)
+            means = np.concatenate([means, unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])])
+            colours = np.concatenate([colours, rgb])
+        return means, colours
+
+    means, colours = _at_most(c.max_background * _SEEDED, c.background_stride, collect)
     return _splat_params("background", means, colours, 0.7)
 
 
@@ -120,9 +127,13 @@ def _away_from_subject(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
     return ~near
 
 
-def _stride(region: NDArray[np.bool_], wanted: float, limit: float) -> float:
-    """Pixels between seeds, wider where the region is so large that it would take more than ``limit`` seeds."""
-    return max(wanted, float(np.sqrt(region.sum() / max(limit, 1.0))))
+def _at_most(limit: float, stride: float, collect: Callable[[float], tuple[F32, ...]]) -> tuple[F32, ...]:
+    """Seeds at ``stride`` pixels, or wider apart until all frames together give at most ``limit``: none goes short."""
+    while True:
+        found = collect(stride)
+        if len(found[0]) <= limit:
+            return found
+        stride *= max(1.05, float(np.sqrt(len(found[0]) / limit)))
 
 
 def _uncovered(points: F32, region: NDArray[np.bool_], rewound: Rewound, priors: Priors, t: int, stride: float, tolerance):
