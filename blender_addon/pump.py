@@ -20,8 +20,8 @@ from restage4d.errors import InputError
 
 from . import headless, importing, launching, pictures, places, preferences
 from .live import Live, redraw
-from .session import Link, Order, Session
-from .state import Fault, Job, Shot
+from .session import Link, Session
+from .state import Fault, Job, Order, Shot
 
 QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
 
@@ -124,7 +124,7 @@ def shot_key(chosen: Any) -> tuple[str, tuple[int, int] | None, int]:
 
 
 def place_of(chosen: Any) -> dict[str, tuple[float, ...]]:
-    """The subject's place as `session.Order.selection`."""
+    """The subject's place as `state.Order.selection`."""
     if chosen.selection == "POINT":
         return {"point": tuple(chosen.place[:2])}
     return {"box": tuple(chosen.place)} if chosen.selection == "BOX" else {}

@@ -11,20 +11,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
 
 from restage4d.errors import Cancelled, InputError
 from restage4d.puppet import Puppet
 
-from .state import Backend, Fault, Job, Points, Provider, Shot
+from .lane import Lane
+from .state import Backend, Fault, Job, Order, Provider, Shot, thinned
 
 LOST = "It ended unexpectedly. Its jobs go on where they stood."
-BEAT = 1.0  # seconds between looks at the backend
-MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
 
 
 class Starter(Protocol):
@@ -48,19 +45,6 @@ class Link:
     restart: bool = True
 
 
-@dataclass
-class Order:
-    """What to restage, beside the shot; see `restage4d.wire.messages.Submit`."""
-
-    prompt: str
-    selection: dict[str, tuple[float, ...]] = field(default_factory=dict)  # {}, {"point": (x, y)} or {"box": (...)}
-    provider: str = "kinematic"
-    driving: Path | None = None
-    quality: str = "default"
-    longer_side: int = 384
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
 class Session:
     """One backend, one shot, one job at a time. Made in the interface's thread, closed with `close`."""
 
@@ -72,7 +56,7 @@ class Session:
         self._ending = threading.Event()
         self._ready = threading.Event()  # the control thread is connected
         self._generation = 0  # of the connection: a thread whose client is older makes a new one
-        self._lanes = {"control": _Lane(self), "work": _Lane(self), "select": _Lane(self)}
+        self._lanes = {name: Lane(self._ending, self._failed) for name in ("control", "work", "select")}
         self._lanes["control"].start(self._beat)
         self._lanes["work"].start()
         self._lanes["select"].start()
@@ -179,7 +163,7 @@ class Session:
         elif not lane.client.alive(1.5) and not lane.client.alive(1.5):
             self._lose(lane)
 
-    def _find(self, lane: "_Lane") -> None:
+    def _find(self, lane: Lane) -> None:
         from restage4d.wire.errors import NotRunning
 
         try:
@@ -192,7 +176,7 @@ class Session:
         except InputError as error:
             self._change(self.backend, phase="refused", fault=Fault.of(error))
 
-    def _connected(self, lane: "_Lane", client: Any) -> None:
+    def _connected(self, lane: Lane, client: Any) -> None:
         welcome = client.hello()
         lane.use(client)
         self._generation += 1
@@ -207,7 +191,7 @@ class Session:
         )
         self._ready.set()
 
-    def _lose(self, lane: "_Lane") -> None:
+    def _lose(self, lane: Lane) -> None:
         self._ready.clear()
         lane.use(None)
         if self._link.start is not None and self._link.restart:
@@ -323,7 +307,7 @@ class Session:
 
         try:
             client = self._client("work", wanted)
-            content = shot.content or client.upload(shot.path, self._meter(job, wanted))
+            content = client.upload(shot.path, self._meter(job, wanted))  # sends nothing where the backend has it already
             driving: Any = order.provider
             if order.driving is not None:
                 self._change(job, stage="Sending the driving video")
@@ -427,6 +411,9 @@ class Session:
 
     # --- of all threads ----------------------------------------------------------------------------------------------------
 
+    def _failed(self, error: Exception) -> None:
+        self._change(self.job or self.backend, fault=Fault.of(error))
+
     def _change(self, target: Any, **values: Any) -> None:
         self._changes.put((target, values))
 
@@ -443,68 +430,3 @@ class Session:
                 self._change(target, fraction=done / max(total, 1))
 
         return advance
-
-
-class _Lane:
-    """A thread that does one request after the other with a client of its own."""
-
-    def __init__(self, session: Session) -> None:
-        self.client: Any = None
-        self._session, self._generation = session, -1
-        self._requests: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.SimpleQueue()
-
-    def start(self, idle: Callable[[], None] | None = None) -> None:
-        self._idle = idle
-        self._thread = threading.Thread(target=self._run, name="restage4d panel", daemon=True)
-        self._thread.start()
-
-    def put(self, request: Callable[..., None], *arguments: Any) -> None:
-        self._requests.put((request, arguments))
-
-    def use(self, client: Any) -> None:
-        """From the lane's own thread: another client, or none."""
-        if self.client is not None:
-            self.client.close()
-        self.client = client
-
-    def client_of(self, generation: int, connect: Callable[[], Any]) -> Any:
-        """From the lane's own thread: its client, a new one where the backend is another than before."""
-        if self.client is None or self._generation != generation:
-            self.use(None)
-            self.use(connect())
-            self._generation = generation
-        return self.client
-
-    def end(self) -> None:
-        self.put(lambda: None)
-        self._thread.join(1.0)
-
-    def _run(self) -> None:
-        session = self._session
-        while not session._ending.is_set():
-            try:
-                request, arguments = self._requests.get(timeout=BEAT if self._idle else None)
-            except queue.Empty:
-                request, arguments = self._idle or (lambda: None), ()
-            try:
-                request(*arguments)
-            except (InputError, OSError) as error:
-                session._change(session.job or session.backend, fault=Fault.of(error))
-        self.use(None)
-
-
-def thinned(arrays: dict[str, Any], fps: float) -> Points:
-    """Points as they are drawn: not more than `MOST_POINTS`, the newest driving video's moments in playing order."""
-    source, index = arrays["source"], arrays["index"]
-    newest = int(source.max()) if source.size else 0
-    rows = np.flatnonzero((source == newest) | ((source == 0) & (index == 0)))
-    rows = rows[np.argsort(index[rows], kind="stable")]
-    step = -(-len(arrays["means"]) // MOST_POINTS) or 1
-    return Points(
-        means=np.array(arrays["means"][::step], np.float32),
-        colors=arrays["colors"][::step].astype(np.float32) / 255,
-        index=np.array(arrays["influence_index"][::step]),
-        weight=np.array(arrays["influence_weight"][::step], np.float32),
-        bases=np.ascontiguousarray(arrays["bases"][:, rows], np.float32),
-        fps=fps,
-    )

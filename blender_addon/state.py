@@ -4,6 +4,7 @@
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from restage4d.puppet import Puppet
 
 F32 = NDArray[np.float32]
+MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
 ACTIVE = {"sending", "queued", "running", "paused"}
 PROVIDERS = {"kinematic": "Draft Driver"}
 
@@ -73,7 +75,7 @@ class Shot:
     path: Path
     frames: tuple[int, int] | None  # first and last, from 1
     longer_side: int
-    place: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of the subject, see `session.Order.selection`
+    place: dict[str, tuple[float, ...]] = field(default_factory=dict)  # of the subject, see `Order.selection`
     phase: str = "waiting"
     fraction: float = 0.0
     content: str = ""  # what the backend calls it
@@ -99,6 +101,19 @@ class Points:
     weight: F32  # (N, M)
     bases: F32  # (K, T, 9)
     fps: float
+
+
+@dataclass
+class Order:
+    """What to restage, beside the shot; see `restage4d.wire.messages.Submit`."""
+
+    prompt: str
+    selection: dict[str, tuple[float, ...]] = field(default_factory=dict)  # {}, {"point": (x, y)} or {"box": (...)}
+    provider: str = "kinematic"
+    driving: Path | None = None
+    quality: str = "default"
+    longer_side: int = 384
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -156,3 +171,20 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(5, 5 * round(seconds / 5)):.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def thinned(arrays: dict[str, Any], fps: float) -> Points:
+    """Points as they are drawn: not more than `MOST_POINTS`, the newest driving video's moments in playing order."""
+    source, index = arrays["source"], arrays["index"]
+    newest = int(source.max()) if source.size else 0
+    rows = np.flatnonzero((source == newest) | ((source == 0) & (index == 0)))
+    rows = rows[np.argsort(index[rows], kind="stable")]
+    step = -(-len(arrays["means"]) // MOST_POINTS) or 1
+    return Points(
+        means=np.array(arrays["means"][::step], np.float32),
+        colors=arrays["colors"][::step].astype(np.float32) / 255,
+        index=np.array(arrays["influence_index"][::step]),
+        weight=np.array(arrays["influence_weight"][::step], np.float32),
+        bases=np.ascontiguousarray(arrays["bases"][:, rows], np.float32),
+        fps=fps,
+    )

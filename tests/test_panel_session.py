@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from blender_addon import bug_report, launching
-from blender_addon.session import Link, Order, Session, thinned
-from blender_addon.state import duration
+from blender_addon.session import Link, Session
+from blender_addon.state import Order, duration, thinned
 from restage4d.errors import InputError
 from restage4d.wire.client import Client
 from restage4d.wire.framing import new_id
