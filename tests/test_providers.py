@@ -1,0 +1,135 @@
+"""Choosing providers on the command line, the settings file, and what the doctor says."""
+
+import argparse
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restage4d import choices, cli
+from restage4d.catalogue import ENTRIES, announcement, entry
+from restage4d.choices import Choices, DriverChoice
+from restage4d.driving.kinematic import KinematicDriving
+from restage4d.errors import InputError
+from restage4d.settings import read_settings
+from restage4d.weights import Weights, missing
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch, tmp_path):
+    for name in ("WEIGHTS", "DOWNLOAD", "DA3_PYTHON", "REFINE_URL", "REFINE_MODEL"):
+        monkeypatch.delenv(f"RESTAGE4D_{name}", raising=False)
+    monkeypatch.setenv("RESTAGE4D_SETTINGS", str(tmp_path / "settings.toml"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def parsed(*words: str) -> Choices:
+    parser = argparse.ArgumentParser()
+    choices.add_arguments(parser)
+    given = vars(parser.parse_args(words))
+    found = choices.from_arguments(given)
+    assert not given  # nothing is left over for the job
+    return found
+
+
+def test_the_command_line_says_who_makes_what():
+    assert parsed() == Choices()
+    found = parsed("--masks", "sam2", "--driver", "veo", "--driver-seconds", "8", "--candidates", "3", "--pick", "2", "--auto")
+    assert found.masks == "sam2"
+    assert found.auto
+    assert found.driver == DriverChoice("veo", seconds=8, candidates=3, pick=2)
+    assert not found.drafts
+    with pytest.raises(InputError, match="--candidates 99"):
+        parsed("--candidates", "99")
+
+
+def test_without_a_choice_the_draft_driver_acts(tmp_path):
+    drivers = Choices().drivers(tmp_path, seed=3)
+    assert isinstance(drivers[0], KinematicDriving)
+
+
+def test_a_wrong_choice_ends_the_run_before_work_starts(tmp_path, capsys):
+    from restage4d.video import encode
+
+    clip = tmp_path / "v.mp4"
+    encode(clip, [np.zeros((48, 64, 3), np.uint8)] * 3, 12.0)
+    for option, value in (("--masks", "sam9"), ("--depth", "sam2"), ("--driver", "sora"), ("--cameras", "gone.npz")):
+        assert cli.main(["run", str(clip), "it jumps", "--out", str(tmp_path / "out"), option, value]) == 1
+        said = capsys.readouterr().err
+        assert value in said
+        assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("*.puppet"))
+
+
+def test_settings_come_from_the_file_and_the_environment_overrules(tmp_path, monkeypatch):
+    (tmp_path / "settings.toml").write_text('weights = "/models"\ndownload = true\n')
+    assert (read_settings().weights, read_settings().download) == ("/models", True)
+    monkeypatch.setenv("RESTAGE4D_WEIGHTS", "/others")
+    monkeypatch.setenv("RESTAGE4D_DOWNLOAD", "0")
+    assert (read_settings().weights, read_settings().download) == ("/others", False)
+    assert Weights.chosen(Path("/mine"), False) == Weights(Path("/mine"), False)
+    for text, match in (
+        ("weight = 'x'", "no setting 'weight'"),
+        ("download = 'yes'", "download is not a bool"),
+        ("= 3", "cannot be read"),
+    ):
+        (tmp_path / "settings.toml").write_text(text)
+        with pytest.raises(InputError, match=match):
+            read_settings()
+
+
+def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
+    sam = entry("masks", "sam2")
+    for place in ("sam2", "sam2.1-hiera-large", "."):
+        folder = tmp_path / place.replace(".", "_") / place
+        folder.mkdir(parents=True)
+        for name in sam.files:
+            (folder / name).write_bytes(b"x")
+        assert Weights(tmp_path / place.replace(".", "_")).local(sam) == folder
+    pieces = tmp_path / "pieces"
+    pieces.mkdir()
+    (pieces / "config.json").write_bytes(b"x")
+    assert missing(pieces, sam.files) == ["model.safetensors"]
+    (pieces / "model.safetensors.index.json").write_bytes(b"x")  # a large model in several files
+    assert not missing(pieces, sam.files)
+
+
+def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GOOGLE_API_KEY", "a-secret-key-of-mine")
+    monkeypatch.setenv("RUNWAYML_API_SECRET", "")
+    monkeypatch.setattr("keyring.get_password", lambda service, name: None)
+    sam = tmp_path / "weights" / "sam2"
+    sam.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (sam / name).write_bytes(b"x")
+    monkeypatch.setenv("RESTAGE4D_WEIGHTS", str(tmp_path / "weights"))
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    for found in ENTRIES:
+        assert re.search(rf"(ready|missing) +{re.escape(found.name)} ", said), found.name
+        assert found.licence in said
+    ready = set(re.findall(r"ready +(\S+)", said))
+    assert {"grabcut", "sfm", "relief", "flow", "kinematic"} <= ready
+    assert ("sam2" in ready) == ("transformers" not in said.split("sam2-tiny")[0].split("Masks")[1])
+    assert f"into {tmp_path / 'weights' / 'depth-anything-v2'}" in said
+    assert "keyring set restage4d RUNWAYML_API_SECRET" in said
+    assert "a-secret-key-of-mine" not in said
+
+
+def test_the_catalogue_is_whole():
+    assert len({(e.kind, e.name) for e in ENTRIES}) == len(ENTRIES)
+    for found in ENTRIES:
+        assert found.licence
+        if found.files:
+            assert found.size > 0
+            assert found.memory > 0
+            assert found.repo or found.get
+        if found.key:
+            assert "sent to" in announcement(found)
+        if not found.commercial:
+            assert found.licence in announcement(found)
+    page = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+    assert all(f"`{e.name}`" in page or e.name in page for e in ENTRIES if e.files or e.key)
