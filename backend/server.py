@@ -14,67 +14,36 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
 import psutil
 import zmq
 import zmq.utils.monitor as monitoring
-
-from backend.drawing import Drawer
-from backend.executors import Executor
-from backend.jobs import Job, Jobs
-from backend.keys import LOCAL, Doorman, Keys
-from backend.retention import sweep
-from backend.settings import Settings
-from backend.store import Store, no_room, packed_files, room_error
-from backend.supervisor import Supervisor
-from backend.uploads import Uploads, chunk_data
-from restage4d import __version__
 from restage4d.errors import InputError
 from restage4d.wire import framing
 from restage4d.wire.connection import CHANNELS, Connection
 from restage4d.wire.errors import VersionMismatch, WireError
 from restage4d.wire.framing import Received
 from restage4d.wire.messages import (
-    CHUNK,
-    PROTOCOL,
-    Cancel,
-    Chunk,
     Control,
-    Delete,
-    Done,
-    Error,
-    Fetch,
-    FetchGaussians,
-    FetchPreview,
-    Hello,
-    List,
-    Look,
     Message,
-    Pause,
-    Render,
-    Resume,
-    Shutdown,
-    Status,
-    Submit,
-    UploadBegin,
-    UploadChunk,
-    Welcome,
     Work,
 )
-from restage4d.wire.messages import (
-    Jobs as JobList,
-)
-from restage4d.wire.transfer import PackedFile
+
+from backend.answers import Answers, answered, as_error
+from backend.executors import Executor
+from backend.jobs import Jobs
+from backend.keys import Doorman, Keys
+from backend.retention import sweep
+from backend.settings import Settings
+from backend.store import Store
+from backend.supervisor import Supervisor
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
 _GUARD_S = 0.5
-_DRAWS_WAITING = 32
 _log = logging.getLogger("restage4d.service")
 
 
@@ -99,21 +68,16 @@ class Server:
         ports: dict[str, int],
         providers: dict[str, list[str]],
     ) -> None:
-        self.home, self.settings, self.bind, self.providers = home, settings, bind, providers
+        self.home, self.settings, self.bind = home, settings, bind
         self.curve = not is_loopback(bind)
         self.keys = Keys(home / "keys")
         self.store = Store(home / "store")
         self.jobs = Jobs(home / "jobs.sqlite")
         self.executor = executor(self.store)
-        self.devices = self.executor.devices()
-        self.drawer = Drawer(self.store)
-        self._pool = ThreadPoolExecutor(4, "work")
-        self._draws = ThreadPoolExecutor(1, "draw")
-        self._draws_waiting = 0
-        self.uploads = Uploads(self.store, self._pool, settings.limits)
         self.supervisor = Supervisor(self.jobs, home / "jobs", self.executor, settings, self._publish)
         self._events: list[tuple[str, list]] = []
         self.stopping = threading.Event()
+        self.answers = Answers(self.store, self.jobs, self.supervisor, self.executor, settings, providers, self.stopping.set)
         self._rebind = {name: threading.Event() for name in CHANNELS}
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
@@ -176,7 +140,7 @@ class Server:
                 with contextlib.suppress(OSError, InputError):
                     sweep(self.jobs, self.store, self.home / "jobs", self.settings)
             self._log_refusals()
-            self.drawer.rest()
+            self.answers.drawer.rest()
         self.close()
 
     def _log_refusals(self) -> None:
@@ -196,9 +160,7 @@ class Server:
         for thread in self._threads:
             thread.join(5.0)
         self.supervisor.close()
-        self.drawer.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._draws.shutdown(wait=False, cancel_futures=True)
+        self.answers.close()
         with contextlib.suppress(OSError):
             (self.home / "connection.json").unlink()
         _log.info("ended")
@@ -288,7 +250,7 @@ class Server:
             got = self._receive(socket, Control, "control")
             if got:
                 client, user, message = got
-                self._reply(socket, client, message.id, *self._answered(self._do, user, message.body))
+                self._reply(socket, client, message.id, *answered(self.answers.control, user, message.body))
 
     def _work(self) -> None:
         poller = zmq.Poller()
@@ -305,7 +267,8 @@ class Server:
                         break
                     self._send(socket, frames)
             if socket in ready and (got := self._receive(socket, Work, "work")):
-                self._begin(*got)
+                client, user, message = got
+                self.answers.begin(user, message, partial(self._later, client, message.id))
         self._replies.close(linger=0)
         self._sockets["work"].close(linger=0)
 
@@ -365,7 +328,7 @@ class Server:
                 return None
             parent = None if isinstance(error, VersionMismatch) else framing.parent_of(frames)
             _log.info("refused a message on %s: %s", channel, error)
-            self._reply(socket, client.bytes, parent, _as_error(error), [])
+            self._reply(socket, client.bytes, parent, as_error(error), [])
             return None
 
     def _reply(self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list) -> None:
@@ -377,14 +340,6 @@ class Server:
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
             socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
 
-    @staticmethod
-    def _answered(do: Callable[..., tuple[Message, list]], *arguments: Any) -> tuple[Message, list]:
-        """What ``do`` gives, or the error that it ends with."""
-        try:
-            return do(*arguments)
-        except Exception as error:
-            return _as_error(error), []
-
     def _later(self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None) -> None:
         """An answer from any thread, sent by the work loop."""
         socket = getattr(self._local, "replies", None)
@@ -394,173 +349,9 @@ class Server:
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(self._replies_address)
         if isinstance(body, WireError):
-            body = _as_error(body)
+            body = as_error(body)
         socket.send_multipart([client, *framing.encode(body, arrays or [], parent=parent)], copy=False)
-
-    # --- control --------------------------------------------------------------------------------------------------------
-
-    def _do(self, user: str, body: Message) -> tuple[Message, list]:
-        match body:
-            case Hello():
-                _log.info("hello from %s (%s)", user, body.client)
-                busy = {job.device for job in self.jobs.list(states=("running",))}  # "cuda:0", "cpu:1", ...
-                devices = [
-                    msgspec.structs.replace(d, busy=any(b == f"{d.kind}:{i}" or d.kind == "cpu" == b[:3] for b in busy))
-                    for i, d in enumerate(self.devices)
-                ]
-                welcome = Welcome(
-                    version=__version__,
-                    protocol=PROTOCOL,
-                    pid=os.getpid(),
-                    executor=self.executor.name,
-                    devices=devices,
-                    providers=self.providers,
-                    limits=self.settings.limits,
-                    user=user,
-                )
-                return welcome, []
-            case List():
-                ahead = self.jobs.ahead()
-                return JobList(jobs=[self.supervisor.status(job, ahead) for job in self.jobs.list(user)]), []
-            case Shutdown():
-                if user != LOCAL:
-                    raise WireError("The service can be ended from its own machine only.", "Ask its owner.", "refused")
-                threading.Timer(0.1, self.stopping.set).start()
-                return Done(), []
-            case Delete():
-                self.supervisor.delete(self.jobs.get(body.job, user))
-                return Done(), []
-            case Cancel() | Pause() | Resume() | Status():
-                job = self.jobs.get(body.job, user)
-                if not isinstance(body, Status):
-                    do = {Cancel: self.supervisor.cancel, Pause: self.supervisor.pause, Resume: self.supervisor.resume}
-                    do[type(body)](job)
-                return self.supervisor.status(self.jobs.get(body.job, user)), []
-        raise AssertionError(body)
-
-    # --- work -----------------------------------------------------------------------------------------------------------
-
-    def _begin(self, client: bytes, user: str, message: Received) -> None:
-        """Sends a request on its way; its answer comes through `_later`."""
-        body, id = message.body, message.id
-
-        def answer(reply: Message | WireError) -> None:
-            self._later(client, id, reply)
-
-        try:
-            match body:
-                case UploadBegin():
-                    self.uploads.begin(user, body, answer)
-                case UploadChunk():
-                    self.uploads.chunk(user, body, chunk_data(message.arrays), answer)
-                case Submit() | Fetch() | FetchPreview():
-                    do = {Submit: self._submit, Fetch: self._fetch, FetchPreview: self._fetch_preview}[type(body)]
-                    self._pool.submit(lambda: self._later(client, id, *self._answered(do, user, body)))
-                case Render() | FetchGaussians() | Look():
-                    self._check_draw(body, message.arrays)
-                    self._draws_waiting += 1
-
-                    def draw() -> None:
-                        made = self._answered(self.drawer.ask, body, message.arrays)
-                        self._draws_waiting -= 1
-                        self._later(client, id, *made)
-
-                    self._draws.submit(draw)
-        except WireError as error:
-            answer(error)
-
-    def _submit(self, user: str, spec: Submit) -> tuple[Message, list]:
-        if not spec.key:
-            raise WireError("The job has no key.", "Draw a random one; repeat it to submit the same job.", "malformed")
-        if spec.job_kind == "restage":
-            check_submit(spec, self.providers)
-            wanted = {spec.base, spec.selection.mask or spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
-            wanted |= {file.content for content in wanted for file in self._packed(content)}
-            for content in wanted:
-                if self.store.size(content) is None:
-                    raise WireError(f"The service does not have the bytes {content[:12]}….", "Upload them first.", "not_found")
-                self.store.touch(content)
-        job = self.jobs.add(user, spec, self.settings.limits.jobs_per_client)
-        self.supervisor.queued(job)
-        return self.supervisor.status(job), []
-
-    def _packed(self, content: str) -> list[PackedFile]:
-        if self.store.size(content) is None:
-            return []
-        files = packed_files(self.store, content) or []
-        if len(files) > self.settings.limits.frames:
-            raise WireError(f"A folder has {len(files)} frames.", f"At most {self.settings.limits.frames} are taken.", "limit")
-        return files
-
-    def _fetch(self, user: str, body: Fetch) -> tuple[Message, list]:
-        size = self.store.check(body.content)
-        if body.offset > size:
-            raise WireError(f"The content has {size} bytes; {body.offset} lies beyond.", "Fetch it from the start.", "limit")
-        length = min(body.length, CHUNK, size - body.offset)
-        data = np.empty(length, np.uint8)
-        with self.store.path(body.content).open("rb", buffering=0) as file:
-            file.seek(body.offset)
-            view = data.data
-            while len(view) and (n := file.readinto(view)):
-                view = view[n:]
-        return Chunk(content=body.content, size=size, offset=body.offset), [data]
-
-    def _fetch_preview(self, user: str, body: FetchPreview) -> tuple[Message, list]:
-        from backend.folder import frames_of
-
-        job: Job = self.jobs.get(body.job, user)
-        event = self.supervisor.folder(job.id).event("preview")
-        if event is None:
-            raise WireError("The job has no picture yet.", "Wait until the fit has begun.", "not_found")
-        message = framing.decode(frames_of(event), framing.EVENTS)
-        return message.body, message.arrays
-
-    def _check_draw(self, body: Message, arrays: list) -> None:
-        if self._draws_waiting >= _DRAWS_WAITING:
-            raise WireError("Many pictures are waiting to be drawn already.", "Ask again in a moment.", "busy")
-        if isinstance(body, Render):
-            if body.width * body.height > self.settings.limits.render_pixels:
-                limit = self.settings.limits.render_pixels / 1e6
-                raise WireError(f"{body.width}x{body.height} is too large.", f"At most {limit:.1f} million pixels.", "limit")
-            if len(arrays) != 3:
-                raise WireError("Render takes three arrays.", "Send bases, world-to-camera and K.", "malformed")
-            framing.expect(arrays[0], (None, 9), np.float32, "bases")
-            framing.expect(arrays[1], (4, 4), np.float32, "world-to-camera")
-            framing.expect(arrays[2], (3, 3), np.float32, "K")
 
 
 def is_loopback(bind: str) -> bool:
     return bind in ("localhost", "::1") or bind.startswith("127.")
-
-
-def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
-    """What can be said of a job without its files. Raises `WireError` "bad_input"."""
-    from restage4d.reconstruct.config import preset, with_settings
-
-    if len(spec.base) != 64:
-        raise WireError("The job names no base video.", "Upload one and give its content id.", "bad_input")
-    names = providers.get("driving", [])
-    if isinstance(spec.driving, str) and spec.driving not in names:
-        raise WireError(f"There is no driving provider {spec.driving!r}.", f"There are: {', '.join(names)}.", "bad_input")
-    for kind, name in spec.providers.items():
-        if name not in providers.get(kind, []):
-            there = ", ".join(providers.get(kind, []))
-            raise WireError(f"There is no provider {name!r} of {kind}.", f"There are: {there}.", "bad_input")
-    set_ways = [way for way in (spec.selection.point, spec.selection.box, spec.selection.mask) if way is not None]
-    if len(set_ways) > 1:
-        raise WireError("The selection has a point, a box and a mask at once.", "Give one of them.", "bad_input")
-    try:
-        with_settings(preset(spec.quality), [f"{name}={value}" for name, value in spec.settings.items()])
-    except InputError as error:
-        raise WireError(error.what, error.remedy, "bad_input") from error
-
-
-def _as_error(error: Exception) -> Error:
-    if no_room(error) or (isinstance(error, sqlite3.OperationalError) and "disk" in str(error)):
-        error = room_error()
-    if isinstance(error, WireError):
-        return Error(code=error.code, what=error.what, remedy=error.remedy)  # type: ignore[arg-type]
-    if isinstance(error, InputError):
-        return Error(code="bad_input", what=error.what, remedy=error.remedy)
-    _log.exception("a request failed", exc_info=error)
-    return Error(code="internal", what=f"The service failed: {type(error).__name__}.", remedy="See service.log on its machine.")
