@@ -21,6 +21,7 @@ from restage4d.puppet import Puppet
 from .lane import Lane
 from .state import Backend, Fault, Job, Order, Provider, Shot, thinned
 
+LOOK_LIMIT = 150.0  # seconds: the first look starts a process, which takes long on a busy machine
 LOST = "It ended unexpectedly. Its jobs go on where they stood."
 
 
@@ -271,7 +272,7 @@ class Session:
             client = self._client("work", wanted)
             self._change(shot, phase="uploading")
             content = client.upload(shot.path, self._meter(shot, wanted))
-            looked, frame, _ = client.look(content, first=shot.first_frame, longer_side=shot.longer_side)
+            looked, frame, _ = client.look(content, first=shot.first_frame, longer_side=shot.longer_side, timeout_s=LOOK_LIMIT)
             about = f"{looked.width} x {looked.height}, {looked.fps:.4g} fps, {looked.frames} frames"
             size = (looked.width, looked.height)
             self._change(shot, content=content, first=frame, size=size, about=about, phase="selecting")
@@ -290,7 +291,9 @@ class Session:
             client = self._client("select", lambda: self.shot is shot)
             selection = Selection(**place)  # pyright: ignore
             side = shot.longer_side
-            _, _, mask = client.look(content, first=shot.first_frame, longer_side=side, selection=selection, find=True)
+            _, _, mask = client.look(
+                content, first=shot.first_frame, longer_side=side, selection=selection, find=True, timeout_s=LOOK_LIMIT
+            )
             values["mask"] = mask > 127
         except Cancelled:
             return

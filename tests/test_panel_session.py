@@ -63,7 +63,7 @@ def session(backend: Backend) -> Iterator[Session]:
     made.close()
 
 
-def wait(session: Session, condition: Callable[[], object], seconds: float = 90) -> None:
+def wait(session: Session, condition: Callable[[], object], seconds: float = 180) -> None:
     """Drains as the panel's timer does until the condition holds."""
     until = time.monotonic() + seconds
     while not condition():
