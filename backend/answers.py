@@ -10,6 +10,15 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+
+from backend.drawing import Drawer
+from backend.executors import Executor
+from backend.jobs import Job, Jobs
+from backend.keys import LOCAL
+from backend.settings import Settings
+from backend.store import Store, no_room, packed_files, room_error
+from backend.supervisor import Supervisor
+from backend.uploads import Uploads, chunk_data
 from restage4d import __version__
 from restage4d.errors import InputError
 from restage4d.wire import framing
@@ -44,15 +53,6 @@ from restage4d.wire.messages import (
     Jobs as JobList,
 )
 from restage4d.wire.transfer import PackedFile
-
-from backend.drawing import Drawer
-from backend.executors import Executor
-from backend.jobs import Job, Jobs
-from backend.keys import LOCAL
-from backend.settings import Settings
-from backend.store import Store, no_room, packed_files, room_error
-from backend.supervisor import Supervisor
-from backend.uploads import Uploads, chunk_data
 
 _DRAWS_WAITING = 32
 _log = logging.getLogger("restage4d.service")

@@ -21,6 +21,15 @@ from typing import Any
 import psutil
 import zmq
 import zmq.utils.monitor as monitoring
+
+from backend.answers import Answers, answered, as_error
+from backend.executors import Executor
+from backend.jobs import Jobs
+from backend.keys import Doorman, Keys
+from backend.retention import sweep
+from backend.settings import Settings
+from backend.store import Store
+from backend.supervisor import Supervisor
 from restage4d.errors import InputError
 from restage4d.wire import framing
 from restage4d.wire.connection import CHANNELS, Connection
@@ -31,15 +40,6 @@ from restage4d.wire.messages import (
     Message,
     Work,
 )
-
-from backend.answers import Answers, answered, as_error
-from backend.executors import Executor
-from backend.jobs import Jobs
-from backend.keys import Doorman, Keys
-from backend.retention import sweep
-from backend.settings import Settings
-from backend.store import Store
-from backend.supervisor import Supervisor
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
