@@ -95,7 +95,12 @@ class Store:
     def _keep(self, temporary: Path, content: str) -> None:
         target = self.path(content)
         target.parent.mkdir(exist_ok=True)
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except PermissionError:  # Windows, while somebody reads the same bytes
+            if not target.exists():
+                raise
+            temporary.unlink()
         self._note(content)
 
     def _note(self, content: str) -> None:
