@@ -17,7 +17,7 @@ from bpy.app.handlers import persistent
 from restage4d import se3
 from restage4d.puppet import F32, sh_to_rgb
 
-from . import bones, compat, gaussians, importing, splats
+from . import bones, compat, gaussians, importing, splats, work
 
 MODES = (
     ("GAUSSIANS", "Gaussians", "True Gaussian splatting, drawn by this extension; as in the final render"),
@@ -132,7 +132,7 @@ class _Drawing:
 
     def _draw(self, context: Any) -> None:
         shown = _shown(context)
-        if not shown:
+        if not shown or work.shown is not None:  # the costly display is off while frames are stepped through
             return
         key = tuple((obj.name_full, color) for obj, color in shown)
         if key not in self.clouds:

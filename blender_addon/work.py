@@ -70,6 +70,12 @@ class Stepped:
             return {"RUNNING_MODAL"}
         return self._advance(context, shown)
 
+    def cancel(self: Any, context: Any) -> None:
+        """Blender ends it: another file is loaded, or the window closes."""
+        global shown
+        self._steps.close()
+        shown = None
+
     def _advance(self: Any, context: Any, about: Shown | None) -> set[str]:
         """One step in a window (``about`` is given), otherwise all of them."""
         try:
