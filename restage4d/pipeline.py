@@ -83,6 +83,7 @@ def restage(
         "driving": [content_key(clip.frames) for clip in drivings],
         "prompt": prompt,
         "refined_prompt": [getattr(driver, "refined_prompt", "") for driver in drivers],
+        "candidates": [getattr(driver, "figures", []) for driver in drivers],
         "providers": {name: provider.name for name, provider in vars(providers).items()}
         | {"driving": [driver.name for driver in drivers]},
         "seed": config.seed,

@@ -466,6 +466,9 @@ def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
     assert len(drivers[0].prompts) == 1  # not made twice
     asked = BestOf(drivers, choose=lambda text: 1, cache=Cache(tmp_path / "cache"), announce=told.append)
     assert asked.make(base, MASK, "it jumps", Progress()).frames[1].tolist() == np.roll(base.frames[0], 2, 1).tolist()
+    whole = Refined(best, None, announce=told.append)
+    whole.make(base, MASK, "it jumps", Progress())
+    assert json.loads(json.dumps(whole.figures)) == best.figures  # goes into the puppet's provenance
 
 
 def test_a_single_candidate_that_cannot_be_used_says_why(base):

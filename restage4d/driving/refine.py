@@ -105,6 +105,7 @@ class Refined:
         self._driver, self._config, self._given, self._cache, self._announce = driver, config, given, cache, announce
         self.name = driver.name
         self.refined_prompt = ""
+        self.figures: list[dict[str, float]] = []  # of the candidates, see `restage4d.driving.candidates`
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         """See `DrivingProvider`."""
@@ -117,6 +118,7 @@ class Refined:
         self._announce(f"Prompt for {self.name} (change it with --refined-prompt): {self.refined_prompt}")
         result = self._driver.make(base, mask, self.refined_prompt, progress)
         self.name = self._driver.name
+        self.figures = getattr(self._driver, "figures", [])
         return result
 
     def _by_endpoint(self, base: Clip, prompt: str, config: RefineConfig, progress: Progress) -> str:
