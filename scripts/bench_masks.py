@@ -1,6 +1,7 @@
 """Prints how well masks without models follow real footage: `python scripts/bench_masks.py [names ...]`.
 
-Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels.
+Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels. With `--select`, the subject is
+selected in the first frame instead: by clicks on its innermost and on random points, by its box, and by nothing.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.errors import InputError
 from restage4d.priors.flow import optical_flow
 from restage4d.priors.masks import GrabCutMasks
 from restage4d.progress import Progress
-from restage4d.scene import Clip, rewind
+from restage4d.scene import Clip, Selection, rewind
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 NAMES = ("camel", "dog", "blackswan", "car-shadow")
@@ -42,14 +44,45 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
 
+def clicks(mask: NDArray[np.bool_], count: int = 4) -> list[tuple[float, float]]:
+    """The innermost point of ``mask`` and random ones at least two pixels inside."""
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    rows, cols = np.nonzero(depth > 2)
+    chosen = np.random.default_rng(0).choice(len(rows), count - 1, replace=False)
+    return [(col + 0.5, row + 0.5), *((float(cols[i]) + 0.5, float(rows[i]) + 0.5) for i in chosen)]
+
+
+def selecting(name: str, frames: NDArray[np.uint8], truth: NDArray[np.bool_]) -> None:
+    base = Clip(np.ascontiguousarray(frames), 24.0)
+    rows, cols = np.nonzero(truth)
+    box = tuple(float(v) for v in (cols.min(), rows.min(), cols.max() + 1, rows.max() + 1))
+    for label, ways in (
+        ("clicks", [Selection(point=point) for point in clicks(truth)]),
+        ("box", [Selection(box=box)]),  # type: ignore[arg-type]
+        ("nothing", [Selection()]),
+    ):
+        scores = []
+        for way in ways:
+            try:
+                scores.append(f"{iou(GrabCutMasks().select(base, way, Progress()), truth):.3f}")
+            except InputError as error:
+                scores.append(f"failed ({error})")
+        print(f"{name:11s} {label:8s} {' '.join(scores)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--save", type=Path, help="folder for the masks as .npy")
+    parser.add_argument("--select", action="store_true", help="how well the subject is selected in the first frame")
     arguments = parser.parse_args()
     provider = GrabCutMasks()
     for name in arguments.names:
         frames, truth = load(name)
+        if arguments.select:
+            selecting(name, frames, truth[0])
+            continue
         for way in (1, -1):
             base = Clip(np.ascontiguousarray(frames[::way]), 24.0)
             rewound = rewind(base, [])

@@ -83,7 +83,7 @@ class BackgroundStep:
             matrix, right = _normal(index, weight, (scale / (scale + miss)) ** 2, left_over, down * across)
             mesh = np.linalg.solve(matrix + _PRIOR, right)
             remains = left_over - (mesh[index] * weight[..., None]).sum(1)
-        return mesh, remains
+        return np.asarray(mesh, np.float64), remains
 
 
 @njit(cache=True)

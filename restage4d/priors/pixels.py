@@ -15,7 +15,8 @@ Ints = NDArray[np.int64]
 
 def around(radius: int) -> Ints:  # -> (M, 2)
     """Steps (down, across) of at most ``radius`` each way, nearest first."""
-    steps = np.stack(np.mgrid[-radius : radius + 1, -radius : radius + 1], -1).reshape(-1, 2)
+    down, across = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    steps = np.stack([down.ravel(), across.ravel()], -1)
     return np.ascontiguousarray(steps[np.argsort((steps**2).sum(1), kind="stable")].astype(np.int64))
 
 

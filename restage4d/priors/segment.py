@@ -94,7 +94,7 @@ def colour_odds(lab: F32, subject: NDArray, other: NDArray) -> F32:
     index = (bins[..., 0] * _BINS[1] + bins[..., 1]) * _BINS[2] + bins[..., 2]
     share = []
     for weight in (subject, other):
-        count = np.bincount(index.ravel(), weight.ravel(), minlength=int(np.prod(_BINS))).reshape(_BINS)
+        count = np.bincount(index.ravel(), weight.ravel(), minlength=_BINS[0] * _BINS[1] * _BINS[2]).reshape(_BINS)
         share.append(ndimage.gaussian_filter(count, 1.0, mode="constant").ravel() / max(weight.sum(), 1e-6) + _NEVER)
     return np.log(share[0] / share[1])[index].astype(np.float32)
 
@@ -158,5 +158,5 @@ def closed(mask: Bool, radius: int) -> Bool:
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(radius))) > 0
 
 
-def _clear(odds: F32) -> F32:
+def _clear(odds: NDArray) -> F32:
     return np.clip(odds, -_CLEAR, _CLEAR).astype(np.float32)

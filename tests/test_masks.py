@@ -1,0 +1,169 @@
+"""Masks without models: what is selected and followed is the subject whose outline is known exactly."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from moving import CENTRE, RADII, H, W, moving
+
+from restage4d.errors import InputError
+from restage4d.priors.masks import GrabCutMasks
+from restage4d.priors.odds import Odds
+from restage4d.priors.segment import border_share, filled
+from restage4d.progress import Progress
+from restage4d.scene import Clip, Selection, rewind
+
+DAVIS = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "davis"
+PROVIDER = GrabCutMasks()
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def select(clip: Clip, **selection) -> np.ndarray:
+    return PROVIDER.select(clip, Selection(**selection), Progress())
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return moving()
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (-16, 2), (12, -8), (4, 11)])
+def test_a_click_anywhere_on_the_subject_finds_all_of_it(scene, offset):
+    point = (CENTRE[0] + offset[0], CENTRE[1] + offset[1])
+    mask = select(scene.clip, point=point)
+    assert mask[int(point[1]), int(point[0])]
+    assert iou(mask, scene.masks[0]) > 0.85
+
+
+def test_a_box_and_nothing_given_find_the_subject(scene):
+    box = (CENTRE[0] - RADII[0] - 3, CENTRE[1] - RADII[1] - 3, CENTRE[0] + RADII[0] + 3, CENTRE[1] + RADII[1] + 3)
+    boxed = select(scene.clip, box=box)
+    rows, cols = np.nonzero(boxed)
+    assert rows.min() >= box[1] - 1
+    assert rows.max() <= box[3]
+    assert cols.min() >= box[0] - 1
+    assert cols.max() <= box[2]
+    assert iou(boxed, scene.masks[0]) > 0.85
+    assert iou(select(scene.clip), scene.masks[0]) > 0.85
+
+
+def test_a_given_mask_is_taken_as_it_is(scene):
+    assert np.array_equal(select(scene.clip, mask=scene.masks[0]), scene.masks[0])
+
+
+def test_a_subject_that_stands_still_is_found_by_its_look():
+    still = moving(frames=3, step=(0, 0), pan=0)
+    assert iou(select(still.clip, point=CENTRE), still.masks[0]) > 0.8
+    with pytest.raises(InputError, match="moves by itself"):
+        select(still.clip)
+
+
+def test_one_frame_is_enough_for_a_click():
+    one = moving(frames=1)
+    assert iou(select(one.clip, point=CENTRE), one.masks[0]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("selection", "says"),
+    [
+        ({"point": (8.0, 8.0)}, "stands out"),
+        ({"point": (W + 1.0, 5.0)}, "outside the frame"),
+        ({"box": (5, 5, 6, 60)}, "next to nothing"),
+        ({"mask": np.zeros((H, W), bool)}, "empty"),
+        ({"mask": np.ones((H, W), bool)}, "full"),
+        ({"mask": np.ones((H, W + 1), bool)}, "pixels"),
+    ],
+)
+def test_pointing_at_nothing_is_an_input_error(scene, selection, says):
+    frames = np.full_like(scene.clip.frames, 130)  # a flat wall, but for the subject
+    frames[scene.masks] = scene.clip.frames[scene.masks]
+    with pytest.raises(InputError, match=says):
+        select(Clip(frames, 24.0), **selection)
+
+
+def test_following_keeps_to_the_subject_over_both_branches(scene):
+    other = moving(step=(-2.0, -0.5), pan=1.0)
+    rewound = rewind(scene.clip, [other.clip])
+    masks = PROVIDER.propagate(rewound, scene.masks[0], Progress())
+    truth = np.concatenate([scene.masks[::-1], other.masks[1:]])
+    assert masks.shape == truth.shape
+    assert masks.dtype == np.float32
+    assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
+    assert np.array_equal(masks[rewound.seam] > 0.5, scene.masks[0])
+    scores = [iou(mask > 0.5, true) for mask, true in zip(masks, truth, strict=True)]
+    assert min(scores) > 0.85
+    area = (masks > 0.5).sum((1, 2))
+    assert abs(area[1:] / area[:-1] - 1).max() < 0.08, "the outline must not jump, at the seam least of all"
+
+
+def test_unknown_pixels_lie_just_outside(scene):
+    masks = PROVIDER.propagate(rewind(Clip(scene.clip.frames[:3], 24.0), []), scene.masks[0], Progress())
+    for mask in masks:
+        inside = (mask > 0.5).astype(np.uint8)
+        assert np.array_equal(mask == -1, (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0))
+
+
+def test_two_runs_agree_to_the_pixel(scene):
+    clip = Clip(scene.clip.frames[:4], 24.0)
+    first, second = (PROVIDER.propagate(rewind(clip, []), scene.masks[0], Progress()) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert np.array_equal(select(clip, point=CENTRE), select(clip, point=CENTRE))
+
+
+def test_odds_fall_silent_where_values_tell_nothing():
+    rng = np.random.default_rng(0)
+    value = rng.lognormal(size=20000).astype(np.float32)
+    subject = rng.uniform(size=20000) < 0.3
+    silent, telling = Odds(0.03, 12.0), Odds(0.03, 12.0)
+    silent.learn(value, subject)
+    telling.learn(np.where(subject, 5 * value, value), subject)
+    at = np.float32([0.5, 1.0, 2.0, 8.0, np.nan])
+    assert abs(silent(at)).max() < 0.3
+    assert (np.diff(telling(at[:4])) > 0).all()
+    assert telling(at)[4] == 0
+
+
+def test_holes_are_filled_but_not_what_the_border_cuts_off():
+    mask = np.zeros((40, 40), bool)
+    mask[5:30, :20] = True
+    mask[10:14, 5:9] = False  # a hole
+    mask[20:24, 0:4] = False  # a bay at the border
+    whole = filled(mask, 50)
+    assert whole[12, 7]
+    assert not whole[22, 2]
+    assert not whole[35, 35]
+    assert border_share(np.ones((7, 9), bool)) == 1
+
+
+def _davis(name: str, count: int) -> tuple[Clip, np.ndarray]:
+    folder = DAVIS / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the DAVIS clips in {DAVIS}")
+    pictures, masks = [], []
+    for path in sorted((folder / "images").iterdir())[:count]:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        mask = cv2.imread(str(folder / "masks" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        assert mask is not None
+        pictures.append(cv2.resize(picture, (384, 216), interpolation=cv2.INTER_AREA)[..., ::-1])
+        masks.append(cv2.resize(mask, (384, 216), interpolation=cv2.INTER_AREA) > 127)
+    return Clip(np.stack(pictures), 24.0), np.stack(masks)
+
+
+@pytest.mark.parametrize("name", ["camel", "dog"])
+def test_a_click_in_the_middle_of_a_real_animal(name):
+    clip, truth = _davis(name, 17)
+    depth = cv2.distanceTransform(truth[0].astype(np.uint8), cv2.DIST_L2, 5)
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    assert iou(select(clip, point=(float(col), float(row))), truth[0]) > 0.77
+
+
+def test_a_real_animal_is_followed():
+    clip, truth = _davis("dog", 6)
+    masks = PROVIDER.propagate(rewind(clip, []), truth[0], Progress())[::-1]
+    assert np.mean([iou(mask > 0.5, true) for mask, true in zip(masks, truth, strict=True)]) > 0.85
