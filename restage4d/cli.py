@@ -42,7 +42,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--box", type=_numbers(4), metavar="X0,Y0,X1,Y1", help="a box around the subject in the first frame")
     where.add_argument("--mask", type=Path, help="PNG mask of the subject in the first frame")
-    where.add_argument("--select-text", metavar="WORDS", help="words for the subject, e.g. \"the camel\" (needs --masks sam3)")
+    where.add_argument("--select-text", metavar="WORDS", help='words for the subject, e.g. "the camel" (needs --masks sam3)')
     parser.add_argument(
         "--driving",
         type=Path,
