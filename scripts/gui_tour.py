@@ -16,12 +16,14 @@ from pathlib import Path
 if "bpy" not in sys.modules:  # the side that starts Blender
     import argparse
     import shutil
+    import signal
     import subprocess
-    from contextlib import contextmanager
+    from contextlib import contextmanager, suppress
 
     ROOT = Path(__file__).resolve().parent.parent
 
     def main() -> int:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing stays mounted
         parser = argparse.ArgumentParser(description="Walk through the panel in a real window.")
         parser.add_argument("--out", type=Path, required=True, help="folder for screenshots and figures.json")
         parser.add_argument("--root", type=Path, help="folder of a system with Blender")
@@ -86,10 +88,14 @@ if "bpy" not in sys.modules:  # the side that starts Blender
         install = ["blender", "--command", "extension", "install-file", "-r", "user_default", "-e", str(seen / "extension.zip")]
         with mounted(place, extra) if given.root else _nothing():
             subprocess.run([*prefix, *install], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
-            try:
-                code = subprocess.run([*prefix, *window, *blender], check=False, timeout=given.limit + 60).returncode
-            except subprocess.TimeoutExpired:
-                code = 1
+            with subprocess.Popen([*prefix, *window, *blender], start_new_session=True) as process:
+                try:
+                    code = process.wait(given.limit + 60)
+                except subprocess.TimeoutExpired:
+                    code = 1
+                finally:
+                    with suppress(ProcessLookupError):  # Xvfb, too
+                        os.killpg(process.pid, signal.SIGTERM)
         for picture in sorted((extra / "shots").iterdir()):
             shutil.copy(picture, given.out)
         stop_backend(extra / "home")
