@@ -244,7 +244,8 @@ def _cache(imported: importing.ImportedPuppet, scene: Any, what: What, kind: str
     name = imported.armature.name.removesuffix(" bases")
     data = (bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds).new(name)
     obj = bpy.data.objects.new(name, data)
-    tree = nodes.cache(points=kind == "POINTCLOUD", local=what.local)
+    groups = [group.name for group in imported.points.vertex_groups]
+    tree = nodes.cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
     layer = bpy.context.view_layer
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")

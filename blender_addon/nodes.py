@@ -274,10 +274,11 @@ def _material(name: str, *, soft: bool) -> Any:
     return material
 
 
-def cache(*, points: bool, local: bool) -> Any:
+def cache(*, points: bool, local: bool, groups: list[str]) -> Any:
     """What exporters see: the points of "Subject" and "Background", in the world or each in its own space.
 
-    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig and newer Blenders need.
+    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig and newer Blenders need;
+    ``groups`` are the vertex groups, which exporters take for numbers to write in every frame.
     """
     t, group = _group("Restage4D Cache", [("Subject", "NodeSocketObject"), ("Background", "NodeSocketObject")])
     space = "ORIGINAL" if local else "RELATIVE"
@@ -295,7 +296,8 @@ def cache(*, points: bool, local: bool) -> Any:
             source = t.node("GeometryNodeStoreNamedAttribute", inputs, data_type="QUATERNION", domain="POINT").outputs[0]
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
-    for name in ("influence_*", "weight_*", "shown_weight", "radiance:*"):
+    renamed = [name for name in groups if not name.startswith("basis_")]
+    for name in ("influence_*", "weight_*", "shown_weight", "radiance:*", "basis_*", *renamed):
         remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
         if "Pattern Mode" in remove.inputs:
             remove.inputs["Pattern Mode"].default_value = "Wildcard"
