@@ -8,6 +8,7 @@ from restage4d import se3
 from restage4d.reconstruct.lift import LiftedTracks
 
 F32 = NDArray[np.float32]
+_REWEIGHTED = 3  # times that tracks which disagree with their cluster's motion lose weight
 _MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake
 
 
@@ -55,12 +56,15 @@ def procrustes(source: F32, target: F32, weight: F32) -> tuple[F32, F32]:  # (..
     return R.astype(np.float32), (b - np.einsum("...ij,...j->...i", R, a)).astype(np.float32)
 
 
-def initial_bases(tracks: LiftedTracks, k: int, rng: np.random.Generator) -> tuple[F32, F32]:
+def initial_bases(
+    tracks: LiftedTracks, k: int, near_in_time: F32, rng: np.random.Generator
+) -> tuple[F32, F32]:  # near_in_time (T, T)
     """Bases (K, T, 9) and coefficient logits (P, K).
 
     Clusters are found on whole trajectories (position and motion together), each cluster's M_k(t) by Procrustes over at
-    least `_MIN_MEMBERS` tracks, and logits fall with the distance to the cluster relative to the cluster's own spread,
-    so that nothing depends on the scene's scale.
+    least `_MIN_MEMBERS` tracks, robust against wrong ones and smoothed over time by ``near_in_time``, where frames that see
+    more count for more. Logits fall with the distance to the cluster relative to the cluster's own spread, so that nothing
+    depends on the scene's scale.
     """
     n_points, n_frames = tracks.visible.shape
     sample = np.unique(np.linspace(0, n_frames - 1, min(n_frames, 32)).astype(int))
@@ -80,8 +84,14 @@ def initial_bases(tracks: LiftedTracks, k: int, rng: np.random.Generator) -> tup
         members = near[c]
         weight = trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]
         source = np.broadcast_to(canonical[members], (n_frames, len(members), 3))
-        R, t = procrustes(source, tracks.xyz[members].transpose(1, 0, 2), weight.T)
-        bases[c] = se3.pack(R, t)
+        target = tracks.xyz[members].transpose(1, 0, 2)
+        R, t = procrustes(source, target, weight.T)
+        for _ in range(_REWEIGHTED):
+            off = np.linalg.norm(np.einsum("tij,tpj->tpi", R, source) + t[:, None] - target, axis=-1)
+            R, t = procrustes(source, target, weight.T / (1 + (off / (np.median(off) + 1e-6)) ** 2))
+        share = near_in_time * weight.sum(0)
+        smooth = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)) @ se3.pack(R, t)
+        bases[c] = se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
     far = np.sqrt(np.maximum(((features[:, None] - centres[None]) ** 2).sum(-1), 0))  # (P, K)
     logits = -0.5 * (far / spread) ** 2
     logits -= logits.max(1, keepdims=True)

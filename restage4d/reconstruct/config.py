@@ -24,6 +24,7 @@ class MotionConfig:
     lr_decay: float = 0.1  # of every rate, over all steps
     track_3d: float = 1.0
     track_2d: float = 0.5  # visible and confidently hidden points, in units of the focal length
+    start_smoothing: float = 2.0  # frames over which the first guess of the bases is smoothed
     sparsity: float = 0.01
     tail: float = 0.05  # share of coefficients beyond the strongest M, which pruning will cut off
     smooth_bases: float = 0.1

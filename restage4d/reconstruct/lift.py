@@ -77,6 +77,7 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
         in_mask[:, t] = (d > 0) & inside
         xyz[:, t] = unproject(xy, np.maximum(d, 1e-3), cameras.K[t], cameras.w2c[t])
     visible &= in_mask
+    visible &= _seen_beside(visible, rewound)
     seen = visible.sum(1)
     need = max(3, min(0.05 * n_frames, float(np.quantile(seen, 0.1)))) if n_points else 0
     keep = (seen >= need) & in_mask[np.arange(n_points), tracks.query]
@@ -94,6 +95,15 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
     xyz = fill_hidden(xyz, visible, rewound)
     score = (visible * confidence).sum(0)
     return LiftedTracks(xyz, xy, visible, confidence, int(score.argmax()))
+
+
+def _seen_beside(visible: NDArray[np.bool_], rewound: Rewound) -> NDArray[np.bool_]:  # (P, T) -> (P, T)
+    """Whether a neighbouring frame sees the point too: a single sighting between hidden frames is mostly a mistake."""
+    near = np.zeros_like(visible)
+    for a, b in rewound.neighbours():
+        near[:, a] |= visible[:, b]
+        near[:, b] |= visible[:, a]
+    return near
 
 
 def fill_hidden(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> F32:  # (P, T, 3), (P, T) -> (P, T, 3)
@@ -124,6 +134,15 @@ def frame_triples(rewound: Rewound) -> NDArray[np.int64]:  # (S, 3)
     parent = rewound.parent
     rows = [(parent[parent[t]], parent[t], t) for t in range(len(parent)) if parent[t] >= 0 and parent[parent[t]] >= 0]
     return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def near_in_time(rewound: Rewound, sigma: float) -> F32:  # (T, T)
+    """Weights of frames for one another: a Gaussian of their distance along a path of the tree, 0 across branches."""
+    out = np.zeros((len(rewound), len(rewound)), np.float32)
+    for path in rewound.paths():
+        apart = np.arange(len(path))[:, None] - np.arange(len(path))
+        out[np.ix_(path, path)] = np.exp(-0.5 * (apart / max(sigma, 1e-3)) ** 2)
+    return out
 
 
 def camera_rays_z(cameras: Cameras) -> F32:  # (T, 3)

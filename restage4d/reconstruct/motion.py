@@ -11,10 +11,12 @@ from restage4d.reconstruct import losses, rigidity
 from restage4d.reconstruct import se3_torch as se3
 from restage4d.reconstruct.bases import initial_bases
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.lift import LiftedTracks, camera_rays_z, frame_triples
+from restage4d.reconstruct.lift import LiftedTracks, camera_rays_z, frame_triples, near_in_time
 from restage4d.reconstruct.optimise import GuardedAdam
 from restage4d.reconstruct.posing import pose
 from restage4d.scene import Cameras, Rewound
+
+_ROUND = 0.005  # acceleration below which smoothing pulls less and less, so that it comes to rest instead of shaking
 
 
 @dataclass
@@ -63,7 +65,7 @@ def fit_motion(tracks: LiftedTracks, rewound: Rewound, cameras: Cameras, config:
     c = config.motion
     rng = np.random.default_rng([config.seed, 1])
     tracks = choose_tracks(tracks, c.n_tracks, rng)
-    bases, logits = initial_bases(tracks, c.n_bases, rng)
+    bases, logits = initial_bases(tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng)
     params = {
         "means": torch.from_numpy(tracks.xyz[:, tracks.canonical].copy()),
         "coefs": torch.from_numpy(logits),
@@ -125,6 +127,6 @@ def _loss(
         columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
         path = pose(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
         bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
-        loss = loss + c.smooth_tracks * bend.abs().mean()
+        loss = loss + c.smooth_tracks * ((bend.square() + _ROUND**2).sqrt() - _ROUND).mean()
         loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()
     return loss
