@@ -30,6 +30,6 @@ def write_sheet(path: Path, truth: StageClip, puppets: dict[str, Puppet]) -> Non
 
 
 def _row(pictures: list[U8], label: str) -> U8:
-    row = np.concatenate(pictures, axis=1)
+    row = np.ascontiguousarray(np.concatenate(pictures, axis=1))
     cv2.putText(row, label, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
     return row
