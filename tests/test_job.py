@@ -120,9 +120,12 @@ def small_disk(tmp_path):
     """A file system of 300 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if sys.platform != "linux" or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
-    ).returncode:
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("needs the right to mount a small file system")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)

@@ -90,7 +90,7 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
 
 def colour_odds(lab: F32, subject: NDArray, other: NDArray) -> F32:
     """Log odds (H, W) that a pixel's colour is the subject's, from weights (H, W) of the pixels of both."""
-    bins = np.clip((lab + np.float32([0, 128, 128])) / 4, 0, np.array(_BINS) - 1).astype(np.intp)
+    bins = np.clip((lab + np.array([0, 128, 128], np.float32)) / 4, 0, np.array(_BINS) - 1).astype(np.intp)
     index = (bins[..., 0] * _BINS[1] + bins[..., 1]) * _BINS[2] + bins[..., 2]
     share = []
     for weight in (subject, other):
