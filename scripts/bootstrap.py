@@ -69,7 +69,7 @@ class Environment:
 
 MAIN = Environment(
     ROOT / ".venv",
-    ("backend", "models", "hosted", "dev"),
+    ("backend", "models", "hosted", "evaluate", "dev"),
     "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test tools",
     4,
 )
