@@ -25,11 +25,10 @@ _WATCHED = (
 
 def secure(socket: zmq.Socket, connection: Connection) -> None:
     """Gives a client socket what the service asks for."""
-    if connection.mechanism == "plain" and not connection.secret:
-        return  # libzmq takes no empty password; the service refuses whoever has none
     if connection.mechanism == "plain":
         socket.plain_username = b"local"
-        socket.plain_password = connection.secret.encode()
+        # libzmq takes an empty password for no mechanism at all, which a service refuses without a word in its log.
+        socket.plain_password = connection.secret.encode() or b"-"
     else:
         socket.curve_serverkey = connection.server_key.encode()
         socket.curve_publickey = connection.public_key.encode()
