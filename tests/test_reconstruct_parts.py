@@ -30,23 +30,25 @@ def test_torch_twin_agrees_with_numpy():
     columns = RNG.normal(size=(7, 5, 9))
     coefs = RNG.dirichlet(np.ones(7), 11)
     R, t = numpy_se3.blend_dense(columns, coefs)
-    R2, t2 = se3.blend_dense(torch.tensor(columns), torch.tensor(coefs))
+    blended = se3.blend_columns(torch.tensor(columns), torch.tensor(coefs))
+    R2, t2 = se3.gram_schmidt(blended[..., :6]), blended[..., 6:]
     assert np.allclose(R, R2, atol=1e-12)
     assert np.allclose(t, t2, atol=1e-12)
     points = RNG.normal(size=(11, 3))
-    moved = se3.transform(R2, t2, torch.tensor(points))
-    assert np.allclose(numpy_se3.transform(R, t, points), moved, atol=1e-12)
-    back = se3.inverse_transform(R2[:, 0], t2[:, 0], moved[:, 0])
-    assert np.allclose(back, points, atol=1e-12)
+    assert np.allclose(numpy_se3.transform(R, t, points), se3.transform(R2, t2, torch.tensor(points)), atol=1e-12)
+    moved = se3.pose(blended, torch.tensor(points)).numpy()
+    assert np.allclose(numpy_se3.inverse_transform(R[:, 0], t[:, 0], moved[:, 0]), points, atol=1e-12)
 
 
-def test_sparse_blend_equals_dense_blend():
-    columns = torch.tensor(RNG.normal(size=(9, 4, 9)))
-    index = torch.tensor(np.stack([RNG.permutation(9)[:3] for _ in range(6)]))
-    weight = torch.tensor(RNG.dirichlet(np.ones(3), 6))
-    dense = torch.zeros(6, 9, dtype=torch.float64).scatter(1, index, weight)
-    for a, b in zip(se3.blend(columns, index, weight), se3.blend_dense(columns, dense), strict=True):
-        assert torch.allclose(a, b)
+def test_few_influences_blend_as_a_puppet_does():
+    columns = RNG.normal(size=(9, 4, 9))
+    index = np.stack([RNG.permutation(9)[:3] for _ in range(6)])
+    weight = RNG.dirichlet(np.ones(3), 6)
+    coefs = se3.scatter_coefs(torch.tensor(index), torch.tensor(weight), 9)
+    R, t = numpy_se3.blend(columns, index, weight)
+    blended = se3.blend_columns(torch.tensor(columns), coefs)
+    assert np.allclose(R, se3.gram_schmidt(blended[..., :6]), atol=1e-12)
+    assert np.allclose(t, blended[..., 6:], atol=1e-12)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -63,7 +65,7 @@ def test_gradients_of_eq_1():
     points = torch.tensor(RNG.normal(size=(4, 3)), requires_grad=True)
 
     def moved(columns, logits, points):
-        return se3.transform(*se3.blend_dense(columns, torch.softmax(logits, -1)), points)
+        return se3.pose(se3.blend_columns(columns, torch.softmax(logits, -1)), points)
 
     assert torch.autograd.gradcheck(moved, (columns, logits, points))
 

@@ -18,24 +18,13 @@ def blend_columns(bases: Tensor, coefs: Tensor) -> Tensor:  # (K, ..., 9), (N, K
     return (coefs @ bases.flatten(1)).reshape(len(coefs), *bases.shape[1:])
 
 
-def blend_dense(bases: Tensor, coefs: Tensor) -> tuple[Tensor, Tensor]:  # (K, ..., 9), (N, K) -> (N, ..., 3, 3), (N, ..., 3)
-    """Eq. 1 with dense coefficients."""
-    columns = blend_columns(bases, coefs)
-    return gram_schmidt(columns[..., :6]), columns[..., 6:]
-
-
 def scatter_coefs(index: Tensor, weight: Tensor, n_bases: int) -> Tensor:  # (N, M), (N, M) -> (N, K)
     """M influences per point, as a puppet stores them, as a dense row of coefficients."""
     return weight.new_zeros(len(index), n_bases).scatter_add(1, index, weight)
 
 
-def blend(bases: Tensor, index: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:  # (K, ..., 9), (N, M), (N, M)
-    """Eq. 1 with M influences per point."""
-    return blend_dense(bases, scatter_coefs(index, weight, len(bases)))
-
-
 def pose(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
-    """``γ(columns) μ + t`` for F frames."""
+    """``γ(columns) μ_i + t`` for F frames (Eq. 1)."""
     return transform(gram_schmidt(columns[..., :6]), columns[..., 6:], means)
 
 
@@ -50,11 +39,6 @@ def transform(R: Tensor, t: Tensor, means: Tensor) -> Tensor:  # (N, ..., 3, 3),
     if R.ndim == 4:
         means = means[:, None]
     return (R * means[..., None, :]).sum(-1) + t
-
-
-def inverse_transform(R: Tensor, t: Tensor, points: Tensor) -> Tensor:
-    """``μ = T^{-1} x`` (Eq. 8)."""
-    return (R * (points - t)[..., :, None]).sum(-2)
 
 
 def matrix_to_quat(R: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 4) wxyz
