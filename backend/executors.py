@@ -12,6 +12,7 @@ import psutil
 from backend.folder import Folder
 from backend.store import Store
 from restage4d.wire.messages import Device
+from restage4d.wire.service import detached
 
 
 class Executor(Protocol):
@@ -107,19 +108,8 @@ class LocalExecutor:
 
 
 def spawn(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:
-    """The process of a job, in a session of its own, so that it outlives the service."""
-    windows = sys.platform == "win32"
-    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if windows else 0  # pyright: ignore
-    with folder.log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "backend.worker", str(folder.path), str(store.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=not windows,
-            creationflags=flags,
-        )
+    """The process of a job, which outlives the service."""
+    return detached([sys.executable, "-m", "backend.worker", str(folder.path), str(store.folder)], folder.log, environment)
 
 
 def kill_tree(folder: Folder) -> None:

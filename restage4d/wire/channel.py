@@ -106,7 +106,7 @@ class Channel:
                 id = self.send(body, arrays, deadline=deadline)
             try:
                 reply = self.receive(deadline=min(deadline, time.monotonic() + 0.2))
-            except TimedOut:
+            except (TimedOut, NotRunning):
                 if time.monotonic() > deadline:
                     raise
                 continue

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from restage4d.wire.client import Client
@@ -39,21 +40,10 @@ def start_service(
     command = [str(python), "-m", "backend", *arguments]
     if parent_pid is not None:
         command += ["--parent-pid", str(parent_pid)]
-    windows = sys.platform == "win32"
-    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if windows else 0  # pyright: ignore
     # Blender's own Python settings would send another Python astray.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
     try:
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment,
-                start_new_session=not windows,
-                creationflags=flags,
-            )
+        process = detached(command, log, environment)
     except OSError as error:
         raise NotRunning(f"{python} cannot be started: {error.strerror}.", "Set the Python of the backend.") from error
     deadline = time.monotonic() + timeout_s
@@ -68,6 +58,22 @@ def start_service(
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
+
+
+def detached(command: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+    """A process in a session of its own, so that it outlives this one; what it says is appended to ``log``. Raises OSError."""
+    windows = sys.platform == "win32"
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if windows else 0  # pyright: ignore
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            start_new_session=not windows,
+            creationflags=flags,
+        )
 
 
 def stop_service(connection: Path | None = None, *, timeout_s: float = 15.0) -> bool:

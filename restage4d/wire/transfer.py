@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 
 from restage4d.errors import InputError
 from restage4d.wire.channel import Channel
-from restage4d.wire.errors import Refused, TimedOut, WireError
+from restage4d.wire.errors import NotRunning, Refused, TimedOut, WireError
+from restage4d.wire.framing import Received
 from restage4d.wire.messages import CHUNK, Chunk, Fetch, Stored, UploadBegin, UploadChunk, UploadReady
 
 Advance = Callable[[int, int], None]
@@ -138,7 +138,6 @@ def _send_chunks(
     """Sends from ``ready.offset`` on, never more than the credit unanswered, until the service has all."""
     token, offset, credit = ready.token, ready.offset, ready.credit
     drops, waiting = channel.drops, 0
-    quiet_since = time.monotonic()
     while True:
         while waiting < credit and offset < source.size:
             data = source.read(offset, CHUNK)
@@ -148,11 +147,9 @@ def _send_chunks(
             offset += len(data)
             waiting += 1
         try:
-            reply = channel.checked(channel.receive(deadline=time.monotonic() + 0.5)).body
+            reply = channel.checked(_answer(channel, drops, 15.0)).body
         except TimedOut:
-            if channel.drops != drops or time.monotonic() - quiet_since > 15.0:
-                raise _Broken(offset - ready.offset) from None
-            continue
+            raise _Broken(offset - ready.offset) from None
         except WireError as error:
             if error.code != "refused" or isinstance(error, Refused):
                 raise
@@ -162,9 +159,20 @@ def _send_chunks(
         if isinstance(reply, Stored):
             return reply
         if isinstance(reply, UploadReady) and reply.token == token:
-            waiting, credit, quiet_since = waiting - 1, reply.credit, time.monotonic()
+            waiting, credit = waiting - 1, reply.credit
             if on_progress:
                 on_progress(reply.offset, source.size)
+
+
+def _answer(channel: Channel, drops: int, seconds: float) -> Received:
+    """The next answer. Raises `TimedOut` at once where the connection was lost since ``drops``, else after ``seconds``."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return channel.receive(deadline=min(end, time.monotonic() + 0.2))
+        except (TimedOut, NotRunning):
+            if channel.drops != drops or time.monotonic() > end:
+                raise TimedOut("The connection was lost.") from None
 
 
 def fetch(open_channel: Callable[[], Channel], content: str, path: Path, on_progress: Advance | None, timeout_s: float) -> Path:
@@ -200,18 +208,16 @@ def _fetch_into(
     size: int | None = None
     try:
         while size is None or have < size:
-            asked, under_way = have, deque[int]()
+            asked, drops = have, channel.drops
             waiting: dict[str, int] = {}
-            drops = channel.drops
             here: dict[int, bytes | memoryview] = {}
             try:
                 while size is None or have < size:
-                    while len(under_way) < (_WINDOW if size is not None else 1) and (size is None or asked < size):
+                    while asked < have + (CHUNK if size is None else _WINDOW * CHUNK) and (size is None or asked < size):
                         id = channel.send(Fetch(content=content, offset=asked), deadline=time.monotonic() + max(timeout_s, 10.0))
                         waiting[id] = asked
-                        under_way.append(asked)
                         asked += CHUNK
-                    reply = channel.receive(deadline=time.monotonic() + max(timeout_s, 15.0))
+                    reply = _answer(channel, drops, max(timeout_s, 15.0))
                     if reply.parent not in waiting:
                         continue
                     channel.checked(reply)
@@ -221,14 +227,11 @@ def _fetch_into(
                     here[waiting.pop(reply.parent)] = reply.arrays[0].data
                     while have in here:
                         data = here.pop(have)
-                        under_way.remove(have)
                         digest.update(data)
                         file.write(data)
                         have += len(data)
                         if on_progress:
                             on_progress(have, size)
-                        if not len(data):
-                            break
                     if size is not None and have > size:
                         raise WireError("The bytes kept from before do not belong here.", "Fetch them again.", "damaged")
             except TimedOut:
