@@ -5,11 +5,11 @@
 def register() -> None:
     import bpy
 
-    from . import operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
+    from . import bringing, operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
 
     operators.register()
     properties.register()
-    for module in (preferences, working, selecting, reporting, panel, puppet_panel):
+    for module in (preferences, working, bringing, selecting, reporting, panel, puppet_panel):
         for c in module.CLASSES:
             bpy.utils.register_class(c)
     pump.register()
@@ -18,10 +18,10 @@ def register() -> None:
 def unregister() -> None:
     import bpy
 
-    from . import operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
+    from . import bringing, operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
 
     pump.unregister()
-    for module in (puppet_panel, panel, reporting, selecting, working, preferences):
+    for module in (puppet_panel, panel, reporting, selecting, bringing, working, preferences):
         for c in reversed(module.CLASSES):
             bpy.utils.unregister_class(c)
     properties.unregister()

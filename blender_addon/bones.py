@@ -11,7 +11,7 @@ from restage4d.errors import InputError
 from restage4d.puppet import F32
 from restage4d.se3 import Array
 
-from . import compat, importing, nodes, rig, splats
+from . import compat, importing, nodes, regions, rig, splats
 
 MOST = 8  # influences a point can have
 
@@ -157,7 +157,8 @@ def apply_groups(imported: importing.ImportedPuppet) -> tuple[int, int]:
     new_index[~changed, : index.shape[1]], new_weight[~changed, : index.shape[1]] = index[~changed], weight[~changed]
     used = max(int((new_weight > 0).any(0).nonzero()[0].max()) + 1, index.shape[1])
     splats.write_influences(points.data, new_index[:, :used], new_weight[:, :used])
-    splats.write_regions(points.data, rig.region_of_bases(imported.armature), rig.region_colors(imported.armature))
+    region = regions.of_points(new_index[:, :used], new_weight[:, :used], rig.region_of_bases(imported.armature))
+    splats.write_regions(points.data, region, rig.region_colors(imported.armature))
     points.data["restage4d_shown"] = ""
     if used > index.shape[1]:
         modifier = points.modifiers["Eq. 1"]

@@ -13,7 +13,7 @@ from restage4d.errors import InputError
 from restage4d.puppet import F32, Performance
 from restage4d.se3 import Array
 
-from . import rig
+from . import actions, motions
 
 SENSOR_WIDTH = 36.0  # mm; only its ratio to the focal length means anything
 MOVIES = {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"}
@@ -33,7 +33,7 @@ def pose_curves(w2c: F32) -> tuple[Array, Array]:  # (T, 4, 4) -> (T, 3), (T, 4)
     """Location and quaternion of the Blender camera."""
     R = np.swapaxes(w2c[:, :3, :3].astype(np.float64), 1, 2)
     location = -np.einsum("tij,tj->ti", R, w2c[:, :3, 3].astype(np.float64))
-    return location, rig.continuous(se3.matrix_to_quat(R @ _FLIP))
+    return location, motions.continuous(se3.matrix_to_quat(R @ _FLIP))
 
 
 def read_camera(obj: Any, depsgraph: Any, size: tuple[int, int], aspect: float) -> tuple[F32, F32]:  # -> (3, 3), (4, 4)
@@ -84,13 +84,13 @@ def write_performance(action: Any, camera: Any, performance: Performance, *, pos
     """The performance's camera as keyframes: of the object where ``pose``, of its lens where ``lens``."""
     if pose:
         location, quats = pose_curves(performance.w2c)
-        channelbag = rig.add_slot(action, camera, SLOT)
-        rig.write_curves(channelbag, "location", "Object Transforms", location)
-        rig.write_curves(channelbag, "rotation_quaternion", "Object Transforms", quats)
+        channelbag = actions.add_slot(action, camera, SLOT)
+        actions.write_curves(channelbag, "location", "Object Transforms", location)
+        actions.write_curves(channelbag, "rotation_quaternion", "Object Transforms", quats)
     if lens:
-        channelbag = rig.add_slot(action, camera.data, SLOT)
+        channelbag = actions.add_slot(action, camera.data, SLOT)
         for path, values in zip(("lens", "shift_x", "shift_y"), lens_curves(performance.K, performance.size).T, strict=True):
-            rig.write_curves(channelbag, path, "Lens", values)
+            actions.write_curves(channelbag, path, "Lens", values)
 
 
 def find_footage(path: Path) -> list[Path]:
@@ -114,7 +114,7 @@ def find_footage(path: Path) -> list[Path]:
 
 
 def add_footage(camera: Any, name: str, files: list[Path], frames: int) -> Any:
-    """Footage as one of the camera's background images, hidden; its first frame stands at `rig.FIRST_FRAME`."""
+    """Footage as one of the camera's background images, hidden; its first frame stands at `actions.FIRST_FRAME`."""
     image = bpy.data.images.load(str(files[0].resolve()))
     image.name = name
     background = camera.data.background_images.new()
@@ -125,7 +125,7 @@ def add_footage(camera: Any, name: str, files: list[Path], frames: int) -> Any:
     if len(files) > 1:
         image.source = "SEQUENCE"
         user.frame_offset = _number(files[0]) - 1
-    user.frame_start, user.frame_duration, user.use_auto_refresh = rig.FIRST_FRAME, frames, True
+    user.frame_start, user.frame_duration, user.use_auto_refresh = actions.FIRST_FRAME, frames, True
     return image
 
 
@@ -148,7 +148,7 @@ def relative_to(folder: Path, images: list[Any]) -> None:
 def frame_scene(scene: Any, performance_frames: int, fps: float, size: tuple[int, int], aspect: float) -> None:
     """Frame range, rate and picture of the scene. ``aspect`` is fx / fy, the height of a pixel to its width."""
     r = scene.render
-    scene.frame_start, scene.frame_end = rig.FIRST_FRAME, rig.FIRST_FRAME + performance_frames - 1
+    scene.frame_start, scene.frame_end = actions.FIRST_FRAME, actions.FIRST_FRAME + performance_frames - 1
     r.fps = max(round(fps), 1)
     r.fps_base = r.fps / fps
     r.resolution_x, r.resolution_y, r.resolution_percentage = *size, 100

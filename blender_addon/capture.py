@@ -15,7 +15,7 @@ from restage4d.errors import InputError
 from restage4d.progress import Progress
 from restage4d.puppet import F32, Gaussians, Performance, Puppet
 
-from . import camera, importing, rig, splats
+from . import actions, camera, importing, rig, splats
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def performance_steps(
 def puppet_steps(imported: importing.ImportedPuppet, scene: Any) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
     owners = importing.animated(imported)
-    before = [rig.played(o) for o in owners]
+    before = [actions.played(o) for o in owners]
     layered = [o.animation_data for o in owners if o.animation_data is not None and o.animation_data.use_nla]
     performances = []
     try:
@@ -90,12 +90,12 @@ def puppet_steps(imported: importing.ImportedPuppet, scene: Any) -> Generator[No
             data.use_nla = False
         for p in imported.performances:
             importing.play(imported, p)
-            frames = range(rig.FIRST_FRAME, rig.FIRST_FRAME + p.n_frames)
+            frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             bases, K, w2c = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
             performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
     finally:
         for owner, (action, slot) in zip(owners, before, strict=True):
-            rig.play(owner, action, slot)
+            actions.play(owner, action, slot)
         for data in layered:
             data.use_nla = True
         scene.frame_set(scene.frame_current)

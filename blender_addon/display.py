@@ -15,9 +15,10 @@ import numpy as np
 from bpy.app.handlers import persistent
 
 from restage4d import se3
-from restage4d.puppet import F32, sh_to_rgb
+from restage4d.puppet import F32, Puppet, sh_to_rgb
 
 from . import bones, compat, gaussians, importing, splats, work
+from .steps import Steps
 
 MODES = (
     ("GAUSSIANS", "Gaussians", "True Gaussian splatting, drawn by this extension; as in the final render"),
@@ -52,6 +53,13 @@ def apply(imported: importing.ImportedPuppet) -> None:
     if settings.color == "WEIGHTS":
         bones.show_weights(imported)
     _drawing.changed()
+
+
+def import_steps(puppet: Puppet, **options: Any) -> Steps[importing.ImportedPuppet]:
+    """`importing.import_steps`, shown as Gaussians."""
+    imported = yield from importing.import_steps(puppet, **options, shown=False)
+    imported.armature.restage4d_display.mode = "GAUSSIANS"
+    return imported
 
 
 def _show(imported: importing.ImportedPuppet, mode: str) -> None:

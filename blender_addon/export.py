@@ -27,8 +27,7 @@ from restage4d.puppet import Gaussians
 from restage4d.se3 import Array
 
 from . import capture, compat, importing, nodes, splats
-
-Steps = Iterator[tuple[int, int]]
+from .steps import Steps
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def check(imported: importing.ImportedPuppet, what: What) -> None:
         raise InputError("Neither subject nor background is to be exported.", "Choose at least one.")
 
 
-def ply_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps:
+def ply_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
     """Splat PLY files ``NAME_0001.ply`` ... (scene frame numbers) beside ``path``, as restage4d.export.ply writes them."""
     with sequence(path, what.frames) as places:
         for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
@@ -106,7 +105,7 @@ def ply_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: 
             yield i + 1, len(what.frames)
 
 
-def npz_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps:
+def npz_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
     """``NAME_0001.npz`` ...: ``means`` (N, 3), ``quats`` (N, 4) wxyz, ``scales`` (N, 3) σ, ``opacities`` (N,), ``sh`` (N, C, 3)
     turned with the Gaussians, ``frame``, ``fps``. Load with ``np.load(path, allow_pickle=False)``."""
     rate = scene.render.fps / scene.render.fps_base
@@ -117,7 +116,7 @@ def npz_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: 
             yield i + 1, len(what.frames)
 
 
-def puppet_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, tweaked: str = "") -> Steps:
+def puppet_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, tweaked: str = "") -> Steps[None]:
     """The ``.puppet``: every performance as its Action plays now; named ``tweaked``, also what plays now over the scene's range.
 
     Raises:
@@ -179,7 +178,7 @@ def has_usd() -> bool:
     return "usd_export" in dir(bpy.ops.wm)
 
 
-def alembic_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps:
+def alembic_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
     """Moving points (positions) by Blender's Alembic exporter, which cannot be interrupted: one step.
 
     Raises:
@@ -203,7 +202,7 @@ def alembic_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, wh
     yield 1, 1
 
 
-def usd_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps:
+def usd_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
     """UsdGeomPoints with time samples by Blender's USD exporter; scale, rotation, opacity and colour as primvars. One step.
 
     Raises:
@@ -272,7 +271,7 @@ def _cache(imported: importing.ImportedPuppet, scene: Any, what: What, kind: str
             layer.objects.active = active
 
 
-def run(steps: Steps, progress: Progress | None = None) -> None:
+def run(steps: Steps[None], progress: Progress | None = None) -> None:
     """Runs a writer to its end, reporting to ``progress``; cancelled there, it leaves nothing behind."""
     try:
         first = next(steps, None)
@@ -284,7 +283,7 @@ def run(steps: Steps, progress: Progress | None = None) -> None:
                     stage.advance(now - done)
                     done = now
     finally:
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
 
 
 def _moved(g: Gaussians, world: Array) -> Gaussians:

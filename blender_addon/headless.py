@@ -90,7 +90,7 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
     """Renders a frame of the loaded scene as PNG: Workbench shows ellipsoids, Cycles the splats themselves."""
     import bpy
 
-    from . import compat, importing, rig
+    from . import actions, compat, importing
 
     scene = bpy.context.scene
     count = scene.frame_end - scene.frame_start + 1
@@ -106,7 +106,7 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
     else:
         scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
     scene.render.image_settings.file_format = "PNG"
-    scene.frame_set(rig.FIRST_FRAME + frame)
+    scene.frame_set(actions.FIRST_FRAME + frame)
     with replacing(path) as temporary:
         scene.render.filepath = str(temporary)
         bpy.ops.render.render(write_still=True)

@@ -14,9 +14,10 @@ import bpy
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.puppet import Gaussians, Puppet, check
+from restage4d.puppet import Puppet
 
-from . import camera, compat, nodes, rig, splats
+from . import actions, building, camera
+from .steps import Steps, drain, in_thread
 
 KEY = "restage4d"
 BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
@@ -24,7 +25,7 @@ BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
 
 @dataclass
 class ImportedPerformance:
-    """One performance in the scene; ``n_frames`` are from scene frame `rig.FIRST_FRAME` on, ``size`` is (width, height)."""
+    """One performance in the scene; ``n_frames`` are from scene frame `actions.FIRST_FRAME` on, ``size`` is (width, height)."""
 
     name: str
     action: Any
@@ -70,15 +71,21 @@ class ImportedPuppet:
         raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
 
 
-def import_puppet(
+def import_puppet(puppet: Puppet, **options: Any) -> ImportedPuppet:
+    """All of `import_steps` at once, with the same arguments."""
+    return drain(import_steps(puppet, **options))
+
+
+def import_steps(
     puppet: Puppet,
     *,
     name: str,
     footage: dict[str, Path] | None = None,
     collection: Any | None = None,
     set_up_scene: bool = True,
-) -> ImportedPuppet:
-    """Builds the puppet in the current scene; the last performance, the newest restaging, plays.
+    shown: bool = True,
+) -> Steps[ImportedPuppet]:
+    """Builds the puppet in the current scene; the last performance, the newest restaging, plays. Ended early, it leaves nothing.
 
     Args:
         puppet: checked here, before anything is built.
@@ -86,13 +93,12 @@ def import_puppet(
         footage: performance name to movie file or folder of numbered frames in playing order, shown behind the camera.
         collection: parent of the new collection; the scene's own by default.
         set_up_scene: sets frame range, rate, picture size, camera and colour management of the scene as filmed.
+        shown: whether ellipsoids show in viewports, for where nobody draws Gaussians.
 
     Raises:
         InputError: the puppet is invalid, its bases are no rotations, or footage is missing or of no performance.
     """
-    check(puppet, f"the puppet {name!r}")
-    for p in puppet.performances:
-        rig.check_bases(p)
+    ready = yield from in_thread((0, 100), lambda: building.prepare(puppet, name))
     files = {key: camera.find_footage(Path(path)) for key, path in (footage or {}).items()}
     names = [p.name for p in puppet.performances]
     for key in files:
@@ -101,42 +107,25 @@ def import_puppet(
 
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    top = bpy.data.collections.new(f"Restage4D {name}")
-    (collection or bpy.context.scene.collection).children.link(top)
-    parts = {part: bpy.data.collections.new(f"{name} {part}") for part in ("subject", "rig", "background", "camera")}
-    for part in parts.values():
-        top.children.link(part)
-
-    armature = rig.add_armature(name, puppet, parts["rig"])
-    frames = rig.add_bases_frames(name, armature, parts["rig"])
-    points = _add_points(f"{name} points", puppet.subject, parts["subject"], armature)
-    splats.write_vertex_groups(points, rig.bone_names(armature), puppet.index, puppet.weight)
-    splats.write_influences(points.data, puppet.index, puppet.weight)
-    splats.write_regions(points.data, rig.region_of_bases(armature), rig.region_colors(armature))
-    eq1 = points.modifiers.new("Eq. 1", "NODES")
-    eq1.node_group = nodes.skinning(puppet.index.shape[1])
-    compat.set_input(eq1, "Bases", frames)
-    display = nodes.display()
-    shown = _add_display(f"{name} splats", points, display, parts["subject"])
-    background = background_shown = None
-    if len(puppet.background):
-        background = _add_points(f"{name} background points", puppet.background, parts["background"], None)
-        background.hide_viewport = True  # its box would frame everything; what shows it finds it all the same
-        background_shown = _add_display(f"{name} background", background, display, parts["background"])
-
-    filming = camera.add_camera(name, puppet.performances, _reach(puppet), parts["camera"])
-    pose, lens = camera.moves(puppet.performances)
+    parent = collection or bpy.context.scene.collection
+    parts = yield from building.build_steps(puppet, ready, name, files, parent, shown=shown)
     performances = []
     for p in puppet.performances:
-        action = rig.add_action(f"{name} {p.name}", p.n_frames)
-        rig.write_performance(action, armature, p, puppet.performances[0])
-        camera.write_performance(action, filming, p, pose=pose, lens=lens)
-        image = camera.add_footage(filming, f"{name} {p.name}", files[p.name], p.n_frames) if p.name in files else None
         aspect = float(np.median(p.K[:, 0, 0] / p.K[:, 1, 1]))
+        action, image = parts.actions[p.name], parts.footage.get(p.name)
         performances.append(ImportedPerformance(p.name, action, p.fps, p.n_frames, p.size, aspect, p.prompt, image))
     about = {"metres_per_unit": puppet.metres_per_unit, "provenance": puppet.provenance, "metrics": puppet.metrics}
     imported = ImportedPuppet(
-        armature, points, frames, shown, background, background_shown, filming, performances, about, collection=top
+        parts.armature,
+        parts.points,
+        parts.frames,
+        parts.splats,
+        parts.background,
+        parts.background_splats,
+        parts.camera,
+        performances,
+        about,
+        collection=parts.top,
     )
     _remember(imported)
     activate(imported, performances[-1].name, scene=bpy.context.scene if set_up_scene else None)
@@ -158,7 +147,7 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: Any | None) -
     if scene is not None:
         camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
         scene.camera = imported.camera
-        scene.frame_set(rig.FIRST_FRAME)
+        scene.frame_set(actions.FIRST_FRAME)
 
 
 def animated(imported: ImportedPuppet) -> tuple[Any, Any, Any]:
@@ -174,9 +163,9 @@ def blended_tracks(imported: ImportedPuppet) -> list[Any]:
 
 def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
     """Plays a performance's Action on bones, camera and lens; where it has no channels for one, that stands still."""
-    rig.use_action(imported.armature, performance.action, rig.SLOT)
-    rig.use_action(imported.camera, performance.action, camera.SLOT)
-    rig.use_action(imported.camera.data, performance.action, camera.SLOT)
+    actions.use_action(imported.armature, performance.action, actions.SLOT)
+    actions.use_action(imported.camera, performance.action, camera.SLOT)
+    actions.use_action(imported.camera.data, performance.action, camera.SLOT)
 
 
 def as_filmed(scene: Any) -> None:
@@ -235,33 +224,3 @@ def recall(armature: Any) -> ImportedPuppet:
         collection=collection,
         **{part: kept.get(part) for part in _PARTS},
     )
-
-
-def _add_points(name: str, gaussians: Gaussians, collection: Any, parent: Any | None) -> Any:
-    obj = bpy.data.objects.new(name, splats.points_mesh(name, gaussians))
-    obj.display_type = "BOUNDS"  # its display is another object; a mesh of vertices would be drawn as black dots
-    obj.parent = parent
-    collection.objects.link(obj)
-    return obj
-
-
-def _add_display(name: str, points: Any, tree: Any, collection: Any) -> Any:
-    obj = bpy.data.objects.new(name, splats.ball_mesh(name))
-    for use, mode in (("Viewport", "Ellipsoids"), ("Render", "Splats")):
-        modifier = obj.modifiers.new(use, "NODES")
-        modifier.node_group = tree
-        compat.set_input(modifier, "Points", points)
-        compat.set_input(modifier, "Mode", mode)
-        modifier.show_viewport, modifier.show_render = use == "Viewport", use == "Render"
-    obj.parent = points
-    obj.hide_select = True
-    collection.objects.link(obj)
-    return obj
-
-
-def _reach(puppet: Puppet) -> float:
-    """How far anything is from any camera, at most."""
-    eyes = np.concatenate([camera.pose_curves(p.w2c)[0] for p in puppet.performances])
-    places = [puppet.subject.means, puppet.background.means, *(p.bases[..., 6:].reshape(-1, 3) for p in puppet.performances)]
-    corners = np.stack([np.min([x.min(0) for x in places if len(x)], 0), np.max([x.max(0) for x in places if len(x)], 0)])
-    return float(np.linalg.norm(np.abs(corners[:, None] - eyes).max(0), axis=1).max()) + 1e-3

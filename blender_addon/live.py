@@ -13,7 +13,7 @@ from restage4d.puppet import F32
 
 from .state import Points
 
-FIRST_FRAME = 1  # as `rig.FIRST_FRAME`: a performance's frame 0 stands at scene frame 1
+FIRST_FRAME = 1  # as `actions.FIRST_FRAME`: a performance's frame 0 stands at scene frame 1
 
 
 class Live:

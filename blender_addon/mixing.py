@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from . import camera, importing, rig
+from . import actions, camera, importing
 
 
 def blend(imported: importing.ImportedPuppet, first: str, second: str, *, start: int, frames: int) -> int:
@@ -13,8 +13,8 @@ def blend(imported: importing.ImportedPuppet, first: str, second: str, *, start:
     influence and has all of it ``frames`` later. What was laid there before by this goes; other tracks stay.
     """
     a, b = imported.performance(first), imported.performance(second)
-    last = rig.FIRST_FRAME + b.n_frames - 1
-    for owner, slot in zip(importing.animated(imported), (rig.SLOT, camera.SLOT, camera.SLOT), strict=True):
+    last = actions.FIRST_FRAME + b.n_frames - 1
+    for owner, slot in zip(importing.animated(imported), (actions.SLOT, camera.SLOT, camera.SLOT), strict=True):
         data = owner.animation_data
         if data is not None:
             for track in [t for t in data.nla_tracks if t.name.startswith(importing.BLEND)]:
@@ -28,7 +28,7 @@ def blend(imported: importing.ImportedPuppet, first: str, second: str, *, start:
             data = owner.animation_data or owner.animation_data_create()
             track = data.nla_tracks.new()
             track.name = f"{importing.BLEND}{performance.name}"
-            begin = rig.FIRST_FRAME if performance is a else start
+            begin = actions.FIRST_FRAME if performance is a else start
             strip = track.strips.new(performance.name, begin, performance.action)
             strip.action_slot = found
             strip.extrapolation, strip.blend_type, strip.use_auto_blend = "HOLD_FORWARD", "REPLACE", False
@@ -43,5 +43,5 @@ def blend(imported: importing.ImportedPuppet, first: str, second: str, *, start:
 
 def playing(imported: importing.ImportedPuppet) -> Any | None:
     """The performance whose Action plays on the bones; None while the NLA or something else does."""
-    action = rig.played(imported.armature)[0]
+    action = actions.played(imported.armature)[0]
     return next((p for p in imported.performances if p.action == action), None) if action is not None else None

@@ -4,6 +4,7 @@
 All of it is plain nodes: a .blend plays and renders on a machine that never heard of this extension.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -69,11 +70,19 @@ def _group(name: str, inputs: list[tuple[str, str]]) -> tuple[_Tree, Any]:
 
 
 def skinning(influences: int) -> Any:
+    """The tree of `skinning_steps`."""
+    *_, tree = skinning_steps(influences)
+    return tree
+
+
+def skinning_steps(influences: int) -> Iterator[Any]:
     """Eq. 1 for points with attributes ``influence_0..M-1`` and ``weight_0..M-1``.
 
     Its "Bases" object has three vertices per basis, at 0, e0 and e1 of the basis' frame. The three are blended by the
     point's weights: the first is the translation, the differences to it are the blended rotation columns, and *Axes to
     Rotation* (first axis kept, second made orthogonal) is the Gram-Schmidt of Eq. 1. Moves ``position`` and turns ``rotation``.
+
+    Yields the tree after every part of it, since nodes and links are slow to make.
     """
     t, group = _group(f"Restage4D Eq. 1, {influences} influences", [("Bases", "NodeSocketObject")])
     frames = t.node("GeometryNodeObjectInfo", {"Object": group.outputs["Bases"]}, transform_space="ORIGINAL").outputs["Geometry"]
@@ -95,6 +104,7 @@ def skinning(influences: int) -> Any:
                 blended[c] = t.vector("MULTIPLY", sample, weight)
             else:
                 blended[c] = t.vector("MULTIPLY_ADD", sample, weight, blended[c])
+        yield t.tree
     turn = t.node(
         "FunctionNodeAxesToRotation",
         {
@@ -125,11 +135,12 @@ def skinning(influences: int) -> Any:
         domain="POINT",
     ).outputs[0]
     t.node("NodeGroupOutput", {"Geometry": stored})
+    yield t.tree
     t.arrange()
-    return t.tree
+    yield t.tree
 
 
-def display() -> Any:
+def display_steps() -> Iterator[Any]:
     """Shows the Gaussians of another object ("Points"), by its ``scale``, ``rotation``, ``display_color`` and ``opacity``.
 
     * Points: spheres of the Gaussian's volume, the cheapest.
@@ -139,6 +150,8 @@ def display() -> Any:
     "Color" is as filmed, of the region that moves a point most, or the weight of the bones shown (`splats.WEIGHT`), blue to red.
     "Size" is the radius in standard deviations of points and ellipsoids; those fainter than "Min Opacity" are left out there.
     The shape of the ellipsoids is the object's own mesh (`splats.ball_mesh`).
+
+    Yields the tree after every part of it.
     """
     inputs = [
         ("Points", "NodeSocketObject"),
@@ -166,6 +179,7 @@ def display() -> Any:
         "Weights": _ramp(t, t.attribute(WEIGHT, "FLOAT")),
     }
     color = _menu(t, group.outputs["Color"], "RGBA", colors)
+    yield t.tree
     for name, kind, value in ((COLOR, "FLOAT_COLOR", color), ("opacity", "FLOAT", t.attribute("opacity", "FLOAT"))):
         inputs = {"Geometry": points, "Name": name, "Value": taken(value, kind)}
         points = t.node("GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT").outputs[0]
@@ -174,6 +188,7 @@ def display() -> Any:
         capture.capture_items.new(item, name)
         t.tree.links.new(taken(t.attribute(name, kind), kind), capture.inputs[name])
     points, scale, rotation = (capture.outputs[i] for i in ("Geometry", "scale", "rotation"))
+    yield t.tree
 
     opacity = t.attribute("opacity", "FLOAT")
     faint = t.node(
@@ -193,6 +208,7 @@ def display() -> Any:
     def dressed(geometry: Any, material: Any) -> Any:
         return t.node("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": material}).outputs[0]
 
+    yield t.tree
     solid, soft = _material("Restage4D Solid", soft=False), _material("Restage4D Splats", soft=True)
     ball = t.node("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": 2}).outputs["Mesh"]
     # The object's own mesh, an icosphere, has COLOR as its active colour, and the realized one takes that over: solid shading
@@ -206,6 +222,7 @@ def display() -> Any:
     }
 
     t.node("NodeGroupOutput", {"Geometry": _menu(t, group.outputs["Mode"], "GEOMETRY", modes)})
+    yield t.tree
     for name, value in {"Mode": "Ellipsoids", "Color": "Filmed", "Size": 1.3, "Min Opacity": 0.2}.items():
         socket = t.tree.interface.items_tree[name]
         socket.default_value = value
@@ -214,7 +231,7 @@ def display() -> Any:
         elif name == "Min Opacity":
             socket.min_value, socket.max_value = 0.0, 1.0
     t.arrange()
-    return t.tree
+    yield t.tree
 
 
 def _menu(t: _Tree, chosen: Any, kind: str, values: dict[str, Any]) -> Any:

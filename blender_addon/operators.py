@@ -12,18 +12,19 @@ from typing import Any
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from restage4d.errors import InputError
 from restage4d.puppet import Puppet
 
-from . import export, importing, work
+from . import display, export, importing, work
+from .steps import Steps, in_thread
 
 
-class RESTAGE4D_OT_import_puppet(bpy.types.Operator, ImportHelper):
+class RESTAGE4D_OT_import_puppet(work.Stepped, bpy.types.Operator, ImportHelper):
     """Import a puppet with its performances, camera and background"""
 
     bl_idname = "restage4d.import_puppet"
     bl_label = "Import Restage4D Puppet"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; nothing was imported"
     filename_ext = ".puppet"
     filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
     set_up_scene: bpy.props.BoolProperty(  # type: ignore[valid-type]
@@ -32,22 +33,17 @@ class RESTAGE4D_OT_import_puppet(bpy.types.Operator, ImportHelper):
         default=True,
     )
 
-    def execute(self, context: Any) -> set[str]:
+    def steps(self, context: Any) -> Steps[None]:
         path = Path(self.filepath)
-        try:
-            imported = importing.import_puppet(Puppet.load(path), name=path.stem, set_up_scene=self.set_up_scene)
-        except InputError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        if not bpy.app.background:
-            imported.armature.restage4d_display.mode = "GAUSSIANS"
-        return {"FINISHED"}
+        puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
+        self.done = f"Imported {path.name}"
+        yield from display.import_steps(puppet, name=path.stem, set_up_scene=self.set_up_scene)
 
 
-class _Export(work.Stepped, bpy.types.Operator, ExportHelper):
+class _Export(work.OnPuppet, bpy.types.Operator, ExportHelper):
     bl_options = {"REGISTER"}  # noqa: RUF012
 
-    def steps(self, context: Any, imported: importing.ImportedPuppet) -> work.Steps:
+    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[None]:
         self.done = f"Wrote {self.filepath}"
         return self.write(context, imported, Path(self.filepath))
 
@@ -104,7 +100,7 @@ class RESTAGE4D_OT_export_puppet(_Export):
         "Empty: only the performances' own Actions",
     )
 
-    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> Steps[None]:
         return export.puppet_steps(imported, context.scene, path, self.tweaked)
 
 
@@ -116,7 +112,7 @@ class RESTAGE4D_OT_export_ply(_ExportPoints):
     filename_ext = ".ply"
     filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> Steps[None]:
         return export.ply_steps(imported, context.scene, path, self.what(context))
 
 
@@ -128,7 +124,7 @@ class RESTAGE4D_OT_export_npz(_ExportPoints):
     filename_ext = ".npz"
     filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})  # type: ignore[valid-type]
 
-    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> Steps[None]:
         return export.npz_steps(imported, context.scene, path, self.what(context))
 
 
@@ -147,7 +143,7 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> Steps[None]:
         return export.alembic_steps(imported, context.scene, path, self.what(context))
 
 
@@ -166,7 +162,7 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> work.Steps:
+    def write(self, context: Any, imported: importing.ImportedPuppet, path: Path) -> Steps[None]:
         return export.usd_steps(imported, context.scene, path, self.what(context))
 
 
@@ -202,7 +198,7 @@ def _export_menu(self: Any, context: Any) -> None:
 
 
 def register() -> None:
-    from . import display, rendering, tweaking
+    from . import rendering, tweaking
 
     display.register()
     for c in (*_CLASSES, *rendering.CLASSES):
@@ -213,7 +209,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    from . import display, rendering, tweaking
+    from . import rendering, tweaking
 
     tweaking.unregister()
     bpy.types.TOPBAR_MT_file_export.remove(_export_menu)

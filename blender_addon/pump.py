@@ -8,7 +8,6 @@ import functools
 import ipaddress
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import bpy
 from restage4d.driving.prompt import parse
 from restage4d.errors import InputError
 
-from . import headless, importing, launching, pictures, places, preferences
+from . import launching, pictures, places, preferences
 from .live import Live, redraw
 from .session import Link, Session
 from .state import Fault, Job, Order, Shot
@@ -29,7 +28,6 @@ _session: Session | None = None
 _linked: tuple[Any, ...] = ()
 _seen: dict[str, Any] = {}  # what is shown, by name
 live = Live()
-longest = 0.0  # seconds of the longest tick so far; bringing in a puppet is not counted
 
 
 def session() -> Session:
@@ -61,8 +59,8 @@ def unregister() -> None:
 
 def tick() -> float:
     """One turn. Returns seconds until the next; never raises, or Blender would drop the timer."""
-    global longest
-    began = time.perf_counter()
+    from . import bringing  # which needs the session from here
+
     here = session()
     try:
         scene = bpy.context.scene
@@ -75,8 +73,7 @@ def tick() -> float:
     except Exception as error:
         here.backend.fault = Fault(f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences.")
         raise_in_tests(error)
-    longest = max(longest, time.perf_counter() - began)
-    _bring_in_when_possible(here)
+    bringing.when_possible(here)
     busy = here.backend.phase != "ready" or (here.job and here.job.active) or (here.shot and here.shot.phase != "ready")
     return QUICK if busy else SLOW
 
@@ -207,52 +204,6 @@ def _show(here: Session) -> None:
         if job.state in ("failed", "cancelled"):
             live.hide()
     redraw()
-
-
-def _bring_in_when_possible(here: Session) -> None:
-    """A finished puppet comes in by itself, unless the artist is in the middle of something else."""
-    job = here.job
-    if job is None or job.loaded is None or job.brought_in or job.fault is not None or bpy.context.mode != "OBJECT":
-        return
-    try:
-        bring_in(here)
-    except (InputError, RuntimeError) as error:  # RuntimeError: Blender's operators
-        job.fault = Fault.of(error)
-
-
-def bring_in(here: Session) -> None:
-    """Imports the finished puppet into the scene. Raises `InputError`."""
-    job, chosen = here.job, bpy.context.scene.restage4d
-    assert job is not None
-    assert job.loaded is not None
-    first = not importing.find_puppets(bpy.context.scene)
-    imported = importing.import_puppet(job.loaded, name=chosen_name(chosen), footage=_footage(job))
-    imported.armature.restage4d_display.mode = "GAUSSIANS"
-    if first:
-        for area in _views():
-            headless.look_through(area.spaces.active, job.loaded.subject.means)
-    job.brought_in, job.loaded = True, None
-    chosen.job = ""
-    live.hide()
-    redraw()
-    if not bpy.app.background:
-        bpy.ops.ed.undo_push(message="Bring In Puppet")
-
-
-def _footage(job: Job) -> dict[str, Path]:
-    """Footage by performance: files have spaces of the names as underscores."""
-    assert job.loaded is not None
-    files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in job.loaded.performances}
-    return {name: path for name, path in files.items() if path is not None}
-
-
-def _views() -> list[Any]:
-    """The 3D views of all windows."""
-    return [a for w in bpy.context.window_manager.windows for a in w.screen.areas if a.type == "VIEW_3D"]
-
-
-def chosen_name(chosen: Any) -> str:
-    return Path(bpy.path.abspath(chosen.video)).stem if chosen.video else "puppet"
 
 
 # --- the link ---------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from restage4d.puppet import F32, Gaussians, Performance, Puppet
 
 from . import capture, export, importing, splats, work
 from .exr import write_exr
+from .steps import Steps
 
 FAR = 1e10  # Blender's own depth of nothing
 
@@ -139,7 +140,7 @@ def linear(rgba: F32) -> F32:  # (H, W, 4) -> (H, W, 4)
     return np.concatenate([splats.srgb_to_linear(straight.clip(0)) * alpha, alpha], -1).astype(np.float32)
 
 
-class RESTAGE4D_OT_render_splats(work.Stepped, bpy.types.Operator):
+class RESTAGE4D_OT_render_splats(work.OnPuppet, bpy.types.Operator):
     """Render the scene camera's animation of the puppet on the backend, to EXR sequences of colour with alpha and of depth"""
 
     bl_idname = "restage4d.render_splats"
@@ -165,7 +166,7 @@ class RESTAGE4D_OT_render_splats(work.Stepped, bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def steps(self, context: Any, imported: importing.ImportedPuppet) -> work.Steps:
+    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[None]:
         from . import pump
 
         global job

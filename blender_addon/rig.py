@@ -11,6 +11,8 @@ moves its region rigidly about the place where the region is at that frame. Ever
 ``B^-1 (motion of the parent's group)^-1 (own motion) B``.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import bmesh
@@ -23,20 +25,19 @@ from restage4d.errors import InputError
 from restage4d.puppet import F32, Performance, Puppet
 from restage4d.se3 import Array
 
-from . import compat, regions
+from . import motions, regions
+from .motions import WHOLE
 
-FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 ORTHONORMAL = 1e-3  # how far a basis may be from a rotation
 BASIS = "restage4d_basis"  # a bone's custom property: which basis it is; names may change
-REGION = "restage4d_region"  # a bone's: its region; `WHOLE` for the whole subject's handle
+REGION = "restage4d_region"  # a bone's: its region; `motions.WHOLE` for the whole subject's handle
 ROLE = "restage4d_role"  # a handle bone's: FOLLOWER or CONTROL
 TOTAL = "restage4d_total"  # a basis bone's: the sum of its coefficients
 COUNT = "restage4d_bases"  # the armature's: how many there are
-WHOLE = -1
+TOGETHER = 64  # bones made in one step
 MANY = 24  # with more bases than this only the handles show at first
 FOLLOWER, CONTROL = "follower", "control"
 CONTROLS, FOLLOWERS = "Controls", "Followers"  # bone collections beside those of the regions
-SLOT = "Bases"  # of a performance's Action
 
 
 def check_bases(performance: Performance) -> None:
@@ -57,60 +58,98 @@ def deviation(bases: Array) -> Array:  # (..., 9) -> (...)
     return np.abs(np.stack(faults)).max(0)
 
 
-def add_armature(name: str, puppet: Puppet, collection: Any) -> Any:
-    """The armature at rest; its world is the puppet's. Bones lie along +Y, so that their axes are the world's.
+@dataclass(frozen=True)
+class Bone:
+    """A bone at rest: along +Y, so that its axes are the world's. ``about`` are its custom properties."""
+
+    name: str
+    head: Array  # (3,)
+    length: float
+    parent: str | None
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an armature is made of; the whole subject's handle is a ring, ``ground`` above its middle."""
+
+    bones: list[Bone]
+    found: regions.Regions
+    ground: float
+
+
+def plan(puppet: Puppet) -> Plan:
+    """Bones where their points are, below a handle per region and one for the whole subject. Needs no Blender."""
+    found = regions.find_regions(puppet)
+    means = puppet.subject.means
+    least = 0.01 * float(np.linalg.norm(np.ptp(means, axis=0))) + 1e-4
+    bones: list[Bone] = []
+
+    def bone(label: str, head: Array, length: float, parent: str | None, about: dict[str, Any]) -> str:
+        bones.append(Bone(label, head, max(float(length), least), parent, about))
+        return label
+
+    def handle(label: str, head: Array, length: float, parent: str | None, region: int) -> str:
+        follower = bone(f"{label} follows", head, 0.3 * length, parent, {REGION: region, ROLE: FOLLOWER})
+        return bone(label, head, length, follower, {REGION: region, ROLE: CONTROL})
+
+    middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
+    around = float(np.quantile(np.linalg.norm(means[:, :2] - middle[:2], axis=1), 0.95))
+    top = handle("whole", middle, around, None, WHOLE)
+    controls = [handle(*x, top, r) for r, x in enumerate(zip(found.names, found.middle, found.reach, strict=True))]
+    digits = len(str(puppet.n_bases - 1))
+    for k, (head, spread, region) in enumerate(zip(found.centre, found.spread, found.of_basis.tolist(), strict=True)):
+        about = {BASIS: k, REGION: region, TOTAL: float(found.total[k])}
+        bone(f"basis_{k:0{digits}d}", head, 0.5 * spread, controls[region], about)
+    return Plan(bones, found, float(np.quantile(means[:, 2], 0.01) - middle[2]))
+
+
+def add_bones(obj: Any, some: list[Bone]) -> None:
+    """Adds bones to an armature object that is in the view layer; their parents are there or among them."""
+    bpy.context.view_layer.objects.active = obj
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        bones = obj.data.edit_bones
+        for planned in some:
+            made, head = bones.new(planned.name), planned.head
+            made.head, made.tail = head, (head[0], head[1] + planned.length, head[2])
+            made.parent = bones[planned.parent] if planned.parent else None
+            for key, value in planned.about.items():
+                made[key] = value
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def armature_steps(name: str, planned: Plan, collection: Any) -> Iterator[Any]:
+    """Builds the armature at rest, some bones at a time; yields its object after each step.
 
     Bone collections: "Controls" with the handles, one per region with its bases (hidden at first where there are more than
     `MANY`), and, hidden, "Followers".
     """
-    found = regions.find_regions(puppet)
-    extent = float(np.linalg.norm(np.ptp(puppet.subject.means, axis=0)))
-    least = 0.01 * extent + 1e-4
     armature = bpy.data.armatures.new(f"{name} bases")
     armature.display_type = "STICK"
     armature.show_bone_colors = True
     obj = bpy.data.objects.new(f"{name} bases", armature)
     obj.show_in_front = True
     collection.objects.link(obj)
-    bpy.context.view_layer.objects.active = obj
-    bpy.ops.object.mode_set(mode="EDIT")
-
-    def bone(label: str, head: Array, length: float, parent: Any | None, **about: Any) -> Any:
-        made = armature.edit_bones.new(label)
-        made.head, made.tail, made.parent = head, (head[0], head[1] + max(length, least), head[2]), parent
-        for key, value in about.items():
-            made[key] = value
-        return made
-
-    def handle(label: str, head: Array, length: float, parent: Any | None, region: int) -> Any:
-        follower = bone(f"{label} follows", head, 0.3 * length, parent, **{REGION: region, ROLE: FOLLOWER})
-        return bone(label, head, length, follower, **{REGION: region, ROLE: CONTROL})
-
-    middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
-    around = float(np.quantile(np.linalg.norm(puppet.subject.means[:, :2] - middle[:2], axis=1), 0.95))
-    top = handle("whole", middle, around, None, WHOLE)
-    controls = [handle(*x, top, r) for r, x in enumerate(zip(found.names, found.middle, found.reach, strict=True))]
-    digits = len(str(puppet.n_bases - 1))
-    for k, (head, spread, region) in enumerate(zip(found.centre, found.spread, found.of_basis.tolist(), strict=True)):
-        about = {BASIS: k, REGION: region, TOTAL: float(found.total[k])}
-        bone(f"basis_{k:0{digits}d}", head, 0.5 * spread, controls[region], **about)
-    bpy.ops.object.mode_set(mode="OBJECT")
-    armature[COUNT] = puppet.n_bases
-    _dress(obj, found, float(np.quantile(puppet.subject.means[:, 2], 0.01) - middle[2]))
-    return obj
+    yield obj
+    for i in range(0, len(planned.bones), TOGETHER):
+        add_bones(obj, planned.bones[i : i + TOGETHER])
+        yield obj
+    armature[COUNT] = len(planned.found.of_basis)
+    for _ in _dress(obj, planned.found, planned.ground):
+        yield obj
 
 
-def _dress(obj: Any, found: regions.Regions, ground: float) -> None:
-    """Collections, colours and shapes of the bones; the whole subject's handle is a ring ``ground`` above its middle."""
+def _dress(obj: Any, found: regions.Regions, ground: float) -> Iterator[None]:
+    """Collections, colours and shapes of the bones, see `Plan`; yields after each bone."""
     armature = obj.data
     controls, followers = (armature.collections.new(label) for label in (CONTROLS, FOLLOWERS))
     of_region = [armature.collections.new(label) for label in found.names]
     followers.is_visible = False
     for collection in of_region:
         collection.is_visible = len(found.of_basis) <= MANY
-    ring, ball, diamond = (
-        _shape(*x) for x in (("Restage4D Root", _ring), ("Restage4D Handle", _ball), ("Restage4D Basis", _diamond))
-    )
+    ring, ball, diamond = (_shape(name, build) for name, build in SHAPES.items())
     for posed in obj.pose.bones:
         bone, region = posed.bone, posed.bone[REGION]
         posed.rotation_mode = "QUATERNION"
@@ -128,6 +167,7 @@ def _dress(obj: Any, found: regions.Regions, ground: float) -> None:
         if region == WHOLE:
             posed.custom_shape_translation = (0.0, 0.0, ground)
         posed.custom_shape_wire_width = 1.0 if role is None else 2.0
+        yield
 
 
 def _shape(name: str, build: Any) -> Any:
@@ -173,6 +213,9 @@ def _diamond(bm: Any) -> None:
                 bm.edges.new((corners[i], corners[j]))
 
 
+SHAPES = {"Restage4D Root": _ring, "Restage4D Handle": _ball, "Restage4D Basis": _diamond}
+
+
 def bone_names(obj: Any) -> list[str]:
     """The bones' names in the order of the bases, whatever the artist renamed, added or reordered.
 
@@ -189,6 +232,19 @@ def bone_names(obj: Any) -> list[str]:
 def region_of_bases(obj: Any) -> NDArray[np.intp]:  # (K,)
     """Which region each basis belongs to, as the bones say."""
     return np.array([obj.data.bones[name][REGION] for name in bone_names(obj)])
+
+
+def read_skeleton(obj: Any) -> motions.Skeleton:
+    """What the armature's bones are keyed by."""
+    bones, names = obj.data.bones, bone_names(obj)
+    followers = {bone[REGION]: bone.name for bone in bones if bone.get(ROLE) == FOLLOWER}
+    return motions.Skeleton(
+        names=names,
+        region=np.array([bones[name][REGION] for name in names]),
+        total=np.array([bones[name][TOTAL] for name in names]),
+        followers=followers,
+        rest={name: np.array(bones[name].matrix_local, np.float64) for name in (*names, *followers.values())},
+    )
 
 
 def region_colors(obj: Any) -> F32:  # (R, 3) sRGB
@@ -220,116 +276,6 @@ def add_bases_frames(name: str, armature: Any, collection: Any) -> Any:
     collection.objects.link(obj)
     obj.hide_viewport = True  # still evaluated, since the points read it
     return obj
-
-
-def pose_curves(motion: Array, rest: Array) -> tuple[Array, Array]:  # (..., T, 4, 4), (..., 4, 4) -> (..., T, 3), (..., T, 4)
-    """Location and quaternion (wxyz, without jumps of sign) of bones that ``motion`` moves within their parents."""
-    pose = np.linalg.inv(rest)[..., None, :, :] @ motion @ rest[..., None, :, :]
-    return pose[..., :3, 3], continuous(se3.matrix_to_quat(pose[..., :3, :3]))
-
-
-def continuous(quats: Array) -> Array:  # (..., T, 4) -> (..., T, 4)
-    """The same rotations with signs such that neighbouring frames are the short way round."""
-    flip = np.where((quats[..., 1:, :] * quats[..., :-1, :]).sum(-1) < 0, -1.0, 1.0)
-    quats = quats.copy()
-    quats[..., 1:, :] *= np.cumprod(flip, axis=-1)[..., None]
-    return quats
-
-
-def write_curves(channelbag: Any, data_path: str, group: str, values: Array) -> None:  # (T, C) or (T,)
-    """One F-curve per column of ``values`` from `FIRST_FRAME` on, linear between keys, in bulk."""
-    columns = values.reshape(len(values), -1).T
-    keys = np.empty((len(values), 2), np.float32)
-    keys[:, 0] = FIRST_FRAME + np.arange(len(values))
-    linear = np.full(len(values), 1, np.int32)  # Keyframe.interpolation 'LINEAR'
-    for i, column in enumerate(columns):
-        fcurve = compat.new_fcurve(channelbag, data_path, i if values.ndim > 1 else 0, group)
-        keys[:, 1] = column
-        fcurve.keyframe_points.add(len(keys))
-        fcurve.keyframe_points.foreach_set("co", keys.ravel())
-        fcurve.keyframe_points.foreach_set("interpolation", linear)
-        fcurve.update()
-
-
-def add_action(name: str, frames: int) -> Any:
-    """An Action that survives without users, with its frame range told."""
-    action = bpy.data.actions.new(name)
-    action.use_fake_user = True
-    action.use_frame_range = True
-    action.frame_start, action.frame_end = FIRST_FRAME, FIRST_FRAME + frames - 1
-    action.layers.new("Layer").strips.new(type="KEYFRAME")
-    return action
-
-
-def add_slot(action: Any, owner: Any, name: str) -> Any:
-    """A slot of the Action for data of the owner's kind; returns its channel bag."""
-    slot = action.slots.new(id_type=owner.id_type, name=name)
-    return action.layers[0].strips[0].channelbag(slot, ensure=True)
-
-
-def use_action(owner: Any, action: Any, name: str) -> None:
-    """Plays the Action's slot of that name on ``owner``; where there is none, ``owner`` stands still."""
-    slot = next((s for s in action.slots if s.target_id_type == owner.id_type and s.name_display == name), None)
-    play(owner, action if slot else None, slot)
-
-
-def play(owner: Any, action: Any | None, slot: Any | None) -> None:
-    """Plays a slot of an Action on ``owner``; with None it stands still. NLA tracks and drivers stay."""
-    if action is None:
-        if owner.animation_data is not None:
-            owner.animation_data.action = None
-        return
-    data = owner.animation_data or owner.animation_data_create()
-    data.action = action
-    data.action_slot = slot
-
-
-def played(owner: Any) -> tuple[Any | None, Any | None]:
-    """The Action and the slot that play on ``owner``."""
-    data = owner.animation_data
-    return (data.action, data.action_slot) if data is not None else (None, None)
-
-
-def write_performance(action: Any, armature: Any, performance: Performance, near: Performance | None = None) -> None:
-    """The performance's bases as keyframes of the armature's bones, the handles' followers among them.
-
-    Quaternions start on the same side as those of ``near``, a performance that is there already: the NLA blends the four numbers.
-    """
-    motions = bone_motions(armature, performance.bases)
-    before = bone_motions(armature, near.bases[:, :1]) if near is not None else {}
-    channelbag = add_slot(action, armature, SLOT)
-    for name, motion in motions.items():
-        rest = np.array(armature.data.bones[name].matrix_local, np.float64)
-        location, quats = pose_curves(motion, rest)
-        if name in before and quats[0] @ pose_curves(before[name], rest)[1][0] < 0:
-            quats = -quats
-        path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
-        write_curves(channelbag, f"{path}.location", name, location)
-        write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
-
-
-def bone_motions(armature: Any, bases: Array) -> dict[str, Array]:  # (K, T, 9) -> name: (T, 4, 4)
-    """The motion of every keyed bone within its parent's group: followers, and what is left to the bases."""
-    bones, names = armature.data.bones, bone_names(armature)
-    region = region_of_bases(armature)
-    total = np.array([bones[name][TOTAL] for name in names])
-    centre = rest_matrices(armature, names)[:, :3, 3]
-    motion = np.tile(np.eye(4), (*bases.shape[:2], 1, 1))
-    motion[..., :3, :3], motion[..., :3, 3] = se3.gram_schmidt(bases[..., :6].astype(np.float64)), bases[..., 6:]
-    followers = {bone[REGION]: bone for bone in bones if bone.get(ROLE) == FOLLOWER}
-
-    def follow(group: NDArray[np.bool_], r: int) -> Array:
-        middle = np.array(followers[r].head_local, np.float64)
-        return regions.mean_motion(bases[group], total[group], centre[group], middle)
-
-    whole = follow(np.ones(len(names), bool), WHOLE)
-    out = {followers[WHOLE].name: whole}
-    for r in sorted(set(region.tolist())):
-        own = follow(region == r, r)
-        out[followers[r].name] = np.linalg.inv(whole) @ own
-        for k in np.flatnonzero(region == r):
-            out[names[k]] = np.linalg.inv(own) @ motion[k]
-    return out
 
 
 def read_bases(armature: Any, names: list[str], inverse_rest: Array) -> Array:  # -> (K, 9)

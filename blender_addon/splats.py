@@ -7,6 +7,7 @@ A mesh of points carries Blender 5.3's names for splats, so that newer versions 
 ``influence_j``/``weight_j`` for the rig.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import bmesh
@@ -17,21 +18,27 @@ from numpy.typing import NDArray
 from restage4d.puppet import F32, Gaussians, sh_to_rgb
 from restage4d.se3 import Array
 
-from . import compat, regions
+from . import compat
 
 COLOR = "display_color"  # "color" has a meaning of its own in Cycles
 REGION_COLOR = "region_color"
 WEIGHT = "shown_weight"  # of the bones whose weights are being shown
+_ROWS = 2048  # points in one step of `vertex_group_steps`
 RAMP_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
 RAMP_COLORS = ((0.01, 0.01, 0.12), (0.0, 0.1, 0.9), (0.0, 0.8, 0.1), (0.9, 0.8, 0.0), (0.9, 0.0, 0.0))  # linear
 
 
-def points_mesh(name: str, gaussians: Gaussians) -> Any:
-    """A vertex-only mesh with the Gaussians' attributes."""
-    n = len(gaussians)
+def points_mesh(name: str, means: F32) -> Any:  # (N, 3)
+    """A vertex-only mesh of positions; `write_gaussians` gives it the rest."""
     mesh = bpy.data.meshes.new(name)
-    mesh.vertices.add(n)
-    mesh.attributes["position"].data.foreach_set("vector", gaussians.means.ravel())
+    mesh.vertices.add(len(means))
+    mesh.attributes["position"].data.foreach_set("vector", means.ravel())
+    return mesh
+
+
+def write_gaussians(mesh: Any, gaussians: Gaussians) -> None:
+    """The Gaussians' attributes beside the positions."""
+    n = len(gaussians)
     color = np.ones((n, 4), np.float32)
     color[:, :3] = srgb_to_linear(sh_to_rgb(gaussians.sh[:, 0]).clip(0, 1))
     radiance = np.concatenate([gaussians.sh[:, 0], gaussians.opacities[:, None]], axis=1)
@@ -44,7 +51,6 @@ def points_mesh(name: str, gaussians: Gaussians) -> Any:
     set_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
     mesh.color_attributes.active_color_name = COLOR
     mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR)
-    return mesh
 
 
 def ball_mesh(name: str) -> Any:
@@ -76,7 +82,7 @@ def read_attribute(mesh: Any, name: str, field: str, width: int) -> F32:  # -> (
 
 
 def read_gaussians(mesh: Any) -> Gaussians:
-    """What `points_mesh` wrote, to the bit. For an evaluated mesh: the posed Gaussians."""
+    """What `points_mesh` and `write_gaussians` wrote, to the bit. For an evaluated mesh: the posed Gaussians."""
     radiance = read_attribute(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)
     sh = [radiance[:, :3]]
     while f"radiance:sh_{len(sh)}" in mesh.attributes:
@@ -96,9 +102,8 @@ def read_weights(mesh: Any, bases: NDArray[np.bool_]) -> F32:  # (K,) -> (N,)
     return np.where(bases[index], weight, 0).sum(1, dtype=np.float32)
 
 
-def write_regions(mesh: Any, of_basis: NDArray[np.intp], colors: F32) -> None:  # (K,), (R, 3) sRGB
-    """`REGION_COLOR` of every point: that of the region which moves it most."""
-    region = regions.of_points(*read_influences(mesh), of_basis)
+def write_regions(mesh: Any, region: NDArray[np.intp], colors: F32) -> None:  # (N,), (R, 3) sRGB
+    """`REGION_COLOR` of every point: that of its region."""
     color = np.ones((len(region), 4), np.float32)
     color[:, :3] = srgb_to_linear(colors)[region]
     set_attribute(mesh, REGION_COLOR, "FLOAT_COLOR", "color", color)
@@ -129,17 +134,32 @@ def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
 
 
 def write_vertex_groups(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> None:  # (N, M), (N, M)
-    """Vertex groups of the bones' names with the same weights, for painting and for exporters that know skins."""
+    """All of `vertex_group_steps`."""
+    for _ in vertex_group_steps(obj, names, index, weight):
+        pass
+
+
+def vertex_group_steps(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> Iterator[float]:
+    """Vertex groups of the bones' names with the same weights, for painting and for exporters that know skins.
+
+    Yields the share that is done after every `_ROWS` points. A mesh without other attributes is quicker in the first and the
+    last step, which Blender does whole.
+    """
     place = [obj.vertex_groups.new(name=name).index for name in names]
     bm = bmesh.new()
     try:
         bm.from_mesh(obj.data)
         layer = bm.verts.layers.deform.verify()
-        for vertex, groups, weights in zip(bm.verts, index.tolist(), weight.tolist(), strict=True):
-            deform = vertex[layer]
-            for group, value in zip(groups, weights, strict=True):
-                if value > 0:  # an index may stand twice in a row
-                    deform[place[group]] = deform.get(place[group], 0.0) + value
+        vertices = iter(bm.verts)
+        for first in range(0, len(index), _ROWS):
+            yield first / len(index)
+            rows = slice(first, first + _ROWS)
+            for groups, weights in zip(index[rows].tolist(), weight[rows].tolist(), strict=True):
+                deform = next(vertices)[layer]
+                for group, value in zip(groups, weights, strict=True):
+                    if value > 0:  # an index may stand twice in a row
+                        deform[place[group]] = deform.get(place[group], 0.0) + value
+        yield 1.0
         bm.to_mesh(obj.data)
     finally:
         bm.free()

@@ -136,6 +136,7 @@ class Job:
     footage: dict[str, Path] = field(default_factory=dict)  # by performance
     loaded: Puppet | None = field(default=None, repr=False)
     brought_in: bool = False
+    put_off: bool = False  # the artist stopped its coming in
     handed_in: threading.Event = field(default_factory=threading.Event, repr=False)  # set by threads
     unwanted: threading.Event = field(default_factory=threading.Event, repr=False)
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Long work on the scene in small steps, so that Blender stays alive: progress in the status bar, Esc ends it.
 
-`Stepped` is for operators whose work is a generator: it yields (steps done, steps in all). In a window it runs from a timer
-and keeps other input away, since frames are being stepped through; from a script it runs through at once. Closing the generator
-undoes what it had begun. `shown` tells a panel what runs.
+`Stepped` is for operators whose work is `steps.Steps`: in a window a timer runs some steps at a time, and input other than
+turning the view is kept away, since the scene is half made; from a script all steps run at once. `shown` tells a panel what runs.
 """
 
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,10 @@ import bpy
 from restage4d.errors import Cancelled, InputError
 
 from . import importing
+from .steps import Steps
 
-Steps = Iterator[tuple[int, int]]
+SLICE = 0.015  # seconds of work in one turn; the last step of a turn may take longer
+_NAVIGATION = {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "TRACKPADPAN", "TRACKPADZOOM", "MOUSEROTATE", "NDOF_MOTION"}
 
 
 @dataclass
@@ -32,28 +33,24 @@ shown: Shown | None = None
 
 
 class Stepped:
-    """Mixed into operators; they define ``steps(context, imported)`` and say in ``done`` what they made."""
+    """Mixed into operators; they define ``steps(context)`` and say in ``done`` what they made."""
 
     done = "Done"
+    undone = "Cancelled; nothing was written"
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        if importing.selected_puppet(context) is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
-            return False
         if shown is not None:
             cls.poll_message_set(f"Wait until this is done: {shown.label}")  # type: ignore[attr-defined]
             return False
         return True
 
-    def steps(self, context: Any, imported: importing.ImportedPuppet) -> Steps:
+    def steps(self, context: Any) -> Steps[Any]:
         raise NotImplementedError
 
     def execute(self: Any, context: Any) -> set[str]:
         global shown
-        imported = importing.selected_puppet(context)
-        assert imported is not None  # poll
-        self._steps = self.steps(context, imported)
+        self._steps = self.steps(context)
         if not self.options.is_invoke or bpy.app.background:
             return self._advance(context, None)
         shown = Shown(self.bl_label)
@@ -66,6 +63,8 @@ class Stepped:
         assert shown is not None
         if event.type == "ESC":
             shown.cancelled = True
+        if event.type in _NAVIGATION:
+            return {"PASS_THROUGH"}
         if event.type != "TIMER":
             return {"RUNNING_MODAL"}
         return self._advance(context, shown)
@@ -77,16 +76,17 @@ class Stepped:
         shown = None
 
     def _advance(self: Any, context: Any, about: Shown | None) -> set[str]:
-        """One step in a window (``about`` is given), otherwise all of them."""
+        """The steps of one turn in a window (``about`` is given), otherwise all of them."""
+        until = time.perf_counter() + SLICE
         try:
             while True:
                 if about is not None and about.cancelled:
                     self._steps.close()
-                    raise Cancelled("Cancelled; nothing was written")
+                    raise Cancelled(self.undone)
                 done, total = next(self._steps)
-                if about is not None:
+                if about is not None and time.perf_counter() >= until:
                     about.fraction = done / max(total, 1)
-                    context.workspace.status_text_set(f"{about.label}: {done} of {total}   Esc: cancel")
+                    context.workspace.status_text_set(f"{about.label}: {about.fraction:.0%}   Esc: cancel")
                     return {"RUNNING_MODAL"}
         except StopIteration:
             self.report({"INFO"}, self.done)
@@ -105,3 +105,22 @@ class Stepped:
             context.window_manager.event_timer_remove(self._timer)
             shown = None
         return result
+
+
+class OnPuppet(Stepped):
+    """Of work on the selected puppet; these define ``steps_on(context, imported)``."""
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if importing.selected_puppet(context) is None:
+            cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
+            return False
+        return super().poll(context)
+
+    def steps(self, context: Any) -> Steps[Any]:
+        imported = importing.selected_puppet(context)
+        assert imported is not None  # poll
+        return self.steps_on(context, imported)
+
+    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[Any]:
+        raise NotImplementedError

@@ -6,8 +6,6 @@ from typing import Any
 
 import bpy
 
-from restage4d.errors import InputError
-
 from . import places, preferences, pump
 from .camera import MOVIES
 
@@ -211,30 +209,6 @@ class RESTAGE4D_OT_cancel(_OfJob):
     request = "cancel"
 
 
-class RESTAGE4D_OT_bring_in(bpy.types.Operator):
-    """Bring the finished puppet into the scene; leaves the mode you are in"""
-
-    bl_idname = "restage4d.bring_in"
-    bl_label = "Bring In the Puppet"
-    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
-
-    @classmethod
-    def poll(cls, context: Any) -> bool:
-        job = pump.session().job
-        if job is None or job.loaded is None:
-            cls.poll_message_set("It is still being fetched")
-            return False
-        return True
-
-    def execute(self, context: Any) -> set[str]:
-        try:
-            pump.bring_in(pump.session())
-        except InputError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-
 class RESTAGE4D_OT_forget_job(bpy.types.Operator):
     """Put it away"""
 
@@ -278,7 +252,6 @@ CLASSES = (
     RESTAGE4D_OT_pause,
     RESTAGE4D_OT_resume,
     RESTAGE4D_OT_cancel,
-    RESTAGE4D_OT_bring_in,
     RESTAGE4D_OT_forget_job,
     RESTAGE4D_OT_look_at_it,
 )

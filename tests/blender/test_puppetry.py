@@ -6,7 +6,7 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import bones, capture, compat, display, export, importing, mixing, operators, rig, splats
+from blender_addon import actions, bones, capture, compat, display, export, importing, mixing, operators, rig, splats
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import sh_to_rgb
@@ -210,7 +210,7 @@ def test_performances_blend_in_the_nla(imported, puppet):
     base, jump = (imported.performance(n).action for n in ("base", "jump"))
     for frame, share in ((2, 0.0), (4, 0.25), (5, 0.5), (7, 1.0), (9, 1.0)):
         scene.frame_set(frame)
-        a, b = (curve_values(x, rig.SLOT, frame) for x in (base, jump))
+        a, b = (curve_values(x, actions.SLOT, frame) for x in (base, jump))
         poses = {}
         for bone in imported.armature.pose.bones:  # parents come first
             path = f'pose.bones["{bone.name}"]'
