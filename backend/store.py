@@ -12,11 +12,12 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from restage4d.files import NO_ROOM
+from restage4d.wire.digest import Digest
 from restage4d.wire.errors import WireError
 from restage4d.wire.transfer import PACKED, PackedFile
 
@@ -78,7 +79,7 @@ class Store:
     def add(self, path: Path) -> tuple[str, int]:
         """Takes a finished file in (a copy) and returns its content and size. Raises OSError where the disk is full."""
         temporary = self.partial / f"{uuid.uuid4().hex}.new"
-        digest, size = hashlib.sha256(), 0
+        digest, size = Digest(), 0
         try:
             with path.open("rb") as source, temporary.open("wb") as out:
                 while block := source.read(_BLOCK):
@@ -186,7 +187,7 @@ class Upload:
         whose = hashlib.sha256(owner.encode()).hexdigest()[:16]
         self.path = store.partial / f"{store.path(content).name}.{whose}.part"
         self.offset = 0
-        self.digest: Any = hashlib.sha256()
+        self.digest = Digest()
         self.touched = time.monotonic()
         self._file: BinaryIO | None = None
 
@@ -202,9 +203,9 @@ class Upload:
     def write(self, data: memoryview) -> None:
         """Appends a chunk. Raises OSError where the disk is full; then `open` again finds what was written."""
         assert self._file is not None
+        self.digest.update(data)
         self._file.write(data)
         self._file.flush()
-        self.digest.update(data)
         self.offset += len(data)
         self.touched = time.monotonic()
 

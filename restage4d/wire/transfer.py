@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
 from restage4d.errors import InputError
 from restage4d.wire.channel import Channel
+from restage4d.wire.digest import Digest
 from restage4d.wire.errors import NotRunning, Refused, TimedOut, WireError
 from restage4d.wire.framing import Received
 from restage4d.wire.messages import CHUNK, Chunk, Fetch, Stored, UploadBegin, UploadChunk, UploadReady
@@ -181,7 +182,7 @@ def fetch(open_channel: Callable[[], Channel], content: str, path: Path, on_prog
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("r+b" if partial.exists() else "w+b") as file:
-            digest = hashlib.sha256()
+            digest = Digest()
             while block := file.read(CHUNK):
                 digest.update(block)
             _fetch_into(open_channel, content, file, digest, on_progress, timeout_s)
@@ -198,7 +199,7 @@ def _fetch_into(
     open_channel: Callable[[], Channel],
     content: str,
     file: BinaryIO,
-    digest: Any,
+    digest: Digest,
     on_progress: Advance | None,
     timeout_s: float,
 ) -> None:
