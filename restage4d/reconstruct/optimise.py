@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam  # the class torch.optim.Adam would import torch's compiler, a second in every process
 
 from restage4d.errors import FitError
 
@@ -11,7 +12,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class GuardedAdam:
-    """``torch.optim.Adam`` with one rate per named parameter, decay, rollback on non-finite numbers, and resizable rows.
+    """Adam with one rate per named parameter, decay, rollback on non-finite numbers, and resizable rows.
 
     Args:
         params: leaf tensors by name, changed in place in this dict when rows are added or dropped.
@@ -25,8 +26,7 @@ class GuardedAdam:
 
     def __init__(self, params: dict[str, Tensor], rates: dict[str, float], decay: Mapping[str, float], steps: int) -> None:
         self.params, self.rates, self.decay, self.steps = params, rates, decay, max(steps, 1)
-        groups = [{"params": [p], "lr": rates[name], "name": name} for name, p in params.items()]
-        self.adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        self._moments: dict[str, dict[str, Tensor]] = {}  # of every name: exp_avg, exp_avg_sq, step
         for name in params:
             self._set_moments(name, [torch.zeros_like(params[name]) for _ in _MOMENTS], 0.0)
         self.count = 0  # good steps so far
@@ -43,7 +43,8 @@ class GuardedAdam:
         finite = bool(torch.isfinite(loss))
         if self._good is None or (finite and self.count % self.snapshot_every == 0):
             finite &= self._keep()
-        self.adam.zero_grad(set_to_none=True)
+        for p in self.params.values():
+            p.grad = None
         if finite:
             loss.backward()
             grads = [p.grad.sum() for p in self.params.values() if p.grad is not None]
@@ -53,14 +54,34 @@ class GuardedAdam:
             return False
         self.count += 1
         share = min(self.count / self.steps, 1.0)
-        for group in self.adam.param_groups:
-            group["lr"] = self.rates[group["name"]] * self.rate_scale * self.decay.get(group["name"], 1.0) ** share
-        self.adam.step()
+        for name in self.params:
+            self._update(name, self.rates[name] * self.rate_scale * self.decay.get(name, 1.0) ** share)
         return True
+
+    @torch.no_grad()
+    def _update(self, name: str, rate: float) -> None:
+        p, held = self.params[name], self._moments[name]
+        if p.grad is not None:
+            adam(
+                [p],
+                [p.grad],
+                [held["exp_avg"]],
+                [held["exp_avg_sq"]],
+                [],
+                [held["step"]],
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-15,
+                maximize=False,
+            )
 
     def resize(self, name: str, value: Tensor, source: Tensor) -> None:
         """Replaces a parameter by ``value``; row i keeps the moments of old row ``source[i]``, or zero where that is -1."""
-        old = self.adam.state.pop(self.params[name])
+        old = self._moments[name]
         value = value.detach().clone().requires_grad_()
         moments = []
         for key in _MOMENTS:
@@ -70,7 +91,6 @@ class GuardedAdam:
             else:
                 new = torch.zeros_like(value)
             moments.append(new)
-        next(g for g in self.adam.param_groups if g["name"] == name)["params"][0] = value
         self.params[name] = value
         self._set_moments(name, moments, float(old["step"]))
         self._good = None  # sizes differ now
@@ -78,8 +98,8 @@ class GuardedAdam:
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on, as cloned tensors."""
         out = {"optimiser": torch.tensor([self.count, self.rollbacks, self.rate_scale], dtype=torch.float64)}
-        for name, p in self.params.items():
-            out |= {f"{key}.{name}": self.adam.state[p][key].clone() for key in (*_MOMENTS, "step")}
+        for name in self.params:
+            out |= {f"{key}.{name}": held.clone() for key, held in self._moments[name].items()}
         return out
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -91,8 +111,8 @@ class GuardedAdam:
         self._good = None
 
     def _set_moments(self, name: str, moments: list[Tensor], step: float) -> None:
-        p = self.params[name]
-        self.adam.state[p] = dict(zip(_MOMENTS, moments, strict=True)) | {"step": torch.tensor(step, device=p.device)}
+        at = torch.tensor(step, device=self.params[name].device)
+        self._moments[name] = dict(zip(_MOMENTS, moments, strict=True)) | {"step": at}
 
     def _keep(self) -> bool:
         """Makes now the state to go back to, if all its numbers are finite."""
