@@ -13,6 +13,7 @@ from restage4d.catalogue import Entry
 from restage4d.errors import InputError
 from restage4d.settings import read_settings
 
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a repository on the hub; what is pickled is left there
 _SHARDS = {"model.safetensors": "model.safetensors.index.json"}  # big models come in pieces with an index
 
 
@@ -154,24 +155,37 @@ def _cached(entry: Entry) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(entry.repo, local_files_only=True))
-    except Exception:  # not in the cache
+        folder = Path(snapshot_download(entry.repo, allow_patterns=_WANTED, local_files_only=True))
+    except Exception:  # not in the cache, or not all of it
         return None
     return folder if not missing(folder, entry.files) else None
+
+
+def fetch_file(repo: str, name: str) -> Path:
+    """One file of the hub, from its cache where it is there. Raises `InputError` where it cannot be fetched."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, name))
+    except Exception as error:  # the hub's client raises what it likes
+        raise _not_fetched(error, repo, name) from error
 
 
 def _fetch(entry: Entry) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
     try:
-        folder = Path(snapshot_download(entry.repo, allow_patterns=patterns))
+        folder = Path(snapshot_download(entry.repo, allow_patterns=_WANTED))
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        remedy = f"Fetch {', '.join(entry.files)} of {entry.repo} by hand and give their folder with --weights."
-        if type(error).__name__ == "GatedRepoError":
-            remedy = f"Accept the licence on the page of {entry.repo}, log in with `hf auth login`, then start again."
-        raise InputError(f"{entry.repo} could not be fetched: {first}", remedy) from error
+        raise _not_fetched(error, entry.repo, ", ".join(entry.files)) from error
     if gone := missing(folder, entry.files):
         raise InputError(f"{entry.repo} has no {', '.join(gone)}.", "The hub's copy has changed; give a folder with --weights.")
     return folder
+
+
+def _not_fetched(error: Exception, repo: str, files: str) -> InputError:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    remedy = f"Fetch {files} of {repo} by hand and give their folder with --weights."
+    if type(error).__name__ == "GatedRepoError":
+        remedy = f"Accept the licence on the page of {repo}, log in with `hf auth login`, then start again."
+    return InputError(f"{repo} could not be fetched: {first}", remedy)

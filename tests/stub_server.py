@@ -58,9 +58,10 @@ def serve() -> Iterator[Stub]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _answer
+        do_GET = do_HEAD = do_POST = do_DELETE = _answer
 
         def log_message(self, format: str, *arguments: Any) -> None:
             pass

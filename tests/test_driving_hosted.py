@@ -290,8 +290,15 @@ def test_a_video_of_something_else_is_refused_with_figures(server, tmp_path, bas
     server.on("POST", CREATE, (200, {"id": ID}))
     server.on("GET", TASK, (200, finished(server)))
     server.on("GET", "/out.mp4", (200, path.read_bytes()))
-    with pytest.raises(InputError, match=r"first frame of the video by Runway differs.*dB \(needs 20\)"):
-        runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
+    for _ in range(2):  # the second time it is not paid for again
+        with pytest.raises(
+            InputError, match=r"first frame of the video by Runway differs.*dB \(needs 20\).*another seed"
+        ) as caught:
+            runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
+    assert server.count("POST", CREATE) == 1
+    (kept,) = (tmp_path / "jobs").glob("*.mp4")  # what was paid for is not lost
+    assert str(kept) in str(caught.value)
+    assert kept.read_bytes() == path.read_bytes()
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------

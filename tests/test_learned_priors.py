@@ -1,8 +1,10 @@
 """Learned masks, depth, tracks and cameras: the real loading and running code, with tiny random weights or stand-in checkouts."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -131,14 +133,6 @@ def test_sam_prompts_are_scaled_to_the_models_square(models):
     assert given["point_labels"].tolist() == [[[2, 3]]]
     # the picture's corners in pixels of the square, whose first centre is 0
     np.testing.assert_allclose(given["point_coords"].numpy().reshape(2, 2), [[-0.5, -0.5], [127.5, 127.5]])
-
-
-def test_cancelling_ends_the_masks_at_once(models, clip):
-    told: list[int] = []
-    progress = Progress(lambda e: told.append(e.step), lambda: len(told) > 2)
-    with pytest.raises(Cancelled):
-        SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(clip, square(), progress)
-    assert max(told) < 9
 
 
 # --- depth ------------------------------------------------------------------------------------------------------------
@@ -339,14 +333,35 @@ def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypat
         assert (tracks.confidence[other, 0] > 0.9).all()
 
 
-@pytest.mark.parametrize("name", ["bootstapir", "tapnext", "cotracker3"])
-def test_a_damaged_tracker_checkpoint_is_one_clear_error(tmp_path, name, monkeypatch):
+def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
+    """Code from torch.hub (here from its cache, as without a network), weights from the hub, none of them unpickled."""
     monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
-    weights = stand_in_trackers.write(tmp_path)
-    path = next(p for p in (weights / name).iterdir() if p.is_file())
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=path.name):
-        choose_priors(tracks=name, weights=Weights(weights), announce=lambda text: None)
+    there = stand_in_trackers.write(tmp_path / "there") / "cotracker3"
+    (tmp_path / "hub").mkdir()
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: (_ for _ in ()).throw(URLError("no network")))
+    asked: list[tuple[str, str]] = []
+
+    def download(repo: str, name: str) -> str:
+        asked.append((repo, name))
+        return str(there / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(InputError, match=r"facebookresearch/co-tracker cannot be used"):
+        choose_priors(tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None)
+    shutil.copytree(there / "co-tracker", tmp_path / "hub" / "facebookresearch_co-tracker_main")
+    provider = choose_priors(tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None).tracks
+    assert asked == [("facebook/cotracker3", "scaled_offline.pth")]
+    rewound, masks, centres = blob_clip()
+    tracks = provider.tracks(rewound, masks, Progress())
+    base = (rewound.source == 0).nonzero()[0]
+    mine = np.isin(tracks.query, base)
+    way = (centres[None] - centres[tracks.query[mine]][:, None])[:, base]
+    start = tracks.xy[mine, tracks.query[mine]][:, None]
+    assert np.abs(tracks.xy[mine][:, base] - start - way).max() < 1.0
+    with pytest.raises(InputError, match=r"scaled_offline.pth, co-tracker is missing"):  # without consent nothing is asked for
+        choose_priors(tracks="cotracker3", weights=Weights(None), announce=lambda text: None)
+    assert len(asked) == 1
 
 
 def test_a_missing_checkout_is_named(tmp_path, monkeypatch):

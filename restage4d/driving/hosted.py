@@ -17,7 +17,6 @@ import httpx
 import numpy as np
 import tenacity
 from numpy.typing import NDArray
-from platformdirs import user_data_path
 
 from restage4d.driving.fitted import Fitted, fit_into, nearest_aspect
 from restage4d.driving.seam import prepare
@@ -27,6 +26,7 @@ from restage4d.priors.cache import content_key
 from restage4d.progress import Progress
 from restage4d.scene import Clip
 from restage4d.video import decode
+from restage4d.wire.connection import home
 
 _TRIES = 5  # of a request that a busy service turns away, with growing waits between
 _MOST_BYTES = 2 << 30
@@ -73,7 +73,7 @@ class HostedDriving(ABC):
         self.config, self._announce = config, announce
         self.name = f"{self.service.lower()}:{config.model}"
         self.identity = (self.service, config)  # a video that was paid for is kept under it
-        self._jobs = jobs or user_data_path("restage4d") / "jobs"
+        self._jobs = jobs or home() / "hosted"
 
     @abstractmethod
     def _cost(self) -> str:
@@ -139,7 +139,16 @@ class HostedDriving(ABC):
                         "Start again: the finished video is fetched once more, at no cost.",
                     ) from error
             stage.advance()
-        result = prepare(base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}")
+        try:
+            result = prepare(base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}")
+        except InputError as error:
+            kept = note.with_suffix(".mp4")
+            with replacing(kept) as temporary:
+                temporary.write_bytes(data)
+            raise InputError(
+                error.what,
+                f"It is kept as {kept}. Take another seed, or cut it so that it begins there and give it with --driving.",
+            ) from error
         note.unlink(missing_ok=True)
         return result
 

@@ -3,6 +3,7 @@
 python depth_anything3_program.py FRAMES.npz WEIGHTS_FOLDER OUT.npz LONGER_SIDE
 """
 
+import inspect
 import sys
 
 import numpy as np
@@ -17,7 +18,8 @@ def main(frames_file: str, folder: str, out_file: str, side: str) -> None:
         frames = list(file["frames"])
     model = DepthAnything3.from_pretrained(folder, local_files_only=True)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    said = model.inference(frames, process_res=int(side), ref_view_strategy="middle")
+    options = {"ref_view_strategy": "middle"} if "ref_view_strategy" in inspect.signature(model.inference).parameters else {}
+    said = model.inference(frames, process_res=int(side), **options)  # older versions choose the reference view themselves
     w2c = np.tile(np.eye(4, dtype=np.float32), (len(frames), 1, 1))
     w2c[:, :3] = np.asarray(said.extrinsics, np.float32)[:, :3]
     confidence = np.ones_like(said.depth) if said.conf is None else said.conf

@@ -22,7 +22,7 @@ from restage4d.inference import devices, until_it_fits
 from restage4d.priors.tracks import guess_hidden, pick, query_frames
 from restage4d.progress import Progress, Stage
 from restage4d.scene import Rewound, Tracks
-from restage4d.weights import load_into, load_state
+from restage4d.weights import fetch_file, load_into, load_state
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -176,13 +176,17 @@ class CoTrackerTracks(PointTracks):
     """CoTracker3 offline: ``scaled_offline.pth`` and ``co-tracker/``, a checkout of github.com/facebookresearch/co-tracker."""
 
     def _load(self, folder: Path | None) -> Any:
-        if folder is None:
-            return torch.hub.load("facebookresearch/co-tracker", "cotracker3_offline", trust_repo=True).eval()  # type: ignore
-        path = folder / "scaled_offline.pth"
+        checkout = "facebookresearch/co-tracker" if folder is None else str(folder / "co-tracker")
         try:
-            predictor: Any = torch.hub.load(str(folder / "co-tracker"), "cotracker3_offline", source="local", pretrained=False)
-        except Exception as error:
-            raise InputError(f"{folder / 'co-tracker'} cannot be used: {error}.", "Give a checkout of co-tracker.") from error
+            # without its own way of loading weights, which would run whatever is pickled in them
+            predictor: Any = torch.hub.load(
+                checkout, "cotracker3_offline", source="github" if folder is None else "local", trust_repo=True, pretrained=False
+            )
+        except Exception as error:  # torch.hub and the code of a checkout raise what they like
+            raise InputError(
+                f"{checkout} cannot be used: {error}.", "Give a checkout of co-tracker (docs/providers.md)."
+            ) from error
+        path = fetch_file("facebook/cotracker3", "scaled_offline.pth") if folder is None else folder / "scaled_offline.pth"
         load_into(predictor.model, load_state(path), path)
         return predictor.eval()
 
