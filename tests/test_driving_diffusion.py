@@ -14,6 +14,7 @@ from restage4d.scene import Clip
 
 pytest.importorskip("diffusers", reason="the extra models is not installed")
 
+import diffusers
 import tiny_pipelines
 import torch
 
@@ -61,9 +62,10 @@ def made(models: Path, name: str, **config) -> DiffusersDriving:
 MASK = np.ones((H, W), bool)
 
 
-@pytest.mark.parametrize(
-    ("name", "asked", "frames"), [("wan", 10, 9), ("wan-5b", 9, 9), ("ltx", 12, 9), ("cogvideox", 9, 9), ("svd", 5, 5)]
-)
+FAMILIES = [("wan", 10, 9), ("wan-a14b", 9, 9), ("wan-5b", 9, 9), ("ltx", 12, 9), ("cogvideox", 9, 9), ("svd", 5, 5)]
+
+
+@pytest.mark.parametrize(("name", "asked", "frames"), FAMILIES)
 def test_every_family_makes_a_clip_of_the_bases_size_and_rate(models, base, any_first_frame, name, asked, frames):
     driver = made(models, name, frames=asked, seed=3)
     steps: list[int] = []
@@ -76,14 +78,18 @@ def test_every_family_makes_a_clip_of_the_bases_size_and_rate(models, base, any_
     assert clip.frames.dtype == np.uint8
     assert clip.frames.std() > 1
     assert max(steps) == 2
+    again = made(models, name, frames=asked, seed=3).make(base, MASK, "it jumps.", Progress())
+    np.testing.assert_array_equal(clip.frames, again.frames)
 
 
-def test_the_seed_says_what_comes_out(models, base, any_first_frame):
-    first, same, other = (
-        made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).frames for s in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, same)
-    assert np.abs(first.astype(int) - other).mean() > 1
+def test_another_seed_makes_another_video(models, base, any_first_frame):
+    one, other = (made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).frames for s in (1, 2))
+    assert np.abs(one.astype(int) - other).mean() > 1
+
+
+def test_the_rate_that_is_asked_for_is_taken(models, base, any_first_frame):
+    made(models, "wan", frames=5, fps=6.0).make(base, MASK, "it jumps", Progress())
+    assert any_first_frame[0].fps == 6.0
 
 
 def test_a_first_frame_that_differs_is_refused_with_figures(models, base):
@@ -91,11 +97,13 @@ def test_a_first_frame_that_differs_is_refused_with_figures(models, base):
         made(models, "wan", frames=5).make(base, MASK, "it jumps", Progress())
 
 
-def test_cancelling_ends_it_between_two_steps(models, base, any_first_frame):
+@pytest.mark.parametrize("name", [name for name, _, _ in FAMILIES])
+def test_cancelling_ends_it_between_two_steps(models, base, any_first_frame, name):
     steps: list[int] = []
     with pytest.raises(Cancelled):
-        made(models, "wan", frames=5).make(base, MASK, "it", Progress(lambda e: steps.append(e.step), lambda: 1 in steps))
+        made(models, name, frames=5).make(base, MASK, "it", Progress(lambda e: steps.append(e.step), lambda: 1 in steps))
     assert max(steps) == 1
+    assert not any_first_frame
 
 
 def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame, monkeypatch):
@@ -115,6 +123,25 @@ def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame
     monkeypatch.setattr(diffusion, "best_device", lambda: torch.device("cuda"))
     np.testing.assert_array_equal(driver.make(base, MASK, "it jumps", Progress()).frames, usual.frames)
     assert tried == ["gpu", "parts", "layers", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("where", "calls"),
+    [("gpu", ["to cuda"]), ("parts", ["parts take turns"]), ("layers", ["layers take turns", "picture in tiles"]), ("cpu", [])],
+)
+def test_each_way_asks_diffusers_for_it(models, monkeypatch, where, calls):
+    """What the pipeline is told in each way of running it; there is no GPU here to do it."""
+    driver, told = made(models, "wan"), []
+    pipe = diffusers.WanImageToVideoPipeline
+    monkeypatch.setattr(pipe, "to", lambda self, device: told.append(f"to {device}"))
+    monkeypatch.setattr(pipe, "enable_model_cpu_offload", lambda self: told.append("parts take turns"))
+    monkeypatch.setattr(pipe, "enable_sequential_cpu_offload", lambda self: told.append("layers take turns"))
+    monkeypatch.setattr(diffusers.AutoencoderKLWan, "enable_tiling", lambda self: told.append("picture in tiles"))
+    monkeypatch.setattr(diffusion, "precision", lambda device: torch.bfloat16)
+    loaded = driver._load(where)
+    assert told == calls
+    half = torch.float32 if where == "cpu" else torch.bfloat16
+    assert (loaded.transformer.dtype, loaded.vae.dtype) == (half, torch.float32)  # Wan's autoencoder stays exact
 
 
 def test_damaged_pipelines_are_one_clear_error(models, tmp_path, base):

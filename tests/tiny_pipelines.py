@@ -11,9 +11,11 @@ transformers.utils.logging.disable_progress_bar()
 
 
 def write(name: str, folder: Path) -> Path:
-    """``name``: "wan", "wan-5b", "ltx", "cogvideox" or "svd"."""
+    """``name``: "wan", "wan-a14b", "wan-5b", "ltx", "cogvideox" or "svd"."""
     torch.manual_seed(0)
-    {"wan": _wan, "wan-5b": _wan_5b, "ltx": _ltx, "cogvideox": _cogvideox, "svd": _svd}[name]().save_pretrained(folder)
+    {"wan": _wan, "wan-a14b": _wan_a14b, "wan-5b": _wan_5b, "ltx": _ltx, "cogvideox": _cogvideox, "svd": _svd}[
+        name
+    ]().save_pretrained(folder)
     return folder
 
 
@@ -38,12 +40,16 @@ def _eye(width: int, model: type, side: int = 32) -> tuple[dict, transformers.CL
     return {"image_encoder": model(config)}, transformers.CLIPImageProcessorPil(crop_size=side, size=side)
 
 
-def _wan(channels: int = 36, image: bool = True, pipeline: str = "WanImageToVideoPipeline", **more):
-    transformer = diffusers.WanTransformer3DModel(
+def _wan_transformer(channels: int, image: bool):
+    return diffusers.WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=channels, out_channels=16, text_dim=16,
         freq_dim=32, ffn_dim=16, num_layers=1, cross_attn_norm=True, qk_norm="rms_norm_across_heads", rope_max_seq_len=32,
         image_dim=4 if image else None,
     )  # fmt: skip
+
+
+def _wan(channels: int = 36, image: bool = True, pipeline: str = "WanImageToVideoPipeline", **more):
+    transformer = _wan_transformer(channels, image)
     vae = diffusers.AutoencoderKLWan(
         base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
     )
@@ -53,6 +59,13 @@ def _wan(channels: int = 36, image: bool = True, pipeline: str = "WanImageToVide
         more |= eye | {"image_processor": pixels}
     return getattr(diffusers, pipeline)(
         tokenizer=_words(), text_encoder=_reader(16, "UMT5"), vae=vae, scheduler=scheduler, transformer=transformer, **more
+    )
+
+
+def _wan_a14b():
+    """As Wan 2.2 A14B is saved: one transformer for the noisy steps and one for the others, none of which sees CLIP's picture."""
+    return _wan(
+        36, False, transformer_2=_wan_transformer(36, False), boundary_ratio=0.9, image_encoder=None, image_processor=None
     )
 
 
