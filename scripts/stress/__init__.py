@@ -1,0 +1,1 @@
+"""Sections of scripts/stress_backend.py."""

@@ -1,0 +1,113 @@
+"""One run of the script: its figures, its services, and what all sections need."""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from protocol.conftest import Service
+
+from restage4d.puppet import Puppet
+from restage4d.wire.client import Client
+from restage4d.wire.messages import Submit
+
+TOML = "slots = 2\nattempts = 1000\n[limits]\njobs_per_client = 1000\n"
+
+
+def standin(steps: int, key: str = "") -> Submit:
+    """A tiny real fit; 100 steps take about a second."""
+    return Submit(key=key, job_kind="standin", settings={"fusion.steps": steps})
+
+
+ENDLESS = standin(100_000)
+
+
+@dataclass
+class Figure:
+    """One line of the report. ``limit`` is the most or the least that is allowed, as ``least`` says; None: for the record."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+    least: bool = False
+
+    @property
+    def good(self) -> bool:
+        return self.limit is None or (self.value >= self.limit if self.least else self.value <= self.limit)
+
+
+class Run:
+    """What every section gets.
+
+    Args:
+        place: a folder that goes with the run.
+        short: fewer repetitions.
+    """
+
+    def __init__(self, place: Path, short: bool) -> None:
+        self.place, self.short = place, short
+        self.repeats = 2 if short else 20
+        self.random = random.Random(7)
+        self.figures: list[Figure] = []
+
+    def add(self, name: str, value: float, unit: str, limit: float | None = None, least: bool = False) -> None:
+        figure = Figure(name, value, unit, limit, least)
+        self.figures.append(figure)
+        bound = "" if limit is None else f"   ({'at least' if least else 'at most'} {limit:g})"
+        print(f"{'  ' if figure.good else 'X '}{name:<62} {value:12.4g} {unit}{bound}", flush=True)
+
+    @contextmanager
+    def service(self, name: str, toml: str = TOML) -> Iterator[Service]:
+        """A service of its own that runs, and is killed with its workers in the end."""
+        service = Service(self.place / name, toml)
+        try:
+            yield service.start()
+        finally:
+            service.end()
+
+    def check_done(self, client: Client, jobs: list[str], what: str) -> None:
+        """All jobs end well, and every puppet that is handed out is one."""
+        until(lambda: all(client.status(job).state == "done" for job in jobs), 120.0 * len(jobs) + 600)
+        bad = 0
+        for job in jobs:
+            try:
+                Puppet.load(client.fetch_puppet(job, self.place / "one.puppet"))
+            except Exception as error:
+                print(f"  {job}: {error}")
+                bad += 1
+        self.add(f"{what}: jobs lost", len(set(jobs) - {s.id for s in client.jobs()}), "", 0)
+        self.add(f"{what}: corrupt puppets handed out", bad, "", 0)
+
+
+def worker_pid(service: Service, job: str) -> int:
+    """Of the process that works, or last worked, on a job; 0 where there is none yet."""
+    try:
+        return int((service.home / "jobs" / job / "pid").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def until(condition: Callable[[], object], seconds: float = 600.0) -> None:
+    """Waits for what must happen. Raises TimeoutError where it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("it did not happen in time")
+        time.sleep(0.05)

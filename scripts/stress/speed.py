@@ -1,0 +1,109 @@
+"""How fast bytes go, and how fast the service answers meanwhile."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import numpy as np
+
+from backend.store import Store
+from restage4d.wire.client import Client
+
+from .run import ENDLESS, Run, runs, sha256, until, worker_pid
+
+
+def transfer(run: Run) -> None:
+    """Uploads and fetches of a large file, and status requests while an upload runs.
+
+    The first round is told apart: it is the one that writes to memory which the system has not given out before, and a virtual
+    machine has to ask its host for that.
+    """
+    megabytes = 200 if run.short else 1000
+    path, back, block = run.place / "big.bin", run.place / "back.bin", os.urandom(50_000_000)
+    up, down, times, wrong = [], [], [], 0
+    with run.service("transfer", "slots = 1\n") as service, service.client() as client:
+        for _ in range(4):
+            with path.open("wb") as file:
+                file.write(os.urandom(64))
+                for _ in range(megabytes // 50):
+                    file.write(block)
+            with _asking(client, times):
+                began = time.perf_counter()
+                content = client.upload(path)
+                up.append(megabytes / (time.perf_counter() - began))
+            began = time.perf_counter()
+            client.fetch(content, back)
+            down.append(megabytes / (time.perf_counter() - began))
+            wrong += not sha256(back) == content == sha256(path)
+            Store(service.home / "store").remove(content)
+            back.unlink()
+    path.unlink()
+    run.add("SHA-256 alone", _hash_rate(block), "MB/s")
+    run.add("first upload, hashed on both sides", up[0], "MB/s")
+    run.add("first fetch, hashed", down[0], "MB/s")
+    run.add("upload, hashed on both sides, median of 3", median(up[1:]), "MB/s", 400, least=True)
+    run.add("fetch, hashed, median of 3", median(down[1:]), "MB/s", 400, least=True)
+    run.add("status round trip p99 during uploads", _p99(times), "ms", 20)
+    run.add("transfers that came out wrong", wrong, "of 4", 0)
+
+
+def cancel(run: Run) -> None:
+    """Status requests while a fit runs, and ending fits at random moments."""
+    times, acks, gone = [], [], []
+    with run.service("cancel", "slots = 1\n") as service, service.client() as client:
+        for i in range(run.repeats):
+            job = client.submit(ENDLESS)
+            until(lambda job=job: client.status(job).state == "running" and worker_pid(service, job))
+            if i == 0:
+                until(lambda job=job: client.status(job).step > 5)
+                with _asking(client, times):
+                    time.sleep(5 if run.short else 20)
+            else:
+                time.sleep(run.random.uniform(0, 6))
+            pid = worker_pid(service, job)
+            began = time.perf_counter()
+            client.cancel(job)
+            acks.append(time.perf_counter() - began)
+            until(lambda pid=pid: not runs(pid))
+            gone.append(time.perf_counter() - began)
+            until(lambda job=job: client.status(job).state == "cancelled")
+    run.add("status round trip p99 while a fit runs", _p99(times), "ms", 20)
+    run.add("cancel: times", len(acks), "")
+    run.add("cancel acknowledged, slowest", 1e3 * max(acks), "ms", 200)
+    run.add("cancelled job's process gone, slowest", max(gone), "s", 5)
+
+
+@contextmanager
+def _asking(client: Client, times: list[float]) -> Iterator[None]:
+    """Asks for the jobs all the time in a thread of its own; adds the seconds of every answer."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(0.005):
+            began = time.perf_counter()
+            client.jobs()
+            times.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _hash_rate(block: bytes) -> float:
+    """MB/s of one core."""
+    began = time.perf_counter()
+    hashlib.sha256(block)
+    return len(block) * 1e-6 / (time.perf_counter() - began)
+
+
+def _p99(times: list[float]) -> float:
+    """In ms."""
+    return float(1e3 * np.percentile(times, 99))
