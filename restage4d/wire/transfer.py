@@ -22,7 +22,13 @@ Advance = Callable[[int, int], None]
 PACKED = b"R4DFILES"  # the first bytes of a list of files
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _WINDOW = 8  # chunks of a fetch asked for ahead
+_SMALLEST = 256 << 10  # bytes of a chunk where the connection keeps breaking
 _PATIENCE_S = 60.0  # without a single chunk, before a transfer gives up
+
+
+def _chunk(breaks: int) -> int:
+    """Bytes of a chunk after so many breaks: smaller ones, as what was under way in a break is sent again."""
+    return max(CHUNK >> min(breaks, 8), _SMALLEST)
 
 
 class PackedFile(msgspec.Struct, array_like=True):
@@ -104,21 +110,26 @@ def _upload(
     open_channel: Callable[[], Channel], source: _File | _Bytes, content: str, on_progress: Advance | None, timeout_s: float
 ) -> str:
     channel = open_channel()
-    began = time.monotonic()
+    last, breaks = time.monotonic(), 0
+
+    def advance(done: int, of: int) -> None:
+        nonlocal last
+        last = time.monotonic()
+        if on_progress:
+            on_progress(done, of)
+
     try:
         while True:
             try:
                 reply = channel.request(UploadBegin(content=content, size=source.size), timeout_s=max(timeout_s, 30.0)).body
                 while isinstance(reply, UploadReady):
-                    reply = _send_chunks(channel, source, reply, on_progress)
-                if on_progress:
-                    on_progress(source.size, source.size)
+                    reply = _send_chunks(channel, source, reply, _chunk(breaks), advance)
+                advance(source.size, source.size)
                 return content
-            except (TimedOut, _Broken) as broken:
+            except TimedOut as broken:
                 # The service may have been restarted: begin again, it knows what it has.
-                if isinstance(broken, _Broken) and broken.offset:
-                    began = time.monotonic()
-                if time.monotonic() - began > _PATIENCE_S:
+                breaks += 1
+                if time.monotonic() - last > _PATIENCE_S:
                     raise TimedOut("The upload broke off.", "Call it again: it goes on where it stood.") from broken
                 channel.close()
                 channel = open_channel()
@@ -126,22 +137,19 @@ def _upload(
         channel.close()
 
 
-class _Broken(Exception):
-    """The connection was lost at ``offset`` of this attempt."""
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-
-
 def _send_chunks(
-    channel: Channel, source: _File | _Bytes, ready: UploadReady, on_progress: Advance | None
+    channel: Channel, source: _File | _Bytes, ready: UploadReady, chunk: int, advance: Advance
 ) -> UploadReady | Stored:
-    """Sends from ``ready.offset`` on, never more than the credit unanswered, until the service has all."""
+    """Sends from ``ready.offset`` on, never more than the credit unanswered, until the service has all.
+
+    Raises:
+        TimedOut: the connection was lost.
+    """
     token, offset, credit = ready.token, ready.offset, ready.credit
     drops, waiting = channel.drops, 0
     while True:
         while waiting < credit and offset < source.size:
-            data = source.read(offset, CHUNK)
+            data = source.read(offset, chunk)
             channel.send(
                 UploadChunk(token=token, offset=offset), [np.frombuffer(data, np.uint8)], deadline=time.monotonic() + 10.0
             )
@@ -149,20 +157,17 @@ def _send_chunks(
             waiting += 1
         try:
             reply = channel.checked(_answer(channel, drops, 15.0)).body
-        except TimedOut:
-            raise _Broken(offset - ready.offset) from None
         except WireError as error:
             if error.code != "refused" or isinstance(error, Refused):
                 raise
-            raise _Broken(offset - ready.offset) from None  # a service that was started again does not know the token
+            raise _lost() from None  # a service that was started again does not know the token
         if channel.drops != drops:
-            raise _Broken(offset - ready.offset)
+            raise _lost()
         if isinstance(reply, Stored):
             return reply
         if isinstance(reply, UploadReady) and reply.token == token:
             waiting, credit = waiting - 1, reply.credit
-            if on_progress:
-                on_progress(reply.offset, source.size)
+            advance(reply.offset, source.size)
 
 
 def _answer(channel: Channel, drops: int, seconds: float) -> Received:
@@ -173,7 +178,11 @@ def _answer(channel: Channel, drops: int, seconds: float) -> Received:
             return channel.receive(deadline=min(end, time.monotonic() + 0.2))
         except (TimedOut, NotRunning):
             if channel.drops != drops or time.monotonic() > end:
-                raise TimedOut("The connection was lost.") from None
+                raise _lost() from None
+
+
+def _lost() -> TimedOut:
+    return TimedOut("The connection was lost.")
 
 
 def fetch(open_channel: Callable[[], Channel], content: str, path: Path, on_progress: Advance | None, timeout_s: float) -> Path:
@@ -207,17 +216,18 @@ def _fetch_into(
     channel, have = open_channel(), file.tell()
     last = time.monotonic()
     size: int | None = None
+    breaks = 0
     try:
         while size is None or have < size:
-            asked, drops = have, channel.drops
+            chunk, asked, drops = _chunk(breaks), have, channel.drops
             waiting: dict[str, int] = {}
             here: dict[int, bytes | memoryview] = {}
             try:
                 while size is None or have < size:
-                    while asked < have + (CHUNK if size is None else _WINDOW * CHUNK) and (size is None or asked < size):
-                        id = channel.send(Fetch(content=content, offset=asked), deadline=time.monotonic() + max(timeout_s, 10.0))
-                        waiting[id] = asked
-                        asked += CHUNK
+                    while asked < have + (chunk if size is None else _WINDOW * chunk) and (size is None or asked < size):
+                        wanted = Fetch(content=content, offset=asked, length=chunk)
+                        waiting[channel.send(wanted, deadline=time.monotonic() + max(timeout_s, 10.0))] = asked
+                        asked += chunk
                     reply = _answer(channel, drops, max(timeout_s, 15.0))
                     if reply.parent not in waiting:
                         continue
@@ -236,6 +246,7 @@ def _fetch_into(
                     if size is not None and have > size:
                         raise WireError("The bytes kept from before do not belong here.", "Fetch them again.", "damaged")
             except TimedOut:
+                breaks += 1
                 if time.monotonic() - last > _PATIENCE_S:
                     raise TimedOut("The fetch broke off.", "Call it again: it goes on where it stood.") from None
                 if channel.drops == drops:
