@@ -4,7 +4,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from protocol.conftest import Service
 
 from restage4d.puppet import Puppet
 from restage4d.wire.client import Client
+from restage4d.wire.errors import TimedOut
 from restage4d.wire.messages import Submit
 
 TOML = "slots = 2\nattempts = 1000\n[limits]\njobs_per_client = 1000\n"
@@ -105,9 +106,12 @@ def sha256(path: Path) -> str:
 
 
 def until(condition: Callable[[], object], seconds: float = 600.0) -> None:
-    """Waits for what must happen. Raises TimeoutError where it does not."""
+    """Waits for what must happen, also on a machine that stood still meanwhile. Raises TimeoutError where it does not."""
     end = time.monotonic() + seconds
-    while not condition():
+    while True:
+        with suppress(TimedOut):
+            if condition():
+                return
         if time.monotonic() > end:
             raise TimeoutError("it did not happen in time")
         time.sleep(0.05)
