@@ -32,7 +32,7 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
     where = spec.selection
     driver, drivings = (spec.driving, []) if isinstance(spec.driving, str) else ("kinematic", spec.driving)
     return Job(
-        video=footage(spec.base, store, folder, "base"),
+        video=footage(spec.base, store, folder, "base", spec.first, spec.frames),
         prompt=spec.prompt,
         out=folder.work,
         select=where.point,
@@ -59,8 +59,19 @@ def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | Non
     return mask
 
 
-def footage(content: str, store: Store, folder: Folder, name: str) -> Path:
-    """A video file, or a folder of frames where the content is a packed one."""
+def footage(content: str, store: Store, folder: Folder, name: str, first: int = 0, frames: int | None = None) -> Path:
+    """A video file, or a folder of frames where the content is a packed one.
+
+    Args:
+        content: of the video or the list of frames.
+        store, folder: where it is, and where it is needed.
+        name: what to call it there, and in errors.
+        first, frames: the part of a video that will be decoded; None: to its end.
+
+    Raises:
+        WireError: a content is not here or damaged.
+        InputError: too large, too long, or no pictures.
+    """
     store.check(content)
     files, limits = packed_files(store, content), _limits(store)
     if files is None:
@@ -68,6 +79,9 @@ def footage(content: str, store: Store, folder: Folder, name: str) -> Path:
         info = video.probe(path)
         if info.width * info.height > limits.pixels:
             raise InputError(f"The {name} video is {info.width}x{info.height} pixels, which is too large.", "Make it smaller.")
+        used = min(max(info.frames - first, 0), frames or info.frames)
+        if used > limits.frames:
+            raise InputError(f"{used} frames of the {name} video are asked for.", f"Use at most {limits.frames} of them.")
         return path
     if not 2 <= len(files) <= limits.frames:
         raise InputError(f"The {name} folder has {len(files)} frames.", f"Give 2 to {limits.frames}.")

@@ -29,7 +29,7 @@ def looked(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
 
     with tempfile.TemporaryDirectory(prefix="restage4d_look_") as place:
         folder = Folder(Path(place))
-        path = footage(request.content, store, folder, "base")
+        path = footage(request.content, store, folder, "base", request.first, _AHEAD)
         info = video.probe(path)
         if info.frames and request.first >= info.frames - 1:
             raise InputError(f"The video has {info.frames} frames; nothing follows frame {request.first + 1}.", "Begin earlier.")

@@ -1,0 +1,71 @@
+"""Limits that stand before anything is decoded or kept."""
+
+import hashlib
+
+import msgspec
+import numpy as np
+import pytest
+
+from backend.folder import Folder
+from backend.inputs import footage
+from backend.store import Store
+from restage4d import video
+from restage4d.errors import InputError
+from restage4d.wire import framing
+from restage4d.wire.messages import UploadBegin, UploadChunk
+from restage4d.wire.transfer import PACKED, PackedFile
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A store, a job's folder, and the content of a video of 12 frames, 64x48."""
+    frames = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+    video.encode(tmp_path / "a.mp4", frames, 12.0)
+    store = Store(tmp_path / "home" / "store")
+    return store, Folder(tmp_path / "job"), store.add(tmp_path / "a.mp4")[0]
+
+
+def limit(store: Store, line: str) -> None:
+    (store.folder.parent / "service.toml").write_text(f"[limits]\n{line}\n")
+
+
+def test_only_so_many_frames_of_a_video(place):
+    store, folder, content = place
+    limit(store, "frames = 5")
+    with pytest.raises(InputError, match="12 frames of the base video"):
+        footage(content, store, folder, "base")
+    with pytest.raises(InputError, match="6 frames"):
+        footage(content, store, folder, "base", 6)
+    assert footage(content, store, folder, "base", 0, 5).is_file()
+    assert footage(content, store, folder, "base", 7).is_file()
+
+
+def test_only_so_many_frames_of_a_folder(place, tmp_path):
+    store, folder, _ = place
+    (tmp_path / "0.png").write_bytes(b"no picture needed: their number is looked at first")
+    picture = store.add(tmp_path / "0.png")[0]
+    (tmp_path / "list").write_bytes(PACKED + msgspec.msgpack.encode([PackedFile(".png", picture)] * 6))
+    listing = store.add(tmp_path / "list")[0]
+    limit(store, "frames = 5")
+    with pytest.raises(InputError, match="6 frames"):
+        footage(listing, store, folder, "base")
+
+
+def test_a_frame_has_only_so_many_pixels(place):
+    store, folder, content = place
+    limit(store, f"pixels = {64 * 48 - 1}")
+    with pytest.raises(InputError, match="64x48"):
+        footage(content, store, folder, "base")
+    limit(store, f"pixels = {64 * 48}")
+    assert footage(content, store, folder, "base").is_file()
+
+
+def test_a_message_beyond_the_limit_is_dropped_unread(work, client):
+    """ZeroMQ ends the connection as soon as it reads the frame's length; the next one of the same client works."""
+    welcome = client.hello()
+    data = np.zeros(welcome.limits.message_bytes + 1, np.uint8)
+    assert work.ask(framing.encode(UploadChunk(token="0" * 32, offset=0), [data]), seconds=2.0) is None
+    small = data[:10]
+    reply = work.ask(framing.encode(UploadBegin(content=hashlib.sha256(small).hexdigest(), size=10)))
+    assert work.ask(framing.encode(UploadChunk(token=reply.body.token, offset=0), [small])) is not None
+    assert client.hello().pid == welcome.pid
