@@ -89,7 +89,11 @@ def _follow(client: Client, job: str) -> None:
             print(f"{event.percent:5.1f} %  {event.stage}{left}{losses}", flush=True)
 
     told = [0.0]
-    status = client.watch(job, tell)
+    try:
+        status = client.watch(job, tell)
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on; restage4d watch {job[:12]} follows it again.", file=sys.stderr)
+        raise SystemExit(130) from None
     if status.state == "failed" and status.error:
         raise FitError(f"{status.error.what} {status.error.remedy}")
 
