@@ -16,12 +16,12 @@ from restage4d.wire.connection import Connection
 from restage4d.wire.errors import WireError
 
 from .proxy import Proxy
-from .run import Run, runs, sha256, standin, until, worker_pid
+from .run import PATIENCE_S, Run, runs, sha256, standin, until, worker_pid
 
 
 def services(run: Run) -> None:
     """kill -9 of the service while its jobs run."""
-    with run.service("services") as service, service.client() as client:
+    with run.service("services") as service, service.client(PATIENCE_S) as client:
         jobs = [client.submit(standin(400)) for _ in range(max(run.repeats // 4, 1))]
         for _ in range(run.repeats):
             time.sleep(run.random.uniform(0, 2))
@@ -35,7 +35,7 @@ def services(run: Run) -> None:
 
 def workers(run: Run) -> None:
     """kill -9 of the processes of jobs."""
-    with run.service("workers") as service, service.client() as client:
+    with run.service("workers") as service, service.client(PATIENCE_S) as client:
         jobs, killed = [client.submit(standin(400)) for _ in range(max(run.repeats // 4, 1))], 0
         while killed < run.repeats:
             statuses = client.jobs()
@@ -67,7 +67,7 @@ def clients(run: Run) -> None:
     """kill -9 of a client that uploads, submits and watches."""
     path, back, job = run.place / "clip.bin", run.place / "back.bin", framing.new_id()
     path.write_bytes(os.urandom(60_000_000))
-    with run.service("clients") as service, service.client() as client:
+    with run.service("clients") as service, service.client(PATIENCE_S) as client:
         for _ in range(run.repeats):
             command = [sys.executable, "-c", _CLIENT, str(service.file), str(path), job]
             child = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -87,13 +87,13 @@ def clients(run: Run) -> None:
 def checkpoints(run: Run) -> None:
     """Checkpoints with a bit turned or an end cut off, of jobs that stand still, which are then resumed."""
     jobs, damaged = [], 0
-    with run.service("checkpoints") as service, service.client() as client:
+    with run.service("checkpoints") as service, service.client(PATIENCE_S) as client:
         while damaged < run.repeats:
-            job = client.submit(standin(400))
+            job = client.submit(standin(200))
             jobs.append(job)
             path = service.home / "jobs" / job / "work" / "checkpoint.safetensors"
             until(lambda job=job: client.status(job).stage == "photometric fusion")
-            time.sleep(run.random.uniform(0, 2))
+            time.sleep(run.random.uniform(0, 1))
             client.pause(job)
             until(lambda job=job: client.status(job).state in ("paused", "done"))
             if client.status(job).state == "paused" and path.exists():
@@ -156,14 +156,14 @@ def disk(run: Run) -> None:
         return
     free = (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
     path, untold, jobs = run.place / "clip.bin", 0, []
-    with run.service("disk") as service, service.client() as client:
+    with run.service("disk") as service, service.client(PATIENCE_S) as client:
         process = psutil.Process(Connection.read(service.file).pid)
         for _ in range(run.repeats):
             path.write_bytes(os.urandom(12_000_000))
-            job = client.submit(standin(400))
+            job = client.submit(standin(200))
             jobs.append(job)
             until(lambda job=job: worker_pid(service, job))
-            time.sleep(run.random.uniform(0, 4))
+            time.sleep(run.random.uniform(0, 3))
             pid = worker_pid(service, job)
             process.rlimit(psutil.RLIMIT_FSIZE, (run.random.randrange(4096, 5_000_000), psutil.RLIM_INFINITY))
             if runs(pid):

@@ -21,13 +21,13 @@ from restage4d.wire.connection import Connection
 from restage4d.wire.errors import Refused
 from restage4d.wire.messages import Error, Hello, UploadBegin, UploadChunk, UploadReady
 
-from .run import Run
+from .run import PATIENCE_S, Run
 
 
 def fuzz(run: Run) -> None:
     """The service answers, refuses or drops whatever comes, and stays as it is."""
     total = 4000 if run.short else 100_000
-    with run.service("fuzz") as service, service.client() as client:
+    with run.service("fuzz") as service, service.client(PATIENCE_S) as client:
         connection = Connection.read(service.file)
         process = psutil.Process(connection.pid)
         before, peak, slowest = process.memory_info().rss, 0, 0.0

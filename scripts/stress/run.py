@@ -16,6 +16,7 @@ from restage4d.wire.client import Client
 from restage4d.wire.errors import TimedOut
 from restage4d.wire.messages import Submit
 
+PATIENCE_S = 600.0  # of clients: how long an answer takes is measured where that counts, and a busy machine may stand still
 TOML = "slots = 2\nattempts = 1000\n[limits]\njobs_per_client = 1000\n"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from backend.store import Store
 from restage4d.wire.client import Client
 
-from .run import ENDLESS, Run, runs, sha256, until, worker_pid
+from .run import ENDLESS, PATIENCE_S, Run, runs, sha256, until, worker_pid
 
 
 def transfer(run: Run) -> None:
@@ -25,7 +25,7 @@ def transfer(run: Run) -> None:
     megabytes = 200 if run.short else 1000
     path, back, block = run.place / "big.bin", run.place / "back.bin", os.urandom(50_000_000)
     up, down, times, wrong = [], [], [], 0
-    with run.service("transfer", "slots = 1\n") as service, service.client() as client:
+    with run.service("transfer", "slots = 1\n") as service, service.client(PATIENCE_S) as client:
         for _ in range(4):
             with path.open("wb") as file:
                 file.write(os.urandom(64))
@@ -54,7 +54,7 @@ def transfer(run: Run) -> None:
 def cancel(run: Run) -> None:
     """Status requests while a fit runs, and ending fits at random moments."""
     times, acks, gone = [], [], []
-    with run.service("cancel", "slots = 1\n") as service, service.client() as client:
+    with run.service("cancel", "slots = 1\n") as service, service.client(PATIENCE_S) as client:
         for i in range(run.repeats):
             job = client.submit(ENDLESS)
             until(lambda job=job: client.status(job).state == "running" and worker_pid(service, job))
