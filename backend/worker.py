@@ -34,7 +34,8 @@ def _be_polite() -> None:
     import psutil
 
     with suppress(psutil.Error, OSError):
-        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 5)
+        process = psutil.Process()
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else max(process.nice(), 5))
 
 
 def _end_with(leader: int) -> None:
