@@ -19,6 +19,7 @@ from backend.store import Store
 from restage4d.errors import InputError
 from restage4d.wire.connection import CHANNELS, Connection, home
 from restage4d.wire.errors import NotRunning
+from restage4d.wire.messages import Provider
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,8 @@ def serve(options: argparse.Namespace) -> None:
         return
     _log_into(folder / "service.log")
     settings = Settings.load(folder / "service.toml")
-    server = Server(folder, _executor(options, settings), settings, options.bind, _ports(options.port, folder), _providers())
+    ports = _ports(options.port, folder)
+    server = Server(folder, _executor(options, settings), settings, options.bind, ports, _catalogue(), _refiner())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stopping.set())
     server.start()
@@ -83,16 +85,35 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
     return last
 
 
-def _providers() -> dict[str, list[str]]:
-    """By kind, who could work now; `restage4d doctor` tells what the others lack."""
-    from restage4d.catalogue import ENTRIES
+def _catalogue() -> list[Provider]:
+    """All providers, as this computer is now."""
+    from restage4d.catalogue import ENTRIES, announcement
     from restage4d.doctor import lacks
     from restage4d.settings import read_settings
     from restage4d.weights import Weights
 
     weights, settings = Weights.chosen(None, False), read_settings()
-    usable = [entry for entry in ENTRIES if not lacks(entry, weights, settings)]
-    return {kind: [e.name for e in usable if e.kind == kind] for kind in ("driving", "masks", "cameras", "depth", "tracks")}
+    return [
+        Provider(
+            kind=e.kind,  # type: ignore[arg-type]
+            name=e.name,
+            title=e.title,
+            licence=e.licence,
+            terms=announcement(e),
+            needs=lacks(e, weights, settings),
+            sends=bool(e.key),
+            gigabytes=e.size,
+            memory=e.memory,
+        )
+        for e in ENTRIES
+    ]
+
+
+def _refiner() -> str:
+    from restage4d.settings import read_settings
+
+    settings = read_settings()
+    return f"{settings.refine_model} at {settings.refine_url}" if settings.refine_url and settings.refine_model else ""
 
 
 def _parent(pid: int | None) -> Callable[[], bool]:

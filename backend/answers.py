@@ -20,6 +20,7 @@ from backend.store import Store, no_room, packed_files, room_error
 from backend.supervisor import Supervisor
 from backend.uploads import Uploads, chunk_data
 from restage4d import __version__
+from restage4d.choices import DRAFT
 from restage4d.errors import InputError
 from restage4d.wire import framing
 from restage4d.wire.errors import WireError
@@ -40,6 +41,8 @@ from restage4d.wire.messages import (
     Look,
     Message,
     Pause,
+    Prepare,
+    Provider,
     Render,
     Resume,
     Shutdown,
@@ -69,7 +72,7 @@ class Answers:
 
     Args:
         store, jobs, supervisor, executor, settings: of the service.
-        providers: what `Welcome` tells.
+        catalogue, refiner: what `Welcome` tells.
         shutdown: ends the service.
     """
 
@@ -80,13 +83,17 @@ class Answers:
         supervisor: Supervisor,
         executor: Executor,
         settings: Settings,
-        providers: dict[str, list[str]],
+        catalogue: list[Provider],
+        refiner: str,
         shutdown: Callable[[], None],
     ) -> None:
         self.store, self.jobs, self.supervisor, self.executor = store, jobs, supervisor, executor
-        self.settings, self.providers, self.shutdown = settings, providers, shutdown
+        self.settings, self.shutdown, self.catalogue, self.refiner = settings, shutdown, catalogue, refiner
+        kinds = ("driving", "masks", "cameras", "depth", "tracks")
+        self.providers = {kind: [p.name for p in catalogue if p.kind == kind and not p.needs] for kind in kinds}
         self.devices = executor.devices()
         self.drawer = Drawer(store)
+        self.preparer = Drawer(store, patience_s=300.0)  # another process: an endpoint that refines prompts may take its time
         self._pool = ThreadPoolExecutor(4, "work")
         self._draws = ThreadPoolExecutor(1, "draw")
         self._room_to_draw = threading.BoundedSemaphore(_DRAWS_WAITING)
@@ -95,6 +102,7 @@ class Answers:
     def close(self) -> None:
         """Ends the drawing process; what is under way in the pools is left."""
         self.drawer.close()
+        self.preparer.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._draws.shutdown(wait=False, cancel_futures=True)
 
@@ -119,6 +127,8 @@ class Answers:
                     providers=self.providers,
                     limits=self.settings.limits,
                     user=user,
+                    catalogue=self.catalogue,
+                    refiner=self.refiner,
                 )
                 return welcome, []
             case List():
@@ -154,6 +164,9 @@ class Answers:
                 case Submit() | Fetch() | FetchPreview():
                     do = {Submit: self._submit, Fetch: self._fetch, FetchPreview: self._fetch_preview}[type(body)]
                     self._pool.submit(lambda: answer(*answered(do, user, body)))
+                case Prepare():
+                    check_driving(body.driving, body.candidates, self.providers)
+                    self._pool.submit(lambda: answer(*answered(self.preparer.ask, body, [])))
                 case Render() | FetchGaussians() | Look():
                     self._check_draw(body, message.arrays)
                     self._draws.submit(self._draw, body, message.arrays, answer)
@@ -168,7 +181,7 @@ class Answers:
     def _submit(self, user: str, spec: Submit) -> tuple[Message, list]:
         if not spec.key:
             raise WireError("The job has no key.", "Draw a random one; repeat it to submit the same job.", "malformed")
-        if spec.job_kind == "restage":
+        if spec.job_kind != "standin":
             check_submit(spec, self.providers)
             wanted = {spec.base, spec.selection.mask or spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
             wanted |= {file.content for content in wanted for file in self._packed(content)}
@@ -231,9 +244,10 @@ def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
 
     if len(spec.base) != 64:
         raise WireError("The job names no base video.", "Upload one and give its content id.", "bad_input")
-    names = providers.get("driving", [])
-    if isinstance(spec.driving, str) and spec.driving not in names:
-        raise WireError(f"There is no driving provider {spec.driving!r}.", f"There are: {', '.join(names)}.", "bad_input")
+    if isinstance(spec.driving, str):
+        check_driving(spec.driving, spec.candidates, providers)
+    elif spec.job_kind == "driving":
+        raise WireError("The driving videos are there already.", "Name a provider that shall make some.", "bad_input")
     for kind, name in spec.providers.items():
         if name not in providers.get(kind, []):
             there = ", ".join(providers.get(kind, []))
@@ -245,6 +259,15 @@ def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
         with_settings(preset(spec.quality), [f"{name}={value}" for name, value in spec.settings.items()])
     except InputError as error:
         raise WireError(error.what, error.remedy, "bad_input") from error
+
+
+def check_driving(name: str, candidates: int, providers: dict[str, list[str]]) -> None:
+    """Raises `WireError` "bad_input" where nobody of that name makes so many driving videos."""
+    names = providers.get("driving", [])
+    if name not in names:
+        raise WireError(f"There is no driving provider {name!r}.", f"There are: {', '.join(names)}.", "bad_input")
+    if name == DRAFT and candidates > 1:
+        raise WireError("The draft driver makes the same video every time.", "Ask for one candidate.", "bad_input")
 
 
 def answered(do: Callable[..., tuple[Message, list]], *arguments: Any) -> tuple[Message, list]:

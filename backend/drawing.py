@@ -1,4 +1,4 @@
-"""Renders, posed Gaussians and first looks at videos, made in a process of its own: torch, decoders and a failing GPU stay out.
+"""Renders, posed Gaussians, looks at videos and prompts, made in a process of its own: torch, decoders, a failing GPU stay out.
 
 The service's side is `Drawer`; ``python -m backend.drawing`` is the other. They talk over the process's standard input and
 output: a count of frames, each frame's length, the frames of a message as on the wire.
@@ -21,14 +21,14 @@ import zmq
 from numpy.typing import NDArray
 
 from backend.looking import looked
+from backend.preparing import prepared
 from backend.store import Store
 from restage4d.errors import InputError
 from restage4d.wire import framing
 from restage4d.wire.errors import WireError
-from restage4d.wire.messages import Error, FetchGaussians, GaussiansFrame, Look, Message, Render, Rendered
+from restage4d.wire.messages import Error, FetchGaussians, GaussiansFrame, Look, Message, Prepare, Render, Rendered
 
 _IDLE_S = 300.0
-_PATIENCE_S = 120.0
 _KEPT = 4  # puppets in memory
 
 
@@ -37,22 +37,23 @@ class Drawer:
 
     Args:
         store: where the puppets are.
+        patience_s: how long one request may take before the process is ended.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, patience_s: float = 120.0) -> None:
+        self.store, self._patience_s = store, patience_s
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._used = 0.0
 
-    def ask(self, request: Render | FetchGaussians | Look, arrays: list[NDArray]) -> tuple[Message, list[NDArray]]:
+    def ask(self, request: Render | FetchGaussians | Look | Prepare, arrays: list[NDArray]) -> tuple[Message, list[NDArray]]:
         """The answer. Raises `WireError`: the puppet is not here, is none, or the process died of it."""
         self.store.check(request.content)
         with self._lock:
             process = self._started()
             assert process.stdin is not None
             assert process.stdout is not None
-            watch = threading.Timer(_PATIENCE_S, process.kill)
+            watch = threading.Timer(self._patience_s, process.kill)
             watch.start()
             try:
                 _write(process.stdin, framing.encode(request, arrays))
@@ -221,6 +222,8 @@ def main() -> None:
                 answer = drawn(puppets, message.body, message.arrays)
             elif isinstance(message.body, Look):
                 answer = looked(puppets.store, message.body)
+            elif isinstance(message.body, Prepare):
+                answer = prepared(puppets.store, message.body)
             else:
                 answer = posed(puppets, message.body)
         except WireError as error:

@@ -30,7 +30,8 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
     from restage4d.job import Job  # and with it torch, which a first look at a video does without
 
     where = spec.selection
-    driver, drivings = (spec.driving, []) if isinstance(spec.driving, str) else ("kinematic", spec.driving)
+    name, drivings = (spec.driving, []) if isinstance(spec.driving, str) else ("kinematic", spec.driving)
+    driver = DriverChoice(driver=name, candidates=spec.candidates, refined_prompt=spec.refined_prompt or None)
     return Job(
         video=footage(spec.base, store, folder, "base", spec.first, spec.frames),
         prompt=spec.prompt,
@@ -39,13 +40,14 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
         box=where.box,
         mask=selection_mask(where, store, folder),
         driving=[footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)],
+        made_by=(spec.made_by, spec.refined_prompt),
         longer_side=spec.longer_side,
         first=spec.first,
         frames=spec.frames,
         seed=spec.seed,
         quality=spec.quality,
         set=[f"{name}={value}" for name, value in spec.settings.items()],
-        choices=Choices(**spec.providers, auto=True, driver=DriverChoice(driver=driver)),
+        choices=Choices(**spec.providers, auto=True, driver=driver),
         puppet_only=True,
     )
 

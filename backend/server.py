@@ -38,6 +38,7 @@ from restage4d.wire.framing import Received
 from restage4d.wire.messages import (
     Control,
     Message,
+    Provider,
     Work,
 )
 
@@ -56,7 +57,7 @@ class Server:
         settings: limits and retention.
         bind: address to listen on; anything but loopback is encrypted and asks for keys.
         ports: wanted port of each channel; where one is missing or taken, a free one is found.
-        providers: what `Welcome` tells.
+        catalogue, refiner: what `Welcome` tells.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Server:
         settings: Settings,
         bind: str,
         ports: dict[str, int],
-        providers: dict[str, list[str]],
+        catalogue: list[Provider],
+        refiner: str,
     ) -> None:
         self.home, self.settings, self.bind = home, settings, bind
         self.curve = not is_loopback(bind)
@@ -77,7 +79,9 @@ class Server:
         self.supervisor = Supervisor(self.jobs, home / "jobs", self.executor, settings, self._publish)
         self._events: list[tuple[str, list]] = []
         self.stopping = threading.Event()
-        self.answers = Answers(self.store, self.jobs, self.supervisor, self.executor, settings, providers, self.stopping.set)
+        self.answers = Answers(
+            self.store, self.jobs, self.supervisor, self.executor, settings, catalogue, refiner, self.stopping.set
+        )
         self._rebind = {name: threading.Event() for name in CHANNELS}
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)

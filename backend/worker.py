@@ -92,6 +92,10 @@ def _run(folder: Folder, store: Any) -> Result:
         from backend import standin
 
         made = {"puppet": standin.run(spec.seed, int(spec.settings.get("fusion.steps", 30)), folder.work, progress)}
+    elif spec.job_kind == "driving":
+        from restage4d.audition import audition
+
+        made = {p.relative_to(folder.work).as_posix(): p for p in audition(inputs.job(spec, store, folder), progress)}
     else:
         from restage4d.job import run
 
@@ -104,11 +108,12 @@ def _run(folder: Folder, store: Any) -> Result:
 
 
 def _keep(made: dict[str, Path], store: Any) -> Result:
-    """Results into the store; the puppet only if its file reads back as one."""
+    """Results into the store; a puppet only if its file reads back as one."""
     from restage4d.puppet import Puppet
     from restage4d.wire.messages import Artefact
 
-    Puppet.load(made["puppet"])
+    if "puppet" in made:
+        Puppet.load(made["puppet"])
     artefacts = {}
     for name, path in made.items():
         content, size = store.add(path)

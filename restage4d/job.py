@@ -44,6 +44,7 @@ class Job:
     box: tuple[float, float, float, float] | None = None
     mask: Path | None = None
     driving: list[Path] = field(default_factory=list)
+    made_by: tuple[str, str] = ("", "")  # who made the driving videos, asked by which prompt; for the provenance
     priors: Path | None = None
     true_masks: Path | None = None
     longer_side: int = 384
@@ -73,7 +74,8 @@ def run(job: Job, progress: Progress) -> None:
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
     providers = job.choices.priors()
-    drivers: list[DrivingProvider] = [*map(FileDriving, job.driving)] or job.choices.drivers(job.out, job.seed)
+    given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
+    drivers = given or job.choices.drivers(job.out, job.seed)
     with progress.stage("decode"):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)

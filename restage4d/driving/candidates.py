@@ -1,7 +1,7 @@
 """Several driving videos of one prompt, measured, so that the artist or ``--auto`` picks the best."""
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import cv2
@@ -156,7 +156,7 @@ class BestOf:
         if not clips:
             assert last is not None
             raise last
-        self.figures = [{f.name: getattr(found[n], f.name) for f in fields(Figures)} | {"candidate": float(n)} for n in found]
+        self.figures = [{"candidate": float(n), **asdict(f), "score": float(f.score)} for n, f in found.items()]
         numbers = list(clips)
         picked = self._pick
         if picked is None and len(clips) > 1:
@@ -167,6 +167,11 @@ class BestOf:
             picked = max(numbers, key=lambda n: found[n].score)
         self.name = self._drivers[picked - 1].name
         return clips[picked]
+
+    def terms(self) -> list[str]:
+        """What the drivers send where, and about what each video costs."""
+        told = [driver.terms() for driver in self._drivers if hasattr(driver, "terms")]  # pyright: ignore
+        return [f"{told.count(text)} x {text}" if told.count(text) > 1 else text for text in dict.fromkeys(told)]
 
     def _made(self, driver: DrivingProvider, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         identity = getattr(driver, "identity", None)

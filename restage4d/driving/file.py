@@ -16,11 +16,12 @@ class FileDriving:
 
     Args:
         path: the driving video; its first frame must show what the base's first frame shows.
+        made_by, refined_prompt: for the record, which provider made it and what that was asked for.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.name = f"file:{self.path.name}"
+    def __init__(self, path: str | Path, made_by: str = "", refined_prompt: str = "") -> None:
+        self.path, self.refined_prompt = Path(path), refined_prompt
+        self.name = made_by or f"file:{self.path.name}"
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         """Decodes the file and brings it to the base's size, rate and framing."""

@@ -75,6 +75,10 @@ class HostedDriving(ABC):
         self.identity = (self.service, config)  # a video that was paid for is kept under it
         self._jobs = jobs or home() / "hosted"
 
+    def terms(self) -> str:
+        """What is sent where, and about what the video costs."""
+        return f"{self.service}: the first frame and the prompt are sent to {self.service}. {self._cost()}"
+
     @abstractmethod
     def _cost(self) -> str:
         """About what the video costs, in words."""
@@ -103,10 +107,7 @@ class HostedDriving(ABC):
         with progress.stage(f"driving ({self.name})", 100) as stage:
             number = _read(note)
             if number is None:
-                self._announce(
-                    f"{self.service}: the first frame ({fitted.size[0]} x {fitted.size[1]} pixels) and the prompt are sent to "
-                    f"{self.service}. {self._cost()}"
-                )
+                self._announce(self.terms())
                 number = self._start(_png(fitted.picture), fitted, prompt)
                 _write(note, self.service, self.config.model, number)
             else:

@@ -109,17 +109,22 @@ class Refined:
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         """See `DrivingProvider`."""
-        if self._given:
-            self.refined_prompt = self._given
-        elif self._config:
-            self.refined_prompt = self._by_endpoint(base, prompt, self._config, progress)
-        else:
-            self.refined_prompt = template(prompt)
+        self.refined_prompt = self.prompt_for(base, prompt, progress)
         self._announce(f"Prompt for {self.name} (change it with --refined-prompt): {self.refined_prompt}")
         result = self._driver.make(base, mask, self.refined_prompt, progress)
         self.name = self._driver.name
         self.figures = getattr(self._driver, "figures", [])
         return result
+
+    def prompt_for(self, base: Clip, prompt: str, progress: Progress) -> str:
+        """What the driver is asked for; nothing is made yet. Raises `InputError`."""
+        if self._given:
+            return self._given
+        return self._by_endpoint(base, prompt, self._config, progress) if self._config else template(prompt)
+
+    def terms(self) -> list[str]:
+        """What the driver sends where, and about what it costs; empty where it works on this computer."""
+        return getattr(self._driver, "terms", list)()
 
     def _by_endpoint(self, base: Clip, prompt: str, config: RefineConfig, progress: Progress) -> str:
         key = content_key("refine", config, prompt, base.frames[0])

@@ -38,6 +38,8 @@ from restage4d.wire.messages import (
     Looked,
     Message,
     Pause,
+    Prepare,
+    Prepared,
     Render,
     Resume,
     Selection,
@@ -192,6 +194,10 @@ class Client:
         body = Look(content=content, first=first, longer_side=longer_side, selection=selection or Selection(), find=find)
         reply = self._ask("work", body, timeout_s=timeout_s)
         return reply.body, reply.arrays[0], reply.arrays[1]
+
+    def prepare(self, prepare: Prepare, *, timeout_s: float = 300.0) -> Prepared:
+        """What a provider of driving videos would be asked for, and what a person must know before."""
+        return self._ask("work", prepare, timeout_s=timeout_s).body
 
     def submit(self, submit: Submit) -> str:
         """Hands in a job and returns its id. Repeated with the same ``key`` it is the same job."""

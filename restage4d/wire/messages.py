@@ -134,6 +134,20 @@ class Look(Message):
     find: bool = False
 
 
+class Prepare(Message):
+    """What would a provider of driving videos be asked for? Answered by `Prepared`; nothing is made and nothing is paid.
+
+    Where `Welcome.refiner` names an endpoint, the first frame and the prompt are sent there.
+    """
+
+    content: Content  # of the base: a video or a packed folder
+    prompt: Text
+    driving: Name  # of `Welcome.providers`
+    candidates: Annotated[int, Meta(ge=1, le=8)] = 1
+    first: Count = 0  # the base's first frame used
+    longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
+
+
 class Submit(Message):
     """A job. Sent again with the same ``key`` it is the same job. Answered by `JobStatus`.
 
@@ -146,6 +160,9 @@ class Submit(Message):
     name: Name = ""
     selection: Selection = field(default_factory=Selection)
     driving: Annotated[list[Content], Meta(min_length=1, max_length=8)] | Name = "kinematic"
+    candidates: Annotated[int, Meta(ge=1, le=8)] = 1  # driving videos to make; of several the best is taken
+    refined_prompt: Text = ""  # what the provider is asked for, word by word; "": the service refines the prompt
+    made_by: Name = ""  # who made the videos given as ``driving``, for the puppet's provenance
     providers: dict[Literal["masks", "cameras", "depth", "tracks"], Name] = field(default_factory=dict)  # of `Welcome`
     quality: Literal["draft", "default", "high"] = "default"
     settings: Annotated[dict[Name, bool | int | float | Name], Meta(max_length=100)] = field(default_factory=dict)
@@ -153,7 +170,8 @@ class Submit(Message):
     first: Count = 0  # the base's first frame used: b_0
     frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only so many of the base
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
-    job_kind: Literal["restage", "standin"] = "restage"  # "standin": a tiny real fit, for tests of the service
+    # "driving": only the driving videos, to look at; "standin": a tiny real fit, for tests of the service
+    job_kind: Literal["restage", "driving", "standin"] = "restage"
 
 
 class Fetch(Message):
@@ -214,13 +232,27 @@ class Device(Struct, frozen=True, kw_only=True):
     busy: bool = False
 
 
+class Provider(Struct, frozen=True, kw_only=True):
+    """Who can make or estimate something; `restage4d.catalogue` is where these come from."""
+
+    kind: Literal["driving", "masks", "cameras", "depth", "tracks"]
+    name: str  # unique within its kind
+    title: str
+    licence: str
+    terms: str = ""  # what a person must know before use
+    needs: list[str] = field(default_factory=list)  # what is missing, each with how to get it; empty: it can work now
+    sends: bool = False  # a service elsewhere, to which the first frame and the prompt are sent, and which is paid
+    gigabytes: float = 0.0  # of weights
+    memory: float = 0.0  # gigabytes on the GPU
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """What the service takes. ``Welcome`` tells them, so that a client can refuse early and in its own words."""
 
     message_bytes: int = 8 << 20  # of one frame from a client
     upload_bytes: int = 8 << 30
     uploads_per_client: int = 8  # unfinished ones
-    frames: int = 400  # of one video
+    frames: int = 400  # that a job uses of one video, or that a folder has
     pixels: int = 4096 * 4096  # of one frame
     jobs_per_client: int = 500  # queued, running or paused
     credit: int = 8  # chunks under way in one upload
@@ -238,6 +270,8 @@ class Welcome(Message):
     providers: dict[str, list[str]]  # "driving": names for Submit.driving; "masks", "depth", ...: who estimates
     limits: Limits
     user: str = ""  # as whom the service knows this client
+    catalogue: list[Provider] = field(default_factory=list)  # all there are, those of ``providers`` among them
+    refiner: str = ""  # who refines prompts, "MODEL at URL"; "" for fixed words
 
 
 class UploadReady(Message):
@@ -318,6 +352,13 @@ class Looked(Message):
     frames: int
 
 
+class Prepared(Message):
+    """What a provider would be asked for, word by word, and what a person must know before: licence, what is sent, the cost."""
+
+    prompt: str
+    terms: list[str] = field(default_factory=list)
+
+
 class GaussiansFrame(Message):
     """Arrays: means (N, 3), quats (N, 4) wxyz, scales (N, 3), opacities (N,), sh (N, C, 3), float32, in the world."""
 
@@ -371,9 +412,23 @@ class StateChanged(Message):
 
 
 Control = Hello | Status | List | Cancel | Pause | Resume | Delete | Shutdown
-Work = UploadBegin | UploadChunk | Look | Submit | Fetch | FetchPreview | FetchGaussians | Render
+Work = UploadBegin | UploadChunk | Look | Prepare | Submit | Fetch | FetchPreview | FetchGaussians | Render
 Request = Control | Work
-Reply = Error | Done | Welcome | UploadReady | Stored | Looked | JobStatus | Jobs | Chunk | Preview | GaussiansFrame | Rendered
+Reply = (
+    Error
+    | Done
+    | Welcome
+    | UploadReady
+    | Stored
+    | Looked
+    | Prepared
+    | JobStatus
+    | Jobs
+    | Chunk
+    | Preview
+    | GaussiansFrame
+    | Rendered
+)
 Event = Progress | Preview | Points | StateChanged
 
 Body = TypeVar("Body")
