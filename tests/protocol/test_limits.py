@@ -1,6 +1,7 @@
 """Limits that stand before anything is decoded or kept."""
 
 import hashlib
+from concurrent.futures import Executor, Future
 
 import msgspec
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from backend.folder import Folder
 from backend.inputs import footage
 from backend.store import Store
+from backend.uploads import Uploads
 from restage4d import video
 from restage4d.errors import InputError
 from restage4d.wire import framing
-from restage4d.wire.messages import UploadBegin, UploadChunk
+from restage4d.wire.errors import WireError
+from restage4d.wire.messages import Limits, UploadBegin, UploadChunk
 from restage4d.wire.transfer import PACKED, PackedFile
 
 
@@ -58,6 +61,51 @@ def test_a_frame_has_only_so_many_pixels(place):
         footage(content, store, folder, "base")
     limit(store, f"pixels = {64 * 48}")
     assert footage(content, store, folder, "base").is_file()
+
+
+class HeldBack(Executor):
+    """A pool on a busy machine: nothing is done before `go`."""
+
+    def __init__(self) -> None:
+        self.tasks = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.tasks.append(lambda: fn(*args, **kwargs))
+        return Future()
+
+    def go(self) -> None:
+        while self.tasks:
+            self.tasks.pop(0)()
+
+
+def test_more_chunks_than_the_credit_end_the_upload(tmp_path):
+    pool, limits = HeldBack(), Limits(credit=3)
+    uploads = Uploads(Store(tmp_path / "store"), pool, limits)
+    answers = []
+    uploads.begin("anna", UploadBegin(content=hashlib.sha256(b"abcdef").hexdigest(), size=6), answers.append)
+    pool.go()
+    token = answers.pop().token
+    for i in range(3):
+        uploads.chunk("anna", UploadChunk(token=token, offset=i), memoryview(b"abcdef")[i : i + 1], answers.append)
+    with pytest.raises(WireError) as caught:
+        uploads.chunk("anna", UploadChunk(token=token, offset=3), memoryview(b"d"), answers.append)
+    assert caught.value.code == "limit"
+    pool.go()
+    assert [a.code for a in answers] == ["refused"] * 3
+    with pytest.raises(WireError) as caught:
+        uploads.chunk("anna", UploadChunk(token=token, offset=0), memoryview(b"a"), answers.append)
+    assert caught.value.code == "refused"
+
+
+def test_a_token_is_of_its_owner_alone(tmp_path):
+    pool = HeldBack()
+    uploads = Uploads(Store(tmp_path / "store"), pool, Limits())
+    answers = []
+    uploads.begin("anna", UploadBegin(content=hashlib.sha256(b"ab").hexdigest(), size=2), answers.append)
+    pool.go()
+    with pytest.raises(WireError) as caught:
+        uploads.chunk("ben", UploadChunk(token=answers[0].token, offset=0), memoryview(b"a"), answers.append)
+    assert caught.value.code == "refused"
 
 
 def test_a_message_beyond_the_limit_is_dropped_unread(work, client):
