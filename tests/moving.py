@@ -21,14 +21,25 @@ class Moving:
     shift: NDArray[np.float64]
 
 
-def moving(frames: int = 10, step: tuple[float, float] = (2.5, 0.5), pan: float = -1.0, pillar: bool = False) -> Moving:
-    """The subject moves by ``step`` and the background by ``pan`` pixels a frame; a grey pillar may stand in front, still."""
+def moving(
+    frames: int = 10,
+    step: tuple[float, float] = (2.5, 0.5),
+    pan: float = -1.0,
+    pillar: bool = False,
+    wall: float | None = None,
+) -> Moving:
+    """The subject moves by ``step`` and the background by ``pan`` pixels a frame; a grey pillar may stand in front, still. A
+    ``wall`` in the upper third is farther away and moves by so many pixels."""
     backdrop, coat = _texture(1, (90, 120, 80), 4 * W), _texture(2, (190, 120, 60), W)
+    far = _texture(3, (90, 110, 130), 4 * W)
     rows, cols = np.indices((H, W)).astype(np.float32)
     pictures, masks, shifts = [], [], []
     for t in range(frames):
         shift = t * np.array(step)
         picture = cv2.remap(backdrop, cols + W - pan * t, rows, cv2.INTER_LINEAR)
+        if wall is not None:
+            behind = cv2.remap(far, cols + W - np.float32(wall * t), rows, cv2.INTER_LINEAR)
+            picture = np.where(rows[..., None] < H / 3, behind, picture)
         inside = ((cols - CENTRE[0] - shift[0]) / RADII[0]) ** 2 + ((rows - CENTRE[1] - shift[1]) / RADII[1]) ** 2 < 1
         body = cv2.remap(coat, cols - np.float32(shift[0]), rows - np.float32(shift[1]), cv2.INTER_LINEAR)
         picture = np.where(inside[..., None], body, picture)

@@ -9,7 +9,9 @@ import pytest
 from moving import CENTRE, RADII, H, W, moving
 
 from restage4d.errors import InputError
+from restage4d.priors.follow import _out_of_nowhere
 from restage4d.priors.masks import GrabCutMasks
+from restage4d.priors.motion import BackgroundStep
 from restage4d.priors.odds import Odds
 from restage4d.priors.segment import border_share, filled
 from restage4d.progress import Progress
@@ -99,6 +101,53 @@ def test_following_keeps_to_the_subject_over_both_branches(scene):
     assert min(scores) > 0.85
     area = (masks > 0.5).sum((1, 2))
     assert abs(area[1:] / area[:-1] - 1).max() < 0.08, "the outline must not jump, at the seam least of all"
+
+
+def test_a_wall_that_comes_into_view_is_not_the_subject():
+    """It moves against the ground as fast as the subject does, and new parts of it come in from the side."""
+    scene = moving(frames=16, step=(1.5, 0.0), pan=-1.0, wall=-6.0)
+    masks = PROVIDER.propagate(rewind(scene.clip, []), scene.masks[0], Progress())[::-1] > 0.5
+    assert min(iou(mask, true) for mask, true in zip(masks, scene.masks, strict=True)) > 0.85
+
+
+def plane_flow(plane: np.ndarray) -> np.ndarray:
+    """Flow (H, W, 2) of a homography of pixel numbers."""
+    cols, rows = np.meshgrid(np.arange(W), np.arange(H))
+    place = np.stack([cols, rows], -1).astype(np.float32)
+    return cv2.perspectiveTransform(place.reshape(1, -1, 2), plane).reshape(H, W, 2) - place
+
+
+def test_the_background_may_be_a_ground_and_a_wall_also_behind_the_subject():
+    ground = np.array([[1.01, 0.02, 1.0], [0.0, 1.02, 0.3], [0.0, 1e-4, 1.0]])
+    wall = np.array([[1.0, 0.0, -5.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+    upper = np.arange(H)[:, None, None] < 45
+    truth = np.where(upper, plane_flow(wall), plane_flow(ground))
+    subject = np.zeros((H, W), bool)
+    subject[25:80, 60:95] = True
+    flow = np.where(subject[..., None], np.float32([4, 2]), truth).astype(np.float32)
+    flow += np.random.default_rng(0).normal(0, 0.1, flow.shape).astype(np.float32)
+    step = BackgroundStep(flow, ~subject)
+    assert step.missed["two planes"] < 0.3 * step.missed["one plane"]
+    cols, rows = np.meshgrid(np.arange(W), np.arange(H))
+    place = np.stack([cols.ravel(), rows.ravel()], -1).astype(np.float32)
+
+    def off() -> np.ndarray:
+        return np.linalg.norm((step(place) - place).reshape(H, W, 2) - truth, axis=-1)
+
+    clear = abs(np.arange(H) - 45) > 4  # at the edge between the two, the grid's steps show
+    assert off()[clear].max() < 0.3
+    step.keep_one_plane()
+    assert off()[:40].min() > 2
+
+
+def test_no_part_of_a_subject_appears_out_of_nowhere():
+    before, mask = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    before[10:20, 10:20] = True
+    mask[12:22, 12:22] = mask[12:18, 26:30] = mask[5:30, 50:60] = True
+    gone = _out_of_nowhere(mask, before, 8)
+    assert gone[:, 50:].sum() == 250
+    assert not gone[:, :50].any()  # what is near may have come from behind something
+    assert not _out_of_nowhere(mask, np.zeros_like(mask), 8).any()  # it comes back into the picture
 
 
 def test_unknown_pixels_lie_just_outside(scene):

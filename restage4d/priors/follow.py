@@ -144,7 +144,17 @@ def _decide(
         lab = np.ascontiguousarray(look.lab[b])
         contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
         labels[b] = settle(rows, cols, logit, lab, _EDGES, contrast, 8)
+        labels[b][_out_of_nowhere(labels[b] > 0.5, warp(labels[a], back) > 0.5, round(_BAND * scale))] = 0
     return labels > 0.5
+
+
+def _out_of_nowhere(mask: Bool, before: Bool, reach: int) -> Bool:
+    """The parts of ``mask`` farther than ``reach`` pixels from where the subject was in the frame before, if it was seen."""
+    if not before.any():
+        return np.zeros_like(mask)
+    near = cv2.dilate(before.astype(np.uint8), disk(reach)) > 0
+    parts = label(mask, corners=True)
+    return mask & ~np.isin(parts, np.unique(parts[near & mask]))
 
 
 def _logit(share: F32, floor: float) -> F32:

@@ -18,7 +18,14 @@ Bool = NDArray[np.bool_]
 _SPANS = (1, 5)  # frames over which motion is compared
 _MESH = (6, 7)  # control points of the parallax, down and across
 _STIFF = 5.0  # how much the parallax resists to change from one control point to the next
-_WORTH = 0.7  # share of the homographies' error that must stay away for the mesh to be used
+_WORTH = 0.7  # share of the simpler model's error at which the richer one is used
+_OTHER = 1.0  # pixels by which a pixel that is not of the dominant plane misses it
+_PART = 0.05  # of all pixels must do so for a second plane to be looked for
+_NEARBY = (
+    (1.0, 1.5),
+    (0.05, 5.0),
+    (0.002, 16.0),
+)  # weight and reach, in steps of the grid, of pixels that say which plane a place is of
 NODE = 8  # pixels between the points in which the background's motion is kept
 
 
@@ -29,7 +36,10 @@ def lost(step: F32, back: F32) -> Bool:  # (..., 2), (..., 2) -> (...)
 
 
 class BackgroundStep:
-    """The background's motion from a frame to its neighbour: the dominant homography, and on top of it a mesh for parallax.
+    """The background's motion from a frame to its neighbour: one or two planes, and on top of them a mesh for parallax.
+
+    Each plane moves by a homography: the dominant one, and the one that most of what it leaves over moves by, such as a wall
+    behind the ground. Which of the two a place belongs to, also behind the subject, is what most pixels around it say.
 
     Args:
         flow: (H, W, 2) between the frames.
@@ -39,27 +49,52 @@ class BackgroundStep:
     def __init__(self, flow: F32, free: Bool | None = None) -> None:
         height, width = flow.shape[:2]
         self._size = np.array([max(width - 1, 1), max(height - 1, 1)], np.float32)
-        step = max(2, max(height, width) // 64)
-        rows, cols = (grid.ravel() for grid in np.mgrid[step // 2 : height : step, step // 2 : width : step])
+        self._grid = max(2, max(height, width) // 64)
+        grid = np.mgrid[self._grid // 2 : height : self._grid, self._grid // 2 : width : self._grid]
+        rows, cols = (part.ravel() for part in grid)
+        used = np.ones(len(rows), bool)
         if free is not None and free[rows, cols].sum() >= 50:
-            rows, cols = rows[free[rows, cols]], cols[free[rows, cols]]
-        start = np.stack([cols, rows], -1).astype(np.float32)
-        end = start + flow[rows, cols]
-        cv2.setRNGSeed(0)
-        found, _ = cv2.findHomography(start, end, cv2.RANSAC, 1.0, maxIters=500)
-        self._homography = np.eye(3) if found is None else np.asarray(found, np.float64)
+            used = free[rows, cols]
+        self._start = np.stack([cols, rows], -1)[used].astype(np.float32)
+        self._end = self._start + flow[rows, cols][used]
+        self._planes = [_plane(self._start, self._end)]
+        self._second: Bool | None = None  # (rows, columns) of the grid: places of the second plane
         self.mesh: F64 | None = None
-        left_over = end - self(start)
-        self.mesh, remains = self._parallax(start, left_over)
-        self.missed = (_capped(left_over), _capped(remains))
+        one = self._left_over()
+        self.missed = {"one plane": _capped(one)}
+        rest = np.linalg.norm(one, axis=1) > _OTHER
+        if rest.sum() >= max(50, _PART * len(rest)):
+            self._planes.append(_plane(self._start[rest], self._end[rest]))
+            other = self._end - _moved(self._planes[1], self._start)
+            vote = [np.exp(-0.5 * (miss**2).sum(1)) for miss in (one, other)]
+            self._second = np.subtract(*(_around(v, used, grid.shape[1:]) for v in reversed(vote))) > 0
+        self.missed["two planes"] = _capped(self._left_over())
+
+    def keep_one_plane(self) -> None:
+        """Lets go of the second plane."""
+        self._second = None
+
+    def fit_mesh(self) -> None:
+        """Adds the mesh."""
+        left_over = self._left_over()
+        self.mesh, remains = self._parallax(self._start, left_over)
+        self.missed |= {"planes": _capped(left_over), "mesh": _capped(remains)}
 
     def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
         """Where the background at ``xy`` goes."""
-        end = cv2.perspectiveTransform(xy.reshape(1, -1, 2), self._homography).reshape(-1, 2)
+        end = _moved(self._planes[0], xy)
+        if self._second is not None:
+            last = np.array(self._second.shape)[::-1] - 1
+            col, row = np.clip(xy // self._grid, 0, last).astype(np.intp).T
+            second = self._second[row, col]
+            end[second] = _moved(self._planes[1], xy[second])
         if self.mesh is not None:
             index, weight = self._cell(xy)
             end = end + (self.mesh[index] * weight[..., None]).sum(1)
         return end.astype(np.float32)
+
+    def _left_over(self) -> F32:
+        return self._end - self(self._start)
 
     def _cell(self, xy: F32) -> tuple[NDArray[np.intp], F64]:
         """The four control points around ``xy`` and their bilinear weights, (N, 4) each."""
@@ -84,6 +119,25 @@ class BackgroundStep:
             mesh = np.linalg.solve(matrix + _PRIOR, right)
             remains = left_over - (mesh[index] * weight[..., None]).sum(1)
         return np.asarray(mesh, np.float64), remains
+
+
+def _plane(start: F32, end: F32) -> F64:  # (N, 2), (N, 2) -> (3, 3)
+    cv2.setRNGSeed(0)
+    found, _ = cv2.findHomography(start, end, cv2.RANSAC, 1.0, maxIters=500)
+    return np.eye(3) if found is None else np.asarray(found, np.float64)
+
+
+def _moved(plane: F64, xy: F32) -> F32:  # (3, 3), (N, 2) -> (N, 2)
+    return np.asarray(cv2.perspectiveTransform(xy.reshape(1, -1, 2), plane), np.float32).reshape(-1, 2) if len(xy) else xy
+
+
+def _around(vote: F32, used: Bool, shape: tuple[int, ...]) -> F32:
+    """Sum of votes (N,) of the ``used`` places of a grid of ``shape``, near ones first, far ones where there are no near ones."""
+    image = np.zeros(used.shape, np.float32)
+    image[used] = vote
+    image = image.reshape(shape)
+    blurred = [share * cv2.GaussianBlur(image, (0, 0), sigma) for share, sigma in _NEARBY]
+    return np.asarray(np.sum(blurred, axis=0), np.float32)
 
 
 @njit(cache=True)
@@ -123,6 +177,12 @@ def _capped(miss: F64 | F32) -> float:
     return float(np.minimum(np.linalg.norm(miss, axis=1), 2.0).mean())
 
 
+def _better(steps: list[BackgroundStep], simple: str, rich: str) -> bool:
+    """Whether the richer of two models of the background leaves much less over."""
+    before, after = (sum(step.missed[name] for step in steps) for name in (simple, rich))
+    return after <= _WORTH * before
+
+
 class BackgroundMotion:
     """The background's motion along the tree of frames, and how far pixels leave it.
 
@@ -140,9 +200,14 @@ class BackgroundMotion:
             self._link[1, p] = t
             self._step[p, t] = BackgroundStep(flow.between(p, t), ~subject[p])
             self._step[t, p] = BackgroundStep(flow.between(t, p), ~subject[t])
-        before, after = np.array([step.missed for step in self._step.values()]).reshape(-1, 2).sum(0)
-        if after > _WORTH * before:  # all frames alike, or the background would seem to jump where the model changes
-            for step in self._step.values():
+        steps = list(self._step.values())  # all alike, or the background would seem to jump where the model changes
+        if not _better(steps, "one plane", "two planes"):
+            for step in steps:
+                step.keep_one_plane()
+        for step in steps:
+            step.fit_mesh()
+        if not _better(steps, "planes", "mesh"):
+            for step in steps:
                 step.mesh = None
         rows, cols = np.mgrid[0 : height + NODE - 1 : NODE, 0 : width + NODE - 1 : NODE].astype(np.float32)
         self._nodes = np.stack([cols, rows], -1)

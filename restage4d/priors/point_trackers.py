@@ -179,9 +179,8 @@ class CoTrackerTracks(PointTracks):
         checkout = "facebookresearch/co-tracker" if folder is None else str(folder / "co-tracker")
         try:
             # without its own way of loading weights, which would run whatever is pickled in them
-            predictor: Any = torch.hub.load(
-                checkout, "cotracker3_offline", source="github" if folder is None else "local", trust_repo=True, pretrained=False
-            )
+            source = "github" if folder is None else "local"
+            predictor: Any = torch.hub.load(checkout, "cotracker3_offline", source=source, trust_repo=True, pretrained=False)  # type: ignore
         except Exception as error:  # torch.hub and the code of a checkout raise what they like
             raise InputError(
                 f"{checkout} cannot be used: {error}.", "Give a checkout of co-tracker (docs/providers.md)."

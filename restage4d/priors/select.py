@@ -160,6 +160,7 @@ def _mover(still: Still) -> Bool:
     parts = _moving_parts(still.moving)
     areas = np.bincount(parts.ravel())
     weight = np.bincount(parts.ravel(), np.minimum(still.moving, 10 * _MOVES).ravel())
+    weight *= (1 - _cut_off(parts)) ** 2  # a backdrop that moves against the ground is cut off all around
     weight[0] = 0
     best = int(weight.argmax())
     if best == 0 or not _SMALLEST < areas[best] / parts.size < _LARGEST:
@@ -167,9 +168,24 @@ def _mover(still: Still) -> Bool:
             "Nothing in the video's first second moves by itself.",
             "Click on the subject in the first frame, draw a box or give a mask.",
         )
-    depth = cv2.distanceTransform((parts == best).astype(np.uint8), cv2.DIST_L2, 5)
+    depth = cv2.distanceTransform(np.pad(parts == best, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
     return _clicked(still, (float(col), float(row)))
+
+
+def _cut_off(parts: NDArray[np.intp]) -> NDArray[np.float64]:  # (H, W) -> (parts,)
+    """Share of each part's outline that is the frame's border."""
+    whole = np.pad(parts, 1)
+    outline, border = np.zeros(parts.max() + 1), np.zeros(parts.max() + 1)
+    for rolled, side in (
+        (whole[:-2, 1:-1], parts[0]),
+        (whole[2:, 1:-1], parts[-1]),
+        (whole[1:-1, :-2], parts[:, 0]),
+        (whole[1:-1, 2:], parts[:, -1]),
+    ):
+        outline += np.bincount(parts[rolled != parts], minlength=len(outline))
+        border += np.bincount(side, minlength=len(border))
+    return border / np.maximum(outline, 1)
 
 
 def _clicked(still: Still, point: tuple[float, float]) -> Bool:
