@@ -5,11 +5,23 @@
 def register() -> None:
     import bpy
 
-    from . import bringing, operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
+    from . import (
+        bringing,
+        directing,
+        operators,
+        panel,
+        preferences,
+        properties,
+        pump,
+        puppet_panel,
+        reporting,
+        selecting,
+        working,
+    )
 
     operators.register()
     properties.register()
-    for module in (preferences, working, bringing, selecting, reporting, panel, puppet_panel):
+    for module in (preferences, working, directing, bringing, selecting, reporting, panel, puppet_panel):
         for c in module.CLASSES:
             bpy.utils.register_class(c)
     pump.register()
@@ -18,10 +30,22 @@ def register() -> None:
 def unregister() -> None:
     import bpy
 
-    from . import bringing, operators, panel, preferences, properties, pump, puppet_panel, reporting, selecting, working
+    from . import (
+        bringing,
+        directing,
+        operators,
+        panel,
+        preferences,
+        properties,
+        pump,
+        puppet_panel,
+        reporting,
+        selecting,
+        working,
+    )
 
     pump.unregister()
-    for module in (puppet_panel, panel, reporting, selecting, bringing, working, preferences):
+    for module in (puppet_panel, panel, reporting, selecting, bringing, directing, working, preferences):
         for c in reversed(module.CLASSES):
             bpy.utils.unregister_class(c)
     properties.unregister()

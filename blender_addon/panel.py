@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show state; nothing here waits."""
 
-import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import bpy
 
-from . import pictures, pump
-from .state import Fault, Job, Provider, Shot
-
-CATEGORY = "Restage4D"
-
-
-class Step(bpy.types.Panel):
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = CATEGORY
-
-    done: Callable[[Any], bool]  # of the context: whether the step needs nothing more
-
-    def draw_header(self, context: Any) -> None:
-        self.layout.label(icon="CHECKMARK" if type(self).done(context) else "DOT")
+from . import direction_panel, pictures, pump, work
+from .lines import fault_box, paragraph
+from .state import Job, Shot
+from .step import Step
 
 
 class RESTAGE4D_PT_backend(Step):
@@ -114,51 +101,6 @@ def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
         fault_box(layout, context, shot.fault)
 
 
-class RESTAGE4D_PT_direction(Step):
-    bl_label = "Direction"
-    bl_idname = "RESTAGE4D_PT_direction"
-
-    @staticmethod
-    def done(context: Any) -> bool:
-        chosen = context.scene.restage4d
-        return bool(chosen.prompt.strip()) and (chosen.source == "PROMPT" or bool(chosen.driving))
-
-    def draw(self, context: Any) -> None:
-        layout, chosen = self.layout, context.scene.restage4d
-        layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
-        layout.prop(chosen, "source", text="")
-        if chosen.source == "FILE":
-            layout.prop(chosen, "driving", text="")
-            icon = pictures.movie_icon(bpy.path.abspath(chosen.driving)) if chosen.driving else None
-            if icon:
-                layout.template_icon(icon_value=icon, scale=6)
-            paragraph(layout, context, "It must begin with the shot's first frame.")
-        else:
-            layout.menu("RESTAGE4D_MT_providers", text=Provider.named(chosen.provider).label)
-            if chosen.provider == "kinematic" and chosen.prompt.strip():
-                understood, text = pump.understood(chosen.prompt)
-                paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
-            if icon := pump.driving_icon():
-                layout.template_icon(icon_value=icon, scale=6)
-
-
-class RESTAGE4D_MT_providers(bpy.types.Menu):
-    """Who makes the driving video"""
-
-    bl_idname = "RESTAGE4D_MT_providers"
-    bl_label = "Provider"
-
-    def draw(self, context: Any) -> None:
-        providers = pump.session().backend.providers
-        if not providers:
-            self.layout.label(text="The backend tells what there is: start it")
-        for provider in providers:
-            row = self.layout.row()
-            row.enabled = provider.available
-            text = provider.label if provider.available else f"{provider.label}: {provider.why}"
-            row.operator("restage4d.use_provider", text=text).name = provider.name
-
-
 class RESTAGE4D_PT_restage(Step):
     bl_label = "Restage"
     bl_idname = "RESTAGE4D_PT_restage"
@@ -172,6 +114,7 @@ class RESTAGE4D_PT_restage(Step):
         layout, job = self.layout, pump.session().job
         if job is None or not job.active:
             layout.prop(context.scene.restage4d, "quality")
+            direction_panel.draw_priors(layout, context)
             row = layout.row()
             row.scale_y = 1.6
             row.operator("restage4d.restage", icon="PLAY")
@@ -205,6 +148,10 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         if job.points is not None:
             box.operator("restage4d.look_at_it", icon="ZOOM_SELECTED")
         paragraph(box, context, "Save and close Blender if you like: the work goes on, and this file finds it again.")
+    elif job.state == "done" and not job.brought_in and job.fetching:
+        box.progress(factor=job.fraction, text="Fetching the puppet")
+    elif work.shown is not None and work.shown.label == "Bring In the Puppet":
+        box.progress(factor=work.shown.fraction, text="Bringing in the puppet, Esc: later")
     elif job.state == "done" and not job.brought_in:
         row = box.row()
         row.scale_y = 1.4
@@ -224,30 +171,10 @@ _STATE_ICONS = {
 }
 
 
-def paragraph(layout: Any, context: Any, text: str, icon: str = "NONE") -> None:
-    """A text wrapped to the sidebar's width."""
-    width = context.region.width if context.region else 240
-    letters = max(18, int(width / (6.2 * context.preferences.system.ui_scale)) - 5)
-    column = layout.column(align=True)
-    column.scale_y = 0.75
-    for i, line in enumerate(textwrap.wrap(text, letters)):
-        column.label(text=line, icon=icon if i == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
-
-
-def fault_box(layout: Any, context: Any, fault: Fault) -> None:
-    """What is wrong, and below it what to do."""
-    box = layout.box()
-    column = box.column()
-    column.alert = True
-    paragraph(column, context, fault.what, icon="ERROR")
-    if fault.remedy:
-        paragraph(box, context, fault.remedy, icon="INFO")
-
-
 CLASSES = (
     RESTAGE4D_PT_backend,
     RESTAGE4D_PT_shot,
-    RESTAGE4D_PT_direction,
-    RESTAGE4D_MT_providers,
+    direction_panel.RESTAGE4D_PT_direction,
+    *direction_panel.MENUS,
     RESTAGE4D_PT_restage,
 )

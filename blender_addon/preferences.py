@@ -98,9 +98,10 @@ def _draw_keys(layout: Any) -> None:
     box = layout.box()
     box.label(text="Keys of driving-video services are kept by the backend, never by Blender", icon="LOCKED")
     for provider in pump.session().backend.providers:
-        row = box.row()
-        row.label(text=provider.label, icon="CHECKMARK" if provider.available else "X")
-        row.label(text=provider.why)
+        if provider.sends:
+            row = box.row()
+            row.label(text=provider.label, icon="X" if provider.needs else "CHECKMARK")
+            row.label(text=provider.needs[0] if provider.needs else "Its key is there")
 
 
 class Defaults:

@@ -3,6 +3,9 @@
 
 import bpy
 
+from . import takes
+from .state import DRAFT, PRIORS
+
 QUALITIES = (
     ("draft", "Draft", "To look at within minutes: small and rough"),
     ("default", "Default", "Good for most shots"),
@@ -46,7 +49,25 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         options={"TEXTEDIT_UPDATE"},
     )
     source: bpy.props.EnumProperty(name="Driving Video", items=SOURCES)  # type: ignore[valid-type]
-    provider: bpy.props.StringProperty(name="Provider", default="kinematic")  # type: ignore[valid-type]
+    provider: bpy.props.StringProperty(name="Provider", default=DRAFT)  # type: ignore[valid-type]
+    refined: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Refined Prompt", description="What the provider is asked for, word by word; change it as you like"
+    )
+    refined_for: bpy.props.StringProperty(description="Provider and prompt that it was refined for")  # type: ignore[valid-type]
+    terms: bpy.props.StringProperty(description="What to know before, a line each")  # type: ignore[valid-type]
+    candidates: bpy.props.IntProperty(  # type: ignore[valid-type]
+        name="Takes", description="How many driving videos are made, to pick from", min=1, max=8, default=1
+    )
+    driving_job: bpy.props.StringProperty(description="The making of driving videos that runs")  # type: ignore[valid-type]
+    takes: bpy.props.CollectionProperty(type=takes.RESTAGE4D_PG_take)  # type: ignore[valid-type]
+    takes_for: bpy.props.StringProperty()  # type: ignore[valid-type]  # see `takes.key`
+    takes_by: bpy.props.StringProperty()  # type: ignore[valid-type]
+    takes_prompt: bpy.props.StringProperty()  # type: ignore[valid-type]
+    take: bpy.props.IntProperty(name="Take", description="The driving video that is used")  # type: ignore[valid-type]
+    masks: bpy.props.StringProperty(name="Masks", default=PRIORS["masks"])  # type: ignore[valid-type]
+    cameras: bpy.props.StringProperty(name="Cameras", default=PRIORS["cameras"])  # type: ignore[valid-type]
+    depth: bpy.props.StringProperty(name="Depth", default=PRIORS["depth"])  # type: ignore[valid-type]
+    tracks: bpy.props.StringProperty(name="Tracks", default=PRIORS["tracks"])  # type: ignore[valid-type]
     driving: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Driving Video", description="It begins with the shot's first frame", subtype="FILE_PATH"
     )
@@ -55,6 +76,7 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
 
 
 def register() -> None:
+    bpy.utils.register_class(takes.RESTAGE4D_PG_take)
     bpy.utils.register_class(RESTAGE4D_PG_shot)
     bpy.types.Scene.restage4d = bpy.props.PointerProperty(type=RESTAGE4D_PG_shot)
 
@@ -62,3 +84,4 @@ def register() -> None:
 def unregister() -> None:
     del bpy.types.Scene.restage4d
     bpy.utils.unregister_class(RESTAGE4D_PG_shot)
+    bpy.utils.unregister_class(takes.RESTAGE4D_PG_take)

@@ -17,10 +17,10 @@ import bpy
 from restage4d.driving.prompt import parse
 from restage4d.errors import InputError
 
-from . import launching, pictures, places, preferences
+from . import launching, pictures, places, preferences, takes
 from .live import Live, redraw
 from .session import Link, Session
-from .state import Fault, Job, Order, Shot
+from .state import DRAFT, PRIORS, Fault, Job, Order, Shot
 
 QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
 
@@ -68,13 +68,15 @@ def tick() -> float:
         changed = here.drain()
         _follow_shot(here, scene.restage4d)
         _follow_job(here, scene.restage4d)
+        _follow_driving(here, scene.restage4d)
         if changed:
             _show(here)
     except Exception as error:
         here.backend.fault = Fault(f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences.")
         raise_in_tests(error)
     bringing.when_possible(here)
-    busy = here.backend.phase != "ready" or (here.job and here.job.active) or (here.shot and here.shot.phase != "ready")
+    jobs = [job for job in (here.job, here.audition) if job is not None and job.active]
+    busy = here.backend.phase != "ready" or jobs or here.preparation or (here.shot and here.shot.phase != "ready")
     return QUICK if busy else SLOW
 
 
@@ -136,7 +138,30 @@ def _follow_job(here: Session, chosen: Any) -> None:
         live.hide()
     job = here.job
     if job is not None and job.state == "done" and job.puppet is None and not job.fetching and job.fault is None:
-        here.fetch(_folder_for(job))
+        here.fetch(job, _folder_for(job))
+
+
+def _follow_driving(here: Session, chosen: Any) -> None:
+    """The scene's driving videos, and what their provider will be asked for."""
+    if chosen.driving_job and (here.audition is None or here.audition.id != chosen.driving_job):
+        here.attach_driving(chosen.driving_job, chosen.prompt)
+    elif not chosen.driving_job and here.audition is not None:
+        here.forget_driving()
+    job = here.audition
+    if job is not None and job.state == "done" and not job.fetching and job.fault is None:
+        if job.candidates:
+            takes.keep(chosen, job)
+            chosen.driving_job = ""
+            here.forget_driving()
+            redraw()
+        else:
+            here.fetch(job, _folder_for(job))
+    asked = here.preparation
+    if asked is not None and asked.phase == "ready":
+        here.preparation = None
+        chosen.refined, chosen.refined_for = asked.refined, _refined_for(asked.provider, asked.prompt)
+        chosen.terms = "\n".join(asked.terms)
+        redraw()
 
 
 def _folder_for(job: Job) -> Path:
@@ -155,14 +180,38 @@ def select(chosen: Any) -> None:
 
 
 def order(chosen: Any) -> Order:
+    """A restaging, with the artist's own driving video, with the take that was picked, or with what the draft driver makes."""
+    made = driving_order(chosen)
+    made.candidates, made.refined_prompt = 1, ""
+    if chosen.source == "FILE":
+        made.driving = Path(bpy.path.abspath(chosen.driving))
+    elif (take := takes.picked(chosen)) is not None:
+        made.driving = Path(bpy.path.abspath(take.path))
+        made.made_by, made.refined_prompt = chosen.takes_by, chosen.takes_prompt
+    return made
+
+
+def driving_order(chosen: Any) -> Order:
+    """Driving videos alone."""
     return Order(
         prompt=chosen.prompt.strip(),
         selection=place_of(chosen),
         provider=chosen.provider,
-        driving=Path(bpy.path.abspath(chosen.driving)) if chosen.source == "FILE" else None,
+        refined_prompt=refined(chosen),
+        candidates=1 if chosen.provider == DRAFT else chosen.candidates,
+        priors={kind: getattr(chosen, kind) for kind, usual in PRIORS.items() if getattr(chosen, kind) != usual},
         quality=chosen.quality,
         longer_side=preferences.get().longer_side,
     )
+
+
+def refined(chosen: Any) -> str:
+    """The refined prompt of the provider and prompt that are chosen now; empty where there is none yet."""
+    return chosen.refined.strip() if chosen.refined_for == _refined_for(chosen.provider, chosen.prompt) else ""
+
+
+def _refined_for(provider: str, prompt: str) -> str:
+    return f"{provider}\n{prompt.strip()}"
 
 
 @functools.lru_cache(maxsize=16)

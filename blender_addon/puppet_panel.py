@@ -5,8 +5,9 @@ from typing import Any
 
 import bpy
 
-from . import export, importing, rendering
-from .panel import Step, paragraph
+from . import export, importing, rendering, work
+from .lines import paragraph
+from .step import Step
 
 
 class RESTAGE4D_PT_puppet(Step):
@@ -67,6 +68,8 @@ class RESTAGE4D_PT_export(Step):
         for name, icon in _EXPORTS:
             if hasattr(bpy.types, f"RESTAGE4D_OT_{name}") and (name != "export_alembic" or export.has_alembic()):
                 column.operator(f"restage4d.{name}", icon=icon)
+        if work.shown is not None and work.shown.label.startswith("Export"):
+            self.layout.progress(factor=work.shown.fraction, text=f"{work.shown.label}, Esc: cancel")
         job = rendering.job
         if job is not None:
             box = self.layout.box()

@@ -14,7 +14,15 @@ from restage4d.puppet import Puppet
 F32 = NDArray[np.float32]
 MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
 ACTIVE = {"sending", "queued", "running", "paused"}
-PROVIDERS = {"kinematic": "Draft Driver"}
+DRAFT = "kinematic"
+LABELS = {
+    ("driving", DRAFT): "Draft Driver",
+    ("masks", "grabcut"): "Colour and Motion",
+    ("cameras", "sfm"): "Still, Turning or COLMAP",
+    ("depth", "relief"): "Ground and Relief",
+    ("tracks", "flow"): "Optical Flow",
+}
+PRIORS = {"masks": "grabcut", "cameras": "sfm", "depth": "relief", "tracks": "flow"}  # those without weights
 
 
 @dataclass(frozen=True)
@@ -32,16 +40,34 @@ class Fault:
 
 @dataclass(frozen=True)
 class Provider:
-    """Who can make driving videos; ``why`` says why one is not available."""
+    """Who can make or estimate something, see `restage4d.wire.messages.Provider`; ``needs`` is empty where it can work now."""
 
+    kind: str
     name: str
-    label: str
-    available: bool = True
-    why: str = ""
+    title: str
+    licence: str = ""
+    terms: str = ""
+    needs: tuple[str, ...] = ()
+    sends: bool = False
+    gigabytes: float = 0.0
+    memory: float = 0.0
 
     @staticmethod
-    def named(name: str) -> "Provider":
-        return Provider(name, PROVIDERS.get(name, name.replace("_", " ").title()))
+    def told(p: Any) -> "Provider":
+        """From the message."""
+        return Provider(p.kind, p.name, p.title, p.licence, p.terms, tuple(p.needs), p.sends, p.gigabytes, p.memory)
+
+    @property
+    def label(self) -> str:
+        return LABELS.get((self.kind, self.name), self.title.partition(",")[0].partition(";")[0])
+
+    @property
+    def about(self) -> str:
+        """All of it, for a tooltip."""
+        size = f", {self.gigabytes:g} GB of weights" if self.gigabytes else ""
+        memory = f", about {self.memory:g} GB on the GPU" if self.memory else ""
+        lines = [f"{self.title} ({self.licence}{size}{memory})", self.terms, *(f"Needs {need}" for need in self.needs)]
+        return ". ".join(line.rstrip(".") for line in lines if line)
 
 
 @dataclass
@@ -54,6 +80,10 @@ class Backend:
     version: str = ""
     devices: list[str] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
+    refiner: str = ""  # who refines prompts, "" for fixed words
+
+    def provider(self, kind: str, name: str) -> Provider | None:
+        return next((p for p in self.providers if (p.kind, p.name) == (kind, name)), None)
 
     @property
     def headline(self) -> str:
@@ -105,25 +135,54 @@ class Points:
 
 @dataclass
 class Order:
-    """What to restage, beside the shot; see `restage4d.wire.messages.Submit`."""
+    """What to make of the shot; see `restage4d.wire.messages.Submit`."""
 
     prompt: str
     selection: dict[str, tuple[float, ...]] = field(default_factory=dict)  # {}, {"point": (x, y)} or {"box": (...)}
-    provider: str = "kinematic"
+    provider: str = DRAFT
     driving: Path | None = None
+    made_by: str = ""  # who made ``driving``
+    refined_prompt: str = ""
+    candidates: int = 1
+    priors: dict[str, str] = field(default_factory=dict)  # by kind, those of `PRIORS` where left out
     quality: str = "default"
     longer_side: int = 384
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
+class Preparation:
+    """What a provider would be asked for; ``phase``: "asking", "ready" or "failed"."""
+
+    provider: str
+    prompt: str
+    phase: str = "asking"
+    refined: str = ""
+    terms: list[str] = field(default_factory=list)
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A driving video to look at; ``figures``: seam, camera, subject, tracks and score, see restage4d.driving.candidates."""
+
+    number: int
+    path: Path
+    figures: dict[str, float]
+
+
+@dataclass
 class Job:
-    """A restaging; ``state``: "sending", "queued", "running", "paused", "done", "failed" or "cancelled"."""
+    """A restaging, or driving videos alone (``kind`` "driving").
+
+    ``state``: "sending", "queued", "running", "paused", "done", "failed" or "cancelled".
+    """
 
     id: str
     prompt: str = ""
     state: str = "sending"
     stage: str = ""
+    kind: str = "restage"
     fraction: float = 0.0
     seconds_left: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
@@ -135,6 +194,9 @@ class Job:
     puppet: Path | None = None  # where the finished one lies
     footage: dict[str, Path] = field(default_factory=dict)  # by performance
     loaded: Puppet | None = field(default=None, repr=False)
+    candidates: list[Candidate] = field(default_factory=list)  # of driving videos, once they are fetched
+    made_by: str = ""  # their provider
+    refined_prompt: str = ""  # what it was asked for
     brought_in: bool = False
     put_off: bool = False  # the artist stopped its coming in
     handed_in: threading.Event = field(default_factory=threading.Event, repr=False)  # set by threads
@@ -149,7 +211,7 @@ class Job:
         return {
             "sending": "Sending",
             "queued": "Waits for its turn",
-            "running": "Restaging",
+            "running": "Restaging" if self.kind == "restage" else "Making the driving video",
             "paused": "Paused",
             "done": "Done",
             "failed": "Failed",

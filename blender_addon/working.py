@@ -6,8 +6,9 @@ from typing import Any
 
 import bpy
 
-from . import places, preferences, pump
+from . import places, preferences, pump, takes
 from .camera import MOVIES
+from .state import DRAFT, PRIORS
 
 
 class _OwnBackend(bpy.types.Operator):
@@ -106,19 +107,6 @@ class RESTAGE4D_FH_video(bpy.types.FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-class RESTAGE4D_OT_use_provider(bpy.types.Operator):
-    """Let it make the driving video"""
-
-    bl_idname = "restage4d.use_provider"
-    bl_label = "Use This Provider"
-    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
-    name: bpy.props.StringProperty()  # type: ignore[valid-type]
-
-    def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.provider = self.name
-        return {"FINISHED"}
-
-
 class RESTAGE4D_OT_restage(bpy.types.Operator):
     """Turn the shot into a puppet that performs the prompt"""
 
@@ -155,8 +143,14 @@ def _missing(chosen: Any, session: Any) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == "kinematic" and not pump.understood(chosen.prompt)[0]:
+    elif chosen.provider == DRAFT and not pump.understood(chosen.prompt)[0]:
         return "The draft driver understands nothing of the prompt: the Direction panel says what it knows"
+    elif chosen.provider != DRAFT and takes.picked(chosen) is None:
+        return "Make a driving video in the Direction panel and look at it first"
+    for kind in PRIORS:
+        estimator = session.backend.provider(kind, getattr(chosen, kind))
+        if estimator is None or estimator.needs:
+            return f"The estimator of {kind} is not set up: choose another below"
     if session.job is not None and session.job.active:
         return "A restaging of this scene runs already"
     return ""
@@ -181,7 +175,8 @@ class _OfJob(bpy.types.Operator):
         return False
 
     def execute(self, context: Any) -> set[str]:
-        getattr(pump.session(), self.request)()
+        session = pump.session()
+        getattr(session, self.request)(session.job)
         return {"FINISHED"}
 
 
@@ -247,7 +242,6 @@ CLASSES = (
     RESTAGE4D_OT_stop_backend,
     RESTAGE4D_OT_pick_video,
     RESTAGE4D_FH_video,
-    RESTAGE4D_OT_use_provider,
     RESTAGE4D_OT_restage,
     RESTAGE4D_OT_pause,
     RESTAGE4D_OT_resume,

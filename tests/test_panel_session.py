@@ -91,7 +91,12 @@ def test_a_backend_is_missed_started_and_told_of(backend: Backend, session: Sess
     ready(session)
     assert session.backend.version
     assert session.backend.devices
-    assert "kinematic" in [p.name for p in session.backend.providers]
+    draft = session.backend.provider("driving", "kinematic")
+    assert draft is not None
+    assert not draft.needs
+    veo = session.backend.provider("driving", "veo")
+    assert veo is not None
+    assert "paid" in veo.about
     assert session.backend.fault is None
 
 
@@ -115,6 +120,40 @@ def test_the_first_frame_is_that_of_the_part(backend: Backend, session: Session)
         assert shot.first is not None, shot.fault
         frames.append(shot.first.astype(int))
     assert np.abs(frames[0] - frames[1]).mean() > 1
+
+
+def test_a_driving_video_is_made_looked_at_and_restaged(backend: Backend, session: Session, tmp_path: Path) -> None:
+    ready(session)
+    shot = session.open_shot(CLIP, (1, 12), 128, {})
+    wait(session, lambda: shot.phase == "ready")
+    asked = session.prepare(Order("it jumps"))
+    wait(session, lambda: asked.phase != "asking")
+    assert (asked.phase, asked.refined, asked.terms) == ("ready", "it jumps", []), asked.fault
+    audition = session.make_driving(Order("it jumps", longer_side=128))
+    wait(session, lambda: audition.state == "done" or audition.fault)
+    assert audition.fault is None
+    session.fetch(audition, tmp_path)
+    wait(session, lambda: not audition.fetching)
+    (take,) = audition.candidates
+    assert take.path.stat().st_size > 1000
+    assert set(take.figures) == {"seam", "camera", "subject", "tracks", "score"}
+    assert audition.made_by == "kinematic"
+    job = session.restage(Order("it jumps", longer_side=128, driving=take.path, made_by="kinematic"))
+    wait(session, lambda: job.handed_in.is_set() and job.state != "sending")
+    session.cancel(job)
+    wait(session, lambda: job.state == "cancelled")
+    assert session.audition is audition, "two jobs are followed side by side"
+
+
+def test_what_a_provider_cannot_do_is_told_before_it_is_asked(backend: Backend, session: Session) -> None:
+    ready(session)
+    shot = session.open_shot(CLIP, (1, 12), 128, {})
+    wait(session, lambda: shot.phase == "ready")
+    asked = session.prepare(Order("it jumps", provider="veo"))
+    wait(session, lambda: asked.phase != "asking")
+    assert asked.phase == "failed"
+    assert asked.fault is not None
+    assert "veo" in asked.fault.what
 
 
 def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(backend: Backend, session: Session) -> None:
@@ -145,7 +184,7 @@ def test_a_job_is_followed_to_its_puppet(backend: Backend, session: Session, tmp
     ready(session)
     job = session.attach(standin(backend))
     wait(session, lambda: job.state == "done")
-    session.fetch(tmp_path)
+    session.fetch(job, tmp_path)
     wait(session, lambda: not job.fetching)
     assert job.fault is None
     assert job.loaded is not None
@@ -183,11 +222,11 @@ def test_pause_resume_cancel(backend: Backend, session: Session) -> None:
     ready(session)
     job = session.attach(standin(backend, steps=5000))
     wait(session, lambda: job.state == "running")
-    session.pause()
+    session.pause(job)
     wait(session, lambda: job.state == "paused")
-    session.resume()
+    session.resume(job)
     wait(session, lambda: job.state in ("queued", "running"))
-    session.cancel()
+    session.cancel(job)
     wait(session, lambda: job.state == "cancelled")
     assert not job.active
 
@@ -229,14 +268,14 @@ def test_requests_return_at_once_and_draining_keeps_its_budget() -> None:
     try:
         began = time.perf_counter()
         session.open_shot(CLIP, None, 384, {})
-        session.attach(new_id())
-        session.cancel()
-        session.pause()
+        job = session.attach(new_id())
+        session.cancel(job)
+        session.pause(job)
         assert time.perf_counter() - began < 1.0, "a request waited for the network"
         for i in range(20_000):
-            session._change(session.backend, said=str(i))
+            session.changes.put(session.backend, said=str(i))
         session.drain(0.0)
-        assert session.revision == 0
+        assert session.changes.revision == 0
         while session.drain():
             pass
         assert session.backend.said == "19999"

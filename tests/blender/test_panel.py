@@ -8,8 +8,8 @@ import bpy
 import pytest
 
 import blender_addon
-from blender_addon import pump
-from blender_addon.state import Job
+from blender_addon import pump, takes
+from blender_addon.state import Candidate, Job, Preparation, Provider, Shot
 from restage4d.puppet import Puppet
 
 
@@ -94,3 +94,84 @@ def test_what_was_chosen_is_saved(registered, tmp_path):
     chosen = bpy.context.scene.restage4d
     assert (chosen.prompt, chosen.job, chosen.quality, chosen.selection) == ("it jumps", "a" * 32, "high", "BOX")
     assert pump.place_of(chosen) == {"box": (1, 2, 3, 4)}
+
+
+@pytest.fixture
+def chosen(registered, tmp_path):
+    """A shot that the backend has, and two providers, one of them paid and one not set up."""
+    here, video = pump.session(), tmp_path / "film.mp4"
+    video.write_bytes(b"x")
+    scene = bpy.context.scene.restage4d
+    scene.video, scene.prompt, scene.provider = str(video), "it jumps", "runway"
+    pump.tick()
+    pump.tick()
+    here.changes.drain(1)
+    here.shot = Shot(video, None, 384, phase="ready", content="a" * 64)
+    here.backend.phase = "ready"
+    here.backend.providers = [
+        Provider("driving", "kinematic", "the draft driver"),
+        Provider("driving", "runway", "Runway Gen-4", "Runway API terms", "paid", sends=True),
+        Provider("driving", "wan2.2", "Wan 2.2", needs=("model_index.json into the weights folder",)),
+        *(Provider(kind, name, name) for kind, name in pump.PRIORS.items()),
+    ]
+    return scene
+
+
+def why_not(operator) -> str:
+    with pytest.raises(RuntimeError) as error:
+        operator()
+    return str(error.value)
+
+
+def test_a_paid_provider_is_asked_only_after_its_terms_were_shown(chosen, monkeypatch):
+    make, here = bpy.ops.restage4d.make_driving, pump.session()
+    assert "Refine the prompt first" in why_not(make)
+    assert "look at it first" in why_not(bpy.ops.restage4d.restage)
+    here.preparation = Preparation("runway", "it jumps", "ready", "It jumps. The camera stands.", ["Sent to Runway, $0.25."])
+    pump.tick()
+    assert (chosen.refined, chosen.terms) == ("It jumps. The camera stands.", "Sent to Runway, $0.25.")
+    chosen.refined, chosen.candidates = "It jumps high. The camera stands.", 3
+    orders = []
+    monkeypatch.setattr(here, "make_driving", lambda order: orders.append(order) or Job("b" * 32, kind="driving"))
+    assert make() == {"FINISHED"}
+    (order,) = orders
+    assert (order.provider, order.refined_prompt, order.candidates) == ("runway", "It jumps high. The camera stands.", 3)
+    chosen.prompt = "it sits"
+    assert "Refine the prompt first" in why_not(make), "the words are of another prompt"
+    chosen.provider = "wan2.2"
+    assert "model_index.json" in why_not(make)
+
+
+def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path):
+    here = pump.session()
+    figures = {"seam": 35.0, "camera": 0.0, "subject": 0.9, "tracks": 0.8}
+    videos = [tmp_path / f"{n}.mp4" for n in (1, 2)]
+    for video in videos:
+        video.write_bytes(b"x")
+    found = [Candidate(n, videos[n - 1], figures | {"score": score}) for n, score in ((1, 0.4), (2, 0.7))]
+    here.audition = Job(
+        "c" * 32, state="done", kind="driving", candidates=found, made_by="runway:gen4", refined_prompt="It jumps."
+    )
+    chosen.driving_job, chosen.takes_for = here.audition.id, takes.key(chosen)
+    pump.tick()
+    assert chosen.driving_job == ""
+    assert takes.picked(chosen).number == 2
+    assert bpy.ops.restage4d.pick_take(number=1) == {"FINISHED"}
+    order = pump.order(chosen)
+    assert (order.driving, order.made_by, order.refined_prompt) == (videos[0], "runway:gen4", "It jumps.")
+    assert bpy.ops.restage4d.restage.poll()
+    chosen.use_range, chosen.first_frame = True, 5
+    assert takes.picked(chosen) is None, "the shot begins elsewhere"
+    chosen.use_range = False
+    videos[0].unlink()
+    assert takes.picked(chosen) is None, "the file is gone"
+
+
+def test_estimators_that_are_not_set_up_are_told(chosen):
+    chosen.provider = "kinematic"
+    assert bpy.ops.restage4d.restage.poll()
+    assert bpy.ops.restage4d.use_provider(kind="masks", name="sam2") == {"FINISHED"}
+    assert "estimator of masks is not set up" in why_not(bpy.ops.restage4d.restage)
+    pump.session().backend.providers.append(Provider("masks", "sam2", "SAM 2.1 large"))
+    assert bpy.ops.restage4d.restage.poll()
+    assert pump.order(chosen).priors == {"masks": "sam2"}

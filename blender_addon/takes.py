@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Driving videos that were made to be looked at, kept in the scene with their figures, and the one that the artist picked."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .state import Job
+
+
+class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
+    """A driving video. Figures as in restage4d.driving.candidates."""
+
+    number: bpy.props.IntProperty()  # type: ignore[valid-type]
+    path: bpy.props.StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
+    seam: bpy.props.FloatProperty()  # type: ignore[valid-type]
+    camera: bpy.props.FloatProperty()  # type: ignore[valid-type]
+    subject: bpy.props.FloatProperty()  # type: ignore[valid-type]
+    tracks: bpy.props.FloatProperty()  # type: ignore[valid-type]
+    score: bpy.props.FloatProperty()  # type: ignore[valid-type]
+
+
+def key(chosen: Any) -> str:
+    """What a driving video is made for: another shot, prompt or provider needs another one."""
+    first = chosen.first_frame if chosen.use_range else 1
+    return "\n".join((bpy.path.abspath(chosen.video), str(first), chosen.prompt.strip(), chosen.provider))
+
+
+def valid(chosen: Any) -> list[Any]:
+    """The takes of what is chosen now."""
+    return list(chosen.takes) if chosen.takes_for == key(chosen) else []
+
+
+def picked(chosen: Any) -> Any | None:
+    """The take that the artist picked, where its file is there."""
+    found = next((take for take in valid(chosen) if take.number == chosen.take), None)
+    return found if found is not None and Path(bpy.path.abspath(found.path)).is_file() else None
+
+
+def keep(chosen: Any, job: Job) -> None:
+    """Keeps the driving videos of a finished job, the best by score picked."""
+    chosen.takes.clear()
+    for candidate in job.candidates:
+        take = chosen.takes.add()
+        take.number, take.path = candidate.number, str(candidate.path)
+        for name, value in candidate.figures.items():
+            setattr(take, name, value)
+    chosen.takes_by, chosen.takes_prompt = job.made_by, job.refined_prompt
+    chosen.take = max(job.candidates, key=lambda c: c.figures["score"]).number
+
+
+def figures(take: Any) -> list[str]:
+    """A take's figures in words."""
+    return [
+        f"First frame: {take.seam:.0f} dB",
+        f"Camera moves {take.camera:.1f} px" if take.camera >= 0.05 else "Camera stands still",
+        f"Subject kept: {take.subject:.0%}",
+        f"Can be followed: {take.tracks:.0%}",
+    ]
