@@ -7,13 +7,13 @@ import psutil
 from restage4d.wire import framing
 from restage4d.wire.connection import Connection
 
-from .run import PATIENCE_S, Run, standin, until
+from .run import PATIENCE_S, TOML, Run, standin, until
 
 
 def load(run: Run) -> None:
     """Nothing is lost, nothing done twice, and memory stays flat."""
     n_clients, n_jobs, n_messages = (16, 8, 3000) if run.short else (64, 200, 10_000)
-    with run.service("load") as service:
+    with run.service("load", TOML.replace("slots = 2", "slots = 8")) as service:
         clients = [service.client(PATIENCE_S) for _ in range(n_clients)]
         keys = [framing.new_id() for _ in range(n_jobs)]
         failures: list[Exception] = []

@@ -13,7 +13,7 @@ ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_job_outlives_its_node(tmp_path):
     from ray.cluster_utils import Cluster
 
@@ -56,7 +56,7 @@ def test_a_job_outlives_its_node(tmp_path):
         cluster.shutdown()
 
 
-def wait(condition, executor, folder, seconds: float = 240.0) -> None:
+def wait(condition, executor, folder, seconds: float = 800.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, (folder.log.read_text()[-2000:] if folder.log.exists() else "", executor._ends)
