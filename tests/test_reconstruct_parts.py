@@ -11,10 +11,11 @@ from restage4d import se3 as numpy_se3
 from restage4d.errors import FitError
 from restage4d.reconstruct import bases, losses, photometric, posing, rigidity
 from restage4d.reconstruct import se3_torch as se3
+from restage4d.reconstruct.body import body_motion, procrustes
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
 from restage4d.reconstruct.lift import fill_hidden, frame_triples, sample_depth, unproject
 from restage4d.reconstruct.optimise import GuardedAdam
-from restage4d.scene import Clip, rewind
+from restage4d.scene import Clip, Rewound, rewind
 
 RNG = np.random.default_rng(0)
 
@@ -218,10 +219,10 @@ def test_procrustes_finds_the_motion_and_never_mirrors():
     R = numpy_se3.gram_schmidt(RNG.normal(size=(6, 6)))
     t = RNG.normal(size=(6, 3))
     target = np.einsum("bij,bpj->bpi", R, source) + t[:, None]
-    found_R, found_t = bases.procrustes(source, target, np.ones((6, 10)))
+    found_R, found_t = procrustes(source, target, np.ones((6, 10)))
     assert np.allclose(found_R, R, atol=1e-5)
     assert np.allclose(found_t, t, atol=1e-5)
-    mirrored, _ = bases.procrustes(source, source * [1, 1, -1], np.ones((6, 10)))
+    mirrored, _ = procrustes(source, source * [1, 1, -1], np.ones((6, 10)))
     assert np.allclose(np.linalg.det(mirrored), 1, atol=1e-5)
 
 
@@ -233,8 +234,48 @@ def test_hidden_moments_are_filled_along_every_path():
     xyz = np.zeros((1, 7, 3), np.float32)
     xyz[0, :, 0] = [10, 99, 12, 99, 14, 99, 99]
     visible = np.array([[True, False, True, False, True, False, False]])
-    filled = fill_hidden(xyz, visible, rewound)[0, :, 0]
+    still = np.tile(np.eye(3, dtype=np.float32), (7, 1, 1)), np.zeros((7, 3), np.float32)
+    filled = fill_hidden(xyz, visible, rewound, *still)[0, :, 0]
     assert filled.tolist() == [10, 11, 12, 13, 14, 12, 12]
+
+
+def turning_body(n_points: int = 200) -> tuple[Rewound, np.ndarray, np.ndarray]:
+    """A rigid body that turns and travels over a base and two driving videos; every point is seen half of the time."""
+    rewound = rewind(clip(8), [clip(8), clip(8)])
+    rng = np.random.default_rng(3)
+    shift = 0.5 * rng.normal(size=(len(rewound), 3))
+    R = numpy_se3.gram_schmidt(np.eye(3)[:2].reshape(-1) + 0.3 * rng.normal(size=(len(rewound), 6)))
+    points = rng.normal(size=(n_points, 3))
+    xyz = np.einsum("tij,pj->pti", R, points) + shift
+    return rewound, xyz.astype(np.float32), rng.random(xyz.shape[:2]) < 0.5
+
+
+def test_the_motion_of_the_whole_is_found_among_wrong_points():
+    rewound, truth, visible = turning_body()
+    xyz = np.where(visible[..., None], truth, 50.0).astype(np.float32)  # hidden positions must not count
+    xyz[:20] += np.random.default_rng(4).normal(size=(20, len(rewound), 3)).astype(np.float32)  # nor wrong ones much
+    R, t = body_motion(xyz, visible, rewound)
+    start = int(visible.sum(0).argmax())
+    assert np.allclose(R[start], np.eye(3))
+    carried = np.einsum("tij,pj->pti", R, truth[20:, start]) + t
+    assert np.abs(carried - truth[20:]).max() < 0.02
+
+
+def test_what_is_hidden_goes_along_with_the_body():
+    rewound, truth, visible = turning_body()
+    visible[:20] = False
+    visible[:20, rewound.seam] = True  # a far side that a single frame shows
+    xyz = np.where(visible[..., None], truth, 50.0).astype(np.float32)
+    filled = fill_hidden(xyz, visible, rewound, *body_motion(xyz, visible, rewound))
+    assert np.abs(filled - truth).max() < 1e-3
+    assert (filled[visible] == xyz[visible]).all()
+
+
+def test_too_few_points_in_common_leave_the_body_where_its_neighbour_is():
+    rewound, truth, visible = turning_body(5)
+    R, t = body_motion(truth, visible, rewound)
+    assert (np.eye(3) == R).all()
+    assert (t == 0).all()
 
 
 def test_depth_is_sampled_from_the_subject_only():

@@ -5,10 +5,12 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from restage4d import se3
+from restage4d.reconstruct.body import robust_procrustes
 from restage4d.reconstruct.lift import LiftedTracks
 
 F32 = NDArray[np.float32]
-_REWEIGHTED = 3  # times that tracks which disagree with their cluster's motion lose weight
+_HIDDEN = 0.2  # trust in where a hidden point is, which goes along with the body
+_SHARP = 3.0  # how fast coefficients fall with distance; softer ones mix more bases than pruning will leave
 _MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake
 
 
@@ -44,18 +46,6 @@ def kmeans(features: F32, k: int, rng: np.random.Generator, iterations: int = 30
     return labels
 
 
-def procrustes(source: F32, target: F32, weight: F32) -> tuple[F32, F32]:  # (..., P, 3) x2, (..., P) -> (..., 3, 3), (..., 3)
-    """Rigid motion that carries ``source`` to ``target`` with least weighted squared error (Kabsch, det = +1)."""
-    w = (weight / np.maximum(weight.sum(-1, keepdims=True), 1e-9))[..., None]
-    a, b = (w * source).sum(-2), (w * target).sum(-2)
-    H = np.swapaxes(w * (source - a[..., None, :]), -1, -2) @ (target - b[..., None, :])
-    U, _, Vt = np.linalg.svd(H)
-    sign = np.ones(H.shape[:-1])
-    sign[..., 2] = np.sign(np.linalg.det(U @ Vt))
-    R = np.swapaxes(Vt, -1, -2) @ (sign[..., None] * np.swapaxes(U, -1, -2))
-    return R.astype(np.float32), (b - np.einsum("...ij,...j->...i", R, a)).astype(np.float32)
-
-
 def initial_bases(
     tracks: LiftedTracks, k: int, near_in_time: F32, rng: np.random.Generator
 ) -> tuple[F32, F32]:  # near_in_time (T, T)
@@ -74,8 +64,8 @@ def initial_bases(
     centres = np.stack([features[labels == c].mean(0) for c in range(labels.max() + 1)])
     centres = centres[np.arange(k) % len(centres)]  # fewer tracks than bases: centres repeat, told apart by the fit
     canonical = tracks.xyz[:, tracks.canonical]
-    trust = np.where(tracks.visible, tracks.confidence, 0.02).astype(np.float32)
-    trust = trust * trust[:, tracks.canonical, None] ** 0.5
+    trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
+    trust = trust * trust[:, tracks.canonical, None] ** 0.25
     distance, near = KDTree(features).query(centres, k=min(max(_MIN_MEMBERS, 4 * n_points // (3 * k)), n_points))
     distance, near = distance.reshape(k, -1), near.reshape(k, -1)
     spread = np.sqrt((distance**2).mean(1)) + 1e-6
@@ -85,14 +75,11 @@ def initial_bases(
         weight = trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]
         source = np.broadcast_to(canonical[members], (n_frames, len(members), 3))
         target = tracks.xyz[members].transpose(1, 0, 2)
-        R, t = procrustes(source, target, weight.T)
-        for _ in range(_REWEIGHTED):
-            off = np.linalg.norm(np.einsum("tij,tpj->tpi", R, source) + t[:, None] - target, axis=-1)
-            R, t = procrustes(source, target, weight.T / (1 + (off / (np.median(off) + 1e-6)) ** 2))
+        R, t = robust_procrustes(source, target, weight.T)
         share = near_in_time * weight.sum(0)
         smooth = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)) @ se3.pack(R, t)
         bases[c] = se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
     far = np.sqrt(np.maximum(((features[:, None] - centres[None]) ** 2).sum(-1), 0))  # (P, K)
-    logits = -0.5 * (far / spread) ** 2
+    logits = -0.5 * _SHARP * (far / spread) ** 2
     logits -= logits.max(1, keepdims=True)
     return bases, np.maximum(logits, -10.0).astype(np.float32)

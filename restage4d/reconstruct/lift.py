@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import FitError
+from restage4d.reconstruct.body import body_motion
 from restage4d.scene import Cameras, Priors, Rewound
 
 F32 = NDArray[np.float32]
@@ -16,7 +17,7 @@ class LiftedTracks:
     """Subject tracks in the world.
 
     Attributes:
-        xyz: (P, T, 3) world points; where not visible, interpolated in time between sightings (held at the ends).
+        xyz: (P, T, 3) world points; where not visible, see `fill_hidden`.
         xy: (P, T, 2) pixels of the 2D track.
         visible: (P, T) bool, seen with known depth.
         confidence: (P, T) trust in ``xyz`` where visible, in "hidden" where not.
@@ -92,7 +93,7 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
         xyz, visible, xy, confidence = xyz[near_enough], visible[near_enough], xy[near_enough], confidence[near_enough]
     if len(xyz) < 8:
         raise FitError(f"Only {len(xyz)} of {n_points} tracks lie on the subject with known depth: too few to find its motion.")
-    xyz = fill_hidden(xyz, visible, rewound)
+    xyz = fill_hidden(xyz, visible, rewound, *body_motion(xyz, visible, rewound))
     score = (visible * confidence).sum(0)
     return LiftedTracks(xyz, xy, visible, confidence, int(score.argmax()))
 
@@ -106,9 +107,14 @@ def _seen_beside(visible: NDArray[np.bool_], rewound: Rewound) -> NDArray[np.boo
     return near
 
 
-def fill_hidden(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> F32:  # (P, T, 3), (P, T) -> (P, T, 3)
-    """Positions of hidden moments: linear in time between sightings on every path, held before the first and after the last."""
-    filled = xyz.copy()
+def fill_hidden(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound, R: F32, t: F32) -> F32:  # (P, T, 3), (P, T)
+    """Positions of hidden moments, seen from the body whose motion is ``R`` (T, 3, 3) and ``t`` (T, 3): linear in time between
+    sightings on every path, held before the first and after the last. So a far side goes along when the subject turns.
+
+    Returns:
+        (P, T, 3); ``xyz`` itself where visible.
+    """
+    filled = np.einsum("tji,ptj->pti", R, xyz - t)
     done = visible.copy()
     for path in rewound.paths():
         n = len(path)
@@ -126,7 +132,8 @@ def fill_hidden(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> F32: 
         p = np.where(write[..., None], between, p)
         filled[:, path] = p
         done[:, path] = v | ever  # what one path filled, the next one keeps
-    return filled
+    filled = np.einsum("tij,ptj->pti", R, filled) + t
+    return np.where(visible[..., None], xyz, filled).astype(np.float32)
 
 
 def frame_triples(rewound: Rewound) -> NDArray[np.int64]:  # (S, 3)
