@@ -12,6 +12,7 @@ from restage4d.puppet import F32
 from restage4d.se3 import Array
 
 from . import compat, importing, nodes, regions, rig, splats
+from .steps import Steps, in_thread
 
 MOST = 8  # influences a point can have
 
@@ -117,7 +118,7 @@ def enter(obj: Any, mode: str) -> None:
     bpy.ops.object.mode_set(mode=mode)
 
 
-def apply_groups(imported: importing.ImportedPuppet) -> tuple[int, int]:
+def apply_groups_steps(imported: importing.ImportedPuppet) -> Steps[tuple[int, int]]:
     """Makes the vertex groups, as painted, what moves the points: of each the `MOST` largest, summing to 1.
 
     Points in no bone's group keep the influences they had. Returns how many points changed, and how many lost smaller weights.
@@ -132,7 +133,6 @@ def apply_groups(imported: importing.ImportedPuppet) -> tuple[int, int]:
     basis = {group.index: names.index(group.name) for group in points.vertex_groups if group.name in names}
     if not basis:
         raise InputError(f"{points.name!r} has no vertex group of a bone's name.", "Write the weights to vertex groups first.")
-    index, weight = splats.read_influences(points.data)
     rows, columns, values = [], [], []
     for i, vertex in enumerate(points.data.vertices):
         for g in vertex.groups:
@@ -140,7 +140,31 @@ def apply_groups(imported: importing.ImportedPuppet) -> tuple[int, int]:
                 rows.append(i)
                 columns.append(basis[g.group])
                 values.append(g.weight)
-    row, column, value = np.array(rows, np.int64), np.array(columns, np.int64), np.array(values, np.float64)
+        if i % 1024 == 0:
+            yield i, len(points.data.vertices)
+    painted = np.array(rows, np.int64), np.array(columns, np.int64), np.array(values, np.float64)
+    index, weight = splats.read_influences(points.data)
+    at = len(index), len(index)
+    result = yield from in_thread(at, lambda: _painted(index, weight, *painted, len(names)))
+    new_index, new_weight, changed, cut = result
+    splats.write_influences(points.data, new_index, new_weight)
+    of_basis = rig.region_of_bases(imported.armature)
+    region = yield from in_thread(at, lambda: regions.of_points(new_index, new_weight, of_basis))
+    splats.write_regions(points.data, region, rig.region_colors(imported.armature))
+    points.data["restage4d_shown"] = ""
+    if new_index.shape[1] > index.shape[1]:
+        modifier = points.modifiers["Eq. 1"]
+        modifier.node_group = nodes.skinning(new_index.shape[1])
+        compat.set_input(modifier, "Bases", imported.bases_frames)
+    if mode != "OBJECT":
+        enter(points, mode)
+    return changed, cut
+
+
+def _painted(
+    index: NDArray[np.uint16], weight: F32, row: NDArray[np.int64], column: NDArray[np.int64], value: Array, k: int
+) -> tuple[NDArray[np.uint16], F32, int, int]:  # -> (N, M), (N, M)
+    """Influences as painted (``value`` of basis ``column`` at point ``row``); how many points changed, and lost weights."""
     order = np.lexsort((column, -value, row))  # a point's largest first
     row, column, value = row[order], column[order], value[order]
     count = np.bincount(row, minlength=len(index))
@@ -151,32 +175,19 @@ def apply_groups(imported: importing.ImportedPuppet) -> tuple[int, int]:
     none = count == 0
     new_index[none, : index.shape[1]], new_weight[none, : index.shape[1]] = index[none], weight[none]
     new_weight = (new_weight / new_weight.sum(1, keepdims=True)).astype(np.float32)
-    before, after = (_dense(i, w, len(names)) for i, w in ((index, weight), (new_index, new_weight)))
+    before, after = (_dense(i, w, k) for i, w in ((index, weight), (new_index, new_weight)))
     changed = np.abs(before - after).max(1) > 1e-4
     new_index[~changed], new_weight[~changed] = 0, 0  # what was not touched stays to the bit
     new_index[~changed, : index.shape[1]], new_weight[~changed, : index.shape[1]] = index[~changed], weight[~changed]
     used = max(int((new_weight > 0).any(0).nonzero()[0].max()) + 1, index.shape[1])
-    splats.write_influences(points.data, new_index[:, :used], new_weight[:, :used])
-    region = regions.of_points(new_index[:, :used], new_weight[:, :used], rig.region_of_bases(imported.armature))
-    splats.write_regions(points.data, region, rig.region_colors(imported.armature))
-    points.data["restage4d_shown"] = ""
-    if used > index.shape[1]:
-        modifier = points.modifiers["Eq. 1"]
-        modifier.node_group = nodes.skinning(used)
-        compat.set_input(modifier, "Bases", imported.bases_frames)
-    if mode != "OBJECT":
-        enter(points, mode)
-    return int(changed.sum()), int((count > MOST).sum())
+    return new_index[:, :used], new_weight[:, :used], int(changed.sum()), int((count > MOST).sum())
 
 
-def write_groups(imported: importing.ImportedPuppet) -> None:
+def write_groups_steps(imported: importing.ImportedPuppet) -> Steps[None]:
     """Makes the vertex groups say what moves the points now; groups of other names stay."""
     names = rig.bone_names(imported.armature)
-    for name in names:
-        group = imported.points.vertex_groups.get(name)
-        if group is not None:
-            imported.points.vertex_groups.remove(group)
-    splats.write_vertex_groups(imported.points, names, *splats.read_influences(imported.points.data))
+    for share in splats.vertex_group_steps(imported.points, names, *splats.read_influences(imported.points.data)):
+        yield round(100 * share), 100
 
 
 def _dense(index: NDArray[np.integer], weight: F32, k: int) -> F32:  # (N, M), (N, M) -> (N, K)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tweaked puppet as animated points: splat PLY and NPZ sequences, Alembic and USD by Blender's own operators, .puppet.
 
-Writers are generators that yield (frames done, frames in all); closed early, they leave nothing behind. Sequences are written
-beside their place and moved there when all of it is there.
+Writers are `steps.Steps` of (frames done, frames in all); closed early, they leave nothing behind. Files are written in threads,
+beside their place, and moved there when all of them are there.
 """
 
 import os
@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from restage4d.puppet import Gaussians
 from restage4d.se3 import Array
 
 from . import capture, compat, importing, nodes, splats
-from .steps import Steps
+from .steps import Steps, in_thread
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def ply_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: 
     """Splat PLY files ``NAME_0001.ply`` ... (scene frame numbers) beside ``path``, as restage4d.export.ply writes them."""
     with sequence(path, what.frames) as places:
         for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
-            write_ply(places[frame], g)
+            yield from in_thread((i, len(what.frames)), partial(write_ply, places[frame], g))
             yield i + 1, len(what.frames)
 
 
@@ -111,8 +112,8 @@ def npz_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, what: 
     rate = scene.render.fps / scene.render.fps_base
     with sequence(path, what.frames) as places:
         for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
-            with places[frame].open("wb") as file:
-                np.savez(file, **vars(g), frame=np.int32(frame), fps=np.float64(rate))
+            arrays = {**vars(g), "frame": np.int32(frame), "fps": np.float64(rate)}
+            yield from in_thread((i, len(what.frames)), partial(np.savez, places[frame], **arrays))
             yield i + 1, len(what.frames)
 
 
@@ -144,7 +145,7 @@ def puppet_steps(imported: importing.ImportedPuppet, scene: Any, path: Path, twe
     puppet = yield from counted(capture.puppet_steps(imported, scene))
     if added is not None:
         puppet.performances.append(added)
-    puppet.save(path)
+    yield from in_thread((done, total), lambda: puppet.save(path))
 
 
 @contextmanager

@@ -63,8 +63,10 @@ class Live:
         if self._points is None:
             return
         frame = bpy.context.scene.frame_current - FIRST_FRAME
-        if self._shader is None:
+        if self._shader is None:  # takes long where there is no GPU, and so does the first drawing: each has a turn of its own
             self._shader = _shader()
+            redraw()
+            return
         if self._batch is None or self._drawn != frame:
             content = {"pos": self.posed(frame), "color": self._colors}
             self._batch = batch_for_shader(self._shader, "POINTS", content)

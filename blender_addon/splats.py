@@ -133,19 +133,15 @@ def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
     return index, weight
 
 
-def write_vertex_groups(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> None:  # (N, M), (N, M)
-    """All of `vertex_group_steps`."""
-    for _ in vertex_group_steps(obj, names, index, weight):
-        pass
-
-
 def vertex_group_steps(obj: Any, names: list[str], index: NDArray[np.integer], weight: F32) -> Iterator[float]:
     """Vertex groups of the bones' names with the same weights, for painting and for exporters that know skins.
 
-    Yields the share that is done after every `_ROWS` points. A mesh without other attributes is quicker in the first and the
-    last step, which Blender does whole.
+    Other groups stay. Yields the share that is done after every `_ROWS` points; ended early, all weights are as before. A mesh
+    without other attributes is quicker in the first and the last step, which Blender does whole.
     """
-    place = [obj.vertex_groups.new(name=name).index for name in names]
+    there = {name: group.index for name in names if (group := obj.vertex_groups.get(name)) is not None}
+    place = [there[name] if name in there else obj.vertex_groups.new(name=name).index for name in names]
+    before = set(there.values())
     bm = bmesh.new()
     try:
         bm.from_mesh(obj.data)
@@ -156,6 +152,8 @@ def vertex_group_steps(obj: Any, names: list[str], index: NDArray[np.integer], w
             rows = slice(first, first + _ROWS)
             for groups, weights in zip(index[rows].tolist(), weight[rows].tolist(), strict=True):
                 deform = next(vertices)[layer]
+                for group in before.intersection(deform.keys()) if before else ():
+                    del deform[group]
                 for group, value in zip(groups, weights, strict=True):
                     if value > 0:  # an index may stand twice in a row
                         deform[place[group]] = deform.get(place[group], 0.0) + value

@@ -12,7 +12,8 @@ import bpy
 
 from restage4d.errors import InputError
 
-from . import bones, importing, mixing, rig, splats
+from . import bones, importing, mixing, rig, splats, work
+from .steps import Steps
 
 
 class _OnPuppet(bpy.types.Operator):
@@ -187,30 +188,40 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
         return {"FINISHED"}
 
 
-class RESTAGE4D_OT_apply_weights(_OnPuppet):
+class RESTAGE4D_OT_apply_weights(work.OnPuppet, bpy.types.Operator):
     """Make the vertex groups as painted move the points: of each point the eight largest, summing to one"""
 
     bl_idname = "restage4d.apply_weights"
     bl_label = "Apply Painted Weights"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; the weights are as they were"
 
-    def work(self, context: Any, imported: importing.ImportedPuppet) -> str:
-        changed, cut = bones.apply_groups(imported)
-        return f"{changed} points have new weights" + (f"; {cut} kept the eight largest" if cut else "")
+    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[None]:
+        changed, cut = yield from bones.apply_groups_steps(imported)
+        self.done = f"{changed} points have new weights" + (f"; {cut} kept the eight largest" if cut else "")
 
 
-class RESTAGE4D_OT_write_weights(_OnPuppet):
+class RESTAGE4D_OT_write_weights(work.OnPuppet, bpy.types.Operator):
     """Make the vertex groups say what moves the points now; undoes painting that was not applied"""
 
     bl_idname = "restage4d.write_weights"
     bl_label = "Weights to Vertex Groups"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; the vertex groups are as they were"
 
     @classmethod
-    def missing(cls, context: Any, imported: importing.ImportedPuppet) -> str:
-        return "" if imported.points.mode == "OBJECT" else "Leave Edit and Weight Paint Mode first"
+    def poll(cls, context: Any) -> bool:
+        if not super().poll(context):
+            return False
+        imported = importing.selected_puppet(context)
+        if imported is not None and imported.points.mode != "OBJECT":
+            cls.poll_message_set("Leave Edit and Weight Paint Mode first")
+            return False
+        return True
 
-    def work(self, context: Any, imported: importing.ImportedPuppet) -> str:
-        bones.write_groups(imported)
-        return f"{len(rig.bone_names(imported.armature))} vertex groups written"
+    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[None]:
+        yield from bones.write_groups_steps(imported)
+        self.done = f"{len(rig.bone_names(imported.armature))} vertex groups written"
 
 
 _CLASSES = (

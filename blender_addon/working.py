@@ -10,6 +10,8 @@ from . import places, preferences, pump, takes
 from .camera import MOVIES
 from .state import DRAFT, PRIORS
 
+AS_FILMED = (0.743, 0.669, 0.0, 0.0)  # along +Y, as the first frame's camera looks, and a little from above
+
 
 class _OwnBackend(bpy.types.Operator):
     """A button for the backend on this computer."""
@@ -218,7 +220,7 @@ class RESTAGE4D_OT_forget_job(bpy.types.Operator):
 
 
 class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
-    """Turn the 3D views to the puppet in the making"""
+    """Turn the 3D views to the puppet in the making, from where it was filmed"""
 
     bl_idname = "restage4d.look_at_it"
     bl_label = "Look at It"
@@ -231,7 +233,7 @@ class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
             if area.type == "VIEW_3D":
                 view = area.spaces.active.region_3d
                 view.view_perspective = "PERSP"
-                view.view_location, view.view_distance = found[0], 2.2 * found[1]
+                view.view_location, view.view_distance, view.view_rotation = found[0], 2.2 * found[1], AS_FILMED
         pump.redraw()
         return {"FINISHED"}
 

@@ -1,6 +1,7 @@
 """What comes back out of Blender: captured puppets, numpy and Alembic caches."""
 
 import re
+from itertools import chain, repeat
 
 import bpy
 import numpy as np
@@ -199,7 +200,7 @@ def test_a_cancelled_export_leaves_nothing(tmp_path, imported, writer):
     scene.frame_set(2)
     steps = writer(imported, scene, tmp_path / f"c.{writer.__name__[:3]}", everything(scene))
     with pytest.raises(Cancelled):
-        export.run(steps, Progress(cancelled=iter([False] * 4 + [True]).__next__))
+        export.run(steps, Progress(cancelled=chain([False] * 9, repeat(True)).__next__))
     assert list(tmp_path.iterdir()) == []
     assert not imported.splats.hide_viewport
     assert scene.frame_current == 2

@@ -7,6 +7,7 @@ import pytest
 from mathutils import Quaternion
 
 from blender_addon import actions, bones, capture, compat, display, export, importing, mixing, operators, rig, splats
+from blender_addon.steps import drain
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import sh_to_rgb
@@ -181,7 +182,7 @@ def test_painted_weights_move_the_points(creature):
         np.testing.assert_allclose([seen.get(n, 0) for n in rig.bone_names(imported.armature)], dense[i], atol=1e-6)
     imported.points.vertex_groups.clear()
     with pytest.raises(InputError, match="no vertex group of a bone's name"):
-        bones.apply_groups(imported)
+        drain(bones.apply_groups_steps(imported))
 
 
 def test_at_most_eight_painted_weights_count():
@@ -189,7 +190,7 @@ def test_at_most_eight_painted_weights_count():
     imported = importing.import_puppet(puppet, name="p")
     for i, name in enumerate(rig.bone_names(imported.armature)):
         imported.points.vertex_groups[name].add([7], 0.05 * (i + 1), "REPLACE")
-    assert bones.apply_groups(imported)[1] == 1
+    assert drain(bones.apply_groups_steps(imported))[1] == 1
     index, weight = splats.read_influences(imported.points.data)
     assert sorted(index[7]) == list(range(4, 12))
     assert weight[7].sum() == pytest.approx(1, abs=1e-6)

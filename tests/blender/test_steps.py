@@ -7,7 +7,7 @@ import numpy as np
 import puppets
 import pytest
 
-from blender_addon import importing, motions, rig
+from blender_addon import bones, importing, motions, rig
 from blender_addon.steps import drain, in_thread
 from restage4d import se3
 from restage4d.errors import InputError
@@ -79,6 +79,29 @@ def test_followers_and_bases_together_are_the_bases(imported, puppet):
     for k, name in enumerate(skeleton.names):
         T = whole @ moved[skeleton.followers[int(skeleton.region[k])]] @ moved[name]
         np.testing.assert_allclose(se3.pack(T[:, :3, :3], T[:, :3, 3]), bases[k], atol=1e-5)
+
+
+def weights_of(points):
+    names = {group.index: group.name for group in points.vertex_groups}
+    return [{names[g.group]: round(g.weight, 5) for g in v.groups} for v in points.data.vertices]
+
+
+def test_weights_written_again_are_all_or_nothing(imported, puppet):
+    points, names = imported.points, rig.bone_names(imported.armature)
+    written = weights_of(points)
+    mine = points.vertex_groups.new(name="mine")
+    mine.add([0, 1], 0.5, "REPLACE")
+    points.vertex_groups[names[0]].add([0, 1, 2], 1.0, "REPLACE")
+    painted = weights_of(points)
+    assert painted != written
+    steps = bones.write_groups_steps(imported)
+    next(steps)
+    next(steps)
+    steps.close()
+    assert weights_of(points) == painted
+    drain(bones.write_groups_steps(imported))
+    assert [{k: v for k, v in row.items() if k != "mine"} for row in weights_of(points)] == written
+    assert [row.get("mine") for row in weights_of(points)[:3]] == [0.5, 0.5, None]
 
 
 def test_work_in_a_thread_gives_its_value_or_its_error():
