@@ -2,12 +2,15 @@
 """The Direction step's buttons: who makes the driving video, what it is asked for, making some, and picking one."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import bpy
 
 from . import pump, takes
 from .lines import paragraph
 from .state import DRAFT, PRIORS
+
+OFFLINE = "That is a service elsewhere, and Blender may not go online: Preferences > System > Network > Allow Online Access"
 
 
 class RESTAGE4D_OT_use_provider(bpy.types.Operator):
@@ -46,6 +49,8 @@ def unready(chosen: Any) -> str:
         return "The backend knows no such provider: choose another"
     if provider.needs:
         return f"{provider.label} is not set up: {provider.needs[0]}"
+    if provider.sends and not bpy.app.online_access:
+        return OFFLINE
     if chosen.provider == DRAFT and not pump.understood(chosen.prompt)[0]:
         return "The draft driver understands nothing of the prompt: see what it knows below it"
     if session.audition is not None and session.audition.active:
@@ -89,6 +94,12 @@ class RESTAGE4D_OT_refine_prompt(_Directing):
     bl_idname = "restage4d.refine_prompt"
     bl_label = "Refine the Prompt"
     agree = "Send Them"
+
+    @classmethod
+    def missing(cls, chosen: Any) -> str:
+        refiner = pump.session().backend.refiner
+        elsewhere = refiner and not pump.is_loopback(urlsplit(refiner.rpartition(" at ")[2]).hostname or "")
+        return OFFLINE if elsewhere and not bpy.app.online_access else unready(chosen)
 
     def terms(self, chosen: Any) -> list[str]:
         refiner = pump.session().backend.refiner

@@ -66,7 +66,7 @@ def _draw_model(layout: Any, context: Any, provider: Any) -> None:
     if provider is not None and provider.needs:
         paragraph(layout, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
         return
-    if provider is not None and provider.terms:
+    if provider is not None and provider.terms and not pump.refined(chosen):
         paragraph(layout, context, provider.terms, icon="INFO")
     column = layout.column(align=True)
     column.operator("restage4d.refine_prompt", icon="TEXT")
@@ -77,9 +77,8 @@ def _draw_model(layout: Any, context: Any, provider: Any) -> None:
     if pump.refined(chosen):
         column.prop(chosen, "refined", text="")
         paragraph(layout, context, chosen.refined)
-        for text in chosen.terms.splitlines():
-            if provider is None or text != provider.terms:
-                paragraph(layout, context, text, icon="INFO")
+        for text in chosen.terms.splitlines()[-1:]:  # all of them are in the dialog that asks
+            paragraph(layout, context, text, icon="INFO")
     layout.prop(chosen, "candidates")
 
 

@@ -11,7 +11,7 @@ def paragraph(layout: Any, context: Any, text: str, icon: str = "NONE", width: i
     """A text wrapped to the sidebar's width, or to ``width`` in pixels of a scale of 1."""
     scale = context.preferences.system.ui_scale
     pixels = width * scale if width else context.region.width if context.region else 240
-    letters = max(18, int(pixels / (6.2 * scale)) - 5)
+    letters = max(18, int(pixels / (6.2 * scale)) - (5 if icon == "NONE" else 9))
     column = layout.column(align=True)
     column.scale_y = 0.75
     for i, line in enumerate(textwrap.wrap(text, letters)):

@@ -287,7 +287,7 @@ def connector() -> Callable[[], Any]:
         from restage4d.wire.client import Client
         from restage4d.wire.connection import Connection
 
-        if not online and not _is_loopback(Connection.read(path).host):
+        if not online and not is_loopback(Connection.read(path).host):
             remedy = "Allow it: Preferences > System > Network > Allow Online Access."
             raise InputError("Blender may not go online, and this backend is on another computer.", remedy)
         return Client.connect(path, timeout_s=limit)
@@ -313,7 +313,7 @@ def _link() -> Link:
     return Link(connect, start, restart=p.start_by_itself)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -53,7 +53,7 @@ def keep(chosen: Any, job: Job) -> None:
 def figures(take: Any) -> list[str]:
     """A take's figures in words."""
     return [
-        f"First frame: {take.seam:.0f} dB",
+        f"First frame: {take.seam:.0f} dB" if take.seam < 60 else "First frame: the same",
         f"Camera moves {take.camera:.1f} px" if take.camera >= 0.05 else "Camera stands still",
         f"Subject kept: {take.subject:.0%}",
         f"Can be followed: {take.tracks:.0%}",

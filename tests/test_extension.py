@@ -156,4 +156,4 @@ def test_the_walk_in_a_real_window(package: Path, tmp_path: Path) -> None:
         [*command, *(["--root", WINDOW] if WINDOW else [])], capture_output=True, text=True, timeout=299, check=False
     )
     assert done.returncode == 0, done.stdout[-5000:]
-    assert (tmp_path / "13_exported.png").is_file()
+    assert (tmp_path / "17_exported.png").is_file()

@@ -99,6 +99,7 @@ def test_what_was_chosen_is_saved(registered, tmp_path):
 @pytest.fixture
 def chosen(registered, tmp_path):
     """A shot that the backend has, and two providers, one of them paid and one not set up."""
+    bpy.context.preferences.system.use_online_access = True
     here, video = pump.session(), tmp_path / "film.mp4"
     video.write_bytes(b"x")
     scene = bpy.context.scene.restage4d
@@ -140,6 +141,18 @@ def test_a_paid_provider_is_asked_only_after_its_terms_were_shown(chosen, monkey
     assert "Refine the prompt first" in why_not(make), "the words are of another prompt"
     chosen.provider = "wan2.2"
     assert "model_index.json" in why_not(make)
+
+
+def test_nothing_leaves_the_machine_while_blender_may_not_go_online(chosen):
+    assert bpy.ops.restage4d.refine_prompt.poll()
+    bpy.context.preferences.system.use_online_access = False
+    assert "may not go online" in why_not(bpy.ops.restage4d.refine_prompt)
+    chosen.provider = "kinematic"
+    assert bpy.ops.restage4d.refine_prompt.poll()
+    pump.session().backend.refiner = "gpt at https://api.example.com/v1"
+    assert "may not go online" in why_not(bpy.ops.restage4d.refine_prompt)
+    pump.session().backend.refiner = "llava at http://127.0.0.1:11434/v1"
+    assert bpy.ops.restage4d.refine_prompt.poll()
 
 
 def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path):
