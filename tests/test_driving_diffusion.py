@@ -169,6 +169,7 @@ def test_a_folder_is_a_driver_too_and_gets_the_refined_prompt(models, base, any_
     assert clip.size == (W, H)
     assert driver.name == "wan"
     assert driver.refined_prompt.startswith("It jumps.")  # type: ignore[attr-defined]
+    assert "its licence is not known here" in told[0]
     assert "camera stays completely still" in told[-1]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from restage4d.driving.candidates import BestOf, Figures, measure, table
+from restage4d.driving.fitted import fit_into
 from restage4d.driving.refine import CAMERA, RefineConfig, Refined, refine, template
 from restage4d.errors import Cancelled, InputError
 from restage4d.priors.cache import Cache
@@ -65,8 +66,6 @@ def base() -> Clip:
 
 def sent_back(folder: Path, size: tuple[int, int]) -> bytes:
     """What a service makes of the base: a video of ``size`` at 24 fps, with the base in its middle."""
-    from restage4d.driving.fitted import fit_into
-
     picture = fit_into(textured(), size).picture
     encode(folder / "v.mp4", [picture, *(np.roll(picture, n, 1) for n in (4, 8, 12)), picture], 24.0)
     return (folder / "v.mp4").read_bytes()
@@ -171,6 +170,33 @@ def test_veo_fetches_a_broken_video_again_without_paying_twice(server, tmp_path,
     assert len(veo(server, tmp_path, told).make(base, MASK, "it jumps", Progress())) == 3
     assert server.count("POST", START) == 1
     assert "going on with the video" in told[0]
+
+
+def test_veo_asks_anew_for_what_has_expired(server, tmp_path, base, video):
+    server.on("POST", START, (200, {"name": NUMBER}))
+    server.on(
+        "POST",
+        STATE,
+        (404, {"error": {"code": 404, "message": "operation not found", "status": "NOT_FOUND"}}),
+        (200, done(video)),
+    )
+    with pytest.raises(InputError, match=r"Veo no longer has the video.*Start again to have it made anew"):
+        veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
+    assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress())) == 3
+    assert server.count("POST", START) == 2
+
+
+def test_a_first_frame_that_drifted_a_little_is_brought_back(server, tmp_path, base):
+    """As services do it: everything a few pixels to the right. Afterwards d_0 lies on b_0."""
+    picture = fit_into(textured(), (1280, 720)).picture
+    drifted = np.roll(picture, 30, 1)  # 2 pixels of the base
+    encode(tmp_path / "drifted.mp4", [drifted] * 3, 24.0)
+    server.on("POST", START, (200, {"name": NUMBER}))
+    server.on("POST", STATE, (200, done((tmp_path / "drifted.mp4").read_bytes())))
+    clip = veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
+    inner = np.s_[8:-8, 8:-8]
+    off = [np.abs(clip.frames[0][inner].astype(int) - np.roll(base.frames[0], n, 1)[inner]).mean() for n in (0, 2)]
+    assert off[0] < 0.3 * off[1]
 
 
 def test_a_reply_that_is_no_json_is_one_clear_error(server, tmp_path, base, monkeypatch):

@@ -51,6 +51,17 @@ def test_without_a_choice_the_draft_driver_acts(tmp_path):
     assert isinstance(drivers[0], KinematicDriving)
 
 
+def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, monkeypatch):
+    asked: list[object] = []
+    monkeypatch.setattr("restage4d.driving.choose.choose_driver", lambda *_, choose, **__: asked.append(choose))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda text: "2")
+    parsed("--candidates", "3").drivers(tmp_path, 0)
+    parsed("--candidates", "3", "--auto").drivers(tmp_path, 0)
+    assert asked[0]("the table") == 2
+    assert asked[1] is None  # BestOf then takes the best by score
+
+
 def test_a_wrong_choice_ends_the_run_before_work_starts(tmp_path, capsys):
     from restage4d.video import encode
 
@@ -111,6 +122,14 @@ def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatc
     for found in ENTRIES:
         assert re.search(rf"(ready|missing) +{re.escape(found.name)} ", said), found.name
         assert found.licence in said
+        line = next(
+            text
+            for text in said.splitlines()
+            if re.match(rf"  (ready|missing) +{re.escape(found.name)} +{re.escape(found.title)}", text)
+        )
+        assert (f"{found.size:g} GB" in line) == (found.size > 0)
+        assert (f"{found.memory:g} GB on the GPU" in line) == (found.memory > 0)
+        assert ("NOT for everybody's commercial use" in line) == (not found.commercial)
     ready = set(re.findall(r"ready +(\S+)", said))
     assert {"grabcut", "sfm", "relief", "flow", "kinematic"} <= ready
     assert ("sam2" in ready) == ("transformers" not in said.split("sam2-tiny")[0].split("Masks")[1])

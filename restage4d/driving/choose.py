@@ -59,17 +59,15 @@ def _find(driver: str) -> tuple[Entry, Path | None]:
         place = Path(driver) if Path(driver).is_dir() else None
         repo = "" if place else driver
         other = Entry(
-            "driving",
-            Path(driver).name,
-            driver,
-            "its own, not known here",
-            True,
-            repo,
-            needs.files,
-            0,
-            0,
-            needs.modules,
-            "models",
+            kind="driving",
+            name=Path(driver).name,
+            title=driver,
+            licence="its own",
+            repo=repo,
+            files=needs.files,
+            modules=needs.modules,
+            extra="models",
+            terms="its licence is not known here: read the one that comes with the weights before you use what it makes",
         )
         return other, place
     return entry("driving", driver), None
