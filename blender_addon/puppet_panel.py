@@ -28,10 +28,10 @@ class RESTAGE4D_PT_puppet(Step):
             return
         layout.label(text=imported.collection.name if imported.collection else imported.armature.name, icon="ARMATURE_DATA")
         data = imported.armature.animation_data
-        column = layout.column(align=True)
+        column, prompts = layout.column(align=True), [p.prompt for p in imported.performances]
         for p in imported.performances:
             playing = data is not None and data.action == p.action
-            text = p.name if not p.prompt or p.name == p.prompt else f"{p.name}: {p.prompt}"
+            text = p.prompt if p.prompt and prompts.count(p.prompt) == 1 else p.name
             row = column.operator("restage4d.play_performance", text=text, icon="PLAY" if playing else "ACTION", depress=playing)
             row.name = p.name
         if len(imported.performances) > 1:

@@ -193,7 +193,7 @@ def walk():
     yield 1.0
     bpy.ops.restage4d.look_at_it()
     scroll(12)
-    yield 12.0
+    yield 4.0
     picture("11_converging")
     scroll(-12)
     os.kill(json.loads((INSIDE / "home" / "connection.json").read_text())["pid"], 9)
