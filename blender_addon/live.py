@@ -81,12 +81,14 @@ class Live:
         gpu.state.program_point_size_set(False)
 
 
-def redraw(kinds: tuple[str, ...] = ("VIEW_3D",)) -> None:
-    """Asks for a redraw of all areas of these kinds."""
+def redraw(*, views: bool = True) -> None:
+    """Asks for a redraw of the sidebars of all 3D views and, with ``views``, of what they show: that may cost a lot."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type in kinds:
-                area.tag_redraw()
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI" or (views and region.type == "WINDOW"):
+                        region.tag_redraw()
 
 
 def _shader() -> Any:

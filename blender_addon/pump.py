@@ -153,7 +153,7 @@ def _follow_driving(here: Session, chosen: Any) -> None:
             takes.keep(chosen, job)
             chosen.driving_job = ""
             here.forget_driving()
-            redraw()
+            redraw(views=False)
         else:
             here.fetch(job, _folder_for(job))
     asked = here.preparation
@@ -161,7 +161,7 @@ def _follow_driving(here: Session, chosen: Any) -> None:
         here.preparation = None
         chosen.refined, chosen.refined_for = asked.refined, _refined_for(asked.provider, asked.prompt)
         chosen.terms = "\n".join(asked.terms)
-        redraw()
+        redraw(views=False)
 
 
 def _folder_for(job: Job) -> Path:
@@ -243,6 +243,9 @@ def _show(here: Session) -> None:
         if _seen.get("picture") != key:
             _seen["picture"] = key
             pictures.show("shot", shot.first if shot.mask is None else pictures.with_mask(shot.first, shot.mask))
+        if _seen.get("looked") != (look := (*key, shot.phase)):
+            _seen["looked"] = look
+            redraw()  # it may be shown over the view, too
     if job is not None:
         if job.picture and _seen.get("preview") is not job.picture:
             _seen["preview"] = job.picture
@@ -252,7 +255,7 @@ def _show(here: Session) -> None:
             live.show(job.points)
         if job.state in ("failed", "cancelled"):
             live.hide()
-    redraw()
+    redraw(views=False)
 
 
 # --- the link ---------------------------------------------------------------------------------------------------------------

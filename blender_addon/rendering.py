@@ -22,6 +22,7 @@ from restage4d.puppet import F32, Gaussians, Performance, Puppet
 
 from . import capture, export, importing, splats, work
 from .exr import write_exr
+from .live import redraw
 from .steps import Steps
 
 FAR = 1e10  # Blender's own depth of nothing
@@ -213,9 +214,7 @@ def _watch() -> float | None:
     over = job.finished
     for window in bpy.context.window_manager.windows:
         window.workspace.status_text_set(None if over else f"Render Splats: {job.says}")
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
+    redraw(views=False)
     return None if over else 0.3
 
 
