@@ -15,6 +15,7 @@ from restage4d.reconstruct.body import body_motion, procrustes
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
 from restage4d.reconstruct.lift import fill_hidden, frame_triples, sample_depth, unproject
 from restage4d.reconstruct.optimise import GuardedAdam
+from restage4d.reconstruct.seeding import interpolate_coefs
 from restage4d.scene import Clip, Rewound, rewind
 
 RNG = np.random.default_rng(0)
@@ -276,6 +277,18 @@ def test_too_few_points_in_common_leave_the_body_where_its_neighbour_is():
     R, t = body_motion(truth, visible, rewound)
     assert (np.eye(3) == R).all()
     assert (t == 0).all()
+
+
+def test_a_seed_goes_with_the_side_that_the_frame_shows():
+    near_side = np.stack([np.linspace(0, 1, 20), np.zeros(20), np.zeros(20)], -1).astype(np.float32)
+    tracks = np.concatenate([near_side, near_side + np.float32([0, 0, 0.06])])  # a thin body: the far side is close behind
+    coefs = np.repeat(np.eye(2, dtype=np.float32), 20, 0)
+    seed = near_side[::3] + np.float32([0.01, 0, 0.035])  # a little nearer to the far side
+    share = interpolate_coefs(seed, tracks, np.arange(40) < 20, coefs, 8)
+    assert np.allclose(share.sum(1), 1, atol=1e-6)
+    assert (share[:, 0] > 0.5).all()
+    assert (interpolate_coefs(seed, tracks, np.ones(40, bool), coefs, 8)[:, 0] < 0.5).all()  # both seen: the nearer one
+    assert interpolate_coefs(seed, tracks[:2], np.ones(2, bool), coefs[:2], 8).shape == (len(seed), 2)  # few tracks
 
 
 def test_depth_is_sampled_from_the_subject_only():

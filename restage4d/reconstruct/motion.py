@@ -21,12 +21,14 @@ _ROUND = 0.005  # acceleration below which smoothing pulls less and less, so tha
 
 @dataclass
 class Motion:
-    """Result of stage 1: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6), trans (K, T, 3), all torch float32."""
+    """Result of stage 1: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6), trans (K, T, 3), all torch float32;
+    visible (P, T) bool, where the tracks were seen."""
 
     means: Tensor
     coefs: Tensor
     rots: Tensor
     trans: Tensor
+    visible: Tensor
 
     def bases(self) -> Tensor:  # (K, T, 9)
         """M_k(t) with orthonormal rotation columns."""
@@ -88,11 +90,11 @@ def fit_motion(tracks: LiftedTracks, rewound: Rewound, cameras: Cameras, config:
             picks = _frames(np.random.default_rng([config.seed, 2, step]), n_frames, len(triples), c.frames_per_step)
             frames, starts = torch.from_numpy(picks[0]), triples[torch.from_numpy(picks[1])]
             loss = _loss(
-                Motion(**params), xyz, xy, visible, confidence, K, w2c, rays, triples, edges, frames, starts, config
+                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples, edges, frames, starts, config
             )  # fmt: skip
             optimiser.step(loss)
             stage.advance(loss=float(loss.detach()))
-    return Motion(**{name: value.detach() for name, value in params.items()})
+    return Motion(**{name: value.detach() for name, value in params.items()}, visible=visible)
 
 
 def _frames(rng: np.random.Generator, n_frames: int, n_triples: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,13 +103,13 @@ def _frames(rng: np.random.Generator, n_frames: int, n_triples: int, count: int)
 
 
 def _loss(
-    motion: Motion, xyz: Tensor, xy: Tensor, visible: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor, rays: Tensor,
+    motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor, rays: Tensor,
     triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, config: FitConfig,
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
     points = pose(se3.blend_columns(bases.index_select(1, frames), coefs), motion.means)  # (P, F, 3)
-    seen = visible[:, frames].to(points)
+    seen = motion.visible[:, frames].to(points)
     trust = confidence[:, frames]
     loss = c.track_3d * losses.masked_mean((points - xyz[:, frames]).abs(), (seen * trust)[..., None])
     pixels, z = losses.project(points, K[frames], w2c[frames])

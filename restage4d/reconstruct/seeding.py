@@ -23,6 +23,7 @@ from restage4d.scene import Cameras, Priors, Rewound
 
 F32 = NDArray[np.float32]
 _NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
+_HIDDEN_FARTHER = 2.0  # times that a hidden track counts as farther off: it is of another side, and its place is a guess
 _SEEDED = 0.8  # of the most Gaussians; the rest is for density control
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
@@ -55,7 +56,7 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
     c = config.fusion
     bases = motion.bases().numpy()
     coefs = torch.softmax(motion.coefs, -1).numpy()
-    paths = motion.points().numpy()
+    paths, seen = motion.points().numpy(), motion.visible.numpy()
 
     def collect(stride: float) -> tuple[F32, F32, F32]:
         means, betas, colours = (np.zeros((0, n), np.float32) for n in (3, coefs.shape[1], 3))
@@ -69,7 +70,7 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
             if not len(xy):
                 continue
             points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
-            beta = _interpolate_coefs(points, paths[:, t], coefs, config.influences)
+            beta = interpolate_coefs(points, paths[:, t], seen[:, t], coefs, config.influences)
             R, shift = se3.blend_dense(bases[:, t], beta)
             means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
             betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
@@ -83,11 +84,13 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
     }
 
 
-def _interpolate_coefs(points: F32, near: F32, coefs: F32, influences: int) -> F32:  # (N, 3), (P, 3), (P, K) -> (N, K)
-    """Coefficients of the nearest tracks, weighted by inverse distance (paper section 3.4); the strongest ``influences`` stay."""
-    k = min(_NEAR_TRACKS, len(near))
-    distance, index = KDTree(near).query(points, k=k)
-    distance, index = distance.reshape(len(points), k), index.reshape(len(points), k)
+def interpolate_coefs(points: F32, near: F32, seen: NDArray[np.bool_], coefs: F32, influences: int) -> F32:
+    """Coefficients (N, K) of points (N, 3) from the nearest tracks ``near`` (P, 3), weighted by inverse distance (paper section
+    3.4), those that the frame shows (``seen``) first; the strongest ``influences`` stay."""
+    distance, index = KDTree(near).query(points, k=np.arange(1, min(3 * _NEAR_TRACKS, len(near)) + 1))
+    distance = np.where(seen[index], distance, _HIDDEN_FARTHER * distance)
+    order = np.argsort(distance, 1, kind="stable")[:, :_NEAR_TRACKS]
+    distance, index = np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
     weight = 1.0 / (distance + 1e-4)
     weight = (weight / weight.sum(1, keepdims=True)).astype(np.float32)
     beta = np.einsum("nj,njk->nk", weight, coefs[index])
