@@ -17,7 +17,6 @@ sys.path.insert(0, str(INSIDE))
 from gui_watch import Watch  # noqa: E402
 
 bpy.context.preferences.view.show_splash = False
-bpy.context.preferences.system.use_online_access = True  # the stand-in of a paid service counts as one elsewhere
 WANTED = json.loads((INSIDE / "wanted.json").read_text())
 MODULE = "bl_ext.user_default.restage4d"
 pump = importlib.import_module(f"{MODULE}.pump")
@@ -148,6 +147,7 @@ def walk():
     yield lambda: pump.session().shot.phase == "ready", 60, "the subject"
     yield 0.5
     picture("05_direction")
+    preferences.system.use_online_access = True  # the stand-in of a paid service counts as one elsewhere
     bpy.ops.restage4d.use_provider(kind="driving", name="runway")
     chosen.candidates = 2
     bpy.ops.restage4d.refine_prompt()
@@ -160,6 +160,7 @@ def walk():
     picture("07_agree")
     subprocess.Popen(["xdotool", "key", "Return"])
     yield lambda: chosen.driving_job != "", 30, "the artist to agree"
+    preferences.system.use_online_access = False
     yield lambda: takes.valid(chosen) or pump.session().audition.fault is not None, 300, "two driving videos to pick from"
     assert takes.valid(chosen), pump.session().audition.fault
     scroll(12)
