@@ -102,7 +102,7 @@ ENTRIES: tuple[Entry, ...] = (
         "tracks", "cotracker3", "CoTracker3, offline", "CC BY-NC 4.0", False, files=("scaled_offline.pth", "co-tracker"),
         size=0.1, memory=12,
         get="Clone github.com/facebookresearch/co-tracker into the weights folder as cotracker3/co-tracker, put "
-        "scaled_offline.pth of the hub's facebook/cotracker3 beside it (or use --download: torch.hub fetches both)",
+        "scaled_offline.pth of the hub's facebook/cotracker3 beside it (or use --download, which fetches both)",
     ),
     Entry("driving", "kinematic", "the draft driver: simple directions; no weights", _OWN),
     Entry(

@@ -18,9 +18,11 @@ from restage4d.priors.flow import optical_flow
 from restage4d.priors.masks import GrabCutMasks
 from restage4d.progress import Progress
 from restage4d.scene import Clip, Selection, rewind
+from restage4d.video import decode
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-NAMES = ("camel", "dog", "blackswan", "car-shadow")
+DEMO = Path(__file__).resolve().parent / "demo_clip"
+NAMES = ("demo", "camel", "dog", "blackswan", "car-shadow")
 SIDE = 384
 
 
@@ -33,7 +35,10 @@ def scaled(path: Path, flag: int) -> NDArray[np.uint8]:
 
 
 def load(name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Frames (T, H, W, 3) and true masks (T, H, W)."""
+    """Frames (T, H, W, 3) and true masks (T, H, W) of a clip of DAVIS, or of the demo clip."""
+    if name == "demo":
+        frames = decode(DEMO / "base.mp4", longer_side=SIDE).frames
+        return frames, np.stack([scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((DEMO / "masks").iterdir())])
     folder = DATA / "davis" / name
     frames = np.stack([scaled(path, cv2.IMREAD_COLOR)[..., ::-1] for path in sorted((folder / "images").iterdir())])
     masks = np.stack([scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((folder / "masks").iterdir())])
