@@ -115,6 +115,7 @@ class RESTAGE4D_OT_make_driving(_Directing):
 
     bl_idname = "restage4d.make_driving"
     bl_label = "Make the Driving Video"
+    bl_options = {"UNDO"}  # noqa: RUF012
     agree = "Agree and Make"
 
     @classmethod

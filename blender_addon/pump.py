@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.app.handlers import persistent
 
 from restage4d.driving.prompt import parse
 from restage4d.errors import InputError
@@ -41,12 +42,16 @@ def session() -> Session:
 
 def register() -> None:
     pictures.register()
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.append(_undone)
     if not bpy.app.background:
         bpy.app.timers.register(tick, first_interval=0.2, persistent=True)
 
 
 def unregister() -> None:
     global _session
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.remove(_undone)
     if bpy.app.timers.is_registered(tick):
         bpy.app.timers.unregister(tick)
     live.hide()
@@ -83,6 +88,17 @@ def tick() -> float:
 def raise_in_tests(error: Exception) -> None:
     if bpy.app.background:
         raise error
+
+
+@persistent
+def _undone(*_: Any) -> None:
+    """Undo takes back what is in the scene, not work that the backend does: its jobs stay with their scene."""
+    if _session is None:
+        return
+    for name, job in (("job", _session.job), ("driving_job", _session.audition)):
+        scene = next((s for s in bpy.data.scenes if s.session_uid == _seen.get(name)), None)
+        if scene is not None and job is not None and not job.brought_in:
+            setattr(scene.restage4d, name, job.id)
 
 
 # --- what the artist changed ----------------------------------------------------------------------------------------------
@@ -131,6 +147,8 @@ def place_of(chosen: Any) -> dict[str, tuple[float, ...]]:
 
 def _follow_job(here: Session, chosen: Any) -> None:
     """The scene's job, also after another scene or file was opened."""
+    if chosen.job:
+        _seen["job"] = chosen.id_data.session_uid
     if chosen.job and (here.job is None or here.job.id != chosen.job):
         here.attach(chosen.job, chosen.prompt)
     elif not chosen.job and here.job is not None and not here.job.brought_in:
@@ -143,6 +161,8 @@ def _follow_job(here: Session, chosen: Any) -> None:
 
 def _follow_driving(here: Session, chosen: Any) -> None:
     """The scene's driving videos, and what their provider will be asked for."""
+    if chosen.driving_job:
+        _seen["driving_job"] = chosen.id_data.session_uid
     if chosen.driving_job and (here.audition is None or here.audition.id != chosen.driving_job):
         here.attach_driving(chosen.driving_job, chosen.prompt)
     elif not chosen.driving_job and here.audition is not None:
@@ -154,6 +174,8 @@ def _follow_driving(here: Session, chosen: Any) -> None:
             chosen.driving_job = ""
             here.forget_driving()
             redraw(views=False)
+            if not bpy.app.background:
+                bpy.ops.ed.undo_push(message="Make the Driving Video")
         else:
             here.fetch(job, _folder_for(job))
     asked = here.preparation

@@ -114,6 +114,7 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
 
     bl_idname = "restage4d.restage"
     bl_label = "Restage"
+    bl_options = {"UNDO"}  # noqa: RUF012
 
     @classmethod
     def poll(cls, context: Any) -> bool:

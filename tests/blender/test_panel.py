@@ -180,6 +180,23 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
     assert takes.picked(chosen) is None, "the file is gone"
 
 
+def test_undo_does_not_lose_a_job(chosen):
+    bpy.ops.ed.undo_push(message="before")
+    here = pump.session()
+    here.job, here.audition = Job("d" * 32, state="running"), Job("e" * 32, state="running", kind="driving")
+    chosen.job, chosen.driving_job = here.job.id, here.audition.id
+    pump.tick()
+    bpy.ops.ed.undo_push(message="a cube was moved")
+    assert bpy.ops.ed.undo() == {"FINISHED"}
+    now = bpy.context.scene.restage4d
+    assert (now.job, now.driving_job) == ("d" * 32, "e" * 32)
+    pump.tick()
+    assert here.job is not None
+    bpy.ops.wm.read_homefile(use_empty=True)
+    pump.tick()
+    assert here.job is None, "another file has none"
+
+
 def test_estimators_that_are_not_set_up_are_told(chosen):
     chosen.provider = "kinematic"
     assert bpy.ops.restage4d.restage.poll()
