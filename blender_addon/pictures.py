@@ -79,6 +79,11 @@ def movie_icon(path: str) -> int | None:
     return _icons[path].icon_id
 
 
+def same(seen: tuple[Any, ...] | None, now: tuple[Any, ...]) -> bool:
+    """Whether these are the objects that were shown. They are kept, since the id of a freed array may be another's."""
+    return seen is not None and all(a is b for a, b in zip(seen, now, strict=True))
+
+
 def with_mask(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:  # (H, W, 3), (H, W)
     """The picture with the subject tinted and outlined and the rest darkened."""
     inside = mask.copy()

@@ -261,12 +261,11 @@ def driving_icon() -> int | None:
 def _show(here: Session) -> None:
     shot, job = here.shot, here.job
     if shot is not None and shot.first is not None:
-        key = (id(shot), id(shot.first), id(shot.mask))
-        if _seen.get("picture") != key:
-            _seen["picture"] = key
+        if not pictures.same(_seen.get("picture"), (shot.first, shot.mask)):
+            _seen["picture"] = shot.first, shot.mask
             pictures.show("shot", shot.first if shot.mask is None else pictures.with_mask(shot.first, shot.mask))
-        if _seen.get("looked") != (look := (*key, shot.phase)):
-            _seen["looked"] = look
+        if not pictures.same(_seen.get("looked"), (shot.first, shot.mask, shot.fault)):
+            _seen["looked"] = shot.first, shot.mask, shot.fault
             redraw()  # it may be shown over the view, too
     if job is not None:
         if job.picture and _seen.get("preview") is not job.picture:

@@ -106,10 +106,9 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
         x, y, scale = frame_of(self.area, self.region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
-        key = (id(shot.first), id(shot.mask))
-        if self.shown != key:
+        if not pictures.same(self.shown, (shot.first, shot.mask)):
             picture = shot.first if shot.mask is None else pictures.with_mask(shot.first, shot.mask)
-            self.texture, self.shown = _texture(picture), key
+            self.texture, self.shown = _texture(picture), (shot.first, shot.mask)
         shader = gpu.shader.from_builtin("IMAGE")
         corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
         content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import bpy
+import numpy as np
 import pytest
 
 import blender_addon
@@ -178,6 +179,19 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
     chosen.use_range = False
     videos[0].unlink()
     assert takes.picked(chosen) is None, "the file is gone"
+
+
+def test_every_new_mask_is_shown_over_the_view(chosen, monkeypatch):
+    """Also one that lies where the last one lay in memory."""
+    here, redrawn = pump.session(), []
+    monkeypatch.setattr(pump, "redraw", lambda *, views=True: redrawn.append(views))
+    here.shot.first = np.zeros((8, 8, 3), np.uint8)
+    for i in range(5):
+        here.shot.mask, here.shot.phase = None, "selecting"  # as `Session.select` does, without a turn of the timer
+        here.changes.put(here.shot, mask=np.full((8, 8), i % 2 == 0), phase="ready")
+        pump.tick()
+        assert True in redrawn, i
+        redrawn.clear()
 
 
 def test_undo_does_not_lose_a_job(chosen):
