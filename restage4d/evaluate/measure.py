@@ -122,6 +122,8 @@ def points(puppet: Puppet, performance: Performance, scene: Scene, extent: float
         goal = truth[:, 1:] / extent
         for which, where in (("", None), ("_visible", visible[:, 1:]), ("_hidden", ~visible[:, 1:])):
             out[f"track_l1{which}{suffix}"] = tracking.l1(there, goal, where)
+        if how == "none":
+            out["track_l1_revealed"] = tracking.l1(there, goal, visible[:, 1:] & scene.revealed[rows, None])
     edges = shape.neighbour_edges(truth[:, 0])
     ours, true = (np.sqrt(shape.edge_variances(p, edges)).mean() for p in (paths, truth))
     pairs = shape.random_pairs(_PAIRS, len(truth), seed)

@@ -76,6 +76,7 @@ class Scene:
         driving: the driving clip without faults, b_0 first.
         rows: positions in ``rewound`` of the driving clip's frames, b_0 first.
         faults: numbers of the driving frames with faults.
+        revealed: (P,) surface points that the driving clip shows and no frame of the base.
     """
 
     rewound: Rewound
@@ -83,6 +84,7 @@ class Scene:
     driving: StageClip
     rows: NDArray[np.intp]
     faults: list[int]
+    revealed: Bool
 
 
 def read_stage(folder: Path) -> Stage:
@@ -121,7 +123,9 @@ def scene_of(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = F
         rewound = rewind(filmed.clip, [])
         seen = _joined([filmed], rewound)
         rows = rewound.video(0)
-    return Scene(rewound, seen, clean, rows, list(stage.about["faults"]["frames"]) if faulty else [])
+    faults = list(stage.about["faults"]["frames"]) if faulty else []
+    revealed = np.logical_and(clean.visible.any(axis=1), ~stage.base.visible.any(axis=1))
+    return Scene(rewound, seen, clean, rows, faults, np.asarray(revealed))
 
 
 def _joined(clips: list[StageClip], rewound: Rewound) -> StageClip:

@@ -24,6 +24,7 @@ _TABLE_2 = (
     ("L1 all", "track_l1", 4),
     ("visible", "track_l1_visible", 4),
     ("hidden", "track_l1_hidden", 4),
+    ("revealed", "track_l1_revealed", 4),
     ("median all", "track_l1_median", 4),
     ("Sim(3) all", "track_l1_sim3", 4),
     ("3D-AJ", "3d_aj", 3),

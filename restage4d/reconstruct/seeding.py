@@ -87,7 +87,8 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
 def interpolate_coefs(points: F32, near: F32, seen: NDArray[np.bool_], coefs: F32, influences: int) -> F32:
     """Coefficients (N, K) of points (N, 3) from the nearest tracks ``near`` (P, 3), weighted by inverse distance (paper section
     3.4), those that the frame shows (``seen``) first; the strongest ``influences`` stay."""
-    distance, index = KDTree(near).query(points, k=np.arange(1, min(3 * _NEAR_TRACKS, len(near)) + 1))
+    k = min(3 * _NEAR_TRACKS, len(near))
+    distance, index = (np.asarray(a).reshape(len(points), k) for a in KDTree(near).query(points, k=k))
     distance = np.where(seen[index], distance, _HIDDEN_FARTHER * distance)
     order = np.argsort(distance, 1, kind="stable")[:, :_NEAR_TRACKS]
     distance, index = np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
