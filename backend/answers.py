@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -280,7 +279,7 @@ def answered(do: Callable[..., tuple[Message, list]], *arguments: Any) -> tuple[
 
 def as_error(error: Exception) -> Error:
     """What a client is told of an exception; of a fault of ours the log tells more."""
-    if no_room(error) or (isinstance(error, sqlite3.OperationalError) and "disk" in str(error)):
+    if no_room(error):
         error = room_error()
     if isinstance(error, WireError):
         return Error(code=error.code, what=error.what, remedy=error.remedy)  # type: ignore[arg-type]

@@ -77,6 +77,7 @@ class LocalExecutor:
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         if slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = slot[5:]
+        self._ends.pop(job, None)
         self._children[job] = spawn(folder, self.store, environment)
 
     def alive(self, job: str, folder: Folder) -> bool:
@@ -96,7 +97,7 @@ class LocalExecutor:
             child.kill()
 
     def why(self, job: str) -> str:
-        code = self._ends.pop(job, None)
+        code = self._ends.get(job)
         if code is None:
             return "ended by itself"
         if code in (-9, 137):

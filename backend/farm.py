@@ -150,6 +150,7 @@ class RayExecutor:
         task = shot.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES).remote(  # type: ignore[attr-defined]
             msgspec.msgpack.encode(spec), inputs, mailbox
         )
+        self._ends.pop(job, None)
         with self._lock:
             self._shots[job] = _Shot(folder, mailbox, task)
 
@@ -172,7 +173,7 @@ class RayExecutor:
             self._ends[job] = "was ended"
 
     def why(self, job: str) -> str:
-        return self._ends.pop(job, "ended with the service")
+        return self._ends.get(job, "ended with the service")
 
     def close(self) -> None:
         self._closing.set()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import time
 import uuid
 from contextlib import suppress
@@ -30,6 +31,8 @@ def no_room(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):  # "database or disk is full", "disk I/O error"
             return True
         error = error.__cause__
     return False

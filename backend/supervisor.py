@@ -19,6 +19,7 @@ from backend.executors import Executor
 from backend.folder import EVENTS, Folder, frames_of
 from backend.jobs import Job, Jobs
 from backend.settings import Settings
+from backend.store import no_room, room_error
 from restage4d.errors import InputError
 from restage4d.wire import framing
 from restage4d.wire.errors import WireError
@@ -46,6 +47,7 @@ class Supervisor:
         self._publish = publish
         self._stamps: dict[tuple[str, str], int] = {}
         self._progress: dict[str, Progress] = {}
+        self._standing: dict[str, Fault] = {}  # running jobs that cannot be looked after, as on a full disk, and why
         self._changed: deque[str] = deque()
         self._awake = threading.Event()
         self._closing = False
@@ -116,7 +118,7 @@ class Supervisor:
             percent=100.0 if job.state == "done" else progress.percent if progress and job.state != "queued" else 0.0,
             time_left_s=progress.time_left_s if progress and job.state == "running" else None,
             losses=progress.losses if progress else {},
-            error=job.error,
+            error=job.error or (self._standing.get(job.id) if job.state == "running" else None),
             ahead=(self.jobs.ahead() if ahead is None else ahead).get(job.id, 0) if job.state == "queued" else 0,
             attempts=job.attempts,
             device=job.device,
@@ -147,7 +149,13 @@ class Supervisor:
             try:
                 self._follow(job)
             except (InputError, OSError, sqlite3.Error) as error:
-                _log.error("job %s: %s", job.id, error)
+                if job.id not in self._standing:
+                    _log.error("job %s: %s", job.id, error)
+                    self._standing[job.id] = _fault(error)
+                    self._changed.append(job.id)
+            else:
+                if self._standing.pop(job.id, None):
+                    self._changed.append(job.id)
         if not self._closing:
             self._start()
         while self._changed:
@@ -209,7 +217,6 @@ class Supervisor:
 
     def _crashed(self, job: Job) -> None:
         why = self.executor.why(job.id)
-        _log.warning("job %s: its process %s (attempt %d)", job.id, why, job.attempts)
         if job.wanted == "paused":
             self.jobs.moves(job.id, ("running",), "paused")
         elif job.attempts < self.settings.attempts or self._closing:
@@ -218,6 +225,7 @@ class Supervisor:
             what = f"The job's process {why}, {job.attempts} times."
             remedy = "Try the draft quality or a smaller picture; resume goes on from the last checkpoint."
             self.jobs.moves(job.id, ("running",), "failed", Fault(code="crashed", what=what, remedy=remedy))
+        _log.warning("job %s: its process %s (attempt %d)", job.id, why, job.attempts)
 
     def _relay(self, job: Job, folder: Folder) -> None:
         """New events of the job's process to whoever watches."""
@@ -268,3 +276,12 @@ class Supervisor:
             self.tick()
             time.sleep(0.05)
         self.executor.close()
+
+
+def _fault(error: Exception) -> Fault:
+    """Why a running job is not looked after. It goes on by itself when that is over."""
+    if no_room(error):
+        return Fault(code="no_room", what=room_error().what, remedy="Free some space there; the job then goes on by itself.")
+    return Fault(
+        code="internal", what=f"The job cannot be looked after: {error}.", remedy="See service.log on the service's machine."
+    )
