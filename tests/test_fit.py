@@ -140,9 +140,11 @@ def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
 def test_backtracing_adds_what_only_the_driving_video_shows(truth):
     """Seeds of driving frames lie, carried to b_0, on parts of the true surface that no base frame saw."""
     tracks = lift_tracks(truth.rewound, truth.priors)
-    motion = fit_motion(tracks, truth.rewound, truth.priors.cameras, CONFIG, Progress())
+    motion = fit_motion(tracks, truth.rewound, truth.priors, CONFIG, Progress())
+    seen_only = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=False))  # no guesses of what a driving frame may show
     scenes = [
-        seed_scene(motion, tracks.canonical, truth.rewound, truth.priors, replace(CONFIG, backtracing=on)) for on in (False, True)
+        seed_scene(motion, tracks.canonical, truth.rewound, truth.priors, replace(seen_only, backtracing=on))
+        for on in (False, True)
     ]
     without, with_it = (s.params["subject.means"].detach().numpy() for s in scenes)
     added = with_it[len(without) :]
@@ -167,7 +169,7 @@ def test_rigidity_keeps_hidden_points_together(truth):
     stretch = {}
     for weight in (0.0, 1.0):
         config = replace(CONFIG, rigidity=RigidityConfig(init_weight=weight))
-        motion = fit_motion(tracks, truth.rewound, truth.priors.cameras, config, Progress())
+        motion = fit_motion(tracks, truth.rewound, truth.priors, config, Progress())
         points = motion.points()
         edges = torch.tensor(fusion_module.rigidity.knn_edges(motion.means.numpy(), 8))
         lengths = fusion_module.rigidity.edge_lengths(points, edges)

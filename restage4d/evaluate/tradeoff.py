@@ -47,7 +47,7 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
                 if record is None:
                     began = time.perf_counter()
                     tracks = usable_tracks(scene.rewound, priors, config)
-                    motion = fit_motion(tracks, scene.rewound, priors.cameras, config, Progress(cancelled=_asks(progress)))
+                    motion = fit_motion(tracks, scene.rewound, priors, config, Progress(cancelled=_asks(progress)))
                     puppet = puppet_of(motion, scene.rewound, priors.cameras, config.influences)
                     metrics = points(puppet, puppet.performances[-1], scene, stage.extent, seed)
                     record = {

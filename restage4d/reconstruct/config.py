@@ -30,6 +30,7 @@ class MotionConfig:
     smooth_bases: float = 0.1
     smooth_tracks: float = 0.5
     smooth_depth: float = 0.1
+    hull: float = 5.0  # points outside the silhouette, or hidden and not inside the body
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class FusionConfig:
     track_2d: float = 2.0
     smooth_bases: float = 0.1
     smooth_tracks: float = 0.5
+    hull: float = 5.0  # as in MotionConfig
     scale_variance: float = 0.01
     tail: float = 0.2  # as in MotionConfig, growing to ten times this when coefficients are pruned
     unsure_colour: float = 0.5  # holds colours that the frames hardly decide to those of the neighbours
@@ -81,6 +83,7 @@ class FusionConfig:
     densify_every: int = 100
     grow_gradient: float = 2e-4  # screen-space gradient per pixel of a unit-wide image, as in gsplat
     cull_opacity: float = 0.02
+    far_side: bool = True  # a guess of the subject's far side (far_side.py)
     cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences
 

@@ -21,8 +21,8 @@ def keep_rows(model: SceneModel, optimiser: GuardedAdam, part: str, rows: Tensor
     """Keeps only those Gaussians of ``part``, with their coefficients and moments."""
     for name in _names(part):
         optimiser.resize(name, model.params[name][rows], rows)
-    if part == "subject" and model.support is not None:
-        model.support = model.support[rows]
+    if part == "subject":
+        model.take(rows)
 
 
 def _names(part: str) -> list[str]:
@@ -81,8 +81,8 @@ class DensityControl:
             source = torch.cat([kept, fresh.to(kept)])
             for name in names:
                 optimiser.resize(name, values[name], source)
-            if self.part == "subject" and model.support is not None:
-                model.support = model.support[rows]
+            if self.part == "subject":
+                model.take(rows)
         self.gradient, self.views = torch.zeros(0), torch.zeros(0)
         return len(duplicate) + len(split), n - int(alive.sum())
 

@@ -39,11 +39,11 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
-        fusion = Fusion(SceneModel(params, tensors.get("support")), rewound, priors, config)
+        fusion = Fusion(SceneModel(params, tensors.get("support"), tensors["far"]), rewound, priors, config)
         fusion.load(tensors, about)
     else:
         tracks = usable_tracks(rewound, priors, config)
-        motion = fit_motion(tracks, rewound, priors.cameras, config, progress)
+        motion = fit_motion(tracks, rewound, priors, config, progress)
         with progress.stage("seeding Gaussians"):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)

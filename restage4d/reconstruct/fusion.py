@@ -14,7 +14,9 @@ from restage4d.reconstruct.cameras import corrected
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.density import DensityControl, keep_rows
+from restage4d.reconstruct.far_side import guarded
 from restage4d.reconstruct.hidden import crumbs, neighbours_colour, shown
+from restage4d.reconstruct.hull import Hull
 from restage4d.reconstruct.lift import frame_triples
 from restage4d.reconstruct.model import SceneModel, Splats
 from restage4d.reconstruct.optimise import GuardedAdam
@@ -26,6 +28,7 @@ from restage4d.scene import Cameras, Priors, Rewound
 _CHECKPOINT_EVERY = 200  # steps
 _LOOKED_AT = 60  # frames from which is judged what is hidden
 _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
+_STRAY = 0.02  # of the extent; from where a frame allows it, from which a Gaussian sticks out
 _DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
 
 
@@ -79,6 +82,7 @@ class Fusion:
         self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
         self.tracks, self.given = priors.tracks, priors.cameras
         self.triples = self._tensor(frame_triples(rewound))
+        self.hull = Hull(priors, model.device)
         self.size = rewound.clip.size
         rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
         for part in ("subject", "background"):
@@ -178,7 +182,12 @@ class Fusion:
         subject = model.posed(now)
         carry = pose(then[:, None], model.params["subject.means"])[:, 0]
         K, w2c = self.K[frame], self.camera(frame)
-        view = render_view(subject, model.background(), K, w2c, self.size, carry)
+        drawn = subject
+        if (model.far > 0).any():
+            outside, behind = self.hull.place(subject.means, frame, K, w2c, 0.5 * model.far)
+            outside, behind = outside & (model.far > 0), behind & (model.far > 0)
+            drawn, carry = guarded(subject, outside, behind), torch.where(behind[:, None], carry.detach(), carry)
+        view = render_view(drawn, model.background(), K, w2c, self.size, carry)
         target = self.frames[frame].to(torch.float32) / 255
         mask, depth = self.masks[frame], self.depth[frame]
 
@@ -189,6 +198,9 @@ class Fusion:
         same_side = known * ((mask > 0.5) | (mask == 0)).to(depth)
         loss = loss + c.depth_gradient * losses.depth_gradient_loss(view.depth, depth, same_side)
         loss = loss + c.track_2d * self._track_loss(view, pairs, frame, other)
+        if c.hull > 0:
+            at = torch.tensor([frame], device=model.device)
+            loss = loss + c.hull * self.hull.excess(subject.means[:, None], at, K[None], w2c[None]).mean()
         loss = loss + c.smooth_bases * losses.smooth_bases(bases[..., :6], bases[..., 6:], self.triples)
         loss = loss + c.smooth_tracks * self._smooth_tracks(bases, coefs, rng)
         loss = loss + c.scale_variance * losses.scale_variance(model.params["subject.log_scales"])
@@ -277,7 +289,8 @@ class Fusion:
         for part, share in zip(("subject", "background"), shares, strict=True):
             keep = share > self.config.fusion.cull_shown
             if part == "subject":
-                keep &= ~crumbs(self.edges, paths)
+                far = self.model.far > 0
+                keep = torch.where(far, ~self._sticks_out(frames), keep) & ~crumbs(self.edges, paths)
             rows = keep.nonzero()[:, 0]
             if len(rows) < 8:  # nothing downstream is made for an empty part
                 rows = torch.arange(len(keep), device=keep.device)
@@ -285,6 +298,14 @@ class Fusion:
             if part == "subject":
                 self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
         self._link()
+
+    def _sticks_out(self, frames: list[int]) -> Tensor:  # -> (N,) bool
+        """Gaussians that too many frames do not allow where they are."""
+        with torch.no_grad():
+            w2c = torch.stack([self.camera(t) for t in frames])
+            points = torch.stack([self.model.positions(t) for t in frames], 1)
+            excess = self.hull.excess(points, torch.tensor(frames, device=self.model.device), self.K[frames], w2c)
+        return (excess > _STRAY).float().mean(1) > 0.1
 
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the PSNR this costs at once."""
@@ -308,7 +329,7 @@ class Fusion:
 
     def _save(self, path: Path, fingerprint: str) -> None:
         tensors = {f"p.{n}": p for n, p in self.model.params.items()} | self.optimiser.state()
-        tensors |= {"edges": self.edges, "similarity": self.similarity, "strongest": self.strongest}
+        tensors |= {"edges": self.edges, "similarity": self.similarity, "strongest": self.strongest, "far": self.model.far}
         for control in self.density:
             tensors |= control.state()
         if self.model.support is not None:

@@ -31,12 +31,19 @@ class SceneModel:
 
     ``params``: ``subject.*`` and ``background.*`` for each of `SPLAT_FIELDS`, ``subject.coefs`` logits (N, K) or, once
     pruned, (N, M); ``bases.rots`` (K, T, 6) and ``bases.trans`` (K, T, 3). ``support`` (N, M) int64 names the bases of
-    pruned logits, None while they are dense.
+    pruned logits, None while they are dense. ``far`` (N,) is positive for Gaussians that were guessed as
+    the subject's far side: by how much each was put behind the surface.
     """
 
-    def __init__(self, params: dict[str, Tensor], support: Tensor | None = None) -> None:
+    def __init__(self, params: dict[str, Tensor], support: Tensor | None = None, far: Tensor | None = None) -> None:
         self.params = {name: value.detach().clone().requires_grad_() for name, value in params.items()}
         self.support = support
+        self.far = torch.zeros(self.n_subject, device=self.device) if far is None else far
+
+    def take(self, rows: Tensor) -> None:
+        """Subject rows that became others: what is no parameter goes along."""
+        self.support = None if self.support is None else self.support[rows]
+        self.far = self.far[rows]
 
     @property
     def n_subject(self) -> int:

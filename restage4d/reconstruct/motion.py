@@ -11,10 +11,11 @@ from restage4d.reconstruct import losses, rigidity
 from restage4d.reconstruct import se3_torch as se3
 from restage4d.reconstruct.bases import initial_bases
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.hull import Hull
 from restage4d.reconstruct.lift import LiftedTracks, camera_rays_z, frame_triples, near_in_time
 from restage4d.reconstruct.optimise import GuardedAdam
 from restage4d.reconstruct.posing import pose
-from restage4d.scene import Cameras, Rewound
+from restage4d.scene import Priors, Rewound
 
 _ROUND = 0.005  # acceleration below which smoothing pulls less and less, so that it comes to rest instead of shaking
 
@@ -57,15 +58,17 @@ def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) ->
     return LiftedTracks(tracks.xyz[rows], tracks.xy[rows], tracks.visible[rows], tracks.confidence[rows], tracks.canonical)
 
 
-def fit_motion(tracks: LiftedTracks, rewound: Rewound, cameras: Cameras, config: FitConfig, progress: Progress) -> Motion:
-    """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity, smoothness and Eq. 2-3 rigidity.
+def fit_motion(tracks: LiftedTracks, rewound: Rewound, priors: Priors, config: FitConfig, progress: Progress) -> Motion:
+    """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity, smoothness, Eq. 2-3 rigidity, and
+    what the frames say of hidden points (`Hull`).
 
     Raises:
         FitError: NaNs that come back after every rollback.
         Cancelled: asked to stop.
     """
-    c = config.motion
+    c, cameras = config.motion, priors.cameras
     rng = np.random.default_rng([config.seed, 1])
+    hull = Hull(priors)
     tracks = choose_tracks(tracks, c.n_tracks, rng)
     bases, logits = initial_bases(tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng)
     params = {
@@ -90,7 +93,8 @@ def fit_motion(tracks: LiftedTracks, rewound: Rewound, cameras: Cameras, config:
             picks = _frames(np.random.default_rng([config.seed, 2, step]), n_frames, len(triples), c.frames_per_step)
             frames, starts = torch.from_numpy(picks[0]), triples[torch.from_numpy(picks[1])]
             loss = _loss(
-                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples, edges, frames, starts, config
+                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples, edges, frames, starts, hull,
+                config,
             )  # fmt: skip
             optimiser.step(loss)
             stage.advance(loss=float(loss.detach()))
@@ -104,7 +108,7 @@ def _frames(rng: np.random.Generator, n_frames: int, n_triples: int, count: int)
 
 def _loss(
     motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor, rays: Tensor,
-    triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, config: FitConfig,
+    triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
@@ -117,6 +121,8 @@ def _loss(
     error = error.clamp_max(float(error.detach().flatten()[:: max(error.numel() // 20_000, 1)].quantile(0.95)))
     hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
     loss = loss + c.track_2d * losses.masked_mean(error, hidden_trust[..., None])
+    if c.hull > 0:
+        loss = loss + c.hull * hull.excess(points, frames, K[frames], w2c[frames]).mean()
     loss = loss + c.sparsity * losses.sparsity(coefs)
     if config.influences < coefs.shape[1]:
         strongest = coefs.detach().topk(config.influences, dim=1).indices

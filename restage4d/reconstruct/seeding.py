@@ -16,6 +16,7 @@ from restage4d.errors import FitError
 from restage4d.puppet import rgb_to_sh
 from restage4d.reconstruct.cameras import camera_params
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.far_side import apart, contradicted, far_side
 from restage4d.reconstruct.lift import unproject
 from restage4d.reconstruct.model import SceneModel
 from restage4d.reconstruct.motion import Motion
@@ -25,6 +26,7 @@ F32 = NDArray[np.float32]
 _NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
 _HIDDEN_FARTHER = 2.0  # times that a hidden track counts as farther off: it is of another side, and its place is a guess
 _SEEDED = 0.8  # of the most Gaussians; the rest is for density control
+_CARVED_BY = 16  # frames that may contradict a guess of the far side
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
 
@@ -33,11 +35,12 @@ def seed_scene(
 ) -> SceneModel:
     """The scene before photometric fusion, on ``device``."""
     params = {"bases.rots": motion.rots, "bases.trans": motion.trans}
-    params |= _seed_subject(motion, canonical, rewound, priors, config)
+    subject, far = _seed_subject(motion, canonical, rewound, priors, config)
+    params |= subject
     params |= _seed_background(rewound, priors, config)
     if config.fusion.lr_cameras > 0:
         params |= camera_params(priors.cameras)
-    return SceneModel({name: value.to(device or "cpu") for name, value in params.items()})
+    return SceneModel({name: value.to(device or "cpu") for name, value in params.items()}, far=far.to(device or "cpu"))
 
 
 def subject_frames(rewound: Rewound, canonical: int, count: int, backtracing: bool) -> list[int]:
@@ -52,14 +55,18 @@ def subject_frames(rewound: Rewound, canonical: int, count: int, backtracing: bo
     return list(dict.fromkeys(frames))
 
 
-def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig) -> dict[str, torch.Tensor]:
+def _seed_subject(
+    motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Parameters of the subject, and by how much each Gaussian (N,) was guessed behind its surface, 0 for those on it."""
     c = config.fusion
     bases = motion.bases().numpy()
     coefs = torch.softmax(motion.coefs, -1).numpy()
     paths, seen = motion.points().numpy(), motion.visible.numpy()
 
-    def collect(stride: float) -> tuple[F32, F32, F32]:
-        means, betas, colours = (np.zeros((0, n), np.float32) for n in (3, coefs.shape[1], 3))
+    def collect(stride: float) -> tuple[F32, ...]:
+        shapes = ((0, 3), (0, coefs.shape[1]), (0, 3), 0, 0)
+        means, betas, colours, reach, far = (np.zeros(shape, np.float32) for shape in shapes)
         for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
             inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
             R, shift = se3.blend_dense(bases[:, t], betas)
@@ -72,16 +79,42 @@ def _seed_subject(motion: Motion, canonical: int, rewound: Rewound, priors: Prio
             points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
             beta = interpolate_coefs(points, paths[:, t], seen[:, t], coefs, config.influences)
             R, shift = se3.blend_dense(bases[:, t], beta)
-            means = np.concatenate([means, se3.inverse_transform(R, shift, points).astype(np.float32)])  # Eq. 8
-            betas, colours = np.concatenate([betas, beta]), np.concatenate([colours, rgb])
-        return means, betas, colours
+            canon = se3.inverse_transform(R, shift, points).astype(np.float32)  # Eq. 8
+            new = [(canon, beta, rgb, np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32))]
+            if c.far_side:
+                new.append(_behind(t, xy, depth, beta, stride, known, rewound, priors, bases))
+            means, betas, colours, reach, far = (
+                np.concatenate(parts) for parts in zip((means, betas, colours, reach, far), *new, strict=True)
+            )
+        return means, betas, colours, reach, far
 
-    means, betas, colours = _at_most(c.max_subject * _SEEDED, c.subject_stride, collect)
+    means, betas, colours, reach, far = _at_most(c.max_subject * _SEEDED, c.subject_stride, collect)
     if len(means) < 8:
         raise FitError(f"Only {len(means)} pixels of the subject have depth: nothing to reconstruct.")
-    return _splat_params("subject", means, colours, 0.7) | {
-        "subject.coefs": torch.from_numpy(np.log(np.maximum(betas, 1e-5)).astype(np.float32))
-    }
+    params = _splat_params("subject", means, colours, 0.7, reach)
+    params["subject.coefs"] = torch.from_numpy(np.log(np.maximum(betas, 1e-5)).astype(np.float32))
+    return params, torch.from_numpy(far)
+
+
+def _behind(
+    t: int, xy: F32, depth: F32, beta: F32, stride: float, known: F32, rewound: Rewound, priors: Priors, bases: F32
+) -> tuple[F32, ...]:
+    """The far side of frame t's new seeds: canonical means (M, 3), coefficients (M, K), colours (M, 3), largest sizes (M,),
+    and by how much they are behind (M,).
+
+    Nothing where the body ``known`` (N, 3) at t already has a surface, or where other frames contradict.
+    """
+    K, w2c = priors.cameras.K, priors.cameras.w2c
+    found = far_side(xy, depth, rewound.clip.frames[t], priors.masks[t], float(K[t, 0, 0]), stride)
+    points = unproject(found.xy, found.depth, K[t], w2c[t])
+    beta = beta[found.front]
+    R, shift = se3.blend_dense(bases[:, t], beta)
+    means = se3.inverse_transform(R, shift, points).astype(np.float32)
+    frames = np.unique(np.linspace(0, len(rewound) - 1, _CARVED_BY).astype(int))
+    posed = np.stack([se3.transform(*se3.blend_dense(bases[:, f], beta), means) for f in frames], 1)
+    keep = ~contradicted(posed, priors.masks[frames], priors.depth[frames], K[frames], w2c[frames], _SAME_SURFACE)
+    keep &= apart(points, known, 1.5 * stride * found.depth / K[t, 0, 0])
+    return means[keep], beta[keep], found.rgb[keep], found.reach[keep], found.behind[keep]
 
 
 def interpolate_coefs(points: F32, near: F32, seen: NDArray[np.bool_], coefs: F32, influences: int) -> F32:
@@ -171,8 +204,8 @@ def _project(points: F32, cameras: Cameras, t: int) -> tuple[F32, F32]:
     return pixel[:, :2], z
 
 
-def _splat_params(part: str, means: F32, rgb: F32, opacity: float) -> dict[str, torch.Tensor]:
-    """Isotropic Gaussians whose size is the mean distance to their three nearest, clamped to its 5-95 % range."""
+def _splat_params(part: str, means: F32, rgb: F32, opacity: float, limit: F32 | None = None) -> dict[str, torch.Tensor]:
+    """Isotropic Gaussians whose size is the mean distance to their three nearest, clamped to its 5-95 % range and ``limit``."""
     n = len(means)
     if n > 3:
         distance, _ = KDTree(means).query(means, k=4)
@@ -180,6 +213,8 @@ def _splat_params(part: str, means: F32, rgb: F32, opacity: float) -> dict[str, 
         size = np.clip(size, *np.quantile(size, [0.05, 0.95])) + 1e-5
     else:
         size = np.full(n, 0.01)
+    if limit is not None:
+        size = np.minimum(size, limit)
     quats = np.zeros((n, 4), np.float32)
     quats[:, 0] = 1
     values = {
