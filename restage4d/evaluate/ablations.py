@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from restage4d.errors import InputError
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
+_PAPER = ("fusion.far_side=false", "fusion.hull=0", "motion.hull=0")  # what goes beyond the paper is off
 _ENOUGH = ("fusion.steps_per_frame=12",)  # fewer leave the joint fits, which see each frame half as often, unfinished
 _NO_RIGIDITY = ("rigidity.init_weight=0", "rigidity.refine_weight=0")
 _ALONE = ("clips=driving",)
@@ -43,10 +44,10 @@ def named(names: Iterable[str]) -> list[str]:
 
 
 def configure(name: str, settings: Iterable[str], seed: int, frames: int) -> FitConfig:
-    """The draft preset with more steps, the ablation's switches and then ``settings``.
+    """The draft preset of the paper's method with more steps, the ablation's switches and then ``settings``.
 
     ``frames`` is the length of base and driving rewound: every ablation takes the steps that this length asks for.
     """
     config = replace(preset("draft"), seed=seed)
-    config = with_settings(config, (*_ENOUGH, *ABLATIONS[name].settings, *settings))
+    config = with_settings(config, (*_PAPER, *_ENOUGH, *ABLATIONS[name].settings, *settings))
     return with_settings(config, [f"fusion.steps={config.fusion.total_steps(frames)}"])
