@@ -58,7 +58,7 @@ def far_side(xy: F32, depth: F32, frame: NDArray[np.uint8], mask: F32, focal: fl
     subject = mask > 0.5
     column, row = xy.astype(int).T
     thick = 2 * inflate(subject)[row, column] / focal * depth
-    inside = distance_transform_edt(np.pad(subject, 1))[1:-1, 1:-1].astype(np.float32)
+    inside = np.asarray(distance_transform_edt(np.pad(subject, 1)))[1:-1, 1:-1].astype(np.float32)
     width = 2 * round(_SPACING * stride) + 1
     middle = cv2.dilate(inside, np.ones((width, width), np.uint8))[row, column]  # of the part, thin or wide
     margin = inside[row, column]
@@ -71,13 +71,13 @@ def far_side(xy: F32, depth: F32, frame: NDArray[np.uint8], mask: F32, focal: fl
     first = np.cumsum(layers[take]) - layers[take]
     number = np.arange(len(front)) - np.repeat(first, layers[take]) + 1
     sure = inside > _LIP
-    near = distance_transform_edt(~(sure if sure.any() else subject), return_distances=False, return_indices=True)
+    near = np.asarray(distance_transform_edt(~(sure if sure.any() else subject), return_distances=False, return_indices=True))
     r, c = near[:, row[front], column[front]]
     behind = (number / layers[front] * thick[front]).astype(np.float32)
     return FarSide(
         xy[front],
         depth[front] + behind,
-        frame[r, c].astype(np.float32) / 255,
+        (frame[r, c] / 255).astype(np.float32),
         (0.5 * margin * depth / focal)[front].astype(np.float32),
         front,
         behind,

@@ -36,7 +36,7 @@ class Hull:
         for t, mask in enumerate(priors.masks):
             subject = mask > 0.5
             if subject.any():
-                outside[t] = np.maximum(distance_transform_edt(mask == 0) - _EDGE, 0)
+                outside[t] = np.maximum(np.asarray(distance_transform_edt(mask == 0)) - _EDGE, 0)
                 depth = priors.depth[t][subject]
                 known = depth[depth > 0]
                 thick[t] = 2 * _WIDER * inflate(subject).max() / focal[t] * (np.median(known) if len(known) else 0)

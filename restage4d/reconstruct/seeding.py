@@ -80,7 +80,8 @@ def _seed_subject(
             beta = interpolate_coefs(points, paths[:, t], seen[:, t], coefs, config.influences)
             R, shift = se3.blend_dense(bases[:, t], beta)
             canon = se3.inverse_transform(R, shift, points).astype(np.float32)  # Eq. 8
-            new = [(canon, beta, rgb, np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32))]
+            surface = np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32)
+            new: list[tuple[F32, ...]] = [(canon, beta, rgb, *surface)]
             if c.far_side:
                 new.append(_behind(t, xy, depth, beta, stride, known, rewound, priors, bases))
             means, betas, colours, reach, far = (
