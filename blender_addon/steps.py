@@ -28,7 +28,7 @@ def drain(steps: Steps[T]) -> T:
 def in_thread(at: tuple[int, int], do: Callable[[], T]) -> Steps[T]:
     """Work that needs no Blender, in a thread; yields ``at`` until it is done. Raises what it raises.
 
-    Closed early, the thread goes on to its end and what it made is dropped.
+    Closed early, it waits for the thread and drops what that made: who cleans up afterwards must not race it.
     """
     made: list[T] = []
     failed: list[BaseException] = []
@@ -41,10 +41,13 @@ def in_thread(at: tuple[int, int], do: Callable[[], T]) -> Steps[T]:
 
     thread = threading.Thread(target=run, name="restage4d steps", daemon=True)
     thread.start()
-    yield at
-    while thread.is_alive():
-        thread.join(_PATIENCE)
+    try:
         yield at
+        while thread.is_alive():
+            thread.join(_PATIENCE)
+            yield at
+    finally:
+        thread.join()
     if failed:
         raise failed[0]
     return made[0]

@@ -1,6 +1,7 @@
 """Bringing a puppet in goes step by step, and leaves nothing where it is ended early."""
 
 import threading
+import time
 
 import bpy
 import numpy as np
@@ -113,3 +114,16 @@ def test_work_in_a_thread_gives_its_value_or_its_error():
 
     with pytest.raises(InputError, match=r"No\. Yes\."):
         drain(in_thread((1, 2), fail))
+
+
+def test_a_thread_whose_work_is_ended_early_is_waited_for():
+    made = []
+
+    def slow():
+        time.sleep(0.2)
+        made.append(1)
+
+    steps = in_thread((1, 2), slow)
+    next(steps)
+    steps.close()
+    assert made == [1]
