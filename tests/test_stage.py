@@ -177,9 +177,6 @@ np.savez(sys.argv[1], **{f"{n}{i}": a for i, row in enumerate(out) for n, a in z
     clip = ROOT / "scripts" / "demo_clip"
     with np.load(made) as new, np.load(clip / "points.npz") as points, np.load(clip / "cameras.npz") as cameras:
         for i, t in enumerate((0, 29)):
-            # Last digits differ between processors, and on them hangs which part's skin weights a few vertices get.
-            off = np.abs(new[f"points{i}"] - points["points"][:, t]).max(1)
-            assert np.quantile(off, 0.99) < 1e-4
-            assert off.max() < 1e-3
+            assert np.abs(new[f"points{i}"] - points["points"][:, t]).max() < 1e-4
             assert np.abs(new[f"K{i}"] - cameras["K"][t]).max() < 1e-4
             assert np.abs(new[f"w2c{i}"] - cameras["w2c"][t]).max() < 1e-5

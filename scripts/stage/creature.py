@@ -63,7 +63,8 @@ def _bone(cone: Cone) -> str:
 
 def weights(vertices: Array, quads: NDArray[np.int64]) -> Array:  # (N, 3), (F, 4) -> (N, B)
     """Skin weights: every vertex belongs to its nearest part's bone, then the border is diffused along the surface."""
-    distance = np.stack([cone.distance(vertices) for cone in BODY], 1)
+    # Rounded, so that the many vertices midway between two parts go to the first of them whatever a processor's last digits.
+    distance = np.stack([cone.distance(vertices) for cone in BODY], 1).round(9)
     owner = np.array([INDEX[_bone(cone)] for cone in BODY])[distance.argmin(1)]
     out = diffuse(np.eye(len(BONES), dtype=np.float32)[owner], quads, 40)
     keep = np.argsort(-out, axis=1)[:, :6]
