@@ -80,7 +80,10 @@ def test_frames_that_see_past_a_place_or_behind_it_contradict():
     out_of_view = np.array([[9.0, 0.0, NEAR]])
     points = np.concatenate([hidden, beside, before, out_of_view])
     posed = np.repeat(points[:, None], 4, 1).astype(np.float32)
-    assert contradicted(posed, masks, depth, K, w2c, 0.1).tolist() == [False, True, True, False]
+    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [False, True, True, False]
+    posed[1, :2] = posed[0, :2]  # two of four frames only
+    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.1).tolist() == [False, True, True, False]
+    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [False, False, True, False]
     assert apart(points, points[:1], np.full(4, 0.5)).tolist() == [False, True, True, True]
 
 

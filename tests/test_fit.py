@@ -138,26 +138,57 @@ def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
 
 
 def test_backtracing_adds_what_only_the_driving_video_shows(truth):
-    """Seeds of driving frames lie, carried to b_0, on parts of the true surface that no base frame saw."""
+    """The base video lacks the upper half of the subject: seeds of driving frames, carried to b_0, lie there on its surface."""
+    rewound, seam = truth.rewound, truth.rewound.seam
+    masks, depth = truth.priors.masks.copy(), truth.priors.depth.copy()
+    tracks = replace(truth.priors.tracks, visible=truth.priors.tracks.visible.copy())
+    cut = {}
+    for t in rewound.video(0):
+        cut[t] = int(np.median(np.nonzero(masks[t] > 0.5)[0]))
+        masks[t, : cut[t]] = np.where(masks[t, : cut[t]] > 0.5, -1, masks[t, : cut[t]])
+        depth[t, : cut[t]] = 0
+        tracks.visible[tracks.xy[:, t, 1] < cut[t], t] = False
+    priors = replace(truth.priors, masks=masks, depth=depth, tracks=tracks)
+    lifted = lift_tracks(rewound, priors)
+    motion = fit_motion(lifted, rewound, priors, CONFIG, Progress())
+    seen_only = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=False))  # no guesses of what a driving frame may show
+    scenes = [seed_scene(motion, seam, rewound, priors, replace(seen_only, backtracing=on)) for on in (False, True)]
+    without, with_it = (s.params["subject.means"].detach().numpy() for s in scenes)
+    assert len(with_it) > 1.4 * len(without)
+    assert np.array_equal(with_it[: len(without)], without)
+    with torch.no_grad():
+        at_seam = scenes[1].positions(seam)[len(without) :]
+    assert np.median(KDTree(truth.points[:, seam]).query(at_seam.numpy())[0]) < 0.03
+    K, w2c = (torch.from_numpy(a[seam]) for a in (priors.cameras.K, priors.cameras.w2c))
+    row = fusion_module.losses.project(at_seam, K, w2c)[0][:, 1]
+    assert (row < cut[seam] + 1).float().mean() > 0.9
+
+
+def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
+    """A lump beside the subject in one driving frame, its mask included, is nothing that the base video knows."""
+    rewound, priors = truth.rewound, replace(truth.priors, masks=truth.priors.masks.copy(), depth=truth.priors.depth.copy())
+    at = int(rewound.video(1)[-1])
+    subject = truth.priors.masks[at] > 0.5
+    column = int(np.flatnonzero(subject.any(0)).max())
+    lump = np.zeros_like(subject)
+    lump[10:22, column + 4 : column + 16] = True
+    priors.masks[at][lump] = 1
+    priors.depth[at][lump] = np.median(priors.depth[at][subject])
     tracks = lift_tracks(truth.rewound, truth.priors)
     motion = fit_motion(tracks, truth.rewound, truth.priors, CONFIG, Progress())
-    seen_only = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=False))  # no guesses of what a driving frame may show
-    scenes = [
-        seed_scene(motion, tracks.canonical, truth.rewound, truth.priors, replace(seen_only, backtracing=on))
-        for on in (False, True)
-    ]
-    without, with_it = (s.params["subject.means"].detach().numpy() for s in scenes)
-    added = with_it[len(without) :]
-    assert len(added) > 0
-    assert np.array_equal(with_it[: len(without)], without)
-    model = scenes[1]
-    with torch.no_grad():
-        at_seam = model.positions(truth.rewound.seam).numpy()[len(without) :]
-    distance, near = KDTree(truth.points[:, truth.rewound.seam]).query(at_seam)
-    assert np.median(distance) < 0.05
-    base = truth.rewound.video(0)
-    unseen = ~truth.visible[near][:, base].any(1)
-    assert unseen.mean() > 2 * (~truth.visible[:, base].any(1)).mean() * 0.25
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=False, seed_frames=30))
+    counts = {}
+    for name, given in (("clean", truth.priors), ("lump", priors)):
+        model = seed_scene(motion, tracks.canonical, rewound, given, config)
+        with torch.no_grad():
+            xy, _ = fusion_module.losses.project(
+                model.positions(at), torch.from_numpy(given.cameras.K[at]), torch.from_numpy(given.cameras.w2c[at])
+            )
+        c, r = xy.long().clamp_min(0).T
+        inside = (r < lump.shape[0]) & (c < lump.shape[1])
+        counts[name] = int(lump[r[inside], c[inside]].sum())
+    assert lump.sum() > 100
+    assert counts["lump"] <= counts["clean"] + 3
 
 
 def test_rigidity_keeps_hidden_points_together(truth):

@@ -13,7 +13,7 @@ from restage4d.reconstruct import bases, losses, photometric, posing, rigidity
 from restage4d.reconstruct import se3_torch as se3
 from restage4d.reconstruct.body import body_motion, procrustes
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
-from restage4d.reconstruct.lift import fill_hidden, frame_triples, sample_depth, unproject
+from restage4d.reconstruct.lift import LiftedTracks, fill_hidden, frame_triples, sample_depth, unproject
 from restage4d.reconstruct.optimise import GuardedAdam
 from restage4d.reconstruct.seeding import interpolate_coefs
 from restage4d.scene import Clip, Rewound, rewind
@@ -180,6 +180,16 @@ def test_rigid_motion_costs_nothing_and_stretch_costs_its_length():
     assert stretched == pytest.approx(float(0.5 * lengths.mean()), rel=1e-6)
 
 
+def test_rigidity_moves_points_and_leaves_its_weights_alone():
+    points = torch.tensor(RNG.normal(size=(12, 3)))
+    edges = torch.tensor(rigidity.knn_edges(points.numpy(), 3))
+    moved = (1.2 * points[:, None]).requires_grad_()
+    coefs = torch.rand(12, 4, dtype=torch.float64, requires_grad=True)
+    rigidity.rigidity_init(moved, points, coefs, edges).backward()
+    assert (moved.grad != 0).any()
+    assert coefs.grad is None  # else unlike coefficients would pay
+
+
 def test_similarity_is_the_cosine():
     coefs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     s = rigidity.motion_similarity(coefs, torch.tensor([[0, 1], [0, 2], [2, 2]]))
@@ -225,6 +235,43 @@ def test_procrustes_finds_the_motion_and_never_mirrors():
     assert np.allclose(found_t, t, atol=1e-5)
     mirrored, _ = procrustes(source, source * [1, 1, -1], np.ones((6, 10)))
     assert np.allclose(np.linalg.det(mirrored), 1, atol=1e-5)
+
+
+def two_bodies() -> tuple[LiftedTracks, np.ndarray]:
+    """Two rigid bodies side by side that move apart, 60 points each, every point hidden half of the time, in frame 0 too."""
+    rng = np.random.default_rng(8)
+    shape = rng.uniform(-0.5, 0.5, (120, 3))
+    shape[60:, 0] += 0.6
+    frames = 12
+    xyz = np.empty((120, frames, 3), np.float32)
+    for body in (slice(0, 60), slice(60, 120)):
+        columns = np.eye(3)[:2].reshape(-1) + np.linspace(0, 0.8, frames)[:, None] * rng.normal(size=6)
+        shift = np.linspace(0, 1, frames)[:, None] * rng.normal(size=3)
+        xyz[body] = np.einsum("tij,pj->pti", numpy_se3.gram_schmidt(columns), shape[body]) + shift[None]
+    visible = rng.random((120, frames)) < 0.5
+    guessed = np.where(visible[..., None], xyz, xyz + 0.1 * rng.normal(size=xyz.shape)).astype(np.float32)
+    return LiftedTracks(guessed, np.zeros((120, frames, 2), np.float32), visible, np.ones((120, frames), np.float32), 0), xyz
+
+
+def test_motion_of_a_part_is_found_though_no_point_need_be_seen_in_the_canonical_frame():
+    tracks, truth = two_bodies()
+    weight = np.where(tracks.visible[:60], 1.0, 0.02).astype(np.float32).T
+    R, t = bases.rigid_path(tracks.xyz[:60].transpose(1, 0, 2), weight, 0)
+    assert np.allclose(R[0], np.eye(3), atol=1e-5)
+    assert np.allclose(t[0], 0, atol=1e-5)
+    carried = np.einsum("tij,pj->pti", R, truth[:60, 0]) + t
+    assert np.abs(carried - truth[:60]).max() < 0.03  # the guesses of hidden places are 0.1 off
+
+
+def test_first_guess_carries_every_point_with_its_own_body():
+    tracks, truth = two_bodies()
+    moves, logits, means = bases.initial_bases(tracks, 8, np.eye(12, dtype=np.float32), np.random.default_rng(0))
+    coefs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    R, t = numpy_se3.blend_dense(moves, coefs)
+    carried = np.einsum("ptij,pj->pti", R, means) + t
+    alone = np.linalg.norm(truth - truth[:, :1], axis=-1).mean()  # what not moving at all would be off by
+    assert np.linalg.norm(carried - truth, axis=-1).mean() < 0.1 * alone
+    assert np.abs(means - truth[:, 0]).mean() < 0.03
 
 
 # --- lifting

@@ -9,8 +9,10 @@ from restage4d.reconstruct.body import robust_procrustes
 from restage4d.reconstruct.lift import LiftedTracks
 
 F32 = NDArray[np.float32]
-_HIDDEN = 0.2  # trust in where a hidden point is, which goes along with the body
-_SHARP = 3.0  # how fast coefficients fall with distance; softer ones mix more bases than pruning will leave
+_HIDDEN = 0.3  # trust in where a hidden point is, which goes along with the body
+_NEAR, _FITTING = 0.5, 2.0  # how fast coefficients fall with the distance to a basis, and with how badly it fits
+_WELL = 0.003  # of the extent; tracks that fit better than this are not told apart
+_ROUNDS = 4  # of finding where members are to one another and how they move
 _MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake
 
 
@@ -48,13 +50,14 @@ def kmeans(features: F32, k: int, rng: np.random.Generator, iterations: int = 30
 
 def initial_bases(
     tracks: LiftedTracks, k: int, near_in_time: F32, rng: np.random.Generator
-) -> tuple[F32, F32]:  # near_in_time (T, T)
-    """Bases (K, T, 9) and coefficient logits (P, K).
+) -> tuple[F32, F32, F32]:  # near_in_time (T, T)
+    """Bases (K, T, 9), coefficient logits (P, K) and canonical positions (P, 3).
 
-    Clusters are found on whole trajectories (position and motion together), each cluster's M_k(t) by Procrustes over at
-    least `_MIN_MEMBERS` tracks, robust against wrong ones and smoothed over time by ``near_in_time``, where frames that see
-    more count for more. Logits fall with the distance to the cluster relative to the cluster's own spread, so that nothing
-    depends on the scene's scale.
+    Clusters are found on whole trajectories (position and motion together). Each cluster's M_k(t) comes from at least
+    `_MIN_MEMBERS` tracks, robust against wrong ones and smoothed over time by ``near_in_time``, where frames that see
+    more count for more. Logits fall with the distance to the cluster, relative to its spread, and with how badly its motion
+    explains the track, relative to the motion that does so best: nothing depends on the scene's scale, and no track starts
+    as a mixture of motions that are not its own.
     """
     n_points, n_frames = tracks.visible.shape
     sample = np.unique(np.linspace(0, n_frames - 1, min(n_frames, 32)).astype(int))
@@ -63,23 +66,52 @@ def initial_bases(
     labels = kmeans(features, k, rng)
     centres = np.stack([features[labels == c].mean(0) for c in range(labels.max() + 1)])
     centres = centres[np.arange(k) % len(centres)]  # fewer tracks than bases: centres repeat, told apart by the fit
-    canonical = tracks.xyz[:, tracks.canonical]
     trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
-    trust = trust * trust[:, tracks.canonical, None] ** 0.25
     distance, near = KDTree(features).query(centres, k=min(max(_MIN_MEMBERS, 4 * n_points // (3 * k)), n_points))
     distance, near = distance.reshape(k, -1), near.reshape(k, -1)
     spread = np.sqrt((distance**2).mean(1)) + 1e-6
     bases = np.empty((k, n_frames, 9), np.float32)
-    for c in range(k):
-        members = near[c]
-        weight = trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]
-        source = np.broadcast_to(canonical[members], (n_frames, len(members), 3))
-        target = tracks.xyz[members].transpose(1, 0, 2)
-        R, t = robust_procrustes(source, target, weight.T)
-        share = near_in_time * weight.sum(0)
+    for c, members in enumerate(near):
+        weight = (trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]).T.astype(np.float32)
+        R, t = rigid_path(tracks.xyz[members].transpose(1, 0, 2), weight, tracks.canonical)
+        share = near_in_time * weight.sum(1)
         smooth = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)) @ se3.pack(R, t)
         bases[c] = se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
     far = np.sqrt(np.maximum(((features[:, None] - centres[None]) ** 2).sum(-1), 0))  # (P, K)
-    logits = -0.5 * _SHARP * (far / spread) ** 2
-    logits -= logits.max(1, keepdims=True)
-    return bases, np.maximum(logits, -10.0).astype(np.float32)
+    stray, rest = _carried_by_each(bases, tracks.xyz, trust)
+    logits = -0.5 * _NEAR * (far / spread) ** 2 - _FITTING * stray / (stray.min(1, keepdims=True) + _WELL)
+    logits = np.maximum(logits - logits.max(1, keepdims=True), -10.0).astype(np.float32)
+    coefs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return bases, logits, np.einsum("pk,pkd->pd", coefs, rest).astype(np.float32)
+
+
+def rigid_path(paths: F32, weight: F32, canonical: int) -> tuple[F32, F32]:  # (T, m, 3), (T, m) -> (T, 3, 3), (T, 3)
+    """Rigid motion of a few points from the canonical frame to every frame (generalised Procrustes, Gower 1975).
+
+    Where the points are to one another and how they move are found in turns, so that no point need be seen in the canonical
+    frame.
+    """
+    shape = paths[canonical]
+    for _ in range(_ROUNDS):
+        R, t = robust_procrustes(np.broadcast_to(shape, paths.shape), paths, weight)
+        back = np.einsum("tji,tmj->tmi", R, paths - t[:, None])
+        off = np.linalg.norm(back - shape, axis=-1)
+        sure = weight / (1 + (off / (np.median(off) + 1e-6)) ** 2)
+        shape = (sure[..., None] * back).sum(0) / np.maximum(sure.sum(0), 1e-9)[:, None]
+    turn = R @ R[canonical].T
+    return turn, t - np.einsum("tij,j->ti", turn, t[canonical])
+
+
+def _carried_by_each(bases: F32, xyz: F32, trust: F32) -> tuple[F32, F32]:  # (K, T, 9), (P, T, 3), (P, T)
+    """For every track and basis: mean distance (P, K) of the track from a point that the basis alone carries, and that point's
+    canonical place (P, K, 3), the geometric median of all frames' (Weiszfeld 1937)."""
+    stray, rest = np.empty((len(xyz), len(bases)), np.float32), np.empty((len(xyz), len(bases), 3), np.float32)
+    for c, basis in enumerate(bases):
+        back = np.einsum("tji,ptj->pti", se3.gram_schmidt(basis[:, :6]), xyz - basis[:, 6:])
+        weight = trust
+        for _ in range(3):
+            place = (weight[..., None] * back).sum(1) / weight.sum(1)[:, None]
+            off = np.linalg.norm(back - place[:, None], axis=-1)
+            weight = trust / (1e-3 + off)
+        stray[:, c], rest[:, c] = (trust * off).sum(1) / trust.sum(1), place
+    return stray, rest

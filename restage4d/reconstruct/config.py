@@ -23,13 +23,13 @@ class MotionConfig:
     lr_means: float = 1e-3
     lr_decay: float = 0.1  # of every rate, over all steps
     track_3d: float = 1.0
-    track_2d: float = 0.5  # visible and confidently hidden points, in units of the focal length
-    start_smoothing: float = 2.0  # frames over which the first guess of the bases is smoothed
-    sparsity: float = 0.01
+    track_2d: float = 1.0  # visible and confidently hidden points, in units of the focal length
+    start_smoothing: float = 0.7  # frames over which the first guess of the bases is smoothed
+    sparsity: float = 0.002
     tail: float = 0.05  # share of coefficients beyond the strongest M, which pruning will cut off
     smooth_bases: float = 0.1
-    smooth_tracks: float = 0.5
-    smooth_depth: float = 0.1
+    smooth_tracks: float = 0.05
+    smooth_depth: float = 0.05
     hull: float = 5.0  # points outside the silhouette, or hidden and not inside the body
 
 
@@ -38,7 +38,7 @@ class RigidityConfig:
     """Eq. 2-6. Weights are on the mean over frames and edges, times k; see docs/architecture.md for the paper's sum."""
 
     init_weight: float = 1.0
-    refine_weight: float = 1.0
+    refine_weight: float = 3.0
     k: int = 8
     visible: float = 0.1  # least weight of an edge in Eq. 6, whether its ends are hidden or not (the paper's: 0)
     tau0: float = 0.02  # visible above this depth difference ...

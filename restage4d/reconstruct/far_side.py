@@ -22,7 +22,6 @@ from restage4d.reconstruct.model import Splats
 F32 = NDArray[np.float32]
 _SPACING = 2.0  # strides between far-side seeds: no frame shows them sharply
 _LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
-_WRONG = 0.1  # share of frames that may contradict a seed: masks and motion are not exact
 
 
 @dataclass
@@ -84,13 +83,14 @@ def far_side(xy: F32, depth: F32, frame: NDArray[np.uint8], mask: F32, focal: fl
     )
 
 
-def contradicted(posed: F32, masks: F32, depth: F32, K: F32, w2c: F32, tolerance: float) -> NDArray[np.bool_]:
+def contradicted(posed: F32, masks: F32, depth: F32, K: F32, w2c: F32, tolerance: float, most: float) -> NDArray[np.bool_]:
     """Whether too many frames see past a point, or see something behind it.
 
     Args:
         posed: (M, F, 3) the points in the world at F frames.
         masks, depth, K, w2c: of those frames.
         tolerance: by which a point may lie before the surface, world units.
+        most: share of the frames with the point in the picture that may contradict it: masks and motion are not exact.
     """
     wrong, told = np.zeros(len(posed)), np.zeros(len(posed))
     height, width = masks.shape[1:]
@@ -104,7 +104,7 @@ def contradicted(posed: F32, masks: F32, depth: F32, K: F32, w2c: F32, tolerance
         before = (surface[row, column] > 0) & (z < surface[row, column] - tolerance)
         told += seen
         wrong += seen & (~wide[row, column] | before)
-    return wrong > _WRONG * told
+    return wrong > most * told
 
 
 def guarded(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:

@@ -70,9 +70,9 @@ def fit_motion(tracks: LiftedTracks, rewound: Rewound, priors: Priors, config: F
     rng = np.random.default_rng([config.seed, 1])
     hull = Hull(priors)
     tracks = choose_tracks(tracks, c.n_tracks, rng)
-    bases, logits = initial_bases(tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng)
+    bases, logits, canonical = initial_bases(tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng)
     params = {
-        "means": torch.from_numpy(tracks.xyz[:, tracks.canonical].copy()),
+        "means": torch.from_numpy(canonical),
         "coefs": torch.from_numpy(logits),
         "rots": torch.from_numpy(bases[..., :6].copy()),
         "trans": torch.from_numpy(bases[..., 6:].copy()),

@@ -36,11 +36,14 @@ def edge_lengths(points: Tensor, edges: Tensor) -> Tensor:  # (N, ..., 3), (E, 2
 
 
 def rigidity_init(points: Tensor, canonical: Tensor, coefs: Tensor, edges: Tensor) -> Tensor:
-    """Eq. 2 as a mean over frames and edges instead of a sum: ``points`` (N, T, 3), ``canonical`` (N, 3), ``coefs`` (N, K)."""
+    """Eq. 2 as a mean over frames and edges instead of a sum: ``points`` (N, T, 3), ``canonical`` (N, 3), ``coefs`` (N, K).
+
+    s_ij is a weight and gets no gradient: it would pay for making neighbours' coefficients unlike instead of their motion alike.
+    """
     if len(edges) == 0:
         return points.new_zeros(())
     stretch = (edge_lengths(points, edges) - edge_lengths(canonical, edges)[:, None]).abs()
-    return (motion_similarity(coefs, edges)[:, None] * stretch).mean()
+    return (motion_similarity(coefs.detach(), edges)[:, None] * stretch).mean()
 
 
 def invisibility(depth: Tensor, surface: Tensor, tau0: float, tau1: float) -> Tensor:  # (N,), (N,) -> (N,)

@@ -26,7 +26,8 @@ F32 = NDArray[np.float32]
 _NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
 _HIDDEN_FARTHER = 2.0  # times that a hidden track counts as farther off: it is of another side, and its place is a guess
 _SEEDED = 0.8  # of the most Gaussians; the rest is for density control
-_CARVED_BY = 16  # frames that may contradict a guess of the far side
+_CARVED_BY = 16  # frames that may contradict a seed
+_GUESS, _SIGHT = 0.1, 0.5  # share of them that may contradict a guess of the far side, and the sight of a driving frame
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
 
@@ -74,12 +75,15 @@ def _seed_subject(
             xy, depth, rgb = _uncovered(
                 known, inside, rewound, priors, t, stride, lambda depth: np.full_like(depth, _SAME_SURFACE)
             )
-            if not len(xy):
-                continue
             points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
             beta = interpolate_coefs(points, paths[:, t], seen[:, t], coefs, config.influences)
             R, shift = se3.blend_dense(bases[:, t], beta)
             canon = se3.inverse_transform(R, shift, points).astype(np.float32)  # Eq. 8
+            if rewound.source[t] > 0:  # what a generator invents, the base video does not know
+                keep = ~_contradicted(canon, beta, rewound.video(0), priors, bases, _SIGHT)
+                xy, depth, rgb, beta, canon = (a[keep] for a in (xy, depth, rgb, beta, canon))
+            if not len(xy):
+                continue
             surface = np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32)
             new: list[tuple[F32, ...]] = [(canon, beta, rgb, *surface)]
             if c.far_side:
@@ -111,11 +115,17 @@ def _behind(
     beta = beta[found.front]
     R, shift = se3.blend_dense(bases[:, t], beta)
     means = se3.inverse_transform(R, shift, points).astype(np.float32)
-    frames = np.unique(np.linspace(0, len(rewound) - 1, _CARVED_BY).astype(int))
-    posed = np.stack([se3.transform(*se3.blend_dense(bases[:, f], beta), means) for f in frames], 1)
-    keep = ~contradicted(posed, priors.masks[frames], priors.depth[frames], K[frames], w2c[frames], _SAME_SURFACE)
+    keep = ~_contradicted(means, beta, np.arange(len(rewound)), priors, bases, _GUESS)
     keep &= apart(points, known, 1.5 * stride * found.depth / K[t, 0, 0])
     return means[keep], beta[keep], found.rgb[keep], found.reach[keep], found.behind[keep]
+
+
+def _contradicted(means: F32, beta: F32, frames: NDArray[np.intp], priors: Priors, bases: F32, most: float) -> NDArray[np.bool_]:
+    """Which canonical points (M, 3) more than ``most`` of ``frames``, or of `_CARVED_BY` among them, contradict."""
+    frames = frames[np.unique(np.linspace(0, len(frames) - 1, _CARVED_BY).astype(int))]
+    posed = np.stack([se3.transform(*se3.blend_dense(bases[:, f], beta), means) for f in frames], 1)
+    K, w2c = priors.cameras.K[frames], priors.cameras.w2c[frames]
+    return contradicted(posed, priors.masks[frames], priors.depth[frames], K, w2c, _SAME_SURFACE, most)
 
 
 def interpolate_coefs(points: F32, near: F32, seen: NDArray[np.bool_], coefs: F32, influences: int) -> F32:
