@@ -23,6 +23,7 @@ _SLIP = 1.5  # the farthest that Lucas-Kanade may move a chained point, pixels
 _SURE = 0.8  # correlation from which the query's patch is trusted to correct the chain
 _LOST = 0.5  # Lab distance over 100 from which a point no longer looks like its query
 _FOUND = 0.9  # correlation from which a lost point counts as seen again
+_GUESSED = 0.1  # confidence in where a hidden point is: it goes with what hides it as often as with its own part
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def guess_hidden(rewound: Rewound, tracks: Tracks) -> None:
                 moved = (tracks.xy[both, b] - tracks.xy[both, a])[near]
                 here = here + (moved * weight[..., None]).sum(1)
             tracks.xy[lost, b] = np.clip(here, (-width, -height), (2 * width, 2 * height))
-            tracks.confidence[lost, b] = 0.5
+            tracks.confidence[lost, b] = _GUESSED
 
 
 # --- the packed file --------------------------------------------------------------------------------------------------
