@@ -5,6 +5,7 @@ z forward); ``w2c`` is 4x4, ``K`` a pinhole in pixels. Pixel (column i, row j) h
 tracks, K and rendering all follow this (as COLMAP and gsplat do).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,6 +90,21 @@ class Rewound:
     def neighbours(self) -> list[tuple[int, int]]:
         """All (parent, child) pairs of frames that follow one another in time."""
         return [(int(p), t) for t, p in enumerate(self.parent) if p >= 0]
+
+    def outward(self, start: int) -> Iterator[tuple[int, int]]:
+        """(from, to) along the tree of frames: every frame but ``start`` once, nearest to ``start`` first."""
+        links: list[list[int]] = [[] for _ in range(len(self))]
+        for p, t in self.neighbours():
+            links[p].append(t)
+            links[t].append(p)
+        seen = {start}
+        queue = [start]
+        for a in queue:
+            for b in links[a]:
+                if b not in seen:
+                    seen.add(b)
+                    queue.append(b)
+                    yield a, b
 
 
 def rewind(base: Clip, drivings: list[Clip]) -> Rewound:

@@ -100,3 +100,15 @@ def test_clips_that_do_not_fit_are_refused() -> None:
 def test_size_is_width_then_height() -> None:
     assert clip(0, 2, size=(7, 5)).size == (7, 5)
     assert len(clip(0, 2)) == 2
+
+
+def test_outward_meets_every_frame_once_after_a_neighbour_of_it() -> None:
+    rewound = rewind(clip(0, 4), [clip(1, 3), clip(2, 5)])
+    beside = {frozenset(pair) for pair in rewound.neighbours()}
+    for start in range(len(rewound)):
+        met = [start]
+        for known, new in rewound.outward(start):
+            assert known in met
+            assert frozenset((known, new)) in beside
+            met.append(new)
+        assert sorted(met) == list(range(len(rewound)))

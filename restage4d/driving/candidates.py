@@ -13,7 +13,7 @@ from restage4d.driving.seam import compare
 from restage4d.errors import InputError
 from restage4d.priors.background import follow
 from restage4d.priors.cache import Cache, content_key
-from restage4d.priors.flow import optical_flow, outward, sample
+from restage4d.priors.flow import optical_flow, sample
 from restage4d.progress import Progress
 from restage4d.scene import Clip, rewind
 from restage4d.video import encode
@@ -63,7 +63,7 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     height, width = mask.shape
     grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).astype(np.float32).reshape(-1, 2)
     with progress.stage("driving: figures", 2 * len(order)) as stage:
-        for a, b in outward(alone, alone.seam):
+        for a, b in alone.outward(alone.seam):
             back = flow.between(b, a).reshape(-1, 2)
             masks[b] = sample(masks[a], grid + back).reshape(height, width)
             step = sample(flow.between(a, b), xy)

@@ -133,8 +133,7 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
     """Cameras off by a slow rotation and translation; frames with one true camera share one error."""
     true = scene.seen.w2c
     error = _slow(rng, scene.rewound, n.memory, 6)
-    for t in _outward(scene.rewound):
-        other = int(scene.rewound.parent[t]) if t > scene.rewound.seam else t + 1
+    for other, t in scene.rewound.outward(scene.rewound.seam):
         if np.abs(true[t] - true[other]).max() < 1e-6:
             error[t] = error[other]
     out = true.copy()
@@ -145,12 +144,6 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
         out[t, :3, :3] = turn @ true[t, :3, :3]
         out[t, :3, 3] = turn @ true[t, :3, 3] + n.translation * distance * error[t, 3:] / np.sqrt(3)
     return out.astype(np.float32)
-
-
-def _outward(rewound: Rewound) -> list[int]:
-    """All frames but the shared first one, each after its neighbour towards it."""
-    seam = rewound.seam
-    return [*range(seam - 1, -1, -1), *range(seam + 1, len(rewound))]
 
 
 def _mistaken(xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned) -> Bool:

@@ -4,7 +4,6 @@ Dense inverse search (Kroeger et al., "Fast optical flow using dense inverse sea
 """
 
 import weakref
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -94,19 +93,3 @@ def sample(image: NDArray, xy: F32) -> F32:  # (H, W[, C]), (P, 2) -> (P[, C])
     top = image[row, col] * (1 - fx) + image[row, col + right] * fx
     bottom = image[row + below, col] * (1 - fx) + image[row + below, col + right] * fx
     return (top * (1 - fy) + bottom * fy).astype(np.float32)
-
-
-def outward(rewound: Rewound, start: int) -> Iterator[tuple[int, int]]:
-    """(from, to) along the tree of frames, every frame once, nearest to ``start`` first."""
-    links: list[list[int]] = [[] for _ in range(len(rewound))]
-    for p, t in rewound.neighbours():
-        links[p].append(t)
-        links[t].append(p)
-    seen = {start}
-    queue = [start]
-    for a in queue:
-        for b in links[a]:
-            if b not in seen:
-                seen.add(b)
-                queue.append(b)
-                yield a, b

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.priors.flow import Flow, outward, warp
+from restage4d.priors.flow import Flow, warp
 from restage4d.priors.motion import BackgroundMotion
 from restage4d.priors.odds import Odds
 from restage4d.priors.pixels import around, likeness, settle, spread, unlike_background
@@ -64,7 +64,7 @@ def _carried(rewound: Rewound, flow: Flow, first: Bool) -> F32:
     """``first`` moved along the flow and nothing else: roughly where the subject may be, (T, H, W)."""
     masks = np.zeros((len(rewound), *first.shape), np.float32)
     masks[rewound.seam] = first
-    for a, b in outward(rewound, rewound.seam):
+    for a, b in rewound.outward(rewound.seam):
         masks[b] = warp(masks[a], flow.between(b, a))
     return masks
 
@@ -116,7 +116,7 @@ def _decide(
     labels = np.zeros(masks.shape, np.float32)
     labels[seam] = masks[seam]
     from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
-    for a, b in outward(rewound, seam):
+    for a, b in rewound.outward(seam):
         stage.advance()
         back = flow.between(b, a)
         from_seam[b] = back + warp(from_seam[a], back)

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from restage4d.errors import InputError
 from restage4d.files import replacing
-from restage4d.priors.flow import Flow, optical_flow, outward, sample
+from restage4d.priors.flow import Flow, optical_flow, sample
 from restage4d.progress import Progress
 from restage4d.scene import Rewound, Tracks
 
@@ -137,7 +137,7 @@ def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start
     confidence = np.zeros((count, total), np.float32)
     xy[:, q], visible[:, q], confidence[:, q] = start, True, 1.0
     patch, colour = look.patches(q, start), look.colours(q, start)
-    for a, b in outward(rewound, q):
+    for a, b in rewound.outward(q):
         live = np.flatnonzero(visible[:, a])
         if not len(live):
             continue
@@ -169,7 +169,7 @@ def guess_hidden(rewound: Rewound, tracks: Tracks) -> None:
     width, height = rewound.clip.size
     for q in np.unique(tracks.query):
         rows = np.flatnonzero(tracks.query == q)
-        for a, b in outward(rewound, int(q)):
+        for a, b in rewound.outward(int(q)):
             lost = rows[~tracks.visible[rows, b]]
             both = np.flatnonzero(tracks.visible[:, a] & tracks.visible[:, b])
             if not len(lost):

@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from scipy.spatial import KDTree
 
-from restage4d.priors.flow import Flow, outward, sample
+from restage4d.priors.flow import Flow, sample
 from restage4d.priors.motion import lost
 from restage4d.priors.odds import Odds
 from restage4d.scene import Rewound
@@ -113,7 +113,7 @@ def _grow(rewound: Rewound, flow: Flow, lab: F32, near: Bool) -> tuple[list[F32]
     age: list[Ints] = [np.empty(0, np.int64)] * total
     links: list[Ints] = []
     count = 0
-    for a, b in [(rewound.seam, rewound.seam), *outward(rewound, rewound.seam)]:
+    for a, b in [(rewound.seam, rewound.seam), *rewound.outward(rewound.seam)]:
         here, piece, colour, old = xy[a], node[a], look[a], age[a]
         if len(here):
             step = sample(flow.between(a, b), here)

@@ -56,8 +56,8 @@ def initial_bases(
     Clusters are found on whole trajectories (position and motion together). Each cluster's M_k(t) comes from at least
     `_MIN_MEMBERS` tracks, robust against wrong ones and smoothed over time by ``near_in_time``, where frames that see
     more count for more. Logits fall with the distance to the cluster, relative to its spread, and with how badly its motion
-    explains the track, relative to the motion that does so best: nothing depends on the scene's scale, and no track starts
-    as a mixture of motions that are not its own.
+    explains the track, relative to the motion that does so best and `_WELL`: no track starts as a mixture of motions that are
+    not its own. Positions are in world units, where the subject's extent is about 1.
     """
     n_points, n_frames = tracks.visible.shape
     sample = np.unique(np.linspace(0, n_frames - 1, min(n_frames, 32)).astype(int))
@@ -86,7 +86,7 @@ def initial_bases(
 
 
 def rigid_path(paths: F32, weight: F32, canonical: int) -> tuple[F32, F32]:  # (T, m, 3), (T, m) -> (T, 3, 3), (T, 3)
-    """Rigid motion of a few points from the canonical frame to every frame (generalised Procrustes, Gower 1975).
+    """Rigid motion R, t (world units) of a few points from the canonical frame to every frame (generalised Procrustes, Gower 1975).
 
     Where the points are to one another and how they move are found in turns, so that no point need be seen in the canonical
     frame.

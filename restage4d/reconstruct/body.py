@@ -43,7 +43,8 @@ def body_motion(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> tuple
     n = len(rewound)
     R, t = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)), np.zeros((n, 3), np.float32)
     total, count = np.zeros((len(xyz), 3)), np.zeros(len(xyz))
-    for a, b in _outward(rewound, int(visible.sum(0).argmax())):
+    start = int(visible.sum(0).argmax())
+    for a, b in [(start, start), *rewound.outward(start)]:
         known = visible[:, b] & (count > 0)
         R[b], t[b] = R[a], t[a]
         if known.sum() >= _ENOUGH:
@@ -53,16 +54,3 @@ def body_motion(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> tuple
         total[seen] += (xyz[seen, b] - t[b]) @ R[b]
         count[seen] += 1
     return R, t
-
-
-def _outward(rewound: Rewound, start: int) -> list[tuple[int, int]]:
-    """(neighbour, frame): ``start`` with itself, then every frame after one of its neighbours in time."""
-    beside: list[list[int]] = [[] for _ in range(len(rewound))]
-    for a, b in rewound.neighbours():
-        beside[a].append(b)
-        beside[b].append(a)
-    order, seen = [(start, start)], {start}
-    for _, at in order:
-        order += [(at, other) for other in beside[at] if other not in seen]
-        seen |= set(beside[at])
-    return order

@@ -45,19 +45,12 @@ def frame_scales(rewound: Rewound, priors: Priors, depth: F32) -> F32:  # -> (T,
     centre = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
     far = depth[seam][depth[seam] > 0]
     still = np.linalg.norm(centre - centre[seam], axis=1) < _STILL * (float(np.median(far)) if len(far) else 1.0)
-    for a, b in _outward(rewound):
+    for a, b in rewound.outward(seam):
         ratios = [scale[a] * r for r in [_ratio(priors, depth, away, a, b)] if r]
         if a != seam and (r := _ratio(priors, depth, away, seam, b)):
             ratios += [r, r]  # no error adds up on the direct way
         scale[b] = np.exp(np.mean(np.log(ratios))) if ratios else scale[a]
     return np.where(still, scale, np.sqrt(scale)).astype(np.float32)
-
-
-def _outward(rewound: Rewound) -> list[tuple[int, int]]:
-    """(known, next): from b_0 to every frame along the tree of frames."""
-    seam = rewound.seam
-    ways = [(t + 1, t) for t in range(seam - 1, -1, -1)]
-    return ways + [(int(rewound.parent[t]), t) for t in range(seam + 1, len(rewound))]
 
 
 def _ratio(priors: Priors, depth: F32, away: NDArray[np.bool_], a: int, b: int) -> float | None:
