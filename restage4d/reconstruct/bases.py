@@ -86,7 +86,7 @@ def initial_bases(
 
 
 def rigid_path(paths: F32, weight: F32, canonical: int) -> tuple[F32, F32]:  # (T, m, 3), (T, m) -> (T, 3, 3), (T, 3)
-    """Rigid motion R, t (world units) of a few points from the canonical frame to every frame (generalised Procrustes, Gower 1975).
+    """Rigid motion R, t (world units) of a few points from the canonical frame to every one (generalised Procrustes, Gower 1975).
 
     Where the points are to one another and how they move are found in turns, so that no point need be seen in the canonical
     frame.
