@@ -67,11 +67,10 @@ def _seed_subject(
 
     def collect(stride: float) -> tuple[F32, ...]:
         shapes = ((0, 3), (0, coefs.shape[1]), (0, 3), 0, 0)
-        means, betas, colours, reach, far = (np.zeros(shape, np.float32) for shape in shapes)
+        found: tuple[F32, ...] = tuple(np.zeros(shape, np.float32) for shape in shapes)
         for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
             inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
-            R, shift = se3.blend_dense(bases[:, t], betas)
-            known = se3.transform(R, shift, means)
+            known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
             xy, depth, rgb = _uncovered(
                 known, inside, rewound, priors, t, stride, lambda depth: np.full_like(depth, _SAME_SURFACE)
             )
@@ -81,17 +80,15 @@ def _seed_subject(
             canon = se3.inverse_transform(R, shift, points).astype(np.float32)  # Eq. 8
             if rewound.source[t] > 0:  # what a generator invents, the base video does not know
                 keep = ~_contradicted(canon, beta, rewound.video(0), priors, bases, _SIGHT)
-                xy, depth, rgb, beta, canon = (a[keep] for a in (xy, depth, rgb, beta, canon))
+                xy, depth, rgb, beta, canon = xy[keep], depth[keep], rgb[keep], beta[keep], canon[keep]
             if not len(xy):
                 continue
             surface = np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32)
             new: list[tuple[F32, ...]] = [(canon, beta, rgb, *surface)]
             if c.far_side:
                 new.append(_behind(t, xy, depth, beta, stride, known, rewound, priors, bases))
-            means, betas, colours, reach, far = (
-                np.concatenate(parts) for parts in zip((means, betas, colours, reach, far), *new, strict=True)
-            )
-        return means, betas, colours, reach, far
+            found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
+        return found
 
     means, betas, colours, reach, far = _at_most(c.max_subject * _SEEDED, c.subject_stride, collect)
     if len(means) < 8:
@@ -184,7 +181,15 @@ def _at_most(limit: float, stride: float, collect: Callable[[float], tuple[F32, 
         stride *= max(1.05, float(np.sqrt(len(found[0]) / limit)))
 
 
-def _uncovered(points: F32, region: NDArray[np.bool_], rewound: Rewound, priors: Priors, t: int, stride: float, tolerance):
+def _uncovered(
+    points: F32,
+    region: NDArray[np.bool_],
+    rewound: Rewound,
+    priors: Priors,
+    t: int,
+    stride: float,
+    tolerance: Callable[[F32], F32],
+) -> tuple[F32, F32, F32]:
     """Grid pixels of ``region`` at frame t on whose surface no point lies: xy (N, 2), depth (N,), rgb (N, 3) in 0..1."""
     height, width = region.shape
     covered = np.zeros((height, width), bool)
