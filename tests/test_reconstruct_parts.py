@@ -180,6 +180,29 @@ def test_rigid_motion_costs_nothing_and_stretch_costs_its_length():
     assert stretched == pytest.approx(float(0.5 * lengths.mean()), rel=1e-6)
 
 
+def test_bases_of_one_rigid_motion_or_of_a_hinge_agree_and_others_do_not():
+    means = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]], dtype=torch.float64)
+    edges, middle = rigidity.basis_edges(torch.eye(3, dtype=torch.float64), means)
+    assert sorted(map(tuple, edges.tolist())) == [(i, j) for i in range(3) for j in range(3) if i != j]
+    assert torch.allclose(middle, means[edges].mean(1))
+    R = torch.tensor(numpy_se3.gram_schmidt(RNG.normal(size=(5, 6))))
+    trans = torch.tensor(RNG.normal(size=(5, 3)))
+    whole = torch.cat([R[..., 0], R[..., 1], trans], -1)[None].repeat(3, 1, 1)
+    assert rigidity.bases_apart(whole, edges, middle) < 1e-5
+    hinge = torch.tensor([0.5, 0, 0], dtype=torch.float64)  # the middle of the first two
+    bent = torch.cat([R[..., 0], R[..., 1], hinge - R @ hinge], -1)
+    still = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 0], dtype=torch.float64).repeat(5, 1)
+    pair = (edges < 2).all(1)
+    assert rigidity.bases_apart(torch.stack([still, bent, bent]), edges[pair], middle[pair]) < 1e-5
+    shifted = whole.clone().requires_grad_()
+    with torch.no_grad():
+        shifted[1, :, 6:] += torch.tensor([0.0, 0.3, 0.4])
+    apart = rigidity.bases_apart(shifted, edges[pair], middle[pair])
+    assert float(apart.detach()) == pytest.approx(0.5, abs=1e-5)
+    apart.backward()
+    assert (shifted.grad[:2].abs().sum((1, 2)) > 0).all()
+
+
 def test_rigidity_moves_points_and_leaves_its_weights_alone():
     points = torch.tensor(RNG.normal(size=(12, 3)))
     edges = torch.tensor(rigidity.knn_edges(points.numpy(), 3))
@@ -272,6 +295,24 @@ def test_first_guess_carries_every_point_with_its_own_body():
     alone = np.linalg.norm(truth - truth[:, :1], axis=-1).mean()  # what not moving at all would be off by
     assert np.linalg.norm(carried - truth, axis=-1).mean() < 0.1 * alone
     assert np.abs(means - truth[:, 0]).mean() < 0.03
+
+
+def test_fine_bases_of_one_body_start_with_its_motion_not_with_their_own_noise(monkeypatch):
+    rng = np.random.default_rng(5)
+    shape = rng.uniform(-0.5, 0.5, (720, 3))
+    columns = np.eye(3)[:2].reshape(-1) + np.linspace(0, 0.8, 6)[:, None] * rng.normal(size=6)
+    R = numpy_se3.gram_schmidt(columns)
+    xyz = (np.einsum("tij,pj->pti", R, shape) + 0.01 * rng.normal(size=(720, 6, 3))).astype(np.float32)
+    seen = np.ones((720, 6), bool)
+    tracks = LiftedTracks(xyz, np.zeros((720, 6, 2), np.float32), seen, seen.astype(np.float32), 0)
+
+    def off() -> float:
+        moves, _, _ = bases.initial_bases(tracks, 60, np.eye(6, dtype=np.float32), np.random.default_rng(0))
+        return float(np.abs(numpy_se3.gram_schmidt(moves[..., :6]) - R).mean())
+
+    wide = off()
+    monkeypatch.setattr(bases, "_VOTERS", 10**9)
+    assert wide < 0.75 * off()
 
 
 # --- lifting

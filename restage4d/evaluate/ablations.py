@@ -7,7 +7,8 @@ from restage4d.errors import InputError
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
 _PAPER = ("fusion.far_side=false", "fusion.hull=0", "motion.hull=0")  # what goes beyond the paper is off
-_ENOUGH = ("fusion.steps_per_frame=12",)  # fewer leave the joint fits, which see each frame half as often, unfinished
+# Fewer leave the joint fits, which see each frame half as often, unfinished.
+_ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=12")
 _NO_RIGIDITY = ("rigidity.init_weight=0", "rigidity.refine_weight=0")
 _ALONE = ("clips=driving",)
 _NO_BACKTRACING = ("backtracing=false",)

@@ -13,7 +13,8 @@ _HIDDEN = 0.3  # trust in where a hidden point is, which goes along with the bod
 _NEAR, _FITTING = 0.5, 2.0  # how fast coefficients fall with the distance to a basis, and with how badly it fits
 _WELL = 0.003  # of the extent; tracks that fit better than this are not told apart
 _ROUNDS = 4  # of finding where members are to one another and how they move
-_MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake
+_MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake ...
+_VOTERS = 24  # ... and one in so many, however fine the bases: neighbours start with nearly one motion, not with their own noise
 
 
 def kmeans(features: F32, k: int, rng: np.random.Generator, iterations: int = 30) -> NDArray[np.int64]:  # (P, D) -> (P,)
@@ -54,10 +55,10 @@ def initial_bases(
     """Bases (K, T, 9), coefficient logits (P, K) and canonical positions (P, 3).
 
     Clusters are found on whole trajectories (position and motion together). Each cluster's M_k(t) comes from at least
-    `_MIN_MEMBERS` tracks, robust against wrong ones and smoothed over time by ``near_in_time``, where frames that see
-    more count for more. Logits fall with the distance to the cluster, relative to its spread, and with how badly its motion
-    explains the track, relative to the motion that does so best and `_WELL`: no track starts as a mixture of motions that are
-    not its own. Positions are in world units, where the subject's extent is about 1.
+    `_MIN_MEMBERS` tracks and one in `_VOTERS` of all, robust against wrong ones and smoothed over time by ``near_in_time``,
+    where frames that see more count for more. Logits fall with the distance to the cluster, relative to its spread, and with
+    how badly its motion explains the track, relative to the motion that does so best and `_WELL`: no track starts as a mixture
+    of motions that are not its own. Positions are in world units, where the subject's extent is about 1.
     """
     n_points, n_frames = tracks.visible.shape
     sample = np.unique(np.linspace(0, n_frames - 1, min(n_frames, 32)).astype(int))
@@ -67,7 +68,8 @@ def initial_bases(
     centres = np.stack([features[labels == c].mean(0) for c in range(labels.max() + 1)])
     centres = centres[np.arange(k) % len(centres)]  # fewer tracks than bases: centres repeat, told apart by the fit
     trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
-    distance, near = KDTree(features).query(centres, k=min(max(_MIN_MEMBERS, 4 * n_points // (3 * k)), n_points))
+    members = min(max(_MIN_MEMBERS, n_points // _VOTERS, 4 * n_points // (3 * k)), n_points)
+    distance, near = KDTree(features).query(centres, k=members)
     distance, near = distance.reshape(k, -1), near.reshape(k, -1)
     spread = np.sqrt((distance**2).mean(1)) + 1e-6
     bases = np.empty((k, n_frames, 9), np.float32)

@@ -38,7 +38,8 @@ class RigidityConfig:
     """Eq. 2-6. Weights are on the mean over frames and edges, times k; see docs/architecture.md for the paper's sum."""
 
     init_weight: float = 1.0
-    refine_weight: float = 3.0
+    refine_weight: float = 6.0
+    between_bases: float = 0.1  # share of init_weight with which neighbouring bases have to agree (beyond the paper)
     k: int = 8
     visible: float = 0.1  # least weight of an edge in Eq. 6, whether its ends are hidden or not (the paper's: 0)
     tau0: float = 0.02  # visible above this depth difference ...
@@ -110,8 +111,9 @@ def preset(quality: str) -> FitConfig:
     """Settings by name: "draft" to look at within a minute or two, "default", "high" for when time does not matter."""
     if quality == "draft":
         fusion = FusionConfig(
-            steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0
-        )
+            steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0,
+            lr_means=1.2e-3, lr_log_scales=2e-2, lr_logit_opacities=6e-2, lr_sh0=2e-2,  # few steps have to go far
+        )  # fmt: skip
         return FitConfig(motion=MotionConfig(steps=400, n_tracks=800), fusion=fusion)
     if quality == "high":
         fusion = FusionConfig(

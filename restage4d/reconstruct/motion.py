@@ -131,6 +131,8 @@ def _loss(
     if config.rigidity.init_weight > 0:
         stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
         loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
+        apart = rigidity.bases_apart(bases.index_select(1, frames), *rigidity.basis_edges(coefs, motion.means))
+        loss = loss + config.rigidity.init_weight * config.rigidity.between_bases * apart
     if len(starts):
         columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
         path = pose(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)

@@ -12,6 +12,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from restage4d.reconstruct.posing import pose
+
+_NEAR_BASES = 6  # neighbours with which a basis has to agree
+
 
 def knn_edges(points: np.ndarray, k: int) -> np.ndarray:  # (N, 3) -> (E, 2) int64
     """Ω of Eq. 2: every point with its k nearest others, in canonical space. Fewer than k + 1 points give fewer edges."""
@@ -44,6 +48,28 @@ def rigidity_init(points: Tensor, canonical: Tensor, coefs: Tensor, edges: Tenso
         return points.new_zeros(())
     stretch = (edge_lengths(points, edges) - edge_lengths(canonical, edges)[:, None]).abs()
     return (motion_similarity(coefs.detach(), edges)[:, None] * stretch).mean()
+
+
+@torch.no_grad()
+def basis_edges(coefs: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:  # (N, K), (N, 3) -> (E, 2), (E, 3)
+    """Neighbouring bases and, in canonical space, the middle between what each of the two moves."""
+    share = coefs.square()
+    centres = (share.T @ means) / share.sum(0).clamp_min(1e-6)[:, None]
+    edges = torch.from_numpy(knn_edges(centres.numpy(), _NEAR_BASES))
+    return edges, (centres[edges[:, 0]] + centres[edges[:, 1]]) / 2
+
+
+def bases_apart(bases: Tensor, edges: Tensor, middle: Tensor) -> Tensor:  # (K, T, 9), (E, 2), (E, 3)
+    """Mean distance between where two neighbouring bases carry the middle between them: the regulariser of embedded deformation
+    (Sumner et al. 2007), unsquared, so that a body may bend at a few joints.
+
+    Eq. 2 ties points that tracks show. With K = 100 a basis moves eight tracks or so, and its rotation, which moves all else
+    that hangs on it, is mostly their noise.
+    """
+    if len(edges) == 0:
+        return bases.new_zeros(())
+    gap = pose(bases.index_select(0, edges[:, 0]), middle) - pose(bases.index_select(0, edges[:, 1]), middle)
+    return (gap.square().sum(-1) + 1e-12).sqrt().mean()
 
 
 def invisibility(depth: Tensor, surface: Tensor, tau0: float, tau1: float) -> Tensor:  # (N,), (N,) -> (N,)

@@ -23,7 +23,7 @@ from restage4d.reconstruct.motion import Motion
 from restage4d.scene import Cameras, Priors, Rewound
 
 F32 = NDArray[np.float32]
-_NEAR_TRACKS = 6  # tracks that lend a seed their coefficients
+_NEAR_TRACKS = 12  # tracks that lend a seed their coefficients
 _HIDDEN_FARTHER = 2.0  # times that a hidden track counts as farther off: it is of another side, and its place is a guess
 _SEEDED = 0.8  # of the most Gaussians; the rest is for density control
 _CARVED_BY = 16  # frames that may contradict a seed
