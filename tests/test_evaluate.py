@@ -227,6 +227,7 @@ def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
         (["--stage", "{stage}", "--set", "rigidity.weight=1"], "no setting 'weight'"),
         (["--stage", "{stage}", "--clip", "{empty}"], "holds no CLIP model"),
         (["--davis", "{empty}"], "no sequence with joints"),
+        (["--davis", "{empty}", "--set", "rigidity.weight=1"], "no setting 'weight'"),
     ],
 )
 def test_bad_input_is_said(folder, tmp_path, capsys, words, says):

@@ -8,7 +8,7 @@ from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
 _PAPER = ("fusion.far_side=false", "fusion.hull=0", "motion.hull=0")  # what goes beyond the paper is off
 # Fewer leave the joint fits, which see each frame half as often, unfinished.
-_ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=12")
+ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=12")
 _NO_RIGIDITY = ("rigidity.init_weight=0", "rigidity.refine_weight=0")
 _ALONE = ("clips=driving",)
 _NO_BACKTRACING = ("backtracing=false",)
@@ -50,5 +50,5 @@ def configure(name: str, settings: Iterable[str], seed: int, frames: int) -> Fit
     ``frames`` is the length of base and driving rewound: every ablation takes the steps that this length asks for.
     """
     config = replace(preset("draft"), seed=seed)
-    config = with_settings(config, (*_PAPER, *_ENOUGH, *ABLATIONS[name].settings, *settings))
+    config = with_settings(config, (*_PAPER, *ENOUGH, *ABLATIONS[name].settings, *settings))
     return with_settings(config, [f"fusion.steps={config.fusion.total_steps(frames)}"])

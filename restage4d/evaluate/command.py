@@ -24,7 +24,7 @@ def evaluate(arguments: argparse.Namespace, progress: Progress) -> None:
     out: Path = arguments.out
     settings = tuple(arguments.set)
     if arguments.davis:
-        pairs = real_pairs(arguments.davis, out, progress)
+        pairs = real_pairs(arguments.davis, out, progress, settings)
         write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
         return
     if arguments.stage:

@@ -5,9 +5,10 @@ tracks are estimated by the weight-free providers. Joints are marked on the pupp
 and carried to the others.
 """
 
+import hashlib
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from restage4d import se3, video
+from restage4d import __version__, se3, video
 from restage4d.errors import InputError
 from restage4d.evaluate import image, tracking
+from restage4d.evaluate.ablations import ENOUGH
 from restage4d.evaluate.measure import shown
-from restage4d.evaluate.runs import Record, finite, write_json
+from restage4d.evaluate.runs import Record, finite, read_record, write_json
 from restage4d.export.preview import render_performance
 from restage4d.files import replacing
 from restage4d.priors.arrays import mask_picture
@@ -27,7 +29,7 @@ from restage4d.priors.cache import Cache
 from restage4d.priors.estimate import default_providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
-from restage4d.reconstruct.config import preset
+from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.reconstruct.fit import fit
 from restage4d.scene import Clip, rewind
 
@@ -36,23 +38,28 @@ _ANNOTATED = 1080  # BADJA's pixels are of pictures this high
 _SURFACE = 0.04  # of the subject's extent: how far behind the drawn surface a Gaussian still takes a joint's mark
 
 
-def real_pairs(davis: Path, out: Path, progress: Progress) -> list[Record]:
+def real_pairs(davis: Path, out: Path, progress: Progress, settings: tuple[str, ...] = ()) -> list[Record]:
     """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/real`` as they are done.
 
+    The draft preset with the steps of the tables, the far side and the hull, then ``settings`` (``KEY=VALUE``).
+
     Raises:
-        InputError: there is no such sequence.
+        InputError: there is no such sequence, or a setting is wrong.
     """
+    config = with_settings(preset("draft"), (*ENOUGH, *settings))
     joints = sorted((davis / "badja_keypoints").glob("*.json"))
     names = [p.stem for p in joints if (davis / p.stem).is_dir()]
     if not names:
         raise InputError(f"{davis} has no sequence with joints.", "It must hold badja_keypoints/NAME.json and NAME/.")
-    return [_pair(davis, name, out / "real", progress) for name in names]
+    return [_pair(davis, name, out / "real", config, progress) for name in names]
 
 
-def _pair(davis: Path, name: str, out: Path, progress: Progress) -> Record:
+def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progress) -> Record:
     at = out / f"{name}.json"
-    if at.is_file():
-        return json.loads(at.read_text(encoding="utf-8"))
+    fingerprint = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode()).hexdigest()
+    kept = read_record(at, fingerprint)
+    if kept:
+        return kept
     pictures = next(p for p in (davis / name / "images", davis / name) if any(p.glob("*.jpg")))
     clip = video.decode(pictures, longer_side=LONGER_SIDE)
     masks = _masks(davis / name / "masks", clip)
@@ -67,7 +74,6 @@ def _pair(davis: Path, name: str, out: Path, progress: Progress) -> Record:
     rewound = rewind(base, [driving])
     began = time.perf_counter()
     priors = estimate_priors(rewound, masks[cut], default_providers(), priors_dir=folder, cache=Cache(), progress=progress)
-    config = replace(preset("draft"))
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
@@ -78,6 +84,7 @@ def _pair(davis: Path, name: str, out: Path, progress: Progress) -> Record:
     metrics["psnr"] = image.mean_psnr(drawn, list(driving.frames))
     metrics["psnr_subject"] = image.mean_psnr(drawn, list(driving.frames), list(masks[cut:]))
     record = {"sequence": name, "cut": cut, "frames": len(clip), "seconds": round(seconds, 2), "metrics": finite(metrics)}
+    record["fingerprint"] = fingerprint
     write_json(at, record)
     (out / f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
     return record
