@@ -5,10 +5,9 @@ tracks are estimated by the weight-free providers. Joints are marked on the pupp
 and carried to the others.
 """
 
-import hashlib
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from restage4d import __version__, se3, video
+from restage4d import se3, video
 from restage4d.errors import InputError
 from restage4d.evaluate import image, tracking
 from restage4d.evaluate.ablations import ENOUGH
@@ -30,7 +29,7 @@ from restage4d.priors.estimate import default_providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
-from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.fit import fit, fit_fingerprint
 from restage4d.scene import Clip, rewind
 
 LONGER_SIDE = 256
@@ -56,10 +55,6 @@ def real_pairs(davis: Path, out: Path, progress: Progress, settings: tuple[str, 
 
 def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progress) -> Record:
     at = out / f"{name}.json"
-    fingerprint = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode()).hexdigest()
-    kept = read_record(at, fingerprint)
-    if kept:
-        return kept
     pictures = next(p for p in (davis / name / "images", davis / name) if any(p.glob("*.jpg")))
     clip = video.decode(pictures, longer_side=LONGER_SIDE)
     masks = _masks(davis / name / "masks", clip)
@@ -74,6 +69,10 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     rewound = rewind(base, [driving])
     began = time.perf_counter()
     priors = estimate_priors(rewound, masks[cut], default_providers(), priors_dir=folder, cache=Cache(), progress=progress)
+    fingerprint = fit_fingerprint(rewound, priors, config)
+    kept = read_record(at, fingerprint)
+    if kept:
+        return kept
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
@@ -83,8 +82,8 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     drawn = list(render_performance(puppet, puppet.performances[-1]))
     metrics["psnr"] = image.mean_psnr(drawn, list(driving.frames))
     metrics["psnr_subject"] = image.mean_psnr(drawn, list(driving.frames), list(masks[cut:]))
-    record = {"sequence": name, "cut": cut, "frames": len(clip), "seconds": round(seconds, 2), "metrics": finite(metrics)}
-    record["fingerprint"] = fingerprint
+    about = {"sequence": name, "cut": cut, "frames": len(clip), "seconds": round(seconds, 2), "fingerprint": fingerprint}
+    record = about | {"metrics": finite(metrics)}
     write_json(at, record)
     (out / f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
     return record

@@ -52,7 +52,7 @@ def rigidity_init(points: Tensor, canonical: Tensor, coefs: Tensor, edges: Tenso
 
 @torch.no_grad()
 def basis_edges(coefs: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:  # (N, K), (N, 3) -> (E, 2), (E, 3)
-    """Neighbouring bases and, in canonical space, the middle between what each of the two moves."""
+    """Every basis with its nearest others, and the middle between what the two move, in canonical space (world units)."""
     share = coefs.square()
     centres = (share.T @ means) / share.sum(0).clamp_min(1e-6)[:, None]
     edges = torch.from_numpy(knn_edges(centres.numpy(), _NEAR_BASES))
@@ -60,8 +60,8 @@ def basis_edges(coefs: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:  # (N, K
 
 
 def bases_apart(bases: Tensor, edges: Tensor, middle: Tensor) -> Tensor:  # (K, T, 9), (E, 2), (E, 3)
-    """Mean distance between where two neighbouring bases carry the middle between them: the regulariser of embedded deformation
-    (Sumner et al. 2007), unsquared, so that a body may bend at a few joints.
+    """Mean distance (world units) between where two neighbouring bases carry the middle between them: the regulariser of
+    embedded deformation (Sumner et al. 2007), unsquared, so that a body may bend at a few joints.
 
     Eq. 2 ties points that tracks show. With K = 100 a basis moves eight tracks or so, and its rotation, which moves all else
     that hangs on it, is mostly their noise.
