@@ -11,7 +11,14 @@ from stages import write_stage
 from restage4d import cli
 from restage4d.errors import Cancelled, InputError
 from restage4d.evaluate import ablations, tables
-from restage4d.evaluate.noise import Learned, measured_points, priors_from_truth, shifted_borders, tracked_points
+from restage4d.evaluate.noise import (
+    Learned,
+    driving_alone,
+    measured_points,
+    priors_from_truth,
+    shifted_borders,
+    tracked_points,
+)
 from restage4d.evaluate.runs import Bench, Run, runs_of
 from restage4d.evaluate.stage import Scene, read_stage, scene_of
 from restage4d.progress import Progress
@@ -139,6 +146,27 @@ def test_learned_tracks_are_off_by_what_they_should(scene):
     nearest = [np.abs(xy[:, t] - noisy.tracks.xy[i, t]).max(1).min() for i in range(0, len(noisy.tracks.xy), 5) for t in (1, 7)]
     assert np.median(nearest) < 1.5 * Learned().jitter * 96 / 384
     assert visible.any()
+
+
+def test_the_driving_clip_alone_has_the_same_errors(folder, scene):
+    alone = scene_of(read_stage(folder), 0, joint=False)
+    both = priors_from_truth(scene, "learned", 2)
+    left = driving_alone(both, scene, alone, 2)
+    there, here = scene.rows, alone.rows  # the same frames in playing order; alone they are fitted backwards
+    assert here.tolist() == [5, 4, 3, 2, 1, 0]
+    assert np.array_equal(left.masks[here], both.masks[there])
+    assert np.array_equal(left.depth[here], both.depth[there])
+    assert np.array_equal(left.cameras.w2c[here], both.cameras.w2c[there])
+    assert left.cameras.kind == "static"
+    kept = both.tracks.visible[:, there].sum(1) >= 3
+    visible = left.tracks.visible[:, here]
+    assert np.array_equal(visible, both.tracks.visible[kept][:, there])
+    assert np.array_equal(left.tracks.xy[:, here][visible], both.tracks.xy[kept][:, there][visible])
+    assert visible[np.arange(len(visible)), 5 - left.tracks.query].all()
+    # where a point is hidden is guessed from the driving clip alone
+    both.tracks.xy[:, : scene.rewound.seam] += 1000
+    assert np.array_equal(driving_alone(both, scene, alone, 2).tracks.xy, left.tracks.xy)
+    assert (left.tracks.confidence[~left.tracks.visible] < 1).all()
 
 
 def test_unknown_noise(scene):

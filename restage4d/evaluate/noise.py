@@ -73,11 +73,25 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         w2c = _shaken(scene, rng, n)
         xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
         visible = _mistaken(xy, visible, rewound.clip.size, rng, n)
+    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, rewound, rng))
+
+
+def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
+    """What is left of a joint scene's priors for its driving clip ``alone``: the very same errors, so that fits with and without
+    the base clip differ in nothing else."""
+    rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
+    cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))
+    left = _tracks(tracks.xy[:, rows], tracks.visible[:, rows], alone.rewound, np.random.default_rng([seed, 78]))
+    return Priors(priors.masks[rows], priors.depth[rows], cameras, left)
+
+
+def _tracks(xy: F32, visible: Bool, rewound: Rewound, rng: np.random.Generator) -> Tracks:
+    """Of the points that three frames or more show; where they are hidden is guessed from these frames alone."""
     ever = visible.sum(1) >= 3
     xy, visible = xy[ever], visible[ever]
     tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
     guess_hidden(rewound, tracks)
-    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), tracks)
+    return tracks
 
 
 def _observed(points: F32, visible: Bool, scene: Scene) -> tuple[F32, Bool]:  # (P, T, 3), (P, T) -> (P, T, 2), (P, T)

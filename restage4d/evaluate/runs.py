@@ -13,7 +13,7 @@ from restage4d import __version__
 from restage4d.evaluate import ablations
 from restage4d.evaluate.judges import JudgeFolders, Judges
 from restage4d.evaluate.measure import measure
-from restage4d.evaluate.noise import Learned, priors_from_truth
+from restage4d.evaluate.noise import Learned, driving_alone, priors_from_truth
 from restage4d.evaluate.stage import Stage, read_stage, scene_of
 from restage4d.files import replacing
 from restage4d.progress import Progress
@@ -21,7 +21,7 @@ from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 
-FORMAT = 1
+FORMAT = 2
 Record = dict[str, Any]
 
 
@@ -81,8 +81,11 @@ class Bench:
         kept = read_record(record_at, fingerprint)
         if kept:
             return kept
-        scene = scene_of(stage, run.driving - 1, joint=config.clips != "driving", faulty=run.faulty)
-        priors = priors_from_truth(scene, run.noise, run.seed)
+        scene = both = scene_of(stage, run.driving - 1, faulty=run.faulty)
+        priors = priors_from_truth(both, run.noise, run.seed)
+        if config.clips == "driving":
+            scene = scene_of(stage, run.driving - 1, joint=False, faulty=run.faulty)
+            priors = driving_alone(priors, both, scene, run.seed)
         checkpoint = record_at.with_suffix(".checkpoint.safetensors")
         began = time.perf_counter()
         fusion = fit(scene.rewound, priors, config, checkpoint, progress)
