@@ -1,6 +1,7 @@
 """Stages in, tables out: truth read as it lies there, noise as strong as it says, runs that go on, errors that say what to do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -146,6 +147,18 @@ def test_learned_tracks_are_off_by_what_they_should(scene):
     nearest = [np.abs(xy[:, t] - noisy.tracks.xy[i, t]).max(1).min() for i in range(0, len(noisy.tracks.xy), 5) for t in (1, 7)]
     assert np.median(nearest) < 1.5 * Learned().jitter * 96 / 384
     assert visible.any()
+
+
+@pytest.mark.parametrize("noise", ["clean", "learned"])
+def test_where_hidden_points_are_does_not_leak(scene, noise):
+    hidden = ~scene.seen.visible
+    assert hidden.any()
+    moved = replace(scene, seen=replace(scene.seen, points=scene.seen.points + np.float32(0.2) * hidden[..., None]))
+    true, other = (priors_from_truth(one, noise, 5).tracks for one in (scene, moved))
+    assert np.array_equal(true.visible, other.visible)
+    assert np.array_equal(true.xy, other.xy)
+    assert (true.confidence[true.visible] == 1).all()
+    assert (true.confidence[~true.visible] < 1).all()
 
 
 def test_the_driving_clip_alone_has_the_same_errors(folder, scene):

@@ -63,6 +63,7 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
     rng = np.random.default_rng([seed, 77])
     rows = tracked_points(scene)
     xy, visible = _observed(seen.points[rows], seen.visible[rows], scene)
+    claimed = np.zeros_like(visible)
     masks, depth, K, w2c = seen.masks.astype(np.float32), seen.depth.copy(), seen.K, seen.w2c
     if noise == "learned":
         n = Learned()
@@ -72,8 +73,8 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         masks = shifted_borders(seen.masks, n.border * scale, rng)
         w2c = _shaken(scene, rng, n)
         xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
-        visible = _mistaken(xy, visible, rewound.clip.size, rng, n)
-    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, rewound, rng))
+        visible, claimed = _mistaken(xy, visible, rewound.clip.size, rng, n)
+    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, claimed, rewound, rng))
 
 
 def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
@@ -81,16 +82,21 @@ def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Prio
     the base clip differ in nothing else."""
     rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
     cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))
-    left = _tracks(tracks.xy[:, rows], tracks.visible[:, rows], alone.rewound, np.random.default_rng([seed, 78]))
+    visible = tracks.visible[:, rows]
+    left = _tracks(tracks.xy[:, rows], visible, np.zeros_like(visible), alone.rewound, np.random.default_rng([seed, 78]))
     return Priors(priors.masks[rows], priors.depth[rows], cameras, left)
 
 
-def _tracks(xy: F32, visible: Bool, rewound: Rewound, rng: np.random.Generator) -> Tracks:
-    """Of the points that three frames or more show; where they are hidden is guessed from these frames alone."""
+def _tracks(xy: F32, visible: Bool, claimed: Bool, rewound: Rewound, rng: np.random.Generator) -> Tracks:
+    """Of the points that three frames or more show; where they are hidden is guessed from these frames alone, and so is the place
+    of hidden points that are ``claimed`` to be visible: no truth leaks in."""
     ever = visible.sum(1) >= 3
-    xy, visible = xy[ever], visible[ever]
+    xy, visible, claimed = xy[ever], visible[ever], claimed[ever]
     tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
     guess_hidden(rewound, tracks)
+    claimed &= (tracks.xy >= 0).all(-1) & (tracks.xy < rewound.clip.size).all(-1)
+    tracks.visible |= claimed
+    tracks.confidence[claimed] = 1
     return tracks
 
 
@@ -160,8 +166,11 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
     return out.astype(np.float32)
 
 
-def _mistaken(xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned) -> Bool:
-    """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place; returns ``visible``."""
+def _mistaken(
+    xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned
+) -> tuple[Bool, Bool]:  # (P, T), (P, T)
+    """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place; returns ``visible`` without
+    the points that are hidden and claimed to be visible, and these."""
     count, total = visible.shape
     width, height = size
     start = rng.integers(0, total, count)
@@ -172,6 +181,7 @@ def _mistaken(xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Gene
     wrong = kind < round(n.outliers * count)
     xy += np.where((wrong[:, None] & after)[..., None], off[:, None], 0).astype(np.float32)
     lost = (kind >= round(n.outliers * count)) & (kind < round((n.outliers + n.lost) * count))
-    visible = visible ^ (rng.random(visible.shape) < n.flags)
-    visible &= ~(lost[:, None] & after)
-    return visible & (xy >= 0).all(-1) & (xy < [width, height]).all(-1)
+    flipped = rng.random(visible.shape) < n.flags
+    kept = ~(lost[:, None] & after)
+    inside = (xy >= 0).all(-1) & (xy < [width, height]).all(-1)
+    return visible & ~flipped & kept & inside, ~visible & flipped & kept
