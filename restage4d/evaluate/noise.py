@@ -78,8 +78,19 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
 
 
 def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
-    """What is left of a joint scene's priors for its driving clip ``alone``: the very same errors, so that fits with and without
-    the base clip differ in nothing else."""
+    """What is left of a joint scene's priors for its driving clip: the very same errors, so that fits with and without the base
+    clip differ in nothing else.
+
+    Args:
+        priors: of ``scene``, as `priors_from_truth` made them.
+        scene: base and driving clip, T frames.
+        alone: the same driving clip as the only video, n frames.
+        seed: of the frames where points are picked.
+
+    Returns:
+        Masks and depth (n, H, W), cameras and tracks (P, n) in the order of ``alone.rewound``; units as in ``priors``. Points that
+        fewer than three of these frames show are left out.
+    """
     rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
     cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))
     visible = tracks.visible[:, rows]
