@@ -88,8 +88,8 @@ def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Prio
         seed: of the frames where points are picked.
 
     Returns:
-        Masks and depth (n, H, W), cameras and tracks (P, n) in the order of ``alone.rewound``; units as in ``priors``. Points that
-        fewer than three of these frames show are left out.
+        Masks and depth (n, H, W), cameras and tracks (P, n) in the order of ``alone.rewound``; units as in ``priors``.
+        Points that fewer than three of these frames show are left out.
     """
     rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
     cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))

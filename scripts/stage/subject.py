@@ -1,5 +1,6 @@
 """A subject in the scene: armature, meshes and poses in time, the same for the creature and for any glTF character."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Poses:
         )
 
 
-class Subject:
+class Subject(ABC):
     """What is filmed.
 
     Attributes:
@@ -57,9 +58,9 @@ class Subject:
         for mesh in meshes:
             mesh.pass_index = SUBJECT_INDEX
 
+    @abstractmethod
     def poses(self, animation: str, n_frames: int, fps: float) -> Poses:
         """The animation's first ``n_frames``. Raises `InputError` naming the animations there are."""
-        raise NotImplementedError
 
     def show(self, poses: Poses, t: int) -> None:
         """Puts the rig into pose ``t``."""
@@ -67,6 +68,7 @@ class Subject:
             bone = self.rig.pose.bones[name]
             bone.location, bone.rotation_quaternion, bone.scale = poses.loc[t, i], poses.quat[t, i], poses.scale[t, i]
 
+    @abstractmethod
     def settle(self, poses: Poses) -> None:
         """Brings the subject to its size and onto the ground, given the poses of its base clip."""
 
@@ -107,3 +109,6 @@ class Creature(Subject):
                 loc, quat, _ = (relative.inverted() @ over.inverted() @ posed[name]).decompose()
                 out.loc[t, i], out.quat[t, i] = loc, quat
         return out
+
+    def settle(self, poses: Poses) -> None:
+        """Nothing to do: it is made at its size and on the ground."""
