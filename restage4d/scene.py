@@ -155,7 +155,8 @@ class Tracks:
     Attributes:
         xy: (P, T, 2) float32 pixels (pixel centres at +0.5); always finite, a guess where not visible.
         visible: (P, T) bool.
-        confidence: (P, T) float32 in 0..1: trust in ``xy`` where visible; where not, trust in "it is hidden".
+        confidence: (P, T) float32 in 0..1: trust in ``xy`` where visible; where not, trust in "it is hidden, and there",
+            0 where ``xy`` is a mere guess.
         query: (P,) int32 the frame where the point was picked.
     """
 

@@ -67,6 +67,7 @@ def test_points_behind_a_pillar_are_told_to_be_hidden():
     assert tracks.visible[~hidden].mean() > 0.5
     guessed = np.linalg.norm(tracks.xy - real, axis=-1)[hidden]
     assert np.median(guessed) < 6.0, "hidden points are carried along by their visible neighbours"
+    assert (tracks.confidence[~tracks.visible] == 0).all(), "which nothing is to rely on"
 
 
 def test_confidence_falls_with_the_error():

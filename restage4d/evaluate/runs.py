@@ -21,7 +21,7 @@ from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 
-FORMAT = 2
+FORMAT = 3
 Record = dict[str, Any]
 
 

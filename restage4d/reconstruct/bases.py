@@ -9,7 +9,7 @@ from restage4d.reconstruct.body import robust_procrustes
 from restage4d.reconstruct.lift import LiftedTracks
 
 F32 = NDArray[np.float32]
-_HIDDEN = 0.3  # trust in where a hidden point is, which goes along with the body
+_HIDDEN = 0.1  # trust in where a hidden point is, which goes along with the body
 _NEAR, _FITTING = 0.5, 2.0  # how fast coefficients fall with the distance to a basis, and with how badly it fits
 _WELL = 0.003  # of the extent; tracks that fit better than this are not told apart
 _ROUNDS = 4  # of finding where members are to one another and how they move

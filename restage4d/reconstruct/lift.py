@@ -79,10 +79,11 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
         xyz[:, t] = unproject(xy, np.maximum(d, 1e-3), cameras.K[t], cameras.w2c[t])
     visible &= in_mask
     visible &= _seen_beside(visible, rewound)
+    confidence = np.where(tracks.visible & ~visible, 0, tracks.confidence).astype(np.float32)  # a sighting refused tells nothing
     seen = visible.sum(1)
     need = max(3, min(0.05 * n_frames, float(np.quantile(seen, 0.1)))) if n_points else 0
     keep = (seen >= need) & in_mask[np.arange(n_points), tracks.query]
-    xyz, visible, xy, confidence = xyz[keep], visible[keep], tracks.xy[keep], tracks.confidence[keep]
+    xyz, visible, xy, confidence = xyz[keep], visible[keep], tracks.xy[keep], confidence[keep]
     if len(xyz):
         centre = np.stack(
             [np.median(xyz[visible[:, t], t], 0) if visible[:, t].any() else np.full(3, np.nan) for t in range(n_frames)]
