@@ -8,6 +8,7 @@ import torch
 from scenes import Truth, hinge_scene
 from scipy.spatial import KDTree
 
+from restage4d.priors.tracks import guess_hidden
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig, RigidityConfig
 from restage4d.reconstruct.far_side import apart, contradicted, far_side
@@ -159,3 +160,39 @@ def test_puppet_has_a_far_side_where_the_true_one_is(truth):
         assert bool((fusion.model.far > 0).any()) == on
     assert np.median(reach[True]) < 0.6 * np.median(reach[False])
     assert psnr[True] > psnr[False] - 1
+
+
+def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
+    """They go along with what is visible, which a far side does not: two fits whose guesses differ are the same."""
+    tracks = truth.priors.tracks
+    config = replace(CONFIG, motion=replace(CONFIG.motion, steps=20))
+    guessed = replace(tracks, xy=tracks.xy.copy(), confidence=tracks.confidence.copy())
+    guess_hidden(truth.rewound, guessed)
+    assert (~tracks.visible).sum() > 300
+    means = []
+    for shift in (0, 9):
+        moved = np.where(tracks.visible[..., None], guessed.xy, guessed.xy + shift).astype(np.float32)
+        lifted = lift_tracks(truth.rewound, replace(truth.priors, tracks=replace(guessed, xy=moved)))
+        means.append(fit_motion(lifted, truth.rewound, truth.priors, config, Progress()).points())
+    assert torch.equal(*means)
+
+
+def test_a_sighting_that_is_refused_tells_nothing(truth):
+    """A hidden point that is flagged as visible in one frame alone: neither its 3D nor its 2D place counts there."""
+    tracks = truth.priors.tracks
+    flipped = replace(tracks, visible=tracks.visible.copy(), confidence=tracks.confidence.copy())
+    near = flipped.visible.copy()
+    for a, b in truth.rewound.neighbours():
+        near[:, a] |= tracks.visible[:, b]
+        near[:, b] |= tracks.visible[:, a]
+    rows, frames = np.nonzero(~near)
+    rows, first = np.unique(rows, return_index=True)
+    flipped.visible[rows, frames[first]] = True
+    lifted = lift_tracks(truth.rewound, replace(truth.priors, tracks=flipped))
+    of = {row.tobytes(): i for i, row in enumerate(flipped.xy)}
+    alone = {(row, frame) for row, frame in zip(rows, frames[first], strict=True)}
+    found = [(k, t) for k, row in enumerate(lifted.xy) for t in range(len(truth.rewound)) if (of[row.tobytes()], t) in alone]
+    assert len(found) > 20
+    assert not any(lifted.visible[k, t] for k, t in found)
+    assert all(lifted.confidence[k, t] == 0 for k, t in found)
+    assert (lifted.confidence[lifted.visible] == 1).all()

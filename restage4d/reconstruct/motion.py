@@ -118,7 +118,6 @@ def _loss(
     loss = c.track_3d * losses.masked_mean((points - xyz[:, frames]).abs(), (seen * trust)[..., None])
     pixels, z = losses.project(points, K[frames], w2c[frames])
     error = (pixels - xy[:, frames]).abs() / K[frames, 0, 0][:, None]
-    error = error.clamp_max(float(error.detach().flatten()[:: max(error.numel() // 20_000, 1)].quantile(0.95)))
     hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
     loss = loss + c.track_2d * losses.masked_mean(error, hidden_trust[..., None])
     if c.hull > 0:
