@@ -75,7 +75,7 @@ class _Directing(bpy.types.Operator):
 
     def terms(self, chosen: Any) -> list[str]:
         """What a person must know before; empty for nothing."""
-        raise NotImplementedError
+        return []
 
     def invoke(self, context: Any, event: Any) -> set[str]:
         if not self.terms(context.scene.restage4d):

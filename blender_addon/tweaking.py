@@ -17,6 +17,8 @@ from .steps import Steps
 
 
 class _OnPuppet(bpy.types.Operator):
+    """Of one step on the selected puppet; these define ``work(context, imported)``, which returns what to tell the artist."""
+
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     @classmethod
@@ -35,7 +37,7 @@ class _OnPuppet(bpy.types.Operator):
         """What is missing before it can run; empty for nothing."""
         return ""
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self: Any, context: Any) -> set[str]:
         imported = importing.selected_puppet(context)
         assert imported is not None  # poll
         try:
@@ -44,9 +46,6 @@ class _OnPuppet(bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         return {"FINISHED"}
-
-    def work(self, context: Any, imported: importing.ImportedPuppet) -> str:
-        raise NotImplementedError
 
 
 _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of a callback alive

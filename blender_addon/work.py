@@ -33,7 +33,7 @@ shown: Shown | None = None
 
 
 class Stepped:
-    """Mixed into operators; they define ``steps(context)`` and say in ``done`` what they made."""
+    """Mixed into operators; they define ``steps(context)``, which yields `Steps`, and say in ``done`` what they made."""
 
     done = "Done"
     undone = "Cancelled; nothing was written"
@@ -44,9 +44,6 @@ class Stepped:
             cls.poll_message_set(f"Wait until this is done: {shown.label}")  # type: ignore[attr-defined]
             return False
         return True
-
-    def steps(self, context: Any) -> Steps[Any]:
-        raise NotImplementedError
 
     def execute(self: Any, context: Any) -> set[str]:
         global shown
@@ -117,10 +114,7 @@ class OnPuppet(Stepped):
             return False
         return super().poll(context)
 
-    def steps(self, context: Any) -> Steps[Any]:
+    def steps(self: Any, context: Any) -> Steps[Any]:
         imported = importing.selected_puppet(context)
         assert imported is not None  # poll
         return self.steps_on(context, imported)
-
-    def steps_on(self, context: Any, imported: importing.ImportedPuppet) -> Steps[Any]:
-        raise NotImplementedError
