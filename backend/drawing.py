@@ -167,7 +167,7 @@ def drawn(puppets: _Puppets, request: Render, arrays: list[NDArray]) -> tuple[Me
 
     from restage4d import sh
     from restage4d.puppet import Performance
-    from restage4d.render import rasterize
+    from restage4d.render import drawing_device, rasterize
 
     puppet = puppets[request.content]
     bases, w2c, K = arrays
@@ -184,7 +184,7 @@ def drawn(puppets: _Puppets, request: Render, arrays: list[NDArray]) -> tuple[Me
         rgb = np.clip(sh.colors(g.sh, towards), 0, 1)
         z = g.means @ w2c[2, :3] + w2c[2, 3]
         colors.append(np.concatenate([rgb, z[:, None]], 1))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = drawing_device()
 
     def tensor(arrays: list[NDArray]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(arrays), np.float32)).to(device)

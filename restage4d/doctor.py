@@ -104,7 +104,12 @@ def _graphics() -> str:
     if not torch.cuda.is_available():
         return "no NVIDIA GPU that torch can use: models run on the CPU, slowly; the fit runs on the CPU as it is meant to"
     found = torch.cuda.get_device_properties(0)
-    return f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+    card = f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+    if not module_there("gsplat"):
+        return f'{card}; models run there, the fit on the CPU as gsplat is missing: pip install "restage4d[cuda]"'
+    if not shutil.which("nvcc") and not os.environ.get("CUDA_HOME"):
+        return f"{card}; models run there, the fit too where gsplat's kernels are compiled: no CUDA toolkit (nvcc) is on the path"
+    return card
 
 
 def _places(settings: Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians.
+"""Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and gsplat's where it runs.
 
 `python scripts/bench_render.py [--repeat N]`. The scenes are random and cover the image. The two renderers take turns, so
 that a busy machine slows both; the best times are those of a machine left alone.
@@ -18,7 +18,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from restage4d.render import cpu, kernels, rasterize
+from restage4d.render import cpu, drawing_device, kernels, rasterize
 from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
 from restage4d.render.projection import FAINTEST, RECORD, TILE
 from restage4d.render.simd import LANES, count
@@ -168,6 +168,26 @@ def once(args: list[Tensor], width: int, height: int) -> tuple[float, float, lis
     return forward, forward + time.perf_counter() - start, [image, alpha, *(x.grad for x in leaves[:5] if x.grad is not None)]
 
 
+def on_gpu(args: list[Tensor], width: int, height: int, repeat: int) -> str:
+    """Milliseconds of gsplat's forward and of forward and backward, best / median; differences from the CPU's pictures."""
+    moved = [x.cuda() for x in args]
+    forward, both = [], []
+    for _ in range(repeat + 3):
+        leaves = [x.clone().requires_grad_(i < 5) for i, x in enumerate(moved)]
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        image, alpha = picture(leaves, width, height)
+        torch.cuda.synchronize()
+        forward.append(1e3 * (time.perf_counter() - start))
+        torch.autograd.backward([image, alpha], [torch.ones_like(image), torch.ones_like(alpha)])
+        torch.cuda.synchronize()
+        both.append(1e3 * (time.perf_counter() - start))
+    with torch.no_grad():
+        gap = float((picture(args, width, height)[0] - image.detach().cpu()).abs().mean())
+    cells = [f"{min(times[3:]):6.2f} /{statistics.median(times[3:]):6.2f}" for times in (forward, both)]
+    return f"{torch.cuda.get_device_name()}: forward {cells[0]}, forward and backward {cells[1]}, off {gap:.0e}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=15)
@@ -211,6 +231,8 @@ def main() -> None:
             f"      {cells['pixel forward']}    {cells['pixel fit']} | {ratios[0]:2.0f} {ratios[1]:2.0f}  {gap:.0e}",
             flush=True,
         )
+        if drawing_device() == "cuda":
+            print(f"{'':9} {on_gpu(args, width, height, repeat)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -67,13 +67,14 @@ class Environment:
         return self.folder / STAMP
 
 
+GPU = ("cuda",) if shutil.which("nvidia-smi") else ()
 MAIN = Environment(
     ROOT / ".venv",
-    ("backend", "models", "hosted", "evaluate", "dev"),
+    ("backend", *GPU, "models", "hosted", "evaluate", "dev"),
     "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test tools",
     4,
 )
-BACKEND = Environment(ROOT / ".venv", ("backend",), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4)
+BACKEND = Environment(ROOT / ".venv", ("backend", *GPU), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4)
 BLENDER = Environment(ROOT / ".venv-blender", ("blender",), "Blender as a Python module, for .blend files and its tests", 2)
 
 

@@ -52,7 +52,7 @@ class TAPNext(nn.Module):
     def forward(self, video, query_points):
         way, time = centre(video[0]), query_points[0, :, 0].long()
         yx = query_points[0, :, None, 1:] + (way[None] - way[time][:, None]).flip(-1) * self.gain
-        before = torch.arange(len(way))[None] < time[:, None]
+        before = torch.arange(len(way), device=time.device)[None] < time[:, None]
         yx = torch.where(before[..., None], torch.full_like(yx, 999.0), yx)  # it knows nothing before its query
         logits = torch.where(before, -9.0, 9.0)
         return yx.transpose(0, 1)[None], None, logits.T[None, ..., None], None

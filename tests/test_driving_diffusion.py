@@ -109,6 +109,7 @@ def test_cancelling_ends_it_between_two_steps(models, base, any_first_frame, nam
 def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame, monkeypatch):
     """Each way is tried in turn; the one that fits gives the same video as always."""
     driver = made(models, "wan", frames=5)
+    monkeypatch.setattr(diffusion, "best_device", lambda: torch.device("cpu"))
     usual = driver.make(base, MASK, "it jumps", Progress())
     tried: list[str] = []
     load = driver._load

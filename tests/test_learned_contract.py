@@ -115,6 +115,8 @@ def test_cancelled_work_ends_before_the_network_has_run_through(weights, clip, k
 @every_provider
 def test_less_is_taken_where_memory_runs_out_and_the_result_is_the_same(weights, clip, kind, name, monkeypatch):
     provider = made(kind, name, weights[name])
+    # two devices of one precision, of which the first one will run out of memory in the middle of its work
+    monkeypatch.setattr(sys.modules[type(provider).__module__], "devices", lambda: [torch.device("cpu")] * 2)
     usual = work(kind, provider, clip, Progress())
     calls: list[int] = []
     inner = provider._model.forward
@@ -126,8 +128,6 @@ def test_less_is_taken_where_memory_runs_out_and_the_result_is_the_same(weights,
         return inner(*arguments, **named)
 
     monkeypatch.setattr(provider._model, "forward", scarce)
-    # two devices, of which the first one runs out of memory in the middle of its work
-    monkeypatch.setattr(sys.modules[type(provider).__module__], "devices", lambda: [torch.device("cpu")] * 2)
     for a, b in zip(work(kind, provider, clip, Progress()), usual, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 

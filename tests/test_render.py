@@ -41,15 +41,13 @@ def draw(args: list[Tensor], width: int = WIDTH, height: int = HEIGHT, backend: 
     return rasterize(means, quats, scales, opacities, colors, w2c, K, width, height, backend=backend)
 
 
-def drawn_with_gradients(args: list[Tensor], backend: str, dtype: torch.dtype):
+def drawn_with_gradients(args: list[Tensor], backend: str, dtype: torch.dtype, device: str = "cpu"):
     """Image, alpha, info, and gradients of a random functional of image, alpha and depths; of means2d too."""
-    leaves = [x.to(dtype).clone().requires_grad_(i < 6) for i, x in enumerate(args)]
+    leaves = [x.to(device, dtype, copy=True).requires_grad_(i < 6) for i, x in enumerate(args)]
     image, alpha, info = draw(leaves, backend=backend)
     rng = torch.Generator().manual_seed(1)
-    weights = [torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype) for x in (image, alpha, info["depths"])]
-    loss = sum(
-        ((x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)), torch.zeros((), dtype=dtype)
-    )
+    weights = [torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x) for x in (image, alpha, info["depths"])]
+    loss = torch.stack([(x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)]).sum()
     grads = torch.autograd.grad(loss, [*leaves[:6], info["means2d"]])
     return image, alpha, info, dict(zip([*NAMES, "means2d"], grads, strict=True))
 

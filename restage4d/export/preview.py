@@ -104,7 +104,7 @@ def render_performance(
 def _draw(sets: list[Gaussians], K: F32, w2c: F32, size: tuple[int, int], backdrop: tuple[float, float, float]) -> U8:
     import torch
 
-    from restage4d.render import rasterize
+    from restage4d.render import drawing_device, rasterize
 
     eye = -w2c[:3, :3].T @ w2c[:3, 3]
     colors = []
@@ -112,7 +112,7 @@ def _draw(sets: list[Gaussians], K: F32, w2c: F32, size: tuple[int, int], backdr
         ray = g.means - eye
         ray = ray / np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-9)
         colors.append(sh.colors(g.sh, ray).astype(np.float32))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = drawing_device()
 
     def tensor(array: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from restage4d.reconstruct.lift import LiftedTracks, lift_tracks
 from restage4d.reconstruct.model import SceneModel
 from restage4d.reconstruct.motion import fit_motion
 from restage4d.reconstruct.seeding import seed_scene
+from restage4d.render import drawing_device
 from restage4d.scene import Priors, Rewound
 
 
@@ -35,7 +35,7 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
     fingerprint = fit_fingerprint(rewound, priors, config)
     priors = prepared(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
-    device = fit_device()
+    device = torch.device(drawing_device())
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
@@ -43,7 +43,7 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
         fusion.load(tensors, about)
     else:
         tracks = usable_tracks(rewound, priors, config)
-        motion = fit_motion(tracks, rewound, priors, config, progress)
+        motion = fit_motion(tracks, rewound, priors, config, progress, device)
         with progress.stage("seeding Gaussians"):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
@@ -60,11 +60,6 @@ def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> Lifted
     """The lifted tracks that motion initialisation goes by."""
     tracks = lift_tracks(rewound, priors)
     return tracks if config.backtracing else tracks.seen_in(rewound.video(0))
-
-
-def fit_device() -> torch.device:
-    """Where photometric fusion runs: on the GPU if torch and gsplat can use one. Motion initialisation is small: on the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() and find_spec("gsplat") else "cpu")
 
 
 def fit_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:

@@ -58,7 +58,14 @@ def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) ->
     return LiftedTracks(tracks.xyz[rows], tracks.xy[rows], tracks.visible[rows], tracks.confidence[rows], tracks.canonical)
 
 
-def fit_motion(tracks: LiftedTracks, rewound: Rewound, priors: Priors, config: FitConfig, progress: Progress) -> Motion:
+def fit_motion(
+    tracks: LiftedTracks,
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+    progress: Progress,
+    device: torch.device | str = "cpu",
+) -> Motion:  # on the CPU, wherever it was fitted
     """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity, smoothness, Eq. 2-3 rigidity, and
     what the frames say of hidden points (`Hull`).
 
@@ -68,37 +75,39 @@ def fit_motion(tracks: LiftedTracks, rewound: Rewound, priors: Priors, config: F
     """
     c, cameras = config.motion, priors.cameras
     rng = np.random.default_rng([config.seed, 1])
-    hull = Hull(priors)
+    hull = Hull(priors, device)
     tracks = choose_tracks(tracks, c.n_tracks, rng)
     bases, logits, canonical = initial_bases(tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng)
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
     params = {
-        "means": torch.from_numpy(canonical),
-        "coefs": torch.from_numpy(logits),
-        "rots": torch.from_numpy(bases[..., :6].copy()),
-        "trans": torch.from_numpy(bases[..., 6:].copy()),
+        "means": tensor(canonical),
+        "coefs": tensor(logits),
+        "rots": tensor(bases[..., :6].copy()),
+        "trans": tensor(bases[..., 6:].copy()),
     }
     params = {name: value.requires_grad_() for name, value in params.items()}
     rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
     optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
 
-    xyz, xy = torch.from_numpy(tracks.xyz), torch.from_numpy(tracks.xy)
-    visible, confidence = torch.from_numpy(tracks.visible), torch.from_numpy(tracks.confidence)
-    K, w2c = torch.from_numpy(cameras.K), torch.from_numpy(cameras.w2c)
-    rays = torch.from_numpy(camera_rays_z(cameras))
-    triples = torch.from_numpy(frame_triples(rewound))
-    edges = torch.from_numpy(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
+    xyz, xy, visible, confidence = (tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.confidence))
+    K, w2c, rays = tensor(cameras.K), tensor(cameras.w2c), tensor(camera_rays_z(cameras))
+    triples = tensor(frame_triples(rewound))
+    edges = tensor(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
     n_frames = xyz.shape[1]
     with progress.stage("motion initialisation", c.steps) as stage:
         for step in range(c.steps):
             picks = _frames(np.random.default_rng([config.seed, 2, step]), n_frames, len(triples), c.frames_per_step)
-            frames, starts = torch.from_numpy(picks[0]), triples[torch.from_numpy(picks[1])]
+            frames, starts = tensor(picks[0]), triples[tensor(picks[1])]
             loss = _loss(
                 Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples, edges, frames, starts, hull,
                 config,
             )  # fmt: skip
             optimiser.step(loss)
             stage.advance(loss=float(loss.detach()))
-    return Motion(**{name: value.detach() for name, value in params.items()}, visible=visible)
+    return Motion(**{name: value.detach().cpu() for name, value in params.items()}, visible=visible.cpu())
 
 
 def _frames(rng: np.random.Generator, n_frames: int, n_triples: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def basis_edges(coefs: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:  # (N, K
     """Every basis with its nearest others, and the middle between what the two move, in canonical space (world units)."""
     share = coefs.square()
     centres = (share.T @ means) / share.sum(0).clamp_min(1e-6)[:, None]
-    edges = torch.from_numpy(knn_edges(centres.numpy(), _NEAR_BASES))
+    edges = torch.from_numpy(knn_edges(centres.cpu().numpy(), _NEAR_BASES)).to(centres.device)
     return edges, (centres[edges[:, 0]] + centres[edges[:, 1]]) / 2
 
 

@@ -3,13 +3,28 @@
 All backends follow gsplat 1.5's `rasterization` (EWA projection, constants in `restage4d.render.constants`).
 """
 
+import warnings
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from restage4d.render.constants import EPS2D
 
 BACKENDS = ("auto", "cpu", "cuda", "reference")
+
+
+@cache
+def drawing_device() -> str:
+    """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so where a GPU must stay idle."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    from restage4d.render.cuda import obstacle
+
+    if why := obstacle():
+        warnings.warn(f"Gaussians are drawn and fitted on the CPU, not on {torch.cuda.get_device_name()}: {why}", stacklevel=2)
+    return "cpu" if why else "cuda"
 
 
 def rasterize(
@@ -85,4 +100,4 @@ def rasterize(
     return draw(means, quats, scales, opacities, colors, w2c, K, width, height, near=near, eps2d=eps2d)
 
 
-__all__ = ["BACKENDS", "rasterize"]
+__all__ = ["BACKENDS", "drawing_device", "rasterize"]

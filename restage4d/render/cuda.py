@@ -1,5 +1,7 @@
 """The CUDA backend: gsplat 1.5.3, step by step as its `rasterization` does, so that means2d (N, 2) stands in the graph."""
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -8,6 +10,20 @@ from torch import Tensor
 from restage4d.render.constants import EPS2D, FAR, QUAT_EPS
 
 _TILE = 16
+
+
+@cache
+def obstacle() -> str:
+    """Why gsplat cannot draw here; "" where it can. Its kernels are compiled at the first call on a machine: minutes."""
+    if not torch.cuda.is_available():
+        return "torch finds no NVIDIA GPU"
+    if find_spec("gsplat") is None:
+        return 'gsplat is not installed: pip install "restage4d[cuda]"'
+    try:
+        from gsplat.cuda._backend import _C  # pyright: ignore[reportMissingImports]
+    except Exception as error:  # nvcc, the host's compiler and torch's loader raise what they like
+        return f"gsplat's kernels could not be compiled: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    return "" if _C else "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with: install that of torch's CUDA version"
 
 
 def rasterize(

@@ -1,0 +1,59 @@
+"""The fit of a stage on the CPU and on the GPU, one after the other: seconds of each part, quality, memory.
+
+    python scripts/bench_fit.py STAGE [--ablation full] [KEY=VALUE ...]
+
+STAGE is a folder that `scripts/render_stage.py` made; KEY=VALUE as for `restage4d run --set`. Each fit runs in a process of its
+own with all cores. Without a GPU that gsplat can use, only the CPU's line is printed.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import torch
+
+from restage4d.evaluate.runs import Bench, Run
+from restage4d.progress import Progress
+from restage4d.render import drawing_device
+
+FIGURES = {"psnr": "PSNR", "psnr_subject": "subject", "view_psnr": "held-out", "track_l1": "L1", "n_subject": "Gaussians"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--ablation", default="full")
+    parser.add_argument("--on", choices=("cpu", "cuda"), help=argparse.SUPPRESS)  # one fit, in this process
+    arguments = parser.parse_args()
+    if arguments.on:
+        one(arguments.stage, arguments.ablation, tuple(arguments.settings))
+        return 0
+    for device in dict.fromkeys(("cpu", drawing_device())):
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--on", device], env=os.environ | hidden, check=True)
+    return 0
+
+
+def one(stage: Path, ablation: str, settings: tuple[str, ...]) -> None:
+    """One fit on the best device that this process sees."""
+    device, progress = drawing_device(), Progress()
+    if device == "cuda":
+        torch.zeros(1, device=device)  # what starting CUDA takes is not the fit's
+    with tempfile.TemporaryDirectory() as out:
+        record = Bench(Path(out)).do(Run(stage, 1, ablation, settings=settings), progress)
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in progress.seconds.items())
+    figures = ", ".join(f"{title} {record['metrics'][name]:.4g}" for name, title in FIGURES.items())
+    memory = f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB of main memory afterwards"
+    if device == "cuda":
+        memory = f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU at most, {memory}"
+    print(f"{where}, torch {torch.__version__}: fit {record['seconds']:.1f} s ({seconds}); {figures}; {memory}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""gsplat's drawing against the dense reference in double precision: values, gradients, what is left out."""
+
+import math
+
+import pytest
+import torch
+from test_render import HEIGHT, NAMES, WIDTH, draw, drawn_with_gradients, scene
+from torch import Tensor
+
+
+def on_gpu(args: list[Tensor]) -> list[Tensor]:
+    return [x.to("cuda", torch.float32) for x in args]
+
+
+def assert_matches_reference(args: list[Tensor], compared: slice = slice(None)) -> None:
+    """Values, and gradients by the Gaussians ``compared``.
+
+    gsplat's fast arithmetic lets a Gaussian at the edge of visibility (alpha 1/255) come or go in single pixels.
+    """
+    image, alpha, info, grads = drawn_with_gradients(args, "reference", torch.float64)
+    image_, alpha_, info_, grads_ = drawn_with_gradients(args, "cuda", torch.float32, "cuda")
+    for mine, theirs in ((image_, image), (alpha_, alpha)):
+        gap = (mine.cpu() - theirs).abs()
+        assert gap.max() < 0.01
+        assert gap.mean() < 1e-5
+    assert (info["radii"] - info_["radii"].cpu()).abs().max() <= 1
+    assert (info["means2d"] - info_["means2d"].cpu()).abs().max() < 1e-2
+    for name, grad in grads.items():
+        assert torch.isfinite(grads_[name]).all(), name
+        rows = slice(None) if name == "w2c" else compared
+        assert (grad[rows] - grads_[name].cpu()[rows]).norm() < 5e-3 * grad[rows].norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 8, 17])
+def test_matches_the_reference(channels):
+    assert_matches_reference(scene(250, channels, seed=channels))
+
+
+@pytest.mark.parametrize(("size", "far"), [(0.02, 4), (6, 4), (1, 200)])
+def test_matches_the_reference_for_tiny_large_and_far(size, far):
+    assert_matches_reference(scene(150, 3, seed=5, size=size, far=far))
+
+
+def test_stops_at_opaque_pixels_as_the_reference_does():
+    args = scene(400, 2, seed=9, size=4)
+    args[3] = 0.97 + 0.03 * args[3]
+    assert_matches_reference(args)
+
+
+def test_degenerate_quaternions_and_scales_stay_finite():
+    args = scene(60, 3, seed=10)
+    args[1][:5] = 0
+    args[1][5:10] = 1e-20
+    args[2][10:15] = 0
+    args[2][15:20, 0] = 0
+    assert_matches_reference(args, slice(10, None))  # the gradient by a quaternion without length is anything
+
+
+@pytest.mark.parametrize(
+    ("which", "value"),
+    [
+        ("opacities", 0.0),
+        ("opacities", math.nan),
+        ("opacities", -1.0),
+        ("means", math.nan),
+        ("means", math.inf),
+        ("means", 1e30),
+        ("quats", math.nan),
+        ("scales", math.nan),
+        ("scales", math.inf),
+        ("scales", 1e30),
+    ],
+)
+def test_what_cannot_be_drawn_is_left_out(which, value):
+    args = scene(90, 3, seed=7)
+    image, _, _, grads = drawn_with_gradients(args, "cuda", torch.float32, "cuda")
+    spoilt = [torch.cat([x[:10], x]) for x in args[:5]]
+    spoilt[NAMES.index(which)][:10] = value
+    image_, _, info, grads_ = drawn_with_gradients([*spoilt, *args[5:]], "cuda", torch.float32, "cuda")
+    assert torch.equal(image, image_)
+    assert (info["radii"][:10] == 0).all()
+    assert (info["radii"][10:] > 0).any()
+    for name in NAMES[:5]:
+        assert (grads_[name][:10] == 0).all(), name
+        assert torch.isfinite(grads_[name]).all(), name
+    assert (grads["means2d"] - grads_["means2d"][10:]).norm() < 1e-3 * grads["means2d"].norm()  # sums in another order
+
+
+def test_a_nan_camera_or_colour_neither_crashes_nor_hangs():
+    args = on_gpu(scene(50, 3, seed=14))
+    image, alpha, _ = draw([*args[:5], torch.full((4, 4), math.nan, device="cuda"), args[6]])
+    assert (image == 0).all()
+    assert (alpha == 0).all()
+    args[4][:] = math.nan
+    assert torch.isfinite(draw(args)[1]).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)])
+def test_image_sizes(width, height):
+    args = scene(80, 3, seed=6)
+    image, alpha, _ = draw(on_gpu(args), width, height)
+    image_, alpha_, _ = draw(args, width, height, "reference")
+    assert image.shape == (height, width, 3)
+    assert (image.cpu() - image_).abs().max() < 0.01
+    assert (alpha.cpu() - alpha_).abs().max() < 0.01
+
+
+def test_no_gaussians():
+    args = [x.requires_grad_() for x in on_gpu(scene(5, 3))]
+    image, alpha, info = draw([x[:0] for x in args[:5]] + args[5:])
+    assert image.shape == (HEIGHT, WIDTH, 3)
+    assert (alpha == 0).all()
+    assert info["radii"].shape == (0,)
+    image.sum().backward()
+
+
+def test_screen_space_gradients_can_be_read():
+    image, _, info = draw([x.requires_grad_() for x in on_gpu(scene(100, 3, seed=18))])
+    info["means2d"].retain_grad()
+    image.square().sum().backward()
+    assert info["means2d"].grad.shape == (100, 2)
+    assert (info["means2d"].grad[info["radii"] > 0] != 0).any()
+
+
+def test_a_large_scene_draws_as_on_the_cpu():
+    """30,000 Gaussians, many to a tile, sorted by their own key."""
+    args = [x.float() for x in scene(30_000, 8, seed=20, size=2)]
+    image, alpha, _ = draw(args)
+    image_, alpha_, _ = draw(on_gpu(args))
+    assert (image - image_.cpu()).abs().mean() < 1e-4
+    assert (alpha - alpha_.cpu()).abs().mean() < 1e-4
