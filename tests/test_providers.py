@@ -3,11 +3,13 @@
 import argparse
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from restage4d import choices, cli
+from restage4d import choices, cli, doctor
 from restage4d.catalogue import ENTRIES, announcement, entry
 from restage4d.choices import Choices, DriverChoice
 from restage4d.driving.kinematic import KinematicDriving
@@ -106,6 +108,20 @@ def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
     assert missing(pieces, sam.files) == ["model.safetensors"]
     (pieces / "model.safetensors.index.json").write_bytes(b"x")  # a large model in several files
     assert not missing(pieces, sam.files)
+
+
+@pytest.mark.parametrize(
+    ("gsplat", "nvcc", "says"),
+    [(True, "/usr/bin/nvcc", "a card, 24 GiB$"), (False, "/usr/bin/nvcc", "gsplat is missing"), (True, None, "no CUDA toolkit")],
+)
+def test_the_doctor_says_whether_the_fit_can_use_the_gpu(gsplat, nvcc, says, monkeypatch):
+    card = SimpleNamespace(name="a card", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
+    monkeypatch.setattr(doctor, "module_there", lambda name: name != "gsplat" or gsplat)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: nvcc)
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    assert re.search(says, doctor._graphics())
 
 
 def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatch, capsys):

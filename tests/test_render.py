@@ -1,12 +1,14 @@
 """The CPU renderer against the dense reference: values, gradients, culling, determinism."""
 
 import math
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
-from restage4d.render import rasterize
+from restage4d.render import cuda, drawing_device, rasterize
 from restage4d.render.constants import MIN_ALPHA
 
 WIDTH, HEIGHT = 61, 45  # no multiple of a tile
@@ -304,3 +306,36 @@ def test_wrong_shapes_are_refused():
         draw(args, 0)
     with pytest.raises(ValueError, match="backend"):
         draw(args, backend="opengl")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "reason"),
+    [("no gsplat", "gsplat is not installed"), ("no nvcc", "no CUDA toolkit"), ("broken", "could not be compiled: nvcc fatal")],
+)
+def test_a_gpu_that_gsplat_cannot_use_stays_idle_and_it_is_said_why(kernels, reason, monkeypatch):
+    class Backend(ModuleType):
+        def __getattr__(self, name: str):
+            if kernels == "broken" and name == "_C":
+                raise RuntimeError("nvcc fatal\nmore")
+            raise AttributeError(name)
+
+    backend = Backend("gsplat.cuda._backend")
+    if kernels == "no nvcc":
+        backend.__dict__["_C"] = None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(cuda, "find_spec", lambda name: None if kernels == "no gsplat" else name)
+    for name, module in (
+        ("gsplat", ModuleType("gsplat")),
+        ("gsplat.cuda", ModuleType("gsplat.cuda")),
+        (backend.__name__, backend),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    for cached in (cuda.obstacle, drawing_device):
+        cached.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=f"on the CPU, not on a card: .*{reason}"):
+            assert drawing_device() == "cpu"
+    finally:
+        for cached in (cuda.obstacle, drawing_device):
+            cached.cache_clear()
