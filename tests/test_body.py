@@ -12,9 +12,9 @@ from restage4d.priors.tracks import guess_hidden
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig, RigidityConfig
 from restage4d.reconstruct.far_side import apart, contradicted, far_side
-from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.fit import fit, prepared
 from restage4d.reconstruct.hull import Hull
-from restage4d.reconstruct.lift import lift_tracks
+from restage4d.reconstruct.lift import believed, lift_tracks
 from restage4d.reconstruct.motion import fit_motion
 from restage4d.scene import Cameras, Priors, Tracks
 
@@ -178,7 +178,7 @@ def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
 
 
 def test_a_sighting_that_is_refused_tells_nothing(truth):
-    """A hidden point that is flagged as visible in one frame alone: neither its 3D nor its 2D place counts there."""
+    """A hidden point that is flagged as visible in one frame alone: neither its 3D nor its 2D place counts there, in no stage."""
     tracks = truth.priors.tracks
     flipped = replace(tracks, visible=tracks.visible.copy(), confidence=tracks.confidence.copy())
     near = flipped.visible.copy()
@@ -196,3 +196,10 @@ def test_a_sighting_that_is_refused_tells_nothing(truth):
     assert not any(lifted.visible[k, t] for k, t in found)
     assert all(lifted.confidence[k, t] == 0 for k, t in found)
     assert (lifted.confidence[lifted.visible] == 1).all()
+    fused = prepared(truth.rewound, replace(truth.priors, tracks=flipped), FitConfig())  # what fusion goes by
+    assert not fused.tracks.visible[rows, frames[first]].any()
+    assert (fused.tracks.confidence[rows, frames[first]] == 0).all()
+    assert fused.tracks.visible.sum() > 0.9 * tracks.visible.sum()
+    again = believed(truth.rewound, fused)
+    assert np.array_equal(again.visible, fused.tracks.visible)
+    assert np.array_equal(again.confidence, fused.tracks.confidence)

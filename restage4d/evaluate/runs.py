@@ -21,7 +21,7 @@ from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 
-FORMAT = 3
+FORMAT = 4
 Record = dict[str, Any]
 
 

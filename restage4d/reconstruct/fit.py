@@ -14,7 +14,7 @@ from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.depth import prepared_depth
 from restage4d.reconstruct.fusion import Fusion
-from restage4d.reconstruct.lift import LiftedTracks, lift_tracks
+from restage4d.reconstruct.lift import LiftedTracks, believed, lift_tracks
 from restage4d.reconstruct.model import SceneModel
 from restage4d.reconstruct.motion import fit_motion
 from restage4d.reconstruct.seeding import seed_scene
@@ -52,8 +52,9 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
 
 
 def prepared(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
-    """The priors that the fit goes by: depth without pixel noise and drift."""
-    return replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
+    """The priors that the fit goes by: depth without pixel noise and drift, tracks without sightings that nothing bears out."""
+    priors = replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
+    return replace(priors, tracks=believed(rewound, priors))
 
 
 def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:

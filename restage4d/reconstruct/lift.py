@@ -1,13 +1,13 @@
 """Lifting 2D tracks and pixels to world points with depth and cameras."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import FitError
 from restage4d.reconstruct.body import body_motion
-from restage4d.scene import Cameras, Priors, Rewound
+from restage4d.scene import Cameras, Priors, Rewound, Tracks
 
 F32 = NDArray[np.float32]
 
@@ -59,27 +59,40 @@ def sample_depth(depth: F32, mask: F32, xy: F32) -> F32:  # (H, W), (H, W), (P, 
     return np.where(weights > 1e-3, total / np.maximum(weights, 1e-3), 0.0).astype(np.float32)
 
 
+def believed(rewound: Rewound, priors: Priors) -> Tracks:
+    """The 2D tracks with those sightings alone that can be lifted and that a neighbouring frame bears out: a single one between
+    hidden frames mostly shows what hides the point. A sighting refused tells nothing: it has confidence 0."""
+    tracks = priors.tracks
+    visible = tracks.visible & _lifted(priors)[1]
+    visible &= _seen_beside(visible, rewound)
+    confidence = np.where(tracks.visible & ~visible, 0, tracks.confidence).astype(np.float32)
+    return replace(tracks, visible=visible, confidence=confidence)
+
+
+def _lifted(priors: Priors) -> tuple[F32, NDArray[np.bool_]]:
+    """All sightings and guesses in the world (P, T, 3), and which of them lie on the subject where depth is known (P, T)."""
+    tracks, cameras = priors.tracks, priors.cameras
+    height, width = priors.depth.shape[1:]
+    xyz = np.zeros((*tracks.visible.shape, 3), np.float32)
+    in_mask = np.zeros(tracks.visible.shape, bool)
+    for t in range(tracks.visible.shape[1]):
+        xy = tracks.xy[:, t]
+        d = sample_depth(priors.depth[t], priors.masks[t], xy)
+        in_mask[:, t] = (d > 0) & (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
+        xyz[:, t] = unproject(xy, np.maximum(d, 1e-3), cameras.K[t], cameras.w2c[t])
+    return xyz, in_mask
+
+
 def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
     """Lifts all tracks; drops those that start outside the mask, are hardly ever seen, or lie far off the subject.
 
     Raises:
         FitError: fewer than 8 usable tracks.
     """
-    tracks, cameras = priors.tracks, priors.cameras
+    tracks = believed(rewound, priors)
     n_points, n_frames = tracks.visible.shape
-    height, width = priors.depth.shape[1:]
-    xyz = np.zeros((n_points, n_frames, 3), np.float32)
-    visible = tracks.visible.copy()
-    in_mask = np.zeros((n_points, n_frames), bool)
-    for t in range(n_frames):
-        xy = tracks.xy[:, t]
-        d = sample_depth(priors.depth[t], priors.masks[t], xy)
-        inside = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
-        in_mask[:, t] = (d > 0) & inside
-        xyz[:, t] = unproject(xy, np.maximum(d, 1e-3), cameras.K[t], cameras.w2c[t])
-    visible &= in_mask
-    visible &= _seen_beside(visible, rewound)
-    confidence = np.where(tracks.visible & ~visible, 0, tracks.confidence).astype(np.float32)  # a sighting refused tells nothing
+    xyz, in_mask = _lifted(priors)
+    visible, confidence = tracks.visible, tracks.confidence
     seen = visible.sum(1)
     need = max(3, min(0.05 * n_frames, float(np.quantile(seen, 0.1)))) if n_points else 0
     keep = (seen >= need) & in_mask[np.arange(n_points), tracks.query]
@@ -100,7 +113,7 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
 
 
 def _seen_beside(visible: NDArray[np.bool_], rewound: Rewound) -> NDArray[np.bool_]:  # (P, T) -> (P, T)
-    """Whether a neighbouring frame sees the point too: a single sighting between hidden frames is mostly a mistake."""
+    """Whether a neighbouring frame sees the point too."""
     near = np.zeros_like(visible)
     for a, b in rewound.neighbours():
         near[:, a] |= visible[:, b]
