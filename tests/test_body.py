@@ -188,7 +188,8 @@ def test_a_sighting_that_is_refused_tells_nothing(truth):
     rows, frames = np.nonzero(~near)
     rows, first = np.unique(rows, return_index=True)
     flipped.visible[rows, frames[first]] = True
-    lifted = lift_tracks(truth.rewound, replace(truth.priors, tracks=flipped))
+    fused = prepared(truth.rewound, replace(truth.priors, tracks=flipped), FitConfig())  # what fusion goes by
+    lifted = lift_tracks(truth.rewound, fused)
     of = {row.tobytes(): i for i, row in enumerate(flipped.xy)}
     alone = {(row, frame) for row, frame in zip(rows, frames[first], strict=True)}
     found = [(k, t) for k, row in enumerate(lifted.xy) for t in range(len(truth.rewound)) if (of[row.tobytes()], t) in alone]
@@ -196,7 +197,6 @@ def test_a_sighting_that_is_refused_tells_nothing(truth):
     assert not any(lifted.visible[k, t] for k, t in found)
     assert all(lifted.confidence[k, t] == 0 for k, t in found)
     assert (lifted.confidence[lifted.visible] == 1).all()
-    fused = prepared(truth.rewound, replace(truth.priors, tracks=flipped), FitConfig())  # what fusion goes by
     assert not fused.tracks.visible[rows, frames[first]].any()
     assert (fused.tracks.confidence[rows, frames[first]] == 0).all()
     assert fused.tracks.visible.sum() > 0.9 * tracks.visible.sum()

@@ -71,17 +71,34 @@ def test_same_seed_same_numbers(truth, fitted):
         assert torch.equal(value, again.model.params[name]), name
 
 
-def test_cancelled_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
+def cancel_within_fusion(truth: Truth, path: Path) -> None:
+    """Leaves the checkpoint of a fit that was cancelled between two regular ones and after density control."""
     steps = 0
 
     def cancelled() -> bool:
         nonlocal steps
         steps += 1
-        return steps > 150 + 130  # within fusion, between two checkpoints and after density control
+        return steps > CONFIG.motion.steps + 130
 
     with pytest.raises(Cancelled):
         fit(truth.rewound, truth.priors, CONFIG, path, Progress(cancelled=cancelled))
+
+
+def poison_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN as the colour loss of two steps of fusion."""
+    original, calls = fusion_module.photometric, 0
+
+    def poisoned(*args):
+        nonlocal calls
+        calls += 1
+        return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
+
+    monkeypatch.setattr(fusion_module, "photometric", poisoned)
+
+
+def test_cancelled_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    cancel_within_fusion(truth, path)
     seen = []
     again = fit(truth.rewound, truth.priors, CONFIG, path, Progress(sink=lambda e: seen.append(e)))
     assert seen[0].stage == "photometric fusion"
@@ -122,15 +139,7 @@ def test_killed_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
 
 
 def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
-    original = fusion_module.photometric
-    calls = 0
-
-    def poisoned(*args):
-        nonlocal calls
-        calls += 1
-        return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
-
-    monkeypatch.setattr(fusion_module, "photometric", poisoned)
+    poison_twice(monkeypatch)
     result = fit(truth.rewound, truth.priors, CONFIG, None, Progress())
     assert result.optimiser.rollbacks == 2
     assert all(torch.isfinite(p).all() for p in result.model.params.values())

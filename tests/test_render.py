@@ -12,6 +12,19 @@ from restage4d.render import cuda, drawing_device, rasterize
 from restage4d.render.constants import MIN_ALPHA
 
 WIDTH, HEIGHT = 61, 45  # no multiple of a tile
+SIZES = [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)]
+UNDRAWABLE = [  # what, and the value that keeps a Gaussian from being drawn
+    ("opacities", 0.0),
+    ("opacities", math.nan),
+    ("opacities", -1.0),
+    ("means", math.nan),
+    ("means", math.inf),
+    ("means", 1e30),
+    ("quats", math.nan),
+    ("scales", math.nan),
+    ("scales", math.inf),
+    ("scales", 1e30),
+]
 NAMES = ("means", "quats", "scales", "opacities", "colors", "w2c")
 
 
@@ -52,6 +65,22 @@ def drawn_with_gradients(args: list[Tensor], backend: str, dtype: torch.dtype, d
     loss = torch.stack([(x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)]).sum()
     grads = torch.autograd.grad(loss, [*leaves[:6], info["means2d"]])
     return image, alpha, info, dict(zip([*NAMES, "means2d"], grads, strict=True))
+
+
+def left_out(which: str, value: float, device: str) -> tuple[Tensor, Tensor]:
+    """Asserts that ten Gaussians spoilt by ``value`` change nothing; gradients of the others' means2d without and with them."""
+    args = scene(90, 3, seed=7)
+    image, _, _, grads = drawn_with_gradients(args, "auto", torch.float32, device)
+    spoilt = [torch.cat([x[:10], x]) for x in args[:5]]
+    spoilt[NAMES.index(which)][:10] = value
+    image_, _, info, grads_ = drawn_with_gradients([*spoilt, *args[5:]], "auto", torch.float32, device)
+    assert torch.equal(image, image_)
+    assert (info["radii"][:10] == 0).all()
+    assert (info["radii"][10:] > 0).any()
+    for name in NAMES[:5]:
+        assert (grads_[name][:10] == 0).all(), name
+        assert torch.isfinite(grads_[name]).all(), name
+    return grads["means2d"], grads_["means2d"][10:]
 
 
 def assert_matches_reference(args: list[Tensor]) -> None:
@@ -142,7 +171,7 @@ def test_channels_do_not_touch_one_another(channels):
     assert torch.equal(alpha, alpha_)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)])
+@pytest.mark.parametrize(("width", "height"), SIZES)
 def test_image_sizes(width, height):
     args = scene(80, 3, seed=6)
     image, alpha, _ = draw([x.float() for x in args], width, height)
@@ -176,34 +205,9 @@ def test_one_gaussian_is_where_and_what_it_should_be():
     assert info["radii"].tolist() == [math.ceil(math.sqrt(2 * variance * math.log(0.8 / MIN_ALPHA)))]
 
 
-@pytest.mark.parametrize(
-    ("which", "value"),
-    [
-        ("opacities", 0.0),
-        ("opacities", math.nan),
-        ("opacities", -1.0),
-        ("means", math.nan),
-        ("means", math.inf),
-        ("means", 1e30),
-        ("quats", math.nan),
-        ("scales", math.nan),
-        ("scales", math.inf),
-        ("scales", 1e30),
-    ],
-)
+@pytest.mark.parametrize(("which", "value"), UNDRAWABLE)
 def test_what_cannot_be_drawn_is_left_out(which, value):
-    args = scene(90, 3, seed=7)
-    image, _, _, grads = drawn_with_gradients(args, "cpu", torch.float32)
-    spoilt = [torch.cat([x[:10], x]) for x in args[:5]]
-    spoilt[NAMES.index(which)][:10] = value
-    image_, _, info, grads_ = drawn_with_gradients([*spoilt, *args[5:]], "cpu", torch.float32)
-    assert torch.equal(image, image_)
-    assert (info["radii"][:10] == 0).all()
-    assert (info["radii"][10:] > 0).any()
-    for name in NAMES[:5]:
-        assert (grads_[name][:10] == 0).all(), name
-        assert torch.isfinite(grads_[name]).all(), name
-    assert torch.equal(grads["means2d"], grads_["means2d"][10:])
+    assert torch.equal(*left_out(which, value, "cpu"))
 
 
 def test_behind_beside_and_too_near_are_left_out():

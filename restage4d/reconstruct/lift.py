@@ -60,39 +60,45 @@ def sample_depth(depth: F32, mask: F32, xy: F32) -> F32:  # (H, W), (H, W), (P, 
 
 
 def believed(rewound: Rewound, priors: Priors) -> Tracks:
-    """The 2D tracks with those sightings alone that can be lifted and that a neighbouring frame bears out: a single one between
-    hidden frames mostly shows what hides the point. A sighting refused tells nothing: it has confidence 0."""
+    """The 2D tracks with those sightings alone that can be lifted and that a neighbouring frame bears out.
+
+    A single sighting between hidden frames mostly shows what hides the point. One that is refused tells nothing.
+
+    Returns:
+        The same P tracks over T frames; ``visible`` (P, T) without what is refused, ``confidence`` (P, T) 0 there.
+    """
     tracks = priors.tracks
-    visible = tracks.visible & _lifted(priors)[1]
+    visible = tracks.visible & (_depth_seen(priors) > 0)
     visible &= _seen_beside(visible, rewound)
     confidence = np.where(tracks.visible & ~visible, 0, tracks.confidence).astype(np.float32)
     return replace(tracks, visible=visible, confidence=confidence)
 
 
-def _lifted(priors: Priors) -> tuple[F32, NDArray[np.bool_]]:
-    """All sightings and guesses in the world (P, T, 3), and which of them lie on the subject where depth is known (P, T)."""
-    tracks, cameras = priors.tracks, priors.cameras
+def _depth_seen(priors: Priors) -> F32:  # -> (P, T)
+    """Depth (world units) where each track is in each frame; 0 off the subject, off the picture and where it is unknown."""
+    tracks = priors.tracks
     height, width = priors.depth.shape[1:]
-    xyz = np.zeros((*tracks.visible.shape, 3), np.float32)
-    in_mask = np.zeros(tracks.visible.shape, bool)
-    for t in range(tracks.visible.shape[1]):
-        xy = tracks.xy[:, t]
-        d = sample_depth(priors.depth[t], priors.masks[t], xy)
-        in_mask[:, t] = (d > 0) & (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
-        xyz[:, t] = unproject(xy, np.maximum(d, 1e-3), cameras.K[t], cameras.w2c[t])
-    return xyz, in_mask
+    inside = (tracks.xy >= 0).all(-1) & (tracks.xy[..., 0] < width) & (tracks.xy[..., 1] < height)
+    frames = zip(priors.depth, priors.masks, tracks.xy.swapaxes(0, 1), strict=True)
+    return np.stack([sample_depth(*frame) for frame in frames], 1) * inside
 
 
 def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
     """Lifts all tracks; drops those that start outside the mask, are hardly ever seen, or lie far off the subject.
 
+    Args:
+        rewound: T frames.
+        priors: with tracks as `believed` leaves them.
+
     Raises:
         FitError: fewer than 8 usable tracks.
     """
-    tracks = believed(rewound, priors)
+    tracks, cameras = priors.tracks, priors.cameras
     n_points, n_frames = tracks.visible.shape
-    xyz, in_mask = _lifted(priors)
-    visible, confidence = tracks.visible, tracks.confidence
+    depth = _depth_seen(priors)
+    in_mask = depth > 0
+    xyz = unproject(tracks.xy, np.maximum(depth, 1e-3), cameras.K[None], cameras.w2c[None])
+    visible, confidence = tracks.visible & in_mask, tracks.confidence
     seen = visible.sum(1)
     need = max(3, min(0.05 * n_frames, float(np.quantile(seen, 0.1)))) if n_points else 0
     keep = (seen >= need) & in_mask[np.arange(n_points), tracks.query]

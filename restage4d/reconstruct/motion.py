@@ -69,6 +69,13 @@ def fit_motion(
     """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity, smoothness, Eq. 2-3 rigidity, and
     what the frames say of hidden points (`Hull`).
 
+    Args:
+        tracks: P tracks over T frames, in world units; at most ``config.motion.n_tracks`` of them are used.
+        rewound, priors: the same T frames.
+        config: weights, rates and steps.
+        progress: told of every step.
+        device: where it is computed.
+
     Raises:
         FitError: NaNs that come back after every rollback.
         Cancelled: asked to stop.

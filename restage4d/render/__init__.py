@@ -18,11 +18,10 @@ BACKENDS = ("auto", "cpu", "cuda", "reference")
 @cache
 def drawing_device() -> str:
     """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so where a GPU must stay idle."""
-    if not torch.cuda.is_available():
-        return "cpu"
     from restage4d.render.cuda import obstacle
 
-    if why := obstacle():
+    why = obstacle()
+    if why and torch.cuda.is_available():
         warnings.warn(f"Gaussians are drawn and fitted on the CPU, not on {torch.cuda.get_device_name()}: {why}", stacklevel=2)
     return "cpu" if why else "cuda"
 

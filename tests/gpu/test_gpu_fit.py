@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scenes import hinge_scene
-from test_fit import CONFIG
+from test_fit import CONFIG, cancel_within_fusion, poison_twice
 
-from restage4d.errors import Cancelled
 from restage4d.export import preview
 from restage4d.progress import Progress
 from restage4d.reconstruct import fit as fit_module
-from restage4d.reconstruct import fusion as fusion_module
 from restage4d.reconstruct.fit import fit
 
 
@@ -22,18 +20,6 @@ def truth():
 @pytest.fixture(scope="module")
 def fitted(truth):
     return fit(truth.rewound, truth.priors, CONFIG, None, Progress())
-
-
-def cancelled_within_fusion(truth, path) -> None:
-    steps = 0
-
-    def cancelled() -> bool:
-        nonlocal steps
-        steps += 1
-        return steps > CONFIG.motion.steps + 130
-
-    with pytest.raises(Cancelled):
-        fit(truth.rewound, truth.priors, CONFIG, path, Progress(cancelled=cancelled))
 
 
 def test_the_fit_is_as_good_as_on_the_cpu(truth, fitted, monkeypatch):
@@ -52,7 +38,7 @@ def test_the_fit_is_as_good_as_on_the_cpu(truth, fitted, monkeypatch):
 
 def test_a_cancelled_fit_goes_on(truth, tmp_path):
     path, seen = tmp_path / "checkpoint.safetensors", []
-    cancelled_within_fusion(truth, path)
+    cancel_within_fusion(truth, path)
     again = fit(truth.rewound, truth.priors, CONFIG, path, Progress(sink=seen.append))
     assert seen[0].stage == "photometric fusion"
     assert seen[0].step > 100
@@ -62,7 +48,7 @@ def test_a_cancelled_fit_goes_on(truth, tmp_path):
 
 def test_what_was_begun_on_the_gpu_ends_on_the_cpu(truth, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
-    cancelled_within_fusion(truth, path)
+    cancel_within_fusion(truth, path)
     monkeypatch.setattr(fit_module, "drawing_device", lambda: "cpu")
     again = fit(truth.rewound, truth.priors, CONFIG, path, Progress())
     assert again.model.device.type == "cpu"
@@ -70,14 +56,7 @@ def test_what_was_begun_on_the_gpu_ends_on_the_cpu(truth, tmp_path, monkeypatch)
 
 
 def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
-    original, calls = fusion_module.photometric, 0
-
-    def poisoned(*args):
-        nonlocal calls
-        calls += 1
-        return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
-
-    monkeypatch.setattr(fusion_module, "photometric", poisoned)
+    poison_twice(monkeypatch)
     result = fit(truth.rewound, truth.priors, CONFIG, None, Progress())
     assert result.optimiser.rollbacks == 2
     assert all(torch.isfinite(p).all() for p in result.model.params.values())

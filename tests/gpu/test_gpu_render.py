@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_render import HEIGHT, NAMES, WIDTH, draw, drawn_with_gradients, scene
+from test_render import HEIGHT, SIZES, UNDRAWABLE, WIDTH, draw, drawn_with_gradients, left_out, scene
 from torch import Tensor
 
 
@@ -56,34 +56,10 @@ def test_degenerate_quaternions_and_scales_stay_finite():
     assert_matches_reference(args, slice(10, None))  # the gradient by a quaternion without length is anything
 
 
-@pytest.mark.parametrize(
-    ("which", "value"),
-    [
-        ("opacities", 0.0),
-        ("opacities", math.nan),
-        ("opacities", -1.0),
-        ("means", math.nan),
-        ("means", math.inf),
-        ("means", 1e30),
-        ("quats", math.nan),
-        ("scales", math.nan),
-        ("scales", math.inf),
-        ("scales", 1e30),
-    ],
-)
+@pytest.mark.parametrize(("which", "value"), UNDRAWABLE)
 def test_what_cannot_be_drawn_is_left_out(which, value):
-    args = scene(90, 3, seed=7)
-    image, _, _, grads = drawn_with_gradients(args, "cuda", torch.float32, "cuda")
-    spoilt = [torch.cat([x[:10], x]) for x in args[:5]]
-    spoilt[NAMES.index(which)][:10] = value
-    image_, _, info, grads_ = drawn_with_gradients([*spoilt, *args[5:]], "cuda", torch.float32, "cuda")
-    assert torch.equal(image, image_)
-    assert (info["radii"][:10] == 0).all()
-    assert (info["radii"][10:] > 0).any()
-    for name in NAMES[:5]:
-        assert (grads_[name][:10] == 0).all(), name
-        assert torch.isfinite(grads_[name]).all(), name
-    assert (grads["means2d"] - grads_["means2d"][10:]).norm() < 1e-3 * grads["means2d"].norm()  # sums in another order
+    without, beside = left_out(which, value, "cuda")
+    assert (without - beside).norm() < 1e-3 * without.norm()  # sums in another order
 
 
 def test_a_nan_camera_or_colour_neither_crashes_nor_hangs():
@@ -95,7 +71,7 @@ def test_a_nan_camera_or_colour_neither_crashes_nor_hangs():
     assert torch.isfinite(draw(args)[1]).all()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)])
+@pytest.mark.parametrize(("width", "height"), SIZES)
 def test_image_sizes(width, height):
     args = scene(80, 3, seed=6)
     image, alpha, _ = draw(on_gpu(args), width, height)
