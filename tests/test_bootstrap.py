@@ -124,6 +124,16 @@ def test_the_projects_own_pins_are_exact(bootstrap, monkeypatch) -> None:
         assert loose == ["numpy>=1.26,<3"]  # of the package itself, which lives in both
 
 
+@pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
+def test_gsplat_is_installed_where_there_is_an_nvidia_gpu(bootstrap, monkeypatch, driver) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: driver if name == "nvidia-smi" else None)
+    bootstrap.__spec__.loader.exec_module(bootstrap)
+    monkeypatch.setattr(bootstrap, "ROOT", ROOT)
+    for environment in (bootstrap.MAIN, bootstrap.BACKEND):
+        wanted = bootstrap.requirements(environment.extras)
+        assert any(line.startswith("gsplat==") for line in wanted) == (driver is not None)
+
+
 def test_a_full_disk_is_told_before_work_starts(bootstrap, tmp_path: Path) -> None:
     greedy = bootstrap.Environment(tmp_path / ".venv", ("x",), "a test", 1e9)
     with pytest.raises(bootstrap.SetupError, match=r"GiB are free"):
