@@ -8,7 +8,7 @@ from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
 _PAPER = ("fusion.far_side=false", "fusion.hull=0", "motion.hull=0")  # what goes beyond the paper is off
 # Fewer leave the joint fits, which see each frame half as often, unfinished.
-ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=12")
+ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=24")
 _NO_RIGIDITY = ("rigidity.init_weight=0", "rigidity.refine_weight=0")
 _ALONE = ("clips=driving",)
 _NO_BACKTRACING = ("backtracing=false",)
