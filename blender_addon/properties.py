@@ -9,7 +9,7 @@ from .state import DRAFT, PRIORS
 QUALITIES = (
     ("draft", "Draft", "To look at within minutes: small and rough"),
     ("default", "Default", "Good for most shots"),
-    ("high", "High", "Every detail, for when time does not matter"),
+    ("high", "High", "Sharper where the clip shows the subject, a little worse where it does not; takes several times as long"),
 )
 SELECTIONS = (
     ("MOTION", "What Moves", "The subject is what moves in the shot"),

@@ -108,7 +108,8 @@ class FitConfig:
 
 
 def preset(quality: str) -> FitConfig:
-    """Settings by name: "draft" to look at within a minute or two, "default", "high" for when time does not matter."""
+    """Settings by name: "draft" to look at within a minute or two, "default", "high" for sharper frames, which costs
+    time and a little of what no frame shows (docs/results.md)."""
     if quality == "draft":
         fusion = FusionConfig(
             steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0,
@@ -117,9 +118,9 @@ def preset(quality: str) -> FitConfig:
         return FitConfig(motion=MotionConfig(steps=400, n_tracks=800), fusion=fusion)
     if quality == "high":
         fusion = FusionConfig(
-            steps_per_frame=100, max_subject=60_000, max_background=120_000, subject_stride=1.0, background_stride=1.5
+            steps_per_frame=50, max_subject=30_000, max_background=120_000, subject_stride=1.0, background_stride=1.5
         )
-        return FitConfig(motion=MotionConfig(steps=2000, n_tracks=3000), fusion=fusion)
+        return FitConfig(motion=MotionConfig(steps=800), fusion=fusion)
     return FitConfig()
 
 
