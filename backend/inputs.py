@@ -12,8 +12,8 @@ from backend.settings import Settings
 from backend.store import Store, packed_files
 from restage4d import video
 from restage4d.errors import InputError
+from restage4d.picture_folder import PICTURES
 from restage4d.wire.messages import Limits, Selection, Submit
-from restage4d.wire.transfer import PICTURES
 
 if TYPE_CHECKING:
     from restage4d.job import Job

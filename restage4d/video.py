@@ -1,4 +1,4 @@
-"""Videos in and out: files by PyAV, or a folder of numbered pictures; masks as pictures.
+"""Videos in and out: files by PyAV, or a folder of numbered pictures.
 
 Everything is checked from the file's header before a frame is decoded, and frames are scaled while they are decoded, so that
 memory holds the clip at working size and a few frames at full size, never the whole video at full size.
@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 from restage4d.files import replacing
+from restage4d.picture_folder import pictures_in
+from restage4d.pictures import is_folder, read
 from restage4d.scene import Clip
 
 U8 = NDArray[np.uint8]
 T = TypeVar("T")
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _MAX_PIXELS = 4096 * 4096  # of one frame at full size: 4K and 5K pass, 8K does not
 _MAX_BYTES = 2 << 30  # of the decoded clip
 # FFmpeg also "plays" text files, and playlists that name other files and addresses; only real video containers are opened.
@@ -60,9 +61,9 @@ def probe(path: str | Path, *, folder_fps: float = 24.0) -> VideoInfo:
         InputError: missing, empty, unreadable, no video, no picture in it.
     """
     path = Path(path)
-    if _is_folder(path):
-        files = _pictures(path)
-        height, width = _picture(files[0]).shape[:2]
+    if is_folder(path):
+        files = pictures_in(path)
+        height, width = read(files[0]).shape[:2]
         return VideoInfo(width, height, folder_fps, len(files), len(files) / folder_fps)
     with _open(path) as container:
         return _info(path, container)[0]
@@ -95,7 +96,7 @@ def decode(
     path = Path(path)
     if start < 0 or (stop is not None and stop <= start):
         raise InputError(f"The part from {start:g} s to {stop} s of {path} is empty.", "Give a start before the stop.")
-    if _is_folder(path):
+    if is_folder(path):
         return _decode_folder(path, longer_side, max_frames, start, stop, folder_fps)
     with _open(path) as container:
         info, origin = _info(path, container)
@@ -125,37 +126,10 @@ def decode(
     return _clip(path, held, fps, max_frames)
 
 
-def image(path: str | Path) -> U8:
-    """Reads one picture (a mask, say) as (H, W) grey or (H, W, 3) RGB uint8, turned upright.
-
-    Raises:
-        InputError: missing, empty, unreadable or not a picture.
-    """
-    path = Path(path)
-    if _is_folder(path):
-        raise InputError(f"{path} is a folder, not a picture.", "Give a PNG or JPEG file.")
-    return _picture(path, grey=True)
-
-
-def _is_folder(path: Path) -> bool:
-    """Tells folder from file; raises `InputError` for neither, for an empty file and for one that may not be read."""
-    try:
-        if path.is_dir():
-            return True
-        if not path.is_file():
-            raise InputError(f"{path} does not exist.", "Check the path.")
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty (0 bytes).", "Copy or export it again.")
-        with path.open("rb"):
-            return False
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions.") from error
-
-
 def _open(path: Path) -> InputContainer:
     """Opens a video and checks its header: a picture stream of a size that can be worked with."""
     if isinstance(path, Path):
-        _is_folder(path)
+        is_folder(path)
     try:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         container = av.open(str(path), options=options)
@@ -339,34 +313,8 @@ def _clip(path: Path, frames: list[U8], fps: float, max_frames: int) -> Clip:
     return Clip(np.stack(frames[:max_frames]), fps)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts frame2 before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name.lower()) if part]
-
-
-def _pictures(folder: Path) -> list[Path]:
-    try:
-        files = sorted((p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "."), key=_natural)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    if not files:
-        raise InputError(f"{folder} holds no pictures.", f"Give a folder of {', '.join(PICTURES)} files.")
-    return files
-
-
-def _picture(path: Path, grey: bool = False) -> U8:
-    """One picture as RGB (or grey where it is grey and ``grey``), EXIF rotation applied."""
-    _is_folder(path)
-    # Decoded from memory: OpenCV's own file reading fails on non-ASCII paths on Windows.
-    flags = cv2.IMREAD_ANYCOLOR if grey else cv2.IMREAD_COLOR
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), flags)
-    if pixels is None:
-        raise InputError(f"{path} is not a picture that can be read.", "Save it again as PNG or JPEG.")
-    return np.asarray(pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def _decode_folder(folder: Path, longer_side: int | None, max_frames: int, start: float, stop: float | None, fps: float) -> Clip:
-    files = _pictures(folder)
+    files = pictures_in(folder)
     files = files[round(start * fps) : None if stop is None else round(stop * fps)]
     if not files:
         raise InputError(f"{folder} holds no pictures from {start:g} s on at {fps:g} fps.", "Give an earlier start.")
@@ -374,7 +322,7 @@ def _decode_folder(folder: Path, longer_side: int | None, max_frames: int, start
     frames: list[U8] = []
     full = None
     for file in files:
-        rgb = _picture(file)
+        rgb = read(file)
         full = full or rgb.shape
         if rgb.shape != full:
             raise InputError(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d import video
+from restage4d import pictures, video
 
 CLIP = Path(__file__).parents[1] / "scripts" / "demo_clip"
 
@@ -15,7 +15,7 @@ class Truth:
     def __init__(self) -> None:
         self.frames = video.decode(CLIP / "base.mp4").frames
         self.fps = video.decode(CLIP / "base.mp4").fps
-        self.masks = np.stack([video.image(p)[..., 0] == 255 for p in sorted((CLIP / "masks").glob("*.png"))])
+        self.masks = np.stack([pictures.image(p)[..., 0] == 255 for p in sorted((CLIP / "masks").glob("*.png"))])
         with np.load(CLIP / "cameras.npz", allow_pickle=False) as file:
             self.K, self.w2c = file["K"].astype(float), file["w2c"].astype(float)
         with np.load(CLIP / "depth.npz", allow_pickle=False) as file:

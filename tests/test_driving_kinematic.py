@@ -20,9 +20,10 @@ from restage4d.driving.raster import draw
 from restage4d.driving.relief import build
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
+from restage4d.pictures import image
 from restage4d.progress import Progress
 from restage4d.scene import Clip
-from restage4d.video import decode, image
+from restage4d.video import decode
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CAMEL = DATA / "davis" / "camel"

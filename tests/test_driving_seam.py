@@ -10,9 +10,10 @@ import pytest
 from restage4d.driving.file import FileDriving
 from restage4d.driving.seam import compare, prepare, psnr
 from restage4d.errors import InputError
+from restage4d.pictures import image
 from restage4d.progress import Progress
 from restage4d.scene import Clip
-from restage4d.video import encode, image
+from restage4d.video import encode
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PAIR = DATA / "pairs" / "motionpro_dog"

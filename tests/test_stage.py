@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d import video
+from restage4d import pictures
 from restage4d.priors.files import read_priors
 from restage4d.scene import Clip, rewind
 
@@ -32,8 +32,8 @@ def render(out: Path, *args: str) -> dict:
 
 def load(folder: Path) -> dict[str, np.ndarray]:
     out = {
-        "frames": np.stack([video.image(p) for p in sorted((folder / "frames").glob("*.png"))]),
-        "masks": np.stack([video.image(p)[..., 0] for p in sorted((folder / "masks").glob("*.png"))]) > 0,
+        "frames": np.stack([pictures.image(p) for p in sorted((folder / "frames").glob("*.png"))]),
+        "masks": np.stack([pictures.image(p)[..., 0] for p in sorted((folder / "masks").glob("*.png"))]) > 0,
     }
     for file in folder.glob("*.npz"):
         with np.load(file, allow_pickle=False) as arrays:

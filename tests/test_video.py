@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from restage4d import video
+from restage4d import pictures, video
 from restage4d.errors import InputError
+from restage4d.picture_folder import pictures_in
 
 
 def gradient(n: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -215,9 +216,9 @@ def test_image_keeps_grey_grey_and_colour_in_order(tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10] = 255
     cv2.imwrite(str(tmp_path / "m.png"), mask)
-    assert np.array_equal(video.image(tmp_path / "m.png"), mask)
+    assert np.array_equal(pictures.image(tmp_path / "m.png"), mask)
     cv2.imwrite(str(tmp_path / "c.png"), gradient(1)[0][..., ::-1])
-    assert np.array_equal(video.image(tmp_path / "c.png"), gradient(1)[0])
+    assert np.array_equal(pictures.image(tmp_path / "c.png"), gradient(1)[0])
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -308,6 +309,15 @@ def test_a_folder_of_mixed_sizes_or_with_a_broken_picture(tmp_path: Path) -> Non
     refused(lambda: video.decode(path), "frame3.png", "not a picture")
 
 
+def test_numbers_in_names_order_a_folder(tmp_path: Path) -> None:
+    names = ["²1.png", "frame2.png", "frame10.png", "frame10b.PNG", "take 3 frame1.jpg"]
+    for name in reversed(names):
+        (tmp_path / name).touch()
+    (tmp_path / ".hidden1.png").touch()
+    (tmp_path / "notes.txt").touch()
+    assert [p.name for p in pictures_in(tmp_path)] == [*names[1:], names[0]]
+
+
 def test_an_empty_part(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", gradient(24))
     refused(lambda: video.decode(path, start=5), "1.0 s")
@@ -316,10 +326,10 @@ def test_an_empty_part(tmp_path: Path) -> None:
 
 
 def test_image_refuses_what_is_none(tmp_path: Path) -> None:
-    refused(lambda: video.image(tmp_path / "no.png"), "does not exist")
-    refused(lambda: video.image(tmp_path), "folder")
+    refused(lambda: pictures.image(tmp_path / "no.png"), "does not exist")
+    refused(lambda: pictures.image(tmp_path), "folder")
     (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
-    refused(lambda: video.image(tmp_path / "m.png"), "not a picture")
+    refused(lambda: pictures.image(tmp_path / "m.png"), "not a picture")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d import video
 from restage4d.errors import InputError
+from restage4d.pictures import image
 from restage4d.priors.arrays import load_arrays, load_cameras, mask_picture
 from restage4d.scene import Clip, Rewound, rewind
 
@@ -164,7 +164,7 @@ def _view(folder: Path) -> View:
     missing = next((m for m in masks if not m.is_file()), None)
     if missing:
         raise InputError(f"{missing} is missing.", _REMEDY)
-    pictures = np.stack([video.image(f)[..., :3] for f in files])
+    pictures = np.stack([image(f)[..., :3] for f in files])
     cameras = load_cameras(folder / "cameras.npz", pictures.shape[2])
     numbers = np.array([int(f.stem) for f in files], np.int32)
     return View(pictures, np.stack([mask_picture(m) > 127 for m in masks]), cameras["K"], cameras["w2c"], numbers)

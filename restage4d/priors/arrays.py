@@ -6,8 +6,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d import video
 from restage4d.errors import InputError
+from restage4d.pictures import image
 
 Arrays = dict[str, NDArray]
 
@@ -70,5 +70,5 @@ def camera_kind(w2c: NDArray[np.float32]) -> str:
 
 def mask_picture(path: Path) -> NDArray[np.uint8]:
     """A mask picture as (h, w): grey as it is, of a coloured one the brightest channel."""
-    picture = video.image(path)
+    picture = image(path)
     return picture if picture.ndim == 2 else picture.max(-1)

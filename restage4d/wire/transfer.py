@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from restage4d.errors import InputError
+from restage4d.picture_folder import pictures_in
 from restage4d.wire.channel import Channel
 from restage4d.wire.digest import Digest
 from restage4d.wire.errors import NotRunning, Refused, TimedOut, WireError
@@ -20,7 +21,6 @@ from restage4d.wire.messages import CHUNK, Chunk, Fetch, Stored, UploadBegin, Up
 
 Advance = Callable[[int, int], None]
 PACKED = b"R4DFILES"  # the first bytes of a list of files
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _WINDOW = 8  # chunks of a fetch asked for ahead
 _SMALLEST = 256 << 10  # bytes of a chunk where the connection keeps breaking
 _PATIENCE_S = 60.0  # without a single chunk, before a transfer gives up
@@ -42,13 +42,11 @@ def upload(open_channel: Callable[[], Channel], path: Path, on_progress: Advance
     """See `Client.upload`."""
     if not path.is_dir():
         return _upload_file(open_channel, path, on_progress, timeout_s)
+    files = pictures_in(path)
     try:
-        files = sorted((p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "."), key=_natural)
         total = sum(p.stat().st_size for p in files)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    if not files:
-        raise InputError(f"{path} holds no pictures.", f"Give a folder of {', '.join(PICTURES)} files.")
     packed, sent = [], 0
     for file in files:
 
@@ -60,12 +58,6 @@ def upload(open_channel: Callable[[], Channel], path: Path, on_progress: Advance
         sent += file.stat().st_size
     listing = PACKED + msgspec.msgpack.encode(packed)
     return _upload(open_channel, _Bytes(listing), hashlib.sha256(listing).hexdigest(), None, timeout_s)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts frame2 before frame10."""
-    parts = "".join(c if c.isdigit() else f" {c} " for c in path.name.lower()).split()
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
 
 
 class _Bytes:
