@@ -11,24 +11,37 @@ from pathlib import Path
 
 import psutil
 
-from backend.executors import Executor, LocalExecutor
-from backend.lock import FileLock
+from backend.file_lock import FileLock
+from backend.jobs.executors import Executor, LocalExecutor
 from backend.server import Server
 from backend.settings import Settings
-from backend.store import Store
+from backend.store.content_store import Store
 from restage4d.errors import InputError
-from restage4d.wire.connection import CHANNELS, Connection, home
-from restage4d.wire.errors import NotRunning
-from restage4d.wire.messages import Provider
+from restage4d.protocol.connection import CHANNELS, Connection, home
+from restage4d.protocol.errors import NotRunning
+from restage4d.protocol.messages import Provider
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restage4d serve``."""
     parser.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="listen here; anything but loopback asks for keys (restage4d keys)"
+        "--bind",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="listen here; anything but loopback asks for keys (restage4d keys)",
     )
-    parser.add_argument("--port", type=int, default=0, help="first of four ports in a row (default: the last ones, or free ones)")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="run jobs here, or on a Ray cluster")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=0,
+        help="first of four ports in a row (default: the last ones, or free ones)",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="run jobs here, or on a Ray cluster",
+    )
     parser.add_argument("--address", default="auto", help="of the Ray cluster")
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="end when this process ends")
 
@@ -44,14 +57,24 @@ def serve(options: argparse.Namespace) -> None:
     try:
         ours = lock.acquire()
     except OSError as error:
-        raise InputError(f"{folder} cannot be used: {error.strerror}.", "Set RESTAGE4D_HOME to another folder.") from error
+        raise InputError(
+            f"{folder} cannot be used: {error.strerror}.", "Set RESTAGE4D_HOME to another folder."
+        ) from error
     if not ours:
         print(f"A service runs already; its connection file is {folder / 'connection.json'}.")
         return
     _log_into(folder / "service.log")
     settings = Settings.load(folder / "service.toml")
     ports = _ports(options.port, folder)
-    server = Server(folder, _executor(options, settings), settings, options.bind, ports, _catalogue(), _refiner())
+    server = Server(
+        folder,
+        _executor(options, settings),
+        settings,
+        options.bind,
+        ports,
+        _catalogue(),
+        _refiner(),
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stopping.set())
     server.start()
@@ -67,15 +90,18 @@ def _executor(options: argparse.Namespace, settings: Settings) -> Callable[[Stor
     if options.executor == "local":
         return lambda store: LocalExecutor(store, settings.slots)
     try:
-        from backend.farm import RayExecutor
+        from backend.jobs.ray_executor import RayExecutor
     except ImportError as error:
-        raise InputError("Ray is not installed.", "Install restage4d[backend,farm] here and on every node.") from error
+        raise InputError(
+            "Ray is not installed.", "Install restage4d[backend,farm] here and on every node."
+        ) from error
 
     return lambda store: RayExecutor(store, options.address, settings.slots)
 
 
 def _ports(first: int, folder: Path) -> dict[str, int]:
-    """The ports asked for, or those of last time, so that clients find a service that was started again."""
+    """The ports asked for, or those of last time, so that clients find a service that was started
+    again."""
     if first:
         return {name: first + i for i, name in enumerate(CHANNELS)}
     try:
@@ -87,10 +113,10 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
 
 def _catalogue() -> list[Provider]:
     """All providers, as this computer is now."""
-    from restage4d.catalogue import ENTRIES, announcement
-    from restage4d.doctor import lacks
-    from restage4d.settings import read_settings
-    from restage4d.weights import Weights
+    from restage4d.cli.doctor import lacks
+    from restage4d.providers.registry import ENTRIES, announcement
+    from restage4d.providers.settings import read_settings
+    from restage4d.providers.weights import Weights
 
     weights, settings = Weights.chosen(None, False), read_settings()
     return [
@@ -110,14 +136,19 @@ def _catalogue() -> list[Provider]:
 
 
 def _refiner() -> str:
-    from restage4d.settings import read_settings
+    from restage4d.providers.settings import read_settings
 
     settings = read_settings()
-    return f"{settings.refine_model} at {settings.refine_url}" if settings.refine_url and settings.refine_model else ""
+    return (
+        f"{settings.refine_model} at {settings.refine_url}"
+        if settings.refine_url and settings.refine_model
+        else ""
+    )
 
 
 def _parent(pid: int | None) -> Callable[[], bool]:
-    """Whether the parent still lives; a process id that was given to another process does not count."""
+    """Whether the parent still lives; a process id that was given to another process does not
+    count."""
     if pid is None:
         return lambda: True
     try:
@@ -135,13 +166,17 @@ def _parent(pid: int | None) -> Callable[[], bool]:
 
 
 def _log_into(path: Path) -> None:
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=5_000_000, backupCount=2, encoding="utf-8")
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=5_000_000, backupCount=2, encoding="utf-8"
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m backend", description="The service that runs Restage4D's jobs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m backend", description="The service that runs Restage4D's jobs."
+    )
     arguments(parser)
     try:
         serve(parser.parse_args())

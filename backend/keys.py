@@ -1,7 +1,8 @@
-"""Who may come in: a secret on loopback (PLAIN), keys everywhere else (CURVE), both decided here by ZeroMQ's ZAP.
+"""Who may come in: a secret on loopback (PLAIN), keys everywhere else (CURVE), both decided here by
+ZeroMQ's ZAP.
 
-The service's folder holds ``keys/server.json`` (its own pair) and ``keys/allowed.json`` (name -> public key of every client).
-``restage4d keys`` changes the second while the service runs.
+The service's folder holds ``keys/server.json`` (its own pair) and ``keys/allowed.json`` (name ->
+public key of every client). ``restage4d keys`` changes the second while the service runs.
 """
 
 import hmac
@@ -17,12 +18,12 @@ import zmq
 from zmq.utils import z85
 
 from restage4d.errors import InputError
-from restage4d.files import replacing
-from restage4d.wire.connection import Connection
+from restage4d.io.atomic import replacing
+from restage4d.protocol.connection import Connection
 
 LOCAL = "local"  # the user of this machine
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
-_log = logging.getLogger("restage4d.keys")
+_log = logging.getLogger("restage4d.providers.api_keys")
 
 
 class Keys:
@@ -61,25 +62,34 @@ class Keys:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{self._allowed_file} cannot be read: {error}.", "Correct it or delete it.") from error
+            raise InputError(
+                f"{self._allowed_file} cannot be read: {error}.", "Correct it or delete it."
+            ) from error
 
     def allow(self, name: str, public: str) -> None:
         """Lets a client in. Raises `InputError` for a name or a key that is none."""
         if not _NAME.fullmatch(name) or name == LOCAL:
-            raise InputError(f"{name!r} cannot be a client's name.", "Use letters, digits, dots, dashes; not 'local'.")
+            raise InputError(
+                f"{name!r} cannot be a client's name.",
+                "Use letters, digits, dots, dashes; not 'local'.",
+            )
         try:
             right = len(public) == 40 and len(z85.decode(public.encode())) == 32
         except (ValueError, KeyError, UnicodeError):
             right = False
         if not right:
-            raise InputError("That is not a public key.", "Give the 40 characters of a CURVE public key.")
+            raise InputError(
+                "That is not a public key.", "Give the 40 characters of a CURVE public key."
+            )
         self._write(self._allowed_file, self.allowed() | {name: public})
 
     def revoke(self, name: str) -> None:
         """Shuts a client out. Raises `InputError` where there is none of that name."""
         allowed = self.allowed()
         if name not in allowed:
-            raise InputError(f"There is no client {name!r}.", f"There are: {', '.join(allowed) or 'none'}.")
+            raise InputError(
+                f"There is no client {name!r}.", f"There are: {', '.join(allowed) or 'none'}."
+            )
         del allowed[name]
         self._write(self._allowed_file, allowed)
 
@@ -107,7 +117,8 @@ class Keys:
 
 
 class Doorman(threading.Thread):
-    """Answers ZeroMQ's ZAP questions: lets the right password or an allowed key in, logs whom it refuses.
+    """Answers ZeroMQ's ZAP questions: lets the right password or an allowed key in, logs whom it
+    refuses.
 
     Args:
         context: of the server's sockets.
@@ -138,7 +149,14 @@ class Doorman(threading.Thread):
                     _log.warning("refused a client from %s: wrong or no key", address)
                 status, text = (b"200", b"OK") if user else (b"400", b"this key may not come in")
                 self.socket.send_multipart(
-                    [b"1.0", question[1] if len(question) > 1 else b"", status, text, (user or "").encode(), b""]
+                    [
+                        b"1.0",
+                        question[1] if len(question) > 1 else b"",
+                        status,
+                        text,
+                        (user or "").encode(),
+                        b"",
+                    ]
                 )
 
     def _who(self, question: list[bytes]) -> str | None:
@@ -163,7 +181,8 @@ class Doorman(threading.Thread):
 
 
 def make_client(home: Path, name: str, host: str, out: Path) -> None:
-    """Draws a key pair for ``name``, lets it in, and writes the connection file that the client needs.
+    """Draws a key pair for ``name``, lets it in, and writes the connection file that the client
+    needs.
 
     Raises:
         InputError: the name cannot be one, or the service was never started for other machines.
@@ -177,6 +196,11 @@ def make_client(home: Path, name: str, host: str, out: Path) -> None:
         )
     public, secret = (key.decode() for key in zmq.curve_keypair())
     Connection(
-        host=host, ports=service.ports, mechanism="curve", server_key=keys.server()[0], public_key=public, secret_key=secret
+        host=host,
+        ports=service.ports,
+        mechanism="curve",
+        server_key=keys.server()[0],
+        public_key=public,
+        secret_key=secret,
     ).write(out)
     keys.allow(name, public)

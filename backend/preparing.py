@@ -5,10 +5,10 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from backend.folder import Folder
-from backend.inputs import footage
-from backend.store import Store
-from restage4d.wire.messages import Prepare, Prepared
+from backend.jobs.inputs import footage
+from backend.jobs.job_folder import Folder
+from backend.store.content_store import Store
+from restage4d.protocol.messages import Prepare, Prepared
 
 
 def prepared(store: Store, request: Prepare) -> tuple[Prepared, list[NDArray]]:
@@ -16,16 +16,17 @@ def prepared(store: Store, request: Prepare) -> tuple[Prepared, list[NDArray]]:
 
     Raises:
         WireError: the content is not here or damaged.
-        InputError: it is no video, the prompt cannot be used, the provider lacks something, or nobody refines the prompt.
+        InputError: it is no video, the prompt cannot be used, the provider lacks something, or
+            nobody refines the prompt.
     """
-    from restage4d import video
-    from restage4d.choices import DriverChoice
-    from restage4d.driving.choose import choose_driver
-    from restage4d.driving.refine import Refined
-    from restage4d.priors.cache import Cache
+    from restage4d.driving.prompt_refinement import Refined
+    from restage4d.io import video
+    from restage4d.io.content_cache import Cache
+    from restage4d.jobs.footage import decode_part
+    from restage4d.jobs.make_driver import choose_driver
+    from restage4d.jobs.provider_choice import DriverChoice
     from restage4d.progress import Progress
-    from restage4d.shot import decode_part
-    from restage4d.weights import Weights
+    from restage4d.providers.weights import Weights
 
     told: list[str] = []
     choice = DriverChoice(driver=request.driving, candidates=request.candidates)

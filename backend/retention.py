@@ -1,24 +1,28 @@
-"""What is kept and for how long: ended jobs go by age, then, beyond the size, the oldest first; then bytes without a job."""
+"""What is kept and for how long: ended jobs go by age, then, beyond the size, the oldest first;
+then bytes without a job."""
 
 import logging
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from backend.folder import Folder
-from backend.jobs import Job, Jobs
+from backend.jobs.job_folder import Folder
+from backend.jobs.job_table import Job, Jobs
 from backend.settings import Settings
-from backend.store import Store, packed_files
-from restage4d.wire.errors import WireError
-from restage4d.wire.messages import ENDED
+from backend.store.content_store import Store, packed_files
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.messages import ENDED
 
-_YOUNG_S = 3600.0  # bytes used within the last hour are left alone: their job may not be submitted yet
+_YOUNG_S = (
+    3600.0  # bytes used within the last hour are left alone: their job may not be submitted yet
+)
 _PARTIAL_DAYS = 7.0
 _log = logging.getLogger("restage4d.retention")
 
 
 def sweep(jobs: Jobs, store: Store, folders: Path, settings: Settings) -> None:
-    """Deletes what is too old or too much. Nothing that a queued, running or paused job needs is touched."""
+    """Deletes what is too old or too much. Nothing that a queued, running or paused job needs is
+    touched."""
     now = time.time()
 
     def forget(job: Job) -> None:
@@ -62,7 +66,8 @@ def _named(jobs: Jobs, store: Store) -> set[str]:
 
 
 def _collect(store: Store, named: set[str], now: float, keep_s: float, limit: float) -> int:
-    """Removes bytes that no job names, once they are old, or not quite new where there is too much. Returns what is left."""
+    """Removes bytes that no job names, once they are old, or not quite new where there is too much.
+    Returns what is left."""
     contents = store.contents()
     total = sum(stat.st_size for _, stat in contents)
     for content, stat in sorted(contents, key=lambda c: c[1].st_mtime):

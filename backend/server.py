@@ -1,4 +1,5 @@
-"""The service: four sockets, each with a thread of its own, so that nothing waits behind anything of another kind.
+"""The service: four sockets, each with a thread of its own, so that nothing waits behind anything
+of another kind.
 
 work (ROUTER): uploads, submits, fetches, renders; answered from a pool of threads.
 control (ROUTER): small requests, answered at once.
@@ -22,20 +23,20 @@ import psutil
 import zmq
 import zmq.utils.monitor as monitoring
 
-from backend.answers import Answers, answered, as_error
-from backend.executors import Executor
-from backend.jobs import Jobs
+from backend.handlers import Answers, answered, as_error
+from backend.jobs.executors import Executor
+from backend.jobs.job_table import Jobs
+from backend.jobs.supervisor import Supervisor
 from backend.keys import Doorman, Keys
 from backend.retention import sweep
 from backend.settings import Settings
-from backend.store import Store
-from backend.supervisor import Supervisor
+from backend.store.content_store import Store
 from restage4d.errors import InputError
-from restage4d.wire import framing
-from restage4d.wire.connection import CHANNELS, Connection
-from restage4d.wire.errors import VersionMismatch, WireError
-from restage4d.wire.framing import Received
-from restage4d.wire.messages import (
+from restage4d.protocol import framing
+from restage4d.protocol.connection import CHANNELS, Connection
+from restage4d.protocol.errors import VersionMismatch, WireError
+from restage4d.protocol.framing import Received
+from restage4d.protocol.messages import (
     Control,
     Message,
     Provider,
@@ -76,21 +77,39 @@ class Server:
         self.store = Store(home / "store")
         self.jobs = Jobs(home / "jobs.sqlite")
         self.executor = executor(self.store)
-        self.supervisor = Supervisor(self.jobs, home / "jobs", self.executor, settings, self._publish)
+        self.supervisor = Supervisor(
+            self.jobs, home / "jobs", self.executor, settings, self._publish
+        )
         self._events: list[tuple[str, list]] = []
         self.stopping = threading.Event()
         self.answers = Answers(
-            self.store, self.jobs, self.supervisor, self.executor, settings, catalogue, refiner, self.stopping.set
+            self.store,
+            self.jobs,
+            self.supervisor,
+            self.executor,
+            settings,
+            catalogue,
+            refiner,
+            self.stopping.set,
         )
         self._rebind = {name: threading.Event() for name in CHANNELS}
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self._doorman = Doorman(self._context, self.keys, self.curve)
         self._doorman.start()
-        kinds = {"work": zmq.ROUTER, "control": zmq.ROUTER, "progress": zmq.XPUB, "heartbeat": zmq.REP}
+        kinds = {
+            "work": zmq.ROUTER,
+            "control": zmq.ROUTER,
+            "progress": zmq.XPUB,
+            "heartbeat": zmq.REP,
+        }
         self.ports: dict[str, int] = {}
-        self._watches: list[zmq.Socket] = []  # what ZeroMQ refuses before the doorman is asked; read by `run` alone
-        self._sockets = {name: self._bound(name, kinds[name], ports.get(name, 0)) for name in CHANNELS}
+        self._watches: list[
+            zmq.Socket
+        ] = []  # what ZeroMQ refuses before the doorman is asked; read by `run` alone
+        self._sockets = {
+            name: self._bound(name, kinds[name], ports.get(name, 0)) for name in CHANNELS
+        }
         self._replies = self._context.socket(zmq.PULL)
         self._replies_address = f"inproc://replies-{secrets.token_hex(8)}"
         self._replies.setsockopt(zmq.RCVHWM, 0)
@@ -101,15 +120,21 @@ class Server:
             for loop in (self._work, self._control, self._progress, self._heartbeat)
         ]
 
-    # --- life -----------------------------------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Serves, and writes the connection file. Jobs of an earlier service are taken up where they stand."""
+        """Serves, and writes the connection file. Jobs of an earlier service are taken up where
+        they stand."""
         for thread in self._threads:
             thread.start()
         self.connection().write(self.home / "connection.json")
         self.connection().write(self.home / "last.json")  # stays, for the ports
-        _log.info("listening on %s, ports %s, %s", self.bind, self.ports, "CURVE" if self.curve else "PLAIN")
+        _log.info(
+            "listening on %s, ports %s, %s",
+            self.bind,
+            self.ports,
+            "CURVE" if self.curve else "PLAIN",
+        )
 
     def connection(self) -> Connection:
         """What this machine's own clients need."""
@@ -127,13 +152,17 @@ class Server:
         )
 
     def run(self, alive: Callable[[], bool] = lambda: True) -> None:
-        """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that run."""
+        """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that
+        run."""
         swept = -_SWEEP_S
         stamp = self.keys.stamp()
         process = psutil.Process()
         while not self.stopping.wait(_GUARD_S) and alive():
             if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
-                _log.error("more than %g GiB in memory: dropping all connections", self.settings.memory_gigabytes)
+                _log.error(
+                    "more than %g GiB in memory: dropping all connections",
+                    self.settings.memory_gigabytes,
+                )
                 self._drop_connections()
                 self.stopping.wait(2.0)
             if self.keys.stamp() != stamp:
@@ -154,7 +183,10 @@ class Server:
                     event = monitoring.recv_monitor_message(watch)
                     if event["event"] == zmq.EVENT_MONITOR_STOPPED:
                         raise zmq.ZMQError
-                    _log.warning("refused a client at %s: no key, another kind of key, or no ZeroMQ", event["endpoint"].decode())
+                    _log.warning(
+                        "refused a client at %s: no key, another kind of key, or no ZeroMQ",
+                        event["endpoint"].decode(),
+                    )
             except zmq.ZMQError:  # its socket was closed
                 self._watches.remove(watch)
                 watch.close(linger=0)
@@ -213,7 +245,8 @@ class Server:
         return socket
 
     def _guarded(self, loop: Callable[[], None]) -> None:
-        """A loop that failed ends the service, which is then started again, rather than leave it half alive."""
+        """A loop that failed ends the service, which is then started again, rather than leave it
+        half alive."""
         try:
             loop()
         except BaseException:
@@ -221,7 +254,8 @@ class Server:
             self.stopping.set()
 
     def _renewed(self, name: str, poller: zmq.Poller) -> zmq.Socket:
-        """The socket of a channel; made anew, with all its connections dropped, where that was asked for."""
+        """The socket of a channel; made anew, with all its connections dropped, where that was
+        asked for."""
         socket = self._sockets[name]
         if self._rebind[name].is_set():
             self._rebind[name].clear()
@@ -232,7 +266,7 @@ class Server:
             poller.register(socket, zmq.POLLIN)
         return socket
 
-    # --- the four loops -------------------------------------------------------------------------------------------------
+    # --- the four loops ---------------------------------------------------------------------------
 
     def _heartbeat(self) -> None:
         poller = zmq.Poller()
@@ -254,7 +288,9 @@ class Server:
             got = self._receive(socket, Control, "control")
             if got:
                 client, user, message = got
-                self._reply(socket, client, message.id, *answered(self.answers.control, user, message.body))
+                self._reply(
+                    socket, client, message.id, *answered(self.answers.control, user, message.body)
+                )
 
     def _work(self) -> None:
         poller = zmq.Poller()
@@ -286,7 +322,11 @@ class Server:
             self._events = []
             try:
                 self.supervisor.tick()
-            except (InputError, OSError, sqlite3.Error):  # a full disk, say: everything is looked at anew the next time
+            except (
+                InputError,
+                OSError,
+                sqlite3.Error,
+            ):  # a full disk, say: everything is looked at anew the next time
                 _log.exception("the queue could not be looked after")
                 self.stopping.wait(1.0)
             for job, frames in self._events:
@@ -301,21 +341,25 @@ class Server:
         """A client may follow its own jobs, by their full ids."""
         said = frame.bytes
         topic, wanted = said[1:], said[:1] == b"\x01"
-        with contextlib.suppress(WireError, UnicodeDecodeError, KeyError, zmq.ZMQError, sqlite3.Error):
+        with contextlib.suppress(
+            WireError, UnicodeDecodeError, KeyError, zmq.ZMQError, sqlite3.Error
+        ):
             if wanted and len(topic) == 32:
                 self.jobs.get(topic.decode(), self._user(frame))
                 socket.setsockopt(zmq.SUBSCRIBE, topic)
             elif not wanted:
                 socket.setsockopt(zmq.UNSUBSCRIBE, topic)
 
-    # --- receiving and answering ----------------------------------------------------------------------------------------
+    # --- receiving and answering ------------------------------------------------------------------
 
     @staticmethod
     def _user(frame: zmq.Frame) -> str:
         """As whom the doorman let this client in."""
         return str(frame.get("User-Id"))
 
-    def _receive(self, socket: zmq.Socket, allowed: Any, channel: str) -> tuple[bytes, str, Received] | None:
+    def _receive(
+        self, socket: zmq.Socket, allowed: Any, channel: str
+    ) -> tuple[bytes, str, Received] | None:
         """The next request; what is none is answered with an error here."""
         client, *frames = socket.recv_multipart(copy=False)
         if not frames:
@@ -325,7 +369,11 @@ class Server:
             message = framing.decode(frames, framing.REQUESTS)
             if not isinstance(message.body, allowed):
                 kind = type(message.body).__name__
-                raise WireError(f"{kind} does not belong on the {channel} channel.", "Send it on the other one.", "channel")
+                raise WireError(
+                    f"{kind} does not belong on the {channel} channel.",
+                    "Send it on the other one.",
+                    "channel",
+                )
             return client.bytes, user, message
         except (WireError, KeyError) as error:
             if not isinstance(error, WireError):
@@ -335,16 +383,21 @@ class Server:
             self._reply(socket, client.bytes, parent, as_error(error), [])
             return None
 
-    def _reply(self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list) -> None:
+    def _reply(
+        self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list
+    ) -> None:
         self._send(socket, [client, *framing.encode(body, arrays, parent=parent)])
 
     @staticmethod
     def _send(socket: zmq.Socket, frames: list) -> None:
-        """To a client that may be gone or may not read: then the answer is dropped, it can ask again."""
+        """To a client that may be gone or may not read: then the answer is dropped, it can ask
+        again."""
         with contextlib.suppress(zmq.Again, zmq.ZMQError):
             socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
 
-    def _later(self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None) -> None:
+    def _later(
+        self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None
+    ) -> None:
         """An answer from any thread, sent by the work loop."""
         socket = getattr(self._local, "replies", None)
         if socket is None:
@@ -354,7 +407,9 @@ class Server:
             socket.connect(self._replies_address)
         if isinstance(body, WireError):
             body = as_error(body)
-        socket.send_multipart([client, *framing.encode(body, arrays or [], parent=parent)], copy=False)
+        socket.send_multipart(
+            [client, *framing.encode(body, arrays or [], parent=parent)], copy=False
+        )
 
 
 def is_loopback(bind: str) -> bool:

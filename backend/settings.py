@@ -1,4 +1,5 @@
-"""What the owner of a service may set, in ``service.toml`` of its folder; every value has a default."""
+"""What the owner of a service may set, in ``service.toml`` of its folder; every value has a
+default."""
 
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -7,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from restage4d.errors import InputError
-from restage4d.wire.messages import Limits
+from restage4d.protocol.messages import Limits
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,12 @@ class Settings:
     Attributes:
         keep_days: ended jobs and unused uploads older than this are deleted.
         keep_gigabytes: beyond this the oldest ended jobs go first.
-        slots: jobs at a time on a machine without a GPU, or on a Ray cluster; a GPU takes one job at a time.
+        slots: jobs at a time on a machine without a GPU, or on a Ray cluster; a GPU takes one job
+            at a time.
         attempts: how often a job whose process ended by itself is started.
-        memory_gigabytes: of the service itself; beyond it all connections are dropped and made anew.
-        limits: what clients may send, see `restage4d.wire.messages.Limits`.
+        memory_gigabytes: of the service itself; beyond it all connections are dropped and made
+            anew.
+        limits: what clients may send, see `restage4d.protocol.messages.Limits`.
     """
 
     keep_days: float = 30.0
@@ -32,7 +35,8 @@ class Settings:
 
     @staticmethod
     def load(path: Path) -> "Settings":
-        """Reads the file, or gives the defaults where there is none. Raises `InputError` for unknown names and wrong values."""
+        """Reads the file, or gives the defaults where there is none. Raises `InputError` for
+        unknown names and wrong values."""
         if not path.is_file():
             return Settings()
         try:
@@ -40,7 +44,12 @@ class Settings:
             unknown = table.keys() - {f.name for f in fields(Settings)}
             unknown |= table.get("limits", {}).keys() - set(Limits.__struct_fields__)
             if unknown:
-                raise InputError(f"{path} sets {', '.join(sorted(unknown))}, which do not exist.", "Check the spelling.")
+                raise InputError(
+                    f"{path} sets {', '.join(sorted(unknown))}, which do not exist.",
+                    "Check the spelling.",
+                )
             return msgspec.convert(table, Settings)
         except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
-            raise InputError(f"{path} cannot be used: {error}.", "Correct it or delete it.") from error
+            raise InputError(
+                f"{path} cannot be used: {error}.", "Correct it or delete it."
+            ) from error

@@ -1,24 +1,34 @@
-"""The stand-in job: a real fit of a few hundred Gaussians to a few tiny frames, for tests of the service.
+"""The stand-in job: a real fit of a few hundred Gaussians to a few tiny frames, for tests of the
+service.
 
-A textured ball rolls before a wall; masks, depth, cameras and tracks are known. Everything after that is the real code.
+A textured ball rolls before a wall; masks, depth, cameras and tracks are known. Everything after
+that is the real code.
 """
 
 from pathlib import Path
 
 import numpy as np
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Priors,
+    Rewound,
+    Tracks,
+    rewind,
+)
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
-from restage4d.scene import Cameras, Clip, Priors, Rewound, Tracks, rewind
 
 WIDTH, HEIGHT, FRAMES = 48, 36, 3
 _RADIUS, _DISTANCE, _FOCAL = 0.5, 3.0, 60.0
 
 
 def run(seed: int, steps: int, out: Path, progress: Progress) -> Path:
-    """Fits, and writes ``out/puppet.puppet``; goes on from ``out/checkpoint.safetensors`` where there is one.
+    """Fits, and writes ``out/puppet.puppet``; goes on from ``out/checkpoint.safetensors`` where
+    there is one.
 
     Args:
         seed: of texture and fit.
@@ -29,7 +39,13 @@ def run(seed: int, steps: int, out: Path, progress: Progress) -> Path:
     rewound, priors = scene(seed)
     config = FitConfig(
         motion=MotionConfig(n_bases=4, n_tracks=60, steps=6),
-        fusion=FusionConfig(steps=steps, max_subject=400, max_background=400, subject_stride=1.0, background_stride=3.0),
+        fusion=FusionConfig(
+            steps=steps,
+            max_subject=400,
+            max_background=400,
+            subject_stride=1.0,
+            background_stride=3.0,
+        ),
         seed=seed,
     )
     fusion = fit(rewound, priors, config, out / "checkpoint.safetensors", progress)
@@ -47,10 +63,14 @@ def scene(seed: int) -> tuple[Rewound, Priors]:
     clips = [Clip(np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8), 24.0) for _ in range(2)]
     rewound = rewind(clips[0], clips[1:])
     sign = np.where(rewound.source == 0, -1.0, 1.0)
-    centres = np.stack([0.15 * sign * rewound.index, np.zeros(len(sign)), np.full(len(sign), 0.5)], 1)
+    centres = np.stack(
+        [0.15 * sign * rewound.index, np.zeros(len(sign)), np.full(len(sign), 0.5)], 1
+    )
     frames, masks, depths = [], [], []
     cols, rows = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
-    rays = np.stack([(cols - WIDTH / 2) / _FOCAL, np.ones_like(cols), -(rows - HEIGHT / 2) / _FOCAL], -1)  # world, y forward
+    rays = np.stack(
+        [(cols - WIDTH / 2) / _FOCAL, np.ones_like(cols), -(rows - HEIGHT / 2) / _FOCAL], -1
+    )  # world, y forward
     for centre in centres:
         towards = centre + np.array([0, _DISTANCE, 0])
         a, b = (rays**2).sum(-1), rays @ towards
@@ -75,5 +95,9 @@ def scene(seed: int) -> tuple[Rewound, Priors]:
     seen = (front[:, None] + centres[None]) @ w2c[:3, :3].T + w2c[:3, 3]
     xy = (seen[..., :2] / seen[..., 2:] * _FOCAL + [WIDTH / 2, HEIGHT / 2]).astype(np.float32)
     inside = (xy >= 0).all(-1) & (xy[..., 0] < WIDTH) & (xy[..., 1] < HEIGHT)
-    tracks = Tracks(xy, inside, np.ones(inside.shape, np.float32), inside.argmax(1).astype(np.int32))
-    return rewound, Priors(np.stack(masks).astype(np.float32), np.stack(depths).astype(np.float32), cameras, tracks)
+    tracks = Tracks(
+        xy, inside, np.ones(inside.shape, np.float32), inside.argmax(1).astype(np.int32)
+    )
+    return rewound, Priors(
+        np.stack(masks).astype(np.float32), np.stack(depths).astype(np.float32), cameras, tracks
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one module that knows how Blender's versions differ (4.5, 5.0, 5.2); everything else is the same on all of them."""
+"""The one module that knows how Blender's versions differ (4.5, 5.0, 5.2); everything else is the
+same on all of them."""
 
 from typing import Any
 
@@ -7,13 +8,19 @@ import bpy
 
 EEVEE = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
 
-# Blender 5.3's splats want a plain 4-vector, which 5.1 brought; before that four floats are only had as a colour.
-_ATTRIBUTE_TYPES = {item.identifier for item in bpy.types.Attribute.bl_rna.properties["data_type"].enum_items}
-FLOAT4, FLOAT4_FIELD = ("FLOAT4", "vector") if "FLOAT4" in _ATTRIBUTE_TYPES else ("FLOAT_COLOR", "color")
+# Blender 5.3's splats want a plain 4-vector, which 5.1 brought; before that four floats are only
+# had as a colour.
+_ATTRIBUTE_TYPES = {
+    item.identifier for item in bpy.types.Attribute.bl_rna.properties["data_type"].enum_items
+}
+FLOAT4, FLOAT4_FIELD = (
+    ("FLOAT4", "vector") if "FLOAT4" in _ATTRIBUTE_TYPES else ("FLOAT_COLOR", "color")
+)
 
 
 def new_fcurve(channelbag: Any, data_path: str, index: int, group: str) -> Any:
-    """A new F-curve in a named group; `Action.fcurves` is gone in 5.0 and `group_name` is missing in 4.5."""
+    """A new F-curve in a named group; `Action.fcurves` is gone in 5.0 and `group_name` is missing
+    in 4.5."""
     if bpy.app.version >= (5, 0, 0):
         return channelbag.fcurves.new(data_path, index=index, group_name=group)
     fcurve = channelbag.fcurves.new(data_path, index=index)
@@ -22,14 +29,25 @@ def new_fcurve(channelbag: Any, data_path: str, index: int, group: str) -> Any:
 
 
 def set_input(modifier: Any, name: str, value: Any) -> None:
-    """Sets a Geometry Nodes modifier's input by its name in the panel; ``value`` of a menu is the item's name."""
+    """Sets a Geometry Nodes modifier's input by its name in the panel; ``value`` of a menu is the
+    item's name."""
     tree = modifier.node_group
-    socket = next(s for s in tree.interface.items_tree if s.item_type == "SOCKET" and s.in_out == "INPUT" and s.name == name)
+    socket = next(
+        s
+        for s in tree.interface.items_tree
+        if s.item_type == "SOCKET" and s.in_out == "INPUT" and s.name == name
+    )
     if hasattr(modifier, "properties"):  # 5.1 and later
         getattr(modifier.properties.inputs, socket.identifier).value = value
     else:
-        if socket.socket_type == "NodeSocketMenu":  # kept as the item's number, which only the Menu Switch's sockets tell
-            switch = next(link.to_node for link in tree.links if link.from_socket.identifier == socket.identifier)
+        if (
+            socket.socket_type == "NodeSocketMenu"
+        ):  # kept as the item's number, which only the Menu Switch's sockets tell
+            switch = next(
+                link.to_node
+                for link in tree.links
+                if link.from_socket.identifier == socket.identifier
+            )
             value = int(switch.inputs[value].identifier.removeprefix("Item_"))
         modifier[socket.identifier] = value
     modifier.id_data.update_tag()  # neither way tells the dependency graph

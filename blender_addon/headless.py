@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A .puppet to a .blend without a window: ``python -m blender_addon.headless PUPPET OUT.blend`` (bpy from PyPI).
+"""A .puppet to a .blend without a window: ``python -m blender_addon.headless PUPPET OUT.blend``
+(bpy from PyPI).
 
 Exit codes: 0 done, 1 the work failed, 2 something given cannot be used.
 """
@@ -14,25 +15,37 @@ from typing import Any
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 from restage4d.puppet import F32, Puppet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="blender_addon.headless", description="Make a .blend of a .puppet.")
+    parser = argparse.ArgumentParser(
+        prog="blender_addon.headless", description="Make a .blend of a .puppet."
+    )
     parser.add_argument("puppet", type=Path)
     parser.add_argument("blend", type=Path)
-    parser.add_argument("--name", help="of the puppet in the .blend; the .puppet file's name by default")
+    parser.add_argument(
+        "--name", help="of the puppet in the .blend; the .puppet file's name by default"
+    )
     parser.add_argument(
         "--footage",
         action="append",
         default=[],
         metavar="PERFORMANCE=PATH",
-        help="movie or folder of numbered frames in playing order, shown behind the camera; may be given several times",
+        help=(
+            "movie or folder of numbered frames in playing order, shown behind the camera; may be "
+            "given several times"
+        ),
     )
-    parser.add_argument("--still", type=Path, metavar="PNG", help="render one frame of the performance that plays")
     parser.add_argument(
-        "--engine", choices=("WORKBENCH", "CYCLES"), default="WORKBENCH", help="of the still: ellipsoids or soft splats"
+        "--still", type=Path, metavar="PNG", help="render one frame of the performance that plays"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("WORKBENCH", "CYCLES"),
+        default="WORKBENCH",
+        help="of the still: ellipsoids or soft splats",
     )
     parser.add_argument("--frame", type=int, help="of the still, from 0; the middle one by default")
     given = parser.parse_args(arguments)
@@ -55,27 +68,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str, Path]) -> None:
-    """Writes ``blend``, whole or not at all, from an empty scene; footage is told relative to it. The scene stays loaded."""
+    """Writes ``blend``, whole or not at all, from an empty scene; footage is told relative to it.
+    The scene stays loaded."""
     loaded = Puppet.load(puppet)
     import bpy
 
-    from . import camera, importing
+    from .puppet import camera, importer
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0  # no backup copies of the temporary file
-    bpy.context.scene.world = bpy.data.worlds.new("World")  # without one, pictures have a white or a clear background
-    imported = importing.import_puppet(loaded, name=name or puppet.stem, footage=footage)
-    camera.relative_to(blend.parent, [p.footage for p in imported.performances if p.footage is not None])
+    bpy.context.scene.world = bpy.data.worlds.new(
+        "World"
+    )  # without one, pictures have a white or a clear background
+    imported = importer.import_puppet(loaded, name=name or puppet.stem, footage=footage)
+    camera.relative_to(
+        blend.parent, [p.footage for p in imported.performances if p.footage is not None]
+    )
     for screen in bpy.data.screens:
         for area in screen.areas:
             if area.type == "VIEW_3D":
                 look_through(area.spaces.active, loaded.subject.means)
     with replacing(blend) as temporary:
-        bpy.ops.wm.save_as_mainfile(filepath=str(temporary), compress=True, relative_remap=False, check_existing=False)
+        bpy.ops.wm.save_as_mainfile(
+            filepath=str(temporary), compress=True, relative_remap=False, check_existing=False
+        )
 
 
 def look_through(space: Any, means: F32) -> None:  # (N, 3)
-    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by attribute and unlit.
+    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by
+    attribute and unlit.
 
     Turned out of the camera, it goes round the subject, whose points are ``means``.
     """
@@ -87,18 +108,22 @@ def look_through(space: Any, means: F32) -> None:  # (N, 3)
 
 
 def render_still(path: Path, engine: str, frame: int | None) -> None:
-    """Renders a frame of the loaded scene as PNG: Workbench shows ellipsoids, Cycles the splats themselves."""
+    """Renders a frame of the loaded scene as PNG: Workbench shows ellipsoids, Cycles the splats
+    themselves."""
     import bpy
 
-    from . import actions, compat, importing
+    from . import compat
+    from .puppet import actions, importer
 
     scene = bpy.context.scene
     count = scene.frame_end - scene.frame_start + 1
     frame = count // 2 if frame is None else frame
     if not 0 <= frame < count:
-        raise InputError(f"There is no frame {frame}: the performance has {count}.", f"Give 0 to {count - 1}.")
+        raise InputError(
+            f"There is no frame {frame}: the performance has {count}.", f"Give 0 to {count - 1}."
+        )
     if engine == "WORKBENCH":
-        for imported in importing.find_puppets(scene):
+        for imported in importer.find_puppets(scene):
             for obj in (imported.splats, imported.background_splats):
                 if obj is not None:
                     compat.set_input(obj.modifiers["Render"], "Mode", "Ellipsoids")
@@ -117,7 +142,10 @@ def _footage(pairs: list[str]) -> dict[str, Path]:
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not (name and equals and path):
-            raise InputError(f"--footage {pair!r} is not PERFORMANCE=PATH.", "For example --footage base=clip.mp4.")
+            raise InputError(
+                f"--footage {pair!r} is not PERFORMANCE=PATH.",
+                "For example --footage base=clip.mp4.",
+            )
         footage[name] = Path(path)
     return footage
 

@@ -15,7 +15,11 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         name="Backend",
         items=(
             ("OWN", "This Computer", "Found by itself, and started and stopped here"),
-            ("FILE", "A Connection File", "Of a backend on another computer; its keeper makes the file for you"),
+            (
+                "FILE",
+                "A Connection File",
+                "Of a backend on another computer; its keeper makes the file for you",
+            ),
         ),
     )
     connection_file: bpy.props.StringProperty(  # type: ignore[valid-type]
@@ -25,7 +29,10 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
     )
     folder: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Restage4D Folder",
-        description="A checkout with scripts/bootstrap.py to start the backend from; empty: set up by this extension",
+        description=(
+            "A checkout with scripts/bootstrap.py to start the backend from; empty: set up by "
+            "this extension"
+        ),
         subtype="DIR_PATH",
     )
     store: bpy.props.StringProperty(  # type: ignore[valid-type]
@@ -35,7 +42,9 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
     )
     stop_with_blender: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Stop the Backend with Blender",
-        description="A backend started here ends with Blender, and its jobs go on with its next start",
+        description=(
+            "A backend started here ends with Blender, and its jobs go on with its next start"
+        ),
     )
     start_by_itself: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Start It Again by Itself",
@@ -63,7 +72,9 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
     )
     longer_side: bpy.props.IntProperty(  # type: ignore[valid-type]
         name="Working Size",
-        description="Longer side, in pixels, at which shots are reconstructed; time grows with its square",
+        description=(
+            "Longer side, in pixels, at which shots are reconstructed; time grows with its square"
+        ),
         default=384,
         min=128,
         max=2048,
@@ -93,11 +104,14 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
 
 def _draw_keys(layout: Any) -> None:
     """Keys of providers are the backend's: no .blend and no preferences hold them."""
-    from . import pump  # which reads these preferences itself
+    from . import runtime  # which reads these preferences itself
 
     box = layout.box()
-    box.label(text="Keys of driving-video services are kept by the backend, never by Blender", icon="LOCKED")
-    for provider in pump.session().backend.providers:
+    box.label(
+        text="Keys of driving-video services are kept by the backend, never by Blender",
+        icon="LOCKED",
+    )
+    for provider in runtime.session().backend.providers:
         if provider.sends:
             row = box.row()
             row.label(text=provider.label, icon="X" if provider.needs else "CHECKMARK")
@@ -105,7 +119,8 @@ def _draw_keys(layout: Any) -> None:
 
 
 class Defaults:
-    """The preferences' defaults, for where the code runs without being installed as an extension."""
+    """The preferences' defaults, for where the code runs without being installed as an
+    extension."""
 
     connection = "OWN"
     connection_file = folder = store = ""

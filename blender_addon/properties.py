@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the artist chose, kept in the scene: saved with the .blend, so that it goes on tomorrow where it was left."""
+"""What the artist chose, kept in the scene: saved with the .blend, so that it goes on tomorrow
+where it was left."""
 
 import bpy
 
 from . import takes
-from .state import DRAFT, PRIORS
+from .session.models import DRAFT, PRIORS
 
 QUALITIES = (
     ("draft", "Draft", "To look at within minutes: small and rough"),
     ("default", "Default", "Good for most shots"),
-    ("high", "High", "Sharper where the clip shows the subject, a little worse where it does not; takes several times as long"),
+    (
+        "high",
+        "High",
+        "Sharper where the clip shows the subject, a little worse where it does not; takes "
+        "several times as long",
+    ),
 )
 SELECTIONS = (
     ("MOTION", "What Moves", "The subject is what moves in the shot"),
@@ -32,7 +38,10 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         name="Part of It", description="Use a part of the video only"
     )
     first_frame: bpy.props.IntProperty(  # type: ignore[valid-type]
-        name="First", description="First frame used; it is where the new performance begins", min=1, default=1
+        name="First",
+        description="First frame used; it is where the new performance begins",
+        min=1,
+        default=1,
     )
     last_frame: bpy.props.IntProperty(  # type: ignore[valid-type]
         name="Last", description="Last frame used", min=2, default=100
@@ -40,7 +49,10 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
     selection: bpy.props.EnumProperty(name="Subject", items=SELECTIONS)  # type: ignore[valid-type]
     place: bpy.props.FloatVectorProperty(  # type: ignore[valid-type]
         name="Place",
-        description="Of the subject in the first frame, in the video's pixels: x, y or left, top, right, bottom",
+        description=(
+            "Of the subject in the first frame, in the video's pixels: x, y or left, top, right, "
+            "bottom"
+        ),
         size=4,
     )
     prompt: bpy.props.StringProperty(  # type: ignore[valid-type]
@@ -51,12 +63,17 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
     source: bpy.props.EnumProperty(name="Driving Video", items=SOURCES)  # type: ignore[valid-type]
     provider: bpy.props.StringProperty(name="Provider", default=DRAFT)  # type: ignore[valid-type]
     refined: bpy.props.StringProperty(  # type: ignore[valid-type]
-        name="Refined Prompt", description="What the provider is asked for, word by word; change it as you like"
+        name="Refined Prompt",
+        description="What the provider is asked for, word by word; change it as you like",
     )
     refined_for: bpy.props.StringProperty(description="Provider and prompt that it was refined for")  # type: ignore[valid-type]
     terms: bpy.props.StringProperty(description="What to know before, a line each")  # type: ignore[valid-type]
     candidates: bpy.props.IntProperty(  # type: ignore[valid-type]
-        name="Takes", description="How many driving videos are made, to pick from", min=1, max=8, default=1
+        name="Takes",
+        description="How many driving videos are made, to pick from",
+        min=1,
+        max=8,
+        default=1,
     )
     driving_job: bpy.props.StringProperty(description="The making of driving videos that runs")  # type: ignore[valid-type]
     takes: bpy.props.CollectionProperty(type=takes.RESTAGE4D_PG_take)  # type: ignore[valid-type]
@@ -69,7 +86,9 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
     depth: bpy.props.StringProperty(name="Depth", default=PRIORS["depth"])  # type: ignore[valid-type]
     tracks: bpy.props.StringProperty(name="Tracks", default=PRIORS["tracks"])  # type: ignore[valid-type]
     driving: bpy.props.StringProperty(  # type: ignore[valid-type]
-        name="Driving Video", description="It begins with the shot's first frame", subtype="FILE_PATH"
+        name="Driving Video",
+        description="It begins with the shot's first frame",
+        subtype="FILE_PATH",
     )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="default")  # type: ignore[valid-type]
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")  # type: ignore[valid-type]

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Driving videos that were made to be looked at, kept in the scene with their figures, and the one that the artist picked."""
+"""Driving videos that were made to be looked at, kept in the scene with their figures, and the one
+that the artist picked."""
 
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from .state import Job
+from .session.models import Job
 
 
 class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
@@ -24,7 +25,9 @@ class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
 def key(chosen: Any) -> str:
     """What a driving video is made for: another shot, prompt or provider needs another one."""
     first = chosen.first_frame if chosen.use_range else 1
-    return "\n".join((bpy.path.abspath(chosen.video), str(first), chosen.prompt.strip(), chosen.provider))
+    return "\n".join(
+        (bpy.path.abspath(chosen.video), str(first), chosen.prompt.strip(), chosen.provider)
+    )
 
 
 def valid(chosen: Any) -> list[Any]:

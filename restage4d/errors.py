@@ -2,7 +2,8 @@
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used. Raised before work starts, shown as one sentence and a remedy.
+    """Something the user gave cannot be used. Raised before work starts, shown as one sentence and
+    a remedy.
 
     Args:
         what: one sentence that says what is wrong and where.

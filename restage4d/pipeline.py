@@ -8,20 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.clips import (
+    Clip,
+    Priors,
+    Rewound,
+    Selection,
+    rewind,
+)
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
-from restage4d.priors.cache import Cache, content_key
+from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.estimate import Providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
-from restage4d.scene import Clip, Priors, Rewound, Selection, rewind
 
 
 @dataclass
 class Restaged:
-    """What `restage` made: the puppet, the videos it was made from at working size (b_0 first each), and the priors."""
+    """What `restage` made: the puppet, the videos it was made from at working size (b_0 first
+    each), and the priors."""
 
     puppet: Puppet
     base: Clip
@@ -59,25 +66,40 @@ def restage(
         checkpoint: file from which an interrupted fit goes on.
 
     Raises:
-        InputError: the selection, prompt, driving video or given priors cannot be used, or do not go with ``config.clips``.
+        InputError: the selection, prompt, driving video or given priors cannot be used, or do not
+            go with ``config.clips``.
         FitError: too little to reconstruct, or NaNs that come back.
         Cancelled: asked to stop; ``checkpoint`` is kept.
     """
     alone = config.clips == "driving"
     if alone and (priors_dir or not drivers):
-        raise InputError("clips=driving needs a driving video and cannot read --priors.", "Leave one of the two out.")
+        raise InputError(
+            "clips=driving needs a driving video and cannot read --priors.",
+            "Leave one of the two out.",
+        )
     mask = providers.masks.select(base, selection, progress)
-    drivings = [] if config.clips == "base" else [driver.make(base, mask, prompt, progress) for driver in drivers]
+    drivings = (
+        []
+        if config.clips == "base"
+        else [driver.make(base, mask, prompt, progress) for driver in drivers]
+    )
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
-    priors = estimate_priors(rewound, mask, providers, priors_dir=priors_dir, cache=cache, progress=progress)
+    priors = estimate_priors(
+        rewound, mask, providers, priors_dir=priors_dir, cache=cache, progress=progress
+    )
     fusion = fit(rewound, priors, config, checkpoint, progress)
-    puppet = fusion.model.to_puppet(rewound, fusion.cameras(), [prompt] * len(drivings), config.influences)
+    puppet = fusion.model.to_puppet(
+        rewound, fusion.cameras(), [prompt] * len(drivings), config.influences
+    )
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
     puppet.metres_per_unit = priors.metres_per_unit
-    puppet.metrics = {"pruning_psnr_loss": fusion.pruning_psnr_loss, "rollbacks": float(fusion.optimiser.rollbacks)}
+    puppet.metrics = {
+        "pruning_psnr_loss": fusion.pruning_psnr_loss,
+        "rollbacks": float(fusion.optimiser.rollbacks),
+    }
     puppet.provenance = {
         "base": content_key(base.frames),
         "driving": [content_key(clip.frames) for clip in drivings],
@@ -87,6 +109,7 @@ def restage(
         "providers": {name: provider.name for name, provider in vars(providers).items()}
         | {"driving": [driver.name for driver in drivers]},
         "seed": config.seed,
-        "versions": {"restage4d": __version__} | {name: version(name) for name in ("numpy", "torch")},
+        "versions": {"restage4d": __version__}
+        | {name: version(name) for name in ("numpy", "torch")},
     }
     return Restaged(puppet, base, drivings, rewound, priors, mask)

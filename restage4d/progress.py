@@ -1,4 +1,5 @@
-"""Progress with time left, and cancelling: one object passed down through the whole way of the data."""
+"""Progress with time left, and cancelling: one object passed down through the whole way of the
+data."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ class Event:
 
 
 class Stage:
-    """One stage under way; `advance` counts steps, tells the sink at most ten times a second and ends cancelled work."""
+    """One stage under way; `advance` counts steps, tells the sink at most ten times a second and
+    ends cancelled work."""
 
     def __init__(self, owner: "Progress", name: str, total: int, start: int = 0) -> None:
         self._owner, self.name, self.total, self.step = owner, name, max(total, 1), start
@@ -50,7 +52,8 @@ class Progress:
     Args:
         sink: called with every `Event`; must be quick.
         cancelled: asked often; True ends the work with `Cancelled`.
-        observe: shown the fit under way (`restage4d.reconstruct.fusion.Fusion`) after every step; must only look at it.
+        observe: shown the fit under way (`restage4d.reconstruct.fusion.optimisation.Fusion`) after
+            every step; must only look at it.
     """
 
     def __init__(
@@ -70,7 +73,8 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, total: int = 1, start: int = 0) -> Iterator[Stage]:
-        """A named stage of ``total`` steps (``start`` already done); its wall time is added to ``seconds[name]``."""
+        """A named stage of ``total`` steps (``start`` already done); its wall time is added to
+        ``seconds[name]``."""
         self.check()
         stage = Stage(self, name, total, start)
         stage.tell()

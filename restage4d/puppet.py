@@ -1,7 +1,9 @@
-"""The puppet: Gaussians, their influences, performances; and the ``.puppet`` file (docs/puppet_format.md).
+"""The puppet: Gaussians, their influences, performances; and the ``.puppet`` file
+(docs/puppet_format.md).
 
-In memory and in the file: scales are standard deviations in world units, opacities are in 0..1, colours are SH
-coefficients (degree 0: ``rgb = 0.5 + 0.28209479 * sh[:, 0]``, sRGB-encoded as the video), quaternions wxyz.
+In memory and in the file: scales are standard deviations in world units, opacities are in 0..1,
+colours are SH coefficients (degree 0: ``rgb = 0.5 + 0.28209479 * sh[:, 0]``, sRGB-encoded as the
+video), quaternions wxyz.
 """
 
 import json
@@ -16,7 +18,7 @@ from safetensors.numpy import load_file, save
 
 from restage4d import se3, sh
 from restage4d.errors import InputError
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 
 F32 = NDArray[np.float32]
 FORMAT_VERSION = 1
@@ -36,7 +38,8 @@ def sh_to_rgb(sh: F32) -> F32:  # (..., 3) -> (..., 3)
 
 @dataclass
 class Gaussians:
-    """N 3D Gaussians: means (N, 3), quats (N, 4) wxyz, scales (N, 3) σ, opacities (N,) 0..1, sh (N, C, 3), C in 1, 4, 9, 16."""
+    """N 3D Gaussians: means (N, 3), quats (N, 4) wxyz, scales (N, 3) σ, opacities (N,) 0..1, sh (N,
+    C, 3), C in 1, 4, 9, 16."""
 
     means: F32
     quats: F32
@@ -55,7 +58,8 @@ class Performance:
     Attributes:
         name: "base", or what the artist called it.
         bases: (K, T, 9) float32, see `restage4d.se3`; row k belongs to influence index k.
-        fps: frames per second of the T frames, in playing order (frame 0 is b_0 for every performance).
+        fps: frames per second of the T frames, in playing order (frame 0 is b_0 for every
+            performance).
         K: (T, 3, 3) intrinsics in pixels of ``size``.
         w2c: (T, 4, 4) OpenCV world-to-camera.
         size: (width, height) in pixels.
@@ -81,7 +85,8 @@ class Puppet:
 
     Attributes:
         subject: Gaussians in the canonical frame.
-        index: (N, M) uint16, weight: (N, M) float32; M <= 8 influences per Gaussian, weights >= 0, rows sum to 1.
+        index: (N, M) uint16, weight: (N, M) float32; M <= 8 influences per Gaussian, weights >= 0,
+            rows sum to 1.
         performances: at least one; all share K bases.
         background: static Gaussians in the world, may be empty.
         metres_per_unit: size of one world unit.
@@ -110,14 +115,16 @@ class Puppet:
         raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
 
     def posed(self, performance: Performance, frame: int) -> Gaussians:
-        """The subject's Gaussians in the world at a frame (Eq. 1); orientation and SH turn by the same rotation as the mean."""
+        """The subject's Gaussians in the world at a frame (Eq. 1); orientation and SH turn by the
+        same rotation as the mean."""
         R, t = se3.blend(performance.bases[:, frame], self.index, self.weight)
         quats = se3.quat_multiply(se3.matrix_to_quat(R), self.subject.quats)
         means = se3.transform(R, t, self.subject.means)
         return replace(self.subject, means=means, quats=quats, sh=sh.rotate(self.subject.sh, R))
 
     def save(self, path: str | Path) -> None:
-        """Writes a ``.puppet`` file, whole or not at all. Raises `InputError` if the puppet itself is invalid."""
+        """Writes a ``.puppet`` file, whole or not at all. Raises `InputError` if the puppet itself
+        is invalid."""
         check(self, "this puppet")
         tensors = {f"subject.{k}": v for k, v in vars(self.subject).items()}
         tensors |= {f"background.{k}": v for k, v in vars(self.background).items()}
@@ -127,14 +134,19 @@ class Puppet:
         about = {
             "format_version": FORMAT_VERSION,
             "metres_per_unit": self.metres_per_unit,
-            "performances": [{"name": p.name, "fps": p.fps, "size": list(p.size), "prompt": p.prompt} for p in self.performances],
+            "performances": [
+                {"name": p.name, "fps": p.fps, "size": list(p.size), "prompt": p.prompt}
+                for p in self.performances
+            ],
             "provenance": self.provenance,
             "metrics": self.metrics,
         }
         metadata = {"restage4d.puppet": json.dumps(about, allow_nan=False)}
         with replacing(path) as temporary:
             # Not save_file, which hides "disk full" in an error of its own.
-            temporary.write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
+            temporary.write_bytes(
+                save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
+            )
 
     @staticmethod
     def load(path: str | Path) -> "Puppet":
@@ -148,7 +160,9 @@ class Puppet:
         try:
             tensors = load_file(path)
         except Exception as error:
-            raise InputError(f"{path} is damaged: {error}.", "Make the puppet again or take an older copy.") from error
+            raise InputError(
+                f"{path} is damaged: {error}.", "Make the puppet again or take an older copy."
+            ) from error
         try:
             puppet = Puppet(
                 subject=_gaussians(tensors, "subject"),
@@ -173,14 +187,17 @@ class Puppet:
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(
-                f"{path} lacks a part of a puppet: {error}.", "Make it again with this version of Restage4D."
+                f"{path} lacks a part of a puppet: {error}.",
+                "Make it again with this version of Restage4D.",
             ) from error
         check(puppet, str(path))
         return puppet
 
 
 def _gaussians(tensors: dict[str, NDArray], name: str) -> Gaussians:
-    return Gaussians(*(tensors[f"{name}.{k}"] for k in ("means", "quats", "scales", "opacities", "sh")))
+    return Gaussians(
+        *(tensors[f"{name}.{k}"] for k in ("means", "quats", "scales", "opacities", "sh"))
+    )
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -190,32 +207,42 @@ def _metadata(path: Path) -> dict[str, Any]:
             head = file.read(8)
             length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
             if not 2 <= length <= _HEADER_LIMIT:
-                raise InputError(f"{path} is not a puppet file.", "Pick a file that ends in .puppet.")
+                raise InputError(
+                    f"{path} is not a puppet file.", "Pick a file that ends in .puppet."
+                )
             about = json.loads(json.loads(file.read(length))["__metadata__"]["restage4d.puppet"])
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is not a puppet file.", "Pick a file that ends in .puppet.") from error
+        raise InputError(
+            f"{path} is not a puppet file.", "Pick a file that ends in .puppet."
+        ) from error
     version = about.get("format_version") if isinstance(about, dict) else None
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{path} has puppet format {version}; this version of Restage4D reads format {FORMAT_VERSION}.",
+            f"{path} has puppet format {version}; this version of Restage4D reads format "
+            f"{FORMAT_VERSION}.",
             "Install the version of Restage4D that wrote it, or a newer one.",
         )
     return about
 
 
 def check(puppet: Puppet, name: str) -> None:
-    """Checks a puppet's shapes, dtypes, finiteness and ranges. Raises `InputError` naming the first fault."""
+    """Checks a puppet's shapes, dtypes, finiteness and ranges. Raises `InputError` naming the first
+    fault."""
 
     def need(truth: object, what: str) -> None:
         if not truth:
             raise InputError(f"{name} is not a valid puppet: {what}.", "Make it again.")
 
     def array(a: object, shape: tuple[int | None, ...], dtype: type, what: str) -> None:
-        need(isinstance(a, np.ndarray) and a.dtype == dtype, f"{what} is not {np.dtype(dtype).name}")
+        need(
+            isinstance(a, np.ndarray) and a.dtype == dtype, f"{what} is not {np.dtype(dtype).name}"
+        )
         assert isinstance(a, np.ndarray)
-        fits = a.ndim == len(shape) and all(s is None or s == n for s, n in zip(shape, a.shape, strict=True))
+        fits = a.ndim == len(shape) and all(
+            s is None or s == n for s, n in zip(shape, a.shape, strict=True)
+        )
         need(fits, f"{what} has shape {a.shape}, expected {shape}")
         if np.issubdtype(dtype, np.floating):
             need(np.isfinite(a).all(), f"{what} has values that are not finite")
@@ -227,10 +254,16 @@ def check(puppet: Puppet, name: str) -> None:
         array(g.scales, (n, 3), np.float32, f"{label}.scales")
         array(g.opacities, (n,), np.float32, f"{label}.opacities")
         array(g.sh, (n, None, 3), np.float32, f"{label}.sh")
-        need(g.sh.shape[1] in (1, 4, 9, 16), f"{label}.sh has {g.sh.shape[1]} coefficients, expected 1, 4, 9 or 16")
+        need(
+            g.sh.shape[1] in (1, 4, 9, 16),
+            f"{label}.sh has {g.sh.shape[1]} coefficients, expected 1, 4, 9 or 16",
+        )
         need((g.scales > 0).all(), f"{label}.scales are not all positive")
         need(((g.opacities >= 0) & (g.opacities <= 1)).all(), f"{label}.opacities leave 0..1")
-        need((np.abs(np.linalg.norm(g.quats, axis=-1) - 1) < 1e-3).all(), f"{label}.quats are not of unit length")
+        need(
+            (np.abs(np.linalg.norm(g.quats, axis=-1) - 1) < 1e-3).all(),
+            f"{label}.quats are not of unit length",
+        )
     n = len(puppet.subject)
     need(n > 0, "the subject has no Gaussians")
     array(puppet.weight, (n, None), np.float32, "influences.weight")
@@ -253,12 +286,17 @@ def check(puppet: Puppet, name: str) -> None:
         array(p.w2c, (t, 4, 4), np.float32, f"w2c of {p.name!r}")
         need((p.K[:, [0, 1], [0, 1]] > 0).all(), f"focal length of {p.name!r} is not positive")
         R, bottom = p.w2c[:, :3, :3], p.w2c[:, 3]
-        rigid = np.allclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=1e-3) and np.allclose(bottom, [0, 0, 0, 1], atol=1e-6)
+        rigid = np.allclose(R @ R.transpose(0, 2, 1), np.eye(3), atol=1e-3) and np.allclose(
+            bottom, [0, 0, 0, 1], atol=1e-6
+        )
         need(rigid and (np.linalg.det(R) > 0).all(), f"w2c of {p.name!r} is not a rigid motion")
         need(np.isfinite(p.fps) and p.fps > 0, f"fps of {p.name!r} is {p.fps}")
         need(min(p.size) > 0, f"size of {p.name!r} is {p.size}")
         need(isinstance(p.prompt, str), f"prompt of {p.name!r} is not a text")
-    need(np.isfinite(puppet.metres_per_unit) and puppet.metres_per_unit > 0, "metres_per_unit is not positive")
+    need(
+        np.isfinite(puppet.metres_per_unit) and puppet.metres_per_unit > 0,
+        "metres_per_unit is not positive",
+    )
     need(isinstance(puppet.provenance, dict), "provenance is not a table")
     need(isinstance(puppet.metrics, dict), "metrics are not a table")
     for key, value in puppet.metrics.items():

@@ -1,9 +1,10 @@
 """Rigid motions as bases and coefficients: the one place of Eq. 1 and Eq. 8 for numpy.
 
-A motion basis is 9 numbers: the first two columns of a rotation (6D representation, Zhou et al. 2019) and a
-translation, ``[r0x r0y r0z r1x r1y r1z tx ty tz]``. Bases carry canonical points to world points at a time:
-``x_world = R @ mu_canonical + t``. Quaternions are wxyz. Every function takes any floating dtype and keeps it.
-``restage4d.reconstruct.se3_torch`` is the differentiable twin.
+A motion basis is 9 numbers: the first two columns of a rotation (6D representation, Zhou et al.
+2019) and a translation, ``[r0x r0y r0z r1x r1y r1z tx ty tz]``. Bases carry canonical points to
+  world points at a time:
+``x_world = R @ mu_canonical + t``. Quaternions are wxyz. Every function takes any floating dtype
+and keeps it. ``restage4d.reconstruct.model.se3_torch`` is the differentiable twin.
 """
 
 import numpy as np
@@ -18,8 +19,9 @@ _EPS = 1e-12
 def gram_schmidt(columns: Array) -> Array:  # (..., 6) -> (..., 3, 3)
     """γ of Eq. 1: two vectors to the rotation whose first two columns they span.
 
-    ``b0 = a0/|a0|``, ``b1 = (a1 - (b0·a1) b0)/|…|``, ``b2 = b0 × b1``. Degenerate input (zero or parallel vectors) gives
-    a finite matrix that is no rotation; callers that can meet it check ``det``.
+    ``b0 = a0/|a0|``, ``b1 = (a1 - (b0·a1) b0)/|…|``, ``b2 = b0 × b1``. Degenerate input (zero or
+    parallel vectors) gives a finite matrix that is no rotation; callers that can meet it check
+    ``det``.
     """
     a0, a1 = columns[..., :3], columns[..., 3:6]
     b0 = a0 / np.maximum(np.linalg.norm(a0, axis=-1, keepdims=True), _EPS)
@@ -28,10 +30,13 @@ def gram_schmidt(columns: Array) -> Array:  # (..., 6) -> (..., 3, 3)
     return np.stack([b0, b1, np.cross(b0, b1)], axis=-1)
 
 
-def blend_dense(bases: Array, coefs: Array) -> tuple[Array, Array]:  # (K, ..., 9), (N, K) -> (N, ..., 3, 3), (N, ..., 3)
+def blend_dense(
+    bases: Array, coefs: Array
+) -> tuple[Array, Array]:  # (K, ..., 9), (N, K) -> (N, ..., 3, 3), (N, ..., 3)
     """Eq. 1 with dense coefficients: blend the bases linearly, then orthogonalise.
 
-    Returns rotation ``R_world_canonical`` and translation of every point, over whatever time axes ``bases`` has.
+    Returns rotation ``R_world_canonical`` and translation of every point, over whatever time axes
+    ``bases`` has.
     """
     blended = np.tensordot(coefs, bases, axes=(1, 0))
     return gram_schmidt(blended[..., :6]), blended[..., 6:]
@@ -55,7 +60,9 @@ def blend(bases: Array, index: NDArray[np.integer], weight: Array) -> tuple[Arra
     return gram_schmidt(blended[..., :6]), blended[..., 6:]
 
 
-def transform(R: Array, t: Array, means: Array) -> Array:  # (N, ..., 3, 3), (N, ..., 3), (N, 3) -> (N, ..., 3)
+def transform(
+    R: Array, t: Array, means: Array
+) -> Array:  # (N, ..., 3, 3), (N, ..., 3), (N, 3) -> (N, ..., 3)
     """``x_i(t) = T_i(t) · μ_i`` (Eq. 1)."""
     if R.ndim == 4:
         means = means[:, None]
@@ -63,12 +70,14 @@ def transform(R: Array, t: Array, means: Array) -> Array:  # (N, ..., 3, 3), (N,
 
 
 def inverse_transform(R: Array, t: Array, points: Array) -> Array:
-    """``μ = T^{-1} x`` (Eq. 8): carries points seen at a time back to the canonical frame. Same shapes as `transform`."""
+    """``μ = T^{-1} x`` (Eq. 8): carries points seen at a time back to the canonical frame. Same
+    shapes as `transform`."""
     return np.einsum("...ji,...j->...i", R, points - t)
 
 
 def matrix_to_quat(R: Array) -> Array:  # (..., 3, 3) -> (..., 4) wxyz, w >= 0
-    """Rotation matrices to unit quaternions, by the largest of the four components (stable for every angle)."""
+    """Rotation matrices to unit quaternions, by the largest of the four components (stable for
+    every angle)."""
     m = R
     four = np.stack(
         [
@@ -79,8 +88,16 @@ def matrix_to_quat(R: Array) -> Array:  # (..., 3, 3) -> (..., 4) wxyz, w >= 0
         ],
         axis=-1,
     )  # 4 * [w², x², y², z²]
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    wx, wy, wz = (
+        m[..., 2, 1] - m[..., 1, 2],
+        m[..., 0, 2] - m[..., 2, 0],
+        m[..., 1, 0] - m[..., 0, 1],
+    )
+    xy, xz, yz = (
+        m[..., 0, 1] + m[..., 1, 0],
+        m[..., 0, 2] + m[..., 2, 0],
+        m[..., 1, 2] + m[..., 2, 1],
+    )
     rows = np.stack(
         [
             np.stack([four[..., 0], wx, wy, wz], -1),

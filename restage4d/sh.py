@@ -1,7 +1,8 @@
 """Spherical harmonics of 3DGS: basis, colours, and turning them with a rotation. numpy only.
 
-The real basis with the signs of 3D Gaussian Splatting (Kerbl et al. 2023), bands 0 to 3, in its order: coefficient
-``l*l + l + m`` for m = -l..l. A colour is ``0.5 + sum_i sh_i Y_i(direction)``, direction from the camera to the Gaussian.
+The real basis with the signs of 3D Gaussian Splatting (Kerbl et al. 2023), bands 0 to 3, in its
+order: coefficient ``l*l + l + m`` for m = -l..l. A colour is ``0.5 + sum_i sh_i Y_i(direction)``,
+direction from the camera to the Gaussian.
 """
 
 import numpy as np
@@ -42,14 +43,17 @@ def basis(directions: Array, degree: int) -> Array:  # (..., 3) unit -> (..., (d
 
 def colors(sh: Array, directions: Array) -> Array:  # (N, C, 3), (N, 3) unit -> (N, 3), at least 0
     """View-dependent colours; ``directions`` point from the camera to the Gaussians."""
-    return np.maximum(np.einsum("nc,ncd->nd", basis(directions, degree_of(sh.shape[1])), sh) + 0.5, 0)
+    return np.maximum(
+        np.einsum("nc,ncd->nd", basis(directions, degree_of(sh.shape[1])), sh) + 0.5, 0
+    )
 
 
 def rotate(sh: Array, R: Array) -> Array:  # (N, C, 3), (N, 3, 3) -> (N, C, 3)
-    """Turns radiance with its Gaussian: ``rotate(sh, R)`` seen from ``R @ d`` has the colour of ``sh`` seen from ``d``.
+    """Turns radiance with its Gaussian: ``rotate(sh, R)`` seen from ``R @ d`` has the colour of
+    ``sh`` seen from ``d``.
 
-    A band's functions turned are sums of the same band's functions, so their values at enough fixed directions determine
-    the new coefficients exactly: solve ``Y(D) new = Y(D R) old`` band by band.
+    A band's functions turned are sums of the same band's functions, so their values at enough fixed
+    directions determine the new coefficients exactly: solve ``Y(D) new = Y(D R) old`` band by band.
     """
     degree = degree_of(sh.shape[1])
     out = sh.copy()

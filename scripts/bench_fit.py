@@ -1,10 +1,12 @@
-"""The fit of a stage on the CPU and on the GPU, one after the other: seconds of each part, quality, memory.
+"""The fit of a stage on the CPU and on the GPU, one after the other: seconds of each part, quality,
+memory.
 
     python scripts/bench_fit.py STAGE [--ablation full] [--quality default] [KEY=VALUE ...]
 
-STAGE is a folder that `scripts/render_stage.py` made; KEY=VALUE as for `restage4d run --set`; ``--quality`` takes the settings of
-`restage4d run --quality` instead of those of the tables. Each fit runs in a process of its own with all cores. Without a GPU
-that gsplat can use, only the CPU's line is printed.
+STAGE is a folder that `scripts/render_stage.py` made; KEY=VALUE as for `restage4d run --set`;
+``--quality`` takes the settings of `restage4d run --quality` instead of those of the tables. Each
+fit runs in a process of its own with all cores. Without a GPU that gsplat can use, only the CPU's
+line is printed.
 """
 
 import argparse
@@ -36,12 +38,16 @@ FIGURES = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", type=Path)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--ablation", default="full")
     parser.add_argument("--quality", choices=("draft", "default", "high"))
-    parser.add_argument("--on", choices=("cpu", "cuda"), help=argparse.SUPPRESS)  # one fit, in this process
+    parser.add_argument(
+        "--on", choices=("cpu", "cuda"), help=argparse.SUPPRESS
+    )  # one fit, in this process
     arguments = parser.parse_args()
     if arguments.on:
         product = each_setting(preset(arguments.quality)) if arguments.quality else ()
@@ -49,7 +55,11 @@ def main() -> int:
         return 0
     for device in dict.fromkeys(("cpu", drawing_device())):
         hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--on", device], env=os.environ | hidden, check=True)
+        subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--on", device],
+            env=os.environ | hidden,
+            check=True,
+        )
     return 0
 
 
@@ -70,13 +80,21 @@ def one(stage: Path, ablation: str, settings: tuple[str, ...]) -> None:
         torch.zeros(1, device=device)  # what starting CUDA takes is not the fit's
     with tempfile.TemporaryDirectory() as out:
         record = Bench(Path(out)).do(Run(stage, 1, ablation, settings=settings), progress)
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in progress.seconds.items())
     figures = ", ".join(f"{title} {record['metrics'][name]:.4g}" for name, title in FIGURES.items())
     memory = f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB of main memory afterwards"
     if device == "cuda":
         memory = f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU at most, {memory}"
-    print(f"{where}, torch {torch.__version__}: fit {record['seconds']:.1f} s ({seconds}); {figures}; {memory}", flush=True)
+    print(
+        f"{where}, torch {torch.__version__}: fit {record['seconds']:.1f} s ({seconds}); "
+        f"{figures}; {memory}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

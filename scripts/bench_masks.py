@@ -1,7 +1,9 @@
-"""Prints how well masks without models follow real footage: `python scripts/bench_masks.py [names ...]`.
+"""Prints how well masks without models follow real footage: `python scripts/bench_masks.py [names
+...]`.
 
-Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels. With `--select`, the subject is
-selected in the first frame instead: by clicks on its innermost and on random points, by its box, and by nothing.
+Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels.
+With `--select`, the subject is selected in the first frame instead: by clicks on its innermost and
+on random points, by its box, and by nothing.
 """
 
 import argparse
@@ -13,14 +15,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
-from restage4d.priors.flow import optical_flow
-from restage4d.priors.masks import GrabCutMasks
+from restage4d.io.video import decode
+from restage4d.priors.masks.grabcut import GrabCutMasks
+from restage4d.priors.motion.optical_flow import optical_flow
 from restage4d.progress import Progress
-from restage4d.scene import Clip, Selection, rewind
-from restage4d.video import decode
 
-DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = Path(
+    os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
 DEMO = Path(__file__).resolve().parent / "demo_clip"
 NAMES = ("demo", "camel", "dog", "blackswan", "car-shadow")
 SIDE = 384
@@ -38,10 +42,22 @@ def load(name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Frames (T, H, W, 3) and true masks (T, H, W) of a clip of DAVIS, or of the demo clip."""
     if name == "demo":
         frames = decode(DEMO / "base.mp4", longer_side=SIDE).frames
-        return frames, np.stack([scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((DEMO / "masks").iterdir())])
+        return frames, np.stack(
+            [
+                scaled(path, cv2.IMREAD_GRAYSCALE) > 127
+                for path in sorted((DEMO / "masks").iterdir())
+            ]
+        )
     folder = DATA / "davis" / name
-    frames = np.stack([scaled(path, cv2.IMREAD_COLOR)[..., ::-1] for path in sorted((folder / "images").iterdir())])
-    masks = np.stack([scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((folder / "masks").iterdir())])
+    frames = np.stack(
+        [
+            scaled(path, cv2.IMREAD_COLOR)[..., ::-1]
+            for path in sorted((folder / "images").iterdir())
+        ]
+    )
+    masks = np.stack(
+        [scaled(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((folder / "masks").iterdir())]
+    )
     return frames, masks
 
 
@@ -80,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--save", type=Path, help="folder for the masks as .npy")
-    parser.add_argument("--select", action="store_true", help="how well the subject is selected in the first frame")
+    parser.add_argument(
+        "--select", action="store_true", help="how well the subject is selected in the first frame"
+    )
     arguments = parser.parse_args()
     provider = GrabCutMasks()
     for name in arguments.names:
@@ -97,16 +115,23 @@ def main() -> None:
             flowed = time.perf_counter()
             masks = provider.propagate(rewound, truth[::way][0], Progress())[::-1]
             seconds = time.perf_counter() - flowed
-            scores = np.array([iou(mask > 0.5, true) for mask, true in zip(masks, truth[::way], strict=True)])
+            scores = np.array(
+                [iou(mask > 0.5, true) for mask, true in zip(masks, truth[::way], strict=True)]
+            )
             print(
-                f"{name:11s} {'forwards ' if way == 1 else 'backwards'} IoU {scores.mean():.3f} lowest {scores.min():.3f} "
-                f"last {scores[-1]:.3f}; {seconds / len(base):.3f} s a frame, flow {(flowed - began) / len(base):.3f}, "
+                f"{name:11s} {'forwards ' if way == 1 else 'backwards'} IoU {scores.mean():.3f} "
+                f"lowest {scores.min():.3f} "
+                f"last {scores[-1]:.3f}; {seconds / len(base):.3f} s a frame, flow "
+                f"{(flowed - began) / len(base):.3f}, "
                 f"of one core {(time.process_time() - worked) / len(base):.3f}",
                 flush=True,
             )
             if arguments.save:
                 arguments.save.mkdir(parents=True, exist_ok=True)
-                np.save(arguments.save / f"{name}{'' if way == 1 else '_back'}.npy", masks.astype(np.float16))
+                np.save(
+                    arguments.save / f"{name}{'' if way == 1 else '_back'}.npy",
+                    masks.astype(np.float16),
+                )
 
 
 if __name__ == "__main__":

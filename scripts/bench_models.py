@@ -1,11 +1,12 @@
-"""Prints time and memory of SAM 2.1 and Depth Anything V2 at full picture size, with random weights.
+"""Prints time and memory of SAM 2.1 and Depth Anything V2 at full picture size, with random
+weights.
 
-    python scripts/bench_models.py [--models large] [--frames 100] [--size 854x480]     on an NVIDIA GPU
+    python scripts/bench_models.py [--models large] [--frames 100] [--size 854x480]   on a GPU
     python scripts/bench_models.py --models tiny --frames 4                             anywhere
 
-Speed and memory do not depend on what the weights are, so none are fetched. The models are built from the configurations of
-the real ones, saved, and go through the same code as a run's: `large` is SAM 2.1 large and Depth Anything V2 large, `tiny` is
-SAM 2.1 tiny and Depth Anything V2 small.
+Speed and memory do not depend on what the weights are, so none are fetched. The models are built
+from the configurations of the real ones, saved, and go through the same code as a run's: `large` is
+SAM 2.1 large and Depth Anything V2 large, `tiny` is SAM 2.1 tiny and Depth Anything V2 small.
 """
 
 import argparse
@@ -19,22 +20,27 @@ import psutil
 import torch
 import transformers
 
-from restage4d.inference import best_device
-from restage4d.priors.depth_anything import DepthAnythingConfig, DepthAnythingDepth
-from restage4d.priors.sam import SamConfig, SamMasks
+from restage4d.clips import Clip, Rewound, rewind
+from restage4d.priors.depth.depth_anything import DepthAnythingConfig, DepthAnythingDepth
+from restage4d.priors.masks.sam import SamConfig, SamMasks
 from restage4d.progress import Progress
-from restage4d.scene import Clip, Rewound, rewind
+from restage4d.providers.devices import best_device
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", choices=("large", "tiny"), default="large")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--size", default="854x480")
     arguments = parser.parse_args()
     cuda = best_device().type == "cuda"
     if arguments.models == "large" and not cuda:
-        print("The large models need an NVIDIA GPU and a CUDA build of torch: there is none here. Take --models tiny.")
+        print(
+            "The large models need an NVIDIA GPU and a CUDA build of torch: there is none here. "
+            "Take --models tiny."
+        )
         return 1
     width, height = map(int, arguments.size.split("x"))
     rewound, first = noise(arguments.frames, width, height)
@@ -55,7 +61,8 @@ def main() -> int:
 
 
 def noise(count: int, width: int, height: int) -> tuple[Rewound, np.ndarray]:
-    """A rewound clip of ``count`` frames, half of them base and half driving video, and a mask of b_0."""
+    """A rewound clip of ``count`` frames, half of them base and half driving video, and a mask of
+    b_0."""
     half = count // 2
     frames = np.random.default_rng(0).integers(0, 255, (count + 1, height, width, 3), np.uint8)
     rewound = rewind(Clip(frames[half:], 24.0), [Clip(frames[: half + 1][::-1], 24.0)])
@@ -74,13 +81,25 @@ def timed(name: str, run, frames: int, cuda: bool) -> None:
         if cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-        memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of the GPU at most" if cuda else ""
-        memory = memory or f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB of main memory afterwards"
-        print(f"{name}, {turn} pass: {seconds:.1f} s, {frames / seconds:.2f} frames per second, {memory}", flush=True)
+        memory = (
+            f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB of the GPU at most"
+            if cuda
+            else ""
+        )
+        memory = (
+            memory
+            or f"{psutil.Process().memory_info().rss / 2**30:.1f} GiB of main memory afterwards"
+        )
+        print(
+            f"{name}, {turn} pass: {seconds:.1f} s, {frames / seconds:.2f} frames per second, "
+            f"{memory}",
+            flush=True,
+        )
 
 
 def sam2(large: bool) -> transformers.Sam2VideoConfig:
-    """As config.json of facebook/sam2.1-hiera-large (Hiera-L: 48 blocks, width 144) or -tiny (12 blocks, width 96) says."""
+    """As config.json of facebook/sam2.1-hiera-large (Hiera-L: 48 blocks, width 144) or -tiny (12
+    blocks, width 96) says."""
     if not large:  # the defaults
         return transformers.Sam2VideoConfig()
     backbone = transformers.Sam2HieraDetConfig(
@@ -93,13 +112,18 @@ def sam2(large: bool) -> transformers.Sam2VideoConfig:
         global_attention_blocks=[23, 33, 43],
         window_positional_embedding_background_size=[7, 7],
     )
-    vision = transformers.Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=[1152, 576, 288, 144])
+    vision = transformers.Sam2VisionConfig(
+        backbone_config=backbone, backbone_channel_list=[1152, 576, 288, 144]
+    )
     return transformers.Sam2VideoConfig(vision_config=vision)
 
 
 def depth_anything(large: bool) -> transformers.DepthAnythingConfig:
-    """As config.json of depth-anything/Depth-Anything-V2-Large-hf (DINOv2 ViT-L) or -Small-hf (ViT-S) says."""
-    width, layers, heads, taken = (1024, 24, 16, [5, 12, 18, 24]) if large else (384, 12, 6, [3, 6, 9, 12])
+    """As config.json of depth-anything/Depth-Anything-V2-Large-hf (DINOv2 ViT-L) or -Small-hf
+    (ViT-S) says."""
+    width, layers, heads, taken = (
+        (1024, 24, 16, [5, 12, 18, 24]) if large else (384, 12, 6, [3, 6, 9, 12])
+    )
     backbone = transformers.Dinov2Config(
         hidden_size=width,
         num_hidden_layers=layers,
@@ -112,7 +136,10 @@ def depth_anything(large: bool) -> transformers.DepthAnythingConfig:
     )
     neck, fusion = ([256, 512, 1024, 1024], 256) if large else ([48, 96, 192, 384], 64)
     return transformers.DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=width, neck_hidden_sizes=neck, fusion_hidden_size=fusion
+        backbone_config=backbone,
+        reassemble_hidden_size=width,
+        neck_hidden_sizes=neck,
+        fusion_hidden_size=fusion,
     )
 
 

@@ -1,9 +1,12 @@
-"""Prints what the priors without weights are worth against stages with exact truth, as the table of docs/priors.md.
+"""Prints what the priors without weights are worth against stages with exact truth, as the table of
+docs/priors.md.
 
-    python scripts/bench_priors.py STAGE [STAGE ...] [--masks NAME] [--cameras NAME] [--depth NAME] [--tracks NAME]
+    python scripts/bench_priors.py STAGE [STAGE ...] [--masks NAME] [--cameras NAME] [--depth NAME]
+    [--tracks NAME]
 
-Masks start from the true mask of b_0; everything else is given the true masks (and depth the true cameras), so that each column
-is that estimator's own error. Learned providers are measured the same way where their weights are (RESTAGE4D_WEIGHTS).
+Masks start from the true mask of b_0; everything else is given the true masks (and depth the true
+cameras), so that each column is that estimator's own error. Learned providers are measured the same
+way where their weights are (RESTAGE4D_WEIGHTS).
 """
 
 import argparse
@@ -13,16 +16,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from restage4d.evaluate.stage import Scene, StageClip, read_stage, scene_of
-from restage4d.evaluate.tracking import similarity
-from restage4d.priors.choose import choose_priors
+from restage4d.clips import Cameras, Rewound
+from restage4d.evaluate.metrics.tracking import similarity
+from restage4d.evaluate.stage import (
+    Scene,
+    StageClip,
+    read_stage,
+    scene_of,
+)
+from restage4d.jobs.make_priors_providers import choose_priors
 from restage4d.priors.estimate import Providers
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Rewound
-from restage4d.weights import Weights
+from restage4d.providers.weights import Weights
 
 HEADS = (
-    "stage", "mask IoU base", "driving", "camera", "focal %", "turn °", "place %", "depth subject %", "flicker %", "ground %",
+    "stage", "mask IoU base", "driving", "camera", "focal %", "turn °", "place %",
+    "depth subject %", "flicker %", "ground %",
     "track px", "within 4 px %", "seen %", "seconds",
 )  # fmt: skip
 
@@ -30,7 +39,12 @@ HEADS = (
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("stages", type=Path, nargs="+")
-    for kind, name in (("masks", "grabcut"), ("cameras", "sfm"), ("depth", "relief"), ("tracks", "flow")):
+    for kind, name in (
+        ("masks", "grabcut"),
+        ("cameras", "sfm"),
+        ("depth", "relief"),
+        ("tracks", "flow"),
+    ):
         parser.add_argument(f"--{kind}", default=name)
     arguments = parser.parse_args()
     names = {kind: getattr(arguments, kind) for kind in ("masks", "cameras", "depth", "tracks")}
@@ -39,7 +53,11 @@ def main() -> None:
     for folder in arguments.stages:
         began = time.perf_counter()
         figures = measure(scene_of(read_stage(folder), 0), providers)
-        cells = [folder.name, *(f"{v:.2f}" if isinstance(v, float) else v for v in figures), f"{time.perf_counter() - began:.0f}"]
+        cells = [
+            folder.name,
+            *(f"{v:.2f}" if isinstance(v, float) else v for v in figures),
+            f"{time.perf_counter() - began:.0f}",
+        ]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -64,7 +82,8 @@ def measure(scene: Scene, providers: Providers) -> list[float | str]:
 
 
 def sparse_points(truth: StageClip, rewound: Rewound) -> np.ndarray:
-    """300 background points as structure from motion would give them, from true depth with 2 % noise."""
+    """300 background points as structure from motion would give them, from true depth with 2 %
+    noise."""
     rng = np.random.default_rng(0)
     parts = []
     for t in np.linspace(0, len(rewound) - 1, 10).astype(int):
@@ -73,19 +92,28 @@ def sparse_points(truth: StageClip, rewound: Rewound) -> np.ndarray:
         rows, cols = rows[some], cols[some]
         z = truth.depth[t, rows, cols] * np.exp(rng.normal(0, 0.02, len(rows)))
         xy = np.stack([cols + 0.5, rows + 0.5], 1)
-        local = np.concatenate([(xy - truth.K[t, :2, 2]) / truth.K[t, [0, 1], [0, 1]], np.ones((len(xy), 1))], 1) * z[:, None]
+        local = (
+            np.concatenate(
+                [(xy - truth.K[t, :2, 2]) / truth.K[t, [0, 1], [0, 1]], np.ones((len(xy), 1))], 1
+            )
+            * z[:, None]
+        )
         parts.append((local - truth.w2c[t, :3, 3]) @ truth.w2c[t, :3, :3])
     return np.concatenate(parts).astype(np.float32)
 
 
 def camera_errors(found: Cameras, truth: StageClip) -> list[float]:
-    """Focal length %; mean turn against b_m in degrees; mean place after a similarity, % of the way from camera to subject."""
+    """Focal length %; mean turn against b_m in degrees; mean place after a similarity, % of the way
+    from camera to subject."""
     focal = 100 * abs(found.K[0, 0, 0] / truth.K[0, 0, 0] - 1)
     ours = found.w2c[:, :3, :3] @ found.w2c[0, :3, :3].T
     true = truth.w2c[:, :3, :3] @ truth.w2c[0, :3, :3].T
     traces = np.einsum("tij,tij->t", ours, true)
     turn = np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1))).mean()
-    a, b = (-np.einsum("tji,tj->ti", w[:, :3, :3], w[:, :3, 3]).astype(np.float64) for w in (found.w2c, truth.w2c))
+    a, b = (
+        -np.einsum("tji,tj->ti", w[:, :3, :3], w[:, :3, 3]).astype(np.float64)
+        for w in (found.w2c, truth.w2c)
+    )
     if np.ptp(b, axis=0).max() < 1e-6 or np.ptp(a, axis=0).max() < 1e-6:
         off = np.linalg.norm(b - b.mean(0), axis=1)
     else:
@@ -96,21 +124,31 @@ def camera_errors(found: Cameras, truth: StageClip) -> list[float]:
 
 
 def depth_errors(depth: np.ndarray, truth: StageClip, rewound: Rewound) -> list[float]:
-    """After one scale for the clip: median error on the subject; change of its scale from frame to frame; error on the ground."""
+    """After one scale for the clip: median error on the subject; change of its scale from frame to
+    frame; error on the ground."""
     known = (truth.depth > 0) & (depth > 0)
     ratio = np.log(np.where(known, depth, 1) / np.where(known, truth.depth, 1))
     ratio -= np.median(ratio[known & truth.masks])
     per_frame = np.array(
-        [np.median(r[k & m]) if (k & m).any() else np.nan for r, k, m in zip(ratio, known, truth.masks, strict=True)]
+        [
+            np.median(r[k & m]) if (k & m).any() else np.nan
+            for r, k, m in zip(ratio, known, truth.masks, strict=True)
+        ]
     )
     steps = np.array([abs(per_frame[t] - per_frame[p]) for p, t in rewound.neighbours()])
-    subject, ground = (100 * float(np.median(np.abs(ratio[known & where]))) for where in (truth.masks, ~truth.masks))
+    subject, ground = (
+        100 * float(np.median(np.abs(ratio[known & where])))
+        for where in (truth.masks, ~truth.masks)
+    )
     return [subject, 100 * float(np.nanmean(steps)), ground]
 
 
-def track_errors(providers: Providers, rewound: Rewound, masks: np.ndarray, truth: StageClip) -> list[float]:
-    """Of tracks picked within 1.5 pixels of a true point that is seen there, in all other frames where both see it: median error
-    in pixels, share within 4 pixels; and the share of frames in which "seen" and "hidden" are said rightly."""
+def track_errors(
+    providers: Providers, rewound: Rewound, masks: np.ndarray, truth: StageClip
+) -> list[float]:
+    """Of tracks picked within 1.5 pixels of a true point that is seen there, in all other frames
+    where both see it: median error in pixels, share within 4 pixels; and the share of frames in
+    which "seen" and "hidden" are said rightly."""
     tracks = providers.tracks.tracks(rewound, masks, Progress())
     local = np.einsum("tij,ptj->pti", truth.w2c[:, :3, :3], truth.points) + truth.w2c[:, :3, 3]
     true = local[..., :2] / local[..., 2:] * truth.K[:, [0, 1], [0, 1]] + truth.K[:, :2, 2]

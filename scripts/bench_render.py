@@ -1,7 +1,9 @@
-"""Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and gsplat's where it runs.
+"""Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and
+gsplat's where it runs.
 
-`python scripts/bench_render.py [--repeat N]`. The scenes are random and cover the image. The two renderers take turns, so
-that a busy machine slows both; the best times are those of a machine left alone.
+`python scripts/bench_render.py [--repeat N]`. The scenes are random and cover the image. The two
+renderers take turns, so that a busy machine slows both; the best times are those of a machine left
+alone.
 """
 
 import argparse
@@ -11,14 +13,21 @@ import statistics
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else torch's idle threads spin on the renderer's cores for milliseconds
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # else torch's idle threads spin on the renderer's cores for milliseconds
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
-from restage4d.render import cpu, drawing_device, kernels, rasterize
+from restage4d.render import (
+    cpu,
+    drawing_device,
+    kernels,
+    rasterize,
+)
 from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
 from restage4d.render.projection import FAINTEST, RECORD, TILE
 from restage4d.render.simd import LANES, count
@@ -37,7 +46,10 @@ def scene(n: int, width: int, height: int, channels: int) -> list[Tensor]:
     rng = torch.Generator().manual_seed(0)
     focal, spacing = 1.2 * width, math.sqrt(width * height / n)
     z = 2 + 2 * torch.rand(n, generator=rng)
-    x, y = (torch.rand(n, generator=rng) - 0.5) * width, (torch.rand(n, generator=rng) - 0.5) * height
+    x, y = (
+        (torch.rand(n, generator=rng) - 0.5) * width,
+        (torch.rand(n, generator=rng) - 0.5) * height,
+    )
     scales = 0.7 * spacing / focal * z[:, None] * torch.exp(0.4 * torch.randn(n, 3, generator=rng))
     K = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return [
@@ -52,8 +64,23 @@ def scene(n: int, width: int, height: int, channels: int) -> list[Tensor]:
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
-def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, image, alpha, T, last):
-    """`kernels.draw`, pixel by pixel: each walks its tile's Gaussians with its own transmittance."""
+def draw(
+    counter,
+    width,
+    height,
+    first_entry,
+    entry_gaussian,
+    entry_rows,
+    records,
+    colors,
+    channels,
+    image,
+    alpha,
+    T,
+    last,
+):
+    """`kernels.draw`, pixel by pixel: each walks its tile's Gaussians with its own
+    transmittance."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     sums = np.empty(channels, np.float32)
     while True:
@@ -84,7 +111,10 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
                     t, seen = after, j
                 pixel = (top + y) * width + left + x
                 alpha[pixel] = np.float32(1) - t
-                T[tile * kernels.PIXELS + y * LANES + x], last[tile * kernels.PIXELS + y * LANES + x] = t, seen
+                (
+                    T[tile * kernels.PIXELS + y * LANES + x],
+                    last[tile * kernels.PIXELS + y * LANES + x],
+                ) = t, seen
                 for c in range(channels):
                     image[c * height * width + pixel] = sums[c]
         count(counter, 1)
@@ -92,10 +122,12 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
 
 @njit(nogil=True, fastmath=True, error_model="numpy")
 def draw_backward(
-    counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T, last, v_image, v_alpha,
+    counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T,
+    last, v_image, v_alpha,
     v_entries,
 ):  # fmt: skip
-    """`kernels.draw_backward`, pixel by pixel; a tile's gradient rows are its own, so this needs no atomics either."""
+    """`kernels.draw_backward`, pixel by pixel; a tile's gradient rows are its own, so this needs no
+    atomics either."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     columns = kernels.gradient_columns(channels)
     while True:
@@ -127,7 +159,11 @@ def draw_backward(
                         v = v_image[c * height * width + pixel]
                         dot += v * colors[channels * i + c]
                         v_entries[row + kernels.GEOMETRY + c] += a * t * v
-                    v_sigma = -a * (t * dot - behind * inverse) if unclamped <= np.float32(MAX_ALPHA) else np.float32(0)
+                    v_sigma = (
+                        -a * (t * dot - behind * inverse)
+                        if unclamped <= np.float32(MAX_ALPHA)
+                        else np.float32(0)
+                    )
                     behind += a * t * dot
                     v_entries[row] += v_sigma
                     v_entries[row + 1] += v_sigma * u
@@ -148,7 +184,9 @@ class Timed:
     def __call__(self, kernel: Callable[..., int], *args) -> None:
         start = time.perf_counter()
         self.share(kernel, *args)
-        self.seconds.setdefault(f"{kernel.__module__}.{kernel.__name__}", []).append(time.perf_counter() - start)
+        self.seconds.setdefault(f"{kernel.__module__}.{kernel.__name__}", []).append(
+            time.perf_counter() - start
+        )
 
 
 def picture(args: list[Tensor], width: int, height: int) -> tuple[Tensor, Tensor]:
@@ -165,11 +203,16 @@ def once(args: list[Tensor], width: int, height: int) -> tuple[float, float, lis
     weights = [torch.ones_like(image), torch.ones_like(alpha)]
     start = time.perf_counter()
     torch.autograd.backward([image, alpha], weights)
-    return forward, forward + time.perf_counter() - start, [image, alpha, *(x.grad for x in leaves[:5] if x.grad is not None)]
+    return (
+        forward,
+        forward + time.perf_counter() - start,
+        [image, alpha, *(x.grad for x in leaves[:5] if x.grad is not None)],
+    )
 
 
 def on_gpu(args: list[Tensor], width: int, height: int, repeat: int) -> str:
-    """Milliseconds of gsplat's forward and of forward and backward, best / median; differences from the CPU's pictures."""
+    """Milliseconds of gsplat's forward and of forward and backward, best / median; differences from
+    the CPU's pictures."""
     moved = [x.cuda() for x in args]
     forward, both = [], []
     for _ in range(repeat + 3):
@@ -184,8 +227,13 @@ def on_gpu(args: list[Tensor], width: int, height: int, repeat: int) -> str:
         both.append(1e3 * (time.perf_counter() - start))
     with torch.no_grad():
         gap = float((picture(args, width, height)[0] - image.detach().cpu()).abs().mean())
-    cells = [f"{min(times[3:]):6.2f} /{statistics.median(times[3:]):6.2f}" for times in (forward, both)]
-    return f"{torch.cuda.get_device_name()}: forward {cells[0]}, forward and backward {cells[1]}, off {gap:.0e}"
+    cells = [
+        f"{min(times[3:]):6.2f} /{statistics.median(times[3:]):6.2f}" for times in (forward, both)
+    ]
+    return (
+        f"{torch.cuda.get_device_name()}: forward {cells[0]}, forward and backward {cells[1]}, "
+        f"off {gap:.0e}"
+    )
 
 
 def main() -> None:
@@ -193,11 +241,16 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=15)
     repeat = parser.parse_args().repeat
     print(
-        f"{torch.get_num_threads()} threads, {LANES} lanes; milliseconds, best / median of {repeat} turns. 'times' compares the"
+        f"{torch.get_num_threads()} threads, {LANES} lanes; milliseconds, best / median of "
+        f"{repeat} turns. 'times' compares the"
     )
-    print("best of the drawing loops alone, forward and backward; 'off' is the mean difference of images and gradients.")
     print(
-        "Gaussians size    C |     forward  forward+backward  no gradients | pixel-major forward  forward+backward | times  off"
+        "best of the drawing loops alone, forward and backward; 'off' is the mean difference of "
+        "images and gradients."
+    )
+    print(
+        "Gaussians size    C |     forward  forward+backward  no gradients | pixel-major forward  "
+        "forward+backward | times  off"
     )
     ours = kernels.draw, kernels.draw_backward
     for n, width, height, channels in CASES:
@@ -222,13 +275,21 @@ def main() -> None:
                 times.setdefault("no grad", []).append(time.perf_counter() - start)
         cpu._share = timed.share
         best = {name: 1e3 * min(seconds) for name, seconds in (times | timed.seconds).items()}
-        cells = {name: f"{best[name]:6.1f} /{1e3 * statistics.median(seconds):6.1f}" for name, seconds in times.items()}
-        ratios = [best[f"{draw.__module__}.{k}"] / best[f"{kernels.__name__}.{k}"] for k in ("draw", "draw_backward")]
+        cells = {
+            name: f"{best[name]:6.1f} /{1e3 * statistics.median(seconds):6.1f}"
+            for name, seconds in times.items()
+        }
+        ratios = [
+            best[f"{draw.__module__}.{k}"] / best[f"{kernels.__name__}.{k}"]
+            for k in ("draw", "draw_backward")
+        ]
         pairs = zip(results["ours"], results["pixel"], strict=True)
         gap = max(float((a - b).detach().abs().mean() / b.detach().abs().mean()) for a, b in pairs)
         print(
-            f"{n:9d} {width}x{height} {channels:2d} |{cells['ours forward']}    {cells['ours fit']}{cells['no grad']} |"
-            f"      {cells['pixel forward']}    {cells['pixel fit']} | {ratios[0]:2.0f} {ratios[1]:2.0f}  {gap:.0e}",
+            f"{n:9d} {width}x{height} {channels:2d} |{cells['ours forward']}    "
+            f"{cells['ours fit']}{cells['no grad']} |"
+            f"      {cells['pixel forward']}    {cells['pixel fit']} | {ratios[0]:2.0f} "
+            f"{ratios[1]:2.0f}  {gap:.0e}",
             flush=True,
         )
         if drawing_device() == "cuda":

@@ -1,14 +1,18 @@
-"""Sets up what Restage4D needs in this checkout, then runs the main job, the tests or the backend. Standard library only.
+"""Sets up what Restage4D needs in this checkout, then runs the main job, the tests or the backend.
+Standard library only.
 
     python scripts/bootstrap.py run [VIDEO "PROMPT" [options of `restage4d run`]]
     python scripts/bootstrap.py test [--ci] [options of pytest]
     python scripts/bootstrap.py serve [options of `restage4d serve`]
 
-Two environments are made in the checkout: `.venv` for Restage4D itself and `.venv-blender` for Blender as a Python module,
-which needs Python 3.11 and its own numpy. Each is reused while pyproject.toml asks for the same packages.
+Two environments are made in the checkout: `.venv` for Restage4D itself and `.venv-blender` for
+Blender as a Python module, which needs Python 3.11 and its own numpy. Each is reused while
+pyproject.toml asks for the same packages.
 """
 
-from __future__ import annotations  # so that an old Python gets as far as the sentence that it is too old
+from __future__ import (
+    annotations,
+)  # so that an old Python gets as far as the sentence that it is too old
 
 import ctypes
 import hashlib
@@ -42,7 +46,8 @@ LIBRARIES = {
     "libEGL.so.1": "libegl1",
     "libgomp.so.1": "libgomp1",
 }
-DRIVERS = "libgl1-mesa-dri"  # draws without a graphics card; no library of its own to look for, but this folder
+# draws without a graphics card; no library of its own to look for, but this folder
+DRIVERS = "libgl1-mesa-dri"
 
 
 class SetupError(Exception):
@@ -51,7 +56,8 @@ class SetupError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of the checkout: its folder, the extras of pyproject.toml installed in it, and what for."""
+    """A virtual environment of the checkout: its folder, the extras of pyproject.toml installed in
+    it, and what for."""
 
     folder: Path
     extras: tuple[str, ...]
@@ -71,11 +77,19 @@ GPU = ("cuda",) if shutil.which("nvidia-smi") else ()
 MAIN = Environment(
     ROOT / ".venv",
     ("backend", *GPU, "models", "hosted", "evaluate", "dev"),
-    "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test tools",
+    "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test "
+    "tools",
     4,
 )
-BACKEND = Environment(ROOT / ".venv", ("backend", *GPU), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4)
-BLENDER = Environment(ROOT / ".venv-blender", ("blender",), "Blender as a Python module, for .blend files and its tests", 2)
+BACKEND = Environment(
+    ROOT / ".venv", ("backend", *GPU), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4
+)
+BLENDER = Environment(
+    ROOT / ".venv-blender",
+    ("blender",),
+    "Blender as a Python module, for .blend files and its tests",
+    2,
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,11 +106,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nrestage4d: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrestage4d: the set-up was stopped; the same command makes it anew.", file=sys.stderr)
+        print(
+            "\nrestage4d: the set-up was stopped; the same command makes it anew.", file=sys.stderr
+        )
         return 130
 
 
-# --- the commands -----------------------------------------------------------------------------------------------------
+# --- the commands ---------------------------------------------------------------------------------
 
 
 def run(arguments: list[str]) -> int:
@@ -105,14 +121,16 @@ def run(arguments: list[str]) -> int:
 
 
 def with_demo(arguments: list[str]) -> list[str]:
-    """VIDEO and PROMPT stand first; where they do not, the project's own clip, its prompt and its true masks."""
+    """VIDEO and PROMPT stand first; where they do not, the project's own clip, its prompt and its
+    true masks."""
     if arguments and (not arguments[0].startswith("-") or arguments[0] in ("-h", "--help")):
         return arguments
     return [str(DEMO / "base.mp4"), DEMO_PROMPT, "--true-masks", str(DEMO / "masks"), *arguments]
 
 
 def test(arguments: list[str]) -> int:
-    """Linter, formatter, types, then pytest; stops at the first that fails. `--ci` takes the slow tests in too."""
+    """Linter, formatter, types, then pytest; stops at the first that fails. `--ci` takes the slow
+    tests in too."""
     slow = ["-m", "slow or not slow"] if "--ci" in arguments else []
     arguments = [a for a in arguments if a != "--ci"]
     steps = (
@@ -130,7 +148,8 @@ def test(arguments: list[str]) -> int:
 
 
 def serve(arguments: list[str]) -> int:
-    """`restage4d serve`: the backend that Blender's panel talks to. Needs no test tools and no Blender."""
+    """`restage4d serve`: the backend that Blender's panel talks to. Needs no test tools and no
+    Blender."""
     check_python(sys.version_info[:2])
     if not any(up_to_date(environment) for environment in (MAIN, BACKEND)):
         ensure(BACKEND, this_python())
@@ -147,16 +166,19 @@ def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
                 continue
 
 
-# --- setting up -------------------------------------------------------------------------------------------------------
+# --- setting up -----------------------------------------------------------------------------------
 
 
 def set_up(*, blender_required: bool) -> None:
-    """Makes or updates both environments. Without Python 3.11 the Blender one is left out, unless it is required."""
+    """Makes or updates both environments. Without Python 3.11 the Blender one is left out, unless
+    it is required."""
     check_python(sys.version_info[:2])
     ensure(MAIN, this_python())
     python311 = find_python311()
     if python311 is None:
-        text = "Blender's Python module needs Python 3.11, which was not found. " + python311_remedy()
+        text = (
+            "Blender's Python module needs Python 3.11, which was not found. " + python311_remedy()
+        )
         if blender_required:
             raise SetupError(text)
         print(f"Warning: {text} Until then there will be no .blend file.", file=sys.stderr)
@@ -169,14 +191,18 @@ def set_up(*, blender_required: bool) -> None:
 def check_python(version: tuple[int, int]) -> None:
     if version < OLDEST:
         raise SetupError(
-            f"This is Python {version[0]}.{version[1]}; Restage4D needs {OLDEST[0]}.{OLDEST[1]} or newer. " + python311_remedy()
+            f"This is Python {version[0]}.{version[1]}; Restage4D needs {OLDEST[0]}.{OLDEST[1]} "
+            "or newer. " + python311_remedy()
         )
 
 
 def up_to_date(environment: Environment) -> bool:
-    """Whether the environment is there and what pyproject.toml asks for, whichever Python it was made with."""
+    """Whether the environment is there and what pyproject.toml asks for, whichever Python it was
+    made with."""
     version = python_version(environment.python) if environment.stamp.is_file() else None
-    return version is not None and environment.stamp.read_text().strip() == fingerprint(requirements(environment.extras), version)
+    return version is not None and environment.stamp.read_text().strip() == fingerprint(
+        requirements(environment.extras), version
+    )
 
 
 def ensure(environment: Environment, python: Path) -> None:
@@ -202,7 +228,10 @@ def ensure(environment: Environment, python: Path) -> None:
     check_room(environment)
     began = time.monotonic()
     exists = environment.folder.exists()
-    print(f"{name}: {'updating' if exists else 'making'} it with Python {version} for {environment.purpose}.")
+    print(
+        f"{name}: {'updating' if exists else 'making'} it with Python {version} for "
+        f"{environment.purpose}."
+    )
     print(f"{name}: installing {', '.join(wanted)}", flush=True)
     environment.folder.mkdir(exist_ok=True)
     environment.stamp.write_text(INSTALLING + "\n")
@@ -210,27 +239,49 @@ def ensure(environment: Environment, python: Path) -> None:
         make_venv(environment, python)
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
     target = f"{ROOT}[{','.join(environment.extras)}]" if environment.extras else str(ROOT)
-    pip = [environment.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet, "--editable", target]
+    pip = [
+        environment.python,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        *quiet,
+        "--editable",
+        target,
+    ]
     if subprocess.run(pip, check=False).returncode != 0:
-        raise SetupError(f"pip could not install into {name}; its own words stand above. Check the network, then start again.")
+        raise SetupError(
+            f"pip could not install into {name}; its own words stand above. Check the network, "
+            "then start again."
+        )
     environment.stamp.write_text(goal + "\n")
     print(f"{name}: ready after {time.monotonic() - began:.0f} s.", flush=True)
 
 
 def make_venv(environment: Environment, python: Path) -> None:
     """`python -m venv`, which Debian and Ubuntu ship as a package of its own."""
-    if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode != 0:
+    if (
+        subprocess.run(
+            [python, "-c", "import ensurepip, venv"], capture_output=True, check=False
+        ).returncode
+        != 0
+    ):
         version = python_version(python)
-        install_packages([f"python{version}-venv"], f"Python {version} cannot make virtual environments here")
+        install_packages(
+            [f"python{version}-venv"], f"Python {version} cannot make virtual environments here"
+        )
     if subprocess.run([python, "-m", "venv", environment.folder], check=False).returncode != 0:
-        raise SetupError(f"{python} could not make {environment.folder}; its own words stand above.")
+        raise SetupError(
+            f"{python} could not make {environment.folder}; its own words stand above."
+        )
 
 
 def check_room(environment: Environment) -> None:
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < environment.gigabytes:
         raise SetupError(
-            f"{environment.folder.name} needs about {environment.gigabytes} GiB; {free:.1f} GiB are free on the disk of {ROOT}. "
+            f"{environment.folder.name} needs about {environment.gigabytes} GiB; {free:.1f} GiB "
+            f"are free on the disk of {ROOT}. "
             "Free some space, then start again."
         )
 
@@ -240,73 +291,102 @@ def requirements(extras: Sequence[str]) -> list[str]:
     import tomllib  # Python 3.11 and newer only: `check_python` comes first
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    return [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
 
 
 def fingerprint(wanted: Sequence[str], version: str) -> str:
-    """Changes with the requirements, the Python and the place of the checkout, which an editable install remembers."""
+    """Changes with the requirements, the Python and the place of the checkout, which an editable
+    install remembers."""
     parts = [*wanted, version, platform.machine(), str(ROOT)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def installed(python: Path, wanted: Sequence[str]) -> bool:
-    """Whether an environment that was made by hand has the project and every pinned package in its version."""
+    """Whether an environment that was made by hand has the project and every pinned package in its
+    version."""
     pins = [line.split(";")[0].strip() for line in wanted if "==" in line]
     script = (
         "import sys; from importlib.metadata import version; import restage4d; "
-        "sys.exit(any(version(n.split('[')[0]).split('+')[0] != v for n, v in (p.split('==') for p in sys.argv[1:])))"
+        "sys.exit(any(version(n.split('[')[0]).split('+')[0] != v for n, v in (p.split('==') for "
+        "p in sys.argv[1:])))"
     )
-    return subprocess.run([python, "-c", script, *pins], capture_output=True, check=False, cwd=ROOT).returncode == 0
+    return (
+        subprocess.run(
+            [python, "-c", script, *pins], capture_output=True, check=False, cwd=ROOT
+        ).returncode
+        == 0
+    )
 
 
 def python_version(python: Path) -> str | None:
     """ "3.11" of an interpreter, None where it does not run."""
     script = "import sys; print(f'{sys.version_info[0]}.{sys.version_info[1]}')"
     try:
-        done = subprocess.run([python, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [python, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def this_python() -> Path:
-    """The Python that runs this; where an environment is active, the one it was made from, as it may be made again itself."""
+    """The Python that runs this; where an environment is active, the one it was made from, as it
+    may be made again itself."""
     return Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
 def find_python311() -> Path | None:
-    """This Python where it is 3.11, else one on the path, of Windows' launcher, of pyenv or of uv."""
+    """This Python where it is 3.11, else one on the path, of Windows' launcher, of pyenv or of
+    uv."""
     if sys.version_info[:2] == (3, 11):
         return this_python()
     home = Path.home()
-    candidates = [shutil.which("python3.11"), *sorted(home.glob(".pyenv/versions/3.11.*/bin/python3.11"))]
+    candidates = [
+        shutil.which("python3.11"),
+        *sorted(home.glob(".pyenv/versions/3.11.*/bin/python3.11")),
+    ]
     candidates += sorted(home.glob(".local/share/uv/python/cpython-3.11*/bin/python3.11"))
     if launcher := shutil.which("py"):
         script = "import sys; print(sys.executable)"
-        done = subprocess.run([launcher, "-3.11", "-c", script], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [launcher, "-3.11", "-c", script], capture_output=True, text=True, check=False
+        )
         candidates.append(done.stdout.strip() or None)
     return next((Path(c) for c in candidates if c and python_version(Path(c)) == "3.11"), None)
 
 
 def python311_remedy() -> str:
     if sys.platform == "win32":
-        return "Install Python 3.11 from python.org (or: winget install Python.Python.3.11), then start again."
+        return (
+            "Install Python 3.11 from python.org (or: winget install Python.Python.3.11), then "
+            "start again."
+        )
     if sys.platform == "darwin":
         return "Install it (brew install python@3.11), then start again."
     return (
-        "Install it, then start again: on Debian 12 with apt-get install python3.11 python3.11-venv, on Ubuntu the same after "
-        "add-apt-repository ppa:deadsnakes/ppa, anywhere with pyenv install 3.11 or uv python install 3.11."
+        "Install it, then start again: on Debian 12 with apt-get install python3.11 "
+        "python3.11-venv, on Ubuntu the same after "
+        "add-apt-repository ppa:deadsnakes/ppa, anywhere with pyenv install 3.11 or uv python "
+        "install 3.11."
     )
 
 
-# --- system packages (Linux) ------------------------------------------------------------------------------------------
+# --- system packages (Linux) ----------------------------------------------------------------------
 
 
 def missing_packages() -> list[str]:
     """Debian/Ubuntu packages of the libraries that Blender's Python module cannot find here."""
     missing = [package for library, package in LIBRARIES.items() if not loads(library)]
     folders = (Path("/usr/lib"), Path("/usr/lib64"))
-    if not any(next(folder.glob(pattern), None) for folder in folders for pattern in ("dri/*_dri.so", "*/dri/*_dri.so")):
+    if not any(
+        next(folder.glob(pattern), None)
+        for folder in folders
+        for pattern in ("dri/*_dri.so", "*/dri/*_dri.so")
+    ):
         missing.append(DRIVERS)
     return missing
 
@@ -328,15 +408,26 @@ def install_packages(packages: Sequence[str], why: str) -> None:
     """By apt-get where this is root on Debian or Ubuntu; else says which command does it."""
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if not shutil.which("apt-get"):
-        raise SetupError(f"{why}. Install what your system calls these Debian packages: {' '.join(packages)}; then start again.")
+        raise SetupError(
+            f"{why}. Install what your system calls these Debian packages: {' '.join(packages)}; "
+            "then start again."
+        )
     if os.geteuid() != 0:
         raise SetupError(f"{why}. Run: sudo {' '.join(command)}; then start again.")
     print(f"{why}: installing {' '.join(packages)}", flush=True)
-    quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
-    if subprocess.run(command, **quiet, stderr=subprocess.DEVNULL, check=False).returncode != 0:  # often no lists yet
+    quiet = {
+        "stdout": subprocess.DEVNULL,
+        "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+    }
+    if (
+        subprocess.run(command, **quiet, stderr=subprocess.DEVNULL, check=False).returncode != 0
+    ):  # often no lists yet
         subprocess.run(["apt-get", "update"], **quiet, check=False)
         if subprocess.run(command, **quiet, check=False).returncode != 0:
-            raise SetupError(f"{why}, and apt-get could not install them. Run: {' '.join(command)}; then start again.")
+            raise SetupError(
+                f"{why}, and apt-get could not install them. Run: {' '.join(command)}; then start "
+                "again."
+            )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python scripts/build_extension.py [--out dist]
 
-The zip holds the panel's code, the wheels it needs (pyzmq, msgspec, safetensors for each system and Python, and the
-project's own numpy-only modules) and the backend's source, which the panel's button sets up. Built and validated by
-Blender's own tool, taken from the Blender of ``.venv-blender`` or from a ``blender`` on the path.
+The zip holds the panel's code, the wheels it needs (pyzmq, msgspec, safetensors for each system and
+Python, and the project's own numpy-only modules) and the backend's source, which the panel's button
+sets up. Built and validated by Blender's own tool, taken from the Blender of ``.venv-blender`` or
+from a ``blender`` on the path.
 """
 
 import argparse
@@ -29,11 +30,23 @@ SYSTEMS = {
     "linux-x64": ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
     "windows-x64": ("win_amd64",),
     "macos-arm64": ("macosx_11_0_arm64", "macosx_10_15_universal2"),
-    "macos-x64": ("macosx_10_15_x86_64", "macosx_10_15_universal2", "macosx_10_12_x86_64", "macosx_10_9_x86_64"),
+    "macos-x64": (
+        "macosx_10_15_x86_64",
+        "macosx_10_15_universal2",
+        "macosx_10_12_x86_64",
+        "macosx_10_9_x86_64",
+    ),
 }
 LAST_INTEL_MAC = "311"  # Blender 5 does not run there
 ALLOWED = {"numpy", "safetensors", "zmq", "msgspec", "restage4d"}
-SOURCE = ("restage4d", "backend", "scripts/bootstrap.py", "scripts/start_backend*", "pyproject.toml", "README.md")
+SOURCE = (
+    "restage4d",
+    "backend",
+    "scripts/bootstrap.py",
+    "scripts/start_backend*",
+    "pyproject.toml",
+    "README.md",
+)
 
 
 class BuildError(Exception):
@@ -42,7 +55,9 @@ class BuildError(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build the Blender extension.")
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)"
+    )
     arguments = parser.parse_args(argv)
     try:
         print(build(arguments.out))
@@ -65,7 +80,9 @@ def build(out: Path) -> Path:
         for wheel in [*download(), own_wheel(version, Path(place) / "own_wheel")]:
             shutil.copy(wheel, wheels)
         pack_source(stage / "backend" / "source.zip")
-        complete_manifest(stage / "blender_manifest.toml", version, [p.name for p in sorted(wheels.iterdir())])
+        complete_manifest(
+            stage / "blender_manifest.toml", version, [p.name for p in sorted(wheels.iterdir())]
+        )
         blender_tool("build", "--source-dir", str(stage), "--output-filepath", str(path))
     blender_tool("validate", str(path))
     return path
@@ -75,7 +92,9 @@ def complete_manifest(manifest: Path, version: str, wheels: list[str]) -> None:
     """Adds what is known only now, before the first table."""
     head, table, rest = manifest.read_text(encoding="utf-8").partition("\n[permissions]")
     lines = "\n".join(f'  "./wheels/{name}",' for name in wheels)
-    manifest.write_text(f'{head}\nversion = "{version}"\nwheels = [\n{lines}\n]\n{table}{rest}', encoding="utf-8")
+    manifest.write_text(
+        f'{head}\nversion = "{version}"\nwheels = [\n{lines}\n]\n{table}{rest}', encoding="utf-8"
+    )
 
 
 def project_version() -> str:
@@ -87,7 +106,8 @@ def project_version() -> str:
 
 
 def download() -> list[Path]:
-    """The wheels of `REQUIREMENTS` for every system and Python; those downloaded before are used again."""
+    """The wheels of `REQUIREMENTS` for every system and Python; those downloaded before are used
+    again."""
     done = WHEELS / "downloaded"
     asked = repr((REQUIREMENTS, PYTHONS, SYSTEMS))
     if not done.is_file() or done.read_text() != asked:
@@ -96,10 +116,29 @@ def download() -> list[Path]:
         for system, tags in SYSTEMS.items():
             for python in PYTHONS if system != "macos-x64" else (LAST_INTEL_MAC,):
                 platforms = [part for tag in tags for part in ("--platform", tag)]
-                command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-                command += ["--only-binary", ":all:", "--python-version", python, *platforms, "--dest", str(WHEELS)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--no-deps",
+                ]
+                command += [
+                    "--only-binary",
+                    ":all:",
+                    "--python-version",
+                    python,
+                    *platforms,
+                    "--dest",
+                    str(WHEELS),
+                ]
                 if subprocess.run([*command, *REQUIREMENTS], check=False).returncode != 0:
-                    raise BuildError(f"pip found no wheels for {system}, Python {python}; its own words stand above.")
+                    raise BuildError(
+                        f"pip found no wheels for {system}, Python {python}; its own words stand "
+                        "above."
+                    )
         done.write_text(asked)
     return sorted(WHEELS.glob("*.whl"))
 
@@ -117,8 +156,21 @@ def own_wheel(version: str, stage: Path) -> Path:
         '[tool.setuptools.packages.find]\ninclude = ["restage4d*"]\n',
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    if subprocess.run([*command, "--wheel-dir", str(stage / "out"), str(stage)], check=False).returncode != 0:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]
+    if (
+        subprocess.run(
+            [*command, "--wheel-dir", str(stage / "out"), str(stage)], check=False
+        ).returncode
+        != 0
+    ):
         raise BuildError("pip could not build the project's own wheel; its own words stand above.")
     return next((stage / "out").glob("restage4d-*.whl"))
 
@@ -135,8 +187,14 @@ def imported_modules() -> list[Path]:
         path = waiting.pop()
         for module in imports(path):
             top = module.split(".")[0]
-            if path.is_relative_to(ROOT / "restage4d") and top not in ALLOWED and top not in sys.stdlib_module_names:
-                raise BuildError(f"{path.relative_to(ROOT)} imports {top}, which Blender does not have.")
+            if (
+                path.is_relative_to(ROOT / "restage4d")
+                and top not in ALLOWED
+                and top not in sys.stdlib_module_names
+            ):
+                raise BuildError(
+                    f"{path.relative_to(ROOT)} imports {top}, which Blender does not have."
+                )
             if top == "restage4d":
                 new = set(files_of(module)) - found
                 found |= new
@@ -155,7 +213,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def files_of(module: str) -> Iterator[Path]:
-    """The file of a module of the project and the __init__.py of the packages above it; nothing for a name in a module."""
+    """The file of a module of the project and the __init__.py of the packages above it; nothing for
+    a name in a module."""
     parts = module.split(".")
     for i in range(1, len(parts) + 1):
         place = ROOT.joinpath(*parts[:i])
@@ -168,22 +227,32 @@ def pack_source(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for pattern in SOURCE:
             for place in sorted(ROOT.glob(pattern)):
-                files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+                files = (
+                    sorted(p for p in place.rglob("*") if p.is_file())
+                    if place.is_dir()
+                    else [place]
+                )
                 for file in files:
                     if "__pycache__" not in file.parts:
                         archive.write(file, file.relative_to(ROOT))
 
 
 def blender_tool(*arguments: str) -> None:
-    """Blender's extension tool, which needs no Blender to run; its output is shown where it fails."""
+    """Blender's extension tool, which needs no Blender to run; its output is shown where it
+    fails."""
     tools = sorted(ROOT.glob(".venv-blender/[Ll]ib*/**/bl_pkg/cli/blender_ext.py"))
     if tools:
         command = [sys.executable, str(tools[0])]
     elif blender := shutil.which("blender"):
         command = [blender, "--background", "--command", "extension"]
     else:
-        raise BuildError("There is no Blender to build with. Run scripts/test.sh once, which makes .venv-blender.")
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", check=False)
+        raise BuildError(
+            "There is no Blender to build with. Run scripts/test.sh once, which makes "
+            ".venv-blender."
+        )
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode != 0:
         raise BuildError(f"Blender's tool refuses to {arguments[0]}: {done.stdout}{done.stderr}")
 

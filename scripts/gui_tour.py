@@ -1,13 +1,16 @@
-"""A walk through the panel in a real Blender window with a live backend: from the demo clip to an export, with screenshots.
+"""A walk through the panel in a real Blender window with a live backend: from the demo clip to an
+export, with screenshots.
 
-    python scripts/gui_tour.py --out DIR [--root ROOT] [--longer-side 192] [--frames 16] [--quality draft] [--steps 150]
+    python scripts/gui_tour.py --out DIR [--root ROOT] [--longer-side 192] [--frames 16] [--quality
+    draft] [--steps 150]
 
-Without ``--root``: the ``blender`` on the path, under Xvfb where there is no display. With it: the Blender of another system in
-that folder (debootstrap with blender, xvfb, imagemagick, xdotool; needs root), whose backend runs in this checkout.
-The backend is started by the panel, killed in the middle and must come back by itself. A local stand-in of a paid service answers
-where driving videos are asked for. The walk prints what it did and how long
-each part of the extension held the interface; figures.json has the same. Exit code 1: something did not happen.
-The walk itself is scripts/gui_walk.py.
+Without ``--root``: the ``blender`` on the path, under Xvfb where there is no display. With it: the
+Blender of another system in that folder (debootstrap with blender, xvfb, imagemagick, xdotool;
+needs root), whose backend runs in this checkout. The backend is started by the panel, killed in the
+middle and must come back by itself. A local stand-in of a paid service answers where driving videos
+are asked for. The walk prints what it did and how long each part of the extension held the
+interface; figures.json has the same. Exit code 1: something did not happen. The walk itself is
+scripts/gui_walk.py.
 """
 
 import argparse
@@ -28,19 +31,23 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from stub_server import Asked, Stub, serve  # noqa: E402
 
-from restage4d.video import encode  # noqa: E402
+from restage4d.io.video import encode  # noqa: E402
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing stays mounted
     parser = argparse.ArgumentParser(description="Walk through the panel in a real window.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for screenshots and figures.json")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for screenshots and figures.json"
+    )
     parser.add_argument("--root", type=Path, help="folder of a system with Blender")
     parser.add_argument("--zip", type=Path, help="the extension (default: built now)")
     parser.add_argument("--longer-side", type=int, default=192)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--quality", default="draft")
-    parser.add_argument("--steps", type=int, default=150, help="of the fit; 0: what the quality has")
+    parser.add_argument(
+        "--steps", type=int, default=150, help="of the fit; 0: what the quality has"
+    )
     parser.add_argument("--limit", type=float, default=600, help="seconds for the whole walk")
     given = parser.parse_args()
     place = given.root or Path("/")
@@ -68,7 +75,12 @@ def main() -> int:
         )
         folder = seen / "checkout"
     wanted = {"folder": str(folder), "inside": str(seen), "limit": given.limit}
-    wanted |= {"longer_side": given.longer_side, "frames": given.frames, "quality": given.quality, "steps": given.steps}
+    wanted |= {
+        "longer_side": given.longer_side,
+        "frames": given.frames,
+        "quality": given.quality,
+        "steps": given.steps,
+    }
     (extra / "wanted.json").write_text(json.dumps(wanted))
     variables = {
         "BLENDER_USER_RESOURCES": str(seen / "user"),
@@ -78,7 +90,9 @@ def main() -> int:
         "XDG_RUNTIME_DIR": "/tmp",
     }
     window = (
-        [] if os.environ.get("DISPLAY") and not given.root else ["xvfb-run", "-a", "-s", "-screen 0 1440x1000x24 +extension GLX"]
+        []
+        if os.environ.get("DISPLAY") and not given.root
+        else ["xvfb-run", "-a", "-s", "-screen 0 1440x1000x24 +extension GLX"]
     )
     blender = [
         "blender",
@@ -92,12 +106,34 @@ def main() -> int:
         "--python",
         str(seen / "gui_walk.py"),
     ]
-    install = ["blender", "--command", "extension", "install-file", "-r", "user_default", "-e", str(seen / "extension.zip")]
+    install = [
+        "blender",
+        "--command",
+        "extension",
+        "install-file",
+        "-r",
+        "user_default",
+        "-e",
+        str(seen / "extension.zip"),
+    ]
     with serve() as service, mounted(place, extra) if given.root else _nothing():
         answer_as_runway(service, extra / "made.mp4")
-        variables |= {"RUNWAYML_API_SECRET": "key-of-the-stand-in", "RUNWAYML_BASE_URL": service.url}
-        prefix = [*(["chroot", str(given.root)] if given.root else []), "env", *(f"{k}={v}" for k, v in variables.items())]
-        subprocess.run([*prefix, *install], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+        variables |= {
+            "RUNWAYML_API_SECRET": "key-of-the-stand-in",
+            "RUNWAYML_BASE_URL": service.url,
+        }
+        prefix = [
+            *(["chroot", str(given.root)] if given.root else []),
+            "env",
+            *(f"{k}={v}" for k, v in variables.items()),
+        ]
+        subprocess.run(
+            [*prefix, *install],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+        )
         with subprocess.Popen([*prefix, *window, *blender], start_new_session=True) as process:
             try:
                 code = process.wait(given.limit + 60)
@@ -120,24 +156,33 @@ os.environ["RESTAGE4D_HOME"] = {home!r}
 os.environ["PATH"] = {path!r}
 print("starting", flush=True)
 os.execv("/usr/sbin/chroot", ["chroot", "/host", {root!r} + "/.venv/bin/python", "-c",
-"import os, runpy, sys; os.chdir({root!r}); sys.path.insert(0, {root!r}); sys.argv[1:] = " + repr(sys.argv[2:]) +
+"import os, runpy, sys; os.chdir({root!r}); sys.path.insert(0, {root!r}); sys.argv[1:] = " +
+repr(sys.argv[2:]) +
 "; runpy.run_module('backend', run_name='__main__')"])
 """
 
 
 def answer_as_runway(service: Stub, path: Path) -> None:
-    """Makes of the frame that was sent a video in which the picture slides, another way for every task."""
+    """Makes of the frame that was sent a video in which the picture slides, another way for every
+    task."""
     task = "17f20503-6c24-4c16-946b-35dbbce2af2"
     pictures: list[np.ndarray] = []
 
     def begin(asked: Asked) -> tuple[int, dict]:
         data = base64.b64decode(asked.body["promptImage"].split(",")[1])
-        pictures.append(cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+        pictures.append(
+            cv2.cvtColor(
+                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+            )
+        )
         return 200, {"id": f"{task}{len(pictures)}"}
 
     def look(asked: Asked) -> tuple[int, dict]:
         done = {"status": "SUCCEEDED", "createdAt": "2026-10-01T00:00:00Z", "cost": {"credits": 25}}
-        return 200, done | {"id": asked.path.rsplit("/", 1)[1], "output": [f"{service.url}/{asked.path[-1]}.mp4"]}
+        return 200, done | {
+            "id": asked.path.rsplit("/", 1)[1],
+            "output": [f"{service.url}/{asked.path[-1]}.mp4"],
+        }
 
     def send(asked: Asked) -> tuple[int, bytes]:
         number = int(asked.path[1])
@@ -157,7 +202,7 @@ def stop_backend(home: Path) -> None:
     command = [
         str(ROOT / ".venv" / "bin" / "python"),
         "-c",
-        "from restage4d.wire.service import stop_service; stop_service()",
+        "from restage4d.protocol.service import stop_service; stop_service()",
     ]
     subprocess.run(command, check=False, cwd=ROOT, timeout=60)
 
@@ -170,7 +215,13 @@ def _nothing():
 @contextmanager
 def mounted(place: Path, extra: Path):
     """/proc and /dev for Blender, this system at /host, and the walk's folder at /extra."""
-    binds = [("/dev", "dev"), (str(extra), "extra"), ("/", "host"), ("/proc", "host/proc"), ("/dev", "host/dev")]
+    binds = [
+        ("/dev", "dev"),
+        (str(extra), "extra"),
+        ("/", "host"),
+        ("/proc", "host/proc"),
+        ("/dev", "host/dev"),
+    ]
     if os.path.ismount("/tmp"):
         binds.append(("/tmp", "host/tmp"))
     done = []

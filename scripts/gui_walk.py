@@ -19,9 +19,9 @@ from gui_watch import Watch  # noqa: E402
 bpy.context.preferences.view.show_splash = False
 WANTED = json.loads((INSIDE / "wanted.json").read_text())
 MODULE = "bl_ext.user_default.restage4d"
-pump = importlib.import_module(f"{MODULE}.pump")
+runtime = importlib.import_module(f"{MODULE}.runtime")
 takes = importlib.import_module(f"{MODULE}.takes")
-work = importlib.import_module(f"{MODULE}.work")
+work = importlib.import_module(f"{MODULE}.operators.stepped")
 watch = Watch(MODULE)
 figures: dict[str, object] = {"blender": bpy.app.version_string}
 began = time.monotonic()
@@ -41,30 +41,52 @@ def picture(name: str) -> None:
 
 def view():
     """The 3D view's area, region and space."""
-    area = next(a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "VIEW_3D")
+    area = next(
+        a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == "VIEW_3D"
+    )
     return area, next(r for r in area.regions if r.type == "WINDOW"), area.spaces.active
 
 
 def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
     """A real drag of the mouse between two pixels of the shot's first frame."""
-    selecting = importlib.import_module(f"{MODULE}.selecting")
+    selecting = importlib.import_module(f"{MODULE}.operators.select_subject")
     area, region, _ = view()
-    size = pump.session().shot.size
+    size = runtime.session().shot.size
     x, y, scale = selecting.frame_of(area, region, size)
     height = bpy.context.window_manager.windows[0].height
     at = [
-        (str(round(region.x + x + u * scale)), str(round(height - region.y - y - (size[1] - v) * scale)))
+        (
+            str(round(region.x + x + u * scale)),
+            str(round(height - region.y - y - (size[1] - v) * scale)),
+        )
         for u, v in (first, last)
     ]
     half = [str((int(a) + int(b)) // 2) for a, b in zip(*at, strict=True)]
     pause = ["sleep", "1.5"]  # a software renderer is slow to see the mouse
-    moves = ["mousemove", *at[0], *pause, "mousedown", "1", *pause, "mousemove", *half, *pause, "mousemove", *at[1], *pause]
-    subprocess.Popen(["xdotool", *moves, "mouseup", "1"])  # meanwhile Blender must see where the mouse is
+    moves = [
+        "mousemove",
+        *at[0],
+        *pause,
+        "mousedown",
+        "1",
+        *pause,
+        "mousemove",
+        *half,
+        *pause,
+        "mousemove",
+        *at[1],
+        *pause,
+    ]
+    subprocess.Popen(
+        ["xdotool", *moves, "mouseup", "1"]
+    )  # meanwhile Blender must see where the mouse is
 
 
 def in_view(operator, *arguments, **keywords):
     area, region, _ = view()
-    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=region):
+    with bpy.context.temp_override(
+        window=bpy.context.window_manager.windows[0], area=area, region=region
+    ):
         return operator(*arguments, **keywords)
 
 
@@ -73,20 +95,27 @@ def scroll(steps: int) -> None:
     area, _, _ = view()
     region = next(r for r in area.regions if r.type == "UI")
     operator = bpy.ops.view2d.scroll_down if steps > 0 else bpy.ops.view2d.scroll_up
-    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area, region=region):
+    with bpy.context.temp_override(
+        window=bpy.context.window_manager.windows[0], area=area, region=region
+    ):
         for _ in range(abs(steps)):
             operator(deltay=40, page=False)
 
 
 def export(operator, path: Path):
-    """An export as the artist does it: Return in the file browser, then step by step. Yields as `walk` does."""
+    """An export as the artist does it: Return in the file browser, then step by step. Yields as
+    `walk` does."""
     in_view(operator, "INVOKE_DEFAULT", filepath=str(path))
     yield lambda: len(bpy.context.window_manager.windows) > 1, 10, "the file browser"
     yield 1.0
     subprocess.run(["xdotool", "mousemove", "400", "300"], check=True)
     yield 0.5
     subprocess.Popen(["xdotool", "key", "Return"])
-    yield lambda: work.shown is None and len(bpy.context.window_manager.windows) == 1, 120, f"{path.name} to be written"
+    yield (
+        lambda: work.shown is None and len(bpy.context.window_manager.windows) == 1,
+        120,
+        f"{path.name} to be written",
+    )
 
 
 def phase(name: str) -> None:
@@ -104,14 +133,18 @@ def phase(name: str) -> None:
 
 
 def job():
-    return pump.session().job
+    return runtime.session().job
 
 
 def walk():
     """Yields seconds to wait, or (condition, seconds at most, what is waited for)."""
     preferences = bpy.context.preferences
     mine = preferences.addons[MODULE].preferences
-    mine.folder, mine.store, mine.longer_side = WANTED["folder"], str(INSIDE / "home"), WANTED["longer_side"]
+    mine.folder, mine.store, mine.longer_side = (
+        WANTED["folder"],
+        str(INSIDE / "home"),
+        WANTED["longer_side"],
+    )
     for obj in list(bpy.data.objects):
         bpy.data.objects.remove(obj)
     area, _, space = view()
@@ -120,38 +153,52 @@ def walk():
     sidebar = next(r for r in area.regions if r.type == "UI")
     sidebar.active_panel_category = "Restage4D"
     chosen = bpy.context.scene.restage4d
-    yield lambda: pump.session().backend.phase == "absent", 30, "the panel to see that there is no backend"
+    yield (
+        lambda: runtime.session().backend.phase == "absent",
+        30,
+        "the panel to see that there is no backend",
+    )
     yield 0.5
     picture("01_no_backend")
     bpy.ops.restage4d.start_backend()
-    yield lambda: pump.session().backend.phase == "ready", 120, "the backend"
+    yield lambda: runtime.session().backend.phase == "ready", 120, "the backend"
     bpy.ops.restage4d.pick_video(filepath=str(INSIDE / "base.mp4"))
-    yield lambda: pump.session().shot is not None and pump.session().shot.first is not None, 60, "the first frame"
-    yield lambda: pump.session().shot.phase == "ready", 60, "the subject"
+    yield (
+        lambda: runtime.session().shot is not None and runtime.session().shot.first is not None,
+        60,
+        "the first frame",
+    )
+    yield lambda: runtime.session().shot.phase == "ready", 60, "the subject"
     chosen.use_range, chosen.last_frame = True, WANTED["frames"]
     yield 2.0
-    yield lambda: pump.session().shot.phase == "ready", 60, "the subject again"
+    yield lambda: runtime.session().shot.phase == "ready", 60, "the subject again"
     yield 1.0
     picture("02_shot")
     in_view(bpy.ops.restage4d.select_subject, "INVOKE_DEFAULT")
     yield 1.5
     picture("03_select")
     drag((56, 26), (330, 262))  # around the demo clip's fox, in the video's pixels
-    yield lambda: chosen.selection == "BOX" and pump.session().shot.phase == "ready", 60, "the subject in the box"
+    yield (
+        lambda: chosen.selection == "BOX" and runtime.session().shot.phase == "ready",
+        60,
+        "the subject in the box",
+    )
     yield 1.0
     picture("04_selected")
-    assert pump.session().shot.mask is not None, pump.session().shot.fault
+    assert runtime.session().shot.mask is not None, runtime.session().shot.fault
     subprocess.run(["xdotool", "key", "Return"], check=True)
     yield 1.0
     chosen.prompt, chosen.quality = "it crouches, then jumps and nods", WANTED["quality"]
-    yield lambda: pump.session().shot.phase == "ready", 60, "the subject"
+    yield lambda: runtime.session().shot.phase == "ready", 60, "the subject"
     yield 0.5
     picture("05_direction")
-    preferences.system.use_online_access = True  # the stand-in of a paid service counts as one elsewhere
+    preferences.system.use_online_access = (
+        True  # the stand-in of a paid service counts as one elsewhere
+    )
     bpy.ops.restage4d.use_provider(kind="driving", name="runway")
     chosen.candidates = 2
     bpy.ops.restage4d.refine_prompt()
-    yield lambda: pump.refined(chosen) != "", 120, "the refined prompt and the terms"
+    yield lambda: runtime.refined(chosen) != "", 120, "the refined prompt and the terms"
     chosen.refined += " It is a quiet morning."
     yield 0.5
     picture("06_terms")
@@ -161,21 +208,29 @@ def walk():
     subprocess.Popen(["xdotool", "key", "Return"])
     yield lambda: chosen.driving_job != "", 30, "the artist to agree"
     preferences.system.use_online_access = False
-    yield lambda: takes.valid(chosen) or pump.session().audition.fault is not None, 300, "two driving videos to pick from"
-    assert takes.valid(chosen), pump.session().audition.fault
+    yield (
+        lambda: takes.valid(chosen) or runtime.session().audition.fault is not None,
+        300,
+        "two driving videos to pick from",
+    )
+    assert takes.valid(chosen), runtime.session().audition.fault
     scroll(12)
     yield 2.0
     picture("08_takes")
     bpy.ops.restage4d.use_provider(kind="driving", name="kinematic")
     bpy.ops.restage4d.make_driving()
-    yield lambda: takes.valid(chosen) or pump.session().audition.fault is not None, 300, "the draft driver's video"
+    yield (
+        lambda: takes.valid(chosen) or runtime.session().audition.fault is not None,
+        300,
+        "the draft driver's video",
+    )
     yield 2.0
     picture("09_take")
     scroll(-12)
     if steps := WANTED["steps"]:  # nothing an artist would set
-        whole = pump.order
+        whole = runtime.order
         few = {"fusion.steps": steps, "motion.steps": steps}
-        pump.order = lambda chosen: dataclasses.replace(whole(chosen), settings=few)
+        runtime.order = lambda chosen: dataclasses.replace(whole(chosen), settings=few)
     bpy.ops.restage4d.restage()
     yield lambda: job().state == "running" and job().fraction > 0.1, 300, "the job to run"
     picture("10_running")
@@ -185,7 +240,11 @@ def walk():
     yield 1.0
     assert job() is None, "another file shows the job"
     bpy.ops.wm.open_mainfile(filepath=blend)
-    yield lambda: job() is not None and job().id == known and job().state == "running", 60, "the file to find its job"
+    yield (
+        lambda: job() is not None and job().id == known and job().state == "running",
+        60,
+        "the file to find its job",
+    )
     say("opened again: the job is found")
     area, _, space = view()
     space.show_region_ui = True
@@ -199,15 +258,23 @@ def walk():
     scroll(-12)
     os.kill(json.loads((INSIDE / "home" / "connection.json").read_text())["pid"], 9)
     killed = time.monotonic()
-    yield lambda: pump.session().backend.phase == "lost", 30, "the panel to see that the backend is gone"
+    yield (
+        lambda: runtime.session().backend.phase == "lost",
+        30,
+        "the panel to see that the backend is gone",
+    )
     figures["lost_seen_s"] = round(time.monotonic() - killed, 1)
     yield 0.5
     picture("12_lost")
-    yield lambda: pump.session().backend.phase == "ready", 120, "the backend to be started again"
+    yield lambda: runtime.session().backend.phase == "ready", 120, "the backend to be started again"
     figures["back_s"] = round(time.monotonic() - killed, 1)
     yield 2.0
     picture("13_back")
-    yield lambda: job() is None or job().state == "done" or job().fault is not None, 600, "the job to end"
+    yield (
+        lambda: job() is None or job().state == "done" or job().fault is not None,
+        600,
+        "the job to end",
+    )
     phase("job_runs")
     yield lambda: job().brought_in or job().fault is not None, 60, "the puppet"
     yield 0.2
@@ -226,7 +293,10 @@ def walk():
     _, _, space = view()
     space.region_3d.view_perspective = "PERSP"
     in_view(bpy.ops.object.mode_set, mode="POSE")
-    bone = max((b for b in armature.pose.bones if b.bone.get("restage4d_role") == "control"), key=lambda b: b.head.z)
+    bone = max(
+        (b for b in armature.pose.bones if b.bone.get("restage4d_role") == "control"),
+        key=lambda b: b.head.z,
+    )
     before = bone.matrix.translation.copy()
     bone.location.z += 0.15
     bone.rotation_quaternion = (0.94, 0.0, 0.34, 0.0)
@@ -255,9 +325,10 @@ def drive(steps, state={}):  # noqa: B006
             if not condition():
                 if time.monotonic() > until:
                     picture("99_stuck")
-                    session = pump.session()
+                    session = runtime.session()
                     raise TimeoutError(
-                        f"no sign of {what}: {session.backend}, {session.shot and session.shot.fault}, {session.job}"
+                        f"no sign of {what}: {session.backend}, "
+                        f"{session.shot and session.shot.fault}, {session.job}"
                     )
                 return 0.2
             say(what)

@@ -1,6 +1,8 @@
-"""Inside Blender: how long each call of the extension holds the interface, by the clock and of the processor.
+"""Inside Blender: how long each call of the extension holds the interface, by the clock and of the
+processor.
 
-Everything of the extension that Blender calls is watched: panels, operators, timers, handlers, drawing in the views.
+Everything of the extension that Blender calls is watched: panels, operators, timers, handlers,
+drawing in the views.
 """
 
 import functools
@@ -10,24 +12,40 @@ from typing import Any
 
 import bpy
 
-METHODS = ("draw", "draw_header", "poll", "poll_drop", "invoke", "execute", "modal", "cancel", "_draw", "paint")
+METHODS = (
+    "draw",
+    "draw_header",
+    "poll",
+    "poll_drop",
+    "invoke",
+    "execute",
+    "modal",
+    "cancel",
+    "_draw",
+    "paint",
+)
 
 
 class Watch:
-    """``clock`` and ``processor``: longest milliseconds by what was called; other programs count in the first alone."""
+    """``clock`` and ``processor``: longest milliseconds by what was called; other programs count in
+    the first alone."""
 
     def __init__(self, package: str) -> None:
         self.package = package
         self.clock: dict[str, float] = {}
         self.processor: dict[str, float] = {}
-        self.gap = 0.0  # longest milliseconds between two turns of Blender's own loop, its drawing included, since it was set
+        # longest milliseconds between two turns of Blender's own loop, its drawing included, since
+        # it was set
+        self.gap = 0.0
         self._turned: float | None = None
 
     def everything(self) -> None:
         """Watches all of the extension that is registered now."""
         for name, module in list(sys.modules.items()):
             if name.startswith(self.package + "."):
-                for cls in [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == name]:
+                for cls in [
+                    c for c in vars(module).values() if isinstance(c, type) and c.__module__ == name
+                ]:
                     for method in METHODS:
                         self._method(cls, method)
         for handlers in (getattr(bpy.app.handlers, n) for n in dir(bpy.app.handlers)):
@@ -52,7 +70,10 @@ class Watch:
     def worst(self, count: int = 8) -> list[str]:
         """The longest by the clock, as lines."""
         order = sorted(self.clock, key=lambda k: -self.clock[k])[:count]
-        return [f"{k}: {self.clock[k]:.1f} ms by the clock, {self.processor[k]:.1f} of the processor" for k in order]
+        return [
+            f"{k}: {self.clock[k]:.1f} ms by the clock, {self.processor[k]:.1f} of the processor"
+            for k in order
+        ]
 
     def _note(self, label: str, clock: float, processor: float) -> None:
         self.clock[label] = max(self.clock.get(label, 0.0), round(1000 * clock, 2))
@@ -67,7 +88,8 @@ class Watch:
 
     def _named(self, inner: Any, name: str) -> Any:
         def label(owner: Any) -> str:
-            return f"{(owner if isinstance(owner, type) else type(owner)).__name__.removeprefix('RESTAGE4D_')}.{name}"
+            kind = owner if isinstance(owner, type) else type(owner)
+            return f"{kind.__name__.removeprefix('RESTAGE4D_')}.{name}"
 
         def outer(owner: Any, *arguments: Any) -> Any:
             start, cpu = time.perf_counter(), time.thread_time()
@@ -76,7 +98,9 @@ class Watch:
             finally:
                 self._note(label(owner), time.perf_counter() - start, time.thread_time() - cpu)
 
-        if inner.__code__.co_varnames[: inner.__code__.co_argcount][1:] == ("context",):  # Blender counts the arguments
+        if inner.__code__.co_varnames[: inner.__code__.co_argcount][1:] == (
+            "context",
+        ):  # Blender counts the arguments
             return lambda self, context: outer(self, context)
         if inner.__code__.co_argcount == 3:
             return lambda self, context, event: outer(self, context, event)

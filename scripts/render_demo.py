@@ -1,6 +1,8 @@
-"""Makes the demo clip, scripts/demo_clip: the project's own creature walking, with exact ground truth.
+"""Makes the demo clip, scripts/demo_clip: the project's own creature walking, with exact ground
+truth.
 
-Run with Blender's Python: ``.venv-blender/bin/python scripts/render_demo.py``. The same seeds give the same files.
+Run with Blender's Python: ``.venv-blender/bin/python scripts/render_demo.py``. The same seeds give
+the same files.
 """
 
 import argparse
@@ -22,7 +24,8 @@ FRAMES, FPS, POINTS = 48, 24, 2400
 
 
 def shot(subject: Subject, frames: int) -> clip.Shot:
-    """The creature walks on a bend from left to right and looks into the camera, which moves slowly to its front."""
+    """The creature walks on a bend from left to right and looks into the camera, which moves slowly
+    to its front."""
     u = np.linspace(0, 1, frames)
     azimuth = np.radians(92 - 26 * u)
     target = np.stack([-0.46 + 0.76 * u, -0.18 + 0.22 * u, 0.42 + 0 * u], 1)
@@ -34,8 +37,12 @@ def shot(subject: Subject, frames: int) -> clip.Shot:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "demo_clip")
-    parser.add_argument("--width", type=int, default=384, help="picture width; the height is three quarters of it")
-    parser.add_argument("--frames", type=int, default=FRAMES, help="fewer frames show the same action, coarser")
+    parser.add_argument(
+        "--width", type=int, default=384, help="picture width; the height is three quarters of it"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=FRAMES, help="fewer frames show the same action, coarser"
+    )
     args = parser.parse_args()
     bpy.ops.wm.read_factory_settings(use_empty=True)
     studio.build()

@@ -1,9 +1,11 @@
-"""Load and faults for the service: prints every figure it must reach and ends with 1 where one falls short.
+"""Load and faults for the service: prints every figure it must reach and ends with 1 where one
+falls short.
 
     .venv/bin/python scripts/stress_backend.py [--json OUT] [--short] [--only transfer,load]
 
-Everything runs against services of its own in temporary folders. The long form takes about an hour on two quiet cores; the short
-one (three minutes) does the same with fewer repetitions and is what CI runs. Needs the extras "backend" and "dev".
+Everything runs against services of its own in temporary folders. The long form takes about an hour
+on two quiet cores; the short one (three minutes) does the same with fewer repetitions and is what
+CI runs. Needs the extras "backend" and "dev".
 """
 
 import argparse
@@ -40,13 +42,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Load and faults for the service.")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--short", action="store_true", help="fewer repetitions, three minutes")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between (default: %(default)s)")
+    parser.add_argument(
+        "--only",
+        default=",".join(SECTIONS),
+        help="sections, with commas between (default: %(default)s)",
+    )
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := set(names) - SECTIONS.keys():
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
     seconds = {}
-    with tempfile.TemporaryDirectory(prefix="restage4d_stress_", ignore_cleanup_errors=True) as place:
+    with tempfile.TemporaryDirectory(
+        prefix="restage4d_stress_", ignore_cleanup_errors=True
+    ) as place:
         run = Run(Path(place), options.short)
         for name in names:
             print(f"{name}:", flush=True)

@@ -1,4 +1,5 @@
-"""Tests run on the CPU on every machine, where numbers are the same each time; `test_gpu.py` runs those that want a GPU."""
+"""Tests run on the CPU on every machine, where numbers are the same each time; `test_gpu.py` runs
+those that want a GPU."""
 
 import os
 

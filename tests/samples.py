@@ -3,7 +3,12 @@
 import numpy as np
 
 from restage4d import se3
-from restage4d.puppet import Gaussians, Performance, Puppet, rgb_to_sh
+from restage4d.puppet import (
+    Gaussians,
+    Performance,
+    Puppet,
+    rgb_to_sh,
+)
 
 
 def random_gaussians(rng: np.random.Generator, n: int, degree: int = 0) -> Gaussians:
@@ -17,7 +22,15 @@ def random_gaussians(rng: np.random.Generator, n: int, degree: int = 0) -> Gauss
     )
 
 
-def random_puppet(seed: int = 0, *, n: int = 60, bases: int = 5, frames: int = 4, influences: int = 3, degree: int = 0) -> Puppet:
+def random_puppet(
+    seed: int = 0,
+    *,
+    n: int = 60,
+    bases: int = 5,
+    frames: int = 4,
+    influences: int = 3,
+    degree: int = 0,
+) -> Puppet:
     """Everything random, two performances, valid in every field."""
     rng = np.random.default_rng(seed)
     weight = rng.uniform(0, 1, (n, influences))
@@ -29,7 +42,10 @@ def random_puppet(seed: int = 0, *, n: int = 60, bases: int = 5, frames: int = 4
                 name=name,
                 bases=se3.pack(R, rng.normal(size=(bases, frames + i, 3))).astype(np.float32),
                 fps=24.0,
-                K=np.tile(np.array([[100, 0, 48], [0, 100, 32], [0, 0, 1]], np.float32), (frames + i, 1, 1)),
+                K=np.tile(
+                    np.array([[100, 0, 48], [0, 100, 32], [0, 0, 1]], np.float32),
+                    (frames + i, 1, 1),
+                ),
                 w2c=np.tile(np.eye(4, dtype=np.float32), (frames + i, 1, 1)),
                 size=(96, 64),
                 prompt="" if name == "base" else "jump über the fence",
@@ -51,10 +67,11 @@ FRONT, BACK, LEFT, RIGHT = (0.9, 0.1, 0.1), (0.1, 0.2, 0.9), (0.1, 0.8, 0.2), (0
 
 
 def box_puppet(frames: int = 10, size: tuple[int, int] = (160, 100)) -> Puppet:
-    """A box with a face of its own colour on each side, filmed from the front (its -y side) by a still camera.
+    """A box with a face of its own colour on each side, filmed from the front (its -y side) by a
+    still camera.
 
-    "base" stands, "restaged" walks to the right (+x) by 0.8 and hops. The front is red, the back blue, the side towards
-    +x green, the side towards -x yellow. The ground is grey.
+    "base" stands, "restaged" walks to the right (+x) by 0.8 and hops. The front is red, the back
+    blue, the side towards +x green, the side towards -x yellow. The ground is grey.
     """
     rng = np.random.default_rng(0)
     half = np.array([0.2, 0.35, 0.25])
@@ -65,20 +82,27 @@ def box_puppet(frames: int = 10, size: tuple[int, int] = (160, 100)) -> Puppet:
     for axis, s, colour in ((1, -1, FRONT), (1, 1, BACK), (0, 1, LEFT), (0, -1, RIGHT)):
         colours[(face == axis) & (sign == s)] = colour
     ground = np.concatenate([rng.uniform(-2, 2, (2000, 2)), np.zeros((2000, 1))], 1)
-    w2c = np.array([[1, 0, 0, 0], [0, 0, -1, 0.5], [0, 1, 0, 3.0], [0, 0, 0, 1]], np.float32)  # at (0, -3, 0.5), looking along +y
+    w2c = np.array(
+        [[1, 0, 0, 0], [0, 0, -1, 0.5], [0, 1, 0, 3.0], [0, 0, 0, 1]], np.float32
+    )  # at (0, -3, 0.5), looking along +y
     K = np.array([[size[0], 0, size[0] / 2], [0, size[0], size[1] / 2], [0, 0, 1]], np.float32)
 
     def performance(name: str, x: np.ndarray, z: np.ndarray) -> Performance:
         bases = np.tile(se3.IDENTITY, (2, frames, 1))
         bases[..., 6], bases[..., 8] = x, z
-        return Performance(name, bases, 12.0, np.tile(K, (frames, 1, 1)), np.tile(w2c, (frames, 1, 1)), size)
+        return Performance(
+            name, bases, 12.0, np.tile(K, (frames, 1, 1)), np.tile(w2c, (frames, 1, 1)), size
+        )
 
     t = np.linspace(0, 1, frames)
     return Puppet(
         subject=_dots(p * half + [0, 0, 0.25], colours, 0.012),
         index=np.zeros((len(p), 1), np.uint16),
         weight=np.ones((len(p), 1), np.float32),
-        performances=[performance("base", 0 * t, 0 * t), performance("restaged", 0.8 * t, 0.2 * np.abs(np.sin(6 * t)))],
+        performances=[
+            performance("base", 0 * t, 0 * t),
+            performance("restaged", 0.8 * t, 0.2 * np.abs(np.sin(6 * t))),
+        ],
         background=_dots(ground, np.full(ground.shape, 0.4), 0.05),
     )
 

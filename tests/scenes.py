@@ -1,20 +1,29 @@
-"""A small scene whose truth is known, made with numpy and the project's renderer: an upper block hinged on a lower one,
-on a ground with texture, filmed by a slowly moving camera; base and driving move the hinge differently."""
+"""A small scene whose truth is known, made with numpy and the project's renderer: an upper block
+hinged on a lower one, on a ground with texture, filmed by a slowly moving camera; base and driving
+move the hinge differently."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Priors,
+    Rewound,
+    Tracks,
+    rewind,
+)
 from restage4d.render import rasterize
-from restage4d.scene import Cameras, Clip, Priors, Rewound, Tracks, rewind
 
 WIDTH, HEIGHT = 96, 72
 
 
 @dataclass
 class Truth:
-    """``points`` (P, T, 3) world positions of surface points over the rewound clip, ``visible`` (P, T)."""
+    """``points`` (P, T, 3) world positions of surface points over the rewound clip, ``visible`` (P,
+    T)."""
 
     rewound: Rewound
     priors: Priors
@@ -56,12 +65,18 @@ def hinge_scene(n_base: int = 8, n_driving: int = 8, seed: int = 0, drivings: in
     """Renders the scene: clip, exact masks, depth, cameras and tracks."""
     rng = np.random.default_rng(seed)
     body, box = _blocks(rng, 1500)
-    colour = rng.uniform(0.1, 0.9, (1500, 3)) * np.where(box[:, None] == 1, [1.0, 0.5, 0.4], [0.4, 0.6, 1.0])
+    colour = rng.uniform(0.1, 0.9, (1500, 3)) * np.where(
+        box[:, None] == 1, [1.0, 0.5, 0.4], [0.4, 0.6, 1.0]
+    )
     ground = np.concatenate([rng.uniform(-2, 2, (1500, 2)), np.zeros((1500, 1))], 1)
-    wall = np.concatenate([rng.uniform(-2, 2, (1500, 1)), np.full((1500, 1), 1.2), rng.uniform(0, 2, (1500, 1))], 1)
+    wall = np.concatenate(
+        [rng.uniform(-2, 2, (1500, 1)), np.full((1500, 1), 1.2), rng.uniform(0, 2, (1500, 1))], 1
+    )
     still = np.concatenate([ground, wall])
     still_colour = rng.uniform(0.3, 0.6, (3000, 3))
-    clips = [_motion(n_base, 0.5, 0.15)] + [_motion(n_driving, -0.6 - 0.1 * i, -0.2) for i in range(drivings)]
+    clips = [_motion(n_base, 0.5, 0.15)] + [
+        _motion(n_driving, -0.6 - 0.1 * i, -0.2) for i in range(drivings)
+    ]
     rewound = rewind(*_dummy_clips(clips))
     frames, masks, depths, points, w2cs = [], [], [], [], []
     K = np.array([[100, 0, WIDTH / 2], [0, 100, HEIGHT / 2], [0, 0, 1]], np.float32)
@@ -71,7 +86,13 @@ def hinge_scene(n_base: int = 8, n_driving: int = 8, seed: int = 0, drivings: in
         eye = np.array([0.15 * (index if source == 0 else 0) / max(n_base, 1), -2.2, 0.9])
         w2c = look_at(eye, np.array([0, 0, 0.4]))
         rgb, mask, depth = _render(moved, colour, still, still_colour, w2c, K)
-        frames.append(rgb), masks.append(mask), depths.append(depth), points.append(moved), w2cs.append(w2c)
+        (
+            frames.append(rgb),
+            masks.append(mask),
+            depths.append(depth),
+            points.append(moved),
+            w2cs.append(w2c),
+        )
     points = np.stack(points, 1).astype(np.float32)
     rewound.clip.frames[:] = np.stack(frames)
     cameras = Cameras(np.repeat(K[None], len(frames), 0), np.stack(w2cs), "moving")
@@ -84,7 +105,10 @@ def hinge_scene(n_base: int = 8, n_driving: int = 8, seed: int = 0, drivings: in
 
 
 def _motion(n: int, angle: float, slide: float) -> list[tuple[float, float]]:
-    return [(angle * np.sin(0.5 * np.pi * i / max(n - 1, 1)), slide * i / max(n - 1, 1)) for i in range(n)]
+    return [
+        (angle * np.sin(0.5 * np.pi * i / max(n - 1, 1)), slide * i / max(n - 1, 1))
+        for i in range(n)
+    ]
 
 
 def _dummy_clips(clips: list) -> tuple[Clip, list[Clip]]:
@@ -103,14 +127,24 @@ def _render(moved, colour, still, still_colour, w2c, K):
     channels = torch.cat([rgb, flags[:, None], z[:, None]], 1)
     with torch.no_grad():
         image, alpha, _ = rasterize(
-            means, quats, scales, torch.full((n + b,), 0.95), channels, torch.from_numpy(w2c), torch.from_numpy(K), WIDTH, HEIGHT
+            means,
+            quats,
+            scales,
+            torch.full((n + b,), 0.95),
+            channels,
+            torch.from_numpy(w2c),
+            torch.from_numpy(K),
+            WIDTH,
+            HEIGHT,
         )
         body, cover, _ = rasterize(
             means[:n], quats[:n], scales[:n], torch.full((n,), 0.95), z[:n, None],
             torch.from_numpy(w2c), torch.from_numpy(K), WIDTH, HEIGHT,
         )  # fmt: skip
     on_body = image[..., 3] > 0.5  # depth does not mix subject and background at the border
-    depth = torch.where(on_body, body[..., 0] / cover.clamp_min(1e-3), image[..., 4] / alpha.clamp_min(1e-3)).numpy()
+    depth = torch.where(
+        on_body, body[..., 0] / cover.clamp_min(1e-3), image[..., 4] / alpha.clamp_min(1e-3)
+    ).numpy()
     depth[alpha.numpy() < 0.5] = 0
     picture = (image[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return picture, on_body.float().numpy(), depth.astype(np.float32)
@@ -127,5 +161,7 @@ def _observe(points, depths, masks, cameras):
         col, row = np.floor(pixel[:, 0]).astype(int), np.floor(pixel[:, 1]).astype(int)
         inside = (col >= 0) & (row >= 0) & (col < WIDTH) & (row < HEIGHT)
         col, row = col.clip(0, WIDTH - 1), row.clip(0, HEIGHT - 1)
-        visible[:, t] = inside & (masks[t, row, col] > 0.5) & (camera[:, 2] < depths[t, row, col] + 0.04)
+        visible[:, t] = (
+            inside & (masks[t, row, col] > 0.5) & (camera[:, 2] < depths[t, row, col] + 0.04)
+        )
     return xy, visible

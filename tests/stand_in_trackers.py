@@ -1,7 +1,9 @@
-"""Checkouts shaped like tapnet and co-tracker, for tests without the real ones: what they track is a red blob on grey.
+"""Checkouts shaped like tapnet and co-tracker, for tests without the real ones: what they track is
+a red blob on grey.
 
-Call signatures, coordinate conventions and checkpoint formats are those of the real code (tapnet/torch/tapir_model.py,
-tapnet/tapnext/tapnext_torch.py, cotracker/predictor.py with hubconf.py). A query is taken to move as the blob does.
+Call signatures, coordinate conventions and checkpoint formats are those of the real code
+(tapnet/torch/tapir_model.py, tapnet/tapnext/tapnext_torch.py, cotracker/predictor.py with
+hubconf.py). A query is taken to move as the blob does.
 """
 
 from pathlib import Path
@@ -53,7 +55,8 @@ class TAPNext(nn.Module):
         way, time = centre(video[0]), query_points[0, :, 0].long()
         yx = query_points[0, :, None, 1:] + (way[None] - way[time][:, None]).flip(-1) * self.gain
         before = torch.arange(len(way), device=time.device)[None] < time[:, None]
-        yx = torch.where(before[..., None], torch.full_like(yx, 999.0), yx)  # it knows nothing before its query
+        # it knows nothing before its query
+        yx = torch.where(before[..., None], torch.full_like(yx, 999.0), yx)
         logits = torch.where(before, -9.0, 9.0)
         return yx.transpose(0, 1)[None], None, logits.T[None, ..., None], None
 """
@@ -81,7 +84,8 @@ class Predictor(nn.Module):
         assert backward_tracking and video.max() > 1
         way, time = centre(video[0].permute(0, 2, 3, 1)) - 0.5, queries[0, :, 0].long()
         tracks = queries[0, :, None, 1:] + (way[None] - way[time][:, None]) * self.model.gain
-        return tracks.transpose(0, 1)[None], torch.ones(1, len(way), tracks.shape[0], dtype=torch.bool)
+        visible = torch.ones(1, len(way), tracks.shape[0], dtype=torch.bool)
+        return tracks.transpose(0, 1)[None], visible
 
 def cotracker3_offline(*, pretrained=True, **kwargs):
     assert not pretrained
@@ -91,11 +95,13 @@ def cotracker3_offline(*, pretrained=True, **kwargs):
 
 
 def write(folder: Path) -> Path:
-    """Folders bootstapir, tapnext and cotracker3 as docs/providers.md asks for them, with checkpoints that make them work."""
+    """Folders bootstapir, tapnext and cotracker3 as docs/providers.md asks for them, with
+    checkpoints that make them work."""
     for name in ("bootstapir", "tapnext"):
         package = folder / name / "tapnet" / "tapnet"
         files = {
-            "__init__.py": "", "torch/__init__.py": "", "torch/tapir_model.py": _TAPIR, "tapnext/__init__.py": "",
+            "__init__.py": "", "torch/__init__.py": "", "torch/tapir_model.py": _TAPIR,
+            "tapnext/__init__.py": "",
             "tapnext/tapnext_torch.py": _TAPNEXT, "tapnext/tapnext_torch_utils.py": _RESTORE,
         }  # fmt: skip
         for path, text in files.items():

@@ -1,4 +1,5 @@
-"""A local HTTP server that gives the replies that a test put down for it, and remembers what it was asked."""
+"""A local HTTP server that gives the replies that a test put down for it, and remembers what it was
+asked."""
 
 import json
 import threading
@@ -23,11 +24,14 @@ class Asked:
 
 @dataclass
 class Stub:
-    """``replies``: for each (method, beginning of the path) what to say, in turn, the last for ever."""
+    """``replies``: for each (method, beginning of the path) what to say, in turn, the last for
+    ever."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
-    replies: dict[tuple[str, str], list[Reply | Callable[[Asked], Reply]]] = field(default_factory=dict)
+    replies: dict[tuple[str, str], list[Reply | Callable[[Asked], Reply]]] = field(
+        default_factory=dict
+    )
 
     def on(self, method: str, path: str, *replies: "Reply | Callable[[Asked], Reply]") -> None:
         self.replies[(method, path)] = list(replies)
@@ -43,17 +47,34 @@ def serve() -> Iterator[Stub]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked = Asked(self.command, self.path, dict(self.headers), json.loads(data) if data else None)
+            asked = Asked(
+                self.command, self.path, dict(self.headers), json.loads(data) if data else None
+            )
             stub.asked.append(asked)
-            fitting = [k for k in stub.replies if k[0] == self.command and self.path.startswith(k[1])]
-            reply: Any = (404, {"error": {"code": 404, "message": f"nothing at {self.path}", "status": "NOT_FOUND"}})
+            fitting = [
+                k for k in stub.replies if k[0] == self.command and self.path.startswith(k[1])
+            ]
+            reply: Any = (
+                404,
+                {
+                    "error": {
+                        "code": 404,
+                        "message": f"nothing at {self.path}",
+                        "status": "NOT_FOUND",
+                    }
+                },
+            )
             if fitting:
                 row = stub.replies[max(fitting, key=lambda k: len(k[1]))]
                 reply = row.pop(0) if len(row) > 1 else row[0]
             status, body, *more = reply(asked) if callable(reply) else reply
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"}
+            headers = {
+                "Content-Type": "application/octet-stream"
+                if isinstance(body, bytes)
+                else "application/json"
+            }
             headers |= {"Content-Length": str(len(content))} | (more[0] if more else {})
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -1,4 +1,5 @@
-"""Temporal alignment of a network's disparity, against exact depth: the network's noise is known, as it is put there here."""
+"""Temporal alignment of a network's disparity, against exact depth: the network's noise is known,
+as it is put there here."""
 
 import sys
 from pathlib import Path
@@ -7,12 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d import video
-from restage4d.priors.align_depth import Anchors, align, map_anchors
-from restage4d.priors.arrays import mask_picture
-from restage4d.priors.background import follow
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Rewound,
+    rewind,
+)
+from restage4d.io import video
+from restage4d.io.arrays import mask_picture
+from restage4d.priors.depth.alignment import Anchors, align, map_anchors
+from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Rewound, rewind
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from bench_align import measure, network, scale_errors, structure_from_motion
@@ -22,12 +28,15 @@ DEMO = Path(__file__).parent.parent / "scripts" / "demo_clip"
 
 @pytest.fixture(scope="module")
 def stage() -> tuple[Rewound, np.ndarray, np.ndarray, Cameras, np.ndarray]:
-    """The demo clip with a repeated stretch as driving: rewound, masks, true depth, true cameras, background tracks."""
+    """The demo clip with a repeated stretch as driving: rewound, masks, true depth, true cameras,
+    background tracks."""
     base = video.decode(DEMO / "base.mp4", longer_side=384)
     rewound = rewind(base, [Clip(base.frames[:10], base.fps)])
     order = rewound.index
     pictures = [mask_picture(DEMO / "masks" / f"{i:05d}.png") for i in range(len(base))]
-    masks = np.stack([cv2.resize(m, base.size, interpolation=cv2.INTER_AREA) > 127 for m in pictures])[order].astype(np.float32)
+    masks = np.stack(
+        [cv2.resize(m, base.size, interpolation=cv2.INTER_AREA) > 127 for m in pictures]
+    )[order].astype(np.float32)
     with np.load(DEMO / "cameras.npz") as file:
         K, w2c = file["K"][order].astype(np.float32), file["w2c"][order].astype(np.float32)
     K[:, :2] *= base.size[0] / (2 * K[0, 0, 2])
@@ -42,7 +51,9 @@ def stage() -> tuple[Rewound, np.ndarray, np.ndarray, Cameras, np.ndarray]:
 def test_the_whole_clip_at_once_does_not_flicker(stage, seed):
     rewound, masks, true, cameras, tracks = stage
     flicker, deviation, _, off = measure(rewound, masks, true, cameras, tracks, seed)
-    assert flicker <= 0.1  # of what the fit of every frame by itself shows from frame to frame; measured: 0.03
+    assert (
+        flicker <= 0.1
+    )  # of what the fit of every frame by itself shows from frame to frame; measured: 0.03
     assert deviation <= 0.3  # over the clip, slow drift included; measured: 0.17 to 0.29
     assert off < 0.015
 
@@ -51,7 +62,9 @@ def test_the_seam_shows_no_step(stage):
     rewound, masks, true, cameras, tracks = stage
     rng = np.random.default_rng(3)
     _, anchors = structure_from_motion(true, masks, cameras, rng)
-    error = scale_errors(align(network(true, rng), rewound, cameras, tracks, anchors), true, masks > 0.5)
+    error = scale_errors(
+        align(network(true, rng), rewound, cameras, tracks, anchors), true, masks > 0.5
+    )
     seam = rewound.seam
     assert abs(error[seam + 1] - error[seam]) < 0.004
     assert abs(error[seam] - error[seam - 1]) < 0.004
@@ -79,7 +92,9 @@ def test_a_still_camera_and_a_bare_wall():
     rewound = rewind(Clip(np.zeros((5, 20, 30, 3), np.uint8), 24.0), [])
     K = np.tile(np.array([[30, 0, 15], [0, 30, 10], [0, 0, 1]], np.float32), (5, 1, 1))
     cameras = Cameras(K, np.tile(np.eye(4, dtype=np.float32), (5, 1, 1)), "static")
-    disparity = np.ones((5, 20, 30), np.float32) * np.array([1, 2, 3, 2, 1], np.float32)[:, None, None]
+    disparity = (
+        np.ones((5, 20, 30), np.float32) * np.array([1, 2, 3, 2, 1], np.float32)[:, None, None]
+    )
     anchors = map_anchors(np.full((5, 20, 30), 4, np.float32), np.zeros((5, 20, 30), np.float32))
     for shift in (True, False):
         depth = align(disparity, rewound, cameras, np.zeros((0, 5, 2), np.float32), anchors, shift)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from restage4d.driving.prompt import parse
+from restage4d.driving.draft.prompt import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 posix = pytest.mark.skipif(os.name == "nt", reason="a shell script")
@@ -18,7 +18,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="a shell script")
 
 @pytest.fixture
 def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, its checkout being an empty folder with a pyproject.toml that needs no packages."""
+    """The script as a module, its checkout being an empty folder with a pyproject.toml that needs
+    no packages."""
     spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
     assert spec is not None
     assert spec.loader is not None
@@ -31,7 +32,10 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def write_project(folder: Path, extra: list[str]) -> None:
-    text = f'[project]\nname = "restage4d"\nversion = "0"\ndependencies = []\noptional-dependencies = {{ x = {extra!r} }}\n'
+    text = (
+        '[project]\nname = "restage4d"\nversion = "0"\ndependencies = []\noptional-dependencies '
+        f"= {{ x = {extra!r} }}\n"
+    )
     (folder / "pyproject.toml").write_text(text)
 
 
@@ -54,10 +58,14 @@ def test_what_is_up_to_date_is_left_alone(bootstrap, environment, capsys) -> Non
     assert capsys.readouterr().out == ""
 
 
-def test_other_requirements_are_installed_into_it(bootstrap, environment, tmp_path: Path, capfd) -> None:
+def test_other_requirements_are_installed_into_it(
+    bootstrap, environment, tmp_path: Path, capfd
+) -> None:
     write_project(tmp_path, ["some-package==1"])
     (environment.folder / "kept").touch()
-    with pytest.raises(bootstrap.SetupError, match="pip could not install"):  # as there is no pip in it
+    with pytest.raises(
+        bootstrap.SetupError, match="pip could not install"
+    ):  # as there is no pip in it
         ensure(bootstrap, environment)
     out = capfd.readouterr().out
     assert "updating" in out
@@ -74,7 +82,9 @@ def test_an_interrupted_installation_is_made_again(bootstrap, environment, capfd
     assert not (environment.folder / "half").exists()
 
 
-def test_an_environment_of_another_python_or_a_broken_one_is_made_again(bootstrap, environment, capfd) -> None:
+def test_an_environment_of_another_python_or_a_broken_one_is_made_again(
+    bootstrap, environment, capfd
+) -> None:
     environment.stamp.write_text("old\n")
     environment.python.unlink()
     (environment.folder / "half").touch()
@@ -84,19 +94,31 @@ def test_an_environment_of_another_python_or_a_broken_one_is_made_again(bootstra
 
 
 def attempt(bootstrap: ModuleType, environment) -> None:
-    """Makes the environment anew for real, but without pip, so that the installation itself fails."""
-    bootstrap.make_venv = lambda made, python: subprocess.run([python, "-m", "venv", "--without-pip", made.folder], check=True)
+    """Makes the environment anew for real, but without pip, so that the installation itself
+    fails."""
+    bootstrap.make_venv = lambda made, python: subprocess.run(
+        [python, "-m", "venv", "--without-pip", made.folder], check=True
+    )
     with pytest.raises(bootstrap.SetupError, match="pip could not install"):
         ensure(bootstrap, environment)
     assert environment.stamp.read_text().strip() == bootstrap.INSTALLING
-    assert bootstrap.python_version(environment.python) == bootstrap.python_version(Path(sys.executable))
+    assert bootstrap.python_version(environment.python) == bootstrap.python_version(
+        Path(sys.executable)
+    )
 
 
-def test_one_made_by_hand_is_taken_over_only_with_every_pin_in_place(bootstrap, environment, tmp_path: Path) -> None:
-    site = next(environment.folder.glob("lib/python*/site-packages"), environment.folder / "Lib" / "site-packages")
+def test_one_made_by_hand_is_taken_over_only_with_every_pin_in_place(
+    bootstrap, environment, tmp_path: Path
+) -> None:
+    site = next(
+        environment.folder.glob("lib/python*/site-packages"),
+        environment.folder / "Lib" / "site-packages",
+    )
     (site / "restage4d.py").touch()
     (site / "thing-1.0.dist-info").mkdir()
-    (site / "thing-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: thing\nVersion: 1.0+cpu\n")
+    (site / "thing-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: thing\nVersion: 1.0+cpu\n"
+    )
     assert bootstrap.installed(environment.python, ["thing[extra]==1.0", "loose>=2"])
     assert not bootstrap.installed(environment.python, ["thing==1.1"])
     assert not bootstrap.installed(environment.python, ["thing==1.0", "absent==1"])
@@ -142,7 +164,9 @@ def test_a_full_disk_is_told_before_work_starts(bootstrap, tmp_path: Path) -> No
 
 
 def test_an_old_python_is_refused_with_a_sentence(bootstrap) -> None:
-    with pytest.raises(bootstrap.SetupError, match=r"This is Python 3\.10; .*3\.11 or newer\. Install"):
+    with pytest.raises(
+        bootstrap.SetupError, match=r"This is Python 3\.10; .*3\.11 or newer\. Install"
+    ):
         bootstrap.check_python((3, 10))
 
 
@@ -152,7 +176,9 @@ def test_a_python_that_does_not_run(bootstrap, environment, tmp_path: Path) -> N
         bootstrap.ensure(environment, tmp_path / "none")
 
 
-def test_without_python_311_tests_are_refused_and_runs_are_warned(bootstrap, monkeypatch, capsys) -> None:
+def test_without_python_311_tests_are_refused_and_runs_are_warned(
+    bootstrap, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr(bootstrap, "find_python311", lambda: None)
     monkeypatch.setattr(bootstrap, "ensure", lambda *a: None)
     bootstrap.set_up(blender_required=False)
@@ -167,10 +193,14 @@ def test_missing_system_libraries_name_the_packages_and_the_command(bootstrap, m
     assert "libno-such-thing1" in bootstrap.missing_packages()
     monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/usr/bin/{name}")
-    with pytest.raises(bootstrap.SetupError, match=r"Run: sudo apt-get install -y --no-install-recommends a b;"):
+    with pytest.raises(
+        bootstrap.SetupError, match=r"Run: sudo apt-get install -y --no-install-recommends a b;"
+    ):
         bootstrap.install_packages(["a", "b"], "Blender's Python module lacks system libraries")
     monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
-    with pytest.raises(bootstrap.SetupError, match="what your system calls these Debian packages: a b"):
+    with pytest.raises(
+        bootstrap.SetupError, match="what your system calls these Debian packages: a b"
+    ):
         bootstrap.install_packages(["a", "b"], "Why")
 
 
@@ -181,7 +211,12 @@ def test_the_demo_stands_in_for_a_missing_video(bootstrap) -> None:
     assert all(Path(demo[i]).exists() for i in (0, 3)), demo
     assert parse(demo[1]).actions
     assert bootstrap.with_demo(["--out", "x"]) == [*demo, "--out", "x"]
-    assert bootstrap.with_demo(["a.mp4", "it jumps", "--out", "x"]) == ["a.mp4", "it jumps", "--out", "x"]
+    assert bootstrap.with_demo(["a.mp4", "it jumps", "--out", "x"]) == [
+        "a.mp4",
+        "it jumps",
+        "--out",
+        "x",
+    ]
     assert bootstrap.with_demo(["--help"]) == ["--help"]
 
 
@@ -190,7 +225,12 @@ def test_a_program_ends_with_its_own_code(bootstrap) -> None:
 
 
 def test_an_unknown_command_shows_the_usage() -> None:
-    done = subprocess.run([sys.executable, ROOT / "scripts" / "bootstrap.py", "fly"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bootstrap.py", "fly"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "bootstrap.py run" in done.stderr
 
@@ -205,13 +245,17 @@ def test_the_wrappers_pass_over_old_pythons(tmp_path: Path, name: str) -> None:
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
     command = ["/bin/sh", str(ROOT / "scripts" / f"{name}.sh"), "a b", "c"]
-    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "Python 3.11 or newer was not found" in done.stderr
     new = tools / "python3.12"
     new.write_text('#!/bin/sh\n[ "$1" = -c ] || for word; do echo "<$word>"; done\n')
     new.chmod(0o755)
-    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={"PATH": str(tools)}, capture_output=True, text=True, check=True
+    )
     script, *rest = done.stdout.split("\n")[:-1]
     assert script.endswith("scripts/bootstrap.py>")
     assert rest == [f"<{name}>", "<a b>", "<c>"]
@@ -224,9 +268,13 @@ def test_the_windows_twins_say_the_same_and_have_windows_line_ends() -> None:
         assert f'bootstrap.py" {name} %*'.encode() in data
 
 
-def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(bootstrap, environment, monkeypatch) -> None:
+def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(
+    bootstrap, environment, monkeypatch
+) -> None:
     monkeypatch.setattr(bootstrap, "MAIN", environment)
-    monkeypatch.setattr(bootstrap, "BACKEND", bootstrap.Environment(environment.folder, (), "a test", 0))
+    monkeypatch.setattr(
+        bootstrap, "BACKEND", bootstrap.Environment(environment.folder, (), "a test", 0)
+    )
     called = []
     monkeypatch.setattr(bootstrap, "call", lambda command, cwd=None: called.append(command) or 0)
     monkeypatch.setattr(bootstrap, "ensure", lambda *a: pytest.fail("nothing is to be set up"))
@@ -234,11 +282,17 @@ def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(
     assert called == [[environment.python, "-m", "backend", "--port", "7000"]]
 
 
-def test_the_backend_is_set_up_without_test_tools_where_there_is_none(bootstrap, tmp_path: Path, monkeypatch) -> None:
+def test_the_backend_is_set_up_without_test_tools_where_there_is_none(
+    bootstrap, tmp_path: Path, monkeypatch
+) -> None:
     for name, extras in (("MAIN", ("backend", "dev")), ("BACKEND", ("backend",))):
-        monkeypatch.setattr(bootstrap, name, bootstrap.Environment(tmp_path / ".venv", extras, "a test", 0))
+        monkeypatch.setattr(
+            bootstrap, name, bootstrap.Environment(tmp_path / ".venv", extras, "a test", 0)
+        )
     made = []
-    monkeypatch.setattr(bootstrap, "ensure", lambda environment, python: made.append(environment.extras))
+    monkeypatch.setattr(
+        bootstrap, "ensure", lambda environment, python: made.append(environment.extras)
+    )
     monkeypatch.setattr(bootstrap, "call", lambda command, cwd=None: 0)
     assert bootstrap.main(["serve"]) == 0
     assert made == [("backend",)]

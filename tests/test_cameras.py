@@ -4,14 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+from restage4d.clips import Cameras, Clip, rewind
 from restage4d.errors import Cancelled
-from restage4d.priors import focal as lens
-from restage4d.priors import pan
-from restage4d.priors.background import follow, triangulate
-from restage4d.priors.cameras import SfmCameras, SfmConfig, fill
-from restage4d.priors.colmap import Mapped, map_tracks
+from restage4d.priors.cameras import focal as lens
+from restage4d.priors.cameras import pan
+from restage4d.priors.cameras.colmap import Mapped, map_tracks
+from restage4d.priors.cameras.sfm import SfmCameras, SfmConfig, fill
+from restage4d.priors.motion.background_points import follow, triangulate
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, rewind
 
 SIZE = (256, 160)
 
@@ -34,7 +34,9 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     total = sum(
         cv2.resize(
-            rng.normal(size=(height // s, width // s, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+            rng.normal(size=(height // s, width // s, 3)).astype(np.float32),
+            (width, height),
+            interpolation=cv2.INTER_CUBIC,
         )
         for s in (4, 10, 30)
     )
@@ -45,8 +47,16 @@ def turning_clip(count: int, focal: float, step: float = 1.2) -> tuple[Clip, np.
     """A camera on the spot, and its rotations from world to camera."""
     picture, K = texture(500, 900), intrinsics(focal)
     wide = np.array([[focal, 0, 450], [0, focal, 250], [0, 0, 1.0]])
-    turns = np.stack([rotation("x", 0.3 * np.sin(t)) @ rotation("y", -step * (t - count / 2)) for t in range(count)])
-    frames = [cv2.warpPerspective(picture, K @ R @ np.linalg.inv(wide), SIZE, flags=cv2.INTER_LINEAR) for R in turns]
+    turns = np.stack(
+        [
+            rotation("x", 0.3 * np.sin(t)) @ rotation("y", -step * (t - count / 2))
+            for t in range(count)
+        ]
+    )
+    frames = [
+        cv2.warpPerspective(picture, K @ R @ np.linalg.inv(wide), SIZE, flags=cv2.INTER_LINEAR)
+        for R in turns
+    ]
     return Clip(np.stack(frames).astype(np.uint8), 24.0), turns
 
 
@@ -90,10 +100,14 @@ def test_a_turning_camera_and_its_focal_length_are_found_and_a_steady_driving_vi
     hold = Clip(np.repeat(base.frames[:1], 6, 0), 24.0)
     rewound = rewind(base, [hold])
     provider = SfmCameras()
-    found = provider.cameras(rewound, np.zeros((len(rewound), SIZE[1], SIZE[0]), np.float32), Progress())
+    found = provider.cameras(
+        rewound, np.zeros((len(rewound), SIZE[1], SIZE[0]), np.float32), Progress()
+    )
     assert found.kind == "pan"
     assert abs(found.K[0, 0, 0] / focal - 1) < 0.08
-    assert (found.w2c[rewound.source == 1] == found.w2c[rewound.seam]).all(), "the driving camera is exactly steady"
+    assert (found.w2c[rewound.source == 1] == found.w2c[rewound.seam]).all(), (
+        "the driving camera is exactly steady"
+    )
     true = turns[::-1]
     for t in range(18):
         error = found.w2c[t, :3, :3] @ found.w2c[17, :3, :3].T @ (true[t] @ true[17].T).T
@@ -119,12 +133,29 @@ def test_a_focal_length_that_is_given_is_kept():
     np.testing.assert_allclose(found.K[:, 0, 0], 1.1 * SIZE[0])
 
 
-def travelling(count: int, points: int = 260, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Tracks (P, T, 2), true w2c, points and focal length of a camera that travels past a ground and a wall."""
+def travelling(
+    count: int, points: int = 260, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Tracks (P, T, 2), true w2c, points and focal length of a camera that travels past a ground
+    and a wall."""
     rng = np.random.default_rng(seed)
     focal = 1.6 * SIZE[0]
-    ground = np.stack([rng.uniform(-4, 4, points // 2), np.full(points // 2, 1.0), rng.uniform(4, 12, points // 2)], 1)
-    wall = np.stack([rng.uniform(-4, 4, points // 2), rng.uniform(-1.5, 1, points // 2), rng.uniform(9, 13, points // 2)], 1)
+    ground = np.stack(
+        [
+            rng.uniform(-4, 4, points // 2),
+            np.full(points // 2, 1.0),
+            rng.uniform(4, 12, points // 2),
+        ],
+        1,
+    )
+    wall = np.stack(
+        [
+            rng.uniform(-4, 4, points // 2),
+            rng.uniform(-1.5, 1, points // 2),
+            rng.uniform(9, 13, points // 2),
+        ],
+        1,
+    )
     world = np.concatenate([ground, wall])
     w2c = np.tile(np.eye(4), (count, 1, 1))
     for t in range(count):
@@ -138,7 +169,9 @@ def travelling(count: int, points: int = 260, seed: int = 0) -> tuple[np.ndarray
     return xy[inside.sum(1) >= 4], w2c, world[inside.sum(1) >= 4], focal
 
 
-def placed(xy, w2c, focal: float, *, search: bool, timeout: float = 120.0, progress: Progress | None = None) -> Mapped | str:
+def placed(
+    xy, w2c, focal: float, *, search: bool, timeout: float = 120.0, progress: Progress | None = None
+) -> Mapped | str:
     keys = np.arange(0, xy.shape[1], 2)
     with (progress or Progress()).stage("map", len(keys)) as stage:
         return map_tracks(xy, keys, SIZE, [focal], search, 0, stage, timeout)
@@ -186,7 +219,9 @@ def test_known_cameras_place_background_points():
     nearest = np.linalg.norm(points[:, None] - world[None], axis=-1).min(1)
     assert np.median(nearest) < 0.05
     still = Cameras(K, np.tile(np.eye(4, dtype=np.float32), (10, 1, 1)), "static")
-    assert len(triangulate(np.repeat(xy[:, :1], 10, 1).astype(np.float32), still)) == 0, "one place sees no depth"
+    assert len(triangulate(np.repeat(xy[:, :1], 10, 1).astype(np.float32), still)) == 0, (
+        "one place sees no depth"
+    )
 
 
 def test_a_travelling_camera_is_no_turning_one():
@@ -199,7 +234,9 @@ def test_a_travelling_camera_is_no_turning_one():
     of_turn = focal * local[..., :2] / local[..., 2:] + np.array(SIZE) / 2
     assert pan.only_turns(of_turn, pairs, SIZE, focal)[0]
     moved = of_turn.copy()
-    moved[:90] += np.random.default_rng(1).normal(0, 6, (90, 12, 2))  # what moves by itself does not count
+    moved[:90] += np.random.default_rng(1).normal(
+        0, 6, (90, 12, 2)
+    )  # what moves by itself does not count
     assert pan.only_turns(moved, pairs, SIZE, focal)[0]
 
 
@@ -224,7 +261,9 @@ def test_background_points_keep_off_the_subject_and_stay_on_their_spot():
     far, near = seen[:, 10], seen[:, 7]
     same = far & near  # driving frame 1 is base frame 2: the same picture along another branch
     assert same.sum() > 20
-    np.testing.assert_allclose(np.median(np.linalg.norm(xy[same, 10] - xy[same, 7], axis=1)), 0, atol=0.1)
+    np.testing.assert_allclose(
+        np.median(np.linalg.norm(xy[same, 10] - xy[same, 7], axis=1)), 0, atol=0.1
+    )
 
 
 def test_missing_poses_lie_between_their_neighbours_on_the_tree():

@@ -1,4 +1,5 @@
-"""The demo clip's ground truth holds together: cameras, depth, masks, surface points and video agree with each other."""
+"""The demo clip's ground truth holds together: cameras, depth, masks, surface points and video
+agree with each other."""
 
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d import pictures, video
+from restage4d.io import images, video
 
 CLIP = Path(__file__).parents[1] / "scripts" / "demo_clip"
 
@@ -15,7 +16,9 @@ class Truth:
     def __init__(self) -> None:
         self.frames = video.decode(CLIP / "base.mp4").frames
         self.fps = video.decode(CLIP / "base.mp4").fps
-        self.masks = np.stack([pictures.image(p)[..., 0] == 255 for p in sorted((CLIP / "masks").glob("*.png"))])
+        self.masks = np.stack(
+            [images.image(p)[..., 0] == 255 for p in sorted((CLIP / "masks").glob("*.png"))]
+        )
         with np.load(CLIP / "cameras.npz", allow_pickle=False) as file:
             self.K, self.w2c = file["K"].astype(float), file["w2c"].astype(float)
         with np.load(CLIP / "depth.npz", allow_pickle=False) as file:
@@ -29,7 +32,9 @@ class Truth:
         return at[:, :2] / at[:, 2:] * self.K[t, [0, 1], [0, 1]] + self.K[t, :2, 2], at[:, 2]
 
     def unproject(self, xy: np.ndarray, z: np.ndarray, t: int) -> np.ndarray:
-        rays = np.concatenate([(xy - self.K[t, :2, 2]) / self.K[t, [0, 1], [0, 1]], np.ones((len(xy), 1))], 1)
+        rays = np.concatenate(
+            [(xy - self.K[t, :2, 2]) / self.K[t, [0, 1], [0, 1]], np.ones((len(xy), 1))], 1
+        )
         return (rays * z[:, None] - self.w2c[t, :3, 3]) @ self.w2c[t, :3, :3]
 
 
@@ -69,7 +74,9 @@ def test_visible_points_lie_on_the_mask_and_in_the_depth_map(truth: Truth) -> No
         assert 0.15 < seen.mean() < 0.6
         column, row = np.floor(xy[seen]).astype(int).T
         near = cv2.dilate(truth.masks[t].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        assert near[row, column].all()  # at the outline the pixel's centre may just miss the subject
+        assert near[
+            row, column
+        ].all()  # at the outline the pixel's centre may just miss the subject
         assert truth.masks[t][row, column].mean() > 0.93
         # within a pixel of any depth edge the pixel's centre may see something else
         d = truth.depth[t]
@@ -86,7 +93,12 @@ def test_hidden_points_are_behind_something(truth: Truth) -> None:
         hidden = truth.points[~truth.visible[:, t], t]
         xy, z = truth.project(hidden, t)
         column, row = np.floor(xy).astype(int).T
-        inside = (column >= 1) & (row >= 1) & (column < truth.depth.shape[2] - 1) & (row < truth.depth.shape[1] - 1)
+        inside = (
+            (column >= 1)
+            & (row >= 1)
+            & (column < truth.depth.shape[2] - 1)
+            & (row < truth.depth.shape[1] - 1)
+        )
         nearest = cv2.erode(truth.depth[t], np.ones((3, 3)))
         assert (nearest[row[inside], column[inside]] < z[inside] * 1.001).mean() > 0.99
 
@@ -130,7 +142,9 @@ def test_background_stands_still(truth: Truth) -> None:
 def test_points_keep_their_colour_in_the_video(truth: Truth) -> None:
     colours = np.full((*truth.visible.shape, 3), np.nan)
     for t in range(48):
-        column, row = np.floor(truth.project(truth.points[:, t], t)[0][truth.visible[:, t]]).astype(int).T
+        column, row = (
+            np.floor(truth.project(truth.points[:, t], t)[0][truth.visible[:, t]]).astype(int).T
+        )
         colours[truth.visible[:, t], t] = truth.frames[t][row, column]
     often = truth.visible.sum(1) > 20
     within = np.nanstd(colours[often], axis=1).mean()

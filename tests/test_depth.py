@@ -1,4 +1,5 @@
-"""Relief depth: the subject stands on the ground at a steady distance, before one background that every camera agrees on."""
+"""Relief depth: the subject stands on the ground at a steady distance, before one background that
+every camera agrees on."""
 
 import json
 from pathlib import Path
@@ -7,16 +8,21 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d.priors import ground
-from restage4d.priors.arrays import mask_picture
-from restage4d.priors.backdrop import Backdrop
-from restage4d.priors.cameras import SfmCameras
-from restage4d.priors.depth import ReliefDepth
-from restage4d.priors.ground import Ground
-from restage4d.priors.stance import StanceConfig, find_stance, soles
-from restage4d.priors.world import align_world
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Rewound,
+    rewind,
+)
+from restage4d.io.arrays import mask_picture
+from restage4d.priors.cameras.sfm import SfmCameras
+from restage4d.priors.depth.backdrop import Backdrop
+from restage4d.priors.depth.relief import ReliefDepth
+from restage4d.priors.depth.stance import StanceConfig, find_stance, soles
+from restage4d.priors.geometry import ground
+from restage4d.priors.geometry.ground import Ground
+from restage4d.priors.geometry.world import align_world
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Rewound, rewind
 
 W, H, FOCAL = 192, 120, 230.0
 PITCH = np.radians(15)
@@ -24,7 +30,8 @@ DEMO = Path(__file__).parent.parent / "scripts" / "demo_clip"
 
 
 def camera_from_world(eye, yaw: float = 0.0, pitch: float = PITCH) -> np.ndarray:
-    """w2c of a camera in a +Z up world that looks along +Y, turned right by ``yaw`` and down by ``pitch``."""
+    """w2c of a camera in a +Z up world that looks along +Y, turned right by ``yaw`` and down by
+    ``pitch``."""
     ahead = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), -np.sin(pitch)])
     right = np.array([np.cos(yaw), -np.sin(yaw), 0])
     w2c = np.eye(4)
@@ -48,11 +55,16 @@ def draw(pose, corners) -> np.ndarray:  # (4, 4), (N, 3) -> (H, W) float
     return mask.astype(np.float32)
 
 
-def plank(x: float, y: float, z: float = 0.0, wide: float = 0.8, tall: float = 0.9, turn: float = 0.0) -> np.ndarray:
-    """Corners of an upright rectangle that stands at (x, y), turned about the vertical: its right end goes away."""
+def plank(
+    x: float, y: float, z: float = 0.0, wide: float = 0.8, tall: float = 0.9, turn: float = 0.0
+) -> np.ndarray:
+    """Corners of an upright rectangle that stands at (x, y), turned about the vertical: its right
+    end goes away."""
     along = np.array([np.cos(turn), np.sin(turn), 0]) * wide / 2
     foot = np.array([x, y, z])
-    return np.stack([foot - along, foot + along, foot + along + [0, 0, tall], foot - along + [0, 0, tall]])
+    return np.stack(
+        [foot - along, foot + along, foot + along + [0, 0, tall], foot - along + [0, 0, tall]]
+    )
 
 
 def frames(count: int) -> Clip:
@@ -60,12 +72,20 @@ def frames(count: int) -> Clip:
 
 
 def of_rewound(rewound: Rewound, base: list, driving: list) -> np.ndarray:
-    """Things given per video in playing order (both from number 0), in the order of the rewound clip."""
-    return np.array([(base if s == 0 else driving)[i] for s, i in zip(rewound.source, rewound.index, strict=True)])
+    """Things given per video in playing order (both from number 0), in the order of the rewound
+    clip."""
+    return np.array(
+        [
+            (base if s == 0 else driving)[i]
+            for s, i in zip(rewound.source, rewound.index, strict=True)
+        ]
+    )
 
 
 def ground_points(rng, count: int = 300) -> np.ndarray:
-    return np.stack([rng.uniform(-4, 4, count), rng.uniform(1, 9, count), rng.normal(0, 0.01, count)], 1)
+    return np.stack(
+        [rng.uniform(-4, 4, count), rng.uniform(1, 9, count), rng.normal(0, 0.01, count)], 1
+    )
 
 
 def test_the_ground_is_found_under_the_points_that_are_on_it():
@@ -75,7 +95,12 @@ def test_the_ground_is_found_under_the_points_that_are_on_it():
     masks = np.stack([draw(p, plank(0, 4)) for p in poses])
     points = np.concatenate([ground_points(rng), wall])
     tilt = cv2.Rodrigues(np.array([0.4, -0.3, 0.2]))[0]  # the world of SfM is any
-    turned = np.stack([p @ np.block([[tilt.T, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]]) for p in poses])
+    turned = np.stack(
+        [
+            p @ np.block([[tilt.T, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+            for p in poses
+        ]
+    )
     cameras = cameras_of(turned, "moving", points @ tilt.T)
     found = ground.fit(cameras, ground.footprint(masks), cameras.points.astype(np.float64))
     assert found is not None
@@ -87,7 +112,13 @@ def test_without_points_up_is_guessed_from_level_cameras():
     yaws = np.linspace(-0.35, 0.35, 9)
     poses = [camera_from_world([0, 0, 0], yaw) for yaw in yaws]
     masks = np.stack(
-        [draw(camera_from_world([0, 0, 1.5], yaw), plank(5 * np.sin(yaw), 5 * np.cos(yaw), turn=-yaw)) for yaw in yaws]
+        [
+            draw(
+                camera_from_world([0, 0, 1.5], yaw),
+                plank(5 * np.sin(yaw), 5 * np.cos(yaw), turn=-yaw),
+            )
+            for yaw in yaws
+        ]
     )
     found = ground.guess(cameras_of(poses, "pan"), ground.footprint(masks))
     assert np.degrees(np.arccos(found.up[2])) < 4, "a camera that turns shows its axis"
@@ -97,11 +128,16 @@ def test_without_points_up_is_guessed_from_level_cameras():
 
 
 def still_scene(places: list, driving: list) -> tuple[Rewound, np.ndarray, Cameras]:
-    """A still camera, 1.5 above a ground shown by points, and a plank at (x, y, z) in every frame."""
+    """A still camera, 1.5 above a ground shown by points, and a plank at (x, y, z) in every
+    frame."""
     rewound = rewind(frames(len(places)), [frames(len(driving))])
     pose = camera_from_world([0, 0, 1.5])
     masks = np.stack([draw(pose, plank(*p)) for p in of_rewound(rewound, places, driving)])
-    return rewound, masks, cameras_of([pose] * len(rewound), "static", ground_points(np.random.default_rng(1)))
+    return (
+        rewound,
+        masks,
+        cameras_of([pose] * len(rewound), "static", ground_points(np.random.default_rng(1))),
+    )
 
 
 def test_a_subject_that_walks_away_is_as_far_as_it_stands_and_does_not_flicker():
@@ -112,7 +148,9 @@ def test_a_subject_that_walks_away_is_as_far_as_it_stands_and_does_not_flicker()
     rows = np.arange(H)[:, None] + 0.5
     # planar depth of an upright plane seen by a camera that looks down
     tilted = np.cos(PITCH) - (rows - H / 2) / FOCAL * np.sin(PITCH)
-    ratio = np.array([np.median((d * tilted / y)[m > 0.5]) for d, m, y in zip(depth, masks, true, strict=True)])
+    ratio = np.array(
+        [np.median((d * tilted / y)[m > 0.5]) for d, m, y in zip(depth, masks, true, strict=True)]
+    )
     assert np.abs(ratio / np.median(ratio) - 1).max() < 0.02
     assert 0.9 < np.median(ratio) < 1.0, "the dome comes towards the camera"
     assert np.abs(np.diff(ratio)[[*range(28), *range(31, 44)]]).max() < 0.006
@@ -143,7 +181,14 @@ def test_a_subject_is_turned_as_its_feet_stand():
     mask = np.max([draw(pose, part) for part in body], 0)
     masks = np.repeat(mask[None], 12, 0)
     cameras = cameras_of([pose] * 12, "static")
-    stance = find_stance(rewound, masks, cameras, ground.footprint(masks), Ground(np.array([0, 0, 1.0]), 0.0), StanceConfig())
+    stance = find_stance(
+        rewound,
+        masks,
+        cameras,
+        ground.footprint(masks),
+        Ground(np.array([0, 0, 1.0]), 0.0),
+        StanceConfig(),
+    )
     slope = -stance.normal[5, 0] / stance.normal[5, 1]
     assert 0.6 * np.tan(turn) < slope < 1.3 * np.tan(turn)
 
@@ -162,21 +207,32 @@ def test_the_background_is_one_surface_for_all_cameras_and_behind_the_subject():
     poses = [camera_from_world([0.25 * t, -0.1 * t, 1.5], -0.03 * t) for t in range(6)]
     cameras = cameras_of(poses, "moving", np.concatenate([ground_points(rng), wall]))
     backdrop = Backdrop(
-        cameras, Ground(np.array([0, 0, 1.0]), 0.0), cameras.points.astype(np.float64), 9.0, (W, H), np.array([[0, 4, 0.0]])
+        cameras,
+        Ground(np.array([0, 0, 1.0]), 0.0),
+        cameras.points.astype(np.float64),
+        9.0,
+        (W, H),
+        np.array([[0, 4, 0.0]]),
     )
     maps = [backdrop.depth(t) for t in range(6)]
     rows, cols = (v.ravel() for v in np.mgrid[2:H:6, 2:W:6])
     for t in (0, 5):
-        ray = ground.directions(cameras, np.full(len(rows), t), np.stack([cols + 0.5, rows + 0.5], 1))
+        ray = ground.directions(
+            cameras, np.full(len(rows), t), np.stack([cols + 0.5, rows + 0.5], 1)
+        )
         points = ground.centres(cameras)[t] + maps[t][rows, cols][:, None] * ray
         high = points[:, 2] > 0.4
-        assert np.abs(points[~high & (points[:, 1] < 7), 2]).max() < 0.1, "the ground is where it is"
+        assert np.abs(points[~high & (points[:, 1] < 7), 2]).max() < 0.1, (
+            "the ground is where it is"
+        )
         assert np.abs(np.median(points[high, 1]) - 8) < 0.4, "the wall is where its points are"
         other = points @ poses[2][:3, :3].T + poses[2][:3, 3]
         xy = np.floor(FOCAL * other[:, :2] / other[:, 2:] + [W / 2, H / 2]).astype(int)
         inside = (xy >= 0).all(1) & (xy[:, 0] < W) & (xy[:, 1] < H)
         seen = maps[2][xy[inside, 1], xy[inside, 0]]
-        assert np.median(np.abs(seen / other[inside, 2] - 1)) < 0.01, "frames agree with one another"
+        assert np.median(np.abs(seen / other[inside, 2] - 1)) < 0.01, (
+            "frames agree with one another"
+        )
 
 
 def test_unknown_bands_stay_unknown_and_frames_without_a_subject_are_background():
@@ -205,7 +261,9 @@ def test_cameras_without_points_give_a_subject_on_a_ground_before_a_wall(kind: s
         rows, cols = np.nonzero(masks[t] > 0.5)
         beside = depth[t][rows.min(), max(cols.min() - 8, 0)]
         assert beside > 1.1 * depth[t][masks[t] > 0.5].max(), "the wall is behind"
-        assert depth[t][H - 1, W // 2] < depth[t][masks[t] > 0.5].min(), "the ground in front is nearer"
+        assert depth[t][H - 1, W // 2] < depth[t][masks[t] > 0.5].min(), (
+            "the ground in front is nearer"
+        )
     aligned, moved, metres = align_world(rewound, masks, depth, cameras)
     assert 0.1 <= metres <= 20
     assert np.isfinite(moved.w2c).all()
@@ -224,16 +282,22 @@ def test_the_world_stands_on_z_and_the_subject_has_extent_one():
     depth = 7.5 * ReliefDepth().depth(rewound, masks, cameras, Progress())
     cameras = Cameras(
         cameras.K,
-        np.concatenate([np.concatenate([poses[:, :3, :3], 7.5 * poses[:, :3, 3:]], 2), poses[:, 3:]], 1),
+        np.concatenate(
+            [np.concatenate([poses[:, :3, :3], 7.5 * poses[:, :3, 3:]], 2), poses[:, 3:]], 1
+        ),
         "static",
         7.5 * points,
     )
     aligned, moved, metres = align_world(rewound, masks, depth, cameras)
     t = rewound.seam
     rows, cols = np.nonzero(masks[t] > 0.5)
-    ray = ground.directions(moved, np.full(len(rows), t), np.stack([cols, rows], 1).astype(np.float64) + 0.5)
+    ray = ground.directions(
+        moved, np.full(len(rows), t), np.stack([cols, rows], 1).astype(np.float64) + 0.5
+    )
     subject = ground.centres(moved)[t] + aligned[t][rows, cols][:, None] * ray
-    assert np.linalg.norm(np.diff(np.percentile(subject, [2, 98], axis=0), axis=0)) == pytest.approx(1, abs=1e-3)
+    assert np.linalg.norm(
+        np.diff(np.percentile(subject, [2, 98], axis=0), axis=0)
+    ) == pytest.approx(1, abs=1e-3)
     assert abs(subject[:, 2].min()) < 0.03, "it stands on the ground"
     assert np.abs(np.median(subject[:, :2], 0)).max() < 0.3, "at the origin"
     assert np.abs(moved.points[:, 2]).max() < 0.05, "which is at z = 0"
@@ -241,33 +305,50 @@ def test_the_world_stands_on_z_and_the_subject_has_extent_one():
     assert moved.w2c[t, 2, 1] > 0.9, "b_0's camera looks along +Y"
     before = cameras.points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
     after = moved.points @ moved.w2c[t, :3, :3].T + moved.w2c[t, :3, 3]
-    np.testing.assert_allclose(after / after[:, 2:], before / before[:, 2:], atol=1e-3, err_msg="pixels stay where they were")
+    np.testing.assert_allclose(
+        after / after[:, 2:],
+        before / before[:, 2:],
+        atol=1e-3,
+        err_msg="pixels stay where they were",
+    )
     assert metres * ground.centres(moved)[t, 2] == pytest.approx(1.5, rel=0.01)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (DEMO / "base.mp4").exists(), reason="the demo clip is not there")
 def test_cameras_and_depth_of_the_demo_clip_match_its_truth():
-    from restage4d import video
+    from restage4d.io import video
 
     base = video.decode(DEMO / "base.mp4", longer_side=384, max_frames=240)
     width = base.size[0]
     masks = [mask_picture(DEMO / "masks" / f"{i:05d}.png") for i in range(len(base))]
     rewound = rewind(base, [])
     order = rewound.index
-    small = np.stack([cv2.resize(m, base.size, interpolation=cv2.INTER_AREA) > 127 for m in masks])[order].astype(np.float32)
+    small = np.stack([cv2.resize(m, base.size, interpolation=cv2.INTER_AREA) > 127 for m in masks])[
+        order
+    ].astype(np.float32)
     with np.load(DEMO / "cameras.npz") as file:
         K, w2c = file["K"][order], file["w2c"][order]
     with np.load(DEMO / "depth.npz") as file:
-        true = np.stack([cv2.resize(d.astype(np.float32), base.size, interpolation=cv2.INTER_NEAREST) for d in file["depth"]])[
-            order
-        ]
+        true = np.stack(
+            [
+                cv2.resize(d.astype(np.float32), base.size, interpolation=cv2.INTER_NEAREST)
+                for d in file["depth"]
+            ]
+        )[order]
     cameras = SfmCameras().cameras(rewound, small, Progress())
     assert cameras.K[0, 0, 0] / width == pytest.approx(K[0, 0, 0] / (2 * K[0, 0, 2]), rel=0.05)
-    turned = cameras.w2c[0, :3, :3] @ cameras.w2c[-1, :3, :3].T @ (w2c[0, :3, :3] @ w2c[-1, :3, :3].T).T
+    turned = (
+        cameras.w2c[0, :3, :3] @ cameras.w2c[-1, :3, :3].T @ (w2c[0, :3, :3] @ w2c[-1, :3, :3].T).T
+    )
     assert np.degrees(np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))) < 1.0
     depth = ReliefDepth().depth(rewound, small, cameras, Progress())
-    ratio = np.array([np.median((d / g)[(m > 0.5) & (g > 0)]) for d, g, m in zip(depth, true, small, strict=True)])
+    ratio = np.array(
+        [
+            np.median((d / g)[(m > 0.5) & (g > 0)])
+            for d, g, m in zip(depth, true, small, strict=True)
+        ]
+    )
     assert (ratio / np.median(ratio)).std() < 0.015, json.dumps(ratio.tolist())
     off = np.abs(np.log(depth / np.where(true > 0, true, np.nan) / np.median(ratio)))
     assert np.nanmedian(off[small > 0.5]) < 0.03

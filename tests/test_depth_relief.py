@@ -1,6 +1,6 @@
 import numpy as np
 
-from restage4d.priors.relief import inflate
+from restage4d.priors.geometry.inflation import inflate
 
 
 def grid(height: int, width: int):
@@ -10,7 +10,9 @@ def grid(height: int, width: int):
 def test_a_limb_has_a_circular_cross_section():
     y, _ = grid(80, 200)
     half = inflate(np.abs(y - 40) < 10)
-    np.testing.assert_allclose(half[:, 100][np.abs(y[:, 0] - 40) < 10], np.sqrt(100 - (y[30:50, 0] - 40) ** 2), atol=0.05)
+    np.testing.assert_allclose(
+        half[:, 100][np.abs(y[:, 0] - 40) < 10], np.sqrt(100 - (y[30:50, 0] - 40) ** 2), atol=0.05
+    )
 
 
 def test_limbs_are_thinner_than_the_torso_and_outside_is_empty():
@@ -27,7 +29,9 @@ def test_a_disc_is_a_smooth_dome_without_ridges():
     y, x = grid(100, 100)
     radius = np.hypot(y - 50, x - 50)
     half = inflate(radius < 40)
-    np.testing.assert_allclose(half[radius < 39], np.sqrt((1600 - radius[radius < 39] ** 2) / 2), atol=0.7)
+    np.testing.assert_allclose(
+        half[radius < 39], np.sqrt((1600 - radius[radius < 39] ** 2) / 2), atol=0.7
+    )
 
 
 def test_a_subject_cut_by_the_border_goes_on_behind_it():

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from restage4d.wire.digest import Digest
+from restage4d.protocol.digest import Digest
 
 
 def test_blocks_of_any_size_are_hashed_in_order():

@@ -1,4 +1,5 @@
-"""Image-to-video models of diffusers with tiny random weights: the real loading, running and bringing back to the base."""
+"""Image-to-video models of diffusers with tiny random weights: the real loading, running and
+bringing back to the base."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restage4d.driving.fitted import fit_into, nearest_aspect
+from restage4d.clips import Clip
+from restage4d.driving.framing import fit_into, nearest_aspect
 from restage4d.driving.seam import SeamLimits, prepare
 from restage4d.errors import Cancelled, InputError
 from restage4d.progress import Progress
-from restage4d.scene import Clip
 
 pytest.importorskip("diffusers", reason="the extra models is not installed")
 
@@ -19,9 +20,9 @@ import tiny_pipelines
 import torch
 
 from restage4d.driving import diffusion
-from restage4d.driving.choose import DriverChoice, choose_driver
 from restage4d.driving.diffusion import DiffusersDriving, DiffusionConfig
-from restage4d.weights import Weights
+from restage4d.jobs.make_driver import DriverChoice, choose_driver
+from restage4d.providers.weights import Weights
 
 W, H = 64, 48
 
@@ -38,7 +39,8 @@ def base() -> Clip:
 
 @pytest.fixture
 def any_first_frame(monkeypatch) -> list[Clip]:
-    """Random weights do not begin with b_0: the seam lets everything pass, and what came to it is kept."""
+    """Random weights do not begin with b_0: the seam lets everything pass, and what came to it is
+    kept."""
     came: list[Clip] = []
 
     def lenient(base: Clip, clip: Clip, name: str) -> Clip:
@@ -62,11 +64,20 @@ def made(models: Path, name: str, **config) -> DiffusersDriving:
 MASK = np.ones((H, W), bool)
 
 
-FAMILIES = [("wan", 10, 9), ("wan-a14b", 9, 9), ("wan-5b", 9, 9), ("ltx", 12, 9), ("cogvideox", 9, 9), ("svd", 5, 5)]
+FAMILIES = [
+    ("wan", 10, 9),
+    ("wan-a14b", 9, 9),
+    ("wan-5b", 9, 9),
+    ("ltx", 12, 9),
+    ("cogvideox", 9, 9),
+    ("svd", 5, 5),
+]
 
 
 @pytest.mark.parametrize(("name", "asked", "frames"), FAMILIES)
-def test_every_family_makes_a_clip_of_the_bases_size_and_rate(models, base, any_first_frame, name, asked, frames):
+def test_every_family_makes_a_clip_of_the_bases_size_and_rate(
+    models, base, any_first_frame, name, asked, frames
+):
     driver = made(models, name, frames=asked, seed=3)
     steps: list[int] = []
     clip = driver.make(base, MASK, "it jumps.", Progress(lambda e: steps.append(e.step)))
@@ -83,7 +94,10 @@ def test_every_family_makes_a_clip_of_the_bases_size_and_rate(models, base, any_
 
 
 def test_another_seed_makes_another_video(models, base, any_first_frame):
-    one, other = (made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).frames for s in (1, 2))
+    one, other = (
+        made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).frames
+        for s in (1, 2)
+    )
     assert np.abs(one.astype(int) - other).mean() > 1
 
 
@@ -93,7 +107,9 @@ def test_the_rate_that_is_asked_for_is_taken(models, base, any_first_frame):
 
 
 def test_a_first_frame_that_differs_is_refused_with_figures(models, base):
-    with pytest.raises(InputError, match=r"first frame of the video by wan differs .* dB \(needs 20\)"):
+    with pytest.raises(
+        InputError, match=r"first frame of the video by wan differs .* dB \(needs 20\)"
+    ):
         made(models, "wan", frames=5).make(base, MASK, "it jumps", Progress())
 
 
@@ -101,7 +117,9 @@ def test_a_first_frame_that_differs_is_refused_with_figures(models, base):
 def test_cancelling_ends_it_between_two_steps(models, base, any_first_frame, name):
     steps: list[int] = []
     with pytest.raises(Cancelled):
-        made(models, name, frames=5).make(base, MASK, "it", Progress(lambda e: steps.append(e.step), lambda: 1 in steps))
+        made(models, name, frames=5).make(
+            base, MASK, "it", Progress(lambda e: steps.append(e.step), lambda: 1 in steps)
+        )
     assert max(steps) == 1
     assert not any_first_frame
 
@@ -122,27 +140,43 @@ def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame
 
     monkeypatch.setattr(driver, "_load", scarce)
     monkeypatch.setattr(diffusion, "best_device", lambda: torch.device("cuda"))
-    np.testing.assert_array_equal(driver.make(base, MASK, "it jumps", Progress()).frames, usual.frames)
+    np.testing.assert_array_equal(
+        driver.make(base, MASK, "it jumps", Progress()).frames, usual.frames
+    )
     assert tried == ["gpu", "parts", "layers", "cpu"]
 
 
 @pytest.mark.parametrize(
     ("where", "calls"),
-    [("gpu", ["to cuda"]), ("parts", ["parts take turns"]), ("layers", ["layers take turns", "picture in tiles"]), ("cpu", [])],
+    [
+        ("gpu", ["to cuda"]),
+        ("parts", ["parts take turns"]),
+        ("layers", ["layers take turns", "picture in tiles"]),
+        ("cpu", []),
+    ],
 )
 def test_each_way_asks_diffusers_for_it(models, monkeypatch, where, calls):
     """What the pipeline is told in each way of running it; there is no GPU here to do it."""
     driver, told = made(models, "wan"), []
     pipe = diffusers.WanImageToVideoPipeline
     monkeypatch.setattr(pipe, "to", lambda self, device: told.append(f"to {device}"))
-    monkeypatch.setattr(pipe, "enable_model_cpu_offload", lambda self: told.append("parts take turns"))
-    monkeypatch.setattr(pipe, "enable_sequential_cpu_offload", lambda self: told.append("layers take turns"))
-    monkeypatch.setattr(diffusers.AutoencoderKLWan, "enable_tiling", lambda self: told.append("picture in tiles"))
+    monkeypatch.setattr(
+        pipe, "enable_model_cpu_offload", lambda self: told.append("parts take turns")
+    )
+    monkeypatch.setattr(
+        pipe, "enable_sequential_cpu_offload", lambda self: told.append("layers take turns")
+    )
+    monkeypatch.setattr(
+        diffusers.AutoencoderKLWan, "enable_tiling", lambda self: told.append("picture in tiles")
+    )
     monkeypatch.setattr(diffusion, "precision", lambda device: torch.bfloat16)
     loaded = driver._load(where)
     assert told == calls
     half = torch.float32 if where == "cpu" else torch.bfloat16
-    assert (loaded.transformer.dtype, loaded.vae.dtype) == (half, torch.float32)  # Wan's autoencoder stays exact
+    assert (loaded.transformer.dtype, loaded.vae.dtype) == (
+        half,
+        torch.float32,
+    )  # Wan's autoencoder stays exact
 
 
 def test_damaged_pipelines_are_one_clear_error(models, tmp_path, base):
@@ -150,7 +184,9 @@ def test_damaged_pipelines_are_one_clear_error(models, tmp_path, base):
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
     with pytest.raises(InputError) as caught:
-        DiffusersDriving("wan", folder, DiffusionConfig(frames=5, steps=1, area=32 * 48)).make(base, MASK, "it", Progress())
+        DiffusersDriving("wan", folder, DiffusionConfig(frames=5, steps=1, area=32 * 48)).make(
+            base, MASK, "it", Progress()
+        )
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
@@ -160,9 +196,15 @@ def test_damaged_pipelines_are_one_clear_error(models, tmp_path, base):
         DiffusersDriving("wan", tmp_path, DiffusionConfig())
 
 
-def test_a_folder_is_a_driver_too_and_gets_the_refined_prompt(models, base, any_first_frame, tmp_path, monkeypatch):
+def test_a_folder_is_a_driver_too_and_gets_the_refined_prompt(
+    models, base, any_first_frame, tmp_path, monkeypatch
+):
     made(models, "wan")
-    monkeypatch.setattr(diffusion, "_FAMILIES", {k: replace(f, steps=1, area=32 * 48) for k, f in diffusion._FAMILIES.items()})
+    monkeypatch.setattr(
+        diffusion,
+        "_FAMILIES",
+        {k: replace(f, steps=1, area=32 * 48) for k, f in diffusion._FAMILIES.items()},
+    )
     told: list[str] = []
     choice = DriverChoice(str(models / "wan"), frames=5)
     driver = choose_driver(choice, Weights(), announce=told.append)
@@ -177,23 +219,32 @@ def test_a_folder_is_a_driver_too_and_gets_the_refined_prompt(models, base, any_
 def test_missing_weights_of_a_known_driver_name_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     told: list[str] = []
-    with pytest.raises(InputError, match=r"model_index.json is missing.*Lightricks/LTX-Video.*--download"):
+    with pytest.raises(
+        InputError, match=r"model_index.json is missing.*Lightricks/LTX-Video.*--download"
+    ):
         choose_driver(DriverChoice("ltx"), Weights(tmp_path), announce=told.append)
     assert "does not allow commercial use" in told[0]
 
 
 @pytest.mark.parametrize(
-    ("size", "into"), [((64, 48), (96, 48)), ((48, 64), (96, 48)), ((100, 20), (64, 64)), ((64, 48), (32, 24))]
+    ("size", "into"),
+    [((64, 48), (96, 48)), ((48, 64), (96, 48)), ((100, 20), (64, 64)), ((64, 48), (32, 24))],
 )
 def test_a_frame_comes_out_of_a_larger_picture_as_it_went_in(size, into):
     rng = np.random.default_rng(0)
-    frame = rng.integers(0, 255, (size[1] // 4, size[0] // 4, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    frame = (
+        rng.integers(0, 255, (size[1] // 4, size[0] // 4, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    )
     fitted = fit_into(frame, into)
     assert fitted.size == into
-    twice = np.stack([fitted.picture.repeat(2, 0).repeat(2, 1)] * 2)  # the service answers in twice the size
+    twice = np.stack(
+        [fitted.picture.repeat(2, 0).repeat(2, 1)] * 2
+    )  # the service answers in twice the size
     taken = fitted.taken_out(twice)
     left, top, width, height = fitted.window
-    np.testing.assert_array_equal(taken[1, ::2, ::2], fitted.picture[top : top + height, left : left + width])
+    np.testing.assert_array_equal(
+        taken[1, ::2, ::2], fitted.picture[top : top + height, left : left + width]
+    )
     assert taken.shape[2] / taken.shape[1] == pytest.approx(size[0] / size[1], rel=0.05)
 
 

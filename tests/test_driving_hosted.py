@@ -1,4 +1,5 @@
-"""Hosted video services and prompt refinement: the official SDKs talk to a local server that replays the documented replies."""
+"""Hosted video services and prompt refinement: the official SDKs talk to a local server that
+replays the documented replies."""
 
 import base64
 import json
@@ -9,14 +10,25 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d.driving.candidates import BestOf, Figures, measure, table
-from restage4d.driving.fitted import fit_into
-from restage4d.driving.refine import CAMERA, RefineConfig, Refined, refine, template
+from restage4d.clips import Clip
+from restage4d.driving.candidates import (
+    BestOf,
+    Figures,
+    measure,
+    table,
+)
+from restage4d.driving.framing import fit_into
+from restage4d.driving.prompt_refinement import (
+    CAMERA,
+    RefineConfig,
+    Refined,
+    refine,
+    template,
+)
 from restage4d.errors import Cancelled, InputError
-from restage4d.priors.cache import Cache
+from restage4d.io.content_cache import Cache
+from restage4d.io.video import encode
 from restage4d.progress import Progress
-from restage4d.scene import Clip
-from restage4d.video import encode
 
 pytest.importorskip("google.genai", reason="the extra hosted is not installed")
 pytest.importorskip("runwayml", reason="the extra hosted is not installed")
@@ -24,12 +36,12 @@ pytest.importorskip("openai", reason="the extra hosted is not installed")
 
 from stub_server import Stub, serve
 
-from restage4d.choices import DriverChoice
-from restage4d.driving.choose import choose_driver
 from restage4d.driving.hosted import HostedConfig
 from restage4d.driving.runway import RunwayDriving
 from restage4d.driving.veo import VeoDriving
-from restage4d.weights import Weights
+from restage4d.jobs.make_driver import choose_driver
+from restage4d.jobs.provider_choice import DriverChoice
+from restage4d.providers.weights import Weights
 
 SECRET = "sk-a-secret-that-must-stay-one-1234567890"
 W, H = 96, 64
@@ -65,9 +77,12 @@ def base() -> Clip:
 
 
 def sent_back(folder: Path, size: tuple[int, int]) -> bytes:
-    """What a service makes of the base: a video of ``size`` at 24 fps, with the base in its middle."""
+    """What a service makes of the base: a video of ``size`` at 24 fps, with the base in its
+    middle."""
     picture = fit_into(textured(), size).picture
-    encode(folder / "v.mp4", [picture, *(np.roll(picture, n, 1) for n in (4, 8, 12)), picture], 24.0)
+    encode(
+        folder / "v.mp4", [picture, *(np.roll(picture, n, 1) for n in (4, 8, 12)), picture], 24.0
+    )
     return (folder / "v.mp4").read_bytes()
 
 
@@ -83,24 +98,35 @@ def runways(tmp_path_factory) -> bytes:
 
 def veo(server: Stub, tmp_path: Path, told: list[str] | None = None, **config) -> VeoDriving:
     settings = {"model": "veo-3.1-fast-generate-001", "poll": 0.01, "base_url": server.url} | config
-    return VeoDriving(HostedConfig(**settings), (told if told is not None else []).append, tmp_path / "jobs")
+    return VeoDriving(
+        HostedConfig(**settings), (told if told is not None else []).append, tmp_path / "jobs"
+    )
 
 
 def runway(server: Stub, tmp_path: Path, told: list[str] | None = None, **config) -> RunwayDriving:
     settings = {"model": "gen4_turbo", "poll": 0.01, "base_url": server.url} | config
-    return RunwayDriving(HostedConfig(**settings), (told if told is not None else []).append, tmp_path / "jobs")
+    return RunwayDriving(
+        HostedConfig(**settings), (told if told is not None else []).append, tmp_path / "jobs"
+    )
 
 
-# --- Veo --------------------------------------------------------------------------------------------------------------
+# --- Veo ------------------------------------------------------------------------------------------
 
 MODEL = "publishers/google/models/veo-3.1-fast-generate-001"
 NUMBER = f"projects/p/locations/global/{MODEL}/operations/abc123"
-START, STATE = f"/v1beta1/{MODEL}:predictLongRunning", f"/v1beta1/projects/p/locations/global/{MODEL}:fetchPredictOperation"
+START, STATE = (
+    f"/v1beta1/{MODEL}:predictLongRunning",
+    f"/v1beta1/projects/p/locations/global/{MODEL}:fetchPredictOperation",
+)
 
 
 def done(video: bytes) -> dict:
     found = {"bytesBase64Encoded": base64.b64encode(video).decode(), "mimeType": "video/mp4"}
-    return {"name": NUMBER, "done": True, "response": {"raiMediaFilteredCount": 0, "videos": [found]}}
+    return {
+        "name": NUMBER,
+        "done": True,
+        "response": {"raiMediaFilteredCount": 0, "videos": [found]},
+    }
 
 
 def no_waiting(monkeypatch) -> None:
@@ -111,8 +137,16 @@ def no_waiting(monkeypatch) -> None:
 def test_veo_makes_a_video(server, tmp_path, base, video):
     told: list[str] = []
     server.on("POST", START, (200, {"name": NUMBER}))
-    server.on("POST", STATE, (200, {"name": NUMBER}), (200, {"name": NUMBER, "done": False}), (200, done(video)))
-    clip = veo(server, tmp_path, told, seconds=5, seed=7).make(base, MASK, "the dog jumps", Progress())
+    server.on(
+        "POST",
+        STATE,
+        (200, {"name": NUMBER}),
+        (200, {"name": NUMBER, "done": False}),
+        (200, done(video)),
+    )
+    clip = veo(server, tmp_path, told, seconds=5, seed=7).make(
+        base, MASK, "the dog jumps", Progress()
+    )
     assert clip.size == base.size
     assert clip.fps == base.fps
     assert len(clip) == 3
@@ -120,7 +154,10 @@ def test_veo_makes_a_video(server, tmp_path, base, video):
     assert request.headers["x-goog-api-key"] == SECRET
     sent = request.body["instances"][0]
     assert sent["prompt"] == "the dog jumps"
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(sent["image"]["bytesBase64Encoded"]), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(
+        np.frombuffer(base64.b64decode(sent["image"]["bytesBase64Encoded"]), np.uint8),
+        cv2.IMREAD_COLOR,
+    )
     assert picture.shape == (720, 1280, 3)
     wanted = request.body["parameters"]
     assert (wanted["aspectRatio"], wanted["durationSeconds"], wanted["seed"]) == ("16:9", 6, 7)
@@ -131,13 +168,30 @@ def test_veo_makes_a_video(server, tmp_path, base, video):
 
 def test_veo_waits_out_a_rate_limit_and_then_says_so(server, tmp_path, base, video, monkeypatch):
     no_waiting(monkeypatch)
-    busy = (429, {"error": {"code": 429, "message": "Resource has been exhausted", "status": "RESOURCE_EXHAUSTED"}})
+    busy = (
+        429,
+        {
+            "error": {
+                "code": 429,
+                "message": "Resource has been exhausted",
+                "status": "RESOURCE_EXHAUSTED",
+            }
+        },
+    )
     server.on("POST", START, busy, busy, (200, {"name": NUMBER}))
-    server.on("POST", STATE, (503, {"error": {"code": 503, "message": "try later", "status": "UNAVAILABLE"}}), (200, done(video)))
+    server.on(
+        "POST",
+        STATE,
+        (503, {"error": {"code": 503, "message": "try later", "status": "UNAVAILABLE"}}),
+        (200, done(video)),
+    )
     assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress())) == 3
     assert server.count("POST", START) == 3
     server.on("POST", START, busy)
-    with pytest.raises(InputError, match=r"asked too often or the quota is used up: Resource has been exhausted.*Wait a while"):
+    with pytest.raises(
+        InputError,
+        match=r"asked too often or the quota is used up: Resource has been exhausted.*Wait a while",
+    ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
 
 
@@ -145,18 +199,33 @@ WHY = "The prompt violates the usage guidelines"
 FILTERED = {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": [WHY]}
 
 
-@pytest.mark.parametrize("reply", [{"done": True, "error": {"code": 3, "message": WHY}}, {"done": True, "response": FILTERED}])
+@pytest.mark.parametrize(
+    "reply",
+    [{"done": True, "error": {"code": 3, "message": WHY}}, {"done": True, "response": FILTERED}],
+)
 def test_veo_says_why_it_refused(server, tmp_path, base, reply):
     server.on("POST", START, (200, {"name": NUMBER}))
     server.on("POST", STATE, (200, {"name": NUMBER} | reply))
-    with pytest.raises(InputError, match=r"Veo made no video: The prompt violates the usage guidelines.*Change the prompt"):
+    with pytest.raises(
+        InputError,
+        match=r"Veo made no video: The prompt violates the usage guidelines.*Change the prompt",
+    ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     assert not list((tmp_path / "jobs").iterdir())
 
 
 def test_veo_does_not_take_a_wrong_key(server, tmp_path, base):
-    server.on("POST", START, (403, {"error": {"code": 403, "message": "API key not valid", "status": "PERMISSION_DENIED"}}))
-    with pytest.raises(InputError, match="does not accept the key in GOOGLE_API_KEY: API key not valid") as caught:
+    server.on(
+        "POST",
+        START,
+        (
+            403,
+            {"error": {"code": 403, "message": "API key not valid", "status": "PERMISSION_DENIED"}},
+        ),
+    )
+    with pytest.raises(
+        InputError, match="does not accept the key in GOOGLE_API_KEY: API key not valid"
+    ) as caught:
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     assert SECRET not in str(caught.value)
 
@@ -164,7 +233,9 @@ def test_veo_does_not_take_a_wrong_key(server, tmp_path, base):
 def test_veo_fetches_a_broken_video_again_without_paying_twice(server, tmp_path, base, video):
     server.on("POST", START, (200, {"name": NUMBER}))
     server.on("POST", STATE, (200, done(b"<html>gateway</html>")), (200, done(video)))
-    with pytest.raises(InputError, match=r"What Veo sent is no video \(20 bytes\).*fetched once more, at no cost"):
+    with pytest.raises(
+        InputError, match=r"What Veo sent is no video \(20 bytes\).*fetched once more, at no cost"
+    ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     told: list[str] = []
     assert len(veo(server, tmp_path, told).make(base, MASK, "it jumps", Progress())) == 3
@@ -180,7 +251,9 @@ def test_veo_asks_anew_for_what_has_expired(server, tmp_path, base, video):
         (404, {"error": {"code": 404, "message": "operation not found", "status": "NOT_FOUND"}}),
         (200, done(video)),
     )
-    with pytest.raises(InputError, match=r"Veo no longer has the video.*Start again to have it made anew"):
+    with pytest.raises(
+        InputError, match=r"Veo no longer has the video.*Start again to have it made anew"
+    ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress())) == 3
     assert server.count("POST", START) == 2
@@ -195,7 +268,10 @@ def test_a_first_frame_that_drifted_a_little_is_brought_back(server, tmp_path, b
     server.on("POST", STATE, (200, done((tmp_path / "drifted.mp4").read_bytes())))
     clip = veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     inner = np.s_[8:-8, 8:-8]
-    off = [np.abs(clip.frames[0][inner].astype(int) - np.roll(base.frames[0], n, 1)[inner]).mean() for n in (0, 2)]
+    off = [
+        np.abs(clip.frames[0][inner].astype(int) - np.roll(base.frames[0], n, 1)[inner]).mean()
+        for n in (0, 2)
+    ]
     assert off[0] < 0.3 * off[1]
 
 
@@ -206,14 +282,19 @@ def test_a_reply_that_is_no_json_is_one_clear_error(server, tmp_path, base, monk
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
 
 
-# --- Runway -----------------------------------------------------------------------------------------------------------
+# --- Runway ---------------------------------------------------------------------------------------
 
 CREATE, TASK = "/v1/image_to_video", "/v1/tasks/17f20503-6c24-4c16-946b-35dbbce2af2f"
 ID = TASK.rsplit("/", 1)[1]
 
 
 def task(status: str, **more) -> dict:
-    return {"id": ID, "status": status, "createdAt": "2026-10-01T00:00:00Z", "estimatedCost": {"credits": 25}} | more
+    return {
+        "id": ID,
+        "status": status,
+        "createdAt": "2026-10-01T00:00:00Z",
+        "estimatedCost": {"credits": 25},
+    } | more
 
 
 def finished(server: Stub) -> dict:
@@ -223,15 +304,30 @@ def finished(server: Stub) -> dict:
 def test_runway_makes_a_video(server, tmp_path, base, runways):
     told: list[str] = []
     server.on("POST", CREATE, (200, {"id": ID}))
-    server.on("GET", TASK, (200, task("THROTTLED")), (200, task("RUNNING", progress=0.4)), (200, finished(server)))
+    server.on(
+        "GET",
+        TASK,
+        (200, task("THROTTLED")),
+        (200, task("RUNNING", progress=0.4)),
+        (200, finished(server)),
+    )
     server.on("GET", "/out.mp4", (200, runways))
-    clip = runway(server, tmp_path, told, seconds=5, seed=3).make(base, MASK, "the dog jumps", Progress())
+    clip = runway(server, tmp_path, told, seconds=5, seed=3).make(
+        base, MASK, "the dog jumps", Progress()
+    )
     assert (clip.size, clip.fps, len(clip)) == (base.size, base.fps, 3)
     sent = server.asked[0].body
-    assert (sent["model"], sent["ratio"], sent["duration"], sent["seed"]) == ("gen4_turbo", "1104:832", 5, 3)
+    assert (sent["model"], sent["ratio"], sent["duration"], sent["seed"]) == (
+        "gen4_turbo",
+        "1104:832",
+        5,
+        3,
+    )
     assert sent["promptImage"].startswith("data:image/png;base64,")
     assert server.asked[0].headers["Authorization"] == f"Bearer {SECRET}"
-    assert not any("Authorization" in a.headers for a in server.asked if a.path == "/out.mp4")  # the key stays with the service
+    assert not any(
+        "Authorization" in a.headers for a in server.asked if a.path == "/out.mp4"
+    )  # the key stays with the service
     assert "25 credits ($0.25)" in told[0]
 
 
@@ -241,7 +337,11 @@ def test_runway_goes_on_after_a_time_limit_with_the_same_task(server, tmp_path, 
     with pytest.raises(InputError, match=r"has not finished within 0.1 s.*goes on waiting"):
         runway(server, tmp_path, timeout=0.1, poll=0.05).make(base, MASK, "it jumps", Progress())
     notes = list((tmp_path / "jobs").iterdir())
-    assert json.loads(notes[0].read_text()) == {"service": "Runway", "model": "gen4_turbo", "number": ID}
+    assert json.loads(notes[0].read_text()) == {
+        "service": "Runway",
+        "model": "gen4_turbo",
+        "number": ID,
+    }
     server.on("GET", TASK, (200, finished(server)))
     server.on("GET", "/out.mp4", (500, {}), (200, runways))  # and a server that stumbles
     told: list[str] = []
@@ -262,12 +362,21 @@ def test_another_prompt_is_another_task(server, tmp_path, base):
 
 def test_runway_says_why_it_refused_or_failed(server, tmp_path, base):
     server.on("POST", CREATE, (200, {"id": ID}))
-    failed = task("FAILED", cost={"credits": 0}, failure="Content moderation.", failureCode="SAFETY.INPUT.IMAGE")
+    failed = task(
+        "FAILED",
+        cost={"credits": 0},
+        failure="Content moderation.",
+        failureCode="SAFETY.INPUT.IMAGE",
+    )
     server.on("GET", TASK, (200, failed))
-    with pytest.raises(InputError, match=r"Runway made no video: Content moderation. SAFETY.INPUT.IMAGE"):
+    with pytest.raises(
+        InputError, match=r"Runway made no video: Content moderation. SAFETY.INPUT.IMAGE"
+    ):
         runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
     server.on("POST", CREATE, (400, {"error": "promptText is too long"}))
-    with pytest.raises(InputError, match=r"Runway refuses the request \(400\): promptText is too long"):
+    with pytest.raises(
+        InputError, match=r"Runway refuses the request \(400\): promptText is too long"
+    ):
         runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
     server.on("POST", CREATE, (401, {"error": "Unauthorized"}))
     with pytest.raises(InputError, match="does not accept the key in RUNWAYML_API_SECRET"):
@@ -277,20 +386,28 @@ def test_runway_says_why_it_refused_or_failed(server, tmp_path, base):
 @pytest.mark.parametrize("what", ["task", "address"])
 def test_what_has_expired_is_asked_for_anew_next_time(server, tmp_path, base, what):
     server.on("POST", CREATE, (200, {"id": ID}))
-    server.on("GET", TASK, (404, {"error": "not found"}) if what == "task" else (200, finished(server)))
+    server.on(
+        "GET", TASK, (404, {"error": "not found"}) if what == "task" else (200, finished(server))
+    )
     server.on("GET", "/out.mp4", (403, b"<Error><Code>AccessDenied</Code></Error>"))
-    with pytest.raises(InputError, match=r"no longer has the video.*Start again to have it made anew"):
+    with pytest.raises(
+        InputError, match=r"no longer has the video.*Start again to have it made anew"
+    ):
         runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
     assert not list((tmp_path / "jobs").iterdir())
 
 
 @pytest.mark.parametrize(("status", "ended"), [("THROTTLED", True), ("RUNNING", False)])
-def test_cancelling_ends_a_task_only_while_that_saves_its_cost(server, tmp_path, base, status, ended):
+def test_cancelling_ends_a_task_only_while_that_saves_its_cost(
+    server, tmp_path, base, status, ended
+):
     server.on("POST", CREATE, (200, {"id": ID}))
     server.on("GET", TASK, (200, task(status, progress=0.1)))
     server.on("DELETE", TASK, (204, b""))
     with pytest.raises(Cancelled):
-        runway(server, tmp_path).make(base, MASK, "it jumps", Progress(None, lambda: server.count("GET", TASK) > 1))
+        runway(server, tmp_path).make(
+            base, MASK, "it jumps", Progress(None, lambda: server.count("GET", TASK) > 1)
+        )
     assert server.count("DELETE", TASK) == ended
     assert bool(list((tmp_path / "jobs").iterdir())) != ended
 
@@ -318,7 +435,8 @@ def test_a_video_of_something_else_is_refused_with_figures(server, tmp_path, bas
     server.on("GET", "/out.mp4", (200, path.read_bytes()))
     for _ in range(2):  # the second time it is not paid for again
         with pytest.raises(
-            InputError, match=r"first frame of the video by Runway differs.*dB \(needs 20\).*another seed"
+            InputError,
+            match=r"first frame of the video by Runway differs.*dB \(needs 20\).*another seed",
         ) as caught:
             runway(server, tmp_path).make(base, MASK, "it jumps", Progress())
     assert server.count("POST", CREATE) == 1
@@ -327,7 +445,7 @@ def test_a_video_of_something_else_is_refused_with_figures(server, tmp_path, bas
     assert kept.read_bytes() == path.read_bytes()
 
 
-# --- keys -------------------------------------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------------------
 
 
 def test_no_key_says_how_to_give_one(monkeypatch):
@@ -339,7 +457,9 @@ def test_no_key_says_how_to_give_one(monkeypatch):
             choose_driver(DriverChoice(driver), Weights(), announce=lambda text: None)
 
 
-def test_the_keyring_is_asked_where_the_environment_has_none(server, tmp_path, base, runways, monkeypatch):
+def test_the_keyring_is_asked_where_the_environment_has_none(
+    server, tmp_path, base, runways, monkeypatch
+):
     monkeypatch.delenv("RUNWAYML_API_SECRET")
     monkeypatch.setattr("keyring.get_password", lambda service, name: f"ring-{service}-{name}")
     server.on("POST", CREATE, (200, {"id": ID}))
@@ -354,7 +474,11 @@ def test_keys_stay_out_of_files_logs_and_errors(server, tmp_path, base, monkeypa
     told: list[str] = []
     server.on("POST", CREATE, (200, {"id": ID}))
     server.on("GET", TASK, (200, task("RUNNING", progress=0.1)))
-    server.on("POST", START, (400, {"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}))
+    server.on(
+        "POST",
+        START,
+        (400, {"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}),
+    )
     for made in (runway, veo):
         with pytest.raises(InputError) as caught:
             made(server, tmp_path, told, timeout=0.0).make(base, MASK, "it jumps", Progress())
@@ -365,12 +489,22 @@ def test_keys_stay_out_of_files_logs_and_errors(server, tmp_path, base, monkeypa
     assert not any(SECRET.encode() in text for text in (*written, said.encode()))
 
 
-# --- refinement -------------------------------------------------------------------------------------------------------
+# --- refinement -----------------------------------------------------------------------------------
 
 
 def said(text: object) -> tuple[int, dict]:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-    return 200, {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    choice = {
+        "index": 0,
+        "finish_reason": "stop",
+        "message": {"role": "assistant", "content": text},
+    }
+    return 200, {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+    }
 
 
 CHAT = "/v1/chat/completions"
@@ -394,7 +528,10 @@ def test_a_vision_model_refines_the_prompt_and_sees_the_frame(server, base):
 
 def test_a_reply_that_forgets_the_camera_gets_it_pinned(server, base):
     server.on("POST", CHAT, said("A brown dog jumps twice on the lawn."))
-    assert refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m")) == f"A brown dog jumps twice on the lawn. {CAMERA}"
+    assert (
+        refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m"))
+        == f"A brown dog jumps twice on the lawn. {CAMERA}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -432,10 +569,17 @@ def test_without_an_endpoint_a_template_pins_the_camera():
 
 
 class Plain:
-    """A driver that needs nothing: the first frame, shifted by its own number of pixels in each further one."""
+    """A driver that needs nothing: the first frame, shifted by its own number of pixels in each
+    further one."""
 
     def __init__(self, step: int = 0, colour: int = 0, bad: bool = False) -> None:
-        self.name, self.step, self.colour, self.bad, self.prompts = f"plain {step}", step, colour, bad, []
+        self.name, self.step, self.colour, self.bad, self.prompts = (
+            f"plain {step}",
+            step,
+            colour,
+            bad,
+            [],
+        )
         self.identity = ("plain", step, colour)
 
     def make(self, base, mask, prompt, progress):
@@ -452,7 +596,9 @@ def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_pa
     server.on("POST", CHAT, said(GOOD))
     told: list[str] = []
     driver, config = Plain(), RefineConfig(f"{server.url}/v1", "m")
-    for _ in range(2):  # the second time it is known: a paid video is found again under the same words
+    for _ in range(
+        2
+    ):  # the second time it is known: a paid video is found again under the same words
         refined = Refined(driver, config, None, Cache(tmp_path), told.append)
         refined.make(base, MASK, "it jumps", Progress())
         assert refined.refined_prompt == GOOD
@@ -466,7 +612,7 @@ def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_pa
     assert driver.prompts == [GOOD, GOOD, "my own words", template("it jumps")]
 
 
-# --- candidates -------------------------------------------------------------------------------------------------------
+# --- candidates -----------------------------------------------------------------------------------
 
 
 def test_figures_tell_a_still_camera_and_a_kept_subject(base):
@@ -486,7 +632,12 @@ def test_figures_tell_a_still_camera_and_a_kept_subject(base):
 def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
     told: list[str] = []
     drivers = [Plain(2), Plain(0), Plain(1, bad=True)]
-    best = BestOf(drivers, folder=tmp_path / "candidates", cache=Cache(tmp_path / "cache"), announce=told.append)
+    best = BestOf(
+        drivers,
+        folder=tmp_path / "candidates",
+        cache=Cache(tmp_path / "cache"),
+        announce=told.append,
+    )
     clip = best.make(base, MASK, "it jumps", Progress())
     np.testing.assert_array_equal(clip.frames, Plain(0).make(base, MASK, "", Progress()).frames)
     assert best.name == "plain 0"
@@ -495,13 +646,22 @@ def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
     assert "Candidate 3 is left out: The first frame differs" in told[0]
     assert "* 2" in told[1]
     picked = BestOf(drivers, pick=1, cache=Cache(tmp_path / "cache"), announce=told.append)
-    np.testing.assert_array_equal(picked.make(base, MASK, "it jumps", Progress()).frames[1], np.roll(base.frames[0], 2, 1))
+    np.testing.assert_array_equal(
+        picked.make(base, MASK, "it jumps", Progress()).frames[1], np.roll(base.frames[0], 2, 1)
+    )
     assert len(drivers[0].prompts) == 1  # not made twice
-    asked = BestOf(drivers, choose=lambda text: 1, cache=Cache(tmp_path / "cache"), announce=told.append)
-    assert asked.make(base, MASK, "it jumps", Progress()).frames[1].tolist() == np.roll(base.frames[0], 2, 1).tolist()
+    asked = BestOf(
+        drivers, choose=lambda text: 1, cache=Cache(tmp_path / "cache"), announce=told.append
+    )
+    assert (
+        asked.make(base, MASK, "it jumps", Progress()).frames[1].tolist()
+        == np.roll(base.frames[0], 2, 1).tolist()
+    )
     whole = Refined(best, None, announce=told.append)
     whole.make(base, MASK, "it jumps", Progress())
-    assert json.loads(json.dumps(whole.figures)) == best.figures  # goes into the puppet's provenance
+    assert (
+        json.loads(json.dumps(whole.figures)) == best.figures
+    )  # goes into the puppet's provenance
 
 
 def test_a_single_candidate_that_cannot_be_used_says_why(base):

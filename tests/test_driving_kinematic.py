@@ -8,22 +8,27 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d.driving.acting import LONGEST, SHORTEST, length
-from restage4d.driving.body import plan
-from restage4d.driving.complete import complete
-from restage4d.driving.curves import ramp
-from restage4d.driving.kinematic import KinematicDriving
-from restage4d.driving.matte import foreground, soft_matte, spread
-from restage4d.driving.plate import empty_stage, grown, own_motion, register
-from restage4d.driving.prompt import parse
-from restage4d.driving.raster import draw
-from restage4d.driving.relief import build
+from restage4d.clips import Clip
+from restage4d.driving.draft.acting import LONGEST, SHORTEST, length
+from restage4d.driving.draft.body_plan import plan
+from restage4d.driving.draft.clean_plate import (
+    empty_stage,
+    grown,
+    own_motion,
+    register,
+)
+from restage4d.driving.draft.curves import ramp
+from restage4d.driving.draft.driver import KinematicDriving
+from restage4d.driving.draft.inpaint import complete
+from restage4d.driving.draft.matte import foreground, soft_matte, spread
+from restage4d.driving.draft.prompt import parse
+from restage4d.driving.draft.rasterizer import draw
+from restage4d.driving.draft.relief import build
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
-from restage4d.pictures import image
+from restage4d.io.images import image
+from restage4d.io.video import decode
 from restage4d.progress import Progress
-from restage4d.scene import Clip
-from restage4d.video import decode
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CAMEL = DATA / "davis" / "camel"
@@ -33,7 +38,9 @@ WIDTH, HEIGHT = 240, 160
 def texture(height: int, width: int, seed: int, low: float, high: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     fine, coarse = rng.random((height, width, 3)), rng.random((height // 16, width // 16, 3))
-    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * cv2.resize(
+        coarse, (width, height), interpolation=cv2.INTER_CUBIC
+    )
     return low + (high - low) * np.clip(mixed, 0, 1)
 
 
@@ -46,15 +53,20 @@ def animal(x: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
 
     cv2.ellipse(canvas, (at((0, 0))[0][0], 88 * 4), (38 * 4, 17 * 4), 0, 0, 360, 255, -1)
     for foot in (-30, -18, 16, 29):
-        cv2.fillPoly(canvas, [at((foot - 4, 92), (foot + 4, 92), (foot + 3, 135), (foot - 3, 135))], 255)
+        cv2.fillPoly(
+            canvas, [at((foot - 4, 92), (foot + 4, 92), (foot + 3, 135), (foot - 3, 135))], 255
+        )
     cv2.fillPoly(canvas, [at((24, 80), (36, 92), (56, 58), (46, 52))], 255)
     cv2.ellipse(canvas, (round((x + 55) * 4), 52 * 4), (11 * 4, 8 * 4), 15, 0, 360, 255, -1)
-    return cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    return (
+        cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+    )
 
 
 @cache
 def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
-    """A clip of the animal walking to the right before a still wall; its first mask; the empty stage."""
+    """A clip of the animal walking to the right before a still wall; its first mask; the empty
+    stage."""
     wall = texture(HEIGHT, WIDTH, 1, 60, 220)
     coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
     frames = []
@@ -80,7 +92,14 @@ def place(frame: np.ndarray) -> tuple[float, float]:
     return float(xs.mean()), float(ys.mean())
 
 
-PROMPTS = ("walks forward", "jumps", "crouches then nods", "spins", "waves", "leans left while shaking its head")
+PROMPTS = (
+    "walks forward",
+    "jumps",
+    "crouches then nods",
+    "spins",
+    "waves",
+    "leans left while shaking its head",
+)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -118,15 +137,25 @@ def test_directions_are_followed():
     assert min(up) < y0 - 12
     assert up[-1] == pytest.approx(y0, abs=2)
     low = made("crouches then nods").frames[-1]
-    assert np.flatnonzero(subject(low).any(1))[0] > np.flatnonzero(subject(made("jumps").frames[0]).any(1))[0] + 6
+    assert (
+        np.flatnonzero(subject(low).any(1))[0]
+        > np.flatnonzero(subject(made("jumps").frames[0]).any(1))[0] + 6
+    )
     lean = made("leans left while shaking its head").frames[-1]
-    assert np.nonzero(subject(lean)[:70])[1].mean() < np.nonzero(subject(made("jumps").frames[0])[:70])[1].mean() - 5
-    area = [subject(made(f"walks {where}").frames[-1]).sum() for where in ("away", "towards the camera")]
+    assert (
+        np.nonzero(subject(lean)[:70])[1].mean()
+        < np.nonzero(subject(made("jumps").frames[0])[:70])[1].mean() - 5
+    )
+    area = [
+        subject(made(f"walks {where}").frames[-1]).sum() for where in ("away", "towards the camera")
+    ]
     assert area[0] < area[1]
 
 
 def test_the_feet_stay_on_the_ground():
-    lowest = [np.flatnonzero(subject(f)[:, 40:200].any(1))[-1] for f in made("walks forward").frames]
+    lowest = [
+        np.flatnonzero(subject(f)[:, 40:200].any(1))[-1] for f in made("walks forward").frames
+    ]
     assert np.ptp(lowest) <= 5
 
 
@@ -164,8 +193,12 @@ def test_bad_input_is_refused_and_work_can_be_stopped():
 def test_odd_subjects_are_no_crash(shape):
     base, _, _ = staged()
     mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[{"speck": np.s_[40:50, 60:70], "border": np.s_[90:, :60], "most": np.s_[:, 80:]}[shape]] = True
-    clip = KinematicDriving().make(Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress())
+    mask[
+        {"speck": np.s_[40:50, 60:70], "border": np.s_[90:, :60], "most": np.s_[:, 80:]}[shape]
+    ] = True
+    clip = KinematicDriving().make(
+        Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress()
+    )
     np.testing.assert_array_equal(clip.frames[0], base.frames[0])
     assert np.isfinite(clip.frames).all()
 
@@ -196,22 +229,33 @@ def test_its_own_motion_tells_the_head_end():
     base, mask, _ = staged()
     with Progress().stage("test") as stage:
         assert own_motion(register(base, mask, stage)) > 0.05
-        assert own_motion(register(Clip(base.frames[::-1], 24.0), animal(90 + 37.5)[..., 0] > 0.5, stage)) < -0.05
+        assert (
+            own_motion(
+                register(Clip(base.frames[::-1], 24.0), animal(90 + 37.5)[..., 0] > 0.5, stage)
+            )
+            < -0.05
+        )
 
 
 def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = grown(mask, 4)
     with Progress().stage("test") as stage:
-        plate = empty_stage(base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage)
+        plate = empty_stage(
+            base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
+        )
     np.testing.assert_array_equal(plate[~hole], base.frames[0][~hole])
-    seen = hole & (animal(90 + 37.5)[..., 0] == 0)  # behind the animal in the first frame, free in the last
+    seen = hole & (
+        animal(90 + 37.5)[..., 0] == 0
+    )  # behind the animal in the first frame, free in the last
     assert np.abs(plate - wall)[seen].mean() < 8
 
 
 def test_completion_goes_on_with_the_pattern():
     x = np.indices((96, 96))[1]
-    stripes = np.repeat((127 + 90 * np.sin(x * 2 * np.pi / 12))[..., None], 3, -1).astype(np.float32)
+    stripes = np.repeat((127 + 90 * np.sin(x * 2 * np.pi / 12))[..., None], 3, -1).astype(
+        np.float32
+    )
     hole = np.zeros((96, 96), bool)
     hole[30:60, 35:65] = True
     broken = np.where(hole[..., None], 0, stripes).astype(np.float32)
@@ -256,7 +300,10 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
     uv = np.stack([cols.ravel() + 0.5, rows.ravel() + 0.5], -1).astype(np.float32)
     corner = (rows[:-1, :-1] * 60 + cols[:-1, :-1]).ravel()
     triangles = np.concatenate(
-        [np.stack([corner, corner + 1, corner + 61], -1), np.stack([corner, corner + 61, corner + 60], -1)]
+        [
+            np.stack([corner, corner + 1, corner + 61], -1),
+            np.stack([corner, corner + 61, corner + 60], -1),
+        ]
     ).astype(np.int32)
     points = np.column_stack([uv, np.ones(len(uv))]).astype(np.float32)
     black = np.zeros_like(picture)
@@ -264,9 +311,13 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
     drawn = draw(black, points, uv, opaque, triangles, picture)
     np.testing.assert_allclose(drawn[1:-1, 1:-1], picture[1:-1, 1:-1], atol=0.05)
     np.testing.assert_allclose(
-        draw(black, points, uv, opaque * 0.5, triangles, picture)[1:-1, 1:-1], picture[1:-1, 1:-1] / 2, atol=0.05
+        draw(black, points, uv, opaque * 0.5, triangles, picture)[1:-1, 1:-1],
+        picture[1:-1, 1:-1] / 2,
+        atol=0.05,
     )
-    np.testing.assert_array_equal(draw(black, points, uv, opaque, triangles[:, ::-1], picture), black)  # seen from behind
+    np.testing.assert_array_equal(
+        draw(black, points, uv, opaque, triangles[:, ::-1], picture), black
+    )  # seen from behind
     nearer = np.concatenate([points, points - np.array([0, 0, 0.5], np.float32)])
     both = draw(
         black,
@@ -279,7 +330,9 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
     np.testing.assert_allclose(both, drawn, atol=1e-3)
     small = points * np.array([0.25, 0.25, 1], np.float32)
     noise = np.random.default_rng(0).uniform(0, 255, picture.shape).astype(np.float32)
-    assert draw(black, small, uv, opaque, triangles, noise)[1:9, 1:14].std() < 0.5 * noise.std()  # averaged, not picked
+    assert (
+        draw(black, small, uv, opaque, triangles, noise)[1:9, 1:14].std() < 0.5 * noise.std()
+    )  # averaged, not picked
 
 
 def test_lengths():
@@ -297,7 +350,10 @@ def test_lengths():
 @pytest.mark.skipif(not CAMEL.exists(), reason=f"no footage at {CAMEL}")
 def test_on_real_footage():
     base = decode(CAMEL / "images", longer_side=256, stop=1.5)
-    mask = cv2.resize(image(CAMEL / "masks" / "00000.png"), base.size, interpolation=cv2.INTER_AREA) > 127
+    mask = (
+        cv2.resize(image(CAMEL / "masks" / "00000.png"), base.size, interpolation=cv2.INTER_AREA)
+        > 127
+    )
     body = plan(mask)
     assert body.facing == 1
     assert len(body.legs) >= 3

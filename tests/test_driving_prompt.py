@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restage4d.driving.prompt import SECONDS, USUAL_TURN, Action, parse
+from restage4d.driving.draft.prompt import (
+    SECONDS,
+    USUAL_TURN,
+    Action,
+    parse,
+)
 from restage4d.errors import InputError
 
 
@@ -44,17 +49,26 @@ def test_figures():
     assert parse("nod three times").actions[0].count == 3
     assert parse("jumps 4 times").actions[0].count == 4
     assert parse("run for 2.5 seconds").actions[0].seconds == 2.5
-    assert parse("three steps left").actions[0].seconds == pytest.approx(3 * parse("one step left").actions[0].seconds)
+    assert parse("three steps left").actions[0].seconds == pytest.approx(
+        3 * parse("one step left").actions[0].seconds
+    )
     assert parse("walk quickly").seconds < parse("walk").seconds < parse("walk slowly").seconds
     assert (
-        parse("lean far left").actions[0].amount > parse("lean left").actions[0].amount > parse("lean a little").actions[0].amount
+        parse("lean far left").actions[0].amount
+        > parse("lean left").actions[0].amount
+        > parse("lean a little").actions[0].amount
     )
 
 
 def test_one_after_the_other_and_at_once():
     turn, walk = parse("turn left, then walk").actions
     assert walk.start == turn.end
-    for prompt in ("walks while nodding", "walks nodding its head", "while walking, it nods", "walks as it nods"):
+    for prompt in (
+        "walks while nodding",
+        "walks nodding its head",
+        "while walking, it nods",
+        "walks as it nods",
+    ):
         walk, nod = parse(prompt).actions
         assert (walk.verb, nod.verb, nod.start) == ("walk", "nod", walk.start)
         assert nod.end == pytest.approx(walk.end)  # it goes on nodding
@@ -77,7 +91,9 @@ def test_what_is_forbidden_is_not_done():
     assert said("it never jumps, it walks") == [("walk", "")]
 
 
-@pytest.mark.parametrize("prompt", ["", " ", "bake a cake", "the elephant dances", "don't jump", "!!!", "跳"])
+@pytest.mark.parametrize(
+    "prompt", ["", " ", "bake a cake", "the elephant dances", "don't jump", "!!!", "跳"]
+)
 def test_nothing_understood_is_an_error_that_lists_what_is_known(prompt):
     with pytest.raises(InputError) as error:
         parse(prompt)
@@ -86,7 +102,21 @@ def test_nothing_understood_is_an_error_that_lists_what_is_known(prompt):
 
 
 verbs = st.sampled_from(
-    ["turn", "walk", "run", "jump", "crouch", "nod", "shake", "spin", "lean", "stretch", "wave", "sit", "bow"]
+    [
+        "turn",
+        "walk",
+        "run",
+        "jump",
+        "crouch",
+        "nod",
+        "shake",
+        "spin",
+        "lean",
+        "stretch",
+        "wave",
+        "sit",
+        "bow",
+    ]
 )
 clause = st.builds(
     lambda who, verb, how, where: " ".join(w for w in (who, verb, how, where) if w),
@@ -98,7 +128,13 @@ clause = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(clause, st.sampled_from([" then ", ", ", " and ", ". ", " while "])), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(clause, st.sampled_from([" then ", ", ", " and ", ". ", " while "])),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_every_clause_is_one_action_in_order(parts):
     prompt = "".join(text + joint for text, joint in parts)
     directions = parse(prompt)

@@ -1,4 +1,5 @@
-"""The seam between base and driving video: size, aspect, rate, alignment, and clear words where they do not fit."""
+"""The seam between base and driving video: size, aspect, rate, alignment, and clear words where
+they do not fit."""
 
 import os
 from pathlib import Path
@@ -7,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d.driving.file import FileDriving
+from restage4d.clips import Clip
 from restage4d.driving.seam import compare, prepare, psnr
+from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
-from restage4d.pictures import image
+from restage4d.io.images import image
+from restage4d.io.video import encode
 from restage4d.progress import Progress
-from restage4d.scene import Clip
-from restage4d.video import encode
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PAIR = DATA / "pairs" / "motionpro_dog"
@@ -43,11 +44,16 @@ def moving(first: np.ndarray, frames: int, fps: float) -> Clip:
     return Clip(clip, fps)
 
 
-def warped(clip: Clip, scale: float = 1.0, right: float = 0.0, down: float = 0.0, degrees: float = 0.0) -> Clip:
+def warped(
+    clip: Clip, scale: float = 1.0, right: float = 0.0, down: float = 0.0, degrees: float = 0.0
+) -> Clip:
     width, height = clip.size
     M = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), -degrees, scale)
     M[:, 2] += (right, down)
-    frames = [cv2.warpAffine(f, M, clip.size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for f in clip.frames]
+    frames = [
+        cv2.warpAffine(f, M, clip.size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        for f in clip.frames
+    ]
     return Clip(np.stack(frames).astype(np.uint8), clip.fps)
 
 
@@ -55,7 +61,8 @@ BASE = moving(scene(WIDTH, HEIGHT), 6, 24.0)
 
 
 @pytest.mark.parametrize(
-    ("scale", "right", "down", "degrees"), [(1, 0, 0, 0), (1, 12, -5, 0), (1.08, 0, 0, 0), (0.95, 3, 2, 1.5), (1.2, -20, 8, -4)]
+    ("scale", "right", "down", "degrees"),
+    [(1, 0, 0, 0), (1, 12, -5, 0), (1.08, 0, 0, 0), (0.95, 3, 2, 1.5), (1.2, -20, 8, -4)],
 )
 def test_compare_measures_what_was_done(scale, right, down, degrees):
     seam = compare(BASE.frames[0], warped(BASE, scale, right, down, degrees).frames[0])
@@ -117,7 +124,9 @@ def test_the_rate_becomes_the_base_s(fps):
     assert result.fps == BASE.fps
     assert len(result) == 25
     for t, frame in enumerate(result.frames):  # every moment shows the frame nearest to it
-        nearest = [k for k in range(len(driving)) if abs(k / fps - t / BASE.fps) <= 0.5 / fps + 1e-9]
+        nearest = [
+            k for k in range(len(driving)) if abs(k / fps - t / BASE.fps) <= 0.5 / fps + 1e-9
+        ]
         assert any(np.array_equal(frame, driving.frames[k]) for k in nearest)
 
 
@@ -132,11 +141,15 @@ def test_a_file_is_a_driving_video(tmp_path):
     assert psnr(base.frames[0], clip.frames[0]) > 30
     assert "drive.mp4" in driver.name
     with pytest.raises(InputError, match=r"missing\.mp4"):
-        FileDriving(tmp_path / "missing.mp4").make(base, np.ones((HEIGHT, WIDTH), bool), "", Progress())
+        FileDriving(tmp_path / "missing.mp4").make(
+            base, np.ones((HEIGHT, WIDTH), bool), "", Progress()
+        )
 
 
 @pytest.mark.skipif(not PAIR.exists(), reason=f"no generated clips at {PAIR}")
-@pytest.mark.parametrize("name", ["dog_pure_obj_motion", "dog_pure_camera_motion_1", "dog_pure_camera_motion_2"])
+@pytest.mark.parametrize(
+    "name", ["dog_pure_obj_motion", "dog_pure_camera_motion_1", "dog_pure_camera_motion_2"]
+)
 def test_generated_clips_fit_their_picture(name):
     first = scaled(image(PAIR / "dog.png"), (384, 240))
     base = Clip(np.repeat(first[None], 2, 0), 24.0)

@@ -1,4 +1,5 @@
-"""Stages in, tables out: truth read as it lies there, noise as strong as it says, runs that go on, errors that say what to do."""
+"""Stages in, tables out: truth read as it lies there, noise as strong as it says, runs that go on,
+errors that say what to do."""
 
 import json
 from dataclasses import replace
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from stages import write_stage
 
-from restage4d import cli
+from restage4d.cli import main
 from restage4d.errors import Cancelled, InputError
 from restage4d.evaluate import ablations, tables
 from restage4d.evaluate.noise import (
@@ -24,7 +25,13 @@ from restage4d.evaluate.runs import Bench, Run, runs_of
 from restage4d.evaluate.stage import Scene, read_stage, scene_of
 from restage4d.progress import Progress
 
-QUICK = ("motion.steps=15", "motion.n_bases=8", "motion.n_tracks=120", "fusion.steps=24", "fusion.background_stride=5")
+QUICK = (
+    "motion.steps=15",
+    "motion.n_bases=8",
+    "motion.n_tracks=120",
+    "fusion.steps=24",
+    "fusion.background_stride=5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +46,16 @@ def scene(folder) -> Scene:
     return scene_of(read_stage(folder), 0)
 
 
-# --- stages and scenes ------------------------------------------------------------------------------------------------
+# --- stages and scenes ----------------------------------------------------------------------------
 
 
 def test_scene_is_the_rewound_clip_with_its_truth(folder, scene):
     stage = read_stage(folder)
     assert len(scene.rewound) == 11
     assert scene.rows.tolist() == [5, 6, 7, 8, 9, 10]
-    for t, (source, index) in enumerate(zip(scene.rewound.source, scene.rewound.index, strict=True)):
+    for t, (source, index) in enumerate(
+        zip(scene.rewound.source, scene.rewound.index, strict=True)
+    ):
         clip = (stage.base, stage.driving[0])[source]
         assert np.array_equal(scene.rewound.clip.frames[t], clip.clip.frames[index])
         assert np.array_equal(scene.seen.masks[t], clip.masks[index])
@@ -61,7 +70,10 @@ def test_scene_is_the_rewound_clip_with_its_truth(folder, scene):
     assert np.array_equal(faulty.driving.clip.frames, stage.driving[0].clip.frames)
 
 
-@pytest.mark.parametrize("missing", ["stage.json", "base/points.npz", "driving_1/masks/00002.png", "driving_1/cameras.npz"])
+@pytest.mark.parametrize(
+    "missing",
+    ["stage.json", "base/points.npz", "driving_1/masks/00002.png", "driving_1/cameras.npz"],
+)
 def test_unfinished_stage_is_named(tmp_path, missing):
     write_stage(tmp_path)
     (tmp_path / missing).unlink()
@@ -75,7 +87,7 @@ def test_stage_without_faults_says_so(tmp_path):
         scene_of(read_stage(tmp_path), 0, faulty=True)
 
 
-# --- priors from the truth --------------------------------------------------------------------------------------------
+# --- priors from the truth ------------------------------------------------------------------------
 
 
 def test_clean_priors_are_the_truth(scene):
@@ -83,9 +95,15 @@ def test_clean_priors_are_the_truth(scene):
     assert np.array_equal(priors.masks > 0.5, scene.seen.masks)
     assert np.array_equal(priors.depth, scene.seen.depth)
     assert np.array_equal(priors.cameras.w2c, scene.seen.w2c)
-    points, visible = scene.seen.points[tracked_points(scene)], scene.seen.visible[tracked_points(scene)]
+    points, visible = (
+        scene.seen.points[tracked_points(scene)],
+        scene.seen.visible[tracked_points(scene)],
+    )
     kept = visible.sum(1) >= 3
-    camera = np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], points[kept]) + scene.seen.w2c[:, :3, 3]
+    camera = (
+        np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], points[kept])
+        + scene.seen.w2c[:, :3, 3]
+    )
     xy = np.einsum("tij,ptj->pti", scene.seen.K, camera / camera[..., 2:])[..., :2]
     assert np.array_equal(priors.tracks.visible, visible[kept])
     assert np.abs(priors.tracks.xy - xy)[visible[kept]].max() < 1e-3
@@ -106,17 +124,27 @@ def test_learned_priors_are_off_by_what_they_should(scene):
     for seed in range(12):
         priors = priors_from_truth(scene, "learned", seed)
         known = seen.depth > 0
-        ratio = [float((priors.depth[t] / np.maximum(seen.depth[t], 1e-6))[known[t]].mean()) for t in range(len(known))]
+        ratio = [
+            float((priors.depth[t] / np.maximum(seen.depth[t], 1e-6))[known[t]].mean())
+            for t in range(len(known))
+        ]
         drift.append(np.array(ratio) - 1)
         spread = (priors.depth[2] / np.maximum(seen.depth[2], 1e-6))[known[2]].std()
         assert spread == pytest.approx(n.depth_pixel, rel=0.1)
         relative = priors.cameras.w2c[:, :3, :3] @ seen.w2c[:, :3, :3].transpose(0, 2, 1)
-        turned.append(np.degrees(np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1))))
-        eyes = [-np.einsum("tji,tj->ti", w[:, :3, :3], w[:, :3, 3]) for w in (priors.cameras.w2c, seen.w2c)]
+        turned.append(
+            np.degrees(np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+        )
+        eyes = [
+            -np.einsum("tji,tj->ti", w[:, :3, :3], w[:, :3, 3])
+            for w in (priors.cameras.w2c, seen.w2c)
+        ]
         moved.append(np.linalg.norm(eyes[0] - eyes[1], axis=1) / 2.3)  # the subject is 2.3 away
         assert np.array_equal(priors.cameras.w2c[seam], seen.w2c[seam])  # the gauge
         driving = scene.rows[1:]
-        assert np.ptp(priors.cameras.w2c[driving], axis=0).max() < 1e-6  # a camera that stands still has one error
+        assert (
+            np.ptp(priors.cameras.w2c[driving], axis=0).max() < 1e-6
+        )  # a camera that stands still has one error
     assert np.sqrt(np.mean(np.square(drift))) == pytest.approx(n.depth_drift, rel=0.25)
     assert np.sqrt(np.mean(np.square(turned)[:, :seam])) == pytest.approx(n.rotation, rel=0.7)
     assert np.sqrt(np.mean(np.square(moved)[:, :seam])) == pytest.approx(n.translation, rel=0.7)
@@ -130,7 +158,9 @@ def test_borders_of_learned_masks_are_off_by_so_much_at_most(scene):
         assert 0.4 * mask.sum() > changed.sum() > 0
         inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
         outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-        assert (inside + outside)[changed].max() <= 2.5  # of the border, which lies half a pixel from the nearest centre
+        assert (inside + outside)[
+            changed
+        ].max() <= 2.5  # of the border, which lies half a pixel from the nearest centre
 
 
 def test_learned_tracks_are_off_by_what_they_should(scene):
@@ -141,10 +171,18 @@ def test_learned_tracks_are_off_by_what_they_should(scene):
     again = priors_from_truth(scene, "learned", 3)
     assert np.array_equal(noisy.tracks.xy, again.tracks.xy)
     assert not np.array_equal(noisy.depth, priors_from_truth(scene, "learned", 4).depth)
-    # jitter: between the two sets, points that both see differ by the jitter of a 96-pixel picture, but for the outliers
-    camera = np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], scene.seen.points[rows]) + scene.seen.w2c[:, :3, 3]
+    # jitter: between the two sets, points that both see differ by the jitter of a 96-pixel picture,
+    # but for the outliers
+    camera = (
+        np.einsum("tij,ptj->pti", scene.seen.w2c[:, :3, :3], scene.seen.points[rows])
+        + scene.seen.w2c[:, :3, 3]
+    )
     xy = np.einsum("tij,ptj->pti", scene.seen.K, camera / camera[..., 2:])[..., :2]
-    nearest = [np.abs(xy[:, t] - noisy.tracks.xy[i, t]).max(1).min() for i in range(0, len(noisy.tracks.xy), 5) for t in (1, 7)]
+    nearest = [
+        np.abs(xy[:, t] - noisy.tracks.xy[i, t]).max(1).min()
+        for i in range(0, len(noisy.tracks.xy), 5)
+        for t in (1, 7)
+    ]
     assert np.median(nearest) < 1.5 * Learned().jitter * 96 / 384
     assert visible.any()
 
@@ -153,7 +191,10 @@ def test_learned_tracks_are_off_by_what_they_should(scene):
 def test_where_hidden_points_are_does_not_leak(scene, noise):
     hidden = ~scene.seen.visible
     assert hidden.any()
-    moved = replace(scene, seen=replace(scene.seen, points=scene.seen.points + np.float32(0.2) * hidden[..., None]))
+    moved = replace(
+        scene,
+        seen=replace(scene.seen, points=scene.seen.points + np.float32(0.2) * hidden[..., None]),
+    )
     true, other = (priors_from_truth(one, noise, 5).tracks for one in (scene, moved))
     assert np.array_equal(true.visible, other.visible)
     assert np.array_equal(true.xy, other.xy)
@@ -165,7 +206,10 @@ def test_the_driving_clip_alone_has_the_same_errors(folder, scene):
     alone = scene_of(read_stage(folder), 0, joint=False)
     both = priors_from_truth(scene, "learned", 2)
     left = driving_alone(both, scene, alone, 2)
-    there, here = scene.rows, alone.rows  # the same frames in playing order; alone they are fitted backwards
+    there, here = (
+        scene.rows,
+        alone.rows,
+    )  # the same frames in playing order; alone they are fitted backwards
     assert here.tolist() == [5, 4, 3, 2, 1, 0]
     assert np.array_equal(left.masks[here], both.masks[there])
     assert np.array_equal(left.depth[here], both.depth[there])
@@ -187,7 +231,7 @@ def test_unknown_noise(scene):
         priors_from_truth(scene, "loud", 0)
 
 
-# --- ablations and runs -----------------------------------------------------------------------------------------------
+# --- ablations and runs ---------------------------------------------------------------------------
 
 
 def test_ablations_are_switches_and_take_the_same_steps():
@@ -221,13 +265,21 @@ def test_runs_are_kept_and_go_on(folder, tmp_path):
     record = bench.do(run, Progress(lambda e: stages.append(e.stage)))
     assert stages[0] == "photometric fusion"  # motion initialisation was not done again
     metrics = record["metrics"]
-    assert {"psnr", "view_psnr", "view_ssim_behind", "volume_cv", "edge_consistency", "track_l1_hidden_sim3", "3d_aj"} <= set(
-        metrics
-    )
+    assert {
+        "psnr",
+        "view_psnr",
+        "view_ssim_behind",
+        "volume_cv",
+        "edge_consistency",
+        "track_l1_hidden_sim3",
+        "3d_aj",
+    } <= set(metrics)
     assert metrics["psnr"] > 15
     assert metrics["track_l1"] < 0.05
     assert metrics["track_l1_sim3"] <= metrics["track_l1"] * 1.05
-    assert abs(metrics["view_psnr_behind"] - metrics["view_psnr_beside"]) < 1e-6  # the same pictures here
+    assert (
+        abs(metrics["view_psnr_behind"] - metrics["view_psnr_beside"]) < 1e-6
+    )  # the same pictures here
     assert bench.puppet(run).n_bases == 8
     assert bench.do(run, Progress(lambda e: pytest.fail("done again"))) == record
     other = Run(folder, 1, "full", settings=(*QUICK, "fusion.steps=41"))
@@ -237,8 +289,18 @@ def test_runs_are_kept_and_go_on(folder, tmp_path):
 def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
     out = tmp_path / "out"
     settings = [word for s in QUICK for word in ("--set", s)]
-    command = ["evaluate", "--stage", str(folder), "--ablation", "baseline", "full", "--out", str(out), *settings]
-    assert cli.main(command) == 0
+    command = [
+        "evaluate",
+        "--stage",
+        str(folder),
+        "--ablation",
+        "baseline",
+        "full",
+        "--out",
+        str(out),
+        *settings,
+    ]
+    assert main.main(command) == 0
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert [(r["ablation"], r["faulty"]) for r in results["runs"]] == [
         ("baseline", False), ("full", False), ("baseline", True), ("full", True),
@@ -248,13 +310,21 @@ def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
         assert r["seconds"] > 0
         assert r["metrics"]["track_l1"] > 0
     faulty = results["runs"][-1]["metrics"]
-    assert faulty["fault_ratio"] == pytest.approx(faulty["fault_error"] / faulty["fault_error_video"])
+    assert faulty["fault_ratio"] == pytest.approx(
+        faulty["fault_error"] / faulty["fault_error_video"]
+    )
     text = (out / "tables.md").read_text(encoding="utf-8")
-    for word in ("Table 1", "Table 2", "Lemma 1", "Fault correction", "Baseline (driving clip alone)"):
+    for word in (
+        "Table 1",
+        "Table 2",
+        "Lemma 1",
+        "Fault correction",
+        "Baseline (driving clip alone)",
+    ):
         assert word in text
     assert (out / "sheet_blocks_1.png").stat().st_size > 1000
     before = (out / "runs" / f"{Run(folder, 1, 'full').name}.json").stat().st_mtime_ns
-    assert cli.main(command) == 0  # everything is there: nothing is fitted again
+    assert main.main(command) == 0  # everything is there: nothing is fitted again
     assert (out / "runs" / f"{Run(folder, 1, 'full').name}.json").stat().st_mtime_ns == before
     capsys.readouterr()
 
@@ -273,7 +343,7 @@ def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
 )
 def test_bad_input_is_said(folder, tmp_path, capsys, words, says):
     words = [w.format(stage=folder, empty=tmp_path) for w in words]
-    assert cli.main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 1
+    assert main.main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()
 

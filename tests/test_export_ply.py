@@ -12,7 +12,7 @@ from samples import random_gaussians, random_puppet
 
 from restage4d import se3, sh
 from restage4d.errors import Cancelled, InputError
-from restage4d.export.ply import read_ply, write_ply, write_ply_sequence
+from restage4d.io.ply import read_ply, write_ply, write_ply_sequence
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians
 
@@ -40,7 +40,16 @@ def test_an_independent_reader_sees_the_3dgs_convention(tmp_path: Path) -> None:
     names = [p.name for p in vertex.properties]
     assert names[:9] == ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
     assert names[9:-8] == [f"f_rest_{i}" for i in range(24)]
-    assert names[-8:] == ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+    assert names[-8:] == [
+        "opacity",
+        "scale_0",
+        "scale_1",
+        "scale_2",
+        "rot_0",
+        "rot_1",
+        "rot_2",
+        "rot_3",
+    ]
     assert all(p.val_dtype == "f4" for p in vertex.properties)
     assert np.array_equal(np.stack([vertex[k] for k in "xyz"], 1), g.means)
     assert np.allclose(1 / (1 + np.exp(-vertex["opacity"])), g.opacities, atol=1e-6)
@@ -68,11 +77,18 @@ def test_a_sequence_is_the_restaged_performance(tmp_path: Path, degree: int) -> 
     (tmp_path / "jump_high_0001.ply").touch()  # another performance's
     paths = write_ply_sequence(puppet, performance, tmp_path)
     assert [p.name for p in paths] == [f"jump_{i:04d}.ply" for i in range(1, 6)]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([p.name for p in paths] + ["jump_high_0001.ply"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [p.name for p in paths] + ["jump_high_0001.ply"]
+    )
     for t, path in enumerate(paths):
         R, translation = se3.blend_dense(performance.bases[:, t], dense(puppet))
         got = read_ply(path)
-        assert np.abs(got.means - (np.einsum("nij,nj->ni", R, puppet.subject.means) + translation)).max() < 1e-4
+        assert (
+            np.abs(
+                got.means - (np.einsum("nij,nj->ni", R, puppet.subject.means) + translation)
+            ).max()
+            < 1e-4
+        )
         axes = R @ se3.quat_to_matrix(puppet.subject.quats)
         assert np.abs(se3.quat_to_matrix(got.quats) - axes).max() < 1e-4
         assert np.allclose(got.scales, puppet.subject.scales, rtol=1e-4)
@@ -98,7 +114,10 @@ def test_a_sequence_can_be_cancelled(tmp_path: Path) -> None:
     puppet = random_puppet()
     with pytest.raises(Cancelled):
         write_ply_sequence(
-            puppet, puppet.performances[0], tmp_path, Progress(cancelled=lambda: len(list(tmp_path.iterdir())) > 1)
+            puppet,
+            puppet.performances[0],
+            tmp_path,
+            Progress(cancelled=lambda: len(list(tmp_path.iterdir())) > 1),
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base_0001.ply", "base_0002.ply"]
 
@@ -107,7 +126,12 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
     with pytest.raises(InputError, match="cannot be read"):
         read_ply(path)
-    for content in (b"", b"ply\n", b"not a ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n"):
+    for content in (
+        b"",
+        b"ply\n",
+        b"not a ply",
+        b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n",
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match="not a splat PLY"):
             read_ply(path)
@@ -127,7 +151,9 @@ def test_a_nan_is_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_damaged_bytes_are_refused_or_read_but_never_worse(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_bytes_are_refused_or_read_but_never_worse(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.ply"
     write_ply(path, random_gaussians(np.random.default_rng(0), 3))
     content = bytearray(path.read_bytes())
@@ -138,7 +164,7 @@ def test_damaged_bytes_are_refused_or_read_but_never_worse(tmp_path_factory: pyt
         assert isinstance(read_ply(path), Gaussians)
 
 
-# --- spherical harmonics turn with their Gaussian ---------------------------------------------------------------------
+# --- spherical harmonics turn with their Gaussian -------------------------------------------------
 
 
 def directions(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -150,12 +176,18 @@ def test_the_basis_is_orthonormal() -> None:
     Y = sh.basis(directions(np.random.default_rng(0), 200_000), 3)
     assert np.abs(4 * np.pi * Y.T @ Y / len(Y) - np.eye(16)).max() < 0.03  # Monte Carlo
     grid = sh._spiral(20_000)
-    assert np.abs(4 * np.pi * sh.basis(grid, 3).T @ sh.basis(grid, 3) / len(grid) - np.eye(16)).max() < 1e-4
+    assert (
+        np.abs(4 * np.pi * sh.basis(grid, 3).T @ sh.basis(grid, 3) / len(grid) - np.eye(16)).max()
+        < 1e-4
+    )
 
 
 def test_the_basis_has_the_signs_of_3dgs() -> None:
     x, y, z = 0.48, 0.6, 0.64
-    assert np.allclose(sh.basis(np.array([x, y, z]), 1), [0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x])
+    assert np.allclose(
+        sh.basis(np.array([x, y, z]), 1),
+        [0.28209479, -0.48860251 * y, 0.48860251 * z, -0.48860251 * x],
+    )
     assert sh.basis(np.array([1.0, 0, 0]), 3)[8] == pytest.approx(0.54627422)
     assert sh.basis(np.array([1.0, 0, 0]), 3)[15] == pytest.approx(-0.59004359)
 
@@ -177,7 +209,9 @@ def test_turning_is_a_group() -> None:
     A, B = se3.quat_to_matrix(rng.normal(size=(2, 20, 4)))
     assert np.allclose(sh.rotate(coefs, np.tile(np.eye(3), (20, 1, 1))), coefs)
     assert np.allclose(sh.rotate(sh.rotate(coefs, B), A), sh.rotate(coefs, A @ B))
-    assert np.allclose(np.linalg.norm(sh.rotate(coefs, A), axis=1), np.linalg.norm(coefs, axis=1))  # bands keep their energy
+    assert np.allclose(
+        np.linalg.norm(sh.rotate(coefs, A), axis=1), np.linalg.norm(coefs, axis=1)
+    )  # bands keep their energy
 
 
 def test_degree_of_refuses_other_counts() -> None:

@@ -7,16 +7,27 @@ import numpy as np
 import pytest
 from samples import BACK, FRONT, LEFT, RIGHT, box_puppet
 
-from restage4d import se3, sh, video
-from restage4d.export.preview import ROWS, Views, orbit, orbit_camera, render_performance, write_preview
-from restage4d.scene import Clip
+from restage4d import se3, sh
+from restage4d.clips import Clip
+from restage4d.io import video
+from restage4d.jobs.preview import (
+    ROWS,
+    Views,
+    orbit,
+    orbit_camera,
+    render_performance,
+    write_preview,
+)
 
 FACES = {"front": FRONT, "back": BACK, "left": LEFT, "right": RIGHT}
 
 
 def counts(picture: np.ndarray) -> dict[str, int]:
     """How many pixels have the colour of each face."""
-    return {k: int((np.abs(picture / 255.0 - np.array(c)).max(-1) < 0.2).sum()) for k, c in FACES.items()}
+    return {
+        k: int((np.abs(picture / 255.0 - np.array(c)).max(-1) < 0.2).sum())
+        for k, c in FACES.items()
+    }
 
 
 def mostly(picture: np.ndarray) -> str:
@@ -34,10 +45,12 @@ def eye_of(w2c: np.ndarray) -> np.ndarray:
     return -w2c[:3, :3].T @ w2c[:3, 3]
 
 
-# --- the orbiting camera ----------------------------------------------------------------------------------------------
+# --- the orbiting camera --------------------------------------------------------------------------
 
 
-def test_orbit_camera_is_a_rotation_that_looks_at_the_centre_upright_and_keeps_the_distance() -> None:
+def test_orbit_camera_is_a_rotation_that_looks_at_the_centre_upright_and_keeps_the_distance() -> (
+    None
+):
     rng = np.random.default_rng(0)
     for _ in range(50):
         w2c, centre, degrees = random_camera(rng), rng.normal(size=3), rng.uniform(-360, 360)
@@ -53,15 +66,21 @@ def test_orbit_camera_is_a_rotation_that_looks_at_the_centre_upright_and_keeps_t
 
 
 def test_orbit_camera_turns_counter_clockwise_and_rises() -> None:
-    w2c = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 2], [0, 0, 0, 1]], np.float32)  # at (0, -2, 0), looking along +y
+    w2c = np.array(
+        [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 2], [0, 0, 0, 1]], np.float32
+    )  # at (0, -2, 0), looking along +y
     assert np.allclose(eye_of(orbit_camera(w2c, np.zeros(3), 90, raised=0)), [2, 0, 0], atol=1e-6)
     assert np.allclose(eye_of(orbit_camera(w2c, np.zeros(3), 180, raised=0)), [0, 2, 0], atol=1e-6)
     assert np.allclose(orbit_camera(w2c, np.zeros(3), 0, raised=0), w2c, atol=1e-6)
-    assert np.allclose(eye_of(orbit_camera(w2c, np.zeros(3), 0, raised=30)), [0, -np.sqrt(3), 1], atol=1e-6)
+    assert np.allclose(
+        eye_of(orbit_camera(w2c, np.zeros(3), 0, raised=30)), [0, -np.sqrt(3), 1], atol=1e-6
+    )
 
 
 def test_orbit_camera_does_not_tip_over_nor_fall_into_the_centre() -> None:
-    above = np.array([[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]], np.float32)  # straight down from (0, 0, 3)
+    above = np.array(
+        [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]], np.float32
+    )  # straight down from (0, 0, 3)
     assert np.isfinite(orbit_camera(above, np.zeros(3), 90)).all()
     assert eye_of(orbit_camera(above, np.zeros(3), 90))[2] <= 3
     inside = np.eye(4, dtype=np.float32)
@@ -76,7 +95,9 @@ def test_orbit_keeps_a_walking_subject_in_the_picture_and_large() -> None:
     frames = [0, 4, 9]
     for degrees in (0, 90, 180):
         views = orbit(puppet, performance, degrees)
-        for t, picture in zip(frames, render_performance(puppet, performance, frames, views), strict=True):
+        for t, picture in zip(
+            frames, render_performance(puppet, performance, frames, views), strict=True
+        ):
             drawn = np.abs(picture.astype(int) - picture[0, 0]).max(-1) > 40
             rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
             assert rows[0] > 0, (degrees, t)
@@ -86,7 +107,7 @@ def test_orbit_keeps_a_walking_subject_in_the_picture_and_large() -> None:
             assert max(np.ptp(rows) / height, np.ptp(columns) / width) > 0.5, (degrees, t)
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def test_every_view_shows_its_own_side() -> None:
@@ -94,7 +115,16 @@ def test_every_view_shows_its_own_side() -> None:
     performance = puppet.performances[1]
     assert mostly(next(render_performance(puppet, performance))) == "front"
     for degrees, side in ((0, "front"), (90, "left"), (180, "back"), (270, "right")):
-        assert mostly(next(render_performance(puppet, performance, views=orbit(puppet, performance, degrees)))) == side
+        assert (
+            mostly(
+                next(
+                    render_performance(
+                        puppet, performance, views=orbit(puppet, performance, degrees)
+                    )
+                )
+            )
+            == side
+        )
 
 
 def test_the_clips_camera_sees_the_motion_and_the_background() -> None:
@@ -120,7 +150,10 @@ def test_view_dependent_colour_follows_the_camera() -> None:
     g.sh = np.zeros((len(g), 4, 3), np.float32)
     g.sh[:, 1] = 0.8 / 0.4886  # the band -y: seen along +y (from the front) it takes 0.8 away
     performance = puppet.performances[0]
-    front, back = (next(render_performance(puppet, performance, views=orbit(puppet, performance, d))) for d in (0, 180))
+    front, back = (
+        next(render_performance(puppet, performance, views=orbit(puppet, performance, d)))
+        for d in (0, 180)
+    )
     middle = performance.size[1] // 2, performance.size[0] // 2
     assert front[middle].max() < 20
     assert back[middle].min() > 235
@@ -140,7 +173,9 @@ def test_the_sheet_and_the_preview(tmp_path: Path) -> None:
         assert tuple(cells[0][-1, -1]) == (255, 0, 255)
         assert tuple(cells[1][-1, -1]) == (0, 255, 255)
         assert [mostly(cell) for cell in cells[2:]] == ["front", "back", "left"]
-        assert all((cell[:16, :60] > 200).all(-1).any() and (cell[:4, :9] < 70).all() for cell in cells)  # a label in every cell
+        assert all(
+            (cell[:16, :60] > 200).all(-1).any() and (cell[:4, :9] < 70).all() for cell in cells
+        )  # a label in every cell
     clip = video.decode(tmp_path / "preview.mp4", longer_side=None)
     assert (len(clip), clip.size, clip.fps) == (10, (800, 100), 12.0)
     assert np.abs(clip.frames[0].astype(int) - sheet[:100]).mean() < 6

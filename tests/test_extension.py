@@ -1,7 +1,8 @@
-"""The extension's zip: built and validated by Blender's tool, installed into every Blender there is, working with a real backend.
+"""The extension's zip: built and validated by Blender's tool, installed into every Blender there
+is, working with a real backend.
 
-Builds with pip's downloads, so it is slow. The walk in a real window skips where no system with a window is at hand:
-RESTAGE4D_BLENDER_ROOT names its folder (see scripts/gui_tour.py).
+Builds with pip's downloads, so it is slow. The walk in a real window skips where no system with a
+window is at hand: RESTAGE4D_BLENDER_ROOT names its folder (see scripts/gui_tour.py).
 """
 
 import json
@@ -16,22 +17,26 @@ from pathlib import Path
 import pytest
 from test_blender import PYTHONS
 
-from restage4d.wire.service import start_service, stop_service
+from restage4d.protocol.service import start_service, stop_service
 
 ROOT = Path(__file__).resolve().parent.parent
 WINDOW = os.environ.get("RESTAGE4D_BLENDER_ROOT", "")
 pytestmark = pytest.mark.slow
 
-# What an artist does, without a window: timers do not fire there, so the panel's turn is called by hand.
+# What an artist does, without a window: timers do not fire there, so the panel's turn is called by
+# hand.
 _ARTIST = """
 import importlib, json, os, sys, time
 import bpy
 zip_file, home, clip, folder = sys.argv[1:5]
-bpy.ops.extensions.package_install_files(filepath=zip_file, repo="user_default", enable_on_install=True)
+bpy.ops.extensions.package_install_files(
+    filepath=zip_file, repo="user_default", enable_on_install=True
+)
 name = "bl_ext.user_default.restage4d"
-pump = importlib.import_module(name + ".pump")
+runtime = importlib.import_module(name + ".runtime")
 from pathlib import Path
-(place,) = Path(os.environ["BLENDER_USER_RESOURCES"]).glob("extensions/.local/lib/python3.*/site-packages")
+resources = Path(os.environ["BLENDER_USER_RESOURCES"])
+(place,) = resources.glob("extensions/.local/lib/python3.*/site-packages")
 for package in ("zmq", "msgspec", "safetensors", "restage4d"):
     assert (place / package / "__init__.py").is_file(), package
 mine = bpy.context.preferences.addons[name].preferences
@@ -40,18 +45,19 @@ mine.store, mine.longer_side, mine.quality = home, 128, "draft"
 def until(condition, what, seconds=100):
     end = time.monotonic() + seconds
     while not condition():
-        pump.tick()
-        assert time.monotonic() < end, (what, pump.session().backend, pump.session().shot, pump.session().job)
+        runtime.tick()
+        here = runtime.session()
+        assert time.monotonic() < end, (what, here.backend, here.shot, here.job)
         time.sleep(0.05)
 
 assert not bpy.ops.restage4d.restage.poll()
-until(lambda: pump.session().backend.phase == "ready", "backend")
+until(lambda: runtime.session().backend.phase == "ready", "backend")
 assert bpy.ops.restage4d.pick_video(filepath=clip) == {"FINISHED"}
 chosen = bpy.context.scene.restage4d
 chosen.use_range, chosen.last_frame = True, 12
-until(lambda: pump.session().shot is not None and pump.session().shot.frames == (1, 12), "part")
-until(lambda: pump.session().shot.phase == "ready", "shot")
-assert pump.session().shot.first is not None
+until(lambda: getattr(runtime.session().shot, "frames", None) == (1, 12), "part")
+until(lambda: runtime.session().shot.phase == "ready", "shot")
+assert runtime.session().shot.first is not None
 assert not bpy.ops.restage4d.restage.poll(), "without a prompt"
 chosen.prompt = "xyzzy"
 assert not bpy.ops.restage4d.restage.poll(), "nothing of it understood"
@@ -59,27 +65,27 @@ chosen.prompt = "it jumps"
 assert bpy.ops.restage4d.restage() == {"FINISHED"}
 job = chosen.job
 assert len(job) == 32
-until(lambda: pump.session().job.state == "running", "running")
+until(lambda: runtime.session().job.state == "running", "running")
 blend = os.path.join(folder, "shot.blend")
 bpy.ops.wm.save_as_mainfile(filepath=blend)
 bpy.ops.wm.read_homefile()
-pump.tick()
-assert pump.session().job is None
+runtime.tick()
+assert runtime.session().job is None
 bpy.ops.wm.open_mainfile(filepath=blend)
-until(lambda: pump.session().job is not None and pump.session().job.state == "running", "attached again")
-assert pump.session().job.id == job
+until(lambda: getattr(runtime.session().job, "state", "") == "running", "attached again")
+assert runtime.session().job.id == job
 bpy.ops.restage4d.cancel()
-until(lambda: pump.session().job.state == "cancelled", "cancelled")
+until(lambda: runtime.session().job.state == "cancelled", "cancelled")
 bpy.ops.restage4d.forget_job()
 
-from restage4d.wire.client import Client
-from restage4d.wire.framing import new_id
-from restage4d.wire.messages import Submit
+from restage4d.protocol.client import Client
+from restage4d.protocol.framing import new_id
+from restage4d.protocol.messages import Submit
 with Client.connect(Path(home) / "connection.json") as client:
     bpy.context.scene.restage4d.job = client.submit(Submit(key=new_id(), job_kind="standin"))
-until(lambda: pump.session().job is not None and pump.session().job.brought_in, "a finished puppet comes in")
-importing = importlib.import_module(name + ".importing")
-puppet, = importing.find_puppets(bpy.context.scene)
+until(lambda: getattr(runtime.session().job, "brought_in", False), "a finished puppet comes in")
+importer = importlib.import_module(name + ".puppet.importer")
+puppet, = importer.find_puppets(bpy.context.scene)
 assert bpy.context.scene.restage4d.job == ""
 assert os.path.isdir(os.path.join(folder, "restage4d")), "beside the .blend"
 report = os.path.join(folder, "report.zip")
@@ -116,7 +122,9 @@ def test_the_zip_serves_every_system_and_python(package: Path) -> None:
     wheels = [Path(n).name for n in names if n.endswith(".whl")]
     for system in ("manylinux", "win_amd64", "macosx_11_0_arm64", "macosx_10"):
         for project in ("pyzmq", "msgspec", "safetensors"):
-            assert any(w.startswith(project) and (system in w or "universal2" in w) for w in wheels), (system, project)
+            assert any(
+                w.startswith(project) and (system in w or "universal2" in w) for w in wheels
+            ), (system, project)
     for python in ("cp311", "cp313", "cp314"):
         assert any(w.startswith("msgspec") and python in w for w in wheels)
     assert any(w.startswith("restage4d") and w.endswith("py3-none-any.whl") for w in wheels)
@@ -124,7 +132,9 @@ def test_the_zip_serves_every_system_and_python(package: Path) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda p: p.parent.parent.name)
-def test_an_artist_s_way_in_blender(python: Path, package: Path, home: Path, tmp_path: Path) -> None:
+def test_an_artist_s_way_in_blender(
+    python: Path, package: Path, home: Path, tmp_path: Path
+) -> None:
     if not python.exists():
         pytest.skip(f"no Blender: {python} is missing (scripts/test.sh makes it)")
     script = tmp_path / "artist.py"
@@ -132,7 +142,15 @@ def test_an_artist_s_way_in_blender(python: Path, package: Path, home: Path, tmp
     environment = os.environ | {"BLENDER_USER_RESOURCES": str(tmp_path / "user")}
     clip = ROOT / "scripts" / "demo_clip" / "base.mp4"
     command = [str(python), str(script), str(package), str(home), str(clip), str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert "WALKED" in done.stdout, f"{done.stdout}\n{done.stderr}"
     with zipfile.ZipFile(tmp_path / "report.zip") as archive:
         assert "versions.json" in archive.namelist()
@@ -153,7 +171,11 @@ def test_the_walk_in_a_real_window(package: Path, tmp_path: Path) -> None:
         "280",
     ]
     done = subprocess.run(
-        [*command, *(["--root", WINDOW] if WINDOW else [])], capture_output=True, text=True, timeout=299, check=False
+        [*command, *(["--root", WINDOW] if WINDOW else [])],
+        capture_output=True,
+        text=True,
+        timeout=299,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]
     assert (tmp_path / "17_exported.png").is_file()

@@ -1,4 +1,5 @@
-"""The whole fit on a small scene with known truth: quality, determinism, resuming, NaNs, pruning."""
+"""The whole fit on a small scene with known truth: quality, determinism, resuming, NaNs,
+pruning."""
 
 import os
 import signal
@@ -15,14 +16,22 @@ from scipy.spatial import KDTree
 
 from restage4d.errors import Cancelled, FitError
 from restage4d.progress import Progress
-from restage4d.reconstruct import fusion as fusion_module
-from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig, RigidityConfig
+from restage4d.reconstruct.config import (
+    FitConfig,
+    FusionConfig,
+    MotionConfig,
+    RigidityConfig,
+)
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.lift import lift_tracks
-from restage4d.reconstruct.motion import fit_motion
-from restage4d.reconstruct.seeding import seed_scene
+from restage4d.reconstruct.fusion import optimisation as fusion_module
+from restage4d.reconstruct.fusion.seeding import seed_scene
+from restage4d.reconstruct.motion.initialisation import fit_motion
+from restage4d.reconstruct.motion.lifting import lift_tracks
 
-CONFIG = FitConfig(motion=MotionConfig(n_bases=20, steps=150, n_tracks=400), fusion=FusionConfig(steps=240, densify_every=40))
+CONFIG = FitConfig(
+    motion=MotionConfig(n_bases=20, steps=150, n_tracks=400),
+    fusion=FusionConfig(steps=240, densify_every=40),
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,8 @@ def test_fit_explains_every_frame(truth, fitted):
 
 
 def test_points_move_as_the_truth_does(truth, fitted):
-    """Gaussians near the surface at b_0 stay near the same surface points in every frame (mean error 0.5 % of the extent)."""
+    """Gaussians near the surface at b_0 stay near the same surface points in every frame (mean
+    error 0.5 % of the extent)."""
     model, seam = fitted.model, truth.rewound.seam
     with torch.no_grad():
         paths = torch.stack([model.positions(t) for t in range(len(truth.rewound))], 1).numpy()
@@ -54,7 +64,9 @@ def test_points_move_as_the_truth_does(truth, fitted):
 
 
 def test_puppet_shows_what_was_optimised(truth, fitted):
-    puppet = fitted.model.to_puppet(truth.rewound, truth.priors.cameras, ["lean"], CONFIG.influences)
+    puppet = fitted.model.to_puppet(
+        truth.rewound, truth.priors.cameras, ["lean"], CONFIG.influences
+    )
     assert [p.name for p in puppet.performances] == ["base", "restaged"]
     assert [p.n_frames for p in puppet.performances] == [8, 8]
     assert puppet.n_bases == 20
@@ -72,7 +84,8 @@ def test_same_seed_same_numbers(truth, fitted):
 
 
 def cancel_within_fusion(truth: Truth, path: Path) -> None:
-    """Leaves the checkpoint of a fit that was cancelled between two regular ones and after density control."""
+    """Leaves the checkpoint of a fit that was cancelled between two regular ones and after density
+    control."""
     steps = 0
 
     def cancelled() -> bool:
@@ -118,7 +131,8 @@ from restage4d.reconstruct import fusion
 from restage4d.reconstruct.fit import fit
 fusion._CHECKPOINT_EVERY = 20
 truth = hinge_scene()
-fit(truth.rewound, truth.priors, CONFIG, Path(sys.argv[2]), Progress(lambda e: print(e.stage, e.step, flush=True)))
+progress = Progress(lambda e: print(e.stage, e.step, flush=True))
+fit(truth.rewound, truth.priors, CONFIG, Path(sys.argv[2]), progress)
 """
 
 
@@ -147,7 +161,8 @@ def test_nan_in_the_fit_is_rolled_back_and_reported(truth, monkeypatch):
 
 
 def test_backtracing_adds_what_only_the_driving_video_shows(truth):
-    """The base video lacks the upper half of the subject: seeds of driving frames, carried to b_0, lie there on its surface."""
+    """The base video lacks the upper half of the subject: seeds of driving frames, carried to b_0,
+    lie there on its surface."""
     rewound, seam = truth.rewound, truth.rewound.seam
     masks, depth = truth.priors.masks.copy(), truth.priors.depth.copy()
     tracks = replace(truth.priors.tracks, visible=truth.priors.tracks.visible.copy())
@@ -160,8 +175,13 @@ def test_backtracing_adds_what_only_the_driving_video_shows(truth):
     priors = replace(truth.priors, masks=masks, depth=depth, tracks=tracks)
     lifted = lift_tracks(rewound, priors)
     motion = fit_motion(lifted, rewound, priors, CONFIG, Progress())
-    seen_only = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=False))  # no guesses of what a driving frame may show
-    scenes = [seed_scene(motion, seam, rewound, priors, replace(seen_only, backtracing=on)) for on in (False, True)]
+    seen_only = replace(
+        CONFIG, fusion=replace(CONFIG.fusion, far_side=False)
+    )  # no guesses of what a driving frame may show
+    scenes = [
+        seed_scene(motion, seam, rewound, priors, replace(seen_only, backtracing=on))
+        for on in (False, True)
+    ]
     without, with_it = (s.params["subject.means"].detach().numpy() for s in scenes)
     assert len(with_it) > 1.4 * len(without)
     assert np.array_equal(with_it[: len(without)], without)
@@ -174,8 +194,12 @@ def test_backtracing_adds_what_only_the_driving_video_shows(truth):
 
 
 def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
-    """A lump beside the subject in one driving frame, its mask included, is nothing that the base video knows."""
-    rewound, priors = truth.rewound, replace(truth.priors, masks=truth.priors.masks.copy(), depth=truth.priors.depth.copy())
+    """A lump beside the subject in one driving frame, its mask included, is nothing that the base
+    video knows."""
+    rewound, priors = (
+        truth.rewound,
+        replace(truth.priors, masks=truth.priors.masks.copy(), depth=truth.priors.depth.copy()),
+    )
     at = int(rewound.video(1)[-1])
     subject = truth.priors.masks[at] > 0.5
     column = int(np.flatnonzero(subject.any(0)).max())
@@ -191,7 +215,9 @@ def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
         model = seed_scene(motion, tracks.canonical, rewound, given, config)
         with torch.no_grad():
             xy, _ = fusion_module.losses.project(
-                model.positions(at), torch.from_numpy(given.cameras.K[at]), torch.from_numpy(given.cameras.w2c[at])
+                model.positions(at),
+                torch.from_numpy(given.cameras.K[at]),
+                torch.from_numpy(given.cameras.w2c[at]),
             )
         c, r = xy.long().clamp_min(0).T
         inside = (r < lump.shape[0]) & (c < lump.shape[1])
@@ -219,7 +245,13 @@ def test_rigidity_keeps_hidden_points_together(truth):
 
 def test_too_few_tracks_are_refused(truth):
     tracks = truth.priors.tracks
-    few = replace(tracks, xy=tracks.xy[:5], visible=tracks.visible[:5], confidence=tracks.confidence[:5], query=tracks.query[:5])
+    few = replace(
+        tracks,
+        xy=tracks.xy[:5],
+        visible=tracks.visible[:5],
+        confidence=tracks.confidence[:5],
+        query=tracks.query[:5],
+    )
     with pytest.raises(FitError, match="too few"):
         fit(truth.rewound, replace(truth.priors, tracks=few), CONFIG, None, Progress())
 
@@ -233,7 +265,9 @@ def test_several_driving_videos_share_one_subject():
     first = [p.bases[:, 0] for p in puppet.performances]
     assert np.array_equal(first[0], first[1])
     assert np.array_equal(first[0], first[2])
-    assert not np.allclose(puppet.performances[1].bases[:, -1], puppet.performances[2].bases[:, -1], atol=1e-3)
+    assert not np.allclose(
+        puppet.performances[1].bases[:, -1], puppet.performances[2].bases[:, -1], atol=1e-3
+    )
     assert result.psnr(range(len(truth.rewound))) > 28
 
 

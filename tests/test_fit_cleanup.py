@@ -1,4 +1,5 @@
-"""What the fit corrects or drops on its way: cameras, Gaussians that nothing shows, crumbs, undecided colours."""
+"""What the fit corrects or drops on its way: cameras, Gaussians that nothing shows, crumbs,
+undecided colours."""
 
 from dataclasses import replace
 
@@ -6,35 +7,45 @@ import numpy as np
 import torch
 from scenes import hinge_scene
 
+from restage4d.clips import Cameras
 from restage4d.progress import Progress
-from restage4d.reconstruct.cameras import camera_params, corrected
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.hidden import crumbs, neighbours_colour, shown
-from restage4d.reconstruct.model import SceneModel
-from restage4d.reconstruct.rigidity import knn_edges
-from restage4d.scene import Cameras
+from restage4d.reconstruct.fusion.floaters import crumbs, neighbours_colour, shown
+from restage4d.reconstruct.losses.rigidity import knn_edges
+from restage4d.reconstruct.model.camera_correction import camera_params, corrected
+from restage4d.reconstruct.model.scene_model import SceneModel
 
 
 def _turn(vector: np.ndarray) -> np.ndarray:
     x, y, z = vector
-    return torch.linalg.matrix_exp(torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)).numpy()
+    return torch.linalg.matrix_exp(
+        torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
+    ).numpy()
 
 
 def test_corrected_camera_is_exact_and_differentiable():
     w2c = torch.eye(4, dtype=torch.float64)
     w2c[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
-    turn, shift = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64), torch.tensor([0.5, 0.0, -1.0], dtype=torch.float64)
+    turn, shift = (
+        torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64),
+        torch.tensor([0.5, 0.0, -1.0], dtype=torch.float64),
+    )
     assert torch.equal(corrected(w2c, torch.zeros_like(turn), None), w2c)
     moved = corrected(w2c, turn, shift)
     torch.testing.assert_close(moved[:3, :3] @ moved[:3, :3].T, torch.eye(3, dtype=torch.float64))
-    torch.testing.assert_close(moved[:3, 3], torch.from_numpy(_turn(turn.numpy())) @ w2c[:3, 3] + shift)
+    torch.testing.assert_close(
+        moved[:3, 3], torch.from_numpy(_turn(turn.numpy())) @ w2c[:3, 3] + shift
+    )
     leaves = [x.requires_grad_() for x in (turn, shift)]
     assert torch.autograd.gradcheck(lambda t, s: corrected(w2c, t, s), leaves)
 
 
 def test_only_cameras_that_move_are_corrected():
-    K, w2c = np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)), np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    K, w2c = (
+        np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)),
+        np.tile(np.eye(4, dtype=np.float32), (4, 1, 1)),
+    )
     assert camera_params(Cameras(K, w2c, "static")) == {}
     assert list(camera_params(Cameras(K, w2c, "pan"))) == ["cameras.turns"]
     assert list(camera_params(Cameras(K, w2c, "moving"))) == ["cameras.turns", "cameras.shifts"]
@@ -53,11 +64,17 @@ def test_fit_takes_back_camera_errors():
         motion=MotionConfig(n_bases=20, steps=150, n_tracks=400),
         fusion=FusionConfig(steps=300, lr_cameras=0.1, densify_every=100),
     )
-    found = fit(truth.rewound, replace(truth.priors, cameras=cameras), config, None, Progress()).cameras().w2c
+    found = (
+        fit(truth.rewound, replace(truth.priors, cameras=cameras), config, None, Progress())
+        .cameras()
+        .w2c
+    )
 
     def error(w2c: np.ndarray) -> float:  # mean angle in radians
         relative = w2c[:, :3, :3] @ exact[:, :3, :3].transpose(0, 2, 1)
-        return float(np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)).mean())
+        return float(
+            np.arccos(np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)).mean()
+        )
 
     assert np.array_equal(found[truth.rewound.seam], wrong[truth.rewound.seam])
     assert error(found) < 0.6 * error(wrong)
@@ -72,14 +89,18 @@ def _model(means: np.ndarray, opacity: float = 0.95, size: float = 0.1) -> Scene
         "logit_opacities": torch.full((n,), float(np.log(opacity / (1 - opacity)))),
         "sh0": torch.zeros(n, 3),
     }
-    params = {f"subject.{k}": v for k, v in part.items()} | {f"background.{k}": v[:1] + 100 for k, v in part.items()}
+    params = {f"subject.{k}": v for k, v in part.items()} | {
+        f"background.{k}": v[:1] + 100 for k, v in part.items()
+    }
     params |= {"subject.coefs": torch.zeros(n, 1), "bases.trans": torch.zeros(1, 1, 3)}
     params["bases.rots"] = torch.tensor([[[1.0, 0, 0, 0, 1, 0]]])
     return SceneModel(params)
 
 
 def test_what_stands_behind_an_opaque_wall_is_not_shown():
-    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-1, 1, 41), [4.0]), -1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-1, 1, 41), [4.0]), -1).reshape(
+        -1, 3
+    )
     layers = [grid + np.array([0, 0, back]) for back in (0, 0.2, 0.4)]
     model = _model(np.concatenate([*layers, [[0.0, 0.0, 6.0]]]))
     K = torch.tensor([[[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]]])
@@ -109,5 +130,7 @@ def test_crumbs_are_small_pieces_apart_in_any_frame():
 
 def test_colour_of_neighbours_counts_those_that_are_shown():
     edges = torch.tensor([[0, 1], [0, 2], [1, 0], [2, 0]])
-    colour = neighbours_colour(torch.tensor([[9.0] * 3, [1.0] * 3, [5.0] * 3]), torch.tensor([0.0, 1.0, 0.0]), edges)
+    colour = neighbours_colour(
+        torch.tensor([[9.0] * 3, [1.0] * 3, [5.0] * 3]), torch.tensor([0.0, 1.0, 0.0]), edges
+    )
     torch.testing.assert_close(colour[0], torch.ones(3), atol=1e-2, rtol=0)

@@ -1,4 +1,5 @@
-"""Runs tests/gpu, and those of the learned models, on an NVIDIA GPU: each file in a process of its own, under a time limit."""
+"""Runs tests/gpu, and those of the learned models, on an NVIDIA GPU: each file in a process of its
+own, under a time limit."""
 
 import os
 import subprocess
@@ -12,14 +13,18 @@ TESTS = Path(__file__).parent
 MODELS = ("test_learned_priors.py", "test_learned_contract.py", "test_driving_diffusion.py")
 FILES = [*sorted((TESTS / "gpu").glob("test_*.py")), *(TESTS / name for name in MODELS)]
 LIMIT = 600  # seconds; gsplat compiles its kernels at first use
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"} | {"RESTAGE4D_TEST_GPU": "1"}
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"
+} | {"RESTAGE4D_TEST_GPU": "1"}
 
 
 @cache
 def obstacle() -> str:
     script = "from restage4d.render.cuda import obstacle; print(obstacle())"
     command = [sys.executable, "-W", "ignore", "-c", script]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=True)
+    done = subprocess.run(
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=True
+    )
     return (done.stdout.strip().splitlines() or [""])[-1]
 
 
@@ -29,5 +34,13 @@ def test_on_the_gpu(file: Path) -> None:
     if obstacle():
         pytest.skip(f"no GPU to test on: {obstacle()}")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, errors="replace", timeout=LIMIT, check=False)
+    done = subprocess.run(
+        command,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LIMIT,
+        check=False,
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

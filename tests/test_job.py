@@ -1,4 +1,5 @@
-"""The command line as a person uses it: the main job end to end at a small size, and every bad input."""
+"""The command line as a person uses it: the main job end to end at a small size, and every bad
+input."""
 
 import json
 import subprocess
@@ -8,14 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restage4d import cli, video
-from restage4d.job import Job, configure
+from restage4d.cli import main
+from restage4d.io import video
+from restage4d.jobs.restaging import Job, configure
 from restage4d.puppet import Puppet
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "scripts" / "demo_clip"
 SMALL = ["--longer-side", "128", "--frames", "10", "--seed", "3"]
-SMALL += [f"--set={s}" for s in ("motion.steps=60", "motion.n_bases=20", "fusion.steps=80", "fusion.max_background=6000")]
+SMALL += [
+    f"--set={s}"
+    for s in (
+        "motion.steps=60",
+        "motion.n_bases=20",
+        "fusion.steps=80",
+        "fusion.max_background=6000",
+    )
+]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +35,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def fails(capsys, *arguments: object) -> str:
     """Runs the command, expects exit code 1 and gives the one line it printed."""
-    assert cli.main(["run", *map(str, arguments)]) == 1
+    assert main.main(["run", *map(str, arguments)]) == 1
     message = capsys.readouterr().err.strip()
     assert message.startswith("restage4d: ")
     assert "Traceback" not in message
@@ -35,13 +45,38 @@ def fails(capsys, *arguments: object) -> str:
 
 @pytest.mark.timeout(600)
 def test_main_job_makes_everything(tmp_path):
-    """Video + prompt -> puppet, .blend, pictures, PLY sequence, report; then the same again from the cache."""
+    """Video + prompt -> puppet, .blend, pictures, PLY sequence, report; then the same again from
+    the cache."""
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "restage4d.cli", "run", str(DEMO / "base.mp4"), "it nods, then jumps", *SMALL]
-    command += ["--mask", str(DEMO / "masks" / "00000.png"), "--true-masks", str(DEMO / "masks"), "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "restage4d.cli",
+        "run",
+        str(DEMO / "base.mp4"),
+        "it nods, then jumps",
+        *SMALL,
+    ]
+    command += [
+        "--mask",
+        str(DEMO / "masks" / "00000.png"),
+        "--true-masks",
+        str(DEMO / "masks"),
+        "--out",
+        str(out),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, done.stderr
-    for name in ("puppet.blend", "contact_sheet.png", "preview.mp4", "report.json", "footage/base.mp4", "footage/restaged.mp4"):
+    for name in (
+        "puppet.blend",
+        "contact_sheet.png",
+        "preview.mp4",
+        "report.json",
+        "footage/base.mp4",
+        "footage/restaged.mp4",
+    ):
         assert str(out / name.split("/")[0]) in done.stdout or "footage" in name
         assert (out / name).stat().st_size > 0, f"{name}: {done.stdout}"
     report = json.loads((out / "report.json").read_text())
@@ -58,7 +93,15 @@ def test_main_job_makes_everything(tmp_path):
     assert report["pruning_psnr_loss"] < 0.5
     assert report["seed"] == 3
     assert report["providers"]["driving"] == ["kinematic"]
-    assert {"decode", "masks", "cameras", "depth", "tracks", "photometric fusion", "Blender file"} <= report["seconds"].keys()
+    assert {
+        "decode",
+        "masks",
+        "cameras",
+        "depth",
+        "tracks",
+        "photometric fusion",
+        "Blender file",
+    } <= report["seconds"].keys()
     assert report["peak_rss_bytes"] < 4 << 30
     assert not (out / "checkpoint.safetensors").exists()
 
@@ -67,10 +110,10 @@ def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):
     from samples import random_puppet
 
     random_puppet().save(tmp_path / "a.puppet")
-    assert cli.main(["info", str(tmp_path / "a.puppet")]) == 0
+    assert main.main(["info", str(tmp_path / "a.puppet")]) == 0
     assert "bases" in capsys.readouterr().out
     (tmp_path / "b.puppet").write_bytes(b"nothing")
-    assert cli.main(["info", str(tmp_path / "b.puppet")]) == 1
+    assert main.main(["info", str(tmp_path / "b.puppet")]) == 1
 
 
 @pytest.mark.parametrize(
@@ -86,7 +129,16 @@ def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):
         ([DEMO / "base.mp4", "jump", "--set", "fusion.stepz=3"], "stepz"),
         ([DEMO / "base.mp4", "jump", "--set", "fusion.steps=many"], "many"),
         ([DEMO / "base.mp4", "jump", "--set", "fusion=3"], "fusion"),
-        ([DEMO / "base.mp4", "contemplates the void", *SMALL, "--mask", DEMO / "masks" / "00000.png"], "--driving"),
+        (
+            [
+                DEMO / "base.mp4",
+                "contemplates the void",
+                *SMALL,
+                "--mask",
+                DEMO / "masks" / "00000.png",
+            ],
+            "--driving",
+        ),
         ([DEMO / "base.mp4", "jump", *SMALL, "--select", "380,4"], "stands out"),
     ],
 )
@@ -100,13 +152,23 @@ def test_mask_of_another_size_is_refused(tmp_path, capsys):
     import cv2
 
     cv2.imwrite(str(tmp_path / "m.png"), np.zeros((50, 70), np.uint8))
-    assert "70 x 50" in fails(capsys, DEMO / "base.mp4", "jump", "--mask", tmp_path / "m.png", "--out", tmp_path / "out")
+    assert "70 x 50" in fails(
+        capsys, DEMO / "base.mp4", "jump", "--mask", tmp_path / "m.png", "--out", tmp_path / "out"
+    )
 
 
 def test_driving_video_that_begins_elsewhere_is_refused_with_figures(tmp_path, capsys):
     frames = video.decode(DEMO / "base.mp4").frames
     video.encode(tmp_path / "d.mp4", frames[::-1], 24)
-    arguments = [DEMO / "base.mp4", "x", *SMALL, "--mask", DEMO / "masks" / "00000.png", "--driving", tmp_path / "d.mp4"]
+    arguments = [
+        DEMO / "base.mp4",
+        "x",
+        *SMALL,
+        "--mask",
+        DEMO / "masks" / "00000.png",
+        "--driving",
+        tmp_path / "d.mp4",
+    ]
     assert "dB" in fails(capsys, *arguments, "--out", tmp_path / "out")
 
 
@@ -123,7 +185,9 @@ def small_disk(tmp_path):
     if (
         sys.platform != "linux"
         or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)],
+            capture_output=True,
+            check=False,
         ).returncode
     ):
         pytest.skip("needs the right to mount a small file system")
@@ -133,8 +197,16 @@ def small_disk(tmp_path):
 
 @pytest.mark.timeout(300)
 def test_full_disk_ends_the_job_with_one_sentence_and_nothing_half_written(small_disk, capsys):
-    arguments = [DEMO / "base.mp4", "it nods", *SMALL, "--set=motion.steps=10", "--set=fusion.steps=10"]
-    message = fails(capsys, *arguments, "--mask", DEMO / "masks" / "00000.png", "--out", small_disk / "out")
+    arguments = [
+        DEMO / "base.mp4",
+        "it nods",
+        *SMALL,
+        "--set=motion.steps=10",
+        "--set=fusion.steps=10",
+    ]
+    message = fails(
+        capsys, *arguments, "--mask", DEMO / "masks" / "00000.png", "--out", small_disk / "out"
+    )
     assert "space" in message
     left = [path.name for path in (small_disk / "out").rglob("*") if path.is_file()]
     assert "puppet.puppet" not in left
@@ -142,7 +214,13 @@ def test_full_disk_ends_the_job_with_one_sentence_and_nothing_half_written(small
 
 
 def test_settings_by_name():
-    job = Job(Path("v"), "p", Path("o"), seed=7, set=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"])
+    job = Job(
+        Path("v"),
+        "p",
+        Path("o"),
+        seed=7,
+        set=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"],
+    )
     config = configure(job)
     assert config.seed == 7
     assert config.rigidity.init_weight == 0.0

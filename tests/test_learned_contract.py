@@ -1,5 +1,6 @@
-"""What every learned provider of priors must do, whatever it is: the same numbers twice, stop when told to, take less where
-memory is short, and one clear error for weights that are damaged or another model's."""
+"""What every learned provider of priors must do, whatever it is: the same numbers twice, stop when
+told to, take less where memory is short, and one clear error for weights that are damaged or
+another model's."""
 
 import sys
 from pathlib import Path
@@ -7,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Rewound,
+    rewind,
+)
 from restage4d.errors import Cancelled, InputError
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Rewound, rewind
-from restage4d.weights import Weights
+from restage4d.providers.weights import Weights
 
 pytest.importorskip("transformers", reason="the extra models is not installed")
 
@@ -18,7 +24,7 @@ import stand_in_trackers
 import tiny_models
 import torch
 
-from restage4d.priors.choose import choose_priors
+from restage4d.jobs.make_priors_providers import choose_priors
 
 W, H = 60, 40
 PROVIDERS = [
@@ -31,11 +37,16 @@ PROVIDERS = [
     ("tracks", "cotracker3"),
 ]
 every_provider = pytest.mark.parametrize(("kind", "name"), PROVIDERS)
-FILES = {"bootstapir": "bootstapir_checkpoint_v2.pt", "tapnext": "bootstapnext_ckpt.npz", "cotracker3": "scaled_offline.pth"}
+FILES = {
+    "bootstapir": "bootstapir_checkpoint_v2.pt",
+    "tapnext": "bootstapnext_ckpt.npz",
+    "cotracker3": "scaled_offline.pth",
+}
 
 
 def write(kind: str, name: str, folder: Path) -> Path:
-    """Tiny random weights (a stand-in checkout for trackers) of one provider, in ``folder / name``; returns ``folder``."""
+    """Tiny random weights (a stand-in checkout for trackers) of one provider, in ``folder / name``;
+    returns ``folder``."""
     if kind == "tracks":
         return stand_in_trackers.write(folder)
     maker = {"sam2": tiny_models.sam2, "edgetam": tiny_models.edgetam, "sam3": tiny_models.sam3}
@@ -51,15 +62,17 @@ def weights(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def modules_are_there(monkeypatch):
-    """The real EdgeTAM wants timm and the real checkouts einops and more, which the stand-ins do without."""
-    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
+    """The real EdgeTAM wants timm and the real checkouts einops and more, which the stand-ins do
+    without."""
+    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
     for loaded in [m for m in sys.modules if m.startswith("tapnet")]:
         monkeypatch.delitem(sys.modules, loaded)
 
 
 @pytest.fixture(scope="module")
 def clip() -> Rewound:
-    """A red square on noise that goes right in the base, down in the driving video; frames 0-4 and 5-8."""
+    """A red square on noise that goes right in the base, down in the driving video; frames 0-4 and
+    5-8."""
     rng = np.random.default_rng(0)
     base, driving = (rng.integers(60, 120, (5, H, W, 3), np.uint8) for _ in range(2))
     driving[0] = base[0]
@@ -69,7 +82,9 @@ def clip() -> Rewound:
 
 
 def made(kind: str, name: str, folder: Path):
-    return getattr(choose_priors(**{kind: name}, weights=Weights(folder), announce=lambda text: None), kind)
+    return getattr(
+        choose_priors(**{kind: name}, weights=Weights(folder), announce=lambda text: None), kind
+    )
 
 
 def work(kind: str, provider, clip: Rewound, progress: Progress) -> list[np.ndarray]:
@@ -80,12 +95,21 @@ def work(kind: str, provider, clip: Rewound, progress: Progress) -> list[np.ndar
     if kind == "tracks":
         return list(vars(provider.tracks(clip, masks, progress)).values())
     K = np.tile(np.array([[70, 0, 30], [0, 70, 20], [0, 0, 1]], np.float32), (len(clip), 1, 1))
-    return [provider.depth(clip, masks, Cameras(K, np.tile(np.eye(4, dtype=np.float32), (len(clip), 1, 1)), "static"), progress)]
+    return [
+        provider.depth(
+            clip,
+            masks,
+            Cameras(K, np.tile(np.eye(4, dtype=np.float32), (len(clip), 1, 1)), "static"),
+            progress,
+        )
+    ]
 
 
 @every_provider
 def test_the_same_weights_and_frames_give_the_same_numbers(weights, clip, kind, name):
-    first, second = (work(kind, made(kind, name, weights[name]), clip, Progress()) for _ in range(2))
+    first, second = (
+        work(kind, made(kind, name, weights[name]), clip, Progress()) for _ in range(2)
+    )
     for a, b in zip(first, second, strict=True):
         assert a.shape == b.shape
         assert len(clip) in a.shape or kind == "tracks"
@@ -95,7 +119,9 @@ def test_the_same_weights_and_frames_give_the_same_numbers(weights, clip, kind, 
 
 
 @every_provider
-def test_cancelled_work_ends_before_the_network_has_run_through(weights, clip, kind, name, monkeypatch):
+def test_cancelled_work_ends_before_the_network_has_run_through(
+    weights, clip, kind, name, monkeypatch
+):
     provider = made(kind, name, weights[name])
     calls: list[int] = []
     inner = provider._model.forward
@@ -113,10 +139,15 @@ def test_cancelled_work_ends_before_the_network_has_run_through(weights, clip, k
 
 
 @every_provider
-def test_less_is_taken_where_memory_runs_out_and_the_result_is_the_same(weights, clip, kind, name, monkeypatch):
+def test_less_is_taken_where_memory_runs_out_and_the_result_is_the_same(
+    weights, clip, kind, name, monkeypatch
+):
     provider = made(kind, name, weights[name])
-    # two devices of one precision, of which the first one will run out of memory in the middle of its work
-    monkeypatch.setattr(sys.modules[type(provider).__module__], "devices", lambda: [torch.device("cpu")] * 2)
+    # two devices of one precision, of which the first one will run out of memory in the middle of
+    # its work
+    monkeypatch.setattr(
+        sys.modules[type(provider).__module__], "devices", lambda: [torch.device("cpu")] * 2
+    )
     usual = work(kind, provider, clip, Progress())
     calls: list[int] = []
     inner = provider._model.forward

@@ -1,4 +1,5 @@
-"""Learned masks, depth, tracks and cameras: the real loading and running code, with tiny random weights or stand-in checkouts."""
+"""Learned masks, depth, tracks and cameras: the real loading and running code, with tiny random
+weights or stand-in checkouts."""
 
 import json
 import shutil
@@ -9,10 +10,16 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Rewound,
+    Selection,
+    rewind,
+)
 from restage4d.errors import Cancelled, InputError
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Rewound, Selection, rewind
-from restage4d.weights import Weights
+from restage4d.providers.weights import Weights
 
 pytest.importorskip("transformers", reason="the extra models is not installed")
 
@@ -20,12 +27,12 @@ import stand_in_trackers
 import tiny_models
 import torch
 
-from restage4d import inference
-from restage4d.priors.camera_files import CameraFiles
-from restage4d.priors.choose import choose_priors
-from restage4d.priors.depth_anything import DepthAnythingConfig, DepthAnythingDepth
-from restage4d.priors.depth_anything3 import DepthAnything3, DepthAnything3Config
-from restage4d.priors.sam import SamConfig, SamMasks
+from restage4d.jobs.make_priors_providers import choose_priors
+from restage4d.priors.cameras.camera_files import CameraFiles
+from restage4d.priors.depth.depth_anything import DepthAnythingConfig, DepthAnythingDepth
+from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+from restage4d.priors.masks.sam import SamConfig, SamMasks
+from restage4d.providers import devices
 
 W, H = 60, 40
 
@@ -44,7 +51,9 @@ def models(tmp_path_factory) -> Path:
 def clip() -> Rewound:
     """Noise of 4 base frames and two driving videos of 4 and 3: frames 0-3, 4-6 and 7-8."""
     frames = np.random.default_rng(0).integers(0, 255, (4, H, W, 3), np.uint8)
-    return rewind(Clip(frames, 24.0), [Clip(frames[[0, 2, 1, 3]], 24.0), Clip(frames[[0, 3, 1]], 24.0)])
+    return rewind(
+        Clip(frames, 24.0), [Clip(frames[[0, 2, 1, 3]], 24.0), Clip(frames[[0, 3, 1]], 24.0)]
+    )
 
 
 def square() -> np.ndarray:
@@ -53,7 +62,7 @@ def square() -> np.ndarray:
     return mask
 
 
-# --- masks ------------------------------------------------------------------------------------------------------------
+# --- masks ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["sam2", "edgetam"])
@@ -65,13 +74,16 @@ def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family
     assert masks.dtype == np.float32
     assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
     there = masks[clip.seam] > 0.5
-    assert (there & square()).sum() / (there | square()).sum() > 0.9  # the given mask itself, but for the model's coarser grid
+    assert (there & square()).sum() / (
+        there | square()
+    ).sum() > 0.9  # the given mask itself, but for the model's coarser grid
     assert visited[-1] == f"masks ({family})"
     np.testing.assert_array_equal(masks, provider.propagate(clip, square(), Progress()))
 
 
 def test_sam_sees_the_frames_of_each_path_in_order(models, clip, monkeypatch):
-    """From b_0 along the first driving video, then back to b_m; then along the second driving video, with the base known."""
+    """From b_0 along the first driving video, then back to b_m; then along the second driving
+    video, with the base known."""
     provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
     calls: list[tuple[int, bool, int]] = []
     inner = provider._model.forward
@@ -82,11 +94,21 @@ def test_sam_sees_the_frames_of_each_path_in_order(models, clip, monkeypatch):
 
     monkeypatch.setattr(provider._model, "forward", spy)
     provider.propagate(clip, square(), Progress())
-    first = [(3, False, 7), (4, False, 7), (5, False, 7), (6, False, 7), (2, True, 7), (1, True, 7), (0, True, 7)]
+    first = [
+        (3, False, 7),
+        (4, False, 7),
+        (5, False, 7),
+        (6, False, 7),
+        (2, True, 7),
+        (1, True, 7),
+        (0, True, 7),
+    ]
     assert calls == [*first, (3, False, 6), (4, False, 6), (5, False, 6)]
 
 
-@pytest.mark.parametrize("selection", [Selection(point=(30.0, 20.0)), Selection(box=(20.0, 10.0, 40.0, 30.0))])
+@pytest.mark.parametrize(
+    "selection", [Selection(point=(30.0, 20.0)), Selection(box=(20.0, 10.0, 40.0, 30.0))]
+)
 def test_sam_outlines_what_is_clicked_or_boxed(models, clip, selection):
     provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
     base = Clip(clip.clip.frames[3::-1], 24.0)
@@ -100,7 +122,9 @@ def test_sam_outlines_what_is_clicked_or_boxed(models, clip, selection):
 def test_sam_keeps_a_given_mask_and_does_not_read(models, clip):
     provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
     base = Clip(clip.clip.frames[3::-1], 24.0)
-    np.testing.assert_array_equal(provider.select(base, Selection(mask=square()), Progress()), square())
+    np.testing.assert_array_equal(
+        provider.select(base, Selection(mask=square()), Progress()), square()
+    )
     with pytest.raises(InputError, match=r"cannot find a subject by words.*sam3"):
         provider.select(base, Selection(text="the dog"), Progress())
 
@@ -111,11 +135,13 @@ def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeyp
     provider = choose_priors(masks="sam3", weights=weights, announce=told.append).masks
     assert "SAM License" in told[0]
     base = Clip(clip.clip.frames[3::-1], 24.0)
-    monkeypatch.setattr("restage4d.priors.sam._SCORE", 0.0)  # random weights are sure of nothing
+    monkeypatch.setattr(
+        "restage4d.priors.masks.sam._SCORE", 0.0
+    )  # random weights are sure of nothing
     mask = provider.select(base, Selection(text="the dog"), Progress())
     assert mask.shape == (H, W)
     assert 0 < mask.mean() < 0.95
-    monkeypatch.setattr("restage4d.priors.sam._SCORE", 1.0)
+    monkeypatch.setattr("restage4d.priors.masks.sam._SCORE", 1.0)
     with pytest.raises(InputError, match='"the dog" was not found'):
         provider.select(base, Selection(text="the dog"), Progress())
     masks = provider.propagate(clip, square(), Progress())
@@ -127,18 +153,24 @@ def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeyp
 
 def test_sam_prompts_are_scaled_to_the_models_square(models):
     provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
-    session = provider._session(np.zeros((1, H, W, 3), np.uint8), torch.device("cpu"), torch.device("cpu"))
+    session = provider._session(
+        np.zeros((1, H, W, 3), np.uint8), torch.device("cpu"), torch.device("cpu")
+    )
     provider._prompt(session, 0, (W, H), box=(0.0, 0.0, W, H))
     given = session.point_inputs_per_obj[0][0]
     assert given["point_labels"].tolist() == [[[2, 3]]]
     # the picture's corners in pixels of the square, whose first centre is 0
-    np.testing.assert_allclose(given["point_coords"].numpy().reshape(2, 2), [[-0.5, -0.5], [127.5, 127.5]])
+    np.testing.assert_allclose(
+        given["point_coords"].numpy().reshape(2, 2), [[-0.5, -0.5], [127.5, 127.5]]
+    )
 
 
-# --- depth ------------------------------------------------------------------------------------------------------------
+# --- depth ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), [("depth-anything-v2", "relative"), ("metric", "metric")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("depth-anything-v2", "relative"), ("metric", "metric")]
+)
 def test_depth_anything_gives_finite_disparity_of_every_frame(models, clip, name, kind):
     provider = DepthAnythingDepth(name, models / name, DepthAnythingConfig("x"))
     disparity = provider.disparity(clip.clip.frames, Progress())
@@ -154,8 +186,9 @@ def test_depth_anything_gives_finite_disparity_of_every_frame(models, clip, name
 
 
 def test_depth_anything_ends_in_the_cameras_units(models, clip):
-    """Whatever the network says, the background's depth is what the weight-free depth says in the large."""
-    from restage4d.priors.depth import ReliefDepth
+    """Whatever the network says, the background's depth is what the weight-free depth says in the
+    large."""
+    from restage4d.priors.depth.relief import ReliefDepth
 
     K = np.tile(np.array([[70, 0, 30], [0, 70, 20], [0, 0, 1]], np.float32), (9, 1, 1))
     cameras = Cameras(K, np.tile(np.eye(4, dtype=np.float32), (9, 1, 1)), "static")
@@ -171,7 +204,7 @@ def test_depth_anything_ends_in_the_cameras_units(models, clip):
     assert np.median(depth[masks == 0]) == pytest.approx(np.median(usual[masks == 0]), rel=0.3)
 
 
-# --- memory, precision, weights ---------------------------------------------------------------------------------------
+# --- memory, precision, weights -------------------------------------------------------------------
 
 
 def test_less_is_tried_at_once_when_memory_runs_out(models, clip, monkeypatch):
@@ -186,9 +219,13 @@ def test_less_is_tried_at_once_when_memory_runs_out(models, clip, monkeypatch):
         return inner(pixel_values=pixel_values)
 
     monkeypatch.setattr(provider._model, "forward", scarce)
-    np.testing.assert_allclose(provider.disparity(clip.clip.frames, Progress()), whole, rtol=1e-4, atol=1e-5 * whole.max())
+    np.testing.assert_allclose(
+        provider.disparity(clip.clip.frames, Progress()), whole, rtol=1e-4, atol=1e-5 * whole.max()
+    )
     assert sizes[:3] == [8, 2, 1]
-    monkeypatch.setattr(provider._model, "forward", lambda pixel_values: scarce(torch.cat([pixel_values] * 2)))
+    monkeypatch.setattr(
+        provider._model, "forward", lambda pixel_values: scarce(torch.cat([pixel_values] * 2))
+    )
     with pytest.raises(InputError, match="does not fit into memory"):
         provider.disparity(clip.clip.frames, Progress())
 
@@ -198,17 +235,23 @@ def test_other_errors_are_not_taken_for_lack_of_memory():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        inference.until_it_fits([1, 2], broken, "x")
+        devices.until_it_fits([1, 2], broken, "x")
 
 
 def test_models_run_in_half_precision(models, clip, monkeypatch):
     """What a GPU does, here on the CPU: close to full precision, and masks of the same kind."""
-    full = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x")).disparity(clip.clip.frames, Progress())
-    for module in ("restage4d.priors.depth_anything", "restage4d.priors.sam"):
+    full = DepthAnythingDepth(
+        "d", models / "depth-anything-v2", DepthAnythingConfig("x")
+    ).disparity(clip.clip.frames, Progress())
+    for module in ("restage4d.priors.depth.depth_anything", "restage4d.priors.masks.sam"):
         monkeypatch.setattr(sys.modules[module], "precision", lambda device: torch.bfloat16)
-    half = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x")).disparity(clip.clip.frames, Progress())
+    half = DepthAnythingDepth(
+        "d", models / "depth-anything-v2", DepthAnythingConfig("x")
+    ).disparity(clip.clip.frames, Progress())
     assert np.abs(half - full).max() < 0.1 * full.max()
-    masks = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(clip, square(), Progress())
+    masks = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(
+        clip, square(), Progress()
+    )
     assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
 
 
@@ -216,7 +259,10 @@ def damaged(models: Path, to: Path, what: str) -> Path:
     """A copy of the tiny Depth Anything with one thing wrong."""
     folder = to / "depth-anything-v2"
     folder.mkdir()
-    config, weights = ((models / "depth-anything-v2" / n).read_bytes() for n in ("config.json", "model.safetensors"))
+    config, weights = (
+        (models / "depth-anything-v2" / n).read_bytes()
+        for n in ("config.json", "model.safetensors")
+    )
     settings = json.loads(config)
     if what == "truncated":
         weights = weights[: len(weights) // 2]
@@ -228,7 +274,9 @@ def damaged(models: Path, to: Path, what: str) -> Path:
         settings["fusion_hidden_size"] = 16
     elif what == "config":
         config = b"{"
-    (folder / "config.json").write_bytes(config if what == "config" else json.dumps(settings).encode())
+    (folder / "config.json").write_bytes(
+        config if what == "config" else json.dumps(settings).encode()
+    )
     (folder / "model.safetensors").write_bytes(weights)
     return to
 
@@ -261,27 +309,38 @@ def test_missing_weights_name_the_file_the_source_and_the_licence(tmp_path, monk
 def test_non_commercial_licences_are_announced_before_anything_else(tmp_path):
     told: list[str] = []
     with pytest.raises(InputError):
-        choose_priors(depth="depth-anything-v2-large", weights=Weights(tmp_path), announce=told.append)
+        choose_priors(
+            depth="depth-anything-v2-large", weights=Weights(tmp_path), announce=told.append
+        )
     assert len(told) == 1
     assert "CC BY-NC 4.0" in told[0]
     assert "does not allow commercial use" in told[0]
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match=r'no provider of tracks called "raft".*flow, bootstapir, tapnext, cotracker3'):
+    with pytest.raises(
+        InputError,
+        match=r'no provider of tracks called "raft".*flow, bootstapir, tapnext, cotracker3',
+    ):
         choose_priors(tracks="raft", weights=Weights(tmp_path))
 
 
 def test_the_defaults_need_no_weights(tmp_path):
     chosen = choose_priors(weights=Weights(tmp_path))
-    assert [type(p).__name__ for p in vars(chosen).values()] == ["GrabCutMasks", "SfmCameras", "ReliefDepth", "FlowTracks"]
+    assert [type(p).__name__ for p in vars(chosen).values()] == [
+        "GrabCutMasks",
+        "SfmCameras",
+        "ReliefDepth",
+        "FlowTracks",
+    ]
 
 
-# --- tracks -----------------------------------------------------------------------------------------------------------
+# --- tracks ---------------------------------------------------------------------------------------
 
 
 def blob_clip() -> tuple[Rewound, np.ndarray, np.ndarray]:
-    """A red disk that goes right in the base, down in driving video 1 and up in 2; its masks and centres (T, 2)."""
+    """A red disk that goes right in the base, down in driving video 1 and up in 2; its masks and
+    centres (T, 2)."""
     size = (96, 64)
 
     def video(ways: np.ndarray) -> tuple[Clip, np.ndarray]:
@@ -294,18 +353,24 @@ def blob_clip() -> tuple[Rewound, np.ndarray, np.ndarray]:
     start, t = np.array([48.0, 32.0]), np.arange(6)[:, None]
     videos = [video(start + t * np.array(step)) for step in ((3.0, 0.0), (0.0, 2.0), (0.0, -2.0))]
     rewound = rewind(videos[0][0], [v for v, _ in videos[1:]])
-    centres = np.array([videos[s][1][i] for s, i in zip(rewound.source, rewound.index, strict=True)])
+    centres = np.array(
+        [videos[s][1][i] for s, i in zip(rewound.source, rewound.index, strict=True)]
+    )
     masks = (rewound.clip.frames[..., 0] > 160).astype(np.float32)
     return rewound, masks, centres
 
 
 @pytest.mark.parametrize("name", ["bootstapir", "tapnext", "cotracker3"])
 def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypatch):
-    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)  # the real ones need einops and more
+    monkeypatch.setattr(
+        "restage4d.jobs.make_priors_providers.need_modules", lambda entry: None
+    )  # the real ones need einops and more
     for loaded in [m for m in sys.modules if m.startswith("tapnet")]:
         monkeypatch.delitem(sys.modules, loaded)
     told: list[str] = []
-    provider = choose_priors(tracks=name, weights=Weights(stand_in_trackers.write(tmp_path)), announce=told.append).tracks
+    provider = choose_priors(
+        tracks=name, weights=Weights(stand_in_trackers.write(tmp_path)), announce=told.append
+    ).tracks
     assert bool(told) == (name == "cotracker3")
     rewound, masks, centres = blob_clip()
     tracks = provider.tracks(rewound, masks, Progress())
@@ -321,7 +386,11 @@ def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypat
     start = tracks.xy[rows, tracks.query]
     truth = start[:, None] + (centres[None] - centres[tracks.query][:, None])
     source = rewound.source[tracks.query]
-    known = (source[:, None] == 0) | (rewound.source[None] == 0) | (rewound.source[None] == source[:, None])
+    known = (
+        (source[:, None] == 0)
+        | (rewound.source[None] == 0)
+        | (rewound.source[None] == source[:, None])
+    )
     off = np.linalg.norm(tracks.xy - truth, axis=-1)
     assert off[known].max() < 1.0
     assert (tracks.confidence[~known] == 0).all()
@@ -334,12 +403,15 @@ def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypat
 
 
 def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
-    """Code from torch.hub (here from its cache, as without a network), weights from the hub, none of them unpickled."""
-    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
+    """Code from torch.hub (here from its cache, as without a network), weights from the hub, none
+    of them unpickled."""
+    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
     there = stand_in_trackers.write(tmp_path / "there") / "cotracker3"
     (tmp_path / "hub").mkdir()
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: (_ for _ in ()).throw(URLError("no network")))
+    monkeypatch.setattr(
+        torch.hub, "urlopen", lambda *_, **__: (_ for _ in ()).throw(URLError("no network"))
+    )
     asked: list[tuple[str, str]] = []
 
     def download(repo: str, name: str) -> str:
@@ -348,9 +420,13 @@ def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(InputError, match=r"facebookresearch/co-tracker cannot be used"):
-        choose_priors(tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None)
+        choose_priors(
+            tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None
+        )
     shutil.copytree(there / "co-tracker", tmp_path / "hub" / "facebookresearch_co-tracker_main")
-    provider = choose_priors(tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None).tracks
+    provider = choose_priors(
+        tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None
+    ).tracks
     assert asked == [("facebook/cotracker3", "scaled_offline.pth")]
     rewound, masks, centres = blob_clip()
     tracks = provider.tracks(rewound, masks, Progress())
@@ -359,18 +435,22 @@ def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
     way = (centres[None] - centres[tracks.query[mine]][:, None])[:, base]
     start = tracks.xy[mine, tracks.query[mine]][:, None]
     assert np.abs(tracks.xy[mine][:, base] - start - way).max() < 1.0
-    with pytest.raises(InputError, match=r"scaled_offline.pth, co-tracker is missing"):  # without consent nothing is asked for
+    with pytest.raises(
+        InputError, match=r"scaled_offline.pth, co-tracker is missing"
+    ):  # without consent nothing is asked for
         choose_priors(tracks="cotracker3", weights=Weights(None), announce=lambda text: None)
     assert len(asked) == 1
 
 
 def test_a_missing_checkout_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("restage4d.priors.choose.need_modules", lambda entry: None)
-    with pytest.raises(InputError, match=r"bootstapir_checkpoint_v2.pt, tapnet is missing.*google-deepmind/tapnet"):
+    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
+    with pytest.raises(
+        InputError, match=r"bootstapir_checkpoint_v2.pt, tapnet is missing.*google-deepmind/tapnet"
+    ):
         choose_priors(tracks="bootstapir", weights=Weights(tmp_path))
 
 
-# --- cameras ----------------------------------------------------------------------------------------------------------
+# --- cameras --------------------------------------------------------------------------------------
 
 
 def poses(count: int) -> np.ndarray:
@@ -383,7 +463,13 @@ def test_cameras_of_megasam_with_their_depth(tmp_path, clip):
     path = tmp_path / "dog_sgd_cvd_hr.npz"
     K = np.array([[140, 0, 60], [0, 140, 40], [0, 0, 1]], np.float32)
     depths = np.full((9, 80, 120), 3.0, np.float32)
-    np.savez(path, images=np.zeros((9, 80, 120, 3), np.uint8), depths=depths, intrinsic=K, cam_c2w=poses(9))
+    np.savez(
+        path,
+        images=np.zeros((9, 80, 120, 3), np.uint8),
+        depths=depths,
+        intrinsic=K,
+        cam_c2w=poses(9),
+    )
     chosen = choose_priors(cameras=str(path), depth=str(path), weights=Weights(tmp_path))
     assert chosen.cameras is chosen.depth
     masks = np.zeros((9, H, W), np.float32)
@@ -399,10 +485,17 @@ def test_cameras_of_vipe_for_the_base_with_a_frame_missing(tmp_path, clip):
     (tmp_path / "vipe" / "intrinsics").mkdir()
     inds = np.array([0, 1, 3])
     np.savez(tmp_path / "vipe" / "pose" / "dog.npz", data=poses(4)[inds], inds=inds)
-    np.savez(tmp_path / "vipe" / "intrinsics" / "dog.npz", data=np.tile([140, 140, 60, 40], (3, 1)), inds=inds)
-    cameras = CameraFiles(tmp_path / "vipe").cameras(clip, np.zeros((9, H, W), np.float32), Progress())
+    np.savez(
+        tmp_path / "vipe" / "intrinsics" / "dog.npz",
+        data=np.tile([140, 140, 60, 40], (3, 1)),
+        inds=inds,
+    )
+    cameras = CameraFiles(tmp_path / "vipe").cameras(
+        clip, np.zeros((9, H, W), np.float32), Progress()
+    )
     np.testing.assert_allclose(cameras.K[0], [[70, 0, 30], [0, 70, 20], [0, 0, 1]])
-    # the base is rewound: frame 3 stands first; frame 2 lies between its neighbours; driving videos stand still
+    # the base is rewound: frame 3 stands first; frame 2 lies between its neighbours; driving videos
+    # stand still
     np.testing.assert_allclose(-cameras.w2c[:, 0, 3], [0.3, 0.2, 0.1, 0, 0, 0, 0, 0, 0], atol=1e-6)
 
 
@@ -422,7 +515,8 @@ class Said:
     pass
 
 class DepthAnything3:
-    """As depth_anything_3.api has it: from_pretrained, to, eval, inference -> depth, conf, extrinsics (N, 3, 4), intrinsics."""
+    """As depth_anything_3.api has it: from_pretrained, to, eval, inference -> depth, conf,
+    extrinsics (N, 3, 4), intrinsics."""
 
     @classmethod
     def from_pretrained(cls, folder, **options):
@@ -441,7 +535,8 @@ class DepthAnything3:
         said.conf = None
         said.extrinsics = np.tile(np.eye(4, dtype=np.float32)[:3], (n, 1, 1))
         said.extrinsics[:, 0, 3] = -0.1 * np.arange(n)
-        said.intrinsics = np.tile(np.array([[35, 0, 15], [0, 35, 10], [0, 0, 1]], np.float32), (n, 1, 1))
+        K = np.array([[35, 0, 15], [0, 35, 10], [0, 0, 1]], np.float32)
+        said.intrinsics = np.tile(K, (n, 1, 1))
         return said
 '''
 
@@ -464,4 +559,6 @@ def test_depth_anything_3_runs_in_a_python_of_its_own(tmp_path, clip, monkeypatc
         )
     (tmp_path / "depth_anything_3" / "api.py").write_text("raise ImportError('no xformers here')")
     with pytest.raises(InputError, match="no xformers here"):
-        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(clip, masks, Progress())
+        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(
+            clip, masks, Progress()
+        )

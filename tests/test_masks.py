@@ -1,4 +1,5 @@
-"""Masks without models: what is selected and followed is the subject whose outline is known exactly."""
+"""Masks without models: what is selected and followed is the subject whose outline is known
+exactly."""
 
 import os
 from pathlib import Path
@@ -8,16 +9,19 @@ import numpy as np
 import pytest
 from moving import CENTRE, RADII, H, W, moving
 
+from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
-from restage4d.priors.follow import _out_of_nowhere
-from restage4d.priors.masks import GrabCutMasks
-from restage4d.priors.motion import BackgroundStep
-from restage4d.priors.odds import Odds
-from restage4d.priors.segment import border_share, filled
+from restage4d.priors.masks.grabcut import GrabCutMasks
+from restage4d.priors.masks.likelihood_ratio import Odds
+from restage4d.priors.masks.propagate import _out_of_nowhere
+from restage4d.priors.masks.segment import border_share, filled
+from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.progress import Progress
-from restage4d.scene import Clip, Selection, rewind
 
-DAVIS = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "davis"
+DAVIS = (
+    Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    / "davis"
+)
 PROVIDER = GrabCutMasks()
 
 
@@ -43,7 +47,12 @@ def test_a_click_anywhere_on_the_subject_finds_all_of_it(scene, offset):
 
 
 def test_a_box_and_nothing_given_find_the_subject(scene):
-    box = (CENTRE[0] - RADII[0] - 3, CENTRE[1] - RADII[1] - 3, CENTRE[0] + RADII[0] + 3, CENTRE[1] + RADII[1] + 3)
+    box = (
+        CENTRE[0] - RADII[0] - 3,
+        CENTRE[1] - RADII[1] - 3,
+        CENTRE[0] + RADII[0] + 3,
+        CENTRE[1] + RADII[1] + 3,
+    )
     boxed = select(scene.clip, box=box)
     rows, cols = np.nonzero(boxed)
     assert rows.min() >= box[1] - 1
@@ -100,11 +109,14 @@ def test_following_keeps_to_the_subject_over_both_branches(scene):
     scores = [iou(mask > 0.5, true) for mask, true in zip(masks, truth, strict=True)]
     assert min(scores) > 0.85
     area = (masks > 0.5).sum((1, 2))
-    assert abs(area[1:] / area[:-1] - 1).max() < 0.08, "the outline must not jump, at the seam least of all"
+    assert abs(area[1:] / area[:-1] - 1).max() < 0.08, (
+        "the outline must not jump, at the seam least of all"
+    )
 
 
 def test_a_wall_that_comes_into_view_is_not_the_subject():
-    """It moves against the ground as fast as the subject does, and new parts of it come in from the side."""
+    """It moves against the ground as fast as the subject does, and new parts of it come in from the
+    side."""
     scene = moving(frames=16, step=(1.5, 0.0), pan=-1.0, wall=-6.0)
     masks = PROVIDER.propagate(rewind(scene.clip, []), scene.masks[0], Progress())[::-1] > 0.5
     assert min(iou(mask, true) for mask, true in zip(masks, scene.masks, strict=True)) > 0.85
@@ -151,15 +163,21 @@ def test_no_part_of_a_subject_appears_out_of_nowhere():
 
 
 def test_unknown_pixels_lie_just_outside(scene):
-    masks = PROVIDER.propagate(rewind(Clip(scene.clip.frames[:3], 24.0), []), scene.masks[0], Progress())
+    masks = PROVIDER.propagate(
+        rewind(Clip(scene.clip.frames[:3], 24.0), []), scene.masks[0], Progress()
+    )
     for mask in masks:
         inside = (mask > 0.5).astype(np.uint8)
-        assert np.array_equal(mask == -1, (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0))
+        assert np.array_equal(
+            mask == -1, (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0)
+        )
 
 
 def test_two_runs_agree_to_the_pixel(scene):
     clip = Clip(scene.clip.frames[:4], 24.0)
-    first, second = (PROVIDER.propagate(rewind(clip, []), scene.masks[0], Progress()) for _ in range(2))
+    first, second = (
+        PROVIDER.propagate(rewind(clip, []), scene.masks[0], Progress()) for _ in range(2)
+    )
     assert np.array_equal(first, second)
     assert np.array_equal(select(clip, point=CENTRE), select(clip, point=CENTRE))
 

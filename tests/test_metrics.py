@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from restage4d import se3
-from restage4d.evaluate import image, shape, tracking
+from restage4d.evaluate.metrics import image, shape, tracking
 from restage4d.puppet import Gaussians, Performance, Puppet
 
 
@@ -21,7 +21,7 @@ def sphere(n: int, seed: int = 0) -> np.ndarray:
     return (0.5 * p / np.linalg.norm(p, axis=1, keepdims=True)).astype(np.float32)
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def test_psnr_and_ssim_of_known_pictures():
@@ -47,20 +47,28 @@ def test_subject_psnr_counts_what_sticks_out_and_not_the_empty_surrounding():
     assert image.subject_psnr(drawn, truth, mask) == pytest.approx(20 * np.log10(255 / 20))
     wide = np.pad(drawn, ((0, 50), (0, 50), (0, 0)), constant_values=image.BACKDROP)
     wide_truth = np.pad(truth, ((0, 50), (0, 50), (0, 0)), constant_values=image.BACKDROP)
-    assert image.subject_psnr(wide, wide_truth, np.pad(mask, (0, 50))) == pytest.approx(20 * np.log10(255 / 20))
+    assert image.subject_psnr(wide, wide_truth, np.pad(mask, (0, 50))) == pytest.approx(
+        20 * np.log10(255 / 20)
+    )
     floater = drawn.copy()
     floater[:10, :10] += 20  # as many pixels again, off by as much
-    assert image.subject_psnr(floater, truth, mask) == pytest.approx(20 * np.log10(255 / 20) - 10 * np.log10(2))
+    assert image.subject_psnr(floater, truth, mask) == pytest.approx(
+        20 * np.log10(255 / 20) - 10 * np.log10(2)
+    )
 
 
-# --- shape ------------------------------------------------------------------------------------------------------------
+# --- shape ----------------------------------------------------------------------------------------
 
 
 def test_consistency_is_eq_9():
     assert shape.consistency(np.exp(-4)) == pytest.approx(8)
     assert shape.consistency(2.0) == 0
-    assert shape.consistency(0.0) == shape.consistency(1e-12)  # finite for a body that never changes
-    assert shape.consistency(0.0087) == pytest.approx(10.32, abs=0.1)  # the paper's 10.32 is a variation of 9 %
+    assert shape.consistency(0.0) == shape.consistency(
+        1e-12
+    )  # finite for a body that never changes
+    assert shape.consistency(0.0087) == pytest.approx(
+        10.32, abs=0.1
+    )  # the paper's 10.32 is a variation of 9 %
 
 
 def test_volume_of_a_shell_is_known_and_does_not_depend_on_turn_or_scale():
@@ -72,7 +80,9 @@ def test_volume_of_a_shell_is_known_and_does_not_depend_on_turn_or_scale():
     turned = np.stack([points @ turn(0.4 * t, 1).T + [0.3 * t, 0, 0] for t in range(6)], 1)
     assert shape.volume_variance(turned, 1.0) ** 0.5 < 0.005
     dense = sphere(40_000)
-    grown = np.stack([dense * (1 + 0.1 * t) for t in range(3)], 1)  # area, and so the shell, as the square
+    grown = np.stack(
+        [dense * (1 + 0.1 * t) for t in range(3)], 1
+    )  # area, and so the shell, as the square
     v = np.array([1, 1.21, 1.44])
     assert shape.volume_variance(grown, 1.0) ** 0.5 == pytest.approx(np.std(v / v.mean()), rel=0.08)
 
@@ -101,7 +111,7 @@ def test_variance_of_distances():
     assert drawn.max() == 6
 
 
-# --- tracking ---------------------------------------------------------------------------------------------------------
+# --- tracking -------------------------------------------------------------------------------------
 
 
 def two_bones() -> Puppet:
@@ -110,13 +120,17 @@ def two_bones() -> Puppet:
     for t in range(4):
         bases[1, t] = se3.pack(turn(0.2 * t, 2), np.array([0, 0, 0.1 * t]))
     means = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
-    subject = Gaussians(means, np.tile([1, 0, 0, 0], (2, 1)), np.full((2, 3), 0.1), np.ones(2), np.zeros((2, 1, 3)))
+    subject = Gaussians(
+        means, np.tile([1, 0, 0, 0], (2, 1)), np.full((2, 3), 0.1), np.ones(2), np.zeros((2, 1, 3))
+    )
     subject = Gaussians(**{k: v.astype(np.float32) for k, v in vars(subject).items()})
     K = np.tile(np.array([[100, 0, 50], [0, 100, 40], [0, 0, 1]], np.float32), (4, 1, 1))
     w2c = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
     performance = Performance("base", bases.astype(np.float32), 24, K, w2c, (100, 80))
     none = Gaussians(*(np.zeros((0, *a.shape[1:]), np.float32) for a in vars(subject).values()))
-    return Puppet(subject, np.array([[0], [1]], np.uint16), np.ones((2, 1), np.float32), [performance], none)
+    return Puppet(
+        subject, np.array([[0], [1]], np.uint16), np.ones((2, 1), np.float32), [performance], none
+    )
 
 
 def test_carried_points_move_with_the_nearest_solid_gaussian():
@@ -140,9 +154,13 @@ def test_alignments_undo_exactly_what_they_are_for():
     moved = 1.3 * truth @ turn(0.5, 0).T + [1, 2, 3]
     assert tracking.l1(tracking.aligned(moved, truth, "sim3", w2c), truth) < 1e-5
     assert tracking.l1(tracking.aligned(0.7 * truth, truth, "median", w2c), truth) < 1e-5
-    assert tracking.l1(tracking.aligned(truth + 0.25, truth, "none", w2c), truth) == pytest.approx(0.25, abs=1e-5)
+    assert tracking.l1(tracking.aligned(truth + 0.25, truth, "none", w2c), truth) == pytest.approx(
+        0.25, abs=1e-5
+    )
     mirrored = truth * [1, 1, -1]
-    assert np.linalg.det(tracking.similarity(mirrored.reshape(-1, 3), truth.reshape(-1, 3))[1]) == pytest.approx(1)
+    assert np.linalg.det(
+        tracking.similarity(mirrored.reshape(-1, 3), truth.reshape(-1, 3))[1]
+    ) == pytest.approx(1)
     where = np.zeros((30, 5), bool)
     assert np.isnan(tracking.l1(truth, truth, where))
 
@@ -157,7 +175,9 @@ def test_tapvid3d_thresholds_are_pixels_at_the_points_depth():
     off = truth + np.float32([0.1, 0, 0])  # 5 pixels, then 2.5: within 8 and 16; within 4, 8 and 16
     figures = tracking.tapvid3d(off, yes, truth, yes, K, w2c)
     assert figures["apd"] == pytest.approx((0 + 0 + 0.5 + 1 + 1) / 5)
-    assert figures["3d_aj"] == pytest.approx((0 + 0 + 1 / 3 + 1 + 1) / 5)  # at 4 px: 1 hit, 2 true, 1 false
+    assert figures["3d_aj"] == pytest.approx(
+        (0 + 0 + 1 / 3 + 1 + 1) / 5
+    )  # at 4 px: 1 hit, 2 true, 1 false
     hidden = tracking.tapvid3d(truth, yes, truth, np.array([[True, False]]), K, w2c)
     assert hidden["oa"] == 0.5
     assert hidden["3d_aj"] == 0.5  # 1 hit of 1 true and 1 false

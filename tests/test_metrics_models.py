@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from restage4d.errors import InputError
-from restage4d.evaluate.clip import ClipSimilarity, square
-from restage4d.evaluate.image import BACKDROP
-from restage4d.evaluate.lpips import _LAYERS, Lpips
+from restage4d.evaluate.metrics.clip import ClipSimilarity, square
+from restage4d.evaluate.metrics.image import BACKDROP
+from restage4d.evaluate.metrics.lpips import _LAYERS, Lpips
 
 transformers = pytest.importorskip("transformers")
 
@@ -16,7 +16,12 @@ transformers = pytest.importorskip("transformers")
 def clip_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(0)
-    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     config = transformers.CLIPConfig(
         text_config={**size, "vocab_size": 64, "max_position_embeddings": 8},
         vision_config={**size, "image_size": 32, "patch_size": 8},
@@ -38,18 +43,29 @@ def test_clip_similarity(clip_folder):
     red, blue = thing((220, 30, 20)), thing((20, 40, 230))
     assert clip.mean_similarity([red], [red]) == pytest.approx(100, abs=1e-3)
     assert clip.mean_similarity([red], [blue]) < 99.9
-    assert clip.mean_similarity([red], [blue]) == pytest.approx(clip.mean_similarity([blue], [red]), abs=1e-4)
-    assert clip.mean_similarity([red, red], [red, blue]) == pytest.approx(50 + clip.mean_similarity([red], [blue]) / 2, abs=1e-3)
+    assert clip.mean_similarity([red], [blue]) == pytest.approx(
+        clip.mean_similarity([blue], [red]), abs=1e-4
+    )
+    assert clip.mean_similarity([red, red], [red, blue]) == pytest.approx(
+        50 + clip.mean_similarity([red], [blue]) / 2, abs=1e-3
+    )
     # the subject is cropped: where it stands in the picture does not matter
     assert clip.mean_similarity([thing((220, 30, 20), at=5)], [red]) == pytest.approx(100, abs=1e-3)
     # the same embedding as transformers gives for the same pixels
     pixels = torch.from_numpy(square(red, 32).astype(np.float32) / 255).permute(2, 0, 1)[None]
-    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    mean, std = (
+        torch.tensor([0.48145466, 0.4578275, 0.40821073]),
+        torch.tensor([0.26862954, 0.26130258, 0.27577711]),
+    )
     model = transformers.CLIPModel.from_pretrained(clip_folder).eval()
     with torch.no_grad():
-        found = model.get_image_features(pixel_values=(pixels - mean[:, None, None]) / std[:, None, None])
+        found = model.get_image_features(
+            pixel_values=(pixels - mean[:, None, None]) / std[:, None, None]
+        )
     theirs = found if isinstance(found, torch.Tensor) else found.pooler_output
-    assert np.allclose(clip.embed([red])[0], torch.nn.functional.normalize(theirs, dim=-1)[0].numpy(), atol=1e-5)
+    assert np.allclose(
+        clip.embed([red])[0], torch.nn.functional.normalize(theirs, dim=-1)[0].numpy(), atol=1e-5
+    )
 
 
 def test_square_keeps_the_shape_and_an_empty_picture_is_grey():
@@ -72,9 +88,13 @@ def write_lpips(folder, scale: float = 1.0) -> None:
     generator = torch.Generator().manual_seed(0)
     network, heads = {}, {}
     for i, (number, _, _, shape) in enumerate(_LAYERS):
-        network[f"features.{number}.weight"] = torch.randn(shape, generator=generator) / (shape[1] * shape[2] * shape[3]) ** 0.5
+        network[f"features.{number}.weight"] = (
+            torch.randn(shape, generator=generator) / (shape[1] * shape[2] * shape[3]) ** 0.5
+        )
         network[f"features.{number}.bias"] = torch.zeros(shape[0])
-        heads[f"lin{i}.model.1.weight"] = scale * torch.rand((1, shape[0], 1, 1), generator=generator)
+        heads[f"lin{i}.model.1.weight"] = scale * torch.rand(
+            (1, shape[0], 1, 1), generator=generator
+        )
     folder.mkdir()
     torch.save(network, folder / "alexnet-owt-7be5be79.pth")
     torch.save(heads, folder / "alex.pth")
@@ -85,7 +105,10 @@ def test_lpips(tmp_path):
     write_lpips(tmp_path / "two", scale=2.0)
     rng = np.random.default_rng(0)
     a = rng.integers(0, 255, (64, 72, 3)).astype(np.uint8)
-    near, far = np.clip(a.astype(int) + rng.integers(-8, 9, a.shape), 0, 255).astype(np.uint8), 255 - a
+    near, far = (
+        np.clip(a.astype(int) + rng.integers(-8, 9, a.shape), 0, 255).astype(np.uint8),
+        255 - a,
+    )
     one, two = Lpips(tmp_path / "one"), Lpips(tmp_path / "two")
     assert one.distance([a], [a]) == 0
     assert 0 < one.distance([a], [near]) < one.distance([a], [far])

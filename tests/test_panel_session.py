@@ -14,14 +14,14 @@ import numpy as np
 import psutil
 import pytest
 
-from blender_addon import bug_report, launching
-from blender_addon.session import Link, Session
-from blender_addon.state import Order, duration, thinned
+from blender_addon.session import bug_report, launcher
+from blender_addon.session.models import Order, duration, thinned
+from blender_addon.session.session import Link, Session
 from restage4d.errors import InputError
-from restage4d.wire.client import Client
-from restage4d.wire.framing import new_id
-from restage4d.wire.messages import Submit
-from restage4d.wire.service import stop_service
+from restage4d.protocol.client import Client
+from restage4d.protocol.framing import new_id
+from restage4d.protocol.messages import Submit
+from restage4d.protocol.service import stop_service
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIP = ROOT / "scripts" / "demo_clip" / "base.mp4"
@@ -36,10 +36,17 @@ class Backend:
     def connect(self) -> Client:
         return Client.connect(self.file, timeout_s=5.0)
 
-    def start(self, answers: Callable[[], bool], stopped: threading.Event, say: Callable[[str, bool], None]) -> None:
+    def start(
+        self,
+        answers: Callable[[], bool],
+        stopped: threading.Event,
+        say: Callable[[str, bool], None],
+    ) -> None:
         self.starts += 1
         environment = os.environ | {"RESTAGE4D_HOME": str(self.home)}
-        subprocess.Popen([sys.executable, "-m", "backend"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, "-m", "backend"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+        )
         until = time.monotonic() + 60
         while not answers() and not stopped.wait(0.1):
             assert time.monotonic() < until, "the backend did not start"
@@ -82,7 +89,9 @@ def ready(session: Session) -> None:
 def standin(backend: Backend, steps: int = 30) -> str:
     """A tiny real fit."""
     with backend.connect() as client:
-        return client.submit(Submit(key=new_id(), job_kind="standin", settings={"fusion.steps": steps}))
+        return client.submit(
+            Submit(key=new_id(), job_kind="standin", settings={"fusion.steps": steps})
+        )
 
 
 def test_a_backend_is_missed_started_and_told_of(backend: Backend, session: Session) -> None:
@@ -100,7 +109,9 @@ def test_a_backend_is_missed_started_and_told_of(backend: Backend, session: Sess
     assert session.backend.fault is None
 
 
-def test_a_video_picked_before_there_is_a_backend_goes_when_there_is(backend: Backend, session: Session) -> None:
+def test_a_video_picked_before_there_is_a_backend_goes_when_there_is(
+    backend: Backend, session: Session
+) -> None:
     shot = session.open_shot(CLIP, (1, 12), 128, {})
     ready(session)
     wait(session, lambda: shot.phase == "ready")
@@ -122,7 +133,9 @@ def test_the_first_frame_is_that_of_the_part(backend: Backend, session: Session)
     assert np.abs(frames[0] - frames[1]).mean() > 1
 
 
-def test_a_driving_video_is_made_looked_at_and_restaged(backend: Backend, session: Session, tmp_path: Path) -> None:
+def test_a_driving_video_is_made_looked_at_and_restaged(
+    backend: Backend, session: Session, tmp_path: Path
+) -> None:
     ready(session)
     shot = session.open_shot(CLIP, (1, 12), 128, {})
     wait(session, lambda: shot.phase == "ready")
@@ -138,14 +151,18 @@ def test_a_driving_video_is_made_looked_at_and_restaged(backend: Backend, sessio
     assert take.path.stat().st_size > 1000
     assert set(take.figures) == {"seam", "camera", "subject", "tracks", "score"}
     assert audition.made_by == "kinematic"
-    job = session.restage(Order("it jumps", longer_side=128, driving=take.path, made_by="kinematic"))
+    job = session.restage(
+        Order("it jumps", longer_side=128, driving=take.path, made_by="kinematic")
+    )
     wait(session, lambda: job.handed_in.is_set() and job.state != "sending")
     session.cancel(job)
     wait(session, lambda: job.state == "cancelled")
     assert session.audition is audition, "two jobs are followed side by side"
 
 
-def test_what_a_provider_cannot_do_is_told_before_it_is_asked(backend: Backend, session: Session) -> None:
+def test_what_a_provider_cannot_do_is_told_before_it_is_asked(
+    backend: Backend, session: Session
+) -> None:
     ready(session)
     shot = session.open_shot(CLIP, (1, 12), 128, {})
     wait(session, lambda: shot.phase == "ready")
@@ -156,7 +173,9 @@ def test_what_a_provider_cannot_do_is_told_before_it_is_asked(backend: Backend, 
     assert "veo" in asked.fault.what
 
 
-def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(backend: Backend, session: Session) -> None:
+def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(
+    backend: Backend, session: Session
+) -> None:
     ready(session)
     shot = session.open_shot(CLIP, (1, 20), 192, {"box": (5, 5, 9, 9)})
     wait(session, lambda: shot.phase == "ready")
@@ -170,7 +189,9 @@ def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(backend
     assert shot.mask.any()
 
 
-def test_what_is_no_video_is_a_sentence_and_a_remedy(backend: Backend, session: Session, tmp_path: Path) -> None:
+def test_what_is_no_video_is_a_sentence_and_a_remedy(
+    backend: Backend, session: Session, tmp_path: Path
+) -> None:
     ready(session)
     (tmp_path / "notes.mp4").write_text("not a video")
     shot = session.open_shot(tmp_path / "notes.mp4", None, 128, {})
@@ -180,7 +201,9 @@ def test_what_is_no_video_is_a_sentence_and_a_remedy(backend: Backend, session: 
     assert shot.fault.remedy
 
 
-def test_a_job_is_followed_to_its_puppet(backend: Backend, session: Session, tmp_path: Path) -> None:
+def test_a_job_is_followed_to_its_puppet(
+    backend: Backend, session: Session, tmp_path: Path
+) -> None:
     ready(session)
     job = session.attach(standin(backend))
     wait(session, lambda: job.state == "done")
@@ -239,7 +262,9 @@ def test_an_unknown_job_says_so(backend: Backend, session: Session) -> None:
     assert "does not know" in job.fault.what if job.fault else False
 
 
-def test_what_cannot_be_restaged_fails_with_the_service_s_words(backend: Backend, session: Session) -> None:
+def test_what_cannot_be_restaged_fails_with_the_service_s_words(
+    backend: Backend, session: Session
+) -> None:
     ready(session)
     shot = session.open_shot(CLIP, (1, 12), 128, {})
     wait(session, lambda: shot.phase == "ready")
@@ -304,14 +329,25 @@ def test_points_are_thinned_to_the_newest_performance_in_playing_order() -> None
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (1, 22, 89, 200, 3900)] == ["5 s", "20 s", "90 s", "3 min", "1 h 05 min"]
+    assert [duration(s) for s in (1, 22, 89, 200, 3900)] == [
+        "5 s",
+        "20 s",
+        "90 s",
+        "3 min",
+        "1 h 05 min",
+    ]
 
 
 def test_a_bug_report_holds_no_keys(tmp_path: Path) -> None:
     log = tmp_path / "service.log"
-    log.write_text("x" * 300_000 + f"\nGOOGLE_API_KEY=AIzaSyA1234567890abcdefghijklmnop opened {Path.home()}/film.mp4\n")
+    log.write_text(
+        "x" * 300_000
+        + f"\nGOOGLE_API_KEY=AIzaSyA1234567890abcdefghijklmnop opened {Path.home()}/film.mp4\n"
+    )
     settings = {"secret_key": "hidden", "connection": "OWN", "nested": {"api_token": "hidden"}}
-    names = bug_report.write(tmp_path / "report.zip", {"blender": "5.2"}, settings, [log, tmp_path / "none.log"])
+    names = bug_report.write(
+        tmp_path / "report.zip", {"blender": "5.2"}, settings, [log, tmp_path / "none.log"]
+    )
     assert names == ["versions.json", "settings.json", "logs/service.log"]
     with zipfile.ZipFile(tmp_path / "report.zip") as archive:
         everything = b"".join(archive.read(name) for name in names).decode()
@@ -324,9 +360,20 @@ def test_a_bug_report_holds_no_keys(tmp_path: Path) -> None:
 
 def test_a_backend_that_does_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
-    (tmp_path / "scripts" / "bootstrap.py").write_text("import sys; sys.exit('restage4d: no room on the disk')")
+    (tmp_path / "scripts" / "bootstrap.py").write_text(
+        "import sys; sys.exit('restage4d: no room on the disk')"
+    )
     with pytest.raises(InputError, match="no room on the disk"):
-        launching.start(tmp_path, tmp_path / "log", [], None, lambda: False, 30, threading.Event(), lambda line, setting_up: None)
+        launcher.start(
+            tmp_path,
+            tmp_path / "log",
+            [],
+            None,
+            lambda: False,
+            30,
+            threading.Event(),
+            lambda line, setting_up: None,
+        )
 
 
 def test_the_backend_s_source_is_unpacked_once_per_version(tmp_path: Path) -> None:
@@ -334,14 +381,14 @@ def test_the_backend_s_source_is_unpacked_once_per_version(tmp_path: Path) -> No
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("scripts/bootstrap.py", "1")
         archive.writestr("restage4d/new.py", "1")
-    launching.unpack(source, root, "1")
-    assert launching.can_start(root)
+    launcher.unpack(source, root, "1")
+    assert launcher.can_start(root)
     (root / ".venv").mkdir()
     (root / "restage4d" / "old.py").touch()
-    launching.unpack(source, root, "1")
+    launcher.unpack(source, root, "1")
     assert (root / "restage4d" / "old.py").exists()
-    launching.unpack(source, root, "2")
+    launcher.unpack(source, root, "2")
     assert not (root / "restage4d" / "old.py").exists()
     assert (root / ".venv").exists()
     with pytest.raises(InputError, match="without the backend"):
-        launching.unpack(tmp_path / "none.zip", root, "3")
+        launcher.unpack(tmp_path / "none.zip", root, "3")

@@ -6,18 +6,27 @@ import cv2
 import numpy as np
 import pytest
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Priors,
+    Rewound,
+    Tracks,
+    rewind,
+)
 from restage4d.errors import InputError
-from restage4d.priors.cache import Cache, content_key
+from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.estimate import Providers, estimate_priors
 from restage4d.priors.files import read_priors, write_priors
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Priors, Rewound, Tracks, rewind
 
 H, W = 24, 32
 
 
 def clip(frames: int, seed: int) -> Clip:
-    return Clip(np.random.default_rng(seed).integers(0, 255, (frames, H, W, 3)).astype(np.uint8), 24.0)
+    return Clip(
+        np.random.default_rng(seed).integers(0, 255, (frames, H, W, 3)).astype(np.uint8), 24.0
+    )
 
 
 @pytest.fixture
@@ -62,20 +71,27 @@ def test_what_is_written_is_read(tmp_path: Path, rewound: Rewound):
 def test_frames_are_numbered_as_in_their_own_video(tmp_path: Path, rewound: Rewound):
     (tmp_path / "masks").mkdir()
     for i in range(4):
-        cv2.imwrite(str(tmp_path / "masks" / f"{i:05d}.png"), np.full((2 * H, 2 * W), 255 if i == 2 else 0, np.uint8))
+        cv2.imwrite(
+            str(tmp_path / "masks" / f"{i:05d}.png"),
+            np.full((2 * H, 2 * W), 255 if i == 2 else 0, np.uint8),
+        )
     masks = read_priors(tmp_path, rewound)["masks"]["masks"]
     of_base = rewound.video(0)
     np.testing.assert_array_equal(masks[of_base].mean((1, 2)), [0, 0, 1, 0])
     assert np.isnan(masks[rewound.source > 0]).all(), "driving frames have no masks here"
 
 
-def test_cameras_of_another_size_are_scaled_and_driving_ones_are_steady(tmp_path: Path, rewound: Rewound):
+def test_cameras_of_another_size_are_scaled_and_driving_ones_are_steady(
+    tmp_path: Path, rewound: Rewound
+):
     K = np.tile(np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]), (4, 1, 1))
     w2c = np.tile(np.eye(4), (4, 1, 1))
     w2c[:, 2, 3] = np.arange(4)
     np.savez(tmp_path / "cameras.npz", K=K, w2c=w2c)
     found = read_priors(tmp_path, rewound)["cameras"]
-    np.testing.assert_allclose(found["K"][:, 0], np.tile([30.0, 0, 16], (len(rewound), 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        found["K"][:, 0], np.tile([30.0, 0, 16], (len(rewound), 1)), rtol=1e-6
+    )
     np.testing.assert_array_equal(found["w2c"][rewound.video(0), 2, 3], np.arange(4))
     assert (found["w2c"][rewound.source > 0] == found["w2c"][rewound.seam]).all()
 
@@ -105,7 +121,11 @@ def damage_depth_nan(folder: Path):
 
 
 def damage_camera_rotation(folder: Path):
-    np.savez(folder / "base" / "cameras.npz", K=np.tile(np.eye(3) * 9, (4, 1, 1)), w2c=np.tile(np.eye(4) * 2, (4, 1, 1)))
+    np.savez(
+        folder / "base" / "cameras.npz",
+        K=np.tile(np.eye(3) * 9, (4, 1, 1)),
+        w2c=np.tile(np.eye(4) * 2, (4, 1, 1)),
+    )
 
 
 def damage_camera_shape(folder: Path):
@@ -118,12 +138,19 @@ def damage_camera_name(folder: Path):
 
 def damage_tracks_count(folder: Path):
     np.savez(
-        folder / "tracks.npz", xy=np.ones((5, 2, 2)), visible=np.ones((5, 2)), confidence=np.ones((5, 2)), query=np.zeros(5, int)
+        folder / "tracks.npz",
+        xy=np.ones((5, 2, 2)),
+        visible=np.ones((5, 2)),
+        confidence=np.ones((5, 2)),
+        query=np.zeros(5, int),
     )
 
 
 def damage_tracks_pickled(folder: Path):
-    np.savez(folder / "tracks.npz", **dict.fromkeys(("xy", "visible", "confidence", "query"), np.array([{}], object)))
+    np.savez(
+        folder / "tracks.npz",
+        **dict.fromkeys(("xy", "visible", "confidence", "query"), np.array([{}], object)),
+    )
 
 
 def damage_truncated(folder: Path):
@@ -163,7 +190,8 @@ def test_an_empty_folder_is_refused(tmp_path: Path, rewound: Rewound):
 
 
 def write_shape_of_motion(root: Path, frames: int, size: tuple[int, int]):
-    """Files as vye16/shape-of-motion's preprocessing writes them, of a point that walks right by 2 pixels a frame."""
+    """Files as vye16/shape-of-motion's preprocessing writes them, of a point that walks right by 2
+    pixels a frame."""
     width, height = size
     for name in ("images", "masks", "aligned_depth_anything", "bootstapir"):
         (root / name / "seq").mkdir(parents=True)
@@ -173,7 +201,8 @@ def write_shape_of_motion(root: Path, frames: int, size: tuple[int, int]):
         cv2.imwrite(str(root / "images" / "seq" / f"{i:05d}.png"), mask)
         cv2.imwrite(str(root / "masks" / "seq" / f"{i:05d}.png"), mask)
         cv2.imwrite(
-            str(root / "aligned_depth_anything" / "seq" / f"{i:05d}.png"), np.full((height, width), 65535 // (i + 1), np.uint16)
+            str(root / "aligned_depth_anything" / "seq" / f"{i:05d}.png"),
+            np.full((height, width), 65535 // (i + 1), np.uint16),
         )
         for j in range(frames):
             row = [[10 + 2 * j, 20, -9.0 if i != j + 1 else 9.0, -9.0]] * 6
@@ -187,7 +216,9 @@ def test_shape_of_motion_over_the_rewound_clip(tmp_path: Path, rewound: Rewound)
     np.testing.assert_allclose(found["depth"]["depth"].mean((1, 2)), np.arange(1, T + 1), rtol=1e-3)
     assert set(np.unique(found["masks"]["masks"])) == {-1, 0, 1}
     tracks = found["tracks"]
-    np.testing.assert_allclose(tracks["xy"][0], np.stack([np.arange(T) + 5.25, np.full(T, 10.25)], 1), atol=1e-6)
+    np.testing.assert_allclose(
+        tracks["xy"][0], np.stack([np.arange(T) + 5.25, np.full(T, 10.25)], 1), atol=1e-6
+    )
     one = tracks["query"] == 2
     assert not tracks["visible"][one, 1].any()
     assert tracks["visible"][one, 2:].all()
@@ -246,7 +277,10 @@ def test_cache_in_a_place_that_cannot_be_written_only_costs_time(tmp_path: Path)
 
 def test_content_key_tells_apart():
     a = np.arange(6, dtype=np.float32)
-    keys = {content_key(*parts) for parts in ((a,), (a.reshape(2, 3),), (a.astype(np.int32),), (a + 1,), (a, "x"), (a, "y"))}
+    keys = {
+        content_key(*parts)
+        for parts in ((a,), (a.reshape(2, 3),), (a.astype(np.int32),), (a + 1,), (a, "x"), (a, "y"))
+    }
     assert len(keys) == 6
     assert content_key(a, ("x", 1)) == content_key(a.copy(), ("x", 1))
 
@@ -300,7 +334,10 @@ def test_what_is_missing_is_estimated_once_and_joined_in_scale(tmp_path: Path, r
     np.testing.assert_array_equal(first.masks, priors.masks)
     ratio = first.depth[priors.depth > 0] / priors.depth[priors.depth > 0]
     np.testing.assert_allclose(
-        ratio, ratio[0], rtol=1e-4, err_msg="estimated and given depth have one scale, in the world's units"
+        ratio,
+        ratio[0],
+        rtol=1e-4,
+        err_msg="estimated and given depth have one scale, in the world's units",
     )
     np.testing.assert_array_equal(first.tracks.xy, priors.tracks.xy)
     again = run()

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from restage4d import choices, cli, doctor
-from restage4d.catalogue import ENTRIES, announcement, entry
-from restage4d.choices import Choices, DriverChoice
-from restage4d.driving.kinematic import KinematicDriving
+from restage4d.cli import doctor, main
+from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
-from restage4d.settings import read_settings
-from restage4d.weights import Weights, missing
+from restage4d.jobs import provider_choice
+from restage4d.jobs.provider_choice import Choices, DriverChoice
+from restage4d.providers.registry import ENTRIES, announcement, entry
+from restage4d.providers.settings import read_settings
+from restage4d.providers.weights import Weights, missing
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,16 +31,28 @@ def nothing_set(monkeypatch, tmp_path):
 
 def parsed(*words: str) -> Choices:
     parser = argparse.ArgumentParser()
-    choices.add_arguments(parser)
+    provider_choice.add_arguments(parser)
     given = vars(parser.parse_args(words))
-    found = choices.from_arguments(given)
+    found = provider_choice.from_arguments(given)
     assert not given  # nothing is left over for the job
     return found
 
 
 def test_the_command_line_says_who_makes_what():
     assert parsed() == Choices()
-    found = parsed("--masks", "sam2", "--driver", "veo", "--driver-seconds", "8", "--candidates", "3", "--pick", "2", "--auto")
+    found = parsed(
+        "--masks",
+        "sam2",
+        "--driver",
+        "veo",
+        "--driver-seconds",
+        "8",
+        "--candidates",
+        "3",
+        "--pick",
+        "2",
+        "--auto",
+    )
     assert found.masks == "sam2"
     assert found.auto
     assert found.driver == DriverChoice("veo", seconds=8, candidates=3, pick=2)
@@ -55,7 +68,9 @@ def test_without_a_choice_the_draft_driver_acts(tmp_path):
 
 def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, monkeypatch):
     asked: list[object] = []
-    monkeypatch.setattr("restage4d.driving.choose.choose_driver", lambda *_, choose, **__: asked.append(choose))
+    monkeypatch.setattr(
+        "restage4d.jobs.make_driver.choose_driver", lambda *_, choose, **__: asked.append(choose)
+    )
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda text: "2")
     parsed("--candidates", "3").drivers(tmp_path, 0)
@@ -65,12 +80,20 @@ def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, mo
 
 
 def test_a_wrong_choice_ends_the_run_before_work_starts(tmp_path, capsys):
-    from restage4d.video import encode
+    from restage4d.io.video import encode
 
     clip = tmp_path / "v.mp4"
     encode(clip, [np.zeros((48, 64, 3), np.uint8)] * 3, 12.0)
-    for option, value in (("--masks", "sam9"), ("--depth", "sam2"), ("--driver", "sora"), ("--cameras", "gone.npz")):
-        assert cli.main(["run", str(clip), "it jumps", "--out", str(tmp_path / "out"), option, value]) == 1
+    for option, value in (
+        ("--masks", "sam9"),
+        ("--depth", "sam2"),
+        ("--driver", "sora"),
+        ("--cameras", "gone.npz"),
+    ):
+        assert (
+            main.main(["run", str(clip), "it jumps", "--out", str(tmp_path / "out"), option, value])
+            == 1
+        )
         said = capsys.readouterr().err
         assert value in said
         assert "Traceback" not in said
@@ -112,7 +135,11 @@ def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("gsplat", "nvcc", "says"),
-    [(True, "/usr/bin/nvcc", "a card, 24 GiB$"), (False, "/usr/bin/nvcc", "gsplat is missing"), (True, None, "no CUDA toolkit")],
+    [
+        (True, "/usr/bin/nvcc", "a card, 24 GiB$"),
+        (False, "/usr/bin/nvcc", "gsplat is missing"),
+        (True, None, "no CUDA toolkit"),
+    ],
 )
 def test_the_doctor_says_whether_the_fit_can_use_the_gpu(gsplat, nvcc, says, monkeypatch):
     card = SimpleNamespace(name="a card", total_memory=24 * 2**30)
@@ -133,7 +160,7 @@ def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatc
     for name in ("config.json", "model.safetensors"):
         (sam / name).write_bytes(b"x")
     monkeypatch.setenv("RESTAGE4D_WEIGHTS", str(tmp_path / "weights"))
-    assert cli.main(["doctor"]) == 0
+    assert main.main(["doctor"]) == 0
     said = capsys.readouterr().out
     for found in ENTRIES:
         assert re.search(rf"(ready|missing) +{re.escape(found.name)} ", said), found.name
@@ -141,7 +168,9 @@ def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatc
         line = next(
             text
             for text in said.splitlines()
-            if re.match(rf"  (ready|missing) +{re.escape(found.name)} +{re.escape(found.title)}", text)
+            if re.match(
+                rf"  (ready|missing) +{re.escape(found.name)} +{re.escape(found.title)}", text
+            )
         )
         assert (f"{found.size:g} GB" in line) == (found.size > 0)
         assert (f"{found.memory:g} GB on the GPU" in line) == (found.memory > 0)

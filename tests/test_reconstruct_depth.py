@@ -1,4 +1,5 @@
-"""Depth before lifting: pixel noise goes, edges stay, a drifting scale is held to what stands still."""
+"""Depth before lifting: pixel noise goes, edges stay, a drifting scale is held to what stands
+still."""
 
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from scenes import Truth, hinge_scene
 
-from restage4d.reconstruct.depth import frame_scales, prepared_depth, quiet_depth
+from restage4d.reconstruct.motion.depth import frame_scales, prepared_depth, quiet_depth
 
 
 @pytest.fixture(scope="module")

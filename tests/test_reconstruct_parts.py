@@ -8,15 +8,23 @@ from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
 from restage4d import se3 as numpy_se3
+from restage4d.clips import Clip, Rewound, rewind
 from restage4d.errors import FitError
-from restage4d.reconstruct import bases, losses, photometric, posing, rigidity
-from restage4d.reconstruct import se3_torch as se3
-from restage4d.reconstruct.body import body_motion, procrustes
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
-from restage4d.reconstruct.lift import LiftedTracks, fill_hidden, frame_triples, sample_depth, unproject
-from restage4d.reconstruct.optimise import GuardedAdam
-from restage4d.reconstruct.seeding import interpolate_coefs
-from restage4d.scene import Clip, Rewound, rewind
+from restage4d.reconstruct.fusion.seeding import interpolate_coefs
+from restage4d.reconstruct.losses import photometric, rigidity, terms
+from restage4d.reconstruct.model import se3_torch as se3
+from restage4d.reconstruct.model import skinning
+from restage4d.reconstruct.model.optimizer import GuardedAdam
+from restage4d.reconstruct.motion import bases
+from restage4d.reconstruct.motion.body_motion import body_motion, procrustes
+from restage4d.reconstruct.motion.lifting import (
+    LiftedTracks,
+    fill_hidden,
+    frame_triples,
+    sample_depth,
+    unproject,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -37,9 +45,13 @@ def test_torch_twin_agrees_with_numpy():
     assert np.allclose(R, R2, atol=1e-12)
     assert np.allclose(t, t2, atol=1e-12)
     points = RNG.normal(size=(11, 3))
-    assert np.allclose(numpy_se3.transform(R, t, points), se3.transform(R2, t2, torch.tensor(points)), atol=1e-12)
+    assert np.allclose(
+        numpy_se3.transform(R, t, points), se3.transform(R2, t2, torch.tensor(points)), atol=1e-12
+    )
     moved = se3.pose(blended, torch.tensor(points)).numpy()
-    assert np.allclose(numpy_se3.inverse_transform(R[:, 0], t[:, 0], moved[:, 0]), points, atol=1e-12)
+    assert np.allclose(
+        numpy_se3.inverse_transform(R[:, 0], t[:, 0], moved[:, 0]), points, atol=1e-12
+    )
 
 
 def test_few_influences_blend_as_a_puppet_does():
@@ -75,19 +87,29 @@ def test_gradients_of_eq_1():
 @pytest.mark.parametrize("shape", [(7, 1), (5, 4)])
 def test_poses_and_their_gradients_match_the_twins(shape):
     columns = torch.tensor(RNG.normal(size=(*shape, 9)).astype(np.float32))
-    means, quats = (torch.tensor(RNG.normal(size=(len(columns), n)).astype(np.float32)) for n in (3, 4))
+    means, quats = (
+        torch.tensor(RNG.normal(size=(len(columns), n)).astype(np.float32)) for n in (3, 4)
+    )
 
     def outputs_and_grads(module):
         leaves = [x.clone().requires_grad_() for x in (columns, means, quats)]
         points, turned = module.pose_splats(leaves[0][:, 0], *leaves[1:])
         paths = module.pose(*leaves[:2])
-        weights = [torch.tensor(np.random.default_rng(1).normal(size=x.shape), dtype=x.dtype) for x in (points, turned, paths)]
-        # a rotation and its negative quaternion are the same: sums of products of quaternions are left alone by squaring
-        loss = (points * weights[0]).sum() + (turned * weights[1]).sum().square() + (paths * weights[2]).sum()
+        weights = [
+            torch.tensor(np.random.default_rng(1).normal(size=x.shape), dtype=x.dtype)
+            for x in (points, turned, paths)
+        ]
+        # a rotation and its negative quaternion are the same: sums of products of quaternions are
+        # left alone by squaring
+        loss = (
+            (points * weights[0]).sum()
+            + (turned * weights[1]).sum().square()
+            + (paths * weights[2]).sum()
+        )
         loss.backward()
         return [points, turned, paths, *(x.grad for x in leaves)]
 
-    for fast, twin in zip(outputs_and_grads(posing), outputs_and_grads(se3), strict=True):
+    for fast, twin in zip(outputs_and_grads(skinning), outputs_and_grads(se3), strict=True):
         torch.testing.assert_close(fast, twin, rtol=2e-4, atol=2e-4)
 
 
@@ -113,42 +135,62 @@ def test_rigidity_and_its_gradients_match_the_twin():
 def test_colour_loss_and_its_gradient_match_the_twin():
     image = torch.rand(23, 31, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     target = torch.rand(23, 31, 3, generator=torch.Generator().manual_seed(1))
-    values = [f(image, target, 0.2) for f in (photometric.photometric, photometric.photometric_reference)]
+    values = [
+        f(image, target, 0.2) for f in (photometric.photometric, photometric.photometric_reference)
+    ]
     grads = [torch.autograd.grad(3 * value, image)[0] for value in values]
     torch.testing.assert_close(*values)
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-8)
 
 
 def test_ssim_is_the_published_one():
-    a, b = RNG.uniform(size=(40, 50, 3)).astype(np.float32), RNG.uniform(size=(40, 50, 3)).astype(np.float32)
+    a, b = (
+        RNG.uniform(size=(40, 50, 3)).astype(np.float32),
+        RNG.uniform(size=(40, 50, 3)).astype(np.float32),
+    )
     ours = photometric.ssim_map(torch.tensor(a), torch.tensor(b)).numpy()
     _, theirs = structural_similarity(
-        a, b, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        a,
+        b,
+        channel_axis=2,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
     )
     assert np.abs(ours[6:-6, 6:-6] - theirs[6:-6, 6:-6]).max() < 1e-4
 
 
 def test_mask_loss_leaves_the_unknown_band_out():
     mask = torch.tensor([[1.0, -1.0, 0.0]])
-    assert losses.mask_loss(torch.tensor([[1.0, 0.3, 0.0]]), mask) == 0
-    assert losses.mask_loss(torch.tensor([[0.5, 0.3, 0.0]]), mask) == pytest.approx(0.25)
+    assert terms.mask_loss(torch.tensor([[1.0, 0.3, 0.0]]), mask) == 0
+    assert terms.mask_loss(torch.tensor([[0.5, 0.3, 0.0]]), mask) == pytest.approx(0.25)
 
 
 def test_acceleration_follows_the_tree_of_frames():
     rewound = rewind(clip(3), [clip(3), clip(3)])
     triples = frame_triples(rewound)
     seam = rewound.seam
-    assert {tuple(r) for r in triples.tolist()} == {(0, 1, 2), (1, 2, 3), (2, 3, 4), (1, 2, 5), (2, 5, 6)}
+    assert {tuple(r) for r in triples.tolist()} == {
+        (0, 1, 2),
+        (1, 2, 3),
+        (2, 3, 4),
+        (1, 2, 5),
+        (2, 5, 6),
+    }
     assert seam == 2
-    steps = torch.tensor([0.0, 1, 2, 3, 4, 3, 4])[None, :, None]  # both branches go on at the same speed
-    assert losses.acceleration(steps, torch.tensor(triples)).abs().max() == 0
+    steps = torch.tensor([0.0, 1, 2, 3, 4, 3, 4])[
+        None, :, None
+    ]  # both branches go on at the same speed
+    assert terms.acceleration(steps, torch.tensor(triples)).abs().max() == 0
 
 
 def test_depth_loss_ignores_scale_free_gradient():
     depth = torch.tensor(RNG.uniform(1, 2, (8, 8)))
     valid = torch.ones(8, 8, dtype=torch.float64)
-    assert losses.depth_gradient_loss(depth * 3, depth, valid) < 1e-6
-    assert losses.depth_loss(depth * 1.1, depth, valid) == pytest.approx(0.1, rel=1e-3)
+    assert terms.depth_gradient_loss(depth * 3, depth, valid) < 1e-6
+    assert terms.depth_loss(depth * 1.1, depth, valid) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_project_inverts_unproject():
@@ -158,7 +200,9 @@ def test_project_inverts_unproject():
     w2c[:3, 3] = [0.1, 0.2, 3]
     xy, z = RNG.uniform(0, 60, (20, 2)), RNG.uniform(1, 5, 20)
     points = unproject(xy, z, K, w2c)
-    pixels, depth = losses.project(torch.tensor(points, dtype=torch.float64), torch.tensor(K), torch.tensor(w2c))
+    pixels, depth = terms.project(
+        torch.tensor(points, dtype=torch.float64), torch.tensor(K), torch.tensor(w2c)
+    )
     assert np.allclose(pixels, xy, atol=1e-3)
     assert np.allclose(depth, z, atol=1e-5)
 
@@ -183,7 +227,9 @@ def test_rigid_motion_costs_nothing_and_stretch_costs_its_length():
 def test_bases_of_one_rigid_motion_or_of_a_hinge_agree_and_others_do_not():
     means = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]], dtype=torch.float64)
     edges, middle = rigidity.basis_edges(torch.eye(3, dtype=torch.float64), means)
-    assert sorted(map(tuple, edges.tolist())) == [(i, j) for i in range(3) for j in range(3) if i != j]
+    assert sorted(map(tuple, edges.tolist())) == [
+        (i, j) for i in range(3) for j in range(3) if i != j
+    ]
     assert torch.allclose(middle, means[edges].mean(1))
     R = torch.tensor(numpy_se3.gram_schmidt(RNG.normal(size=(5, 6))))
     trans = torch.tensor(RNG.normal(size=(5, 3)))
@@ -222,7 +268,9 @@ def test_similarity_is_the_cosine():
 def test_invisibility_is_a_smooth_step():
     surface = torch.full((5,), 2.0)
     depth = torch.tensor([1.5, 2.1, 2.2, 2.3, 9.0])  # tau0 = 0.1, tau1 = 0.3
-    assert torch.allclose(rigidity.invisibility(depth, surface, 0.1, 0.3), torch.tensor([0, 0, 0.5, 1, 1]), atol=1e-6)
+    assert torch.allclose(
+        rigidity.invisibility(depth, surface, 0.1, 0.3), torch.tensor([0, 0, 0.5, 1, 1]), atol=1e-6
+    )
 
 
 def test_refinement_holds_hidden_pairs_only():
@@ -230,7 +278,9 @@ def test_refinement_holds_hidden_pairs_only():
     points = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [3.5, 0, 0]])
     edges = torch.tensor([[0, 1], [1, 2]])
     hidden = torch.tensor([0.0, 1.0, 1.0])
-    assert rigidity.rigidity_refine(points, canonical, torch.ones(2), hidden, edges) == pytest.approx(0.5)
+    assert rigidity.rigidity_refine(
+        points, canonical, torch.ones(2), hidden, edges
+    ) == pytest.approx(0.5)
     points.requires_grad_()
     rigidity.rigidity_refine(points, canonical, torch.ones(2), hidden, edges).backward()
     assert points.grad is not None
@@ -261,19 +311,32 @@ def test_procrustes_finds_the_motion_and_never_mirrors():
 
 
 def two_bodies() -> tuple[LiftedTracks, np.ndarray]:
-    """Two rigid bodies side by side that move apart, 60 points each, every point hidden half of the time, in frame 0 too."""
+    """Two rigid bodies side by side that move apart, 60 points each, every point hidden half of the
+    time, in frame 0 too."""
     rng = np.random.default_rng(8)
     shape = rng.uniform(-0.5, 0.5, (120, 3))
     shape[60:, 0] += 0.6
     frames = 12
     xyz = np.empty((120, frames, 3), np.float32)
     for body in (slice(0, 60), slice(60, 120)):
-        columns = np.eye(3)[:2].reshape(-1) + np.linspace(0, 0.8, frames)[:, None] * rng.normal(size=6)
+        columns = np.eye(3)[:2].reshape(-1) + np.linspace(0, 0.8, frames)[:, None] * rng.normal(
+            size=6
+        )
         shift = np.linspace(0, 1, frames)[:, None] * rng.normal(size=3)
-        xyz[body] = np.einsum("tij,pj->pti", numpy_se3.gram_schmidt(columns), shape[body]) + shift[None]
+        xyz[body] = (
+            np.einsum("tij,pj->pti", numpy_se3.gram_schmidt(columns), shape[body]) + shift[None]
+        )
     visible = rng.random((120, frames)) < 0.5
-    guessed = np.where(visible[..., None], xyz, xyz + 0.1 * rng.normal(size=xyz.shape)).astype(np.float32)
-    return LiftedTracks(guessed, np.zeros((120, frames, 2), np.float32), visible, np.ones((120, frames), np.float32), 0), xyz
+    guessed = np.where(visible[..., None], xyz, xyz + 0.1 * rng.normal(size=xyz.shape)).astype(
+        np.float32
+    )
+    return LiftedTracks(
+        guessed,
+        np.zeros((120, frames, 2), np.float32),
+        visible,
+        np.ones((120, frames), np.float32),
+        0,
+    ), xyz
 
 
 def test_motion_of_a_part_is_found_though_no_point_need_be_seen_in_the_canonical_frame():
@@ -288,11 +351,15 @@ def test_motion_of_a_part_is_found_though_no_point_need_be_seen_in_the_canonical
 
 def test_first_guess_carries_every_point_with_its_own_body():
     tracks, truth = two_bodies()
-    moves, logits, means = bases.initial_bases(tracks, 8, np.eye(12, dtype=np.float32), np.random.default_rng(0))
+    moves, logits, means = bases.initial_bases(
+        tracks, 8, np.eye(12, dtype=np.float32), np.random.default_rng(0)
+    )
     coefs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     R, t = numpy_se3.blend_dense(moves, coefs)
     carried = np.einsum("ptij,pj->pti", R, means) + t
-    alone = np.linalg.norm(truth - truth[:, :1], axis=-1).mean()  # what not moving at all would be off by
+    alone = np.linalg.norm(
+        truth - truth[:, :1], axis=-1
+    ).mean()  # what not moving at all would be off by
     assert np.linalg.norm(carried - truth, axis=-1).mean() < 0.1 * alone
     assert np.abs(means - truth[:, 0]).mean() < 0.03
 
@@ -302,12 +369,16 @@ def test_fine_bases_of_one_body_start_with_its_motion_not_with_their_own_noise(m
     shape = rng.uniform(-0.5, 0.5, (720, 3))
     columns = np.eye(3)[:2].reshape(-1) + np.linspace(0, 0.8, 6)[:, None] * rng.normal(size=6)
     R = numpy_se3.gram_schmidt(columns)
-    xyz = (np.einsum("tij,pj->pti", R, shape) + 0.01 * rng.normal(size=(720, 6, 3))).astype(np.float32)
+    xyz = (np.einsum("tij,pj->pti", R, shape) + 0.01 * rng.normal(size=(720, 6, 3))).astype(
+        np.float32
+    )
     seen = np.ones((720, 6), bool)
     tracks = LiftedTracks(xyz, np.zeros((720, 6, 2), np.float32), seen, seen.astype(np.float32), 0)
 
     def off() -> float:
-        moves, _, _ = bases.initial_bases(tracks, 60, np.eye(6, dtype=np.float32), np.random.default_rng(0))
+        moves, _, _ = bases.initial_bases(
+            tracks, 60, np.eye(6, dtype=np.float32), np.random.default_rng(0)
+        )
         return float(np.abs(numpy_se3.gram_schmidt(moves[..., :6]) - R).mean())
 
     wide = off()
@@ -329,7 +400,8 @@ def test_hidden_moments_are_filled_along_every_path():
 
 
 def turning_body(n_points: int = 200) -> tuple[Rewound, np.ndarray, np.ndarray]:
-    """A rigid body that turns and travels over a base and two driving videos; every point is seen half of the time."""
+    """A rigid body that turns and travels over a base and two driving videos; every point is seen
+    half of the time."""
     rewound = rewind(clip(8), [clip(8), clip(8)])
     rng = np.random.default_rng(3)
     shift = 0.5 * rng.normal(size=(len(rewound), 3))
@@ -341,8 +413,12 @@ def turning_body(n_points: int = 200) -> tuple[Rewound, np.ndarray, np.ndarray]:
 
 def test_the_motion_of_the_whole_is_found_among_wrong_points():
     rewound, truth, visible = turning_body()
-    xyz = np.where(visible[..., None], truth, 50.0).astype(np.float32)  # hidden positions must not count
-    xyz[:20] += np.random.default_rng(4).normal(size=(20, len(rewound), 3)).astype(np.float32)  # nor wrong ones much
+    xyz = np.where(visible[..., None], truth, 50.0).astype(
+        np.float32
+    )  # hidden positions must not count
+    xyz[:20] += (
+        np.random.default_rng(4).normal(size=(20, len(rewound), 3)).astype(np.float32)
+    )  # nor wrong ones much
     R, t = body_motion(xyz, visible, rewound)
     start = int(visible.sum(0).argmax())
     assert np.allclose(R[start], np.eye(3))
@@ -369,14 +445,21 @@ def test_too_few_points_in_common_leave_the_body_where_its_neighbour_is():
 
 def test_a_seed_goes_with_the_side_that_the_frame_shows():
     near_side = np.stack([np.linspace(0, 1, 20), np.zeros(20), np.zeros(20)], -1).astype(np.float32)
-    tracks = np.concatenate([near_side, near_side + np.float32([0, 0, 0.06])])  # a thin body: the far side is close behind
+    tracks = np.concatenate(
+        [near_side, near_side + np.float32([0, 0, 0.06])]
+    )  # a thin body: the far side is close behind
     coefs = np.repeat(np.eye(2, dtype=np.float32), 20, 0)
     seed = near_side[::3] + np.float32([0.01, 0, 0.035])  # a little nearer to the far side
     share = interpolate_coefs(seed, tracks, np.arange(40) < 20, coefs, 8)
     assert np.allclose(share.sum(1), 1, atol=1e-6)
     assert (share[:, 0] > 0.5).all()
-    assert (interpolate_coefs(seed, tracks, np.ones(40, bool), coefs, 8)[:, 0] < 0.5).all()  # both seen: the nearer one
-    assert interpolate_coefs(seed, tracks[:2], np.ones(2, bool), coefs[:2], 8).shape == (len(seed), 2)  # few tracks
+    assert (
+        interpolate_coefs(seed, tracks, np.ones(40, bool), coefs, 8)[:, 0] < 0.5
+    ).all()  # both seen: the nearer one
+    assert interpolate_coefs(seed, tracks[:2], np.ones(2, bool), coefs[:2], 8).shape == (
+        len(seed),
+        2,
+    )  # few tracks
 
 
 def test_depth_is_sampled_from_the_subject_only():

@@ -28,15 +28,21 @@ UNDRAWABLE = [  # what, and the value that keeps a Gaussian from being drawn
 NAMES = ("means", "quats", "scales", "opacities", "colors", "w2c")
 
 
-def scene(n: int, channels: int, seed: int = 0, size: float = 1.0, far: float = 4.0) -> list[Tensor]:
-    """Random Gaussians in front of a turned camera, about ``size`` x the spacing that covers the image; float64."""
+def scene(
+    n: int, channels: int, seed: int = 0, size: float = 1.0, far: float = 4.0
+) -> list[Tensor]:
+    """Random Gaussians in front of a turned camera, about ``size`` x the spacing that covers the
+    image; float64."""
     rng = torch.Generator().manual_seed(seed)
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=rng, dtype=torch.float64)
 
     focal = 1.2 * WIDTH
-    K = torch.tensor([[focal, 0, WIDTH / 2 + 3], [0, 0.9 * focal, HEIGHT / 2 - 2], [0, 0, 1]], dtype=torch.float64)
+    K = torch.tensor(
+        [[focal, 0, WIDTH / 2 + 3], [0, 0.9 * focal, HEIGHT / 2 - 2], [0, 0, 1]],
+        dtype=torch.float64,
+    )
     z = 2 + (far - 2) * rand(n)
     u, v = (1.2 * rand(n) - 0.1) * WIDTH, (1.2 * rand(n) - 0.1) * HEIGHT
     camera = torch.stack([(u - K[0, 2]) / K[0, 0] * z, (v - K[1, 2]) / K[1, 1] * z, z], -1)
@@ -53,27 +59,38 @@ def scene(n: int, channels: int, seed: int = 0, size: float = 1.0, far: float = 
 
 def draw(args: list[Tensor], width: int = WIDTH, height: int = HEIGHT, backend: str = "auto"):
     means, quats, scales, opacities, colors, w2c, K = args
-    return rasterize(means, quats, scales, opacities, colors, w2c, K, width, height, backend=backend)
+    return rasterize(
+        means, quats, scales, opacities, colors, w2c, K, width, height, backend=backend
+    )
 
 
 def drawn_with_gradients(args: list[Tensor], backend: str, dtype: torch.dtype, device: str = "cpu"):
-    """Image, alpha, info, and gradients of a random functional of image, alpha and depths; of means2d too."""
+    """Image, alpha, info, and gradients of a random functional of image, alpha and depths; of
+    means2d too."""
     leaves = [x.to(device, dtype, copy=True).requires_grad_(i < 6) for i, x in enumerate(args)]
     image, alpha, info = draw(leaves, backend=backend)
     rng = torch.Generator().manual_seed(1)
-    weights = [torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x) for x in (image, alpha, info["depths"])]
-    loss = torch.stack([(x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)]).sum()
+    weights = [
+        torch.randn(x.shape, generator=rng, dtype=torch.float64).to(x)
+        for x in (image, alpha, info["depths"])
+    ]
+    loss = torch.stack(
+        [(x * w).sum() for x, w in zip((image, alpha, info["depths"]), weights, strict=True)]
+    ).sum()
     grads = torch.autograd.grad(loss, [*leaves[:6], info["means2d"]])
     return image, alpha, info, dict(zip([*NAMES, "means2d"], grads, strict=True))
 
 
 def left_out(which: str, value: float, device: str) -> tuple[Tensor, Tensor]:
-    """Asserts that ten Gaussians spoilt by ``value`` change nothing; gradients of the others' means2d without and with them."""
+    """Asserts that ten Gaussians spoilt by ``value`` change nothing; gradients of the others'
+    means2d without and with them."""
     args = scene(90, 3, seed=7)
     image, _, _, grads = drawn_with_gradients(args, "auto", torch.float32, device)
     spoilt = [torch.cat([x[:10], x]) for x in args[:5]]
     spoilt[NAMES.index(which)][:10] = value
-    image_, _, info, grads_ = drawn_with_gradients([*spoilt, *args[5:]], "auto", torch.float32, device)
+    image_, _, info, grads_ = drawn_with_gradients(
+        [*spoilt, *args[5:]], "auto", torch.float32, device
+    )
     assert torch.equal(image, image_)
     assert (info["radii"][:10] == 0).all()
     assert (info["radii"][10:] > 0).any()
@@ -120,7 +137,8 @@ def test_reference_gradients_are_those_of_finite_differences():
         image, alpha, info = draw(changed, backend="reference")
         rng = torch.Generator().manual_seed(1)
         return sum(
-            float((x * torch.randn(x.shape, generator=rng, dtype=torch.float64)).sum()) for x in (image, alpha, info["depths"])
+            float((x * torch.randn(x.shape, generator=rng, dtype=torch.float64)).sum())
+            for x in (image, alpha, info["depths"])
         )
 
     for which, name in enumerate(NAMES):
@@ -202,7 +220,9 @@ def test_one_gaussian_is_where_and_what_it_should_be():
     variance = (50 / 5 * 0.2) ** 2 + 0.3
     assert alpha[10, 23] == pytest.approx(0.8 * math.exp(-0.5 * 9 / variance), rel=1e-5)
     assert alpha[13, 20] == pytest.approx(0.8 * math.exp(-0.5 * 9 / variance), rel=1e-5)
-    assert info["radii"].tolist() == [math.ceil(math.sqrt(2 * variance * math.log(0.8 / MIN_ALPHA)))]
+    assert info["radii"].tolist() == [
+        math.ceil(math.sqrt(2 * variance * math.log(0.8 / MIN_ALPHA)))
+    ]
 
 
 @pytest.mark.parametrize(("which", "value"), UNDRAWABLE)
@@ -295,7 +315,11 @@ def test_takes_gradients_of_any_layout():
     args = [x.float().requires_grad_() for x in scene(100, 4, seed=17)]
     weight = torch.randn(HEIGHT, WIDTH, 4, generator=torch.Generator().manual_seed(0))
     grads = []
-    for w in (weight, weight.permute(2, 0, 1).contiguous().permute(1, 2, 0), weight.transpose(0, 1).contiguous().transpose(0, 1)):
+    for w in (
+        weight,
+        weight.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        weight.transpose(0, 1).contiguous().transpose(0, 1),
+    ):
         image, _, _ = draw(args)
         grads.append(torch.autograd.grad(image, args[:5], w))
     for other in grads[1:]:
@@ -314,7 +338,11 @@ def test_wrong_shapes_are_refused():
 
 @pytest.mark.parametrize(
     ("kernels", "reason"),
-    [("no gsplat", "gsplat is not installed"), ("no nvcc", "no CUDA toolkit"), ("broken", "could not be compiled: nvcc fatal")],
+    [
+        ("no gsplat", "gsplat is not installed"),
+        ("no nvcc", "no CUDA toolkit"),
+        ("broken", "could not be compiled: nvcc fatal"),
+    ],
 )
 def test_a_gpu_that_gsplat_cannot_use_stays_idle_and_it_is_said_why(kernels, reason, monkeypatch):
     class Backend(ModuleType):

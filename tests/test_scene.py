@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restage4d.scene import Clip, Rewound, rewind
+from restage4d.clips import Clip, Rewound, rewind
 
 
 def clip(source: int, n: int, fps: float = 24.0, size: tuple[int, int] = (2, 1)) -> Clip:
@@ -92,7 +92,9 @@ def test_clips_that_do_not_fit_are_refused() -> None:
         rewind(clip(0, 3), [clip(1, 3, size=(4, 1))])
     with pytest.raises(ValueError, match="does not fit"):
         rewind(clip(0, 3), [clip(1, 3, fps=25.0)])
-    with pytest.raises(ValueError, match="one frame"):  # it would vanish: its only frame is the base's
+    with pytest.raises(
+        ValueError, match="one frame"
+    ):  # it would vanish: its only frame is the base's
         rewind(clip(0, 3), [clip(1, 1)])
     assert len(rewind(clip(0, 3, fps=30000 / 1001), [clip(1, 3, fps=29.97)])) == 5
 

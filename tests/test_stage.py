@@ -1,4 +1,5 @@
-"""Stages rendered by Blender, in a process of its own: pairs begin alike, truth fits pictures, faults stay where they belong."""
+"""Stages rendered by Blender, in a process of its own: pairs begin alike, truth fits pictures,
+faults stay where they belong."""
 
 import json
 import os
@@ -9,31 +10,47 @@ import cv2
 import numpy as np
 import pytest
 
-from restage4d import pictures
+from restage4d.clips import Clip, rewind
+from restage4d.io import images
 from restage4d.priors.files import read_priors
-from restage4d.scene import Clip, rewind
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-blender" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 DATA = Path(os.environ.get("RESTAGE4D_DATA", ROOT.parent / "shared" / "data"))
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=f"{PYTHON} is missing: scripts/test.sh makes it")
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason=f"{PYTHON} is missing: scripts/test.sh makes it"
+)
 
 
 def blender(*args: str, timeout: float = 280) -> subprocess.CompletedProcess:
-    return subprocess.run([str(PYTHON), *args], capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False)
+    return subprocess.run(
+        [str(PYTHON), *args], capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
+    )
 
 
 def render(out: Path, *args: str) -> dict:
-    done = blender(str(ROOT / "scripts" / "render_stage.py"), *args, "--out", str(out), "--size", "96", "--samples", "1")
+    done = blender(
+        str(ROOT / "scripts" / "render_stage.py"),
+        *args,
+        "--out",
+        str(out),
+        "--size",
+        "96",
+        "--samples",
+        "1",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads((out / "stage.json").read_text(encoding="utf-8"))
 
 
 def load(folder: Path) -> dict[str, np.ndarray]:
     out = {
-        "frames": np.stack([pictures.image(p) for p in sorted((folder / "frames").glob("*.png"))]),
-        "masks": np.stack([pictures.image(p)[..., 0] for p in sorted((folder / "masks").glob("*.png"))]) > 0,
+        "frames": np.stack([images.image(p) for p in sorted((folder / "frames").glob("*.png"))]),
+        "masks": np.stack(
+            [images.image(p)[..., 0] for p in sorted((folder / "masks").glob("*.png"))]
+        )
+        > 0,
     }
     for file in folder.glob("*.npz"):
         with np.load(file, allow_pickle=False) as arrays:
@@ -66,14 +83,34 @@ def check_pair(base: dict[str, np.ndarray], driving: dict[str, np.ndarray]) -> N
     assert np.linalg.norm(eye[-1] - eye[0]) > 1.0  # the base's goes around
     assert np.linalg.norm(driving["points"][:, -1] - base["points"][:, -1], axis=1).mean() > 0.05
     for clip in (base, driving):
-        border = np.concatenate([clip["masks"][:, 0], clip["masks"][:, -1], clip["masks"][..., 0], clip["masks"][..., -1]], 1)
+        border = np.concatenate(
+            [
+                clip["masks"][:, 0],
+                clip["masks"][:, -1],
+                clip["masks"][..., 0],
+                clip["masks"][..., -1],
+            ],
+            1,
+        )
         assert not border.any()  # the subject stays in the picture
 
 
 def test_creature_stage_with_faults(tmp_path: Path) -> None:
     out = tmp_path / "stage"
     about = render(
-        out, "creature", "--base", "walk", "--driving", "sit", "--frames", "5", "--view-step", "4", "--points", "600", "--faults"
+        out,
+        "creature",
+        "--base",
+        "walk",
+        "--driving",
+        "sit",
+        "--frames",
+        "5",
+        "--view-step",
+        "4",
+        "--points",
+        "600",
+        "--faults",
     )
     base, driving, faulty = load(out / "base"), load(out / "driving_1"), load(out / "faulty_1")
     assert base["frames"].shape == (5, 72, 96, 3)
@@ -86,8 +123,12 @@ def test_creature_stage_with_faults(tmp_path: Path) -> None:
     # the stage is a folder of priors as it stands
     clip = rewind(Clip(base["frames"], 24), [Clip(driving["frames"], 24)])
     given = read_priors(out, clip)
-    assert np.array_equal(given["masks"]["masks"] > 0.5, np.concatenate([base["masks"][::-1], driving["masks"][1:]]))
-    assert np.array_equal(given["cameras"]["w2c"], np.concatenate([base["w2c"][::-1], driving["w2c"][1:]]))
+    assert np.array_equal(
+        given["masks"]["masks"] > 0.5, np.concatenate([base["masks"][::-1], driving["masks"][1:]])
+    )
+    assert np.array_equal(
+        given["cameras"]["w2c"], np.concatenate([base["w2c"][::-1], driving["w2c"][1:]])
+    )
     assert np.allclose(given["depth"]["depth"][0], base["depth"][-1], rtol=1e-3)
     # faults: only in the frames that are named, and never in the truth of the points
     assert np.array_equal(faulty["points"], driving["points"])
@@ -111,7 +152,13 @@ def test_creature_stage_with_faults(tmp_path: Path) -> None:
                 a, b = (eye - middle)[:2], (film - middle)[:2]
                 assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) < np.cos(np.radians(25))
                 at = clip["points"][:, t] @ seen["w2c"][i][:3, :3].T + seen["w2c"][i][:3, 3]
-                column, row = np.floor(at[:, :2] / at[:, 2:] * seen["K"][i][[0, 1], [0, 1]] + seen["K"][i][:2, 2]).astype(int).T
+                column, row = (
+                    np.floor(
+                        at[:, :2] / at[:, 2:] * seen["K"][i][[0, 1], [0, 1]] + seen["K"][i][:2, 2]
+                    )
+                    .astype(int)
+                    .T
+                )
                 near = cv2.dilate(seen["masks"][i].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
                 assert near[row.clip(0, 71), column.clip(0, 95)].mean() > 0.99
 
@@ -121,7 +168,20 @@ def test_gltf_character_stage(tmp_path: Path) -> None:
     if not fox.exists():
         pytest.skip(f"{fox} is missing (set RESTAGE4D_DATA)")
     out = tmp_path / "stage"
-    about = render(out, str(fox), "--base", "Walk", "--driving", "survey", "--frames", "4", "--view-step", "0", "--points", "400")
+    about = render(
+        out,
+        str(fox),
+        "--base",
+        "Walk",
+        "--driving",
+        "survey",
+        "--frames",
+        "4",
+        "--view-step",
+        "0",
+        "--points",
+        "400",
+    )
     base, driving = load(out / "base"), load(out / "driving_1")
     assert about["extent"] == pytest.approx(1, abs=1e-3)
     assert about["faults"] is None
@@ -143,8 +203,12 @@ def test_gltf_character_stage(tmp_path: Path) -> None:
         (("creature", "--base", "walk", "--frames", "1"), "2-1000 frames"),
     ],
 )
-def test_bad_input_is_said_and_leaves_nothing(tmp_path: Path, args: tuple[str, ...], says: str) -> None:
-    done = blender(str(ROOT / "scripts" / "render_stage.py"), *args, "--out", str(tmp_path / "stage"))
+def test_bad_input_is_said_and_leaves_nothing(
+    tmp_path: Path, args: tuple[str, ...], says: str
+) -> None:
+    done = blender(
+        str(ROOT / "scripts" / "render_stage.py"), *args, "--out", str(tmp_path / "stage")
+    )
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -169,13 +233,18 @@ out = []
 for t in (0, 29):
     shot.show(creature, t)
     out.append((points.positions(), *render.camera_matrices()))
-np.savez(sys.argv[1], **{f"{n}{i}": a for i, row in enumerate(out) for n, a in zip(("points", "K", "w2c"), row)})
+names = ("points", "K", "w2c")
+np.savez(sys.argv[1], **{f"{n}{i}": a for i, row in enumerate(out) for n, a in zip(names, row)})
 """
     made = tmp_path / "made.npz"
     done = blender("-c", code, str(made))
     assert done.returncode == 0, done.stderr[-2000:]
     clip = ROOT / "scripts" / "demo_clip"
-    with np.load(made) as new, np.load(clip / "points.npz") as points, np.load(clip / "cameras.npz") as cameras:
+    with (
+        np.load(made) as new,
+        np.load(clip / "points.npz") as points,
+        np.load(clip / "cameras.npz") as cameras,
+    ):
         for i, t in enumerate((0, 29)):
             assert np.abs(new[f"points{i}"] - points["points"][:, t]).max() < 1e-4
             assert np.abs(new[f"K{i}"] - cameras["K"][t]).max() < 1e-4

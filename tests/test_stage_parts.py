@@ -14,16 +14,26 @@ FPS = 24
 
 
 def test_surface_nets_give_a_closed_surface_on_the_field() -> None:
-    cones = [shape.Cone("a", (0, 0, 0), (1, 0, 0), 0.3, 0.1), shape.Cone("b", (0.2, 0, 0), (0.2, 0.6, 0), 0.1, 0.05)]
+    cones = [
+        shape.Cone("a", (0, 0, 0), (1, 0, 0), 0.3, 0.1),
+        shape.Cone("b", (0.2, 0, 0), (0.2, 0.6, 0), 0.1, 0.05),
+    ]
     field = shape.union(cones)
-    vertices, quads = shape.surface_nets(field, np.array([-0.5, -0.5, -0.5]), np.array([1.3, 0.9, 0.5]), 0.03)
+    vertices, quads = shape.surface_nets(
+        field, np.array([-0.5, -0.5, -0.5]), np.array([1.3, 0.9, 0.5]), 0.03
+    )
     assert np.abs(field(vertices)).max() < 2e-3
     edges = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
     _, count = np.unique(edges[:, 0] * len(vertices) + edges[:, 1], return_counts=True)
     assert (count == 1).all()  # every directed edge once ...
-    assert set(map(tuple, edges)) == set(map(tuple, edges[:, ::-1]))  # ... and once the other way round: closed, oriented
+    assert set(map(tuple, edges)) == set(
+        map(tuple, edges[:, ::-1])
+    )  # ... and once the other way round: closed, oriented
     a, b, c, d = (vertices[quads[:, i]] for i in range(4))
-    volume = sum(np.einsum("ij,ij->i", x, np.cross(y, z)).sum() for x, y, z in ((a, b, c), (a, c, d))) / 6
+    volume = (
+        sum(np.einsum("ij,ij->i", x, np.cross(y, z)).sum() for x, y, z in ((a, b, c), (a, c, d)))
+        / 6
+    )
     inside = np.random.default_rng(0).uniform([-0.5, -0.5, -0.5], [1.3, 0.9, 0.5], (200_000, 3))
     assert volume == pytest.approx((field(inside) < 0).mean() * 1.8 * 1.4 * 1.0, rel=0.03)
 
@@ -40,7 +50,10 @@ def test_round_cone_distance_is_exact() -> None:
 
 def test_diffused_weights_stay_a_partition() -> None:
     vertices, quads = shape.surface_nets(
-        shape.union([shape.Cone("a", (0, 0, 0), (1, 0, 0), 0.2, 0.2)]), np.full(3, -0.4), np.array([1.4, 0.4, 0.4]), 0.05
+        shape.union([shape.Cone("a", (0, 0, 0), (1, 0, 0), 0.2, 0.2)]),
+        np.full(3, -0.4),
+        np.array([1.4, 0.4, 0.4]),
+        0.05,
     )
     label = (vertices[:, 0] > 0.5).astype(int)
     weight = shape.diffuse(np.eye(2)[label], quads, 10)
@@ -63,12 +76,16 @@ def test_bones_stay_joined_and_move_smoothly(name: str) -> None:
             i, j = skeleton.INDEX[bone.name], skeleton.INDEX[bone.parent]
             head = np.append(bone.head, 1.0)
             assert np.abs((moved[:, i] - moved[:, j]) @ head).max() < 1e-9, bone.name
-    tails = np.einsum("tbij,bj->tbi", moved, np.c_[skeleton.TAILS, np.ones(len(skeleton.TAILS))])[..., :3]
+    tails = np.einsum("tbij,bj->tbi", moved, np.c_[skeleton.TAILS, np.ones(len(skeleton.TAILS))])[
+        ..., :3
+    ]
     step = np.linalg.norm(np.diff(tails, axis=0), axis=2)
     assert step.max() < 0.2  # extents per frame
     assert step.max() > 0.002  # and it does move
     assert np.linalg.norm(np.diff(tails, n=2, axis=0), axis=2).max() < 0.15  # no jumps
-    assert tails[:, 1:, 2].min() > 0.0  # nothing but the root, which is no part of the body, sinks into the ground
+    assert (
+        tails[:, 1:, 2].min() > 0.0
+    )  # nothing but the root, which is no part of the body, sinks into the ground
 
 
 @pytest.mark.parametrize("name", gait.ANIMATIONS)
@@ -84,7 +101,9 @@ def test_feet_reach_their_targets(name: str) -> None:
 
 @pytest.mark.parametrize("motion", [gait.walk, gait.trot])
 def test_planted_feet_do_not_slide(motion) -> None:
-    soles = np.array([[motion(t / 96).soles[leg] for leg in gait.LEGS] for t in range(240)])  # (T, 4, 3)
+    soles = np.array(
+        [[motion(t / 96).soles[leg] for leg in gait.LEGS] for t in range(240)]
+    )  # (T, 4, 3)
     speed = np.linalg.norm(np.diff(soles, axis=0), axis=2) * 96
     low = soles[..., 2] <= soles[..., 2].min() + 1e-9
     resting = low[1:] & low[:-1]

@@ -7,21 +7,33 @@ import numpy as np
 import pytest
 from moving import moving
 
+from restage4d.clips import Clip, Tracks, rewind
 from restage4d.errors import InputError
-from restage4d.priors.flow import optical_flow
-from restage4d.priors.tracks import FlowTracks, FlowTracksConfig, load_tracks, save_tracks
+from restage4d.io.video import decode
+from restage4d.priors.motion.optical_flow import optical_flow
+from restage4d.priors.tracks.flow_tracks import (
+    FlowTracks,
+    FlowTracksConfig,
+    load_tracks,
+    save_tracks,
+)
 from restage4d.progress import Progress
-from restage4d.scene import Clip, Tracks, rewind
-from restage4d.video import decode
 
 DEMO = Path(__file__).parent.parent / "scripts" / "demo_clip"
 
 
 def follow(scene, other=None, points: int = 300, query_frames: int = 3):
     rewound = rewind(scene.clip, [other.clip] if other else [])
-    masks = np.concatenate([scene.masks[::-1], *([other.masks[1:]] if other else [])]).astype(np.float32)
+    masks = np.concatenate([scene.masks[::-1], *([other.masks[1:]] if other else [])]).astype(
+        np.float32
+    )
     shift = np.concatenate([scene.shift[::-1], *([other.shift[1:]] if other else [])])
-    return rewound, FlowTracks(FlowTracksConfig(points, query_frames)).tracks(rewound, masks, Progress()), masks, shift
+    return (
+        rewound,
+        FlowTracks(FlowTracksConfig(points, query_frames)).tracks(rewound, masks, Progress()),
+        masks,
+        shift,
+    )
 
 
 def truth(tracks: Tracks, shift: np.ndarray) -> np.ndarray:
@@ -88,7 +100,9 @@ def test_forward_and_backward_flow_agree_but_where_something_is_hidden():
     assert np.median(error[scene.masks[0]]) < 0.2
     uncovered = scene.masks[1] & ~scene.masks[0]  # seen in frame 0, behind the subject in frame 1
     assert np.median(error[uncovered]) > 4 * np.median(error[scene.masks[0]])
-    assert np.allclose(np.median(flow.between(a, b)[scene.masks[0]], axis=0), scene.shift[1], atol=0.15)
+    assert np.allclose(
+        np.median(flow.between(a, b)[scene.masks[0]], axis=0), scene.shift[1], atol=0.15
+    )
 
 
 def test_two_runs_agree_and_an_empty_mask_is_an_input_error():
@@ -97,7 +111,9 @@ def test_two_runs_agree_and_an_empty_mask_is_an_input_error():
     for name in ("xy", "visible", "confidence", "query"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
     with pytest.raises(InputError, match="every mask is empty"):
-        FlowTracks().tracks(rewind(scene.clip, []), np.zeros(scene.masks.shape, np.float32), Progress())
+        FlowTracks().tracks(
+            rewind(scene.clip, []), np.zeros(scene.masks.shape, np.float32), Progress()
+        )
 
 
 def test_the_packed_file_comes_back_whole_and_bad_ones_are_refused(tmp_path):
@@ -108,7 +124,11 @@ def test_the_packed_file_comes_back_whole_and_bad_ones_are_refused(tmp_path):
         assert np.array_equal(value, getattr(again, name))
     good = vars(tracks)
     for name, bad, says in (
-        ("xy", np.where(np.arange(good["xy"].size).reshape(good["xy"].shape) == 3, np.nan, good["xy"]), "not finite"),
+        (
+            "xy",
+            np.where(np.arange(good["xy"].size).reshape(good["xy"].shape) == 3, np.nan, good["xy"]),
+            "not finite",
+        ),
         ("visible", good["visible"][:-1], "visible has shape"),
         ("confidence", good["confidence"] * 2, "confidence"),
         ("query", good["query"] + 99, "query names a frame"),
@@ -126,7 +146,9 @@ def test_on_the_demo_clip_visible_points_follow_the_true_surface():
     count = 8
     rewound = rewind(Clip(decode(DEMO / "base.mp4").frames[:count], 24.0), [])
     paths = sorted((DEMO / "masks").glob("*.png"))[:count]
-    masks = np.stack([np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127 for path in paths])[::-1].astype(np.float32)
+    masks = np.stack(
+        [np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127 for path in paths]
+    )[::-1].astype(np.float32)
     tracks = FlowTracks(FlowTracksConfig(400, 2)).tracks(rewound, masks, Progress())
     with np.load(DEMO / "points.npz") as file:
         points, shown = file["points"][:, :count], file["visible"][:, :count]

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from restage4d import pictures, video
 from restage4d.errors import InputError
-from restage4d.picture_folder import pictures_in
+from restage4d.io import images, video
+from restage4d.io.image_folders import pictures_in
 
 
 def gradient(n: int, width: int = 96, height: int = 64) -> np.ndarray:
-    """n smooth frames; the mean brightness tells which frame it is, four coloured corners tell which way up."""
+    """n smooth frames; the mean brightness tells which frame it is, four coloured corners tell
+    which way up."""
     frames = np.zeros((n, height, width, 3), np.uint8)
     frames += (40 + 160 * np.arange(n) // max(n - 1, 1)).astype(np.uint8)[:, None, None, None]
     frames[:, : height // 4, : width // 4] = (255, 0, 0)  # top left: red
@@ -36,7 +37,14 @@ def which(frames: np.ndarray, reference: np.ndarray) -> list[int]:
 
 
 def write(
-    path: Path, frames: np.ndarray, *, codec: str = "libx264", rate: int = 24, times_ms=None, rotation=None, aspect=None
+    path: Path,
+    frames: np.ndarray,
+    *,
+    codec: str = "libx264",
+    rate: int = 24,
+    times_ms=None,
+    rotation=None,
+    aspect=None,
 ) -> Path:
     """A plain encoder for test files, apart from the one that is tested."""
     with av.open(str(path), "w") as out:
@@ -75,7 +83,7 @@ def refused(call, *words: str) -> None:
     assert caught.value.remedy.endswith(".")
 
 
-# --- what works -------------------------------------------------------------------------------------------------------
+# --- what works -----------------------------------------------------------------------------------
 
 
 def test_encode_then_decode_gives_the_frames_back(tmp_path: Path) -> None:
@@ -94,8 +102,16 @@ def test_encoded_files_play_everywhere(tmp_path: Path) -> None:
     video.encode(tmp_path / "a.mp4", gradient(5, 95, 63), 24)
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]
-        assert (stream.codec.name, stream.pix_fmt, stream.width, stream.height) == ("h264", "yuv420p", 96, 64)
-        assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (1, 1)  # BT.709, limited
+        assert (stream.codec.name, stream.pix_fmt, stream.width, stream.height) == (
+            "h264",
+            "yuv420p",
+            96,
+            64,
+        )
+        assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (
+            1,
+            1,
+        )  # BT.709, limited
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -115,7 +131,8 @@ def test_probe_agrees_with_decode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("a.mov", "libx264"), ("a.webm", "libvpx-vp9"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")]
+    ("name", "codec"),
+    [("a.mov", "libx264"), ("a.webm", "libvpx-vp9"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")],
 )
 def test_every_container_gives_every_frame_once(tmp_path: Path, name: str, codec: str) -> None:
     frames = gradient(25)
@@ -137,7 +154,8 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int, turns: int) -> None:
 
 
 def test_a_phones_own_rotation_matrix_stands_portrait(tmp_path: Path) -> None:
-    """The 36 bytes a phone held upright writes (a quarter turn clockwise), put into a plain file by hand."""
+    """The 36 bytes a phone held upright writes (a quarter turn clockwise), put into a plain file by
+    hand."""
     path = write(tmp_path / "phone.mov", gradient(6))
     data = bytearray(path.read_bytes())
     plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -163,7 +181,9 @@ def test_scaling_is_area_averaging_to_even_sizes(tmp_path: Path) -> None:
     means = noise.reshape(2, 30, 10, 40, 10, 3).mean((2, 4))
     assert np.abs(clip.frames - means).max() <= 1
     assert video.decode(write(tmp_path / "b.mp4", gradient(3, 854, 480))).size == (384, 216)
-    assert video.decode(write(tmp_path / "b.mp4", gradient(3, 854, 480)), longer_side=None).size == (854, 480)
+    assert video.decode(
+        write(tmp_path / "b.mp4", gradient(3, 854, 480)), longer_side=None
+    ).size == (854, 480)
 
 
 def test_a_smaller_video_is_not_enlarged(tmp_path: Path) -> None:
@@ -171,7 +191,8 @@ def test_a_smaller_video_is_not_enlarged(tmp_path: Path) -> None:
 
 
 def test_uneven_times_become_an_even_grid(tmp_path: Path) -> None:
-    """20 frames, the second half filmed at half the rate: on the even grid its frames stand about twice as often."""
+    """20 frames, the second half filmed at half the rate: on the even grid its frames stand about
+    twice as often."""
     frames = gradient(20)
     times = np.concatenate([40 * np.arange(10), 400 + 80 * np.arange(10)])
     clip = video.decode(write(tmp_path / "phone.mp4", frames, times_ms=times))
@@ -209,19 +230,21 @@ def test_non_ascii_names(tmp_path: Path) -> None:
     frames = gradient(3)
     video.encode(tmp_path / "köter 犬.mp4", frames, 24)
     assert len(video.decode(tmp_path / "köter 犬.mp4")) == 3
-    assert np.array_equal(video.decode(folder(tmp_path / "犬", frames, "bild ü{}.png")).frames, frames)
+    assert np.array_equal(
+        video.decode(folder(tmp_path / "犬", frames, "bild ü{}.png")).frames, frames
+    )
 
 
 def test_image_keeps_grey_grey_and_colour_in_order(tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10] = 255
     cv2.imwrite(str(tmp_path / "m.png"), mask)
-    assert np.array_equal(pictures.image(tmp_path / "m.png"), mask)
+    assert np.array_equal(images.image(tmp_path / "m.png"), mask)
     cv2.imwrite(str(tmp_path / "c.png"), gradient(1)[0][..., ::-1])
-    assert np.array_equal(pictures.image(tmp_path / "c.png"), gradient(1)[0])
+    assert np.array_equal(images.image(tmp_path / "c.png"), gradient(1)[0])
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def test_missing_and_empty(tmp_path: Path) -> None:
@@ -264,7 +287,9 @@ def test_not_a_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.7])
 def test_truncated(tmp_path: Path, name: str, part: float) -> None:
     rng = np.random.default_rng(0)
-    frames = cv2.GaussianBlur(rng.integers(0, 255, (64, 96, 3 * 60), dtype=np.uint8)[..., :3], (0, 0), 2)
+    frames = cv2.GaussianBlur(
+        rng.integers(0, 255, (64, 96, 3 * 60), dtype=np.uint8)[..., :3], (0, 0), 2
+    )
     frames = np.stack([np.roll(frames, 3 * i, 1) for i in range(60)])
     path = tmp_path / name
     if name == "fast.mp4":  # the index stands first: the header promises 60 frames
@@ -287,7 +312,9 @@ def test_8k_is_refused_from_its_header(tmp_path: Path, monkeypatch: pytest.Monke
     refused(lambda: video.decode(path), "7680x4320", "4K")
 
 
-def test_ten_minutes_are_refused_from_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_minutes_are_refused_from_their_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     black = np.broadcast_to(np.zeros((32, 32, 3), np.uint8), (6000, 32, 32, 3))
     path = write(tmp_path / "a.mp4", black, rate=10, codec="mpeg4")
     monkeypatch.setattr(video, "_rgb", None)
@@ -296,7 +323,9 @@ def test_ten_minutes_are_refused_from_their_header(tmp_path: Path, monkeypatch: 
     assert len(video.decode(path, start=580.0, stop=590.0)) == 100
 
 
-def test_memory_is_bounded_when_nothing_is_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_when_nothing_is_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(video, "_MAX_BYTES", 96 * 64 * 3 * 10)
     refused(lambda: video.decode(write(tmp_path / "a.mp4", gradient(12)), longer_side=None), "GiB")
 
@@ -326,10 +355,10 @@ def test_an_empty_part(tmp_path: Path) -> None:
 
 
 def test_image_refuses_what_is_none(tmp_path: Path) -> None:
-    refused(lambda: pictures.image(tmp_path / "no.png"), "does not exist")
-    refused(lambda: pictures.image(tmp_path), "folder")
+    refused(lambda: images.image(tmp_path / "no.png"), "does not exist")
+    refused(lambda: images.image(tmp_path), "folder")
     (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
-    refused(lambda: pictures.image(tmp_path / "m.png"), "not a picture")
+    refused(lambda: images.image(tmp_path / "m.png"), "not a picture")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -352,7 +381,7 @@ def test_no_permission(tmp_path: Path) -> None:
     assert [line.count("cannot be read: Permission denied") for line in out] == [1, 1, 1], out
 
 
-# --- writing that fails -----------------------------------------------------------------------------------------------
+# --- writing that fails ---------------------------------------------------------------------------
 
 
 def test_a_failed_encode_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -371,7 +400,9 @@ def test_a_failed_encode_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full"
+)
 def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = av.open
 

@@ -1,4 +1,5 @@
-"""Weights from the hub: only with consent, through the hub's own client, against a local server that replays its replies."""
+"""Weights from the hub: only with consent, through the hub's own client, against a local server
+that replays its replies."""
 
 import hashlib
 import subprocess
@@ -10,8 +11,15 @@ from stub_server import Stub, serve
 
 pytest.importorskip("huggingface_hub", reason="the extra models is not installed")
 
-REPO, COMMIT = "depth-anything/Depth-Anything-V2-Small-hf", "0123456789abcdef0123456789abcdef01234567"
-FILES = {"config.json": b'{"model_type": "depth_anything"}', "model.safetensors": b"\x08" + bytes(40), "README.md": b"hello"}
+REPO, COMMIT = (
+    "depth-anything/Depth-Anything-V2-Small-hf",
+    "0123456789abcdef0123456789abcdef01234567",
+)
+FILES = {
+    "config.json": b'{"model_type": "depth_anything"}',
+    "model.safetensors": b"\x08" + bytes(40),
+    "README.md": b"hello",
+}
 PROGRAM = """
 import sys
 from restage4d.catalogue import entry
@@ -28,7 +36,8 @@ def find(server: Stub, home: Path, consent: str, **environment: str) -> str:
     """What `Weights.find` says in a process of its own, whose hub is the server."""
     said = subprocess.run(
         [sys.executable, "-c", PROGRAM, consent],
-        env=dict(_without_hub(), HF_ENDPOINT=server.url, HF_HOME=str(home), HF_HUB_DISABLE_XET="1", **environment),
+        env=dict(_without_hub(), HF_ENDPOINT=server.url, HF_HOME=str(home), HF_HUB_DISABLE_XET="1",
+        **environment),
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return said.stdout.strip()
@@ -44,9 +53,20 @@ def _without_hub() -> dict[str, str]:
 def hub():
     with serve() as stub:
         siblings = [{"rfilename": name} for name in FILES]
-        info = {"id": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "gated": False, "tags": [], "downloads": 0}
+        info = {
+            "id": REPO,
+            "sha": COMMIT,
+            "siblings": siblings,
+            "private": False,
+            "gated": False,
+            "tags": [],
+            "downloads": 0,
+        }
         stub.on("GET", f"/api/models/{REPO}", (200, info))
-        tree = [{"type": "file", "path": n, "size": len(c), "oid": hashlib.sha1(c).hexdigest()} for n, c in FILES.items()]
+        tree = [
+            {"type": "file", "path": n, "size": len(c), "oid": hashlib.sha1(c).hexdigest()}
+            for n, c in FILES.items()
+        ]
         stub.on("GET", f"/api/models/{REPO}/tree/", (200, tree))
         for name, content in FILES.items():
             headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
@@ -59,7 +79,9 @@ def test_nothing_is_asked_for_without_consent_and_what_was_fetched_is_found_agai
     assert "config.json, model.safetensors is missing" in find(hub, tmp_path, "no")
     assert not hub.asked
     folder = Path(find(hub, tmp_path, "yes"))
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {k: v for k, v in FILES.items() if k != "README.md"}
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
+        k: v for k, v in FILES.items() if k != "README.md"
+    }
     asked = len(hub.asked)
     assert Path(find(hub, tmp_path, "no")) == folder  # from the cache
     assert len(hub.asked) == asked
@@ -67,7 +89,11 @@ def test_nothing_is_asked_for_without_consent_and_what_was_fetched_is_found_agai
 
 
 def test_a_gated_model_says_where_its_licence_is_accepted(hub, tmp_path):
-    refusal = (403, {"error": "Access to model is restricted"}, {"X-Error-Code": "GatedRepo", "X-Error-Message": "restricted"})
+    refusal = (
+        403,
+        {"error": "Access to model is restricted"},
+        {"X-Error-Code": "GatedRepo", "X-Error-Message": "restricted"},
+    )
     hub.on("GET", f"/api/models/{REPO}", refusal)
     said = find(hub, tmp_path, "yes")
     assert f"{REPO} could not be fetched" in said

@@ -1,4 +1,5 @@
-"""Several driving videos of one prompt, measured, so that the artist or ``--auto`` picks the best."""
+"""Several driving videos of one prompt, measured, so that the artist or ``--auto`` picks the
+best."""
 
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
@@ -8,19 +9,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Clip, rewind
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.driving.seam import compare
 from restage4d.errors import InputError
-from restage4d.priors.background import follow
-from restage4d.priors.cache import Cache, content_key
-from restage4d.priors.flow import optical_flow, sample
+from restage4d.io.content_cache import Cache, content_key
+from restage4d.io.video import encode
+from restage4d.priors.motion.background_points import follow
+from restage4d.priors.motion.optical_flow import optical_flow, sample
 from restage4d.progress import Progress
-from restage4d.scene import Clip, rewind
-from restage4d.video import encode
 
 F32 = NDArray[np.float32]
 
-_ROUND_TRIP = (1.0, 0.05)  # a step is lost that misses itself by more than this many pixels + this share of its length
+_ROUND_TRIP = (
+    1.0,
+    0.05,
+)  # a step is lost that misses itself by more than this many pixels + this share of its length
 _BINS = 8  # of each Lab channel, in which the subject's colours are counted
 
 
@@ -30,8 +34,10 @@ class Figures:
 
     Attributes:
         seam: dB of d_0 against b_0.
-        camera: pixels, at 384 of the longer side, that the background moves against d_0, the mean over frames; 0 = still.
-        subject: share of b_0's subject colours that the subject still has, the mean over frames (histogram intersection).
+        camera: pixels, at 384 of the longer side, that the background moves against d_0, the mean
+            over frames; 0 = still.
+        subject: share of b_0's subject colours that the subject still has, the mean over frames
+            (histogram intersection).
         tracks: share of the subject's points that can be followed, the mean over frames.
     """
 
@@ -42,8 +48,14 @@ class Figures:
 
     @property
     def score(self) -> float:
-        """One figure for ``--auto``, 0 to 1: a still camera, and a subject that stays itself and can be followed."""
-        return (min(self.seam, 40) / 40) ** 0.5 * np.exp(-self.camera / 12) * self.subject * self.tracks**0.5
+        """One figure for ``--auto``, 0 to 1: a still camera, and a subject that stays itself and
+        can be followed."""
+        return (
+            (min(self.seam, 40) / 40) ** 0.5
+            * np.exp(-self.camera / 12)
+            * self.subject
+            * self.tracks**0.5
+        )
 
 
 def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progress) -> Figures:
@@ -61,7 +73,11 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     live = np.ones(len(xy), bool)
     alive, alike = [], []
     height, width = mask.shape
-    grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).astype(np.float32).reshape(-1, 2)
+    grid = (
+        np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
+        .astype(np.float32)
+        .reshape(-1, 2)
+    )
     with progress.stage("driving: figures", 2 * len(order)) as stage:
         for a, b in alone.outward(alone.seam):
             back = flow.between(b, a).reshape(-1, 2)
@@ -78,11 +94,19 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     moved = np.linalg.norm(points - points[:, alone.seam, None], axis=-1) * 384 / max(width, height)
     others = [t for t in order if t != alone.seam and np.isfinite(moved[:, t]).sum() >= 8]
     camera = float(np.mean([np.nanmedian(moved[:, t]) for t in others])) if others else 0.0
-    return Figures(compare(base.frames[0], driving.frames[0]).psnr, camera, float(np.mean(alike)), float(np.mean(alive)))
+    return Figures(
+        compare(base.frames[0], driving.frames[0]).psnr,
+        camera,
+        float(np.mean(alike)),
+        float(np.mean(alive)),
+    )
 
 
-def _colours(lab: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:  # (H, W, 3), (H, W) -> (bins,)
-    """How often each Lab colour occurs in the mask, as shares of 1; lightness counts little, since light changes."""
+def _colours(
+    lab: NDArray[np.uint8], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:  # (H, W, 3), (H, W) -> (bins,)
+    """How often each Lab colour occurs in the mask, as shares of 1; lightness counts little, since
+    light changes."""
     pixels = lab[mask].astype(np.intp)
     if not len(pixels):
         return np.zeros(_BINS**3)
@@ -110,7 +134,8 @@ class BestOf:
         pick: number (from 1) of the one to keep; None: ``choose`` decides.
         choose: given the table, returns the number; None takes the best score.
         folder: where the candidates are put to look at, as ``1.mp4`` and so on.
-        cache: where videos of drivers with an ``identity`` are kept, so that picking another one makes none anew.
+        cache: where videos of drivers with an ``identity`` are kept, so that picking another one
+            makes none anew.
         announce: told the figures.
     """
 
@@ -125,14 +150,18 @@ class BestOf:
         announce: Callable[[str], None] = print,
     ) -> None:
         if pick is not None and not 1 <= pick <= len(drivers):
-            raise InputError(f"--pick {pick}: there are {len(drivers)} candidates.", "Give the number of one of them.")
+            raise InputError(
+                f"--pick {pick}: there are {len(drivers)} candidates.",
+                "Give the number of one of them.",
+            )
         self._drivers, self._pick, self._choose = drivers, pick, choose
         self._folder, self._cache, self._announce = folder, cache, announce
         self.name = drivers[0].name
         self.figures: list[dict[str, float]] = []
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """The picked video. A candidate that cannot be used (its first frame differs ...) is told and left out.
+        """The picked video. A candidate that cannot be used (its first frame differs ...) is told
+        and left out.
 
         Raises:
             InputError: none can be used, or the one picked.
@@ -156,11 +185,16 @@ class BestOf:
         if not clips:
             assert last is not None
             raise last
-        self.figures = [{"candidate": float(n), **asdict(f), "score": float(f.score)} for n, f in found.items()]
+        self.figures = [
+            {"candidate": float(n), **asdict(f), "score": float(f.score)} for n, f in found.items()
+        ]
         numbers = list(clips)
         picked = self._pick
         if picked is None and len(clips) > 1:
-            text = table(list(found.values()), [f"{self._drivers[n - 1].name} (candidate {n})" for n in numbers])
+            text = table(
+                list(found.values()),
+                [f"{self._drivers[n - 1].name} (candidate {n})" for n in numbers],
+            )
             self._announce(text)
             picked = self._choose(text) if self._choose else None
         if picked not in clips:
@@ -171,9 +205,19 @@ class BestOf:
     def terms(self) -> list[str]:
         """What the drivers send where, and about what each video costs."""
         told = [driver.terms() for driver in self._drivers if hasattr(driver, "terms")]  # pyright: ignore
-        return [f"{told.count(text)} x {text}" if told.count(text) > 1 else text for text in dict.fromkeys(told)]
+        return [
+            f"{told.count(text)} x {text}" if told.count(text) > 1 else text
+            for text in dict.fromkeys(told)
+        ]
 
-    def _made(self, driver: DrivingProvider, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+    def _made(
+        self,
+        driver: DrivingProvider,
+        base: Clip,
+        mask: NDArray[np.bool_],
+        prompt: str,
+        progress: Progress,
+    ) -> Clip:
         identity = getattr(driver, "identity", None)
         if self._cache is None or identity is None:
             return driver.make(base, mask, prompt, progress)

@@ -1,4 +1,5 @@
-"""Driving videos by an image-to-video diffusion model on this computer (diffusers): Wan, LTX-Video, CogVideoX, SVD."""
+"""Driving videos by an image-to-video diffusion model on this computer (diffusers): Wan, LTX-Video,
+CogVideoX, SVD."""
 
 import inspect
 import json
@@ -12,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from restage4d.driving.fitted import fit_into
+from restage4d.clips import Clip
+from restage4d.driving.framing import fit_into
 from restage4d.driving.seam import prepare
 from restage4d.errors import InputError
-from restage4d.inference import best_device, precision, until_it_fits
 from restage4d.progress import Progress, Stage
-from restage4d.scene import Clip
+from restage4d.providers.devices import best_device, precision, until_it_fits
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class Family:
 
     Attributes:
         pipeline: class in diffusers.
-        area, multiple: pixels of the picture that it was trained on; width and height are multiples of ``multiple``.
+        area, multiple: pixels of the picture that it was trained on; width and height are multiples
+            of ``multiple``.
         size: (width, height) where it knows one size only, else None.
-        frames, fps: how many frames it makes at what rate; ``stride``: frames are a multiple of it, and one.
+        frames, fps: how many frames it makes at what rate; ``stride``: frames are a multiple of it,
+            and one.
         steps, guidance: as its makers recommend; guidance None where it has another kind.
     """
 
@@ -46,13 +49,24 @@ class Family:
 _WAN = Family("WanImageToVideoPipeline", 480 * 832, 16, None, 81, 4, 16.0, 40, 5.0)
 _FAMILIES = {  # by the class that model_index.json names
     "WanImageToVideoPipeline": _WAN,
-    "WanPipeline": Family("WanImageToVideoPipeline", 704 * 1280, 32, None, 121, 4, 24.0, 50, 5.0),  # Wan 2.2 5B, both ways in one
+    "WanPipeline": Family(
+        "WanImageToVideoPipeline", 704 * 1280, 32, None, 121, 4, 24.0, 50, 5.0
+    ),  # Wan 2.2 5B, both ways in one
     "LTXPipeline": Family("LTXImageToVideoPipeline", 512 * 704, 32, None, 97, 8, 24.0, 40, 3.0),
-    "LTXImageToVideoPipeline": Family("LTXImageToVideoPipeline", 512 * 704, 32, None, 97, 8, 24.0, 40, 3.0),
-    "CogVideoXImageToVideoPipeline": Family("CogVideoXImageToVideoPipeline", 480 * 720, 16, (720, 480), 49, 8, 8.0, 50, 6.0),
-    "StableVideoDiffusionPipeline": Family("StableVideoDiffusionPipeline", 576 * 1024, 64, (1024, 576), 25, 1, 7.0, 25, None),
+    "LTXImageToVideoPipeline": Family(
+        "LTXImageToVideoPipeline", 512 * 704, 32, None, 97, 8, 24.0, 40, 3.0
+    ),
+    "CogVideoXImageToVideoPipeline": Family(
+        "CogVideoXImageToVideoPipeline", 480 * 720, 16, (720, 480), 49, 8, 8.0, 50, 6.0
+    ),
+    "StableVideoDiffusionPipeline": Family(
+        "StableVideoDiffusionPipeline", 576 * 1024, 64, (1024, 576), 25, 1, 7.0, 25, None
+    ),
 }
-_AVOID = "camera movement, zoom, cut, scene change, blurry, distorted, deformed limbs, extra limbs, text, watermark"
+_AVOID = (
+    "camera movement, zoom, cut, scene change, blurry, distorted, deformed limbs, extra limbs, "
+    "text, watermark"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ class DiffusionConfig:
         frames, fps: how many frames the model makes, and the rate they are taken to have.
         steps: of denoising.
         area: pixels of the picture given to models that take any size.
-        weights: `restage4d.weights.fingerprint` of the folder, for the cache.
+        weights: `restage4d.providers.weights.fingerprint` of the folder, for the cache.
     """
 
     seed: int = 0
@@ -94,22 +108,30 @@ class DiffusersDriving:
         try:
             made_for = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{index} cannot be read: {error}.", "Give a folder as diffusers saves it.") from error
+            raise InputError(
+                f"{index} cannot be read: {error}.", "Give a folder as diffusers saves it."
+            ) from error
         if made_for not in _FAMILIES:
             raise InputError(
-                f"{index} is of a {made_for}, which makes no video from a picture.", f"Known: {', '.join(_FAMILIES)}."
+                f"{index} is of a {made_for}, which makes no video from a picture.",
+                f"Known: {', '.join(_FAMILIES)}.",
             )
         self.family = _FAMILIES[made_for]
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         """A clip that begins with b_0, at the base's size and rate.
 
-        Where it does not fit the GPU, its parts take turns there, then its layers, and at last the CPU does it.
+        Where it does not fit the GPU, its parts take turns there, then its layers, and at last the
+        CPU does it.
         """
         family, config = self.family, self.config
         fitted = fit_into(base.frames[0], family.size or self._size(base.size))
         frames = config.frames or family.frames
-        frames = max(1, round((frames - 1) / family.stride)) * family.stride + 1 if family.stride > 1 else frames
+        frames = (
+            max(1, round((frames - 1) / family.stride)) * family.stride + 1
+            if family.stride > 1
+            else frames
+        )
         steps = config.steps or family.steps
         cuda = best_device().type == "cuda"
         with progress.stage(f"driving ({self.name})", steps) as stage:
@@ -119,7 +141,9 @@ class DiffusersDriving:
                 pipe = self._load(where)
                 return self._generate(pipe, fitted.picture, prompt, frames, steps, stage)
 
-            made = until_it_fits(("gpu", "parts", "layers", "cpu") if cuda else ("cpu",), run, self.name)
+            made = until_it_fits(
+                ("gpu", "parts", "layers", "cpu") if cuda else ("cpu",), run, self.name
+            )
         clip = Clip(fitted.taken_out(made), config.fps or family.fps)
         return prepare(base, clip, f"the video by {self.name}")
 
@@ -141,8 +165,13 @@ class DiffusersDriving:
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # diffusers, safetensors and torch raise what they like
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"{self.folder} cannot be loaded: {first}", "It is damaged or incomplete: get it again.") from error
+            first = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
+            raise InputError(
+                f"{self.folder} cannot be loaded: {first}",
+                "It is damaged or incomplete: get it again.",
+            ) from error
         pipe.set_progress_bar_config(disable=True)
         if where == "gpu":
             pipe.to("cuda")
@@ -155,9 +184,16 @@ class DiffusersDriving:
         return pipe
 
     def _generate(
-        self, pipe: Any, picture: NDArray[np.uint8], prompt: str, frames: int, steps: int, stage: Stage
+        self,
+        pipe: Any,
+        picture: NDArray[np.uint8],
+        prompt: str,
+        frames: int,
+        steps: int,
+        stage: Stage,
     ) -> NDArray[np.uint8]:
-        """(T, h, w, 3) frames. The noise comes from the CPU, so that it is the same on every device."""
+        """(T, h, w, 3) frames. The noise comes from the CPU, so that it is the same on every
+        device."""
 
         def tick(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
             stage.advance()  # raises Cancelled
@@ -174,16 +210,23 @@ class DiffusersDriving:
             "callback_on_step_end": tick,
         }
         if self.family.guidance is not None:
-            options |= {"prompt": prompt, "negative_prompt": _AVOID, "guidance_scale": self.family.guidance}
+            options |= {
+                "prompt": prompt,
+                "negative_prompt": _AVOID,
+                "guidance_scale": self.family.guidance,
+            }
         accepted = inspect.signature(pipe.__call__).parameters
         rate = self.config.fps or self.family.fps
         if "frame_rate" in accepted:
             options["frame_rate"] = rate
-        elif self.family.guidance is None:  # SVD is told the rate as a whole number, one less inside
+        elif (
+            self.family.guidance is None
+        ):  # SVD is told the rate as a whole number, one less inside
             options["fps"] = round(rate)
         said = np.asarray(pipe(**options).frames[0])
         if not np.isfinite(said).all():
             raise InputError(
-                f"{self.name} gave frames that are not numbers.", "Its half precision failed here: run it on another GPU."
+                f"{self.name} gave frames that are not numbers.",
+                "Its half precision failed here: run it on another GPU.",
             )
         return (np.clip(said, 0, 1) * 255 + 0.5).astype(np.uint8)

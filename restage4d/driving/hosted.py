@@ -1,7 +1,9 @@
-"""What all hosted video services share: the remote job's number kept, waiting, fetching, and errors that say what to do.
+"""What all hosted video services share: the remote job's number kept, waiting, fetching, and errors
+that say what to do.
 
-A service is asked once: its job's number is written down before anything is waited for, so that the same request, after a
-crash, a time limit or Ctrl-C, goes on with that job instead of paying for another.
+A service is asked once: its job's number is written down before anything is waited for, so that the
+same request, after a crash, a time limit or Ctrl-C, goes on with that job instead of paying for
+another.
 """
 
 import json
@@ -18,15 +20,15 @@ import numpy as np
 import tenacity
 from numpy.typing import NDArray
 
-from restage4d.driving.fitted import Fitted, fit_into, nearest_aspect
+from restage4d.clips import Clip
+from restage4d.driving.framing import Fitted, fit_into, nearest_aspect
 from restage4d.driving.seam import prepare
 from restage4d.errors import Cancelled, InputError
-from restage4d.files import replacing
-from restage4d.priors.cache import content_key
+from restage4d.io.atomic import replacing
+from restage4d.io.content_cache import content_key
+from restage4d.io.video import decode
 from restage4d.progress import Progress
-from restage4d.scene import Clip
-from restage4d.video import decode
-from restage4d.wire.connection import home
+from restage4d.protocol.connection import home
 
 _TRIES = 5  # of a request that a busy service turns away, with growing waits between
 _MOST_BYTES = 2 << 30
@@ -69,7 +71,12 @@ class HostedDriving(ABC):
     service: str
     sizes: tuple[tuple[int, int], ...]  # (width, height) that it makes
 
-    def __init__(self, config: HostedConfig, announce: Callable[[str], None] = print, jobs: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: HostedConfig,
+        announce: Callable[[str], None] = print,
+        jobs: Path | None = None,
+    ) -> None:
         self.config, self._announce = config, announce
         self.name = f"{self.service.lower()}:{config.model}"
         self.identity = (self.service, config)  # a video that was paid for is kept under it
@@ -77,7 +84,10 @@ class HostedDriving(ABC):
 
     def terms(self) -> str:
         """What is sent where, and about what the video costs."""
-        return f"{self.service}: the first frame and the prompt are sent to {self.service}. {self._cost()}"
+        return (
+            f"{self.service}: the first frame and the prompt are sent to {self.service}. "
+            f"{self._cost()}"
+        )
 
     @abstractmethod
     def _cost(self) -> str:
@@ -111,7 +121,9 @@ class HostedDriving(ABC):
                 number = self._start(_png(fitted.picture), fitted, prompt)
                 _write(note, self.service, self.config.model, number)
             else:
-                self._announce(f"{self.service}: going on with the video that was asked for before.")
+                self._announce(
+                    f"{self.service}: going on with the video that was asked for before."
+                )
             try:
                 found = self._wait(number, progress)
                 data = fetch(found, progress) if isinstance(found, str) else found
@@ -141,14 +153,17 @@ class HostedDriving(ABC):
                     ) from error
             stage.advance()
         try:
-            result = prepare(base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}")
+            result = prepare(
+                base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}"
+            )
         except InputError as error:
             kept = note.with_suffix(".mp4")
             with replacing(kept) as temporary:
                 temporary.write_bytes(data)
             raise InputError(
                 error.what,
-                f"It is kept as {kept}. Take another seed, or cut it so that it begins there and give it with --driving.",
+                f"It is kept as {kept}. Take another seed, or cut it so that it begins there and "
+                "give it with --driving.",
             ) from error
         note.unlink(missing_ok=True)
         return result
@@ -177,27 +192,43 @@ class _Refused(InputError):
 
 def refused(service: str, why: str) -> InputError:
     """The service made no video, for a reason that lies in picture or prompt."""
-    return _Refused(f"{service} made no video: {why}", "Change the prompt or the first frame, or take another service.")
+    return _Refused(
+        f"{service} made no video: {why}",
+        "Change the prompt or the first frame, or take another service.",
+    )
 
 
 def complaint(service: str, code: int | None, message: str, key: str) -> InputError:
     """An HTTP error of a service as a sentence and what to do."""
     said = " ".join(message.split())[:300]
     if code in (401, 403):
-        return InputError(f"{service} does not accept the key in {key}: {said}", "Check the key and what it may be used for.")
+        return InputError(
+            f"{service} does not accept the key in {key}: {said}",
+            "Check the key and what it may be used for.",
+        )
     if code == 402:
-        return InputError(f"{service} wants to be paid first: {said}", "Add credits to the account of this key.")
+        return InputError(
+            f"{service} wants to be paid first: {said}", "Add credits to the account of this key."
+        )
     if code == 429:
-        return InputError(f"{service} is asked too often or the quota is used up: {said}", "Wait a while, then start again.")
+        return InputError(
+            f"{service} is asked too often or the quota is used up: {said}",
+            "Wait a while, then start again.",
+        )
     if code is not None and code < 500:
-        return _Refused(f"{service} refuses the request ({code}): {said}", "Change the prompt, the model or its settings.")
+        return _Refused(
+            f"{service} refuses the request ({code}): {said}",
+            "Change the prompt, the model or its settings.",
+        )
     return InputError(
-        f"{service} cannot be reached or is out of order: {said}", "Check the network; then start again, it goes on."
+        f"{service} cannot be reached or is out of order: {said}",
+        "Check the network; then start again, it goes on.",
     )
 
 
 def fetch(address: str, progress: Progress) -> bytes:
-    """Downloads a finished video, in pieces and tried again while the server is busy or the line breaks.
+    """Downloads a finished video, in pieces and tried again while the server is busy or the line
+    breaks.
 
     Raises:
         Gone: the address has expired.
@@ -223,7 +254,10 @@ def fetch(address: str, progress: Progress) -> bytes:
                 progress.check()
                 size += len(part)
                 if size > _MOST_BYTES:
-                    raise InputError(f"The video is larger than {_MOST_BYTES >> 30} GiB.", "Ask for a shorter one.")
+                    raise InputError(
+                        f"The video is larger than {_MOST_BYTES >> 30} GiB.",
+                        "Ask for a shorter one.",
+                    )
                 parts.append(part)
         return b"".join(parts)
 
@@ -233,10 +267,14 @@ def fetch(address: str, progress: Progress) -> bytes:
         if error.response.status_code in (403, 404, 410):
             raise Gone from error
         raise InputError(
-            f"The finished video could not be fetched ({error.response.status_code}).", "Start again: it is fetched once more."
+            f"The finished video could not be fetched ({error.response.status_code}).",
+            "Start again: it is fetched once more.",
         ) from error
     except httpx.HTTPError as error:
-        raise InputError(f"The finished video could not be fetched: {error}.", "Start again: it is fetched once more.") from error
+        raise InputError(
+            f"The finished video could not be fetched: {error}.",
+            "Start again: it is fetched once more.",
+        ) from error
 
 
 def _png(picture: NDArray[np.uint8]) -> bytes:
@@ -254,4 +292,6 @@ def _read(note: Path) -> str | None:
 def _write(note: Path, service: str, model: str, number: str) -> None:
     """Nothing secret is in it: the number is of no use without the key."""
     with replacing(note) as temporary:
-        temporary.write_text(json.dumps({"service": service, "model": model, "number": number}), encoding="utf-8")
+        temporary.write_text(
+            json.dumps({"service": service, "model": model, "number": number}), encoding="utf-8"
+        )

@@ -1,12 +1,13 @@
-"""What a provider of driving videos must offer. Those without models live beside this file; others plug in the same way."""
+"""What a provider of driving videos must offer. Those without models live beside this file; others
+plug in the same way."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Clip
 from restage4d.progress import Progress
-from restage4d.scene import Clip
 
 
 class DrivingProvider(Protocol):
@@ -24,8 +25,9 @@ class DrivingProvider(Protocol):
             progress: told the stages; ends cancelled work.
 
         Returns:
-            The driving clip d_0..d_n at the base's size and fps. A provider whose videos come out otherwise passes them through
-            `restage4d.driving.seam.prepare`, which also checks d_0 against b_0.
+            The driving clip d_0..d_n at the base's size and fps. A provider whose videos come out
+            otherwise passes them through `restage4d.driving.seam.prepare`, which also checks d_0
+            against b_0.
 
         Raises:
             InputError: the prompt or the video cannot be used; says why and what to do.

@@ -5,9 +5,14 @@ from typing import Any
 
 import runwayml
 
-from restage4d.driving.fitted import Fitted
-from restage4d.driving.hosted import Gone, HostedDriving, complaint, refused
-from restage4d.keys import need_key
+from restage4d.driving.framing import Fitted
+from restage4d.driving.hosted import (
+    Gone,
+    HostedDriving,
+    complaint,
+    refused,
+)
+from restage4d.providers.api_keys import need_key
 
 KEY = "RUNWAYML_API_SECRET"
 MODEL = "gen4_turbo"
@@ -17,13 +22,18 @@ _CREDITS = {
     "veo3.1": 40,
     "veo3.1_fast": 15,
 }  # per second, when this was written; a credit is $0.01
-_LENGTHS = {"gen4_turbo": (5, 10), "veo3.1": (4, 6, 8), "veo3.1_fast": (4, 6, 8)}  # of others any whole number up to 10
+_LENGTHS = {
+    "gen4_turbo": (5, 10),
+    "veo3.1": (4, 6, 8),
+    "veo3.1_fast": (4, 6, 8),
+}  # of others any whole number up to 10
 _WORDS = 1000  # characters that a prompt may have
 _SEEDS = 2**32
 
 
 class RunwayDriving(HostedDriving):
-    """See `HostedDriving`. A video that is still waiting in Runway's queue when the run is cancelled is cancelled there too."""
+    """See `HostedDriving`. A video that is still waiting in Runway's queue when the run is
+    cancelled is cancelled there too."""
 
     service = "Runway"
     sizes = ((1280, 720), (1104, 832), (960, 960), (832, 1104), (720, 1280), (1584, 672))
@@ -34,7 +44,9 @@ class RunwayDriving(HostedDriving):
             self.sizes = ((1280, 720), (720, 1280))
 
     def _client(self) -> runwayml.RunwayML:
-        return runwayml.RunwayML(api_key=need_key(KEY), base_url=self.config.base_url, max_retries=4, timeout=120)
+        return runwayml.RunwayML(
+            api_key=need_key(KEY), base_url=self.config.base_url, max_retries=4, timeout=120
+        )
 
     def _seconds(self) -> int:
         lengths = _LENGTHS.get(self.config.model, tuple(range(2, 11)))
@@ -43,9 +55,14 @@ class RunwayDriving(HostedDriving):
     def _cost(self) -> str:
         credits = _CREDITS.get(self.config.model)
         about = (
-            f"about {credits * self._seconds()} credits (${credits * self._seconds() / 100:.2f})" if credits else "at its price"
+            f"about {credits * self._seconds()} credits (${credits * self._seconds() / 100:.2f})"
+            if credits
+            else "at its price"
         )
-        return f"{self._seconds()} s of {self.config.model} are paid for, {about}; Runway's price list counts."
+        return (
+            f"{self._seconds()} s of {self.config.model} are paid for, {about}; Runway's price "
+            "list counts."
+        )
 
     def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
         options: dict[str, Any] = {
@@ -78,14 +95,17 @@ class RunwayDriving(HostedDriving):
         if task.status == "CANCELLED":
             raise Gone
         if task.status not in ("PENDING", "THROTTLED", "RUNNING"):
-            raise complaint(self.service, None, f"its reply cannot be understood (status {task.status!r})", KEY)
+            raise complaint(
+                self.service, None, f"its reply cannot be understood (status {task.status!r})", KEY
+            )
         return None
 
     def _abandon(self, number: str) -> bool:
         try:
             client = self._client()
             if client.tasks.retrieve(number).status not in ("PENDING", "THROTTLED"):
-                return False  # it is being made and paid for: kept, so that the same command goes on with it
+                # it is being made and paid for: kept, so that the same command goes on with it
+                return False
             client.tasks.delete(number)
             return True
         except runwayml.RunwayMLError:

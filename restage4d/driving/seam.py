@@ -1,7 +1,9 @@
-"""The seam: bringing a driving video to its base's size, framing and rate, and checking that they begin alike.
+"""The seam: bringing a driving video to its base's size, framing and rate, and checking that they
+begin alike.
 
-Generators return other sizes, aspects and rates than they were given, and drift by a few pixels; a video of another scene must
-not pass. Everything that d_0 needs to lie on b_0 is applied to the whole driving video.
+Generators return other sizes, aspects and rates than they were given, and drift by a few pixels; a
+video of another scene must not pass. Everything that d_0 needs to lie on b_0 is applied to the
+whole driving video.
 """
 
 from dataclasses import dataclass
@@ -10,13 +12,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Clip
 from restage4d.errors import InputError
-from restage4d.scene import Clip
 
 U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 
-_CROPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where the crop window may sit along the longer excess; 0.5 is the centre
+_CROPS = (
+    0.0,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+)  # where the crop window may sit along the longer excess; 0.5 is the centre
 _CENTRE_BONUS = 0.3  # dB by which another crop must beat the centre
 
 
@@ -43,8 +51,10 @@ class Seam:
 
     Attributes:
         psnr: dB over the pixels both show.
-        homography: (3, 3) from b_0's pixels to d_0's (centres at +0.5), None where no trustworthy one was found.
-        shift: (right, down) of the picture's centre in pixels, scale: d_0's size over b_0's, rotation: degrees clockwise.
+        homography: (3, 3) from b_0's pixels to d_0's (centres at +0.5), None where no trustworthy
+            one was found.
+        shift: (right, down) of the picture's centre in pixels, scale: d_0's size over b_0's,
+            rotation: degrees clockwise.
         brightness: mean of d_0 over mean of b_0.
     """
 
@@ -56,7 +66,8 @@ class Seam:
     brightness: float = 1.0
 
     def describe(self) -> str:
-        """The differences worth telling, e.g. "shifted 12 px right, 8 % larger"; empty if there is none."""
+        """The differences worth telling, e.g. "shifted 12 px right, 8 % larger"; empty if there is
+        none."""
         right, down = self.shift
         parts = []
         if abs(right) >= 0.5:
@@ -64,21 +75,34 @@ class Seam:
         if abs(down) >= 0.5:
             parts.append(f"shifted {abs(down):.0f} px {'down' if down > 0 else 'up'}")
         if abs(self.scale - 1) >= 0.005:
-            parts.append(f"{abs(self.scale - 1) * 100:.0f} % {'larger' if self.scale > 1 else 'smaller'}")
+            parts.append(
+                f"{abs(self.scale - 1) * 100:.0f} % {'larger' if self.scale > 1 else 'smaller'}"
+            )
         if abs(self.rotation) >= 0.3:
-            parts.append(f"turned {abs(self.rotation):.1f}° {'clockwise' if self.rotation > 0 else 'counter-clockwise'}")
+            parts.append(
+                f"turned {abs(self.rotation):.1f}° "
+                f"{'clockwise' if self.rotation > 0 else 'counter-clockwise'}"
+            )
         if abs(self.brightness - 1) >= 0.05:
-            parts.append(f"{abs(self.brightness - 1) * 100:.0f} % {'brighter' if self.brightness > 1 else 'darker'}")
+            parts.append(
+                f"{abs(self.brightness - 1) * 100:.0f} % "
+                f"{'brighter' if self.brightness > 1 else 'darker'}"
+            )
         if self.homography is None:
             parts.append("no common picture detail found")
         return ", ".join(parts)
 
 
 def psnr(a: U8, b: U8, where: NDArray[np.bool_] | None = None) -> float:
-    """Peak signal-to-noise ratio of two (H, W, 3) frames in dB, over ``where`` if given; at most 100."""
+    """Peak signal-to-noise ratio of two (H, W, 3) frames in dB, over ``where`` if given; at most
+    100."""
     difference = a.astype(np.float32) - b
     squared = difference**2 if where is None else difference[where] ** 2
-    return float(min(100.0, 10 * np.log10(255**2 / max(float(squared.mean()), 1e-9)))) if squared.size else 0.0
+    return (
+        float(min(100.0, 10 * np.log10(255**2 / max(float(squared.mean()), 1e-9))))
+        if squared.size
+        else 0.0
+    )
 
 
 def compare(base_first: U8, driving_first: U8) -> Seam:
@@ -95,21 +119,34 @@ def compare(base_first: U8, driving_first: U8) -> Seam:
     scale = float(np.sqrt(abs(across[0] * along[1] - across[1] * along[0])))
     rotation = float(np.degrees(np.arctan2(across[1] - along[0], across[0] + along[1])))
     shift = at[0] - centre
-    return Seam(psnr(base_first, driving_first), H, (float(shift[0]), float(shift[1])), scale, rotation, level)
+    return Seam(
+        psnr(base_first, driving_first),
+        H,
+        (float(shift[0]), float(shift[1])),
+        scale,
+        rotation,
+        level,
+    )
 
 
-def prepare(base: Clip, driving: Clip, name: str = "the driving video", limits: SeamLimits = SeamLimits()) -> Clip:
-    """Brings a driving clip to the base's size, framing and rate, and checks that it begins like the base.
+def prepare(
+    base: Clip, driving: Clip, name: str = "the driving video", limits: SeamLimits = SeamLimits()
+) -> Clip:
+    """Brings a driving clip to the base's size, framing and rate, and checks that it begins like
+    the base.
 
-    Aspect: bars are cut off, then the window of the base's aspect whose d_0 agrees best with b_0 is cut out (the centre one
-    unless another is better), then scaled. Rate: the nearest frame in time. A small shift, scale or rotation of d_0 against
-    b_0 is undone in all frames.
+    Aspect: bars are cut off, then the window of the base's aspect whose d_0 agrees best with b_0 is
+    cut out (the centre one unless another is better), then scaled. Rate: the nearest frame in time.
+    A small shift, scale or rotation of d_0 against b_0 is undone in all frames.
 
     Raises:
-        InputError: fewer than two frames, or d_0 differs from b_0 by more than ``limits``; says by how much.
+        InputError: fewer than two frames, or d_0 differs from b_0 by more than ``limits``; says by
+            how much.
     """
     if len(driving) < 2:
-        raise InputError(f"{name} has a single frame.", "Give a driving video of at least two frames.")
+        raise InputError(
+            f"{name} has a single frame.", "Give a driving video of at least two frames."
+        )
     frames = _to_size(base.frames[0], _to_rate(driving, base.fps))
     seam = compare(base.frames[0], frames[0])
     if seam.homography is not None and _is_small(seam, base.size, limits):
@@ -117,8 +154,8 @@ def prepare(base: Clip, driving: Clip, name: str = "the driving video", limits: 
     if seam.psnr < limits.min_psnr:
         differences = seam.describe()
         raise InputError(
-            f"The first frame of {name} differs from the base's first frame: {seam.psnr:.1f} dB (needs {limits.min_psnr:g})"
-            + (f", {differences}." if differences else "."),
+            f"The first frame of {name} differs from the base's first frame: {seam.psnr:.1f} dB "
+            f"(needs {limits.min_psnr:g})" + (f", {differences}." if differences else "."),
             "Make the driving video from the base's first frame, with the same framing and aspect "
             f"({base.size[0]}:{base.size[1]}), or trim it so that it begins there.",
         )
@@ -149,10 +186,15 @@ def _align(base_first: U8, frames: U8, seam: Seam) -> tuple[U8, Seam]:
     flags, edge = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
 
     def warp(image: U8) -> U8:
-        return np.asarray(cv2.warpPerspective(image, move, (width, height), flags=flags, borderMode=edge), np.uint8)
+        return np.asarray(
+            cv2.warpPerspective(image, move, (width, height), flags=flags, borderMode=edge),
+            np.uint8,
+        )
 
     where = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    inside = cv2.warpPerspective(np.ones((height, width), np.uint8), move, (width, height), flags=where).astype(bool)
+    inside = cv2.warpPerspective(
+        np.ones((height, width), np.uint8), move, (width, height), flags=where
+    ).astype(bool)
     first = warp(frames[0])
     after = psnr(base_first, first, inside)
     if after < psnr(base_first, frames[0], inside) + 0.1:
@@ -183,14 +225,21 @@ def _to_size(base_first: U8, frames: U8) -> U8:
     if (h, w) == (height, width):
         return frames
     crop_w, crop_h = min(w, round(h * width / height)), min(h, round(w * height / width))
-    crop_w, crop_h = (w, h) if w - crop_w <= 0.01 * w and h - crop_h <= 0.01 * h else (crop_w, crop_h)
+    crop_w, crop_h = (
+        (w, h) if w - crop_w <= 0.01 * w and h - crop_h <= 0.01 * h else (crop_w, crop_h)
+    )
     if (crop_w, crop_h) == (w, h):
         x = y = 0
     else:
         small = _resized(base_first, (max(8, width // 4), max(8, height // 4)))
         spots = [(round((w - crop_w) * k), round((h - crop_h) * k)) for k in _CROPS]
         scores = [
-            psnr(small, _resized(frames[0, v : v + crop_h, u : u + crop_w], (small.shape[1], small.shape[0])))
+            psnr(
+                small,
+                _resized(
+                    frames[0, v : v + crop_h, u : u + crop_w], (small.shape[1], small.shape[0])
+                ),
+            )
             + _CENTRE_BONUS * (k == 0.5)
             for (u, v), k in zip(spots, _CROPS, strict=True)
         ]
@@ -200,14 +249,21 @@ def _to_size(base_first: U8, frames: U8) -> U8:
 
 def _resized(frame: U8, size: tuple[int, int]) -> U8:
     smaller = size[0] <= frame.shape[1]
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(
+        cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC),
+        np.uint8,
+    )
 
 
 def _picture_box(frames: U8) -> tuple[int, int, int, int]:
-    """top, bottom, left, right of the picture without black bars; bars lie on both sides and stay black in all frames."""
+    """top, bottom, left, right of the picture without black bars; bars lie on both sides and stay
+    black in all frames."""
     bright = frames[:: max(1, len(frames) // 5)].max(axis=(0, 3))
     height, width = bright.shape
-    rows, cols = np.flatnonzero(np.percentile(bright, 95, axis=1) > 24), np.flatnonzero(np.percentile(bright, 95, axis=0) > 24)
+    rows, cols = (
+        np.flatnonzero(np.percentile(bright, 95, axis=1) > 24),
+        np.flatnonzero(np.percentile(bright, 95, axis=0) > 24),
+    )
     if len(rows) < height // 3 or len(cols) < width // 3:
         return 0, height, 0, width
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
@@ -219,7 +275,8 @@ def _picture_box(frames: U8) -> tuple[int, int, int, int]:
 
 
 def _homography(a: U8, b: U8) -> F64 | None:
-    """From a's pixels to b's: SIFT and RANSAC, sharpened by optical flow of the inliers; None unless many points agree."""
+    """From a's pixels to b's: SIFT and RANSAC, sharpened by optical flow of the inliers; None
+    unless many points agree."""
     gray_a, gray_b = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (a, b))
     sift = cv2.SIFT.create(1500, contrastThreshold=0.02)
     keys_a, words_a = sift.detectAndCompute(gray_a, None)
@@ -241,8 +298,11 @@ def _homography(a: U8, b: U8) -> F64 | None:
 
 
 def _sharpen(gray_a: NDArray, gray_b: NDArray, H: F64) -> F64:
-    """A homography (of whole-number pixel centres) to sub-pixel accuracy, from the flow left after warping b by it."""
-    warped = cv2.warpPerspective(gray_b, H, gray_a.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    """A homography (of whole-number pixel centres) to sub-pixel accuracy, from the flow left after
+    warping b by it."""
+    warped = cv2.warpPerspective(
+        gray_b, H, gray_a.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
     corners = cv2.goodFeaturesToTrack(gray_a, 400, 0.01, 6)
     if corners is None or len(corners) < 20:
         return H

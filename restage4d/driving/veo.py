@@ -1,18 +1,27 @@
-"""Driving videos by Google's Veo (google-genai SDK), as Google Cloud serves it: this SDK makes videos nowhere else."""
+"""Driving videos by Google's Veo (google-genai SDK), as Google Cloud serves it: this SDK makes
+videos nowhere else."""
 
 from typing import Any
 
 from google import genai
 from google.genai import errors, types
 
-from restage4d.driving.fitted import Fitted
-from restage4d.driving.hosted import Gone, HostedDriving, complaint, refused
-from restage4d.keys import need_key
+from restage4d.driving.framing import Fitted
+from restage4d.driving.hosted import (
+    Gone,
+    HostedDriving,
+    complaint,
+    refused,
+)
+from restage4d.providers.api_keys import need_key
 
 KEY = "GOOGLE_API_KEY"
 MODEL = "veo-3.1-fast-generate-001"
 _LENGTHS = (4, 6, 8)  # seconds
-_PRICE = {"veo-3.1-generate-001": 0.20, "veo-3.1-fast-generate-001": 0.10}  # dollars per silent second, when this was written
+_PRICE = {
+    "veo-3.1-generate-001": 0.20,
+    "veo-3.1-fast-generate-001": 0.10,
+}  # dollars per silent second, when this was written
 _AVOID = "camera movement, zoom, cut, scene change, deformed limbs, text"
 
 
@@ -24,7 +33,9 @@ class VeoDriving(HostedDriving):
 
     def _client(self) -> Any:
         retry = types.HttpRetryOptions(attempts=5, initial_delay=1.0, max_delay=30.0)
-        options = types.HttpOptions(base_url=self.config.base_url, timeout=120_000, retry_options=retry)
+        options = types.HttpOptions(
+            base_url=self.config.base_url, timeout=120_000, retry_options=retry
+        )
         return genai.Client(enterprise=True, api_key=need_key(KEY), http_options=options)
 
     def _seconds(self) -> int:
@@ -32,8 +43,13 @@ class VeoDriving(HostedDriving):
 
     def _cost(self) -> str:
         price = _PRICE.get(self.config.model)
-        about = f"about ${price * self._seconds():.2f}" if price else "at Google's price for this model"
-        return f"{self._seconds()} s of {self.config.model} are paid for, {about}; Google's price list counts."
+        about = (
+            f"about ${price * self._seconds():.2f}" if price else "at Google's price for this model"
+        )
+        return (
+            f"{self._seconds()} s of {self.config.model} are paid for, {about}; Google's price "
+            "list counts."
+        )
 
     def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
         config = types.GenerateVideosConfig(
@@ -44,10 +60,14 @@ class VeoDriving(HostedDriving):
             seed=self.config.seed,
             generate_audio=False,
         )
-        source = types.GenerateVideosSource(prompt=prompt, image=types.Image(image_bytes=picture, mime_type="image/png"))
+        source = types.GenerateVideosSource(
+            prompt=prompt, image=types.Image(image_bytes=picture, mime_type="image/png")
+        )
         client = self._client()  # closes itself when nobody holds it any longer
         try:
-            operation = client.models.generate_videos(model=self.config.model, source=source, config=config)
+            operation = client.models.generate_videos(
+                model=self.config.model, source=source, config=config
+            )
         except Exception as error:
             raise _sentence(error) from error
         if not operation.name:
@@ -57,7 +77,9 @@ class VeoDriving(HostedDriving):
     def _look(self, number: str) -> bytes | str | None:
         client = self._client()
         try:
-            operation = client.operations.get(types.GenerateVideosOperation.model_validate({"name": number}))
+            operation = client.operations.get(
+                types.GenerateVideosOperation.model_validate({"name": number})
+            )
         except errors.APIError as error:
             if error.code == 404:
                 raise Gone from error

@@ -1,4 +1,5 @@
-"""The ablations of the paper's tables: each is a list of switches, exactly what ``restage4d run --set`` takes."""
+"""The ablations of the paper's tables: each is a list of switches, exactly what ``restage4d run
+--set`` takes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -6,7 +7,11 @@ from dataclasses import dataclass, replace
 from restage4d.errors import InputError
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
-_PAPER = ("fusion.far_side=false", "fusion.hull=0", "motion.hull=0")  # what goes beyond the paper is off
+_PAPER = (
+    "fusion.far_side=false",
+    "fusion.hull=0",
+    "motion.hull=0",
+)  # what goes beyond the paper is off
 # Fewer leave the joint fits, which see each frame half as often, unfinished.
 ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=24")
 _NO_RIGIDITY = ("rigidity.init_weight=0", "rigidity.refine_weight=0")
@@ -40,14 +45,18 @@ def named(names: Iterable[str]) -> list[str]:
     asked = list(names) or list(ABLATIONS)
     for name in asked:
         if name not in ABLATIONS:
-            raise InputError(f"There is no ablation {name!r}.", f"Take any of: {', '.join(ABLATIONS)}.")
+            raise InputError(
+                f"There is no ablation {name!r}.", f"Take any of: {', '.join(ABLATIONS)}."
+            )
     return [name for name in ABLATIONS if name in asked]
 
 
 def configure(name: str, settings: Iterable[str], seed: int, frames: int) -> FitConfig:
-    """The draft preset of the paper's method with more steps, the ablation's switches and then ``settings``.
+    """The draft preset of the paper's method with more steps, the ablation's switches and then
+    ``settings``.
 
-    ``frames`` is the length of base and driving rewound: every ablation takes the steps that this length asks for.
+    ``frames`` is the length of base and driving rewound: every ablation takes the steps that this
+    length asks for.
     """
     config = replace(preset("draft"), seed=seed)
     config = with_settings(config, (*_PAPER, *ENOUGH, *ABLATIONS[name].settings, *settings))

@@ -1,13 +1,14 @@
-"""Every figure of one fitted puppet on one scene of a stage. The names are defined in docs/metrics.md."""
+"""Every figure of one fitted puppet on one scene of a stage. The names are defined in
+docs/metrics.md."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.evaluate import image, shape, tracking
-from restage4d.evaluate.judges import Judges
+from restage4d.evaluate.metrics import image, shape, tracking
+from restage4d.evaluate.metrics.judges import Judges
 from restage4d.evaluate.noise import measured_points
 from restage4d.evaluate.stage import Scene, View
-from restage4d.export.preview import Views, render_performance
+from restage4d.jobs.preview import Views, render_performance
 from restage4d.puppet import Performance, Puppet
 
 F32 = NDArray[np.float32]
@@ -18,8 +19,11 @@ _SEEN = 0.05  # of the extent: a point no further behind what the puppet shows c
 _CHANGED = 12  # of 255: a pixel that a fault changed by more
 
 
-def measure(puppet: Puppet, scene: Scene, extent: float, judges: Judges, seed: int = 0) -> dict[str, float]:
-    """All figures over the driving part. ``puppet``'s last performance is the driving one; ``extent`` in world units."""
+def measure(
+    puppet: Puppet, scene: Scene, extent: float, judges: Judges, seed: int = 0
+) -> dict[str, float]:
+    """All figures over the driving part. ``puppet``'s last performance is the driving one;
+    ``extent`` in world units."""
     performance = puppet.performances[-1]
     figures = _pictures(puppet, performance, scene, judges)
     figures |= _views(puppet, performance, scene, judges)
@@ -29,8 +33,11 @@ def measure(puppet: Puppet, scene: Scene, extent: float, judges: Judges, seed: i
     return figures
 
 
-def _pictures(puppet: Puppet, performance: Performance, scene: Scene, judges: Judges) -> dict[str, float]:
-    """Train views against what the fit saw; with faults, against the clean truth, beside the driving video's own error."""
+def _pictures(
+    puppet: Puppet, performance: Performance, scene: Scene, judges: Judges
+) -> dict[str, float]:
+    """Train views against what the fit saw; with faults, against the clean truth, beside the
+    driving video's own error."""
     drawn = list(render_performance(puppet, performance))
     filmed = [scene.rewound.clip.frames[t] for t in scene.rows]
     masks = [scene.seen.masks[t] for t in scene.rows]
@@ -38,7 +45,9 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene, judges: Ju
         "psnr": image.mean_psnr(drawn, filmed),
         "psnr_subject": image.mean_psnr(drawn, filmed, masks),
         "ssim": float(np.mean([image.ssim(a, b) for a, b in zip(drawn, filmed, strict=True)])),
-        "ssim_subject": float(np.nanmean([image.ssim(a, b, m) for a, b, m in zip(drawn, filmed, masks, strict=True)])),
+        "ssim_subject": float(
+            np.nanmean([image.ssim(a, b, m) for a, b, m in zip(drawn, filmed, masks, strict=True)])
+        ),
     }
     if judges.lpips:
         out["lpips"] = judges.lpips.distance(drawn, filmed)
@@ -47,7 +56,10 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene, judges: Ju
     ours, video, ours_all, video_all = [], [], [], []
     for t in scene.faults:
         clean = scene.driving.clip.frames[t].astype(np.float64)
-        mine, theirs = np.abs(drawn[t] - clean).mean(-1) / 255, np.abs(filmed[t] - clean).mean(-1) / 255
+        mine, theirs = (
+            np.abs(drawn[t] - clean).mean(-1) / 255,
+            np.abs(filmed[t] - clean).mean(-1) / 255,
+        )
         changed = np.abs(filmed[t] - clean).max(-1) > _CHANGED
         subject = scene.driving.masks[t] | masks[t]
         changed &= subject
@@ -63,7 +75,9 @@ def _pictures(puppet: Puppet, performance: Performance, scene: Scene, judges: Ju
     }
 
 
-def _views(puppet: Puppet, performance: Performance, scene: Scene, judges: Judges) -> dict[str, float]:
+def _views(
+    puppet: Puppet, performance: Performance, scene: Scene, judges: Judges
+) -> dict[str, float]:
     """The subject alone from behind and beside, which no fit saw."""
     out: dict[str, float] = {}
     similar, strange = [], []
@@ -88,16 +102,22 @@ def _views(puppet: Puppet, performance: Performance, scene: Scene, judges: Judge
     return out
 
 
-def render_alone(puppet: Puppet, performance: Performance, view: View):  # -> iterator of (H, W, 3) uint8
+def render_alone(
+    puppet: Puppet, performance: Performance, view: View
+):  # -> iterator of (H, W, 3) uint8
     """The subject alone before plain grey, as the cameras of a held-out view see it."""
     K = np.repeat(view.K[:1], performance.n_frames, 0)
     w2c = np.repeat(view.w2c[:1], performance.n_frames, 0)
     K[view.frame], w2c[view.frame] = view.K, view.w2c
     grey = image.BACKDROP / 255
-    return render_performance(puppet, performance, view.frame.tolist(), Views(K, w2c, (grey, grey, grey)))
+    return render_performance(
+        puppet, performance, view.frame.tolist(), Views(K, w2c, (grey, grey, grey))
+    )
 
 
-def _geometry(puppet: Puppet, performance: Performance, extent: float, seed: int) -> dict[str, float]:
+def _geometry(
+    puppet: Puppet, performance: Performance, extent: float, seed: int
+) -> dict[str, float]:
     """Eq. 9 of the volume, and the same form of edge lengths between 1,000 Gaussians."""
     paths = tracking.gaussian_paths(puppet, performance)
     volume = shape.volume_variance(paths, extent)
@@ -111,8 +131,11 @@ def _geometry(puppet: Puppet, performance: Performance, extent: float, seed: int
     }
 
 
-def points(puppet: Puppet, performance: Performance, scene: Scene, extent: float, seed: int) -> dict[str, float]:
-    """Measured surface points marked at the shared first frame and carried through the driving part, against the truth."""
+def points(
+    puppet: Puppet, performance: Performance, scene: Scene, extent: float, seed: int
+) -> dict[str, float]:
+    """Measured surface points marked at the shared first frame and carried through the driving
+    part, against the truth."""
     rows = measured_points(scene)
     truth, visible = scene.driving.points[rows], scene.driving.visible[rows]
     paths = tracking.carry(puppet, performance, truth[:, 0], 0)
@@ -120,10 +143,16 @@ def points(puppet: Puppet, performance: Performance, scene: Scene, extent: float
     for how, suffix in (("none", ""), ("median", "_median"), ("sim3", "_sim3")):
         there = tracking.aligned(paths, truth, how, scene.driving.w2c)[:, 1:] / extent
         goal = truth[:, 1:] / extent
-        for which, where in (("", None), ("_visible", visible[:, 1:]), ("_hidden", ~visible[:, 1:])):
+        for which, where in (
+            ("", None),
+            ("_visible", visible[:, 1:]),
+            ("_hidden", ~visible[:, 1:]),
+        ):
             out[f"track_l1{which}{suffix}"] = tracking.l1(there, goal, where)
         if how == "none":
-            out["track_l1_revealed"] = tracking.l1(there, goal, visible[:, 1:] & scene.revealed[rows, None])
+            out["track_l1_revealed"] = tracking.l1(
+                there, goal, visible[:, 1:] & scene.revealed[rows, None]
+            )
     edges = shape.neighbour_edges(truth[:, 0])
     ours, true = (np.sqrt(shape.edge_variances(p, edges)).mean() for p in (paths, truth))
     pairs = shape.random_pairs(_PAIRS, len(truth), seed)
@@ -136,18 +165,25 @@ def points(puppet: Puppet, performance: Performance, scene: Scene, extent: float
     }
 
 
-def _tapvid(puppet: Puppet, performance: Performance, scene: Scene, extent: float) -> tuple[float, float, float]:
+def _tapvid(
+    puppet: Puppet, performance: Performance, scene: Scene, extent: float
+) -> tuple[float, float, float]:
     rows = measured_points(scene)
     truth, visible = scene.driving.points[rows], scene.driving.visible[rows]
     paths = tracking.carry(puppet, performance, truth[:, 0], 0)
     seen = shown(puppet, performance, paths, _SEEN * extent)
     K, w2c = scene.driving.K, scene.driving.w2c
-    figures = tracking.tapvid3d(paths[:, 1:], seen[:, 1:], truth[:, 1:], visible[:, 1:], K[1:], w2c[1:])
+    figures = tracking.tapvid3d(
+        paths[:, 1:], seen[:, 1:], truth[:, 1:], visible[:, 1:], K[1:], w2c[1:]
+    )
     return figures["3d_aj"], figures["apd"], figures["oa"]
 
 
-def shown(puppet: Puppet, performance: Performance, paths: F32, tolerance: float) -> NDArray[np.bool_]:  # (P, T, 3) -> (P, T)
-    """Whether each carried point lies in the picture and no further than ``tolerance`` behind the puppet's rendered surface."""
+def shown(
+    puppet: Puppet, performance: Performance, paths: F32, tolerance: float
+) -> NDArray[np.bool_]:  # (P, T, 3) -> (P, T)
+    """Whether each carried point lies in the picture and no further than ``tolerance`` behind the
+    puppet's rendered surface."""
     import torch
 
     from restage4d.render import rasterize
@@ -155,15 +191,23 @@ def shown(puppet: Puppet, performance: Performance, paths: F32, tolerance: float
     out = np.zeros(paths.shape[:2], bool)
     width, height = performance.size
     for t in range(performance.n_frames):
-        sets = [puppet.posed(performance, t)] + ([puppet.background] if len(puppet.background) else [])
+        sets = [puppet.posed(performance, t)] + (
+            [puppet.background] if len(puppet.background) else []
+        )
         means, quats, scales, opacities = (
-            torch.from_numpy(np.ascontiguousarray(np.concatenate([getattr(g, k) for g in sets]), dtype=np.float32))
+            torch.from_numpy(
+                np.ascontiguousarray(
+                    np.concatenate([getattr(g, k) for g in sets]), dtype=np.float32
+                )
+            )
             for k in ("means", "quats", "scales", "opacities")
         )
         w2c, K = torch.from_numpy(performance.w2c[t]), torch.from_numpy(performance.K[t])
         z = (means @ w2c[2, :3] + w2c[2, 3])[:, None]
         with torch.no_grad():
-            total, alpha, _ = rasterize(means, quats, scales, opacities, z.contiguous(), w2c, K, width, height)
+            total, alpha, _ = rasterize(
+                means, quats, scales, opacities, z.contiguous(), w2c, K, width, height
+            )
         depth = (total[..., 0] / alpha.clamp_min(1e-3)).numpy()
         camera = paths[:, t] @ performance.w2c[t, :3, :3].T + performance.w2c[t, :3, 3]
         xy = (camera / np.maximum(camera[:, 2:], 1e-6)) @ performance.K[t].T

@@ -1,4 +1,5 @@
-"""Priors made from a stage's truth: as it is ("clean"), or as learned estimators would see it ("learned").
+"""Priors made from a stage's truth: as it is ("clean"), or as learned estimators would see it
+("learned").
 
 Every constant of "learned" is in `Learned`; docs/metrics.md says in words what it means.
 """
@@ -9,11 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import (
+    Cameras,
+    Priors,
+    Rewound,
+    Tracks,
+)
 from restage4d.errors import InputError
 from restage4d.evaluate.stage import Scene
-from restage4d.priors.arrays import camera_kind
-from restage4d.priors.tracks import guess_hidden
-from restage4d.scene import Cameras, Priors, Rewound, Tracks
+from restage4d.io.arrays import camera_kind
+from restage4d.priors.tracks.flow_tracks import guess_hidden
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -39,7 +45,8 @@ class Learned:
 
 
 def tracked_points(scene: Scene) -> NDArray[np.intp]:
-    """Numbers of the surface points that tracks are made from: every other one. The rest is for measuring alone."""
+    """Numbers of the surface points that tracks are made from: every other one. The rest is for
+    measuring alone."""
     return np.arange(0, len(scene.seen.points), 2)
 
 
@@ -51,8 +58,9 @@ def measured_points(scene: Scene) -> NDArray[np.intp]:
 def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
     """Masks, depth, cameras and tracks of ``scene.rewound``.
 
-    Cameras and depth drift against the shared first frame, which keeps the truth: it fixes the gauge, so that the fitted
-    world can be compared with the true one without aligning them. A camera that stands still keeps one error.
+    Cameras and depth drift against the shared first frame, which keeps the truth: it fixes the
+    gauge, so that the fitted world can be compared with the true one without aligning them. A
+    camera that stands still keeps one error.
 
     Raises:
         InputError: ``noise`` is not one of `NOISE`.
@@ -74,12 +82,14 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         w2c = _shaken(scene, rng, n)
         xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
         visible, claimed = _mistaken(xy, visible, rewound.clip.size, rng, n)
-    return Priors(masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, claimed, rewound, rng))
+    return Priors(
+        masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, claimed, rewound, rng)
+    )
 
 
 def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
-    """What is left of a joint scene's priors for its driving clip: the very same errors, so that fits with and without the base
-    clip differ in nothing else.
+    """What is left of a joint scene's priors for its driving clip: the very same errors, so that
+    fits with and without the base clip differ in nothing else.
 
     Args:
         priors: of ``scene``, as `priors_from_truth` made them.
@@ -88,19 +98,28 @@ def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Prio
         seed: of the frames where points are picked.
 
     Returns:
-        Masks and depth (n, H, W), cameras and tracks (P, n) in the order of ``alone.rewound``; units as in ``priors``.
-        Points that fewer than three of these frames show are left out.
+        Masks and depth (n, H, W), cameras and tracks (P, n) in the order of ``alone.rewound``;
+        units as in ``priors``. Points that fewer than three of these frames show are left out.
     """
     rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
     cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))
     visible = tracks.visible[:, rows]
-    left = _tracks(tracks.xy[:, rows], visible, np.zeros_like(visible), alone.rewound, np.random.default_rng([seed, 78]))
+    left = _tracks(
+        tracks.xy[:, rows],
+        visible,
+        np.zeros_like(visible),
+        alone.rewound,
+        np.random.default_rng([seed, 78]),
+    )
     return Priors(priors.masks[rows], priors.depth[rows], cameras, left)
 
 
-def _tracks(xy: F32, visible: Bool, claimed: Bool, rewound: Rewound, rng: np.random.Generator) -> Tracks:
-    """Of the points that three frames or more show; where they are hidden is guessed from these frames alone, and so is the place
-    of hidden points that are ``claimed`` to be visible: no truth leaks in."""
+def _tracks(
+    xy: F32, visible: Bool, claimed: Bool, rewound: Rewound, rng: np.random.Generator
+) -> Tracks:
+    """Of the points that three frames or more show; where they are hidden is guessed from these
+    frames alone, and so is the place of hidden points that are ``claimed`` to be visible: no truth
+    leaks in."""
     ever = visible.sum(1) >= 3
     xy, visible, claimed = xy[ever], visible[ever], claimed[ever]
     tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
@@ -111,8 +130,11 @@ def _tracks(xy: F32, visible: Bool, claimed: Bool, rewound: Rewound, rng: np.ran
     return tracks
 
 
-def _observed(points: F32, visible: Bool, scene: Scene) -> tuple[F32, Bool]:  # (P, T, 3), (P, T) -> (P, T, 2), (P, T)
-    """Pixels of the points, and whether each is what the camera shows there (a missing limb shows what is behind it)."""
+def _observed(
+    points: F32, visible: Bool, scene: Scene
+) -> tuple[F32, Bool]:  # (P, T, 3), (P, T) -> (P, T, 2), (P, T)
+    """Pixels of the points, and whether each is what the camera shows there (a missing limb shows
+    what is behind it)."""
     seen = scene.seen
     xy = np.zeros((*visible.shape, 2), np.float32)
     shown = visible.copy()
@@ -133,17 +155,26 @@ def _query(visible: Bool, rng: np.random.Generator) -> NDArray[np.int32]:  # (P,
     return (visible * rng.random(visible.shape)).argmax(1).astype(np.int32)
 
 
-def _slow(rng: np.random.Generator, rewound: Rewound, memory: float, channels: int) -> F32:  # (T, C)
+def _slow(
+    rng: np.random.Generator, rewound: Rewound, memory: float, channels: int
+) -> F32:  # (T, C)
     """Smooth errors of unit variance over the clip, as differences from the shared first frame."""
     t = np.arange(len(rewound))
     weight = np.exp(-0.5 * ((t[:, None] - t) / memory) ** 2)
-    path = weight @ rng.standard_normal((len(t), channels)) / np.sqrt((weight**2).sum(1, keepdims=True))
+    path = (
+        weight
+        @ rng.standard_normal((len(t), channels))
+        / np.sqrt((weight**2).sum(1, keepdims=True))
+    )
     path -= path[rewound.seam]
     return (path / np.sqrt(np.maximum((path**2).mean(0), 1e-12))).astype(np.float32)
 
 
-def shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:  # (T, H, W) -> (T, H, W)
-    """Masks whose border lies off by up to ``reach`` pixels, changing slowly along the border and from frame to frame."""
+def shifted_borders(
+    masks: Bool, reach: float, rng: np.random.Generator
+) -> F32:  # (T, H, W) -> (T, H, W)
+    """Masks whose border lies off by up to ``reach`` pixels, changing slowly along the border and
+    from frame to frame."""
     out = np.empty(masks.shape, np.float32)
     height, width = masks.shape[1:]
     grid = max(width // 12, 2), max(height // 12, 2)
@@ -161,7 +192,8 @@ def shifted_borders(masks: Bool, reach: float, rng: np.random.Generator) -> F32:
 
 
 def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4, 4)
-    """Cameras off by a slow rotation and translation; frames with one true camera share one error."""
+    """Cameras off by a slow rotation and translation; frames with one true camera share one
+    error."""
     true = scene.seen.w2c
     error = _slow(rng, scene.rewound, n.memory, 6)
     for other, t in scene.rewound.outward(scene.rewound.seam):
@@ -171,7 +203,9 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
     for t in range(len(true)):
         middle = scene.seen.points[:, t].mean(0)
         distance = float((true[t, :3, :3] @ middle + true[t, :3, 3])[2])
-        turn, _ = cv2.Rodrigues(np.radians(n.rotation) * error[t, :3].astype(np.float64) / np.sqrt(3))
+        turn, _ = cv2.Rodrigues(
+            np.radians(n.rotation) * error[t, :3].astype(np.float64) / np.sqrt(3)
+        )
         out[t, :3, :3] = turn @ true[t, :3, :3]
         out[t, :3, 3] = turn @ true[t, :3, 3] + n.translation * distance * error[t, 3:] / np.sqrt(3)
     return out.astype(np.float32)
@@ -180,14 +214,19 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
 def _mistaken(
     xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned
 ) -> tuple[Bool, Bool]:  # (P, T), (P, T)
-    """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place; returns ``visible`` without
-    the points that are hidden and claimed to be visible, and these."""
+    """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place;
+    returns ``visible`` without the points that are hidden and claimed to be visible, and these."""
     count, total = visible.shape
     width, height = size
     start = rng.integers(0, total, count)
     after = np.arange(total) >= start[:, None]
     angle = rng.uniform(0, 2 * np.pi, count)
-    off = np.stack([np.cos(angle), np.sin(angle)], -1) * n.jump * width * rng.uniform(0.3, 1.0, (count, 1))
+    off = (
+        np.stack([np.cos(angle), np.sin(angle)], -1)
+        * n.jump
+        * width
+        * rng.uniform(0.3, 1.0, (count, 1))
+    )
     kind = rng.permutation(count)
     wrong = kind < round(n.outliers * count)
     xy += np.where((wrong[:, None] & after)[..., None], off[:, None], 0).astype(np.float32)

@@ -8,7 +8,7 @@ from restage4d.errors import InputError
 from restage4d.evaluate.ablations import TABLE_1
 from restage4d.evaluate.runs import Record
 from restage4d.evaluate.tables import scene, values
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 
 
 def _pyplot():
@@ -23,7 +23,8 @@ def _pyplot():
 
 
 def plot_tradeoff(path: Path, records: list[Record]) -> None:
-    """Supplement Fig. 1: for every number of bases a curve over the weight of rigidity, how much edges vary against the error."""
+    """Supplement Fig. 1: for every number of bases a curve over the weight of rigidity, how much
+    edges vary against the error."""
     plt = _pyplot()
     stages = sorted({r["stage"] for r in records})
     figure, axes = plt.subplots(1, len(stages), figsize=(5.2 * len(stages), 4.2), squeeze=False)
@@ -35,7 +36,13 @@ def plot_tradeoff(path: Path, records: list[Record]) -> None:
             y = [r["metrics"]["track_l1"] for r in line]
             axis.plot(x, y, "o-", label=f"K = {k}", markersize=4)
             for r, a, b in zip(line, x, y, strict=True):
-                axis.annotate(f"{r['weight']:g}", (a, b), fontsize=7, xytext=(3, 3), textcoords="offset points")
+                axis.annotate(
+                    f"{r['weight']:g}",
+                    (a, b),
+                    fontsize=7,
+                    xytext=(3, 3),
+                    textcoords="offset points",
+                )
         true = some[0]["metrics"]["surface_edge_cv_true"]
         axis.axvline(true, color="grey", linestyle=":", label="truth's own")
         axis.set(title=name, xlabel="variation of edge lengths", ylabel="3D track L1 / extent")
@@ -69,16 +76,21 @@ def plot_ablations(path: Path, records: list[Record]) -> None:
 
 
 def plot_lemma(path: Path, records: list[Record]) -> None:
-    """Lemma 1: variance of pairwise distances in the driving part by scene, with and without the base clip."""
+    """Lemma 1: variance of pairwise distances in the driving part by scene, with and without the
+    base clip."""
     plt = _pyplot()
     rows = [r for r in records if not r["faulty"] and r["noise"] == "learned" and r["seed"] == 0]
     scenes = sorted({scene(r) for r in rows})
     figure, axis = plt.subplots(figsize=(1.6 + 1.3 * len(scenes), 3.6))
     for i, name in enumerate(("baseline", "joint", "arap", "joint_arap")):
         found = values(rows, name, "distance_variance")
-        axis.bar(np.arange(len(scenes)) + 0.18 * i, [found.get(s, 0) for s in scenes], 0.17, label=name)
+        axis.bar(
+            np.arange(len(scenes)) + 0.18 * i, [found.get(s, 0) for s in scenes], 0.17, label=name
+        )
     true = {scene(r): r["metrics"]["distance_variance_true"] for r in rows}
-    axis.plot(np.arange(len(scenes)) + 0.27, [true[s] for s in scenes], "k_", markersize=40, label="truth")
+    axis.plot(
+        np.arange(len(scenes)) + 0.27, [true[s] for s in scenes], "k_", markersize=40, label="truth"
+    )
     axis.set_xticks(np.arange(len(scenes)) + 0.27, scenes, fontsize=8)
     axis.set_ylabel("variance of distances / extent²")
     axis.legend(fontsize=8)

@@ -1,8 +1,9 @@
-"""Real restaging pairs with real truth: a DAVIS sequence cut in the middle, its joints annotated by BADJA.
+"""Real restaging pairs with real truth: a DAVIS sequence cut in the middle, its joints annotated by
+BADJA.
 
-Base = the frames from the cut back to the first, driving = from the cut to the last. Masks are DAVIS's own; cameras, depth and
-tracks are estimated by the weight-free providers. Joints are marked on the puppet at one annotated frame
-and carried to the others.
+Base = the frames from the cut back to the first, driving = from the cut to the last. Masks are
+DAVIS's own; cameras, depth and tracks are estimated by the weight-free providers. Joints are marked
+on the puppet at one annotated frame and carried to the others.
 """
 
 import json
@@ -15,32 +16,43 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from restage4d import se3, video
+from restage4d import se3
+from restage4d.clips import Clip, rewind
 from restage4d.errors import InputError
-from restage4d.evaluate import image, tracking
 from restage4d.evaluate.ablations import ENOUGH
 from restage4d.evaluate.measure import shown
-from restage4d.evaluate.runs import Record, finite, read_record, write_json
-from restage4d.export.preview import render_performance
-from restage4d.files import replacing
-from restage4d.priors.arrays import mask_picture
-from restage4d.priors.cache import Cache
+from restage4d.evaluate.metrics import image, tracking
+from restage4d.evaluate.runs import (
+    Record,
+    finite,
+    read_record,
+    write_json,
+)
+from restage4d.io import video
+from restage4d.io.arrays import mask_picture
+from restage4d.io.atomic import replacing
+from restage4d.io.content_cache import Cache
+from restage4d.jobs.preview import render_performance
 from restage4d.priors.estimate import default_providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.reconstruct.fit import fit, fit_fingerprint
-from restage4d.scene import Clip, rewind
 
 LONGER_SIDE = 256
 _ANNOTATED = 1080  # BADJA's pixels are of pictures this high
-_SURFACE = 0.04  # of the subject's extent: how far behind the drawn surface a Gaussian still takes a joint's mark
+# of the subject's extent: how far behind the drawn surface a Gaussian still takes a joint's mark
+_SURFACE = 0.04
 
 
-def real_pairs(davis: Path, out: Path, progress: Progress, settings: tuple[str, ...] = ()) -> list[Record]:
-    """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/real`` as they are done.
+def real_pairs(
+    davis: Path, out: Path, progress: Progress, settings: tuple[str, ...] = ()
+) -> list[Record]:
+    """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/real`` as they
+    are done.
 
-    The draft preset with the steps of the tables, the far side and the hull, then ``settings`` (``KEY=VALUE``).
+    The draft preset with the steps of the tables, the far side and the hull, then ``settings``
+    (``KEY=VALUE``).
 
     Raises:
         InputError: there is no such sequence, or a setting is wrong.
@@ -49,7 +61,10 @@ def real_pairs(davis: Path, out: Path, progress: Progress, settings: tuple[str, 
     joints = sorted((davis / "badja_keypoints").glob("*.json"))
     names = [p.stem for p in joints if (davis / p.stem).is_dir()]
     if not names:
-        raise InputError(f"{davis} has no sequence with joints.", "It must hold badja_keypoints/NAME.json and NAME/.")
+        raise InputError(
+            f"{davis} has no sequence with joints.",
+            "It must hold badja_keypoints/NAME.json and NAME/.",
+        )
     return [_pair(davis, name, out / "real", config, progress) for name in names]
 
 
@@ -65,10 +80,19 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     for part, frames in (("base", masks[: cut + 1][::-1]), ("driving_1", masks[cut:])):
         for i, mask in enumerate(frames):
             with replacing(folder / part / "masks" / f"{i:05d}.png") as temporary:
-                temporary.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
+                temporary.write_bytes(
+                    cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
+                )
     rewound = rewind(base, [driving])
     began = time.perf_counter()
-    priors = estimate_priors(rewound, masks[cut], default_providers(), priors_dir=folder, cache=Cache(), progress=progress)
+    priors = estimate_priors(
+        rewound,
+        masks[cut],
+        default_providers(),
+        priors_dir=folder,
+        cache=Cache(),
+        progress=progress,
+    )
     fingerprint = fit_fingerprint(rewound, priors, config)
     kept = read_record(at, fingerprint)
     if kept:
@@ -77,12 +101,20 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
     puppet.save(out / f"{name}.puppet")
-    truth, annotated, frames = read_joints(davis / "badja_keypoints" / f"{name}.json", clip.size, len(clip))
+    truth, annotated, frames = read_joints(
+        davis / "badja_keypoints" / f"{name}.json", clip.size, len(clip)
+    )
     metrics = _joint_figures(puppet, truth, annotated, frames, masks, cut)
     drawn = list(render_performance(puppet, puppet.performances[-1]))
     metrics["psnr"] = image.mean_psnr(drawn, list(driving.frames))
     metrics["psnr_subject"] = image.mean_psnr(drawn, list(driving.frames), list(masks[cut:]))
-    about = {"sequence": name, "cut": cut, "frames": len(clip), "seconds": round(seconds, 2), "fingerprint": fingerprint}
+    about = {
+        "sequence": name,
+        "cut": cut,
+        "frames": len(clip),
+        "seconds": round(seconds, 2),
+        "fingerprint": fingerprint,
+    }
     record = about | {"metrics": finite(metrics)}
     write_json(at, record)
     (out / f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
@@ -92,16 +124,26 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
 def _masks(folder: Path, clip: Clip) -> NDArray[np.bool_]:
     files = sorted(folder.glob("*.png"))
     if len(files) != len(clip):
-        raise InputError(f"{folder} has {len(files)} masks, the sequence {len(clip)} frames.", "Give DAVIS's annotations.")
+        raise InputError(
+            f"{folder} has {len(files)} masks, the sequence {len(clip)} frames.",
+            "Give DAVIS's annotations.",
+        )
     pictures = [mask_picture(f).astype(np.float32) for f in files]
-    return np.stack([cv2.resize(p, clip.size, interpolation=cv2.INTER_AREA) > 127 for p in pictures])
+    return np.stack(
+        [cv2.resize(p, clip.size, interpolation=cv2.INTER_AREA) > 127 for p in pictures]
+    )
 
 
 def read_joints(
     path: Path, size: tuple[int, int], n_frames: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
-    """BADJA's joints in pixels of ``size``: xy (F, J, 2), annotated (F, J), and the number of each annotated frame (F,)."""
-    rows = [r for r in json.loads(path.read_text(encoding="utf-8")) if int(Path(r["image_path"]).stem) < n_frames]
+    """BADJA's joints in pixels of ``size``: xy (F, J, 2), annotated (F, J), and the number of each
+    annotated frame (F,)."""
+    rows = [
+        r
+        for r in json.loads(path.read_text(encoding="utf-8"))
+        if int(Path(r["image_path"]).stem) < n_frames
+    ]
     joints = np.array([r["joints"] for r in rows], np.float32)  # (row, column)
     seen = np.array([r["visibility"] for r in rows], bool) & (joints > 0).any(-1)
     frames = np.array([int(Path(r["image_path"]).stem) for r in rows], np.intp)
@@ -111,7 +153,8 @@ def read_joints(
 def _joint_figures(
     puppet: Puppet, truth: NDArray, annotated: NDArray, frames: NDArray, masks: NDArray, cut: int
 ) -> dict[str, float]:
-    """PCK of joints marked at the annotated frame of the driving half nearest to the cut, in all later annotated frames."""
+    """PCK of joints marked at the annotated frame of the driving half nearest to the cut, in all
+    later annotated frames."""
     rows = np.flatnonzero(frames >= cut)
     first, rest = rows[0], rows[1:]
     performance = puppet.performances[-1]
@@ -123,7 +166,9 @@ def _joint_figures(
         found.append(((camera / np.maximum(camera[:, 2:], 1e-6)) @ performance.K[t].T)[:, :2])
     found, there = np.stack(found), annotated[np.ix_(rest, marked)]
     true = truth[np.ix_(rest, marked)]
-    box = np.array([max(np.ptp(np.nonzero(masks[f].any(a))[0]) + 1 for a in (0, 1)) for f in frames[rest]])
+    box = np.array(
+        [max(np.ptp(np.nonzero(masks[f].any(a))[0]) + 1 for a in (0, 1)) for f in frames[rest]]
+    )
     root = np.sqrt([masks[f].sum() for f in frames[rest]])
     still = np.broadcast_to(truth[first, marked], true.shape)
     return {
@@ -137,7 +182,8 @@ def _joint_figures(
 
 
 def mark(puppet: Puppet, frame: int, xy: NDArray) -> NDArray[np.float32]:  # (J, 2) -> (J, T, 3)
-    """Paths of pixels marked in a frame of the last performance: each goes with the nearest Gaussian that is seen there."""
+    """Paths of pixels marked in a frame of the last performance: each goes with the nearest
+    Gaussian that is seen there."""
     performance = puppet.performances[-1]
     solid = np.flatnonzero(puppet.subject.opacities >= tracking.SOLID)
     means = puppet.posed(performance, frame).means[solid]

@@ -1,4 +1,5 @@
-"""Runs of the fit on stages: one after the other, each kept as soon as it is done, so that a set can be stopped and goes on."""
+"""Runs of the fit on stages: one after the other, each kept as soon as it is done, so that a set
+can be stopped and goes on."""
 
 import hashlib
 import json
@@ -11,11 +12,11 @@ from typing import Any
 
 from restage4d import __version__
 from restage4d.evaluate import ablations
-from restage4d.evaluate.judges import JudgeFolders, Judges
 from restage4d.evaluate.measure import measure
+from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
 from restage4d.evaluate.noise import Learned, driving_alone, priors_from_truth
 from restage4d.evaluate.stage import Stage, read_stage, scene_of
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
@@ -51,11 +52,13 @@ class Run:
     def name(self) -> str:
         """Of the run's files."""
         faulty = "_faulty" if self.faulty else ""
-        return f"{self.stage.resolve().name}_{self.driving}{faulty}_{self.noise}_{self.seed}_{self.ablation}"
+        stage = self.stage.resolve().name
+        return f"{stage}_{self.driving}{faulty}_{self.noise}_{self.seed}_{self.ablation}"
 
 
 class Bench:
-    """Does runs and keeps them in a folder: ``runs/NAME.json``, ``runs/NAME.puppet`` and, while a fit runs, its checkpoint.
+    """Does runs and keeps them in a folder: ``runs/NAME.json``, ``runs/NAME.puppet`` and, while a
+    fit runs, its checkpoint.
 
     Args:
         out: the folder.
@@ -76,7 +79,9 @@ class Bench:
         """
         stage = self.stage(run.stage)
         record_at = self.out / "runs" / f"{run.name}.json"
-        config = ablations.configure(run.ablation, run.settings, run.seed, 2 * int(stage.about["frames"]) - 1)
+        config = ablations.configure(
+            run.ablation, run.settings, run.seed, 2 * int(stage.about["frames"]) - 1
+        )
         fingerprint = self._fingerprint(run, stage, config)
         kept = read_record(record_at, fingerprint)
         if kept:
@@ -132,7 +137,8 @@ class Bench:
         return Puppet.load(self.puppet_at(run))
 
     def _fingerprint(self, run: Run, stage: Stage, config: FitConfig) -> str:
-        """Of all that decides a record: settings, noise, the stage's own description and pictures."""
+        """Of all that decides a record: settings, noise, the stage's own description and
+        pictures."""
         about = [FORMAT, __version__, asdict(config), run.name, asdict(Learned()), stage.about]
         about += [folder is not None for folder in asdict(self.judges.folders).values()]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -142,9 +148,15 @@ class Bench:
 
 
 def runs_of(
-    folder: Path, names: Iterable[str], noise: str, seed: int, settings: tuple[str, ...] = (), faults: bool = True
+    folder: Path,
+    names: Iterable[str],
+    noise: str,
+    seed: int,
+    settings: tuple[str, ...] = (),
+    faults: bool = True,
 ) -> list[Run]:
-    """Runs of the given ablations on every driving clip of a stage; on the faulty ones too, where it has any.
+    """Runs of the given ablations on every driving clip of a stage; on the faulty ones too, where
+    it has any.
 
     Raises:
         InputError: the folder is no stage, or there is no such ablation.
@@ -152,10 +164,15 @@ def runs_of(
     wanted = ablations.named(names)
     stage = read_stage(folder)
     numbers = range(1, len(stage.driving) + 1)
-    runs = [Run(folder, i, name, noise, seed, settings=settings) for i in numbers for name in wanted]
+    runs = [
+        Run(folder, i, name, noise, seed, settings=settings) for i in numbers for name in wanted
+    ]
     if faults and stage.faulty:
         runs += [
-            Run(folder, i, name, noise, seed, True, settings) for i in numbers for name in wanted if name in ablations.FAULTS
+            Run(folder, i, name, noise, seed, True, settings)
+            for i in numbers
+            for name in wanted
+            if name in ablations.FAULTS
         ]
     return runs
 
@@ -166,7 +183,8 @@ def finite(metrics: dict[str, float]) -> dict[str, float | None]:
 
 
 def read_record(path: Path, fingerprint: str) -> Record | None:
-    """The record kept in ``path`` under this fingerprint; None where there is none, it is damaged or of something else."""
+    """The record kept in ``path`` under this fingerprint; None where there is none, it is damaged
+    or of something else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

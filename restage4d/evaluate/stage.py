@@ -1,4 +1,5 @@
-"""A rendered stage (docs/stage_format.md) in memory: clips with their exact truth, and the clip that a fit sees."""
+"""A rendered stage (docs/stage_format.md) in memory: clips with their exact truth, and the clip
+that a fit sees."""
 
 import json
 from dataclasses import dataclass
@@ -8,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Clip, Rewound, rewind
 from restage4d.errors import InputError
-from restage4d.pictures import image
-from restage4d.priors.arrays import load_arrays, load_cameras, mask_picture
-from restage4d.scene import Clip, Rewound, rewind
+from restage4d.io.arrays import load_arrays, load_cameras, mask_picture
+from restage4d.io.images import image
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -20,8 +21,8 @@ _REMEDY = "Give a folder made by scripts/render_stage.py; docs/stage_format.md h
 
 @dataclass
 class View:
-    """A held-out view of a clip: pictures (V, H, W, 3) uint8, masks (V, H, W), K (V, 3, 3), w2c (V, 4, 4) and frame (V,),
-    the number in the clip of each picture."""
+    """A held-out view of a clip: pictures (V, H, W, 3) uint8, masks (V, H, W), K (V, 3, 3), w2c (V,
+    4, 4) and frame (V,), the number in the clip of each picture."""
 
     pictures: NDArray[np.uint8]
     masks: Bool
@@ -32,8 +33,9 @@ class View:
 
 @dataclass
 class StageClip:
-    """One clip with its truth: masks (T, H, W), depth (T, H, W) with 0 = nothing there, K (T, 3, 3), w2c (T, 4, 4); surface
-    points (P, T, 3) in the world and whether each is seen, (P, T); held-out views by name."""
+    """One clip with its truth: masks (T, H, W), depth (T, H, W) with 0 = nothing there, K (T, 3,
+    3), w2c (T, 4, 4); surface points (P, T, 3) in the world and whether each is seen, (P, T);
+    held-out views by name."""
 
     clip: Clip
     masks: Bool
@@ -47,7 +49,8 @@ class StageClip:
 
 @dataclass
 class Stage:
-    """A base clip and driving clips; ``faulty`` holds the driving clips with generator faults, or nothing.
+    """A base clip and driving clips; ``faulty`` holds the driving clips with generator faults, or
+    nothing.
 
     Attributes:
         name: of the folder.
@@ -71,8 +74,10 @@ class Scene:
     """What one fit sees of a stage, and the truth of every frame that it sees.
 
     Attributes:
-        rewound: the clip; with ``joint`` base and driving, else the driving clip alone (as the only video, source 0).
-        seen: the truth in the order of ``rewound``: masks and depth as the camera saw them, faults included.
+        rewound: the clip; with ``joint`` base and driving, else the driving clip alone (as the only
+            video, source 0).
+        seen: the truth in the order of ``rewound``: masks and depth as the camera saw them, faults
+            included.
         driving: the driving clip without faults, b_0 first.
         rows: positions in ``rewound`` of the driving clip's frames, b_0 first.
         faults: numbers of the driving frames with faults.
@@ -93,9 +98,13 @@ def read_stage(folder: Path) -> Stage:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} is not a finished stage: {path.name} cannot be read ({error}).", _REMEDY) from error
+        raise InputError(
+            f"{folder} is not a finished stage: {path.name} cannot be read ({error}).", _REMEDY
+        ) from error
     if about.get("format") != 1:
-        raise InputError(f"{path} has format {about.get('format')!r}; this version reads format 1.", _REMEDY)
+        raise InputError(
+            f"{path} has format {about.get('format')!r}; this version reads format 1.", _REMEDY
+        )
     n = len(about["driving"])
     if n == 0:
         raise InputError(f"{folder} has no driving clip.", "Render it with --driving ANIMATION.")
@@ -105,12 +114,15 @@ def read_stage(folder: Path) -> Stage:
         about,
         _clip(folder / "base", fps),
         [_clip(folder / f"driving_{i}", fps) for i in range(1, n + 1)],
-        [_clip(folder / f"faulty_{i}", fps) for i in range(1, n + 1)] if about.get("faults") else [],
+        [_clip(folder / f"faulty_{i}", fps) for i in range(1, n + 1)]
+        if about.get("faults")
+        else [],
     )
 
 
 def scene_of(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = False) -> Scene:
-    """The scene of one driving clip (counted from 0): with the base clip or alone, with faults or without."""
+    """The scene of one driving clip (counted from 0): with the base clip or alone, with faults or
+    without."""
     if faulty and not stage.faulty:
         raise InputError(f"Stage {stage.name} has no faults.", "Render it with --faults.")
     clean = stage.driving[driving]
@@ -149,10 +161,20 @@ def _clip(folder: Path, fps: float) -> StageClip:
     depth = _array(folder / "depth.npz", "depth").astype(np.float32)
     points, visible = (_array(folder / "points.npz", name) for name in ("points", "visible"))
     if not len(depth) == count == len(seen.K) == points.shape[1] == visible.shape[1]:
-        raise InputError(f"{folder}: pictures, depth, cameras and points differ in their number of frames.", _REMEDY)
+        raise InputError(
+            f"{folder}: pictures, depth, cameras and points differ in their number of frames.",
+            _REMEDY,
+        )
     views = {p.name: _view(p) for p in sorted(folder.iterdir()) if (p / "frames").is_dir()}
     return StageClip(
-        Clip(seen.pictures, fps), seen.masks, depth, seen.K, seen.w2c, points.astype(np.float32), visible.astype(bool), views
+        Clip(seen.pictures, fps),
+        seen.masks,
+        depth,
+        seen.K,
+        seen.w2c,
+        points.astype(np.float32),
+        visible.astype(bool),
+        views,
     )
 
 
@@ -167,7 +189,13 @@ def _view(folder: Path) -> View:
     pictures = np.stack([image(f)[..., :3] for f in files])
     cameras = load_cameras(folder / "cameras.npz", pictures.shape[2])
     numbers = np.array([int(f.stem) for f in files], np.int32)
-    return View(pictures, np.stack([mask_picture(m) > 127 for m in masks]), cameras["K"], cameras["w2c"], numbers)
+    return View(
+        pictures,
+        np.stack([mask_picture(m) > 127 for m in masks]),
+        cameras["K"],
+        cameras["w2c"],
+        numbers,
+    )
 
 
 def _array(path: Path, name: str) -> NDArray:

@@ -1,4 +1,5 @@
-"""Tables in Markdown from the records of runs: the paper's Table 1 and 2, Lemma 1, faults, every scene by itself."""
+"""Tables in Markdown from the records of runs: the paper's Table 1 and 2, Lemma 1, faults, every
+scene by itself."""
 
 from collections.abc import Callable, Iterable
 
@@ -32,18 +33,28 @@ _TABLE_2 = (
     ("OA", "oa", 3),
     ("edge CV of the surface, ours / truth", "surface_edge_ratio", 2),
 )
-_FAULTS = (("error", "fault_error", 4), ("driving video's own", "fault_error_video", 4), ("ratio", "fault_ratio", 2))
+_FAULTS = (
+    ("error", "fault_error", 4),
+    ("driving video's own", "fault_error_video", 4),
+    ("ratio", "fault_ratio", 2),
+)
 
 
 def write(records: Iterable[Record]) -> str:
     """All tables that the records give."""
     rows = list(records)
-    groups = sorted({(r["noise"], r["seed"]) for r in rows if not r["faulty"]}, key=lambda g: (g[0] != "learned", g[1]))
+    groups = sorted(
+        {(r["noise"], r["seed"]) for r in rows if not r["faulty"]},
+        key=lambda g: (g[0] != "learned", g[1]),
+    )
     parts = []
     for noise, seed in groups:
         some = [r for r in rows if not r["faulty"] and (r["noise"], r["seed"]) == (noise, seed)]
         scenes = sorted({scene(r) for r in some})
-        about = f"{noise} priors, seed {seed}, {len(scenes)} scene{'s' * (len(scenes) > 1)}: {', '.join(scenes)}"
+        about = (
+            f"{noise} priors, seed {seed}, {len(scenes)} scene{'s' * (len(scenes) > 1)}: "
+            f"{', '.join(scenes)}"
+        )
         parts += [f"### Table 1 ({about})", _means(some, TABLE_1, _TABLE_1)]
         parts += [f"### Table 2 ({about})", _means(some, TABLE_2, _TABLE_2)]
         parts += ["### Lemma 1: variance of pairwise distances in the driving part", _lemma(some)]
@@ -51,8 +62,15 @@ def write(records: Iterable[Record]) -> str:
             parts += [f"### Every scene ({noise}, seed {seed})", _scenes(some)]
     faulty = [r for r in rows if r["faulty"]]
     if faulty:
-        parts += ["### Fault correction (mean absolute colour error of the subject on faulty frames, against the clean truth)"]
-        parts += [_by_scene(faulty, [n for n in ABLATIONS if any(r["ablation"] == n for r in faulty)], _FAULTS)]
+        parts += [
+            "### Fault correction (mean absolute colour error of the subject on faulty frames, "
+            "against the clean truth)"
+        ]
+        parts += [
+            _by_scene(
+                faulty, [n for n in ABLATIONS if any(r["ablation"] == n for r in faulty)], _FAULTS
+            )
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,10 +98,23 @@ def _means(rows: list[Record], names: Iterable[str], columns: tuple) -> str:
 
 
 def _lemma(rows: list[Record]) -> str:
-    lines = [["scene", "truth", "Baseline", "+Joint", "+ARAP", "+Joint +ARAP", "lower with the base clip"]]
+    lines = [
+        [
+            "scene",
+            "truth",
+            "Baseline",
+            "+Joint",
+            "+ARAP",
+            "+Joint +ARAP",
+            "lower with the base clip",
+        ]
+    ]
     for name in sorted({scene(r) for r in rows}):
         here = [r for r in rows if scene(r) == name]
-        v = {a: values(here, a, "distance_variance").get(name) for a in ("baseline", "joint", "arap", "joint_arap")}
+        v = {
+            a: values(here, a, "distance_variance").get(name)
+            for a in ("baseline", "joint", "arap", "joint_arap")
+        }
         true = next((r["metrics"]["distance_variance_true"] for r in here), None)
         pairs = [(v["baseline"], v["joint"]), (v["arap"], v["joint_arap"])]
         lower = ["yes" if b < a else "no" for a, b in pairs if a is not None and b is not None]
@@ -92,11 +123,21 @@ def _lemma(rows: list[Record]) -> str:
             for x in (true, *(v[a] for a in ("baseline", "joint", "arap", "joint_arap")))
         ]
         lines.append([name, *cells, ", ".join(lower)])
-    return markdown(lines) + "\n\nIn 1e-4 squared extents; the last column says it without and with rigidity."
+    return (
+        markdown(lines)
+        + "\n\nIn 1e-4 squared extents; the last column says it without and with rigidity."
+    )
 
 
 def _scenes(rows: list[Record]) -> str:
-    columns = (_TABLE_1[0], _TABLE_1[2], ("volume CV", "volume_cv", 4), ("edge CV", "edge_cv", 4), *_TABLE_2[:3], _TABLE_2[-1])
+    columns = (
+        _TABLE_1[0],
+        _TABLE_1[2],
+        ("volume CV", "volume_cv", 4),
+        ("edge CV", "edge_cv", 4),
+        *_TABLE_2[:3],
+        _TABLE_2[-1],
+    )
     return _by_scene(rows, list(ABLATIONS), columns)
 
 
@@ -104,10 +145,17 @@ def _by_scene(rows: list[Record], names: list[str], columns: tuple) -> str:
     lines = [["scene", "", *(title for title, _, _ in columns)]]
     for where in sorted({(scene(r), r["noise"], r["seed"]) for r in rows}):
         for name in names:
-            found = [r for r in rows if (scene(r), r["noise"], r["seed"]) == where and r["ablation"] == name]
+            found = [
+                r
+                for r in rows
+                if (scene(r), r["noise"], r["seed"]) == where and r["ablation"] == name
+            ]
             if found:
                 metrics = found[0]["metrics"]
-                cells = ["" if metrics.get(m) is None else f"{metrics[m]:.{digits}f}" for _, m, digits in columns]
+                cells = [
+                    "" if metrics.get(m) is None else f"{metrics[m]:.{digits}f}"
+                    for _, m, digits in columns
+                ]
                 lines.append([where[0], ABLATIONS[name].title, *cells])
     return markdown(lines)
 

@@ -1,4 +1,5 @@
-"""The trade-off between the number of bases and the weight of rigidity (supplement Fig. 1), by motion initialisation alone."""
+"""The trade-off between the number of bases and the weight of rigidity (supplement Fig. 1), by
+motion initialisation alone."""
 
 import hashlib
 import json
@@ -9,23 +10,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from restage4d.clips import Cameras, Rewound
 from restage4d.evaluate.measure import points
 from restage4d.evaluate.noise import Learned, priors_from_truth
-from restage4d.evaluate.runs import FORMAT, Record, finite, read_record, write_json
+from restage4d.evaluate.runs import (
+    FORMAT,
+    Record,
+    finite,
+    read_record,
+    write_json,
+)
 from restage4d.evaluate.stage import read_stage, scene_of
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.config import preset
 from restage4d.reconstruct.fit import prepared, usable_tracks
-from restage4d.reconstruct.motion import Motion, fit_motion
-from restage4d.scene import Cameras, Rewound
+from restage4d.reconstruct.motion.initialisation import Motion, fit_motion
 
 BASES = (10, 30, 100)
 WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Record]:
-    """One record per number of bases and weight, for the stage's first driving clip with learned priors; kept as runs are."""
+    """One record per number of bases and weight, for the stage's first driving clip with learned
+    priors; kept as runs are."""
     stage = read_stage(folder)
     scene = scene_of(stage, 0)
     priors = prepared(scene.rewound, priors_from_truth(scene, "learned", seed), preset("draft"))
@@ -40,14 +48,18 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
                     motion=replace(config.motion, n_bases=k),
                     rigidity=replace(config.rigidity, init_weight=weight),
                 )
-                about = json.dumps([FORMAT, asdict(config), asdict(Learned()), stage.about], sort_keys=True)
+                about = json.dumps(
+                    [FORMAT, asdict(config), asdict(Learned()), stage.about], sort_keys=True
+                )
                 fingerprint = hashlib.sha256(about.encode()).hexdigest()
                 at = out / "tradeoff" / f"{stage.name}_{seed}_{k}_{weight:g}.json"
                 record = read_record(at, fingerprint)
                 if record is None:
                     began = time.perf_counter()
                     tracks = usable_tracks(scene.rewound, priors, config)
-                    motion = fit_motion(tracks, scene.rewound, priors, config, Progress(cancelled=_asks(progress)))
+                    motion = fit_motion(
+                        tracks, scene.rewound, priors, config, Progress(cancelled=_asks(progress))
+                    )
                     puppet = puppet_of(motion, scene.rewound, priors.cameras, config.influences)
                     metrics = points(puppet, puppet.performances[-1], scene, stage.extent, seed)
                     record = {
@@ -74,8 +86,11 @@ def _asks(progress: Progress):
 
 
 def puppet_of(motion: Motion, rewound: Rewound, cameras: Cameras, influences: int) -> Puppet:
-    """A puppet whose Gaussians are the tracks of motion initialisation: enough to carry points, nothing to look at."""
-    weight, index = torch.softmax(motion.coefs, -1).topk(min(influences, motion.coefs.shape[1]), dim=1)
+    """A puppet whose Gaussians are the tracks of motion initialisation: enough to carry points,
+    nothing to look at."""
+    weight, index = torch.softmax(motion.coefs, -1).topk(
+        min(influences, motion.coefs.shape[1]), dim=1
+    )
     weight = (weight / weight.sum(1, keepdim=True)).numpy()
     n = len(motion.means)
     splats = Gaussians(
@@ -92,6 +107,13 @@ def puppet_of(motion: Motion, rewound: Rewound, cameras: Cameras, influences: in
         rows = rewound.video(source)
         name = "base" if source == 0 else f"restaged {source}"
         performances.append(
-            Performance(name, bases[:, rows], rewound.clip.fps, cameras.K[rows], cameras.w2c[rows], rewound.clip.size)
+            Performance(
+                name,
+                bases[:, rows],
+                rewound.clip.fps,
+                cameras.K[rows],
+                cameras.w2c[rows],
+                rewound.clip.size,
+            )
         )
     return Puppet(splats, index.numpy().astype(np.uint16), weight, performances, none)

@@ -1,4 +1,5 @@
-"""Runs side by side in processes of their own: small fits leave most cores idle when they run alone."""
+"""Runs side by side in processes of their own: small fits leave most cores idle when they run
+alone."""
 
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from restage4d.evaluate.judges import JudgeFolders
+from restage4d.evaluate.metrics.judges import JudgeFolders
 from restage4d.evaluate.runs import Bench, Record, Run
 from restage4d.progress import Progress
 
@@ -21,11 +22,14 @@ def count() -> int:
     return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // _BYTES_EACH))
 
 
-def do_all(runs: list[Run], out: Path, judges: JudgeFolders, progress: Progress) -> Iterator[tuple[Run, Record]]:
+def do_all(
+    runs: list[Run], out: Path, judges: JudgeFolders, progress: Progress
+) -> Iterator[tuple[Run, Record]]:
     """Does all runs, each as `Bench.do`; yields them in the order in which they end.
 
     Raises:
-        What the first failing run raises, or Cancelled; the other ones end at once and go on the next time.
+        What the first failing run raises, or Cancelled; the other ones end at once and go on the
+        next time.
     """
     workers = min(count(), len(runs))
     with progress.stage("fits", len(runs)) as stage:

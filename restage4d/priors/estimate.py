@@ -9,13 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
-from restage4d.priors.background import follow, triangulate
-from restage4d.priors.cache import Cache, content_key
+from restage4d.clips import (
+    Cameras,
+    Priors,
+    Rewound,
+    Tracks,
+)
+from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.files import read_priors
-from restage4d.priors.protocols import CameraProvider, DepthProvider, MaskProvider, TrackProvider
-from restage4d.priors.world import align_world
+from restage4d.priors.geometry.world import align_world
+from restage4d.priors.motion.background_points import follow, triangulate
+from restage4d.priors.protocols import (
+    CameraProvider,
+    DepthProvider,
+    MaskProvider,
+    TrackProvider,
+)
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Priors, Rewound, Tracks
 
 
 @dataclass
@@ -30,10 +40,10 @@ class Providers:
 
 def default_providers() -> Providers:
     """The weight-free ones."""
-    from restage4d.priors.cameras import SfmCameras
-    from restage4d.priors.depth import ReliefDepth
-    from restage4d.priors.masks import GrabCutMasks
-    from restage4d.priors.tracks import FlowTracks
+    from restage4d.priors.cameras.sfm import SfmCameras
+    from restage4d.priors.depth.relief import ReliefDepth
+    from restage4d.priors.masks.grabcut import GrabCutMasks
+    from restage4d.priors.tracks.flow_tracks import FlowTracks
 
     return Providers(GrabCutMasks(), SfmCameras(), ReliefDepth(), FlowTracks())
 
@@ -63,8 +73,12 @@ def estimate_priors(
     given = read_priors(priors_dir, rewound) if priors_dir else {}
     about = (_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
 
-    def estimated(name: str, provider: object, inputs: tuple, estimate: Callable[[], dict[str, NDArray]]) -> dict[str, NDArray]:
-        key = content_key(name, type(provider).__qualname__, vars(provider).get("config"), *about, *inputs)
+    def estimated(
+        name: str, provider: object, inputs: tuple, estimate: Callable[[], dict[str, NDArray]]
+    ) -> dict[str, NDArray]:
+        key = content_key(
+            name, type(provider).__qualname__, vars(provider).get("config"), *about, *inputs
+        )
         arrays = cache.get(key) if cache else None
         if arrays is None:
             arrays = estimate()
@@ -72,40 +86,67 @@ def estimate_priors(
                 cache.put(key, arrays)
         return arrays
 
-    masks = given["masks"]["masks"] if "masks" in given else np.full(rewound.clip.frames.shape[:3], np.nan, np.float32)
+    masks = (
+        given["masks"]["masks"]
+        if "masks" in given
+        else np.full(rewound.clip.frames.shape[:3], np.nan, np.float32)
+    )
     if np.isnan(masks).any():
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
         found = estimated(
-            "masks", providers.masks, (first,), lambda: {"masks": providers.masks.propagate(rewound, first, progress)}
+            "masks",
+            providers.masks,
+            (first,),
+            lambda: {"masks": providers.masks.propagate(rewound, first, progress)},
         )
         masks = np.where(np.isnan(masks), found["masks"], masks)
 
     def cameras_arrays() -> dict[str, NDArray]:
         cameras = providers.cameras.cameras(rewound, masks, progress)
-        return {"K": cameras.K, "w2c": cameras.w2c, "points": cameras.points, "kind": np.array(cameras.kind)}
+        return {
+            "K": cameras.K,
+            "w2c": cameras.w2c,
+            "points": cameras.points,
+            "kind": np.array(cameras.kind),
+        }
 
-    found = given["cameras"] if "cameras" in given else estimated("cameras", providers.cameras, (masks,), cameras_arrays)
+    found = (
+        given["cameras"]
+        if "cameras" in given
+        else estimated("cameras", providers.cameras, (masks,), cameras_arrays)
+    )
     cameras = Cameras(found["K"], found["w2c"], str(found["kind"]), found["points"])
     depth = given["depth"]["depth"] if "depth" in given else np.full_like(masks, np.nan)
     if np.isnan(depth).any():
         if cameras.kind == "moving" and not len(cameras.points):
             with progress.stage("background points", len(rewound)) as stage:
-                cameras = replace(cameras, points=triangulate(follow(rewound, masks, stage), cameras))
+                cameras = replace(
+                    cameras, points=triangulate(follow(rewound, masks, stage), cameras)
+                )
         inputs = (masks, cameras.K, cameras.w2c, cameras.points)
         found = estimated(
-            "depth", providers.depth, inputs, lambda: {"depth": providers.depth.depth(rewound, masks, cameras, progress)}
+            "depth",
+            providers.depth,
+            inputs,
+            lambda: {"depth": providers.depth.depth(rewound, masks, cameras, progress)},
         )
         depth = _complete(depth, found["depth"], masks, rewound.seam)
     depth, cameras, metres_per_unit = align_world(rewound, masks, depth, cameras)
     if "tracks" in given:
         tracks = given["tracks"]
     else:
-        tracks = estimated("tracks", providers.tracks, (masks,), lambda: vars(providers.tracks.tracks(rewound, masks, progress)))
+        tracks = estimated(
+            "tracks",
+            providers.tracks,
+            (masks,),
+            lambda: vars(providers.tracks.tracks(rewound, masks, progress)),
+        )
     return Priors(masks, depth, cameras, Tracks(**tracks), metres_per_unit)
 
 
 def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> NDArray:
-    """``given`` depth with its missing frames (NaN) from ``estimated``, scaled so that the subject agrees in b_0."""
+    """``given`` depth with its missing frames (NaN) from ``estimated``, scaled so that the subject
+    agrees in b_0."""
     both = (masks[seam] > 0.5) & (given[seam] > 0) & (estimated[seam] > 0)
     scale = float(np.median(given[seam][both] / estimated[seam][both])) if both.any() else 1.0
     return np.where(np.isnan(given), estimated * scale, given).astype(np.float32)
@@ -114,4 +155,6 @@ def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> 
 @cache_once
 def _code() -> str:
     """Hash of the code that estimates, so that nothing cached outlives a change of it."""
-    return content_key(__version__, *(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    return content_key(
+        __version__, *(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    )

@@ -1,7 +1,8 @@
 """Priors from files, and to files (docs/priors.md has the layout).
 
-A folder holds one subfolder per video, ``base`` and ``driving_1``, ``driving_2`` ...; frames are numbered as in that video
-(b_0 is 00000). A folder without ``base`` is the base's own, so that masks or a rendered stage can be given as they are.
+A folder holds one subfolder per video, ``base`` and ``driving_1``, ``driving_2`` ...; frames are
+numbered as in that video (b_0 is 00000). A folder without ``base`` is the base's own, so that masks
+or a rendered stage can be given as they are.
 """
 
 from pathlib import Path
@@ -10,20 +11,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Priors, Rewound
 from restage4d.errors import InputError
-from restage4d.files import replacing
-from restage4d.priors.arrays import Arrays, camera_kind, load_arrays, load_cameras, mask_picture, need
-from restage4d.priors.som import is_shape_of_motion, read_shape_of_motion
-from restage4d.scene import Priors, Rewound
+from restage4d.io.arrays import (
+    Arrays,
+    camera_kind,
+    load_arrays,
+    load_cameras,
+    mask_picture,
+    need,
+)
+from restage4d.io.atomic import replacing
+from restage4d.priors.shape_of_motion import is_shape_of_motion, read_shape_of_motion
 
 
 def read_priors(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
     """What ``folder`` gives for the frames of the clip.
 
     Returns:
-        Any of "masks" {masks (T, H, W)}, "depth" {depth (T, H, W)}, "cameras" {K (T, 3, 3), w2c (T, 4, 4), points (S, 3),
-        kind ()}, "tracks" {xy, visible, confidence, query}. Masks and depth are NaN in the frames of videos that have none. A
-        driving video without cameras of its own has the base's first one, since driving cameras are steady.
+        Any of "masks" {masks (T, H, W)}, "depth" {depth (T, H, W)}, "cameras" {K (T, 3, 3), w2c (T,
+        4, 4), points (S, 3), kind ()}, "tracks" {xy, visible, confidence, query}. Masks and depth
+        are NaN in the frames of videos that have none. A driving video without cameras of its own
+        has the base's first one, since driving cameras are steady.
 
     Raises:
         InputError: a file is there and does not fit; names it and what was expected.
@@ -48,7 +57,9 @@ def read_priors(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
     if (folder / "tracks.npz").is_file():
         found["tracks"] = _tracks(folder / "tracks.npz", rewound)
     if not found:
-        raise InputError(f"--priors {folder} holds no priors.", "docs/priors.md says how files must be named.")
+        raise InputError(
+            f"--priors {folder} holds no priors.", "docs/priors.md says how files must be named."
+        )
     return found
 
 
@@ -75,8 +86,11 @@ def write_priors(folder: Path, rewound: Rewound, priors: Priors) -> None:
         np.savez(file, **vars(priors.tracks))
 
 
-def to_mask(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:  # (h, w) -> (H, W)
-    """255 subject, 0 background, about 128 unknown; resized to the clip, with the border that resizing blurs unknown."""
+def to_mask(
+    grey: NDArray[np.uint8], size: tuple[int, int]
+) -> NDArray[np.float32]:  # (h, w) -> (H, W)
+    """255 subject, 0 background, about 128 unknown; resized to the clip, with the border that
+    resizing blurs unknown."""
     picture = cv2.resize(grey.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.where(picture > 191, 1.0, np.where(picture < 64, 0.0, -1.0)).astype(np.float32)
 
@@ -109,7 +123,11 @@ def _depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
     single = part / "depth.npz"
     if single.is_file():
         stack = load_arrays(single, ("depth",))["depth"]
-        need(stack.ndim == 3, single, f"depth has shape {stack.shape}, expected (frames, height, width)")
+        need(
+            stack.ndim == 3,
+            single,
+            f"depth has shape {stack.shape}, expected (frames, height, width)",
+        )
         need(
             len(stack) > rewound.index[rows].max(),
             single,
@@ -125,8 +143,14 @@ def _depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
             try:
                 maps.append(np.load(path, allow_pickle=False))
             except (ValueError, OSError, EOFError) as error:
-                raise InputError(f"{path} cannot be read: {error}.", "Write it with numpy.save.") from error
-            need(maps[-1].ndim == 2, path, f"depth has shape {maps[-1].shape}, expected (height, width)")
+                raise InputError(
+                    f"{path} cannot be read: {error}.", "Write it with numpy.save."
+                ) from error
+            need(
+                maps[-1].ndim == 2,
+                path,
+                f"depth has shape {maps[-1].shape}, expected (height, width)",
+            )
     else:
         return None
     for found in maps:
@@ -135,8 +159,17 @@ def _depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
             single,
             f"the depth is {found.shape[1]} x {found.shape[0]}, the video {width} x {height}",
         )
-    out = np.stack([cv2.resize(m.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST) for m in maps])
-    need(np.isfinite(out).all() and (out >= 0).all(), single, "depth has negative values or such that are not finite")
+    out = np.stack(
+        [
+            cv2.resize(m.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+            for m in maps
+        ]
+    )
+    need(
+        np.isfinite(out).all() and (out >= 0).all(),
+        single,
+        "depth has negative values or such that are not finite",
+    )
     return out
 
 
@@ -167,9 +200,21 @@ def _tracks(path: Path, rewound: Rewound) -> Arrays:
         "query": (points,),
     }
     for name, shape in shapes.items():
-        need(given[name].shape == shape, path, f"{name} has shape {given[name].shape}, expected {shape} for this rewound clip")
+        need(
+            given[name].shape == shape,
+            path,
+            f"{name} has shape {given[name].shape}, expected {shape} for this rewound clip",
+        )
     need(np.isfinite(given["xy"]).all(), path, "xy has values that are not finite")
-    need(((given["confidence"] >= 0) & (given["confidence"] <= 1)).all(), path, "confidence leaves 0..1")
-    need(((given["query"] >= 0) & (given["query"] < len(rewound))).all(), path, "query names frames that are not there")
+    need(
+        ((given["confidence"] >= 0) & (given["confidence"] <= 1)).all(),
+        path,
+        "confidence leaves 0..1",
+    )
+    need(
+        ((given["query"] >= 0) & (given["query"] < len(rewound))).all(),
+        path,
+        "query names frames that are not there",
+    )
     kinds = {"xy": np.float32, "visible": np.bool_, "confidence": np.float32, "query": np.int32}
     return {name: given[name].astype(kind) for name, kind in kinds.items()}

@@ -1,12 +1,19 @@
-"""What a provider of each prior must offer. The weight-free ones live beside this file; learned ones plug in the same way."""
+"""What a provider of each prior must offer. The weight-free ones live beside this file; learned
+ones plug in the same way."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import (
+    Cameras,
+    Clip,
+    Rewound,
+    Selection,
+    Tracks,
+)
 from restage4d.progress import Progress
-from restage4d.scene import Cameras, Clip, Rewound, Selection, Tracks
 
 F32 = NDArray[np.float32]
 
@@ -17,11 +24,13 @@ class MaskProvider(Protocol):
     name: str
 
     def select(self, base: Clip, selection: Selection, progress: Progress) -> NDArray[np.bool_]:
-        """The subject in the base's first frame, (H, W). Raises `InputError` if there is nothing at the selection."""
+        """The subject in the base's first frame, (H, W). Raises `InputError` if there is nothing at
+        the selection."""
         ...
 
     def propagate(self, rewound: Rewound, first: NDArray[np.bool_], progress: Progress) -> F32:
-        """Masks (T, H, W) as in `Priors.masks`, from ``first``, the mask of frame ``rewound.seam``."""
+        """Masks (T, H, W) as in `Priors.masks`, from ``first``, the mask of frame
+        ``rewound.seam``."""
         ...
 
 
@@ -34,7 +43,8 @@ class CameraProvider(Protocol):
 
 
 class DepthProvider(Protocol):
-    """Finds planar z-depth (T, H, W) in the cameras' units, continuous over time and over the seam."""
+    """Finds planar z-depth (T, H, W) in the cameras' units, continuous over time and over the
+    seam."""
 
     name: str
 

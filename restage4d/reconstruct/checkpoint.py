@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], about: dict) -> None:
@@ -30,7 +30,8 @@ def _digest(tensors: dict[str, Tensor], facts: str) -> str:
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict] | None:
-    """A checkpoint of the same inputs and settings, or None where there is none, it is damaged, or it is of another fit."""
+    """A checkpoint of the same inputs and settings, or None where there is none, it is damaged, or
+    it is of another fit."""
     if not path.is_file():
         return None
     try:
@@ -40,6 +41,10 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], di
             if about.get("fingerprint") != fingerprint:
                 return None
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-            return (tensors, about) if _digest(tensors, metadata["about"]) == metadata.get("digest") else None
+            return (
+                (tensors, about)
+                if _digest(tensors, metadata["about"]) == metadata.get("digest")
+                else None
+            )
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -35,13 +35,18 @@ class MotionConfig:
 
 @dataclass(frozen=True)
 class RigidityConfig:
-    """Eq. 2-6. Weights are on the mean over frames and edges, times k; see docs/architecture.md for the paper's sum."""
+    """Eq. 2-6. Weights are on the mean over frames and edges, times k; see docs/architecture.md for
+    the paper's sum."""
 
     init_weight: float = 1.0
     refine_weight: float = 6.0
-    between_bases: float = 0.1  # share of init_weight with which neighbouring bases have to agree (beyond the paper)
+    between_bases: float = (
+        0.1  # share of init_weight with which neighbouring bases have to agree (beyond the paper)
+    )
     k: int = 8
-    visible: float = 0.1  # least weight of an edge in Eq. 6, whether its ends are hidden or not (the paper's: 0)
+    visible: float = (
+        0.1  # least weight of an edge in Eq. 6, whether its ends are hidden or not (the paper's: 0)
+    )
     tau0: float = 0.02  # visible above this depth difference ...
     tau1: float = 0.08  # ... hidden below this one
 
@@ -78,11 +83,15 @@ class FusionConfig:
     hull: float = 5.0  # as in MotionConfig
     scale_variance: float = 0.01
     tail: float = 0.2  # as in MotionConfig, growing to ten times this when coefficients are pruned
-    unsure_colour: float = 0.5  # holds colours that the frames hardly decide to those of the neighbours
+    unsure_colour: float = (
+        0.5  # holds colours that the frames hardly decide to those of the neighbours
+    )
     densify_from: float = 0.1  # of all steps
     densify_until: float = 0.6
     densify_every: int = 100
-    grow_gradient: float = 2e-4  # screen-space gradient per pixel of a unit-wide image, as in gsplat
+    grow_gradient: float = (
+        2e-4  # screen-space gradient per pixel of a unit-wide image, as in gsplat
+    )
     cull_opacity: float = 0.02
     far_side: bool = True  # a guess of the subject's far side (far_side.py)
     cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
@@ -95,58 +104,87 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """The whole fit. Every mechanism of the paper is a switch here, so that an ablation is a changed field."""
+    """The whole fit. Every mechanism of the paper is a switch here, so that an ablation is a
+    changed field."""
 
     motion: MotionConfig = field(default_factory=MotionConfig)
     rigidity: RigidityConfig = field(default_factory=RigidityConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-    clips: str = "both"  # fit "both" together by rewinding, the "base" alone, or the "driving" videos alone
-    backtracing: bool = True  # Eq. 7-8: points that only a driving video shows become part of the subject
-    steady_depth: bool = True  # depth without the noise of single pixels, its scale held to the background
+    clips: str = (
+        "both"  # fit "both" together by rewinding, the "base" alone, or the "driving" videos alone
+    )
+    backtracing: bool = (
+        True  # Eq. 7-8: points that only a driving video shows become part of the subject
+    )
+    steady_depth: bool = (
+        True  # depth without the noise of single pixels, its scale held to the background
+    )
     influences: int = 8
     seed: int = 0
 
 
 def preset(quality: str) -> FitConfig:
-    """Settings by name: "draft" to look at within a minute or two, "default", "high" for sharper frames, which costs
-    time and a little of what no frame shows (docs/results.md)."""
+    """Settings by name: "draft" to look at within a minute or two, "default", "high" for sharper
+    frames, which costs time and a little of what no frame shows (docs/results.md)."""
     if quality == "draft":
         fusion = FusionConfig(
-            steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0, background_stride=3.0,
-            lr_means=1.2e-3, lr_log_scales=2e-2, lr_logit_opacities=6e-2, lr_sh0=2e-2,  # few steps have to go far
+            steps_per_frame=7, max_subject=10_000, max_background=20_000, subject_stride=2.0,
+            background_stride=3.0,
+            # few steps have to go far
+            lr_means=1.2e-3, lr_log_scales=2e-2, lr_logit_opacities=6e-2, lr_sh0=2e-2,
         )  # fmt: skip
         return FitConfig(motion=MotionConfig(steps=400, n_tracks=800), fusion=fusion)
     if quality == "high":
         fusion = FusionConfig(
-            steps_per_frame=50, max_subject=30_000, max_background=120_000, subject_stride=1.0, background_stride=1.5
+            steps_per_frame=50,
+            max_subject=30_000,
+            max_background=120_000,
+            subject_stride=1.0,
+            background_stride=1.5,
         )
         return FitConfig(motion=MotionConfig(steps=800), fusion=fusion)
     return FitConfig()
 
 
 def with_settings(config: FitConfig, settings: Iterable[str]) -> FitConfig:
-    """``config`` with each ``KEY=VALUE`` (``rigidity.init_weight=0``) put in. Raises `InputError` for one that does not fit."""
+    """``config`` with each ``KEY=VALUE`` (``rigidity.init_weight=0``) put in. Raises `InputError`
+    for one that does not fit."""
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
+            raise InputError(
+                f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500."
+            )
         config = _override(config, key.split("."), value, text)
     if config.clips not in CLIPS:
-        raise InputError(f"--set clips={config.clips}: there is no such choice.", f"Take one of: {', '.join(CLIPS)}.")
+        raise InputError(
+            f"--set clips={config.clips}: there is no such choice.",
+            f"Take one of: {', '.join(CLIPS)}.",
+        )
     return config
 
 
 def _override(config: Any, path: list[str], value: str, text: str) -> Any:
     names = [f.name for f in fields(config)]
     if path[0] not in names:
-        raise InputError(f"--set {text}: there is no setting {path[0]!r}.", f"There are {', '.join(names)}.")
+        raise InputError(
+            f"--set {text}: there is no setting {path[0]!r}.", f"There are {', '.join(names)}."
+        )
     old = getattr(config, path[0])
     if is_dataclass(old) != (len(path) > 1):
-        raise InputError(f"--set {text} does not name one setting.", "Write it like --set fusion.steps=500.")
+        raise InputError(
+            f"--set {text} does not name one setting.", "Write it like --set fusion.steps=500."
+        )
     if is_dataclass(old):
         return replace(config, **{path[0]: _override(old, path[1:], value, text)})
     try:
-        new = {"true": True, "false": False}[value.lower()] if isinstance(old, bool) else type(old)(value)
+        new = (
+            {"true": True, "false": False}[value.lower()]
+            if isinstance(old, bool)
+            else type(old)(value)
+        )
     except (ValueError, KeyError) as error:
-        raise InputError(f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}.") from error
+        raise InputError(
+            f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}."
+        ) from error
     return replace(config, **{path[0]: new})

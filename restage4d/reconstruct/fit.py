@@ -1,4 +1,5 @@
-"""The fit from rewound clip and priors to a scene: lift, motion initialisation, seeding, photometric fusion."""
+"""The fit from rewound clip and priors to a scene: lift, motion initialisation, seeding,
+photometric fusion."""
 
 import hashlib
 import json
@@ -9,24 +10,27 @@ import numpy as np
 import torch
 
 from restage4d import __version__
+from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.depth import prepared_depth
-from restage4d.reconstruct.fusion import Fusion
-from restage4d.reconstruct.lift import LiftedTracks, believed, lift_tracks
-from restage4d.reconstruct.model import SceneModel
-from restage4d.reconstruct.motion import fit_motion
-from restage4d.reconstruct.seeding import seed_scene
+from restage4d.reconstruct.fusion.optimisation import Fusion
+from restage4d.reconstruct.fusion.seeding import seed_scene
+from restage4d.reconstruct.model.scene_model import SceneModel
+from restage4d.reconstruct.motion.depth import prepared_depth
+from restage4d.reconstruct.motion.initialisation import fit_motion
+from restage4d.reconstruct.motion.lifting import LiftedTracks, believed, lift_tracks
 from restage4d.render import drawing_device
-from restage4d.scene import Priors, Rewound
 
 
-def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | None, progress: Progress) -> Fusion:
+def fit(
+    rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | None, progress: Progress
+) -> Fusion:
     """Runs both stages, or goes on from ``checkpoint`` where it is of the same inputs and settings.
 
     Returns:
-        The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the report.
+        The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the
+        report.
 
     Raises:
         FitError: too little to fit, or NaNs that come back.
@@ -39,7 +43,9 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
-        fusion = Fusion(SceneModel(params, tensors.get("support"), tensors["far"]), rewound, priors, config)
+        fusion = Fusion(
+            SceneModel(params, tensors.get("support"), tensors["far"]), rewound, priors, config
+        )
         fusion.load(tensors, about)
     else:
         tracks = usable_tracks(rewound, priors, config)
@@ -52,8 +58,11 @@ def fit(rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | 
 
 
 def prepared(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
-    """The priors that the fit goes by: depth without pixel noise and drift, tracks without sightings that nothing bears out."""
-    priors = replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
+    """The priors that the fit goes by: depth without pixel noise and drift, tracks without
+    sightings that nothing bears out."""
+    priors = (
+        replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
+    )
     return replace(priors, tracks=believed(rewound, priors))
 
 
@@ -66,8 +75,20 @@ def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> Lifted
 def fit_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:
     """Content hash of everything that decides the result."""
     digest = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode())
-    arrays = [rewound.clip.frames, rewound.source, rewound.index, priors.masks, priors.depth, priors.cameras.K]
-    arrays += [priors.cameras.w2c, priors.tracks.xy, priors.tracks.visible, priors.tracks.confidence]
+    arrays = [
+        rewound.clip.frames,
+        rewound.source,
+        rewound.index,
+        priors.masks,
+        priors.depth,
+        priors.cameras.K,
+    ]
+    arrays += [
+        priors.cameras.w2c,
+        priors.tracks.xy,
+        priors.tracks.visible,
+        priors.tracks.confidence,
+    ]
     for array in arrays:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -1,6 +1,8 @@
-"""One differentiable splatting interface: gsplat on CUDA, numba on the CPU, a dense reference for tests.
+"""One differentiable splatting interface: gsplat on CUDA, numba on the CPU, a dense reference for
+tests.
 
-All backends follow gsplat 1.5's `rasterization` (EWA projection, constants in `restage4d.render.constants`).
+All backends follow gsplat 1.5's `rasterization` (EWA projection, constants in
+`restage4d.render.constants`).
 """
 
 import warnings
@@ -17,12 +19,17 @@ BACKENDS = ("auto", "cpu", "cuda", "reference")
 
 @cache
 def drawing_device() -> str:
-    """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so where a GPU must stay idle."""
+    """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so
+    where a GPU must stay idle."""
     from restage4d.render.cuda import obstacle
 
     why = obstacle()
     if why and torch.cuda.is_available():
-        warnings.warn(f"Gaussians are drawn and fitted on the CPU, not on {torch.cuda.get_device_name()}: {why}", stacklevel=2)
+        warnings.warn(
+            f"Gaussians are drawn and fitted on the CPU, not on {torch.cuda.get_device_name()}: "
+            f"{why}",
+            stacklevel=2,
+        )
     return "cpu" if why else "cuda"
 
 
@@ -48,25 +55,30 @@ def rasterize(
         quats: orientations wxyz, of any length (normalised here; zero counts as the identity).
         scales: standard deviations along the Gaussian's own axes, linear, in world units.
         opacities: 0..1.
-        colors: any C >= 1 channels: colour, mask, depth, track targets are all drawn in the one pass.
+        colors: any C >= 1 channels: colour, mask, depth, track targets are all drawn in the one
+            pass.
         w2c: world to camera, OpenCV axes (x right, y down, z forward).
-        K: pinhole in pixels; pixel (column i, row j) has its centre at (i + 0.5, j + 0.5). Gets no gradient.
+        K: pinhole in pixels; pixel (column i, row j) has its centre at (i + 0.5, j + 0.5). Gets no
+            gradient.
         width, height: image size in pixels.
         near: Gaussians whose centre is nearer than this (camera z, world units) are left out.
         eps2d: blur added to the projected covariance, in square pixels.
-        backend: "cpu" (numba), "cuda" (gsplat), "reference" (dense, any dtype and device, for tests), or "auto": by the
-            tensors' device.
+        backend: "cpu" (numba), "cuda" (gsplat), "reference" (dense, any dtype and device, for
+            tests), or "auto": by the tensors' device.
 
     Returns:
-        image: sum of colour x weight, front to back. Not divided by alpha, no background. On the CPU it is stored channel by
-            channel: losses are fastest on ``image.permute(2, 0, 1)``, which is contiguous.
+        image: sum of colour x weight, front to back. Not divided by alpha, no background. On the
+            CPU it is stored channel by channel: losses are fastest on ``image.permute(2, 0, 1)``,
+                which is contiguous.
         alpha: sum of weights.
-        info: ``means2d`` (N, 2) pixels, part of the graph (``retain_grad`` it before ``backward`` to read the screen-space
-            gradient); ``radii`` (N,) int32 footprint radius in pixels, 0 where the Gaussian was culled; ``depths`` (N,)
-            camera z, differentiable. Rows of culled Gaussians are 0.
+        info: ``means2d`` (N, 2) pixels, part of the graph (``retain_grad`` it before ``backward``
+            to read the screen-space gradient); ``radii`` (N,) int32 footprint radius in pixels, 0
+            where the Gaussian was culled; ``depths`` (N,) camera z, differentiable. Rows of culled
+            Gaussians are 0.
 
-    Gaussians with a NaN or infinity in their geometry or opacity are culled and get zero gradients. On the CPU as many threads
-    work as torch uses (``torch.set_num_threads``); the result has the same bits for any number of them.
+    Gaussians with a NaN or infinity in their geometry or opacity are culled and get zero gradients.
+    On the CPU as many threads work as torch uses (``torch.set_num_threads``); the result has the
+    same bits for any number of them.
 
     Raises:
         ValueError: for wrong shapes or an unknown backend.
@@ -96,7 +108,9 @@ def rasterize(
         from restage4d.render.reference import rasterize as draw
     else:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
-    return draw(means, quats, scales, opacities, colors, w2c, K, width, height, near=near, eps2d=eps2d)
+    return draw(
+        means, quats, scales, opacities, colors, w2c, K, width, height, near=near, eps2d=eps2d
+    )
 
 
 __all__ = ["BACKENDS", "drawing_device", "rasterize"]

@@ -1,14 +1,27 @@
 """Lists which Gaussians each tile draws, nearest first, in numba.
 
-An "entry" is one Gaussian in one tile. Entries are numbered tile by tile; before that they are found Gaussian by Gaussian
-and stand in "slots". Functions with a ``counter`` run on several threads at once and take `PARTS` parts of the depth order
-in turn; each part has its own places in every tile's list, so the lists are the same for any number of threads.
+An "entry" is one Gaussian in one tile. Entries are numbered tile by tile; before that they are
+found Gaussian by Gaussian and stand in "slots". Functions with a ``counter`` run on several threads
+at once and take `PARTS` parts of the depth order in turn; each part has its own places in every
+tile's list, so the lists are the same for any number of threads.
 """
 
 import numpy as np
 
-from restage4d.render.projection import FAINTEST, PARTS, RECORD, TILE, tile_range
-from restage4d.render.simd import LANES, at, count, kernel, prefetch
+from restage4d.render.projection import (
+    FAINTEST,
+    PARTS,
+    RECORD,
+    TILE,
+    tile_range,
+)
+from restage4d.render.simd import (
+    LANES,
+    at,
+    count,
+    kernel,
+    prefetch,
+)
 
 AHEAD = 8  # Gaussians between asking for one's data and using it
 
@@ -23,7 +36,8 @@ def order_slots(bits, radii, room):
 
     Returns:
         order: indices of the Gaussians with a radius, nearest first, by a stable radix sort.
-        first_slot: (N + 1,) int64, sums of ``room``: a slot is a place for an entry, numbered Gaussian by Gaussian.
+        first_slot: (N + 1,) int64, sums of ``room``: a slot is a place for an entry, numbered
+            Gaussian by Gaussian.
     """
     n = len(radii)
     first_slot = np.empty(n + 1, np.int64)
@@ -52,9 +66,12 @@ def order_slots(bits, radii, room):
 
 
 @kernel
-def find_slots(counter, width, height, order, records, first_slot, slots, slot_tile, slot_rows, counts):
-    """Finds each Gaussian's tiles and the rows in them; fills the slot arrays, slots (N,): how many slots are used, and
-    counts (PARTS, tiles): entries of each part of the depth order in each tile, which come in as 0."""
+def find_slots(
+    counter, width, height, order, records, first_slot, slots, slot_tile, slot_rows, counts
+):
+    """Finds each Gaussian's tiles and the rows in them; fills the slot arrays, slots (N,): how many
+    slots are used, and counts (PARTS, tiles): entries of each part of the depth order in each tile,
+    which come in as 0."""
     tiles_x = (width + LANES - 1) // LANES
     while True:
         part = count(counter, 0)
@@ -77,7 +94,8 @@ def find_slots(counter, width, height, order, records, first_slot, slots, slot_t
             for column in range(first, stop):
                 left = column * LANES + 0.5 - x
                 right = left + LANES - 1
-                # The footprint is highest at X = -k ry and lowest at k ry, or where the column of tiles cuts it off.
+                # The footprint is highest at X = -k ry and lowest at k ry, or where the column of
+                # tiles cuts it off.
                 high, low = ry, -ry
                 if not (left <= -k * ry <= right):
                     X = left if -k * ry < left else right
@@ -92,7 +110,9 @@ def find_slots(counter, width, height, order, records, first_slot, slots, slot_t
                 for row in range(top // TILE, min(bottom // TILE + 1, top // TILE + end - slot)):
                     tile = row * tiles_x + column
                     slot_tile[slot] = tile
-                    slot_rows[slot] = max(top - row * TILE, 0) | (min(bottom + 1 - row * TILE, TILE) << 8)
+                    slot_rows[slot] = max(top - row * TILE, 0) | (
+                        min(bottom + 1 - row * TILE, TILE) << 8
+                    )
                     counts[part, tile] += 1
                     slot += 1
             slots[i] = slot - first_slot[i]
@@ -101,7 +121,8 @@ def find_slots(counter, width, height, order, records, first_slot, slots, slot_t
 
 @kernel
 def place_entries(counts):
-    """Turns counts (PARTS, tiles) into where each part's first entry of a tile goes; returns first_entry (tiles + 1,)."""
+    """Turns counts (PARTS, tiles) into where each part's first entry of a tile goes; returns
+    first_entry (tiles + 1,)."""
     tiles = counts.shape[1]
     first_entry = np.empty(tiles + 1, np.int64)
     entry = 0
@@ -114,7 +135,18 @@ def place_entries(counts):
 
 
 @kernel
-def fill_entries(counter, order, first_slot, slots, slot_tile, slot_rows, places, slot_entry, entry_gaussian, entry_rows):
+def fill_entries(
+    counter,
+    order,
+    first_slot,
+    slots,
+    slot_tile,
+    slot_rows,
+    places,
+    slot_entry,
+    entry_gaussian,
+    entry_rows,
+):
     """Lists the slots by tile; ``places`` as `place_entries` left it."""
     while True:
         part = count(counter, 0)

@@ -1,4 +1,5 @@
-"""The CUDA backend: gsplat 1.5.3, step by step as its `rasterization` does, so that means2d (N, 2) stands in the graph."""
+"""The CUDA backend: gsplat 1.5.3, step by step as its `rasterization` does, so that means2d (N, 2)
+stands in the graph."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ _TILE = 16
 
 @cache
 def obstacle() -> str:
-    """Why gsplat cannot draw here; "" where it can. Its kernels are compiled at the first call on a machine: minutes."""
+    """Why gsplat cannot draw here; "" where it can. Its kernels are compiled at the first call on a
+    machine: minutes."""
     if not torch.cuda.is_available():
         return "torch finds no NVIDIA GPU"
     if find_spec("gsplat") is None:
@@ -22,8 +24,16 @@ def obstacle() -> str:
     try:
         from gsplat.cuda._backend import _C  # pyright: ignore[reportMissingImports]
     except Exception as error:  # nvcc, the host's compiler and torch's loader raise what they like
-        return f"gsplat's kernels could not be compiled: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-    return "" if _C else "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with: install that of torch's CUDA version"
+        return (
+            "gsplat's kernels could not be compiled: "
+            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        )
+    return (
+        ""
+        if _C
+        else "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with: "
+        "install that of torch's CUDA version"
+    )
 
 
 def rasterize(
@@ -46,7 +56,11 @@ def rasterize(
     n = len(means)
     if n == 0:  # gsplat cannot
         empty = colors.new_zeros(height, width, colors.shape[1]) + colors.sum()
-        info = {"means2d": means[:, :2] * 1, "radii": means.new_zeros(0, dtype=torch.int32), "depths": means[:, 2] * 1}
+        info = {
+            "means2d": means[:, :2] * 1,
+            "radii": means.new_zeros(0, dtype=torch.int32),
+            "depths": means[:, 2] * 1,
+        }
         return empty, empty[..., 0], info
     # Unlike the other backends gsplat draws NaN opacities and makes NaN of zero quaternions.
     opacities = opacities.nan_to_num(nan=0.0)
@@ -57,13 +71,24 @@ def rasterize(
         eps2d=eps2d, near_plane=near, far_plane=FAR, opacities=opacities,
     )  # fmt: skip
     drawn = (box[0] > 0).all(-1)  # other rows were never written
-    means2d, conics = torch.where(drawn[:, None], means2d[0], 0), torch.where(drawn[:, None], conics[0], 0)
+    means2d, conics = (
+        torch.where(drawn[:, None], means2d[0], 0),
+        torch.where(drawn[:, None], conics[0], 0),
+    )
     depths = torch.where(drawn, depths[0], 0)
     tiles = -(-width // _TILE), -(-height // _TILE)
     _, isect_ids, flatten_ids = gsplat.isect_tiles(means2d[None], box, depths[None], _TILE, *tiles)
     offsets = gsplat.isect_offset_encode(isect_ids, 1, *tiles)
     image, alpha = gsplat.rasterize_to_pixels(
-        means2d[None], conics[None], colors[None], opacities[None], width, height, _TILE, offsets, flatten_ids
+        means2d[None],
+        conics[None],
+        colors[None],
+        opacities[None],
+        width,
+        height,
+        _TILE,
+        offsets,
+        flatten_ids,
     )
     radii = torch.where(drawn, box[0].amax(-1), 0).to(torch.int32)
     return image[0], alpha[0, ..., 0], {"means2d": means2d, "radii": radii, "depths": depths}

@@ -1,18 +1,26 @@
-"""Drawing projected Gaussians and its gradient, in numba. See `restage4d.render.projection` for a footprint's ``shape``.
+"""Drawing projected Gaussians and its gradient, in numba. See `restage4d.render.projection` for a
+footprint's ``shape``.
 
-The image is cut into tiles of `TILE` rows of `LANES` pixels: one vector per row. An "entry" is one Gaussian in one tile;
-entries are listed tile by tile, nearest first. A tile draws its entries one after the other, each on the rows it covers,
-with the transmittance of all its pixels in an array. The backward pass walks the list from its end and writes one gradient
-row per entry; a Gaussian then sums its own in a fixed order: no atomics, and the same bits for any number of threads.
+The image is cut into tiles of `TILE` rows of `LANES` pixels: one vector per row. An "entry" is one
+Gaussian in one tile; entries are listed tile by tile, nearest first. A tile draws its entries one
+after the other, each on the rows it covers, with the transmittance of all its pixels in an array.
+The backward pass walks the list from its end and writes one gradient row per entry; a Gaussian then
+sums its own in a fixed order: no atomics, and the same bits for any number of threads.
 
-A pixel sees log2(alpha) = log2(opacity) - a' (X + k Y)^2 - h' Y^2, a' and h' being a and h in such units, and is drawn where
-this is above -`FAINTEST`. Functions with a ``counter`` run on several threads at once and share out their work through it.
+A pixel sees log2(alpha) = log2(opacity) - a' (X + k Y)^2 - h' Y^2, a' and h' being a and h in such
+units, and is drawn where this is above -`FAINTEST`. Functions with a ``counter`` run on several
+threads at once and share out their work through it.
 """
 
 import numpy as np
 
 from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
-from restage4d.render.projection import FAINTEST, PARTS, RECORD, TILE
+from restage4d.render.projection import (
+    FAINTEST,
+    PARTS,
+    RECORD,
+    TILE,
+)
 from restage4d.render.simd import (
     LANES,
     at,
@@ -51,7 +59,8 @@ def aligned(n):
 
 @kernel
 def finished(counter, parts):
-    """Waits a moment, less than waking a thread takes, for other threads' last parts; tells whether all are done."""
+    """Waits a moment, less than waking a thread takes, for other threads' last parts; tells whether
+    all are done."""
     looks = 0
     while counted(counter, 1) < parts and looks < 20_000:
         looks += 1
@@ -59,8 +68,23 @@ def finished(counter, parts):
 
 
 @kernel
-def _draw_tile(left, top, begin, end, entry_gaussian, entry_rows, records, colors, channels, base, T, last, image):
-    """Draws one tile into image (PIXELS * channels,), T and last from ``base`` on; a stopped pixel's T is negative."""
+def _draw_tile(
+    left,
+    top,
+    begin,
+    end,
+    entry_gaussian,
+    entry_rows,
+    records,
+    colors,
+    channels,
+    base,
+    T,
+    last,
+    image,
+):
+    """Draws one tile into image (PIXELS * channels,), T and last from ``base`` on; a stopped
+    pixel's T is negative."""
     for y in range(TILE):
         store(T, base + y * LANES, ONE)
         store(last, base + y * LANES, np.int32(-1))
@@ -84,7 +108,12 @@ def _draw_tile(left, top, begin, end, entry_gaussian, entry_rows, records, color
         g = RECORD * i
         X = across - at(records, g)
         Y0 = first_row - at(records, g + 1)
-        a, k, h, brightness = at(records, g + 2), at(records, g + 3), at(records, g + 4), at(records, g + 5)
+        a, k, h, brightness = (
+            at(records, g + 2),
+            at(records, g + 3),
+            at(records, g + 4),
+            at(records, g + 5),
+        )
         for y in range(rows & 255, rows >> 8):
             Y = Y0 + np.float32(y)
             u = X + k * Y
@@ -94,8 +123,13 @@ def _draw_tile(left, top, begin, end, entry_gaussian, entry_rows, records, color
             after = fma(t, spread(ZERO) - alpha, t)
             seen = log_alpha > np.float32(-FAINTEST)
             drawn = both(seen, after > np.float32(MIN_TRANSMITTANCE))
-            # A pixel that stops keeps its transmittance with the sign turned, so that nothing passes the test again.
-            store(T, base + y * LANES, choose(drawn, after, choose(seen, least(t, spread(ZERO) - t), t)))
+            # A pixel that stops keeps its transmittance with the sign turned, so that nothing
+            # passes the test again.
+            store(
+                T,
+                base + y * LANES,
+                choose(drawn, after, choose(seen, least(t, spread(ZERO) - t), t)),
+            )
             if not some(drawn):
                 continue
             store(last, base + y * LANES, choose(drawn, np.int32(j), load(last, base + y * LANES)))
@@ -107,9 +141,23 @@ def _draw_tile(left, top, begin, end, entry_gaussian, entry_rows, records, color
 
 
 @kernel
-def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, image, alpha, T, last):
-    """Fills image (C * H * W,), alpha (H * W,) and, tile by tile, T and last (tiles * PIXELS,): what light is left, and the
-    last entry that a pixel shows, or -1. ``colors`` is (N * C,)."""
+def draw(
+    counter,
+    width,
+    height,
+    first_entry,
+    entry_gaussian,
+    entry_rows,
+    records,
+    colors,
+    channels,
+    image,
+    alpha,
+    T,
+    last,
+):
+    """Fills image (C * H * W,), alpha (H * W,) and, tile by tile, T and last (tiles * PIXELS,):
+    what light is left, and the last entry that a pixel shows, or -1. ``colors`` is (N * C,)."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     drawn = aligned(PIXELS * channels)
     while True:
@@ -118,7 +166,8 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
             return tiles
         left, top, base = tile % tiles_x * LANES, tile // tiles_x * TILE, tile * PIXELS
         _draw_tile(
-            left, top, first_entry[tile], first_entry[tile + 1], entry_gaussian, entry_rows, records, colors, channels,
+            left, top, first_entry[tile], first_entry[tile + 1], entry_gaussian, entry_rows,
+            records, colors, channels,
             base, T, last, drawn,
         )  # fmt: skip
         for y in range(min(TILE, height - top)):
@@ -129,23 +178,42 @@ def draw(counter, width, height, first_entry, entry_gaussian, entry_rows, record
             if left + LANES <= width:
                 store(alpha, pixel, ONE - t)
                 for c in range(channels):
-                    store(image, c * height * width + pixel, load(drawn, (y * channels + c) * LANES))
+                    store(
+                        image, c * height * width + pixel, load(drawn, (y * channels + c) * LANES)
+                    )
             else:
                 for x in range(width - left):
                     alpha[pixel + x] = ONE - T[base + y * LANES + x]
                     for c in range(channels):
-                        image[c * height * width + pixel + x] = drawn[(y * channels + c) * LANES + x]
+                        image[c * height * width + pixel + x] = drawn[
+                            (y * channels + c) * LANES + x
+                        ]
         count(counter, 1)
 
 
 @kernel
 def _draw_tile_backward(
-    left, top, begin, stop, entry_gaussian, entry_rows, records, colors, channels, last, T, behind, v_pixels, sums, v_entries
+    left,
+    top,
+    begin,
+    stop,
+    entry_gaussian,
+    entry_rows,
+    records,
+    colors,
+    channels,
+    last,
+    T,
+    behind,
+    v_pixels,
+    sums,
+    v_entries,
 ):
     """Walks a tile's entries ``begin:stop`` from the back and writes their gradient rows.
 
-    v_pixels: per row of pixels, dL/dalpha and then dL/dcolour, channel by channel. T: what light is left, taken back Gaussian
-    by Gaussian. behind: dL/dcolour . colour of what lies behind the current Gaussian.
+    v_pixels: per row of pixels, dL/dalpha and then dL/dcolour, channel by channel. T: what light is
+    left, taken back Gaussian by Gaussian. behind: dL/dcolour . colour of what lies behind the
+    current Gaussian.
     """
     for y in range(TILE):
         store(behind, y * LANES, ZERO)
@@ -163,7 +231,12 @@ def _draw_tile_backward(
         g = RECORD * i
         X = across - at(records, g)
         Y0 = first_row - at(records, g + 1)
-        a, k, h, brightness = at(records, g + 2), at(records, g + 3), at(records, g + 4), at(records, g + 5)
+        a, k, h, brightness = (
+            at(records, g + 2),
+            at(records, g + 3),
+            at(records, g + 4),
+            at(records, g + 5),
+        )
         s0 = su = sY = suu = suY = sYY = zero
         for c in range(channels):
             store(sums, (GEOMETRY + c) * LANES, ZERO)
@@ -192,7 +265,9 @@ def _draw_tile_backward(
             rest = load(behind, y * LANES)
             store(behind, y * LANES, fma(weight, dot, rest))
             v_alpha = before * dot - rest * inverse
-            v_sigma = choose(both(drawn, unclamped <= np.float32(MAX_ALPHA)), zero - alpha * v_alpha, ZERO)
+            v_sigma = choose(
+                both(drawn, unclamped <= np.float32(MAX_ALPHA)), zero - alpha * v_alpha, ZERO
+            )
             v_u = v_sigma * u
             s0, su, suu = s0 + v_sigma, su + v_u, fma(v_u, u, suu)
             sY, sYY, suY = fma(v_sigma, Y, sY), fma(v_sigma, Y * Y, sYY), fma(v_u, Y, suY)
@@ -214,10 +289,12 @@ def gradient_columns(channels):
 
 @kernel
 def draw_backward(
-    counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T, last, v_image, v_alpha,
+    counter, width, height, first_entry, entry_gaussian, entry_rows, records, colors, channels, T,
+    last, v_image, v_alpha,
     v_entries,
 ):  # fmt: skip
-    """Fills v_entries (entries * gradient_columns(C),) given v_image (C * H * W,) and v_alpha (H * W,)."""
+    """Fills v_entries (entries * gradient_columns(C),) given v_image (C * H * W,) and v_alpha (H *
+    W,)."""
     tiles_x, tiles = (width + LANES - 1) // LANES, len(first_entry) - 1
     t_last, t_T, behind = aligned(PIXELS).view(np.int32), aligned(PIXELS), aligned(PIXELS)
     v_pixels = aligned(PIXELS * (channels + 1))
@@ -258,7 +335,18 @@ def draw_backward(
 
 @kernel
 def sum_entries(
-    counter, first_slot, slots, slot_entry, shape, opacities, channels, v_entries, v_means2d, v_shape, v_opacities, v_colors
+    counter,
+    first_slot,
+    slots,
+    slot_entry,
+    shape,
+    opacities,
+    channels,
+    v_entries,
+    v_means2d,
+    v_shape,
+    v_opacities,
+    v_colors,
 ):
     """Sums each Gaussian's gradient rows and turns them into gradients of what was drawn."""
     n, columns = len(opacities), gradient_columns(channels)
@@ -271,7 +359,9 @@ def sum_entries(
             for column in range(0, columns, LANES):
                 store(sums, column, ZERO)
             for slot in range(first_slot[i], first_slot[i] + slots[i]):
-                ahead = np.int64(at(slot_entry, min(slot + 4 * AHEAD, len(slot_entry) - 1))) * columns
+                ahead = (
+                    np.int64(at(slot_entry, min(slot + 4 * AHEAD, len(slot_entry) - 1))) * columns
+                )
                 row = np.int64(at(slot_entry, slot)) * columns
                 for column in range(0, columns, LANES):
                     prefetch(v_entries, ahead + column)
@@ -279,7 +369,11 @@ def sum_entries(
             a, k, h = shape[i, 0], shape[i, 1], shape[i, 2]
             s0, su, sY, suu, suY, sYY = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
             v_means2d[i, 0], v_means2d[i, 1] = -a * su, -(a * k * su + h * sY)
-            v_shape[i, 0], v_shape[i, 1], v_shape[i, 2] = np.float32(0.5) * suu, a * suY, np.float32(0.5) * sYY
+            v_shape[i, 0], v_shape[i, 1], v_shape[i, 2] = (
+                np.float32(0.5) * suu,
+                a * suY,
+                np.float32(0.5) * sYY,
+            )
             v_opacities[i] = -s0 / opacities[i] if slots[i] > 0 else ZERO
             for c in range(channels):
                 v_colors[channels * i + c] = sums[GEOMETRY + c]

@@ -1,4 +1,5 @@
-"""The dense reference: readable torch, gradients by autograd, any floating dtype. Memory is N x H x W: for tests only."""
+"""The dense reference: readable torch, gradients by autograd, any floating dtype. Memory is N x H x
+W: for tests only."""
 
 from typing import Any
 
@@ -6,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from restage4d.render.constants import EPS2D, FAR, FOV_MARGIN, MAX_ALPHA, MAX_EXTENT, MIN_ALPHA, MIN_TRANSMITTANCE, QUAT_EPS
+from restage4d.render.constants import (
+    EPS2D,
+    FAR,
+    FOV_MARGIN,
+    MAX_ALPHA,
+    MAX_EXTENT,
+    MIN_ALPHA,
+    MIN_TRANSMITTANCE,
+    QUAT_EPS,
+)
 
 
 def quat_to_matrix(quats: Tensor) -> Tensor:  # (N, 4) wxyz, any length -> (N, 3, 3)
@@ -20,8 +30,17 @@ def quat_to_matrix(quats: Tensor) -> Tensor:  # (N, 4) wxyz, any length -> (N, 3
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, w2c: Tensor, K: Tensor, width: int, height: int, eps2d: float
-) -> tuple[Tensor, Tensor, Tensor]:  # means2d (N, 2), blurred 2D covariance (N, 2, 2), camera z (N,)
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    w2c: Tensor,
+    K: Tensor,
+    width: int,
+    height: int,
+    eps2d: float,
+) -> tuple[
+    Tensor, Tensor, Tensor
+]:  # means2d (N, 2), blurred 2D covariance (N, 2, 2), camera z (N,)
     """EWA projection: the pinhole's Jacobian at the centre carries the covariance to the image."""
     R = w2c[:3, :3]
     x, y, z = (means @ R.T + w2c[:3, 3]).unbind(-1)
@@ -30,14 +49,19 @@ def project(
     tx = z * (x / z).clamp(-cx / fx - margin_x, (width - cx) / fx + margin_x)
     ty = z * (y / z).clamp(-cy / fy - margin_y, (height - cy) / fy + margin_y)
     zero = torch.zeros_like(z)
-    J = torch.stack([fx / z, zero, -fx * tx / z**2, zero, fy / z, -fy * ty / z**2], -1).reshape(-1, 2, 3)
+    J = torch.stack([fx / z, zero, -fx * tx / z**2, zero, fy / z, -fy * ty / z**2], -1).reshape(
+        -1, 2, 3
+    )
     M = J @ R @ (quat_to_matrix(quats) * scales[:, None, :])
     cov = M @ M.transpose(1, 2) + eps2d * torch.eye(2, dtype=M.dtype, device=M.device)
     return torch.stack([fx * x / z + cx, fy * y / z + cy], -1), cov, z
 
 
-def footprint(means2d: Tensor, cov: Tensor, opacities: Tensor, width: int, height: int) -> Tensor:  # -> (N,) int32
-    """Radius in pixels of the box outside which a Gaussian is fainter than `MIN_ALPHA`; 0 off the image."""
+def footprint(
+    means2d: Tensor, cov: Tensor, opacities: Tensor, width: int, height: int
+) -> Tensor:  # -> (N,) int32
+    """Radius in pixels of the box outside which a Gaussian is fainter than `MIN_ALPHA`; 0 off the
+    image."""
     extent = (2 * (opacities / MIN_ALPHA).clamp_min(1).log()).sqrt().clamp_max(MAX_EXTENT)
     radius = (extent[:, None] * cov.diagonal(dim1=1, dim2=2).sqrt()).ceil()
     size = torch.tensor([width, height], dtype=means2d.dtype, device=means2d.device)
@@ -61,7 +85,8 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """`restage4d.render.rasterize`, densely."""
     n = len(means)
-    with torch.no_grad():  # which Gaussians are drawn; the rest must not reach the graph, or a NaN of theirs would spread
+    # which Gaussians are drawn; the rest must not reach the graph, or a NaN of theirs would spread
+    with torch.no_grad():
         means2d, cov, z = project(means, quats, scales, w2c, K, width, height, eps2d)
         det = torch.linalg.det(cov)
         radii = footprint(means2d, cov, opacities, width, height)
@@ -70,7 +95,9 @@ def rasterize(
         radii = torch.where(drawn, radii, 0)
     keep = drawn.nonzero().squeeze(1)
 
-    visible2d, cov, z = project(means[keep], quats[keep], scales[keep], w2c, K, width, height, eps2d)
+    visible2d, cov, z = project(
+        means[keep], quats[keep], scales[keep], w2c, K, width, height, eps2d
+    )
     means2d = means.new_zeros(n, 2).index_put((keep,), visible2d)
     depths = means.new_zeros(n).index_put((keep,), z)
     order = z.detach().argsort(stable=True)

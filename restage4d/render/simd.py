@@ -1,8 +1,9 @@
 """Vectors inside numba functions.
 
-LLVM does not reliably vectorise the short masked loops of a rasteriser (array aliasing, exp, early outs), so the kernels
-state their vectors. These intrinsics emit LLVM's portable vector code. Scalars mix freely with vectors and are spread over
-the lanes. Indices count array elements and are not checked.
+LLVM does not reliably vectorise the short masked loops of a rasteriser (array aliasing, exp, early
+outs), so the kernels state their vectors. These intrinsics emit LLVM's portable vector code.
+Scalars mix freely with vectors and are spread over the lanes. Indices count array elements and are
+not checked.
 """
 
 import operator
@@ -25,13 +26,18 @@ def intrinsic(function) -> Callable[..., Any]:
     return extending.intrinsic(function)
 
 
-_SOURCES = tuple((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(Path(__file__).parent.glob("*.py")))
+_SOURCES = tuple(
+    (p.name, p.stat().st_mtime_ns, p.stat().st_size)
+    for p in sorted(Path(__file__).parent.glob("*.py"))
+)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compiles a function that runs without the GIL, and keeps it on disk until a file of this folder changes.
+    """Compiles a function that runs without the GIL, and keeps it on disk until a file of this
+    folder changes.
 
-    numba alone would look at the function's own file, and join old code to new constants of another.
+    numba alone would look at the function's own file, and join old code to new constants of
+    another.
     """
     dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     dispatcher._cache._cache_file._source_stamp = _SOURCES  # pyright: ignore[reportAttributeAccessIssue]
@@ -39,7 +45,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def _lanes() -> int:
-    """One register of AVX-512 or AVX2, or two of SSE or NEON: wider vectors would waste lanes on small Gaussians."""
+    """One register of AVX-512 or AVX2, or two of SSE or NEON: wider vectors would waste lanes on
+    small Gaussians."""
     try:
         return 16 if get_host_cpu_features().get("avx512f") else 8
     except RuntimeError:  # LLVM cannot tell on some ARM systems
@@ -105,7 +112,9 @@ def _pointer(context, builder, array_type, array, index_type, index):
 
 def _operator(symbol, result, emit):
     """Lets ``symbol`` take two float vectors, or one and a scalar."""
-    pairs = [(f32s, f32s)] + [p for s in (types.float32, types.float64) for p in ((f32s, s), (s, f32s))]
+    pairs = [(f32s, f32s)] + [
+        p for s in (types.float32, types.float64) for p in ((f32s, s), (s, f32s))
+    ]
 
     class Template(ConcreteTemplate):
         key = symbol
@@ -116,7 +125,10 @@ def _operator(symbol, result, emit):
 
         @lower_builtin(symbol, *pair)
         def _lower(context, builder, sig, args):
-            return emit(builder, *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
+            return emit(
+                builder,
+                *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
+            )
 
 
 _operator(operator.add, f32s, lambda b, x, y: b.fadd(x, y))
@@ -142,10 +154,15 @@ def prefetch(typingctx, array, index):
     """Asks for the element's cache line, to be read soon."""
 
     def emit(context, builder, sig, args):
-        pointer = builder.bitcast(_pointer(context, builder, array, args[0], index, args[1]), ir.IntType(8).as_pointer())
+        pointer = builder.bitcast(
+            _pointer(context, builder, array, args[0], index, args[1]), ir.IntType(8).as_pointer()
+        )
         flags = [ir.Constant(_I32, v) for v in (0, 3, 1)]  # read, keep, data
         kind = ir.FunctionType(ir.VoidType(), [pointer.type] + [_I32] * 3)
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [pointer, *flags])
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"),
+            [pointer, *flags],
+        )
         return context.get_dummy_value()
 
     return types.void(array, index), emit
@@ -153,7 +170,8 @@ def prefetch(typingctx, array, index):
 
 @intrinsic
 def count(typingctx, counter, index):
-    """Adds one to an element of an int64 array that several threads share and returns what it held before."""
+    """Adds one to an element of an int64 array that several threads share and returns what it held
+    before."""
 
     def emit(context, builder, sig, args):
         pointer = _pointer(context, builder, counter, args[0], index, args[1])
@@ -167,7 +185,9 @@ def counted(typingctx, counter, index):
     """What an element of an array that several threads share holds now."""
 
     def emit(context, builder, sig, args):
-        return builder.load_atomic(_pointer(context, builder, counter, args[0], index, args[1]), "acquire", 8)
+        return builder.load_atomic(
+            _pointer(context, builder, counter, args[0], index, args[1]), "acquire", 8
+        )
 
     return types.int64(counter, index), emit
 
@@ -203,7 +223,10 @@ def ramp(typingctx, start):
     """start, start + 1, ... start + LANES - 1."""
 
     def emit(context, builder, sig, args):
-        return builder.fadd(_wide(context, builder, start, args[0]), ir.Constant(_F32S, [float(i) for i in range(LANES)]))
+        return builder.fadd(
+            _wide(context, builder, start, args[0]),
+            ir.Constant(_F32S, [float(i) for i in range(LANES)]),
+        )
 
     return f32s(start), emit
 
@@ -219,7 +242,11 @@ def fma(typingctx, x, y, z):
     """x * y + z, fused where the processor can."""
 
     def emit(context, builder, sig, args):
-        return _call(builder, "fmuladd", *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)))
+        return _call(
+            builder,
+            "fmuladd",
+            *(_wide(context, builder, t, a) for t, a in zip(sig.args, args, strict=True)),
+        )
 
     return f32s(x, y, z), emit
 
@@ -269,7 +296,9 @@ def reaches(typingctx, x, limit):
     """Lanes of an int32 vector that are at least ``limit``."""
 
     def emit(context, builder, sig, args):
-        bound = _wide(context, builder, types.int32, context.cast(builder, args[1], limit, types.int32))
+        bound = _wide(
+            context, builder, types.int32, context.cast(builder, args[1], limit, types.int32)
+        )
         return builder.icmp_signed(">=", args[0], bound)
 
     return mask(x, limit), emit
@@ -288,14 +317,24 @@ def some(typingctx, m):
 
 @intrinsic
 def totals(typingctx, array, index):
-    """Sums over the lanes of the `LANES` vectors that follow one another from ``index`` on: lane i is the sum of vector i."""
+    """Sums over the lanes of the `LANES` vectors that follow one another from ``index`` on: lane i
+    is the sum of vector i."""
 
     def emit(context, builder, sig, args):
         first = _pointer(context, builder, array, args[0], index, args[1])
-        pointers = [builder.gep(first, [context.get_constant(types.intp, LANES * i)]) for i in range(LANES)]
-        vectors = [builder.load(builder.bitcast(p, _F32S.as_pointer()), align=4, typ=_F32S) for p in pointers]
+        pointers = [
+            builder.gep(first, [context.get_constant(types.intp, LANES * i)]) for i in range(LANES)
+        ]
+        vectors = [
+            builder.load(builder.bitcast(p, _F32S.as_pointer()), align=4, typ=_F32S)
+            for p in pointers
+        ]
         bit = 1
-        while bit < LANES:  # two vectors become one: lanes with this bit are of the second, each added to its neighbour's
+        while (
+            bit < LANES
+            # two vectors become one: lanes with this bit are of the second, each added to its
+            # neighbour's
+        ):
             stay = ir.Constant(_I32S, [i + LANES * bool(i & bit) for i in range(LANES)])
             move = ir.Constant(_I32S, [(i ^ bit) + LANES * bool(i & bit) for i in range(LANES)])
             vectors = [
@@ -310,7 +349,9 @@ def totals(typingctx, array, index):
 
 # 2**x on [-0.5, 0.5] with relative error 1e-7 (least squares at Chebyshev nodes).
 _EXP2 = (1.0, 0.693146856, 0.24022238, 0.0555089295, 0.00967169794, 0.00132186725)
-_ROUND = 12582912.0  # 1.5 * 2^23: adding it rounds a float to the nearest integer, kept in the low bits
+_ROUND = (
+    12582912.0  # 1.5 * 2^23: adding it rounds a float to the nearest integer, kept in the low bits
+)
 
 
 @intrinsic

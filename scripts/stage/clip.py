@@ -1,4 +1,5 @@
-"""One filmed clip: poses, placement and camera over time, rendered with its exact truth into a folder (docs/stage_format.md)."""
+"""One filmed clip: poses, placement and camera over time, rendered with its exact truth into a
+folder (docs/stage_format.md)."""
 
 import sys
 import time
@@ -11,7 +12,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.files import replacing
+from restage4d.io.atomic import replacing
 from stage import render, truth
 from stage.subject import Poses, Subject
 
@@ -59,9 +60,10 @@ def film(
 ) -> None:
     """Renders every ``step``-th frame and its truth.
 
-    Writes ``frames/%05d.png``, ``masks/%05d.png`` (numbered by frame), ``depth.npz``, ``cameras.npz`` and, where ``points``
-    are given, ``points.npz``. ``before(t)`` is called with everything in place (faults come in here); points are
-    measured ahead of it for their positions and after it for what is seen.
+    Writes ``frames/%05d.png``, ``masks/%05d.png`` (numbered by frame), ``depth.npz``,
+    ``cameras.npz`` and, where ``points`` are given, ``points.npz``. ``before(t)`` is called with
+    everything in place (faults come in here); points are measured ahead of it for their positions
+    and after it for what is seen.
     """
     frames = range(0, len(shot), step)
     K, w2c, depth, position, seen = [], [], [], [], []
@@ -81,11 +83,21 @@ def film(
         K.append(camera[0])
         w2c.append(camera[1])
         depth.append(z)
-        print(f"{folder}: frame {t} of {len(shot)}, {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-    save_npz(folder / "cameras.npz", K=np.stack(K), w2c=np.stack(w2c), frame=np.array(frames, np.int32))
+        print(
+            f"{folder}: frame {t} of {len(shot)}, {time.perf_counter() - began:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    save_npz(
+        folder / "cameras.npz", K=np.stack(K), w2c=np.stack(w2c), frame=np.array(frames, np.int32)
+    )
     save_npz(folder / "depth.npz", depth=np.stack(depth).astype(np.float16))
     if points:
-        save_npz(folder / "points.npz", points=np.stack(position, 1).astype(np.float32), visible=np.stack(seen, 1))
+        save_npz(
+            folder / "points.npz",
+            points=np.stack(position, 1).astype(np.float32),
+            visible=np.stack(seen, 1),
+        )
 
 
 def save_npz(path: Path, **arrays: Any) -> None:
@@ -107,19 +119,27 @@ def save_mask(path: Path, mask: NDArray[np.bool_]) -> None:
 
 
 def encode(frames: Path, fps: int, path: Path) -> None:
-    """Joins ``frames/*.png`` into a high-quality H.264 file, with Blender's own encoder and colours untouched."""
+    """Joins ``frames/*.png`` into a high-quality H.264 file, with Blender's own encoder and colours
+    untouched."""
     files = sorted(frames.glob("*.png"))
     scene = bpy.data.scenes.new("encode")
     image = bpy.data.images.load(str(files[0]))
     scene.render.resolution_x, scene.render.resolution_y = image.size
     scene.render.resolution_percentage, scene.render.fps, scene.frame_end = 100, fps, len(files)
     scene.view_settings.view_transform = "Standard"
-    strip = scene.sequence_editor_create().strips.new_image("frames", str(files[0]), channel=1, frame_start=1)
+    strip = scene.sequence_editor_create().strips.new_image(
+        "frames", str(files[0]), channel=1, frame_start=1
+    )
     for file in files[1:]:
         strip.elements.append(file.name)
     settings, ffmpeg = scene.render.image_settings, scene.render.ffmpeg
     settings.file_format = "FFMPEG"
-    ffmpeg.format, ffmpeg.codec, ffmpeg.constant_rate_factor, ffmpeg.ffmpeg_preset = "MPEG4", "H264", "PERC_LOSSLESS", "BEST"
+    ffmpeg.format, ffmpeg.codec, ffmpeg.constant_rate_factor, ffmpeg.ffmpeg_preset = (
+        "MPEG4",
+        "H264",
+        "PERC_LOSSLESS",
+        "BEST",
+    )
     ffmpeg.audio_codec, ffmpeg.gopsize = "NONE", 12
     with replacing(path) as temporary:
         scene.render.filepath = str(temporary)

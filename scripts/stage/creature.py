@@ -1,4 +1,5 @@
-"""The project's own creature, a fawn-coloured fox cub with big ears: shape, coat colours, skin weights, armature."""
+"""The project's own creature, a fawn-coloured fox cub with big ears: shape, coat colours, skin
+weights, armature."""
 
 from typing import Any
 
@@ -18,7 +19,9 @@ def _mirrored(cones: list[Cone]) -> list[Cone]:
     def flip(c: Cone) -> Cone:
         (ax, ay, az), (bx, by, bz) = c.a, c.b
         flat = c.flat and (c.flat[0], -c.flat[1], c.flat[2], c.flat[3])
-        return Cone(c.bone[:-1] + "R", (ax, -ay, az), (bx, -by, bz), c.ra, c.rb, c.blend, flat, c.hollow)
+        return Cone(
+            c.bone[:-1] + "R", (ax, -ay, az), (bx, -by, bz), c.ra, c.rb, c.blend, flat, c.hollow
+        )
 
     return [x for c in cones for x in (c, flip(c))]
 
@@ -40,8 +43,26 @@ BODY = [
     *_mirrored(
         [
             Cone("head.L", (0.335, 0.062, 0.630), (0.318, 0.098, 0.612), 0.060, 0.028, 0.04),
-            Cone("ear1.L", (0.272, 0.072, 0.745), (0.258, 0.110, 0.845), 0.062, 0.058, 0.02, (0.90, 0.30, -0.10, 2.4), 0.62),
-            Cone("ear2.L", (0.258, 0.110, 0.845), (0.246, 0.148, 0.940), 0.058, 0.012, 0.004, (0.90, 0.30, -0.10, 2.4), 0.62),
+            Cone(
+                "ear1.L",
+                (0.272, 0.072, 0.745),
+                (0.258, 0.110, 0.845),
+                0.062,
+                0.058,
+                0.02,
+                (0.90, 0.30, -0.10, 2.4),
+                0.62,
+            ),
+            Cone(
+                "ear2.L",
+                (0.258, 0.110, 0.845),
+                (0.246, 0.148, 0.940),
+                0.058,
+                0.012,
+                0.004,
+                (0.90, 0.30, -0.10, 2.4),
+                0.62,
+            ),
             Cone("arm.L", FRONT[0], FRONT[1], 0.066, 0.044, 0.05),
             Cone("forearm.L", FRONT[1], FRONT[2], 0.042, 0.028, 0.02),
             Cone("pastern.L", FRONT[2], FRONT[3], 0.027, 0.030, 0.01),
@@ -62,8 +83,10 @@ def _bone(cone: Cone) -> str:
 
 
 def weights(vertices: Array, quads: NDArray[np.int64]) -> Array:  # (N, 3), (F, 4) -> (N, B)
-    """Skin weights: every vertex belongs to its nearest part's bone, then the border is diffused along the surface."""
-    # Rounded, so that the many vertices midway between two parts go to the first of them whatever a processor's last digits.
+    """Skin weights: every vertex belongs to its nearest part's bone, then the border is diffused
+    along the surface."""
+    # Rounded, so that the many vertices midway between two parts go to the first of them whatever a
+    # processor's last digits.
     distance = np.stack([cone.distance(vertices) for cone in BODY], 1).round(9)
     owner = np.array([INDEX[_bone(cone)] for cone in BODY])[distance.argmin(1)]
     out = diffuse(np.eye(len(BONES), dtype=np.float32)[owner], quads, 40)
@@ -82,14 +105,21 @@ def _sphere(centre: Array, radius: float, rings: int = 20) -> tuple[Array, Array
             u, v = np.meshgrid(np.tan(s * np.pi / 4), np.tan(s * np.pi / 4), indexing="ij")
             p = np.stack([np.full_like(u, sign), u, v * sign], -1).reshape(-1, 3)
             p = np.roll(p, axis, 1)
-            grid = np.arange((rings + 1) ** 2).reshape(rings + 1, rings + 1) + sum(len(x) for x in verts)
-            quads.append(np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], -1).reshape(-1, 4))
+            grid = np.arange((rings + 1) ** 2).reshape(rings + 1, rings + 1) + sum(
+                len(x) for x in verts
+            )
+            quads.append(
+                np.stack([grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], -1).reshape(
+                    -1, 4
+                )
+            )
             verts.append(p / np.linalg.norm(p, axis=1, keepdims=True))
     return centre + radius * np.concatenate(verts), np.concatenate(quads)
 
 
 def build() -> tuple[bpy.types.Object, list[bpy.types.Object]]:
-    """Makes the creature in the current scene: its armature and its meshes (one), bound and coloured."""
+    """Makes the creature in the current scene: its armature and its meshes (one), bound and
+    coloured."""
     low, high = np.array([-0.72, -0.27, -0.03]), np.array([0.58, 0.27, 1.0])
     vertices, quads = surface_nets(union(BODY), low, high, VOXEL)
     weight = weights(vertices, quads)
@@ -97,7 +127,9 @@ def build() -> tuple[bpy.types.Object, list[bpy.types.Object]]:
     material = np.zeros(len(quads), np.int32)
     nose = NOSE.distance
     parts = [(_sphere(EYE_CENTRE * [1, s, 1], EYE_RADIUS), 1) for s in (1, -1)]
-    parts.append((surface_nets(nose, np.array([0.47, -0.05, 0.60]), np.array([0.56, 0.05, 0.68]), 0.004), 2))
+    parts.append(
+        (surface_nets(nose, np.array([0.47, -0.05, 0.60]), np.array([0.56, 0.05, 0.68]), 0.004), 2)
+    )
     for (v, q), slot in parts:
         quads = np.concatenate([quads, q + len(vertices)])
         vertices = np.concatenate([vertices, v])
@@ -111,7 +143,9 @@ def build() -> tuple[bpy.types.Object, list[bpy.types.Object]]:
     mesh.polygons.foreach_set("use_smooth", np.ones(len(quads), bool))
     mesh.polygons.foreach_set("material_index", material)
     for name, values in (("rest", vertices), ("coat", colour), ("pattern", pattern)):
-        mesh.attributes.new(name, "FLOAT_VECTOR", "POINT").data.foreach_set("vector", values.astype(np.float32).ravel())
+        mesh.attributes.new(name, "FLOAT_VECTOR", "POINT").data.foreach_set(
+            "vector", values.astype(np.float32).ravel()
+        )
     for m in (coat.fur(), coat.eye(EYE_CENTRE), coat.nose()):
         mesh.materials.append(m)
     body = bpy.data.objects.new("creature", mesh)

@@ -1,4 +1,5 @@
-"""Faults as video generators make them, for the driving clip: sliding texture, a limb that goes missing, background that sticks.
+"""Faults as video generators make them, for the driving clip: sliding texture, a limb that goes
+missing, background that sticks.
 
 The faults change what is drawn, never the truth of where the surface is.
 """
@@ -17,7 +18,8 @@ AMOUNT = 0.12  # how far the texture has slid at the end, in extents
 
 @dataclass(frozen=True)
 class Schedule:
-    """Frames of a driving clip of ``n`` frames: drift from ``drift`` on, growing; limb and blob over half-open ranges."""
+    """Frames of a driving clip of ``n`` frames: drift from ``drift`` on, growing; limb and blob
+    over half-open ranges."""
 
     n: int
     drift: int
@@ -26,15 +28,22 @@ class Schedule:
 
     def faulty(self) -> list[int]:
         """Frames with any fault."""
-        return [t for t in range(self.n) if t > self.drift or any(a <= t < b for a, b in (self.limb, self.blob))]
+        return [
+            t
+            for t in range(self.n)
+            if t > self.drift or any(a <= t < b for a, b in (self.limb, self.blob))
+        ]
 
 
 def schedule(n: int) -> Schedule:
-    return Schedule(n, round(0.25 * n), (round(0.40 * n), round(0.60 * n)), (round(0.65 * n), round(0.95 * n)))
+    return Schedule(
+        n, round(0.25 * n), (round(0.40 * n), round(0.60 * n)), (round(0.65 * n), round(0.95 * n))
+    )
 
 
 class Faults:
-    """Puts the faults of a schedule into the scene, frame by frame. Call `__call__` after the pose of the frame is set."""
+    """Puts the faults of a schedule into the scene, frame by frame. Call `__call__` after the pose
+    of the frame is set."""
 
     def __init__(self, subject: Subject, plan: Schedule) -> None:
         self.plan = plan
@@ -67,7 +76,8 @@ class Faults:
 
 
 def limb(subject: Subject) -> str:
-    """The bone whose branch carries nearest to a twelfth of the vertices; arms and legs first, left before right."""
+    """The bone whose branch carries nearest to a twelfth of the vertices; arms and legs first, left
+    before right."""
     share = dict.fromkeys(subject.bones, 0.0)
     for mesh in subject.meshes:
         names = [g.name for g in mesh.vertex_groups]
@@ -77,8 +87,15 @@ def limb(subject: Subject) -> str:
                 share[names[best.group]] += 1.0
     total = sum(share.values())
     bones = subject.rig.data.bones
-    branch = {n: (share[n] + sum(share[c.name] for c in bones[n].children_recursive)) / total for n in subject.bones}
-    named = [n for n in subject.bones if any(word in n.lower() for word in ("arm", "leg", "thigh")) and branch[n] > 0.02]
+    branch = {
+        n: (share[n] + sum(share[c.name] for c in bones[n].children_recursive)) / total
+        for n in subject.bones
+    }
+    named = [
+        n
+        for n in subject.bones
+        if any(word in n.lower() for word in ("arm", "leg", "thigh")) and branch[n] > 0.02
+    ]
     left = [n for n in named if (subject.rig.matrix_world @ bones[n].tail_local).y > 0]
     return min(left or named or subject.bones, key=lambda n: abs(branch[n] - 1 / 12))
 

@@ -1,7 +1,8 @@
 """Animations of the creature: where its bones are at a time. Numpy only.
 
-Every animation is a function of seconds, begins near the origin looking along +X, and returns per bone the rigid motion
-from the rest pose, (B, 4, 4). Feet are planted by inverse kinematics, so they do not slide.
+Every animation is a function of seconds, begins near the origin looking along +X, and returns per
+bone the rigid motion from the rest pose, (B, 4, 4). Feet are planted by inverse kinematics, so they
+do not slide.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,23 @@ from stage.skeleton import FRONT, HIND, Pose, reach, turn
 Array = NDArray[Any]
 PIVOT = np.array([-0.10, 0.0, 0.42])
 LEGS = ("front.L", "front.R", "hind.L", "hind.R")
-ANKLE = {leg: np.array((FRONT if leg[0] == "f" else HIND)[2]) * [1, 1 if leg[-1] == "L" else -1, 1] for leg in LEGS}
-SOLE = {leg: np.array((FRONT if leg[0] == "f" else HIND)[3]) * [1, 1 if leg[-1] == "L" else -1, 1] for leg in LEGS}
+ANKLE = {
+    leg: np.array((FRONT if leg[0] == "f" else HIND)[2]) * [1, 1 if leg[-1] == "L" else -1, 1]
+    for leg in LEGS
+}
+SOLE = {
+    leg: np.array((FRONT if leg[0] == "f" else HIND)[3]) * [1, 1 if leg[-1] == "L" else -1, 1]
+    for leg in LEGS
+}
 
 
 @dataclass
 class Posture:
-    """A whole-body pose in a few numbers: metres-like units of the creature, radians; pitch > 0 is nose down, yaw > 0 is left.
+    """A whole-body pose in a few numbers: metres-like units of the creature, radians; pitch > 0 is
+    nose down, yaw > 0 is left.
 
-    ``at`` and ``heading`` say where on the ground the body is; ``shift`` moves the body over its feet. A sole (3,) is a
-    world position, its pitch tips the heel up (> 0).
+    ``at`` and ``heading`` say where on the ground the body is; ``shift`` moves the body over its
+    feet. A sole (3,) is a world position, its pitch tips the heel up (> 0).
     """
 
     at: Array = field(default_factory=lambda: np.zeros(3))
@@ -70,7 +78,14 @@ class Posture:
             pose.set(f"ear2.{s}", turn(pitch=-0.4 * back))
         for leg in LEGS:
             s, front = leg[-1], leg[0] == "f"
-            names = [f"{n}.{s}" for n in (("arm", "forearm", "pastern", "paw") if front else ("thigh", "shin", "hock", "foot"))]
+            names = [
+                f"{n}.{s}"
+                for n in (
+                    ("arm", "forearm", "pastern", "paw")
+                    if front
+                    else ("thigh", "shin", "hock", "foot")
+                )
+            ]
             sole = self.soles.get(leg, self.ground(SOLE[leg]))
             tip = self.tips.get(leg, 0.0)
             foot = stand @ turn(pitch=tip)
@@ -92,12 +107,18 @@ def hermite(t: float, knots: list[tuple[float, float, float]]) -> float:
     (t0, a, da), (t1, b, db) = next((k, m) for k, m in pairwise(knots) if t <= m[0])
     h = t1 - t0
     x = (t - t0) / h
-    return (1 + 2 * x) * (1 - x) ** 2 * a + x * (1 - x) ** 2 * h * da + x * x * (3 - 2 * x) * b + x * x * (x - 1) * h * db
+    return (
+        (1 + 2 * x) * (1 - x) ** 2 * a
+        + x * (1 - x) ** 2 * h * da
+        + x * x * (3 - 2 * x) * b
+        + x * x * (x - 1) * h * db
+    )
 
 
 @dataclass(frozen=True)
 class Gait:
-    """Steps on a circular path: ``cycle`` seconds per stride, ``duty`` the share of it on the ground, phases per leg."""
+    """Steps on a circular path: ``cycle`` seconds per stride, ``duty`` the share of it on the
+    ground, phases per leg."""
 
     speed: float
     yaw_rate: float
@@ -110,21 +131,36 @@ class Gait:
     def stand(self, t: float) -> Posture:
         angle = self.yaw_rate * t
         r = self.speed / self.yaw_rate
-        return Posture(at=np.array([r * np.sin(angle), r * (1 - np.cos(angle)), 0.0]), heading=angle)
+        return Posture(
+            at=np.array([r * np.sin(angle), r * (1 - np.cos(angle)), 0.0]), heading=angle
+        )
 
     def posture(self, t: float) -> Posture:
         body = self.stand(t)
         for leg, phase in zip(LEGS, self.phase, strict=True):
             u = t / self.cycle + phase
             k, f = np.floor(u), u % 1.0
-            plants = [self.stand((k + i + self.duty / 2 - phase) * self.cycle).ground(SOLE[leg]) for i in (0, 1)]
+            plants = [
+                self.stand((k + i + self.duty / 2 - phase) * self.cycle).ground(SOLE[leg])
+                for i in (0, 1)
+            ]
             swing = np.clip((f - self.duty) / (1 - self.duty), 0, 1)
             way = swing - np.sin(2 * np.pi * swing) / (2 * np.pi)
-            body.soles[leg] = plants[0] + way * (plants[1] - plants[0]) + [0, 0, self.lift * np.sin(np.pi * swing) ** 2]
-            roll_off = 0.5 * ease(f, self.duty - 0.22, self.duty) * (1 - ease(f, self.duty, 0.5 + 0.5 * self.duty))
+            body.soles[leg] = (
+                plants[0]
+                + way * (plants[1] - plants[0])
+                + [0, 0, self.lift * np.sin(np.pi * swing) ** 2]
+            )
+            roll_off = (
+                0.5
+                * ease(f, self.duty - 0.22, self.duty)
+                * (1 - ease(f, self.duty, 0.5 + 0.5 * self.duty))
+            )
             body.tips[leg] = roll_off + (1.0 if leg[0] == "f" else 0.5) * np.sin(np.pi * swing) ** 2
         beat = 2 * np.pi * t / self.cycle
-        body.shift = np.array([0.0, 0.008 * np.sin(beat), self.bounce * np.cos(2 * beat + 0.6) - 0.022])
+        body.shift = np.array(
+            [0.0, 0.008 * np.sin(beat), self.bounce * np.cos(2 * beat + 0.6) - 0.022]
+        )
         body.roll = 0.03 * np.sin(beat)
         body.pitch = 0.02 * np.sin(2 * beat)
         body.yaw = 0.05 * np.sin(beat + 0.8)
@@ -199,7 +235,9 @@ def sit(t: float) -> Posture:
         body.soles[leg] = body.ground(SOLE[leg]) + down * np.array([0.085, 0.025 * sign, 0.0])
         body.tips[leg] = -1.18 * down
     for leg in ("front.L", "front.R"):
-        body.soles[leg] = body.ground(SOLE[leg]) + down * np.array([-0.045, -0.01 if leg[-1] == "L" else 0.01, 0.0])
+        body.soles[leg] = body.ground(SOLE[leg]) + down * np.array(
+            [-0.045, -0.01 if leg[-1] == "L" else 0.01, 0.0]
+        )
     return body
 
 
@@ -229,15 +267,35 @@ def jump(t: float) -> Posture:
     begin, land, stride = 0.50, 1.06, 0.55
     fly = float(np.clip((t - begin) / (land - begin), 0, 1))
     up = hermite(
-        t, [(0.05, 0, 0), (0.30, -0.13, 0), (begin, 0, 1.93), (land, 0, -1.93), (1.22, -0.13, 0), (1.75, 0, 0)]
+        t,
+        [
+            (0.05, 0, 0),
+            (0.30, -0.13, 0),
+            (begin, 0, 1.93),
+            (land, 0, -1.93),
+            (1.22, -0.13, 0),
+            (1.75, 0, 0),
+        ],
     )  # 1.93 makes the middle a ballistic arc
-    ahead = hermite(t, [(0.25, 0, 0), (begin, 0.06, 0.98), (land, 0.61, 0.98), (1.24, 0.66, 0), (1.75, stride, 0)])
+    ahead = hermite(
+        t,
+        [(0.25, 0, 0), (begin, 0.06, 0.98), (land, 0.61, 0.98), (1.24, 0.66, 0), (1.75, stride, 0)],
+    )
     crouch = max(-up, 0.0) / 0.13
     air = 4 * fly * (1 - fly)
     body = Posture(at=np.array([stride * fly, 0.0, 0.0]))
     body.shift = np.array([ahead - stride * fly, 0.0, up - 0.006])
     body.pitch = hermite(
-        t, [(0.05, 0, 0), (0.30, 0.10, 0), (begin, -0.22, -2.2), (0.64, -0.40, 0), (0.95, 0.34, 0), (1.22, 0.12, 0), (1.75, 0, 0)]
+        t,
+        [
+            (0.05, 0, 0),
+            (0.30, 0.10, 0),
+            (begin, -0.22, -2.2),
+            (0.64, -0.40, 0),
+            (0.95, 0.34, 0),
+            (1.22, 0.12, 0),
+            (1.75, 0, 0),
+        ],
     )
     body.spine = (0.25 * crouch - 0.15 * air, 0.0)
     body.neck = (0.15 * crouch - 0.15 * air, 0.0)
@@ -248,18 +306,25 @@ def jump(t: float) -> Posture:
     tilt, centre = turn(pitch=body.pitch), body.ground(PIVOT) + body.shift
     for leg in LEGS:
         fore = leg[0] == "f"
-        tucked = centre + tilt @ (SOLE[leg] - PIVOT + ([0.07, 0.0, 0.10] if fore else [-0.03, 0.0, 0.07]))
+        tucked = centre + tilt @ (
+            SOLE[leg] - PIVOT + ([0.07, 0.0, 0.10] if fore else [-0.03, 0.0, 0.07])
+        )
         below = body.ground(SOLE[leg]) + np.array([0.0, 0.0, max(up, 0.0)])
         body.soles[leg] = (1 - free) * below + free * tucked
         body.tips[leg] = (1.1 if fore else 0.9) * free
     return body
 
 
-ANIMATIONS: dict[str, Callable[[float], Posture]] = {f.__name__: f for f in (walk, idle, trot, look_around, sit, play_bow, jump)}
+ANIMATIONS: dict[str, Callable[[float], Posture]] = {
+    f.__name__: f for f in (walk, idle, trot, look_around, sit, play_bow, jump)
+}
 
 
 def named(animation: str) -> Callable[[float], Posture]:
     """The animation of that name. Raises `InputError` naming those there are."""
     if animation not in ANIMATIONS:
-        raise InputError(f"The creature has no animation {animation!r}.", f"Take one of: {', '.join(ANIMATIONS)}.")
+        raise InputError(
+            f"The creature has no animation {animation!r}.",
+            f"Take one of: {', '.join(ANIMATIONS)}.",
+        )
     return ANIMATIONS[animation]

@@ -16,7 +16,10 @@ class Nodes:
         self.tree = self.material.node_tree
         shader = next((n for n in self.tree.nodes if n.type == "BSDF_PRINCIPLED"), None)
         if shader is None:
-            raise InputError(f"The material {self.material.name!r} is no plain lit surface.", "Give it a Principled shader.")
+            raise InputError(
+                f"The material {self.material.name!r} is no plain lit surface.",
+                "Give it a Principled shader.",
+            )
         self.shader = shader
 
     def add(self, kind: str, inputs: dict | None = None, **settings):
@@ -40,10 +43,14 @@ class Nodes:
 
     def rest(self):
         """The place on the surface in the rest pose, extent about 1, plus the drift."""
-        return self.add("ShaderNodeMapping", {"Vector": self.attribute("rest").outputs["Vector"]}, name=DRIFT).outputs[0]
+        return self.add(
+            "ShaderNodeMapping", {"Vector": self.attribute("rest").outputs["Vector"]}, name=DRIFT
+        ).outputs[0]
 
     def math(self, operation: str, a, b=0.0, clamp: bool = False):
-        return self.add("ShaderNodeMath", {0: a, 1: b}, operation=operation, use_clamp=clamp).outputs[0]
+        return self.add(
+            "ShaderNodeMath", {0: a, 1: b}, operation=operation, use_clamp=clamp
+        ).outputs[0]
 
     def mix(self, factor, a, b, blend: str = "MIX"):
         node = self.add("ShaderNodeMix", data_type="RGBA", blend_type=blend, clamp_factor=True)
@@ -54,10 +61,13 @@ class Nodes:
     def ramp(self, value, low: float, high: float):
         """0 at ``low``, 1 at ``high``, smooth between."""
         return self.add(
-            "ShaderNodeMapRange", {"Value": value, "From Min": low, "From Max": high}, interpolation_type="SMOOTHSTEP"
+            "ShaderNodeMapRange",
+            {"Value": value, "From Min": low, "From Max": high},
+            interpolation_type="SMOOTHSTEP",
         ).outputs["Result"]
 
     def noise(self, vector, scale: float, detail: float = 3.0, distortion: float = 0.0):
         return self.add(
-            "ShaderNodeTexNoise", {"Vector": vector, "Scale": scale, "Detail": detail, "Distortion": distortion}
+            "ShaderNodeTexNoise",
+            {"Vector": vector, "Scale": scale, "Detail": detail, "Distortion": distortion},
         ).outputs["Fac"]

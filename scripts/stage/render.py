@@ -1,4 +1,5 @@
-"""Rendering with Cycles on the CPU: pictures, and exact masks and planar depth at the pixel centres."""
+"""Rendering with Cycles on the CPU: pictures, and exact masks and planar depth at the pixel
+centres."""
 
 import tempfile
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ def prepare(look: Look) -> None:
     scene.cycles.use_adaptive_sampling = False
     scene.cycles.denoiser = "OPENIMAGEDENOISE"
     scene.cycles.caustics_reflective = scene.cycles.caustics_refractive = False
-    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = look.width, look.height, 100
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = (
+        look.width,
+        look.height,
+        100,
+    )
     scene.render.use_persistent_data = True
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Medium High Contrast"
@@ -50,12 +55,15 @@ def aim(at: NDArray, target: NDArray) -> None:
     """Puts the camera at a point, looking at another, upright."""
     camera = bpy.context.scene.camera
     camera.location = at
-    camera.rotation_euler = (mathutils.Vector(target) - mathutils.Vector(at)).to_track_quat("-Z", "Y").to_euler()
+    camera.rotation_euler = (
+        (mathutils.Vector(target) - mathutils.Vector(at)).to_track_quat("-Z", "Y").to_euler()
+    )
     bpy.context.view_layer.update()
 
 
 def camera_matrices() -> tuple[F32, F32]:
-    """K (3, 3) with pixel centres at +0.5 and w2c (4, 4) with OpenCV axes, of the scene's camera as it stands."""
+    """K (3, 3) with pixel centres at +0.5 and w2c (4, 4) with OpenCV axes, of the scene's camera as
+    it stands."""
     scene = bpy.context.scene
     width, height, data = scene.render.resolution_x, scene.render.resolution_y, scene.camera.data
     focal = width * data.lens / data.sensor_width
@@ -67,7 +75,11 @@ def camera_matrices() -> tuple[F32, F32]:
 def picture(path: Path, look: Look) -> None:
     """Renders the view as it stands to an 8-bit PNG."""
     scene = bpy.context.scene
-    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.pixel_filter_type = look.samples, True, "BLACKMAN_HARRIS"
+    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.pixel_filter_type = (
+        look.samples,
+        True,
+        "BLACKMAN_HARRIS",
+    )
     scene.view_layers[0].use_pass_z = scene.view_layers[0].use_pass_object_index = False
     settings = scene.render.image_settings
     settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGB", "8"
@@ -76,10 +88,11 @@ def picture(path: Path, look: Look) -> None:
 
 
 def truth() -> tuple[NDArray[np.bool_], F32]:
-    """The subject's mask and the planar z-depth (H, W) of whatever is nearest, through the pixel centres exactly.
+    """The subject's mask and the planar z-depth (H, W) of whatever is nearest, through the pixel
+    centres exactly.
 
-    One sample with a filter far narrower than a pixel: Cycles' depth and index passes keep a single sample, which would
-    else lie anywhere in the filter's footprint.
+    One sample with a filter far narrower than a pixel: Cycles' depth and index passes keep a single
+    sample, which would else lie anywhere in the filter's footprint.
     """
     scene, layer = bpy.context.scene, bpy.context.scene.view_layers[0]
     scene.cycles.samples, scene.cycles.use_denoising = 1, False
@@ -91,7 +104,11 @@ def truth() -> tuple[NDArray[np.bool_], F32]:
         scene.render.filepath = str(Path(folder) / "truth.exr")
         bpy.ops.render.render(write_still=True)
         with OpenEXR.File(scene.render.filepath, separate_channels=True) as file:
-            channels = {name.split(".", 1)[1]: c.pixels for name, c in file.parts[0].channels.items()}
+            channels = {
+                name.split(".", 1)[1]: c.pixels for name, c in file.parts[0].channels.items()
+            }
     scene.cycles.filter_width = 1.5
     depth = channels["Depth.Z"].astype(np.float32)
-    return channels["IndexOB.X"] == SUBJECT_INDEX, np.where(depth < 1e3, depth, 0).astype(np.float32)
+    return channels["IndexOB.X"] == SUBJECT_INDEX, np.where(depth < 1e3, depth, 0).astype(
+        np.float32
+    )

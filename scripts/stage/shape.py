@@ -20,7 +20,8 @@ class Cone:
         a, b: end points.
         ra, rb: radii there.
         blend: width of the smooth union with everything before it.
-        flat: optional (normal x, y, z, factor): the cone is ``factor`` times thinner along the unit normal.
+        flat: optional (normal x, y, z, factor): the cone is ``factor`` times thinner along the unit
+            normal.
         hollow: for flat cones, how deep the side of +normal is scooped out, in units of the radius.
     """
 
@@ -55,7 +56,8 @@ class Cone:
 
 
 def _round_cone(p: Array, axis: Array, ra: float, rb: float) -> Array:
-    """Distance to the hull of two spheres, ``ra`` at the origin and ``rb`` at ``axis`` (after Inigo Quilez)."""
+    """Distance to the hull of two spheres, ``ra`` at the origin and ``rb`` at ``axis`` (after Inigo
+    Quilez)."""
     l2 = float(axis @ axis)
     rr = ra - rb
     a2 = l2 - rr * rr
@@ -67,7 +69,11 @@ def _round_cone(p: Array, axis: Array, ra: float, rb: float) -> Array:
     return np.where(
         np.sign(z) * a2 * z2 > k,
         np.sqrt(x2 + z2) / l2 - rb,
-        np.where(np.sign(y) * a2 * y2 < k, np.sqrt(x2 + y2) / l2 - ra, (np.sqrt(x2 * a2 / l2) + y * rr) / l2 - ra),
+        np.where(
+            np.sign(y) * a2 * y2 < k,
+            np.sqrt(x2 + y2) / l2 - ra,
+            (np.sqrt(x2 * a2 / l2) + y * rr) / l2 - ra,
+        ),
     )
 
 
@@ -85,12 +91,18 @@ def union(cones: list[Cone]) -> Field:
     return field
 
 
-def surface_nets(field: Field, low: Array, high: Array, voxel: float) -> tuple[Array, NDArray[np.int64]]:
-    """The zero surface of ``field`` inside a box as a quad mesh: vertices (N, 3) on the surface, quads (F, 4) facing out."""
+def surface_nets(
+    field: Field, low: Array, high: Array, voxel: float
+) -> tuple[Array, NDArray[np.int64]]:
+    """The zero surface of ``field`` inside a box as a quad mesh: vertices (N, 3) on the surface,
+    quads (F, 4) facing out."""
     size = 4 * np.ceil((np.asarray(high) - low) / (4 * voxel)).astype(int) + 1
     values = _sample(field, low, size, voxel)
     inside = values < 0
-    corners = [tuple(slice(o, size[i] - 1 + o) for i, o in enumerate(np.unravel_index(c, (2, 2, 2)))) for c in range(8)]
+    corners = [
+        tuple(slice(o, size[i] - 1 + o) for i, o in enumerate(np.unravel_index(c, (2, 2, 2))))
+        for c in range(8)
+    ]
     count = sum(inside[c].astype(int) for c in corners)
     cells = np.argwhere((count > 0) & (count < 8))
     number = np.full(size - 1, -1, np.int64)
@@ -121,7 +133,8 @@ def surface_nets(field: Field, low: Array, high: Array, voxel: float) -> tuple[A
 
 
 def _sample(field: Field, low: Array, size: NDArray[np.integer], voxel: float) -> Array:
-    """Values of ``field`` on a grid; away from the surface those of the nearest point of a grid four times as coarse."""
+    """Values of ``field`` on a grid; away from the surface those of the nearest point of a grid
+    four times as coarse."""
 
     def points(index: Array) -> Array:
         return low + voxel * index
@@ -130,7 +143,9 @@ def _sample(field: Field, low: Array, size: NDArray[np.integer], voxel: float) -
     known = field(points(coarse.reshape(-1, 3))).reshape(coarse.shape[:3])
     near = np.ix_(*((np.arange(n) + 2) // 4 for n in size))
     values = known[near]
-    close = np.argwhere(np.abs(values) < 4.5 * voxel)  # a grid point is at most 2 * 3**0.5 voxels from its coarse one
+    close = np.argwhere(
+        np.abs(values) < 4.5 * voxel
+    )  # a grid point is at most 2 * 3**0.5 voxels from its coarse one
     values[tuple(close.T)] = field(points(close))
     return values
 
@@ -144,8 +159,11 @@ def project(field: Field, p: Array, voxel: float) -> Array:
     return p - step * np.minimum(1, 0.5 * voxel / np.maximum(length, 1e-12))
 
 
-def diffuse(values: Array, quads: NDArray[np.int64], rounds: int) -> Array:  # (N, C), (F, 4) -> (N, C)
-    """Averages ``values`` over neighbouring vertices ``rounds`` times: smooth weights that respect the surface."""
+def diffuse(
+    values: Array, quads: NDArray[np.int64], rounds: int
+) -> Array:  # (N, C), (F, 4) -> (N, C)
+    """Averages ``values`` over neighbouring vertices ``rounds`` times: smooth weights that respect
+    the surface."""
     a = np.concatenate([quads[:, i] for i in range(4)] + [quads[:, i - 1] for i in range(4)])
     b = np.concatenate([quads[:, i - 1] for i in range(4)] + [quads[:, i] for i in range(4)])
     order = np.argsort(a, kind="stable")

@@ -1,4 +1,5 @@
-"""The pair of clips of a stage: one camera, one first pose, two performances; and the views held out from the fit."""
+"""The pair of clips of a stage: one camera, one first pose, two performances; and the views held
+out from the fit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from stage.subject import Subject, bounds
 from stage.truth import geometry
 
 Array = NDArray[Any]
-FILMED_FROM = 50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
+FILMED_FROM = (
+    50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
+)
 WALL = 5.0  # radius of the set
 VIEWS = {"beside": -90.0, "behind": 180.0}  # azimuth against the subject's own heading
 
@@ -27,7 +30,8 @@ class Plan:
         base, driving: names of animations, one for the base clip and one per driving clip.
         frames: of each clip, the shared first one included in both.
         fps: frames per second.
-        orbit: degrees the camera travels around the subject in the base clip, to the subject's right.
+        orbit: degrees the camera travels around the subject in the base clip, to the subject's
+            right.
         turn: degrees the subject turns in the driving clip, to its right, before a still camera.
         blend: frames over which the driving clip leaves the shared pose.
     """
@@ -46,7 +50,8 @@ def smooth(x: Array) -> Array:
 
 
 def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
-    """The clips "base", "driving_1" ..., framed so that the subject stays in the picture, and the subject's extent."""
+    """The clips "base", "driving_1" ..., framed so that the subject stays in the picture, and the
+    subject's extent."""
     n = plan.frames
     base = subject.poses(plan.base, n, plan.fps)
     subject.place((0.0, 0.0), 0.0)
@@ -59,10 +64,17 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
     shots = {"base": Shot(base, ground, still, ground, ground)}
     for i, name in enumerate(plan.driving, 1):
         poses = subject.poses(name, n, plan.fps).blended_from(base, 0, plan.blend)
-        shots[f"driving_{i}"] = Shot(poses, ground, -np.radians(plan.turn) * smooth(u), ground, ground)
-    around, followed = np.radians(FILMED_FROM - plan.orbit * smooth(u)), _smoothed(_middles(subject, shots["base"]))
+        shots[f"driving_{i}"] = Shot(
+            poses, ground, -np.radians(plan.turn) * smooth(u), ground, ground
+        )
+    around, followed = (
+        np.radians(FILMED_FROM - plan.orbit * smooth(u)),
+        _smoothed(_middles(subject, shots["base"])),
+    )
     ways = [_middles(subject, shot) for name, shot in shots.items() if name != "base"]
-    if ways:  # the steady driving cameras look at the middle of what happens before them; the base's leaves from there
+    # the steady driving cameras look at the middle of what happens before them; the base's leaves
+    # from there
+    if ways:
         centre = 0.5 * (np.min(ways, (0, 1)) + np.max(ways, (0, 1)))
         followed = followed + (centre - followed[0]) * (1 - smooth(u))[:, None]
     begin = np.zeros(n, int)  # driving cameras stay where the base's begins
@@ -79,30 +91,40 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
 
 
 def views(subject: Subject, shot: Shot) -> dict[str, Shot]:
-    """The same performance from behind and beside, from cameras that follow and turn with the subject."""
+    """The same performance from behind and beside, from cameras that follow and turn with the
+    subject."""
     target = _smoothed(_middles(subject, shot))
 
     def framed(distance: float) -> dict[str, Shot]:
-        return {name: _camera(shot, target, shot.heading + np.radians(a), distance, lift=0.45) for name, a in VIEWS.items()}
+        return {
+            name: _camera(shot, target, shot.heading + np.radians(a), distance, lift=0.45)
+            for name, a in VIEWS.items()
+        }
 
     return _fitted(subject, framed, float(np.linalg.norm(shot.eye[0] - shot.target[0])))
 
 
-def _fitted(subject: Subject, framed: Callable[[float], dict[str, Shot]], distance: float) -> dict[str, Shot]:
-    """``framed`` at the smallest distance from ``distance`` on at which the whole subject stays in every picture."""
+def _fitted(
+    subject: Subject, framed: Callable[[float], dict[str, Shot]], distance: float
+) -> dict[str, Shot]:
+    """``framed`` at the smallest distance from ``distance`` on at which the whole subject stays in
+    every picture."""
     while distance < 0.88 * WALL:
         made = framed(distance)
         if all(_inside(subject, shot) for shot in made.values()):
             return made
         distance *= 1.08
     raise InputError(
-        "The animations carry the subject out of the picture.", "Take animations that stay on the spot, or fewer frames."
+        "The animations carry the subject out of the picture.",
+        "Take animations that stay on the spot, or fewer frames.",
     )
 
 
 def _camera(shot: Shot, target: Array, azimuth: Array, distance: float, lift: float = 0.2) -> Shot:
     away = np.stack([np.cos(azimuth), np.sin(azimuth), np.full(len(azimuth), lift)], 1)
-    return shot.seen_from(target + distance * away / np.linalg.norm(away, axis=1, keepdims=True), target)
+    return shot.seen_from(
+        target + distance * away / np.linalg.norm(away, axis=1, keepdims=True), target
+    )
 
 
 def _middles(subject: Subject, shot: Shot) -> Array:  # -> (T, 3)
@@ -122,7 +144,8 @@ def _smoothed(x: Array, sigma: float = 8.0) -> Array:  # (T, 3) -> (T, 3)
 
 
 def _inside(subject: Subject, shot: Shot, margin: float = 0.04) -> bool:
-    """Whether the whole subject stays in the picture, ``margin`` of the picture's size away from the border."""
+    """Whether the whole subject stays in the picture, ``margin`` of the picture's size away from
+    the border."""
     for t in range(0, len(shot), 3):
         shot.show(subject, t)
         vertices, _ = geometry(subject.meshes)

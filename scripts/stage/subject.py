@@ -1,4 +1,5 @@
-"""A subject in the scene: armature, meshes and poses in time, the same for the creature and for any glTF character."""
+"""A subject in the scene: armature, meshes and poses in time, the same for the creature and for any
+glTF character."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ Array = NDArray[Any]
 
 @dataclass
 class Poses:
-    """Local bone transforms over time, what Blender calls ``matrix_basis``: loc (T,B,3), quat (T,B,4) wxyz, scale (T,B,3)."""
+    """Local bone transforms over time, what Blender calls ``matrix_basis``: loc (T,B,3), quat
+    (T,B,4) wxyz, scale (T,B,3)."""
 
     loc: Array
     quat: Array
@@ -29,10 +31,13 @@ class Poses:
         return len(self.loc)
 
     def blended_from(self, start: "Poses", frame: int, blend: int) -> "Poses":
-        """Begins exactly with ``start[frame]`` and moves over into these poses within ``blend`` frames."""
+        """Begins exactly with ``start[frame]`` and moves over into these poses within ``blend``
+        frames."""
         x = np.clip(np.arange(len(self)) / max(blend, 1), 0, 1)
         w = (x * x * (3 - 2 * x))[:, None, None]
-        quat = np.where((self.quat * start.quat[frame]).sum(-1, keepdims=True) < 0, -self.quat, self.quat)
+        quat = np.where(
+            (self.quat * start.quat[frame]).sum(-1, keepdims=True) < 0, -self.quat, self.quat
+        )
         quat = (1 - w) * start.quat[frame] + w * quat
         return Poses(
             (1 - w) * start.loc[frame] + w * self.loc,
@@ -50,7 +55,9 @@ class Subject(ABC):
         top: the object that `place` moves.
     """
 
-    def __init__(self, rig: bpy.types.Object, meshes: list[bpy.types.Object], top: bpy.types.Object) -> None:
+    def __init__(
+        self, rig: bpy.types.Object, meshes: list[bpy.types.Object], top: bpy.types.Object
+    ) -> None:
         self.rig, self.meshes, self.top = rig, meshes, top
         self.bones = [b.name for b in rig.pose.bones]
         for bone in rig.pose.bones:
@@ -60,13 +67,18 @@ class Subject(ABC):
 
     @abstractmethod
     def poses(self, animation: str, n_frames: int, fps: float) -> Poses:
-        """The animation's first ``n_frames``. Raises `InputError` naming the animations there are."""
+        """The animation's first ``n_frames``. Raises `InputError` naming the animations there
+        are."""
 
     def show(self, poses: Poses, t: int) -> None:
         """Puts the rig into pose ``t``."""
         for i, name in enumerate(self.bones):
             bone = self.rig.pose.bones[name]
-            bone.location, bone.rotation_quaternion, bone.scale = poses.loc[t, i], poses.quat[t, i], poses.scale[t, i]
+            bone.location, bone.rotation_quaternion, bone.scale = (
+                poses.loc[t, i],
+                poses.quat[t, i],
+                poses.scale[t, i],
+            )
 
     @abstractmethod
     def settle(self, poses: Poses) -> None:
@@ -98,10 +110,15 @@ class Creature(Subject):
         order = [[b.name for b in BONES].index(name) for name in self.bones]
         rest = {b.name: b.matrix_local for b in self.rig.data.bones}
         n = len(self.bones)
-        out = Poses(np.zeros((n_frames, n, 3)), np.zeros((n_frames, n, 4)), np.ones((n_frames, n, 3)))
+        out = Poses(
+            np.zeros((n_frames, n, 3)), np.zeros((n_frames, n, 4)), np.ones((n_frames, n, 3))
+        )
         for t in range(n_frames):
             moved = motion(t / fps).matrices()[order]
-            posed = {name: mathutils.Matrix(m) @ rest[name] for name, m in zip(self.bones, moved, strict=True)}
+            posed = {
+                name: mathutils.Matrix(m) @ rest[name]
+                for name, m in zip(self.bones, moved, strict=True)
+            }
             for i, name in enumerate(self.bones):
                 parent = self.rig.data.bones[name].parent
                 relative = rest[parent.name].inverted() @ rest[name] if parent else rest[name]

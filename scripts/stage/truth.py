@@ -1,4 +1,5 @@
-"""Points on the subject's whole surface: where they are in every frame, and whether the camera sees them."""
+"""Points on the subject's whole surface: where they are in every frame, and whether the camera sees
+them."""
 
 from typing import Any
 
@@ -11,9 +12,11 @@ Array = NDArray[Any]
 
 
 class SurfacePoints:
-    """Points spread evenly over the area of the meshes as they are now, held by triangle and barycentric coordinates.
+    """Points spread evenly over the area of the meshes as they are now, held by triangle and
+    barycentric coordinates.
 
-    Only the outer surface counts: points from which no way leads out (inside overlapping parts) are left out.
+    Only the outer surface counts: points from which no way leads out (inside overlapping parts) are
+    left out.
     """
 
     def __init__(self, meshes: list[bpy.types.Object], count: int, seed: int) -> None:
@@ -45,15 +48,20 @@ class SurfacePoints:
 
 
 def _outside(points: Array, extent: float) -> NDArray[np.bool_]:  # (P, 3) -> (P,)
-    """Whether at least one of 40 directions leads away from each surface point without meeting anything for half the extent."""
+    """Whether at least one of 40 directions leads away from each surface point without meeting
+    anything for half the extent."""
     k = np.arange(40) + 0.5
     polar, turn = np.arccos(1 - 2 * k / 40), np.pi * (1 + 5**0.5) * k
-    directions = np.stack([np.cos(turn) * np.sin(polar), np.sin(turn) * np.sin(polar), np.cos(polar)], 1)
+    directions = np.stack(
+        [np.cos(turn) * np.sin(polar), np.sin(turn) * np.sin(polar), np.cos(polar)], 1
+    )
     scene, depsgraph = bpy.context.scene, bpy.context.evaluated_depsgraph_get()
 
     def free(point: Array, direction: Array) -> bool:
         start = mathutils.Vector(point + 2e-3 * extent * direction)
-        return not scene.ray_cast(depsgraph, start, mathutils.Vector(direction), distance=0.5 * extent)[0]
+        return not scene.ray_cast(
+            depsgraph, start, mathutils.Vector(direction), distance=0.5 * extent
+        )[0]
 
     return np.array([any(free(p, d) for d in directions) for p in points])
 
@@ -78,8 +86,11 @@ def geometry(meshes: list[bpy.types.Object]) -> tuple[Array, NDArray[np.int64]]:
     return np.concatenate(vertices), np.concatenate(triangles)
 
 
-def visible(points: Array, K: Array, w2c: Array, size: tuple[int, int], tolerance: float) -> NDArray[np.bool_]:
-    """Whether a ray from the camera reaches each world point (P, 3) inside the picture; stops ``tolerance`` short of it."""
+def visible(
+    points: Array, K: Array, w2c: Array, size: tuple[int, int], tolerance: float
+) -> NDArray[np.bool_]:
+    """Whether a ray from the camera reaches each world point (P, 3) inside the picture; stops
+    ``tolerance`` short of it."""
     at = points @ w2c[:3, :3].T + w2c[:3, 3]
     xy = at[:, :2] / at[:, 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
     inside = (at[:, 2] > 0) & (xy >= 0).all(1) & (xy < size).all(1)
@@ -89,6 +100,11 @@ def visible(points: Array, K: Array, w2c: Array, size: tuple[int, int], toleranc
     for i in np.flatnonzero(inside):
         ray = points[i] - eye
         length = np.linalg.norm(ray)
-        hit, *_ = scene.ray_cast(depsgraph, mathutils.Vector(eye), mathutils.Vector(ray / length), distance=length - tolerance)
+        hit, *_ = scene.ray_cast(
+            depsgraph,
+            mathutils.Vector(eye),
+            mathutils.Vector(ray / length),
+            distance=length - tolerance,
+        )
         out[i] = not hit
     return out

@@ -1,4 +1,5 @@
-"""Kills, cuts, full disks and damaged files, at random moments: no job is lost, no corrupt puppet handed out, everybody told."""
+"""Kills, cuts, full disks and damaged files, at random moments: no job is lost, no corrupt puppet
+handed out, everybody told."""
 
 import os
 import subprocess
@@ -10,10 +11,10 @@ from dataclasses import replace
 
 import psutil
 
-from restage4d.wire import framing
-from restage4d.wire.client import Client
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import WireError
+from restage4d.protocol import framing
+from restage4d.protocol.client import Client
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import WireError
 
 from .proxy import Proxy
 from .run import PATIENCE_S, Run, runs, sha256, standin, until, worker_pid
@@ -54,8 +55,8 @@ def workers(run: Run) -> None:
 _CLIENT = """
 import sys
 from pathlib import Path
-from restage4d.wire.client import Client
-from restage4d.wire.messages import Submit
+from restage4d.protocol.client import Client
+from restage4d.protocol.messages import Submit
 client = Client.connect(Path(sys.argv[1]), timeout_s=60)
 print("up", flush=True)
 client.upload(Path(sys.argv[2]))
@@ -79,13 +80,20 @@ def clients(run: Run) -> None:
         run.add("kill -9 of a client: times", run.repeats, "")
         content = client.upload(path)
         client.fetch(content, back)
-        run.add("kill -9 of a client: its upload goes on and is whole", float(sha256(back) == sha256(path)), "", 1, least=True)
+        run.add(
+            "kill -9 of a client: its upload goes on and is whole",
+            float(sha256(back) == sha256(path)),
+            "",
+            1,
+            least=True,
+        )
         client.submit(standin(30, job))
         run.check_done(client, [job], "kill -9 of a client")
 
 
 def checkpoints(run: Run) -> None:
-    """Checkpoints with a bit turned or an end cut off, of jobs that stand still, which are then resumed."""
+    """Checkpoints with a bit turned or an end cut off, of jobs that stand still, which are then
+    resumed."""
     jobs, damaged = [], 0
     with run.service("checkpoints") as service, service.client(PATIENCE_S) as client:
         while damaged < run.repeats:
@@ -110,13 +118,16 @@ def checkpoints(run: Run) -> None:
 
 
 def network(run: Run) -> None:
-    """Uploads, fetches and watching through a proxy that delays what passes and cuts all connections."""
+    """Uploads, fetches and watching through a proxy that delays what passes and cuts all
+    connections."""
     path, back = run.place / "clip.bin", run.place / "back.bin"
     cuts, stop = 0, threading.Event()
     with run.service("network") as service:
         connection = Connection.read(service.file)
         proxies = {name: Proxy(port) for name, port in connection.ports.items()}
-        replace(connection, ports={name: p.port for name, p in proxies.items()}).write(run.place / "proxy.json")
+        replace(connection, ports={name: p.port for name, p in proxies.items()}).write(
+            run.place / "proxy.json"
+        )
 
         def cut() -> None:
             nonlocal cuts
@@ -139,8 +150,16 @@ def network(run: Run) -> None:
                 status = _again(lambda: client.watch(job, lambda event, arrays: None))
                 stop.set()
                 run.add("cut and slow network: all connections cut, times", cuts, "")
-                run.add("cut and slow network: transfers that came out wrong", wrong, f"of {rounds}", 0)
-                run.add("cut and slow network: watched job done", float(status.state == "done"), "", 1, least=True)
+                run.add(
+                    "cut and slow network: transfers that came out wrong", wrong, f"of {rounds}", 0
+                )
+                run.add(
+                    "cut and slow network: watched job done",
+                    float(status.state == "done"),
+                    "",
+                    1,
+                    least=True,
+                )
                 run.check_done(client, [job], "cut and slow network")
         finally:
             stop.set()
@@ -165,7 +184,9 @@ def disk(run: Run) -> None:
             until(lambda job=job: worker_pid(service, job))
             time.sleep(run.random.uniform(0, 3))
             pid = worker_pid(service, job)
-            process.rlimit(psutil.RLIMIT_FSIZE, (run.random.randrange(4096, 5_000_000), psutil.RLIM_INFINITY))
+            process.rlimit(
+                psutil.RLIMIT_FSIZE, (run.random.randrange(4096, 5_000_000), psutil.RLIM_INFINITY)
+            )
             if runs(pid):
                 psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (1000, psutil.RLIM_INFINITY))
             try:

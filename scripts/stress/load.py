@@ -4,8 +4,8 @@ import threading
 
 import psutil
 
-from restage4d.wire import framing
-from restage4d.wire.connection import Connection
+from restage4d.protocol import framing
+from restage4d.protocol.connection import Connection
 
 from .run import PATIENCE_S, TOML, Run, standin, until
 
@@ -38,7 +38,12 @@ def load(run: Run) -> None:
         before = process.memory_info().rss
         for i in range(n_messages):
             clients[i % n_clients].status(keys[i % n_jobs])
-        run.add(f"memory growth over {n_messages} messages", 100 * (process.memory_info().rss / before - 1), "%", 10)
+        run.add(
+            f"memory growth over {n_messages} messages",
+            100 * (process.memory_info().rss / before - 1),
+            "%",
+            10,
+        )
         jobs = [s.id for s in clients[0].jobs()]
         run.add("jobs lost", len(set(keys) - set(jobs)), "", 0)
         run.add("jobs twice", len(jobs) - len(set(jobs)) + len(set(jobs) - set(keys)), "", 0)
@@ -46,5 +51,7 @@ def load(run: Run) -> None:
         statuses = clients[0].jobs()
         run.add("jobs done", sum(s.state == "done" for s in statuses), "", n_jobs, least=True)
         run.add("jobs started more than once", sum(s.attempts != 1 for s in statuses), "", 0)
-        run.add("memory growth until all were done", 100 * (process.memory_info().rss / before - 1), "%")
+        run.add(
+            "memory growth until all were done", 100 * (process.memory_info().rss / before - 1), "%"
+        )
         [client.close() for client in clients]

@@ -15,11 +15,17 @@ import zmq
 from protocol.conftest import Raw
 from protocol.test_fuzz import ARRAYS, GOOD
 
-from restage4d.wire import framing
-from restage4d.wire.client import Client
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import Refused
-from restage4d.wire.messages import Error, Hello, UploadBegin, UploadChunk, UploadReady
+from restage4d.protocol import framing
+from restage4d.protocol.client import Client
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import Refused
+from restage4d.protocol.messages import (
+    Error,
+    Hello,
+    UploadBegin,
+    UploadChunk,
+    UploadReady,
+)
 
 from .run import PATIENCE_S, Run
 
@@ -45,7 +51,9 @@ def fuzz(run: Run) -> None:
         [raw.close() for raw in raws]
         sockets = total // 100
         for i in range(sockets):
-            _raw_socket(connection.ports[("work", "control", "progress", "heartbeat")[i % 4]], run.random)
+            _raw_socket(
+                connection.ports[("work", "control", "progress", "heartbeat")[i % 4]], run.random
+            )
         alive = client.hello().pid == connection.pid and process.is_running()
         growth = (max(peak, process.memory_info().rss) - before) / 2**20
     run.add("mutated messages", total, "")
@@ -56,19 +64,35 @@ def fuzz(run: Run) -> None:
 
 
 def security(run: Run) -> None:
-    """Wrong key, no key, another kind of key, an old version, a replayed token: refused, logged and told."""
+    """Wrong key, no key, another kind of key, an old version, a replayed token: refused, logged and
+    told."""
     with run.service("security") as service:
         right = Connection.read(service.file)
         log = service.home / "service.log"
         public, secret = (k.decode() for k in zmq.curve_keypair())
-        curve = {"mechanism": "curve", "server_key": public, "public_key": public, "secret_key": secret}
-        for name, wrong in (("wrong key", {"secret": "0" * 64}), ("no key", {"secret": ""}), ("another kind of key", curve)):
+        curve = {
+            "mechanism": "curve",
+            "server_key": public,
+            "public_key": public,
+            "secret_key": secret,
+        }
+        for name, wrong in (
+            ("wrong key", {"secret": "0" * 64}),
+            ("no key", {"secret": ""}),
+            ("another kind of key", curve),
+        ):
             replace(right, **wrong).write(run.place / "wrong.json")
             began = time.perf_counter()
-            refused = _raises(Refused, lambda: Client.connect(run.place / "wrong.json", timeout_s=20).close())
+            refused = _raises(
+                Refused, lambda: Client.connect(run.place / "wrong.json", timeout_s=20).close()
+            )
             seconds = time.perf_counter() - began
-            run.add(f"{name}: refused and told within", seconds if refused else float("inf"), "s", 5)
-        end = time.monotonic() + 10  # what ZeroMQ refuses by itself is logged by a thread that looks twice a second
+            run.add(
+                f"{name}: refused and told within", seconds if refused else float("inf"), "s", 5
+            )
+        end = (
+            time.monotonic() + 10
+        )  # what ZeroMQ refuses by itself is logged by a thread that looks twice a second
         while (logged := log.read_text().count("refused a client")) < 3 and time.monotonic() < end:
             time.sleep(0.1)
         run.add("refusals logged", logged, "", 3, least=True)
@@ -78,10 +102,16 @@ def security(run: Run) -> None:
         reply = control.ask(old)
         told = reply is not None and isinstance(reply.body, Error) and reply.body.code == "version"
         run.add(
-            "old protocol version: told and logged", float(told and "protocol version 0" in log.read_text()), "", 1, least=True
+            "old protocol version: told and logged",
+            float(told and "protocol version 0" in log.read_text()),
+            "",
+            1,
+            least=True,
         )
         data = np.frombuffer(os.urandom(1000), np.uint8)
-        ready = work.ask(framing.encode(UploadBegin(content=hashlib.sha256(data).hexdigest(), size=1000))).body
+        ready = work.ask(
+            framing.encode(UploadBegin(content=hashlib.sha256(data).hexdigest(), size=1000))
+        ).body
         assert isinstance(ready, UploadReady)
         chunk = framing.encode(UploadChunk(token=ready.token, offset=0), [data])
         work.ask(chunk)
@@ -99,7 +129,9 @@ def security(run: Run) -> None:
 
 def mutated(rng: random.Random) -> list[bytes]:
     """A good message in which bits, fields, arrays or frames were changed."""
-    frames = [bytes(f) for f in framing.encode(rng.choice(GOOD), rng.sample(ARRAYS, rng.randrange(3)))]
+    frames = [
+        bytes(f) for f in framing.encode(rng.choice(GOOD), rng.sample(ARRAYS, rng.randrange(3)))
+    ]
     way = rng.randrange(6)
     if way < 2:
         at = rng.randrange(len(frames))
@@ -110,7 +142,20 @@ def mutated(rng: random.Random) -> list[bytes]:
     elif way == 2:
         header = msgspec.msgpack.decode(frames[1])
         place = rng.choice([header, header["body"]])
-        odd = [None, -1, 2**63, 1.5, float("nan"), "x" * 5000, b"\xff" * 9, [], {}, [["u1", [2**31] * 4]], "../" * 20, True]
+        odd = [
+            None,
+            -1,
+            2**63,
+            1.5,
+            float("nan"),
+            "x" * 5000,
+            b"\xff" * 9,
+            [],
+            {},
+            [["u1", [2**31] * 4]],
+            "../" * 20,
+            True,
+        ]
         place[rng.choice(sorted(place))] = rng.choice(odd)
         frames[1] = msgspec.msgpack.encode(header)
     elif way == 3:
@@ -125,7 +170,14 @@ def mutated(rng: random.Random) -> list[bytes]:
 def _raw_socket(port: int, rng: random.Random) -> None:
     """Bytes that are no ZMTP, or break off within its greeting."""
     greeting = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x01PLAIN" + bytes(15 + 1 + 31)
-    data = rng.choice([b"GET / HTTP/1.1\r\n\r\n", rng.randbytes(rng.randrange(1, 3000)), greeting + rng.randbytes(100), greeting])
+    data = rng.choice(
+        [
+            b"GET / HTTP/1.1\r\n\r\n",
+            rng.randbytes(rng.randrange(1, 3000)),
+            greeting + rng.randbytes(100),
+            greeting,
+        ]
+    )
     with socket.create_connection(("127.0.0.1", port)) as one:
         try:
             one.sendall(data[: rng.randint(1, len(data))])

@@ -11,12 +11,14 @@ from pathlib import Path
 import psutil
 from protocol.conftest import Service
 
+from restage4d.protocol.client import Client
+from restage4d.protocol.errors import TimedOut
+from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
-from restage4d.wire.client import Client
-from restage4d.wire.errors import TimedOut
-from restage4d.wire.messages import Submit
 
-PATIENCE_S = 600.0  # of clients: how long an answer takes is measured where that counts, and a busy machine may stand still
+# of clients: how long an answer takes is measured where that counts, and a busy machine may stand
+# still
+PATIENCE_S = 600.0
 TOML = "slots = 2\nattempts = 1000\n[limits]\njobs_per_client = 1000\n"
 
 
@@ -30,7 +32,8 @@ ENDLESS = standin(100_000)
 
 @dataclass
 class Figure:
-    """One line of the report. ``limit`` is the most or the least that is allowed, as ``least`` says; None: for the record."""
+    """One line of the report. ``limit`` is the most or the least that is allowed, as ``least``
+    says; None: for the record."""
 
     name: str
     value: float
@@ -40,7 +43,9 @@ class Figure:
 
     @property
     def good(self) -> bool:
-        return self.limit is None or (self.value >= self.limit if self.least else self.value <= self.limit)
+        return self.limit is None or (
+            self.value >= self.limit if self.least else self.value <= self.limit
+        )
 
 
 class Run:
@@ -57,7 +62,9 @@ class Run:
         self.random = random.Random(7)
         self.figures: list[Figure] = []
 
-    def add(self, name: str, value: float, unit: str, limit: float | None = None, least: bool = False) -> None:
+    def add(
+        self, name: str, value: float, unit: str, limit: float | None = None, least: bool = False
+    ) -> None:
         figure = Figure(name, value, unit, limit, least)
         self.figures.append(figure)
         bound = "" if limit is None else f"   ({'at least' if least else 'at most'} {limit:g})"
@@ -74,7 +81,9 @@ class Run:
 
     def check_done(self, client: Client, jobs: list[str], what: str) -> None:
         """All jobs end well, and every puppet that is handed out is one."""
-        until(lambda: all(client.status(job).state == "done" for job in jobs), 120.0 * len(jobs) + 600)
+        until(
+            lambda: all(client.status(job).state == "done" for job in jobs), 120.0 * len(jobs) + 600
+        )
         bad = 0
         for job in jobs:
             try:
@@ -107,7 +116,8 @@ def sha256(path: Path) -> str:
 
 
 def until(condition: Callable[[], object], seconds: float = 600.0) -> None:
-    """Waits for what must happen, also on a machine that stood still meanwhile. Raises TimeoutError where it does not."""
+    """Waits for what must happen, also on a machine that stood still meanwhile. Raises TimeoutError
+    where it does not."""
     end = time.monotonic() + seconds
     while True:
         with suppress(TimedOut):

@@ -10,8 +10,8 @@ from statistics import median
 
 import numpy as np
 
-from backend.store import Store
-from restage4d.wire.client import Client
+from backend.store.content_store import Store
+from restage4d.protocol.client import Client
 
 from .run import ENDLESS, PATIENCE_S, Run, runs, sha256, until, worker_pid
 
@@ -19,8 +19,8 @@ from .run import ENDLESS, PATIENCE_S, Run, runs, sha256, until, worker_pid
 def transfer(run: Run) -> None:
     """Uploads and fetches of a large file, and status requests while an upload runs.
 
-    The first round is told apart: it is the one that writes to memory which the system has not given out before, and a virtual
-    machine has to ask its host for that.
+    The first round is told apart: it is the one that writes to memory which the system has not
+    given out before, and a virtual machine has to ask its host for that.
     """
     megabytes = 200 if run.short else 1000
     path, back, block = run.place / "big.bin", run.place / "back.bin", os.urandom(50_000_000)
@@ -57,7 +57,9 @@ def cancel(run: Run) -> None:
     with run.service("cancel", "slots = 1\n") as service, service.client(PATIENCE_S) as client:
         for i in range(run.repeats):
             job = client.submit(ENDLESS)
-            until(lambda job=job: client.status(job).state == "running" and worker_pid(service, job))
+            until(
+                lambda job=job: client.status(job).state == "running" and worker_pid(service, job)
+            )
             if i == 0:
                 until(lambda job=job: client.status(job).step > 5)
                 with _asking(client, times):

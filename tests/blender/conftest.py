@@ -1,4 +1,5 @@
-"""These tests need bpy: `tests/test_blender.py` runs each file in a process of its own. Without bpy they are not collected."""
+"""These tests need bpy: `tests/test_blender.py` runs each file in a process of its own. Without bpy
+they are not collected."""
 
 import importlib.util
 import os
@@ -10,12 +11,15 @@ import pytest
 if importlib.util.find_spec("bpy") is None:
     collect_ignore_glob = ["test_*.py"]
 else:
-    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]  # blender_addon is no installed package
+    sys.path[:0] = [
+        str(Path(__file__).parents[2]),
+        str(Path(__file__).parent),
+    ]  # blender_addon is no installed package
 
     import bpy
     import puppets
 
-    from blender_addon import importing
+    from blender_addon.puppet import importer
 
     @pytest.fixture(autouse=True)
     def empty_scene():
@@ -27,7 +31,7 @@ else:
 
     @pytest.fixture
     def imported(empty_scene, puppet):
-        return importing.import_puppet(puppet, name="stress")
+        return importer.import_puppet(puppet, name="stress")
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(config):

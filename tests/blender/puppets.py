@@ -6,7 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import se3
-from restage4d.puppet import Gaussians, Performance, Puppet, rgb_to_sh
+from restage4d.puppet import (
+    Gaussians,
+    Performance,
+    Puppet,
+    rgb_to_sh,
+)
 
 F32 = NDArray[np.float32]
 
@@ -16,8 +21,11 @@ def axis_angle(axis: F32, angle: F32) -> F32:  # (..., 3), (...) -> (..., 4) wxy
     return np.concatenate([np.cos(angle / 2)[..., None], np.sin(angle / 2)[..., None] * axis], -1)
 
 
-def smooth_bases(rng: np.random.Generator, k: int, frames: int, turn: float = 2.0, shift: float = 0.4) -> F32:
-    """(k, frames, 9) rigid motions that wander smoothly by up to ``turn`` radians per axis and ``shift`` units."""
+def smooth_bases(
+    rng: np.random.Generator, k: int, frames: int, turn: float = 2.0, shift: float = 0.4
+) -> F32:
+    """(k, frames, 9) rigid motions that wander smoothly by up to ``turn`` radians per axis and
+    ``shift`` units."""
     time = np.linspace(0, 2 * np.pi, frames)
     phase, speed = rng.uniform(0, 2 * np.pi, (k, 6, 1)), rng.uniform(0.4, 1.6, (k, 6, 1))
     wave = np.sin(speed * time + phase)  # (k, 6, T)
@@ -38,8 +46,11 @@ def look_at(eye: F32, target: F32) -> F32:  # (T, 3), (T, 3) -> (T, 4, 4)
     return w2c.astype(np.float32)
 
 
-def cameras(frames: int, size: tuple[int, int], *, moving: bool, radius: float = 3.0) -> tuple[F32, F32]:
-    """K (T, 3, 3), off-centre, and w2c (T, 4, 4) of a camera that stands or goes round the origin while it zooms."""
+def cameras(
+    frames: int, size: tuple[int, int], *, moving: bool, radius: float = 3.0
+) -> tuple[F32, F32]:
+    """K (T, 3, 3), off-centre, and w2c (T, 4, 4) of a camera that stands or goes round the origin
+    while it zooms."""
     s = np.linspace(0, 1, frames) if moving else np.zeros(frames)
     angle = -1.0 + 0.8 * s
     eye = radius * np.stack([np.cos(angle), np.sin(angle), 0.35 + 0.2 * s], -1)
@@ -71,16 +82,26 @@ def random_puppet(
     sh: int = 1,
     seed: int = 0,
 ) -> Puppet:
-    """Stress motion: every basis wanders by itself, every point listens to m random bases. Cameras differ per performance."""
+    """Stress motion: every basis wanders by itself, every point listens to m random bases. Cameras
+    differ per performance."""
     rng = np.random.default_rng(seed)
     performances = []
     for i, name in enumerate(names):
         K, w2c = cameras(frames + i, (160, 90), moving=i > 0)
         bases = smooth_bases(rng, k, frames + i)
-        performances.append(Performance(name, bases, 23.976, K, w2c, (160, 90), prompt=f"{name}!" if i else ""))
+        performances.append(
+            Performance(name, bases, 23.976, K, w2c, (160, 90), prompt=f"{name}!" if i else "")
+        )
     index = np.argsort(rng.random((n, k)), axis=1)[:, :m].astype(np.uint16)
     weight = rng.dirichlet(np.full(m, 0.5), n).astype(np.float32)
-    return Puppet(gaussians(rng, n, sh), index, weight, performances, gaussians(rng, 60, extent=3), provenance={"seed": seed})
+    return Puppet(
+        gaussians(rng, n, sh),
+        index,
+        weight,
+        performances,
+        gaussians(rng, 60, extent=3),
+        provenance={"seed": seed},
+    )
 
 
 _LIMBS = (  # joint, tip, radius, swing in radians, phase
@@ -95,8 +116,11 @@ _LIMBS = (  # joint, tip, radius, swing in radians, phase
 )
 
 
-def creature(n: int = 12_000, frames: int = 24, size: tuple[int, int] = (480, 360), seed: int = 0) -> Puppet:
-    """A spotted quadruped of flat surface Gaussians on a floor, that walks on the spot; to be looked at."""
+def creature(
+    n: int = 12_000, frames: int = 24, size: tuple[int, int] = (480, 360), seed: int = 0
+) -> Puppet:
+    """A spotted quadruped of flat surface Gaussians on a floor, that walks on the spot; to be
+    looked at."""
     rng = np.random.default_rng(seed)
     a, b, radius, swing, phase = (np.array(x, float) for x in zip(*_LIMBS, strict=True))
     area = radius * (np.linalg.norm(b - a, axis=1) + 2 * radius)
@@ -106,18 +130,33 @@ def creature(n: int = 12_000, frames: int = 24, size: tuple[int, int] = (480, 36
     means = a[limb] + rng.random((n, 1)) * (b - a)[limb] + radius[limb, None] * normal
     quats = axis_angle(np.cross([0.0, 0.0, 1.0], normal) + 1e-9, np.arccos(normal[:, 2]))
     scales = np.tile([0.011, 0.011, 0.003], (n, 1)) * rng.uniform(0.7, 1.3, (n, 1))
-    spots = np.sin(23 * means[:, 0] + 3 * np.sin(17 * means[:, 1])) * np.sin(21 * means[:, 2] + 2 * np.cos(19 * means[:, 0]))
-    color = np.where(spots[:, None] > 0.25, [0.30, 0.16, 0.08], [0.82, 0.62, 0.36]) + rng.normal(0, 0.02, (n, 3))
+    spots = np.sin(23 * means[:, 0] + 3 * np.sin(17 * means[:, 1])) * np.sin(
+        21 * means[:, 2] + 2 * np.cos(19 * means[:, 0])
+    )
+    color = np.where(spots[:, None] > 0.25, [0.30, 0.16, 0.08], [0.82, 0.62, 0.36]) + rng.normal(
+        0, 0.02, (n, 3)
+    )
     color *= 0.72 + 0.28 * (normal @ np.array([0.4, -0.5, 0.77]))[:, None].clip(-0.6, 1)
     subject = Gaussians(
-        *(x.astype(np.float32) for x in (means, quats, scales, rng.uniform(0.6, 1, n), rgb_to_sh(color.clip(0, 1))[:, None]))
+        *(
+            x.astype(np.float32)
+            for x in (
+                means,
+                quats,
+                scales,
+                rng.uniform(0.6, 1, n),
+                rgb_to_sh(color.clip(0, 1))[:, None],
+            )
+        )
     )
 
     basis = np.array([0, 1, 1, 2, 3, 4, 5, 6])
     owner = np.array([0, 1, 3, 4, 5, 6, 7])  # the limb whose joint a basis turns about
     line = b[owner] - a[owner]
     along = np.clip(((means[:, None] - a[owner]) * line).sum(-1) / (line**2).sum(-1), 0, 1)
-    distance = np.linalg.norm(means[:, None] - a[owner] - along[..., None] * line, axis=-1) - radius[owner]
+    distance = (
+        np.linalg.norm(means[:, None] - a[owner] - along[..., None] * line, axis=-1) - radius[owner]
+    )
     score = np.exp(-((np.maximum(distance, 0) / 0.03) ** 2)) + 1e-6
     score[np.arange(n), basis[limb]] += 1.0
     index = np.argsort(-score, axis=1)[:, :4].astype(np.uint16)
@@ -136,7 +175,9 @@ def creature(n: int = 12_000, frames: int = 24, size: tuple[int, int] = (480, 36
 
     g = 4000
     floor = np.stack([rng.uniform(-1.6, 1.6, g), rng.uniform(-1.6, 1.6, g), np.full(g, -0.02)], -1)
-    tone = np.where((np.floor(floor[:, 0] * 2) + np.floor(floor[:, 1] * 2)) % 2 == 0, 0.55, 0.42)[:, None] * [0.9, 1.0, 0.95]
+    tone = np.where((np.floor(floor[:, 0] * 2) + np.floor(floor[:, 1] * 2)) % 2 == 0, 0.55, 0.42)[
+        :, None
+    ] * [0.9, 1.0, 0.95]
     background = Gaussians(
         floor.astype(np.float32),
         np.tile(np.array([1, 0, 0, 0], np.float32), (g, 1)),
@@ -146,5 +187,8 @@ def creature(n: int = 12_000, frames: int = 24, size: tuple[int, int] = (480, 36
     )
     K, w2c = cameras(frames, size, moving=False, radius=2.4)
     w2c[:, 1, 3] += 0.3
-    performances = [Performance(name, motion(pace), 24.0, K, w2c, size) for name, pace in (("base", 0.4), ("gallop", 1.2))]
+    performances = [
+        Performance(name, motion(pace), 24.0, K, w2c, size)
+        for name, pace in (("base", 0.4), ("gallop", 1.2))
+    ]
     return Puppet(subject, index, weight.astype(np.float32), performances, background)

@@ -9,11 +9,17 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import capture, export, importing, rig, splats
+from blender_addon.puppet import (
+    attributes,
+    capture,
+    export,
+    importer,
+    rig,
+)
 from restage4d import se3
 from restage4d import sh as sh_module
 from restage4d.errors import Cancelled, InputError
-from restage4d.export import ply
+from restage4d.io import ply
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 
@@ -21,10 +27,16 @@ from restage4d.puppet import Puppet
 def assert_same(a, b):
     for part in ("subject", "background"):
         for key, value in vars(getattr(a, part)).items():
-            np.testing.assert_array_equal(value, getattr(getattr(b, part), key), err_msg=f"{part}.{key}")
+            np.testing.assert_array_equal(
+                value, getattr(getattr(b, part), key), err_msg=f"{part}.{key}"
+            )
     np.testing.assert_array_equal(a.index, b.index)
     np.testing.assert_array_equal(a.weight, b.weight)
-    assert (a.metres_per_unit, a.provenance, a.metrics) == (b.metres_per_unit, b.provenance, b.metrics)
+    assert (a.metres_per_unit, a.provenance, a.metrics) == (
+        b.metres_per_unit,
+        b.provenance,
+        b.metrics,
+    )
     assert len(a.performances) == len(b.performances)
     for p, q in zip(a.performances, b.performances, strict=True):
         assert (p.name, p.fps, p.size, p.prompt) == (q.name, q.fps, q.size, q.prompt)
@@ -38,7 +50,7 @@ def test_captured_is_what_was_imported(tmp_path, sh):
     puppet = puppets.random_puppet(n=200, sh=sh)
     puppet.metrics = {"psnr_base": 31.5}
     puppet.metres_per_unit = 0.7
-    imported = importing.import_puppet(puppet, name="round")
+    imported = importer.import_puppet(puppet, name="round")
     bpy.context.scene.frame_set(3)
     before = imported.armature.animation_data.action
     captured = capture.capture_puppet(imported, bpy.context.scene)
@@ -54,7 +66,7 @@ def test_captured_from_a_reloaded_file(tmp_path, imported, puppet):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    (found,) = importing.find_puppets(bpy.context.scene)
+    (found,) = importer.find_puppets(bpy.context.scene)
     assert found.collection.name == "Restage4D stress"
     assert_same(puppet, capture.capture_puppet(found, bpy.context.scene))
 
@@ -64,8 +76,8 @@ def test_appended_with_one_object(tmp_path, imported, puppet):
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.wm.append(directory=str(tmp_path / "a.blend" / "Object") + "/", filename="stress bases")
-    (found,) = importing.find_puppets(bpy.context.scene)
-    importing.activate(found, "jump", scene=bpy.context.scene)
+    (found,) = importer.find_puppets(bpy.context.scene)
+    importer.activate(found, "jump", scene=bpy.context.scene)
     bpy.context.scene.frame_set(5)
     want = puppet.posed(puppet.performance("jump"), 4)
     assert np.abs(export.posed(found).means - want.means).max() < 2e-4
@@ -77,7 +89,9 @@ def test_duplicated_puppets_are_apart(imported, puppet):
         o.hide_select = o.hide_viewport = False
         o.select_set(True)
     bpy.ops.object.duplicate()
-    copy = next(p for p in importing.find_puppets(bpy.context.scene) if p.armature != imported.armature)
+    copy = next(
+        p for p in importer.find_puppets(bpy.context.scene) if p.armature != imported.armature
+    )
     assert copy.points != imported.points
     bpy.context.scene.frame_set(2)
     before, other = export.posed(imported).means, export.posed(copy).means
@@ -89,10 +103,20 @@ def test_duplicated_puppets_are_apart(imported, puppet):
 
 
 def test_an_artist_s_keyframes_come_back(imported, puppet):
-    """A keyed turn of a region, whose handle was renamed, and a moved armature: both are in the captured bases, by Eq. 1."""
+    """A keyed turn of a region, whose handle was renamed, and a moved armature: both are in the
+    captured bases, by Eq. 1."""
     scene = bpy.context.scene
-    control = next(b for b in imported.armature.pose.bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 2)
-    mine = np.array([imported.armature.data.bones[n][rig.REGION] == 2 for n in rig.bone_names(imported.armature)])
+    control = next(
+        b
+        for b in imported.armature.pose.bones
+        if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 2
+    )
+    mine = np.array(
+        [
+            imported.armature.data.bones[n][rig.REGION] == 2
+            for n in rig.bone_names(imported.armature)
+        ]
+    )
     control.name = "left ear"
     turned = Quaternion((0, 1, 0), 1.2)
     for frame, turn in ((1, Quaternion()), (6, turned)):
@@ -111,7 +135,9 @@ def test_an_artist_s_keyframes_come_back(imported, puppet):
     parent = np.array(imported.armature.matrix_world @ control.parent.matrix, np.float64)
     parent = parent[:3, :3] @ np.array(turned.to_matrix()) @ parent[:3, :3].T
     want = parent @ se3.gram_schmidt(original[mine, -1, :6].astype(np.float64))
-    np.testing.assert_allclose(se3.gram_schmidt(p.bases[mine, -1, :6].astype(np.float64)), want, atol=1e-5)
+    np.testing.assert_allclose(
+        se3.gram_schmidt(p.bases[mine, -1, :6].astype(np.float64)), want, atol=1e-5
+    )
     np.testing.assert_allclose(p.bases[~mine], original[~mine] + np.eye(9)[6] * 0.5, atol=1e-5)
 
 
@@ -139,7 +165,9 @@ def everything(scene, **choices):
 def test_npz_sequence_holds_every_frame(tmp_path, imported, puppet):
     scene, p = bpy.context.scene, puppet.performances[-1]
     export.run(export.npz_steps(imported, scene, tmp_path / "cache.npz", everything(scene)))
-    assert [f.name for f in sorted(tmp_path.iterdir())] == [f"cache_{i + 1:04d}.npz" for i in range(p.n_frames)]
+    assert [f.name for f in sorted(tmp_path.iterdir())] == [
+        f"cache_{i + 1:04d}.npz" for i in range(p.n_frames)
+    ]
     for i in range(p.n_frames):
         cache = np.load(tmp_path / f"cache_{i + 1:04d}.npz", allow_pickle=False)
         np.testing.assert_allclose(cache["means"], puppet.posed(p, i).means, atol=2e-4)
@@ -149,20 +177,41 @@ def test_npz_sequence_holds_every_frame(tmp_path, imported, puppet):
 
 @pytest.mark.parametrize("sh", [1, 4])
 def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
-    """Range, background and space; higher harmonics turn with their Gaussians, as `Puppet.posed` turns them."""
+    """Range, background and space; higher harmonics turn with their Gaussians, as `Puppet.posed`
+    turns them."""
     puppet = puppets.random_puppet(n=120, sh=sh)
-    imported, scene = importing.import_puppet(puppet, name="x"), bpy.context.scene
+    imported, scene = importer.import_puppet(puppet, name="x"), bpy.context.scene
     turn = Quaternion((0.4, 0, 0.2, 1)).normalized()
     imported.armature.rotation_mode = "QUATERNION"
     imported.armature.rotation_quaternion, imported.armature.location = turn, (1, 2, 3)
     for number in (2, 77):
         (tmp_path / f"a_{number:04d}.ply").write_text("an older, longer sequence")
     (tmp_path / "a_note.ply").write_text("not of a sequence")
-    export.run(export.ply_steps(imported, scene, tmp_path / "a.ply", export.What(range(3, 6), background=True)))
-    export.run(export.ply_steps(imported, scene, tmp_path / "b.ply", export.What(range(4, 5), local=True)))
-    export.run(export.ply_steps(imported, scene, tmp_path / "c.ply", export.What(range(4, 5), subject=False, background=True)))
+    export.run(
+        export.ply_steps(
+            imported, scene, tmp_path / "a.ply", export.What(range(3, 6), background=True)
+        )
+    )
+    export.run(
+        export.ply_steps(imported, scene, tmp_path / "b.ply", export.What(range(4, 5), local=True))
+    )
+    export.run(
+        export.ply_steps(
+            imported,
+            scene,
+            tmp_path / "c.ply",
+            export.What(range(4, 5), subject=False, background=True),
+        )
+    )
     files = {f.name for f in tmp_path.iterdir()}
-    assert files == {"a_0003.ply", "a_0004.ply", "a_0005.ply", "a_note.ply", "b_0004.ply", "c_0004.ply"}
+    assert files == {
+        "a_0003.ply",
+        "a_0004.ply",
+        "a_0005.ply",
+        "a_note.ply",
+        "b_0004.ply",
+        "c_0004.ply",
+    }
     want = puppet.posed(puppet.performances[-1], 3)
     local, world, still = (ply.read_ply(tmp_path / f"{n}_0004.ply") for n in "bac")
     for key, atol in (("means", 2e-4), ("scales", 1e-6), ("opacities", 1e-5), ("sh", 2e-3)):
@@ -178,7 +227,11 @@ def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
 
 def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
     """The performances as they were, and one more with the moved handle in it."""
-    handle = next(b for b in imported.armature.pose.bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 1)
+    handle = next(
+        b
+        for b in imported.armature.pose.bones
+        if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 1
+    )
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 2, 5
     handle.rotation_quaternion = Quaternion((0, 0, 1), 0.5)
@@ -186,10 +239,14 @@ def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
     export.run(export.puppet_steps(imported, scene, tmp_path / "t.puppet", "tweaked"))
     again = Puppet.load(tmp_path / "t.puppet")
     assert [p.name for p in again.performances] == ["base", "jump", "tweaked"]
-    np.testing.assert_allclose(again.performance("tweaked").bases, again.performance("jump").bases[:, 1:5], atol=1e-5)
+    np.testing.assert_allclose(
+        again.performance("tweaked").bases, again.performance("jump").bases[:, 1:5], atol=1e-5
+    )
     assert np.abs(again.performance("jump").bases - puppet.performance("jump").bases).max() > 0.1
     scene.frame_set(4)
-    np.testing.assert_allclose(again.posed(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4)
+    np.testing.assert_allclose(
+        again.posed(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4
+    )
     with pytest.raises(InputError, match="performance 'jump' already"):
         export.run(export.puppet_steps(imported, scene, tmp_path / "u.puppet", "jump"))
 
@@ -208,7 +265,10 @@ def test_a_cancelled_export_leaves_nothing(tmp_path, imported, writer):
 
 def test_nothing_to_export_is_told_before_work_starts(tmp_path, imported):
     scene = bpy.context.scene
-    for what, message in ((export.What(range(4, 4)), "range is empty"), (export.What(range(1, 2), False), "Neither")):
+    for what, message in (
+        (export.What(range(4, 4)), "range is empty"),
+        (export.What(range(1, 2), False), "Neither"),
+    ):
         with pytest.raises(InputError, match=message):
             export.run(export.ply_steps(imported, scene, tmp_path / "x.ply", what))
     assert list(tmp_path.iterdir()) == []
@@ -217,11 +277,14 @@ def test_nothing_to_export_is_told_before_work_starts(tmp_path, imported):
 @pytest.mark.skipif(not export.has_alembic(), reason="this bpy was built without Alembic")
 @pytest.mark.parametrize("local", [False, True])
 def test_alembic_moves_as_eq_1(tmp_path, imported, puppet, local):
-    """The exported file, imported by Blender's own importer, has the points of every frame, the background's behind them."""
+    """The exported file, imported by Blender's own importer, has the points of every frame, the
+    background's behind them."""
     path, p, scene = tmp_path / "points.abc", puppet.performances[-1], bpy.context.scene
     imported.armature.location = (1, 0, 0)
     objects, trees = len(bpy.data.objects), len(bpy.data.node_groups)
-    export.run(export.alembic_steps(imported, scene, path, everything(scene, background=True, local=local)))
+    export.run(
+        export.alembic_steps(imported, scene, path, everything(scene, background=True, local=local))
+    )
     assert [f.name for f in tmp_path.iterdir()] == ["points.abc"]
     assert (len(bpy.data.objects), len(bpy.data.node_groups)) == (objects, trees)
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -238,7 +301,8 @@ def test_alembic_moves_as_eq_1(tmp_path, imported, puppet, local):
 
 @pytest.mark.skipif(not export.has_usd(), reason="this bpy was built without USD")
 def test_usd_points_move_as_eq_1(tmp_path, imported, puppet):
-    """As text, so that it is read without any USD library: time samples of points, rotations and widths."""
+    """As text, so that it is read without any USD library: time samples of points, rotations and
+    widths."""
     path, p, scene = tmp_path / "points.usda", puppet.performances[-1], bpy.context.scene
     imported.armature.data.bones["basis_03"].name = "left ear"
     first, last = scene.frame_start, scene.frame_end
@@ -254,7 +318,7 @@ def test_usd_points_move_as_eq_1(tmp_path, imported, puppet):
     for frame, numbers in frames.items():
         seen = np.array(re.findall(r"[-\d.e]+", numbers), float).reshape(-1, 3)
         np.testing.assert_allclose(seen, puppet.posed(p, int(frame) - 1).means, atol=2e-4)
-    for name in ("rotation", "scale", "opacity", splats.COLOR):
+    for name in ("rotation", "scale", "opacity", attributes.COLOR):
         assert f"primvars:{name}" in text
     for name in ("influence_0", "basis_", "left ear"):
         assert name not in text

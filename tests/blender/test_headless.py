@@ -1,4 +1,5 @@
-"""The command line, the file it writes as another Blender sees it, footage, pictures; and the operators."""
+"""The command line, the file it writes as another Blender sees it, footage, pictures; and the
+operators."""
 
 import os
 import subprocess
@@ -10,8 +11,9 @@ import numpy as np
 import puppets
 import pytest
 
-import blender_addon.operators
-from blender_addon import compat, export, headless, importing
+import blender_addon.operators.import_export
+from blender_addon import compat, headless
+from blender_addon.puppet import export, importer
 from restage4d.puppet import Puppet
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,8 @@ assert not any(m.split('.')[0] in ('blender_addon', 'restage4d') for m in sys.mo
 out = []
 for f in range(bpy.context.scene.frame_start, bpy.context.scene.frame_end + 1):
     bpy.context.scene.frame_set(f)
-    mesh = bpy.data.objects[sys.argv[3]].evaluated_get(bpy.context.evaluated_depsgraph_get()).to_mesh()
+    graph = bpy.context.evaluated_depsgraph_get()
+    mesh = bpy.data.objects[sys.argv[3]].evaluated_get(graph).to_mesh()
     x = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get('co', x)
     out.append(x.reshape(-1, 3))
@@ -51,7 +54,9 @@ os._exit(0)
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "blender_addon.headless", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 @pytest.fixture
@@ -81,7 +86,14 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
     assert done.returncode == 0, done.stderr
     assert [p.name for p in blend.parent.iterdir()] == ["dog.blend"]
     stranger = [sys.executable, "-c", _STRANGER, str(blend), str(tmp_path / "x.npy"), "dog points"]
-    subprocess.run(stranger, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, check=True, timeout=120, capture_output=True)
+    subprocess.run(
+        stranger,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
     puppet = Puppet.load(puppet_file)
     p = puppet.performance("jump")
     seen = np.load(tmp_path / "x.npy")
@@ -90,7 +102,7 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
         assert np.abs(seen[frame] - puppet.posed(p, frame).means).max() < 2e-4
 
     bpy.ops.wm.open_mainfile(filepath=str(blend))
-    (imported,) = importing.find_puppets(bpy.context.scene)
+    (imported,) = importer.find_puppets(bpy.context.scene)
     footage = imported.performance("jump").footage
     assert footage.filepath.startswith("//")
     assert Path(bpy.path.abspath(footage.filepath)).is_file()
@@ -100,19 +112,35 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
 
 
 def test_a_stranger_renders_the_file(tmp_path):
-    """Saved with the extension at work and its own drawing on; rendered by a Blender that never heard of either."""
-    blender_addon.operators.register()
+    """Saved with the extension at work and its own drawing on; rendered by a Blender that never
+    heard of either."""
+    blender_addon.operators.import_export.register()
     try:
         puppet = puppets.creature(n=2000, frames=4, size=(96, 72))
-        imported = importing.import_puppet(puppet, name="c")
+        imported = importer.import_puppet(puppet, name="c")
         imported.armature.restage4d_display.mode = "GAUSSIANS"
         bpy.context.scene.world = bpy.data.worlds.new("World")
         bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "c.blend"))
     finally:
-        blender_addon.operators.unregister()
-    stranger = [sys.executable, "-c", _RENDERING_STRANGER, str(tmp_path / "c.blend"), str(tmp_path / "c.png")]
-    subprocess.run(stranger, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, check=True, timeout=200, capture_output=True)
-    pixels = np.array(bpy.data.images.load(str(tmp_path / "c.png")).pixels[:]).reshape(72, 96, 4)[::-1]
+        blender_addon.operators.import_export.unregister()
+    stranger = [
+        sys.executable,
+        "-c",
+        _RENDERING_STRANGER,
+        str(tmp_path / "c.blend"),
+        str(tmp_path / "c.png"),
+    ]
+    subprocess.run(
+        stranger,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        check=True,
+        timeout=200,
+        capture_output=True,
+    )
+    pixels = np.array(bpy.data.images.load(str(tmp_path / "c.png")).pixels[:]).reshape(72, 96, 4)[
+        ::-1
+    ]
     p = puppet.performances[-1]
     uvw = (puppet.posed(p, 2).means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
     u, v = (uvw[:, :2] / uvw[:, 2:]).T.astype(int)
@@ -122,15 +150,19 @@ def test_a_stranger_renders_the_file(tmp_path):
 
 
 def test_footage_starts_with_the_performance(frames_folder):
-    """Blender's own counting, through a texture with the same settings: scene frame 1 shows the first picture."""
+    """Blender's own counting, through a texture with the same settings: scene frame 1 shows the
+    first picture."""
     puppet = puppets.random_puppet(n=20)
-    imported = importing.import_puppet(puppet, name="x", footage={"jump": frames_folder})
+    imported = importer.import_puppet(puppet, name="x", footage={"jump": frames_folder})
     imported.splats.hide_render = imported.background_splats.hide_render = True
     (background,) = imported.camera.data.background_images
     scene = bpy.context.scene
     material = bpy.data.materials.new("m")
     tree = compat.material_tree(material)
-    texture, emission, out = (tree.nodes.new(n) for n in ("ShaderNodeTexImage", "ShaderNodeEmission", "ShaderNodeOutputMaterial"))
+    texture, emission, out = (
+        tree.nodes.new(n)
+        for n in ("ShaderNodeTexImage", "ShaderNodeEmission", "ShaderNodeOutputMaterial")
+    )
     texture.image = background.image
     for key in ("frame_start", "frame_offset", "frame_duration", "use_auto_refresh", "use_cyclic"):
         setattr(texture.image_user, key, getattr(background.image_user, key))
@@ -150,20 +182,26 @@ def test_footage_starts_with_the_performance(frames_folder):
 
 def test_only_the_playing_performance_s_footage_shows(frames_folder):
     puppet = puppets.random_puppet(n=20)
-    imported = importing.import_puppet(puppet, name="x", footage={"jump": frames_folder, "base": frames_folder})
+    imported = importer.import_puppet(
+        puppet, name="x", footage={"jump": frames_folder, "base": frames_folder}
+    )
 
     def shown():
-        return [b.image.name for b in imported.camera.data.background_images if b.show_background_image]
+        return [
+            b.image.name for b in imported.camera.data.background_images if b.show_background_image
+        ]
 
     assert shown() == [imported.performance("jump").footage.name]
-    importing.activate(imported, "base", scene=bpy.context.scene)
+    importer.activate(imported, "base", scene=bpy.context.scene)
     assert shown() == [imported.performance("base").footage.name]
 
 
 def test_workbench_still_shows_the_colours(tmp_path):
     puppet = puppets.creature(n=3000, frames=6, size=(160, 120))
     puppet.save(tmp_path / "c.puppet")
-    done = run(tmp_path / "c.puppet", tmp_path / "c.blend", "--still", tmp_path / "still.png", "--frame", 2)
+    done = run(
+        tmp_path / "c.puppet", tmp_path / "c.blend", "--still", tmp_path / "still.png", "--frame", 2
+    )
     assert done.returncode == 0, done.stderr
     image = bpy.data.images.load(str(tmp_path / "still.png"))
     pixels = np.array(image.pixels[:]).reshape(120, 160, 4)[::-1]
@@ -172,27 +210,43 @@ def test_workbench_still_shows_the_colours(tmp_path):
     uvw = (g.means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
     u, v = (uvw[:, :2] / uvw[:, 2:]).T.astype(int)
     coat = pixels[v, u, :3]
-    assert ((coat[:, 0] > coat[:, 2] + 0.1).mean()) > 0.9  # brown where the creature is, by its own camera
+    assert (
+        (coat[:, 0] > coat[:, 2] + 0.1).mean()
+    ) > 0.9  # brown where the creature is, by its own camera
     assert ((pixels[..., 0] > pixels[..., 2] + 0.1).mean()) < 0.3  # and nowhere else
 
 
 def test_cycles_splats_blend_as_gaussians(tmp_path):
-    """One splat seen by Cycles is opacity * exp(-d²/2) of its distance from the centre in σ, in linear light."""
+    """One splat seen by Cycles is opacity * exp(-d²/2) of its distance from the centre in σ, in
+    linear light."""
     puppet = puppets.creature(n=1000, frames=1, size=(65, 65))
     p = puppet.performances[-1]
     one = puppets.gaussians(np.random.default_rng(0), 1)
-    one.means[:], one.quats[:], one.scales[:], one.opacities[:], one.sh[:] = 0, (1, 0, 0, 0), (0.2, 0.1, 0.1), 0.8, 1 / 0.56419
+    one.means[:], one.quats[:], one.scales[:], one.opacities[:], one.sh[:] = (
+        0,
+        (1, 0, 0, 0),
+        (0.2, 0.1, 0.1),
+        0.8,
+        1 / 0.56419,
+    )
     puppet.background = puppets.gaussians(np.random.default_rng(0), 0)
-    puppet.subject, puppet.index, puppet.weight = one, np.zeros((1, 1), np.uint16), np.ones((1, 1), np.float32)
+    puppet.subject, puppet.index, puppet.weight = (
+        one,
+        np.zeros((1, 1), np.uint16),
+        np.ones((1, 1), np.float32),
+    )
     for q in puppet.performances:
         q.bases[:] = puppets.se3.IDENTITY
         q.K[:, 0, 0] = q.K[:, 1, 1] = 400.0
         q.K[:, 0, 2] = q.K[:, 1, 2] = 32.5
         q.w2c[:] = puppets.look_at(np.array([[0.0, -10.0, 0.0]]), np.zeros((1, 3)))
-    importing.import_puppet(puppet, name="one")
+    importer.import_puppet(puppet, name="one")
     scene = bpy.context.scene
     scene.render.engine, scene.cycles.samples, scene.render.film_transparent = "CYCLES", 64, True
-    scene.render.image_settings.file_format, scene.render.filepath = "OPEN_EXR", str(tmp_path / "one.exr")
+    scene.render.image_settings.file_format, scene.render.filepath = (
+        "OPEN_EXR",
+        str(tmp_path / "one.exr"),
+    )
     bpy.ops.render.render(write_still=True)
     image = bpy.data.images.load(scene.render.filepath)
     alpha = np.array(image.pixels[:]).reshape(65, 65, 4)[::-1, :, 3]
@@ -213,7 +267,9 @@ def test_cycles_splats_blend_as_gaussians(tmp_path):
         (("{puppet}", "o.blend", "--footage", "jump"), "is not PERFORMANCE=PATH"),
     ],
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, puppet_file, capsys, monkeypatch, arguments, message):
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    tmp_path, puppet_file, capsys, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     assert headless.main([a.format(puppet=puppet_file) for a in arguments]) == 2
     assert message in capsys.readouterr().err
@@ -221,7 +277,12 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, puppet_file, cap
 
 
 def test_footage_of_no_performance(tmp_path, puppet_file, frames_folder, capsys):
-    assert headless.main([str(puppet_file), str(tmp_path / "o.blend"), "--footage", f"fly={frames_folder}"]) == 2
+    assert (
+        headless.main(
+            [str(puppet_file), str(tmp_path / "o.blend"), "--footage", f"fly={frames_folder}"]
+        )
+        == 2
+    )
     assert "no such performance" in capsys.readouterr().err
 
 
@@ -230,12 +291,16 @@ def test_operators_import_and_export(tmp_path, puppet_file):
     try:
         assert not bpy.ops.restage4d.export_puppet.poll()
         assert bpy.ops.restage4d.import_puppet(filepath=str(puppet_file)) == {"FINISHED"}
-        assert bpy.ops.restage4d.export_puppet(filepath=str(tmp_path / "again.puppet")) == {"FINISHED"}
+        assert bpy.ops.restage4d.export_puppet(filepath=str(tmp_path / "again.puppet")) == {
+            "FINISHED"
+        }
         again = Puppet.load(tmp_path / "again.puppet")
         np.testing.assert_array_equal(again.subject.means, Puppet.load(puppet_file).subject.means)
         assert bpy.ops.restage4d.export_npz(filepath=str(tmp_path / "a.npz")) == {"FINISHED"}
         assert (tmp_path / "a_0001.npz").exists()
-        assert bpy.ops.restage4d.export_ply(filepath=str(tmp_path / "a.ply"), use_range=True, first=2, last=2) == {"FINISHED"}
+        assert bpy.ops.restage4d.export_ply(
+            filepath=str(tmp_path / "a.ply"), use_range=True, first=2, last=2
+        ) == {"FINISHED"}
         assert (tmp_path / "a_0002.ply").exists()
         with pytest.raises(RuntimeError, match="cannot be read"):
             bpy.ops.restage4d.import_puppet(filepath=str(tmp_path / "none.puppet"))
@@ -248,7 +313,7 @@ def test_a_puppet_without_background_or_with_unused_bases(tmp_path):
     puppet = puppets.random_puppet(n=50)
     puppet.background = puppets.gaussians(np.random.default_rng(0), 0)
     puppet.index[puppet.index == 5] = 0
-    imported = importing.import_puppet(puppet, name="bare")
+    imported = importer.import_puppet(puppet, name="bare")
     assert imported.background is None
     bpy.context.scene.frame_set(2)
     want = puppet.posed(puppet.performances[-1], 1).means

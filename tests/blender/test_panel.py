@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 import blender_addon
-from blender_addon import pump, takes
-from blender_addon.state import Candidate, Job, Preparation, Provider, Shot
+from blender_addon import runtime, takes
+from blender_addon.session.models import (
+    Candidate,
+    Job,
+    Preparation,
+    Provider,
+    Shot,
+)
 from restage4d.puppet import Puppet
 
 
@@ -24,8 +30,8 @@ def registered(empty_scene):
 def tick(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
-        pump.tick()
-        assert time.monotonic() < end, pump.session().backend
+        runtime.tick()
+        assert time.monotonic() < end, runtime.session().backend
         time.sleep(0.05)
 
 
@@ -37,7 +43,9 @@ def test_it_registers_twice(registered):
 
 def test_every_button_has_a_name_and_a_tip(registered):
     names = dir(bpy.ops.restage4d)
-    assert {"restage", "start_backend", "select_subject", "report_bug", "import_puppet"} <= set(names)
+    assert {"restage", "start_backend", "select_subject", "report_bug", "import_puppet"} <= set(
+        names
+    )
     for name in names:
         told = getattr(bpy.ops.restage4d, name).get_rna_type()
         assert told.name, name
@@ -52,8 +60,8 @@ def test_buttons_say_why_they_are_off(registered):
 
 def test_without_its_wheels_the_panel_says_so(registered, monkeypatch):
     monkeypatch.setitem(sys.modules, "zmq", None)
-    tick(lambda: pump.session().backend.phase == "refused")
-    fault = pump.session().backend.fault
+    tick(lambda: runtime.session().backend.phase == "refused")
+    fault = runtime.session().backend.fault
     assert fault is not None
     assert "missing" in fault.what
     assert "zip" in fault.remedy
@@ -61,22 +69,24 @@ def test_without_its_wheels_the_panel_says_so(registered, monkeypatch):
 
 def test_a_missing_video_is_told(registered):
     bpy.context.scene.restage4d.video = "/nowhere/film.mp4"
-    tick(lambda: pump.session().shot is not None)
-    shot = pump.session().shot
+    tick(lambda: runtime.session().shot is not None)
+    shot = runtime.session().shot
     assert shot.phase == "failed"
     assert "does not exist" in shot.fault.what
 
 
-def test_a_finished_puppet_comes_in_with_its_footage_and_waits_for_object_mode(registered, puppet: Puppet):
+def test_a_finished_puppet_comes_in_with_its_footage_and_waits_for_object_mode(
+    registered, puppet: Puppet
+):
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
     scene = bpy.context.scene.restage4d
-    job = pump.session().job = Job("0" * 32, state="done", loaded=puppet, puppet=Path("x"))
+    job = runtime.session().job = Job("0" * 32, state="done", loaded=puppet, puppet=Path("x"))
     scene.job = job.id
-    pump.tick()
+    runtime.tick()
     assert not job.brought_in, "the artist is editing"
     bpy.ops.object.mode_set(mode="OBJECT")
-    pump.tick()
+    runtime.tick()
     assert job.brought_in
     assert scene.job == ""
     armature = next(o for o in bpy.context.scene.objects if o.type == "ARMATURE")
@@ -85,7 +95,12 @@ def test_a_finished_puppet_comes_in_with_its_footage_and_waits_for_object_mode(r
 
 def test_what_was_chosen_is_saved(registered, tmp_path):
     chosen = bpy.context.scene.restage4d
-    chosen.prompt, chosen.job, chosen.quality, chosen.selection = "it jumps", "a" * 32, "high", "BOX"
+    chosen.prompt, chosen.job, chosen.quality, chosen.selection = (
+        "it jumps",
+        "a" * 32,
+        "high",
+        "BOX",
+    )
     chosen.place = (1, 2, 3, 4)
     path = str(tmp_path / "a.blend")
     bpy.ops.wm.save_as_mainfile(filepath=path)
@@ -93,28 +108,35 @@ def test_what_was_chosen_is_saved(registered, tmp_path):
     assert bpy.context.scene.restage4d.job == ""
     bpy.ops.wm.open_mainfile(filepath=path)
     chosen = bpy.context.scene.restage4d
-    assert (chosen.prompt, chosen.job, chosen.quality, chosen.selection) == ("it jumps", "a" * 32, "high", "BOX")
-    assert pump.place_of(chosen) == {"box": (1, 2, 3, 4)}
+    assert (chosen.prompt, chosen.job, chosen.quality, chosen.selection) == (
+        "it jumps",
+        "a" * 32,
+        "high",
+        "BOX",
+    )
+    assert runtime.place_of(chosen) == {"box": (1, 2, 3, 4)}
 
 
 @pytest.fixture
 def chosen(registered, tmp_path):
     """A shot that the backend has, and two providers, one of them paid and one not set up."""
     bpy.context.preferences.system.use_online_access = True
-    here, video = pump.session(), tmp_path / "film.mp4"
+    here, video = runtime.session(), tmp_path / "film.mp4"
     video.write_bytes(b"x")
     scene = bpy.context.scene.restage4d
     scene.video, scene.prompt, scene.provider = str(video), "it jumps", "runway"
-    pump.tick()
-    pump.tick()
+    runtime.tick()
+    runtime.tick()
     here.changes.drain(1)
     here.shot = Shot(video, None, 384, phase="ready", content="a" * 64)
     here.backend.phase = "ready"
     here.backend.providers = [
         Provider("driving", "kinematic", "the draft driver"),
         Provider("driving", "runway", "Runway Gen-4", "Runway API terms", "paid", sends=True),
-        Provider("driving", "wan2.2", "Wan 2.2", needs=("model_index.json into the weights folder",)),
-        *(Provider(kind, name, name) for kind, name in pump.PRIORS.items()),
+        Provider(
+            "driving", "wan2.2", "Wan 2.2", needs=("model_index.json into the weights folder",)
+        ),
+        *(Provider(kind, name, name) for kind, name in runtime.PRIORS.items()),
     ]
     return scene
 
@@ -126,18 +148,29 @@ def why_not(operator) -> str:
 
 
 def test_a_paid_provider_is_asked_only_after_its_terms_were_shown(chosen, monkeypatch):
-    make, here = bpy.ops.restage4d.make_driving, pump.session()
+    make, here = bpy.ops.restage4d.make_driving, runtime.session()
     assert "Refine the prompt first" in why_not(make)
     assert "look at it first" in why_not(bpy.ops.restage4d.restage)
-    here.preparation = Preparation("runway", "it jumps", "ready", "It jumps. The camera stands.", ["Sent to Runway, $0.25."])
-    pump.tick()
-    assert (chosen.refined, chosen.terms) == ("It jumps. The camera stands.", "Sent to Runway, $0.25.")
+    here.preparation = Preparation(
+        "runway", "it jumps", "ready", "It jumps. The camera stands.", ["Sent to Runway, $0.25."]
+    )
+    runtime.tick()
+    assert (chosen.refined, chosen.terms) == (
+        "It jumps. The camera stands.",
+        "Sent to Runway, $0.25.",
+    )
     chosen.refined, chosen.candidates = "It jumps high. The camera stands.", 3
     orders = []
-    monkeypatch.setattr(here, "make_driving", lambda order: orders.append(order) or Job("b" * 32, kind="driving"))
+    monkeypatch.setattr(
+        here, "make_driving", lambda order: orders.append(order) or Job("b" * 32, kind="driving")
+    )
     assert make() == {"FINISHED"}
     (order,) = orders
-    assert (order.provider, order.refined_prompt, order.candidates) == ("runway", "It jumps high. The camera stands.", 3)
+    assert (order.provider, order.refined_prompt, order.candidates) == (
+        "runway",
+        "It jumps high. The camera stands.",
+        3,
+    )
     chosen.prompt = "it sits"
     assert "Refine the prompt first" in why_not(make), "the words are of another prompt"
     chosen.provider = "wan2.2"
@@ -150,29 +183,40 @@ def test_nothing_leaves_the_machine_while_blender_may_not_go_online(chosen):
     assert "may not go online" in why_not(bpy.ops.restage4d.refine_prompt)
     chosen.provider = "kinematic"
     assert bpy.ops.restage4d.refine_prompt.poll()
-    pump.session().backend.refiner = "gpt at https://api.example.com/v1"
+    runtime.session().backend.refiner = "gpt at https://api.example.com/v1"
     assert "may not go online" in why_not(bpy.ops.restage4d.refine_prompt)
-    pump.session().backend.refiner = "llava at http://127.0.0.1:11434/v1"
+    runtime.session().backend.refiner = "llava at http://127.0.0.1:11434/v1"
     assert bpy.ops.restage4d.refine_prompt.poll()
 
 
 def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path):
-    here = pump.session()
+    here = runtime.session()
     figures = {"seam": 35.0, "camera": 0.0, "subject": 0.9, "tracks": 0.8}
     videos = [tmp_path / f"{n}.mp4" for n in (1, 2)]
     for video in videos:
         video.write_bytes(b"x")
-    found = [Candidate(n, videos[n - 1], figures | {"score": score}) for n, score in ((1, 0.4), (2, 0.7))]
+    found = [
+        Candidate(n, videos[n - 1], figures | {"score": score}) for n, score in ((1, 0.4), (2, 0.7))
+    ]
     here.audition = Job(
-        "c" * 32, state="done", kind="driving", candidates=found, made_by="runway:gen4", refined_prompt="It jumps."
+        "c" * 32,
+        state="done",
+        kind="driving",
+        candidates=found,
+        made_by="runway:gen4",
+        refined_prompt="It jumps.",
     )
     chosen.driving_job, chosen.takes_for = here.audition.id, takes.key(chosen)
-    pump.tick()
+    runtime.tick()
     assert chosen.driving_job == ""
     assert takes.picked(chosen).number == 2
     assert bpy.ops.restage4d.pick_take(number=1) == {"FINISHED"}
-    order = pump.order(chosen)
-    assert (order.driving, order.made_by, order.refined_prompt) == (videos[0], "runway:gen4", "It jumps.")
+    order = runtime.order(chosen)
+    assert (order.driving, order.made_by, order.refined_prompt) == (
+        videos[0],
+        "runway:gen4",
+        "It jumps.",
+    )
     assert bpy.ops.restage4d.restage.poll()
     chosen.use_range, chosen.first_frame = True, 5
     assert takes.picked(chosen) is None, "the shot begins elsewhere"
@@ -183,31 +227,37 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
 
 def test_every_new_mask_is_shown_over_the_view(chosen, monkeypatch):
     """Also one that lies where the last one lay in memory."""
-    here, redrawn = pump.session(), []
-    monkeypatch.setattr(pump, "redraw", lambda *, views=True: redrawn.append(views))
+    here, redrawn = runtime.session(), []
+    monkeypatch.setattr(runtime, "redraw", lambda *, views=True: redrawn.append(views))
     here.shot.first = np.zeros((8, 8, 3), np.uint8)
     for i in range(5):
-        here.shot.mask, here.shot.phase = None, "selecting"  # as `Session.select` does, without a turn of the timer
+        here.shot.mask, here.shot.phase = (
+            None,
+            "selecting",
+        )  # as `Session.select` does, without a turn of the timer
         here.changes.put(here.shot, mask=np.full((8, 8), i % 2 == 0), phase="ready")
-        pump.tick()
+        runtime.tick()
         assert any(redrawn), f"mask {i} is not shown"  # once with the views
         redrawn.clear()
 
 
 def test_undo_does_not_lose_a_job(chosen):
     bpy.ops.ed.undo_push(message="before")
-    here = pump.session()
-    here.job, here.audition = Job("d" * 32, state="running"), Job("e" * 32, state="running", kind="driving")
+    here = runtime.session()
+    here.job, here.audition = (
+        Job("d" * 32, state="running"),
+        Job("e" * 32, state="running", kind="driving"),
+    )
     chosen.job, chosen.driving_job = here.job.id, here.audition.id
-    pump.tick()
+    runtime.tick()
     bpy.ops.ed.undo_push(message="a cube was moved")
     assert bpy.ops.ed.undo() == {"FINISHED"}
     now = bpy.context.scene.restage4d
     assert (now.job, now.driving_job) == ("d" * 32, "e" * 32)
-    pump.tick()
+    runtime.tick()
     assert here.job is not None
     bpy.ops.wm.read_homefile(use_empty=True)
-    pump.tick()
+    runtime.tick()
     assert here.job is None, "another file has none"
 
 
@@ -216,6 +266,6 @@ def test_estimators_that_are_not_set_up_are_told(chosen):
     assert bpy.ops.restage4d.restage.poll()
     assert bpy.ops.restage4d.use_provider(kind="masks", name="sam2") == {"FINISHED"}
     assert "estimator of masks is not set up" in why_not(bpy.ops.restage4d.restage)
-    pump.session().backend.providers.append(Provider("masks", "sam2", "SAM 2.1 large"))
+    runtime.session().backend.providers.append(Provider("masks", "sam2", "SAM 2.1 large"))
     assert bpy.ops.restage4d.restage.poll()
-    assert pump.order(chosen).priors == {"masks": "sam2"}
+    assert runtime.order(chosen).priors == {"masks": "sam2"}

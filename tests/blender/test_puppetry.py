@@ -1,4 +1,5 @@
-"""The artist's tools: regions and handles, selections, weights, the NLA, display; and what a file goes through in a studio."""
+"""The artist's tools: regions and handles, selections, weights, the NLA, display; and what a file
+goes through in a studio."""
 
 import bpy
 import numpy as np
@@ -6,8 +7,20 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import actions, bones, capture, compat, display, export, importing, mixing, operators, rig, splats
-from blender_addon.steps import drain
+from blender_addon import compat
+from blender_addon.operators import import_export
+from blender_addon.puppet import (
+    actions,
+    attributes,
+    capture,
+    export,
+    importer,
+    nla,
+    rig,
+    weights,
+)
+from blender_addon.session.steps import drain
+from blender_addon.viewport import display
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import sh_to_rgb
@@ -15,16 +28,16 @@ from restage4d.puppet import sh_to_rgb
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
-    operators.register()
+    import_export.register()
     yield
-    operators.unregister()
+    import_export.unregister()
 
 
 @pytest.fixture
 def creature():
     """A walking quadruped of seven bases, and what it became in Blender."""
     puppet = puppets.creature(n=1500, frames=10, size=(96, 72))
-    return puppet, importing.import_puppet(puppet, name="creature")
+    return puppet, importer.import_puppet(puppet, name="creature")
 
 
 def basis_bones(imported):
@@ -33,7 +46,9 @@ def basis_bones(imported):
 
 def control(imported, region):
     bones_ = imported.armature.pose.bones
-    return next(b for b in bones_ if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region)
+    return next(
+        b for b in bones_ if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region
+    )
 
 
 def assert_eq_1(imported, puppet):
@@ -42,7 +57,13 @@ def assert_eq_1(imported, puppet):
     names = rig.bone_names(imported.armature)
     rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = rig.read_bases(imported.armature.evaluated_get(depsgraph), names, rest)
-    R, t = se3.blend(bases, *(x if x.dtype.kind == "u" else x.astype(np.float64) for x in (puppet.index, puppet.weight)))
+    R, t = se3.blend(
+        bases,
+        *(
+            x if x.dtype.kind == "u" else x.astype(np.float64)
+            for x in (puppet.index, puppet.weight)
+        ),
+    )
     want = se3.transform(R, t, puppet.subject.means.astype(np.float64))
     extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
     assert np.linalg.norm(export.posed(imported).means - want, axis=1).max() < 1e-4 * extent
@@ -58,25 +79,30 @@ def test_regions_are_bone_collections_of_their_colour(creature):
     assert not armature.collections[rig.FOLLOWERS].is_visible
     assert len(names) == 2 + region.max() + 1
     assert len(set(names)) == len(names)
-    colors = {tuple(np.round(control(imported, r).bone.color.custom.normal, 3)) for r in range(region.max() + 1)}
+    colors = {
+        tuple(np.round(control(imported, r).bone.color.custom.normal, 3))
+        for r in range(region.max() + 1)
+    }
     assert len(colors) == region.max() + 1
     for r, collection in enumerate(names[2:]):
         mine = {b.name for b in armature.collections[collection].bones}
         assert mine == {b.name for b in basis_bones(imported) if b.bone[rig.REGION] == r}
         assert control(imported, r).name == collection
-    # Legs, tail, neck and trunk of the creature move different points: every limb is a region of its own.
+    # Legs, tail, neck and trunk of the creature move different points: every limb is a region of
+    # its own.
     assert region.max() + 1 == 7
     assert [control(imported, r).custom_shape.name for r in range(2)] == ["Restage4D Handle"] * 2
 
 
 def test_regions_follow_the_coefficients_and_repeat():
-    """Bases that share points are together, those that share none are apart; the same puppet gives the same regions."""
+    """Bases that share points are together, those that share none are apart; the same puppet gives
+    the same regions."""
     rng = np.random.default_rng(5)
     puppet = puppets.random_puppet(n=3000, k=40, m=4)
     group = rng.permutation(np.repeat(np.arange(8), 5))  # 8 limbs of 5 bases
     limb = rng.integers(0, 8, 3000)
     puppet.index[:] = [rng.permutation(np.flatnonzero(group == g))[:4] for g in limb]
-    from blender_addon import regions
+    from blender_addon.puppet import regions
 
     found = regions.find_regions(puppet)
     assert len(found.names) == len(set(found.names)) == 8
@@ -91,47 +117,61 @@ def test_points_select_their_bones_and_back(creature):
     mine = puppet.weight[puppet.index == 4].sum()
     assert mine > 0
     strong = np.where(puppet.index == 4, puppet.weight, 0).sum(1) > 0.9
-    bones.enter(imported.points, "OBJECT")
+    weights.enter(imported.points, "OBJECT")
     imported.points.data.vertices.foreach_set("select", strong)
     assert not bpy.ops.restage4d.select_bones.poll()
     bpy.ops.object.mode_set(mode="EDIT")
     assert bpy.ops.restage4d.select_bones(least=0.5) == {"FINISHED"}
     assert bpy.context.mode == "POSE"
-    assert [b.name for b in bones.selected_bones(imported.armature)] == [names[4]]
+    assert [b.name for b in weights.selected_bones(imported.armature)] == [names[4]]
     assert imported.armature.data.bones.active.name == names[4]
     assert bpy.ops.restage4d.select_points(least=0.9) == {"FINISHED"}
     assert bpy.context.mode == "EDIT_MESH"
-    np.testing.assert_array_equal(bones.selected_points(imported.points), strong)
-    bones.enter(imported.points, "EDIT")
+    np.testing.assert_array_equal(weights.selected_points(imported.points), strong)
+    weights.enter(imported.points, "EDIT")
     assert bpy.ops.restage4d.select_bones(handles=True, least=0.9) == {"FINISHED"}
     region = rig.region_of_bases(imported.armature)[4]
-    assert [b.name for b in bones.selected_bones(imported.armature)] == [control(imported, region).name]
+    assert [b.name for b in weights.selected_bones(imported.armature)] == [
+        control(imported, region).name
+    ]
 
 
 def test_weights_of_the_selected_bones_are_shown(creature):
     puppet, imported = creature
-    bones.enter(imported.armature, "POSE")
+    weights.enter(imported.armature, "POSE")
     for posed in imported.armature.pose.bones:
         compat.select_bone(posed, posed.name in [b.name for b in basis_bones(imported)[2:4]])
     imported.armature.restage4d_display.color = "WEIGHTS"
-    shown = splats.read_attribute(imported.points.data, splats.WEIGHT, "value", 1)
+    shown = attributes.read_attribute(imported.points.data, attributes.WEIGHT, "value", 1)
     want = np.where((puppet.index == 2) | (puppet.index == 3), puppet.weight, 0).sum(1)
     np.testing.assert_allclose(shown, want, atol=1e-6)
     for posed in imported.armature.pose.bones:
-        compat.select_bone(posed, posed == control(imported, rig.region_of_bases(imported.armature)[5]))
+        compat.select_bone(
+            posed, posed == control(imported, rig.region_of_bases(imported.armature)[5])
+        )
     imported.armature.data.update_tag()
     bpy.context.view_layer.update()  # the handler sees the new selection
-    shown = splats.read_attribute(imported.points.data, splats.WEIGHT, "value", 1)
-    np.testing.assert_allclose(shown, np.where(puppet.index == 5, puppet.weight, 0).sum(1), atol=1e-6)
+    shown = attributes.read_attribute(imported.points.data, attributes.WEIGHT, "value", 1)
+    np.testing.assert_allclose(
+        shown, np.where(puppet.index == 5, puppet.weight, 0).sum(1), atol=1e-6
+    )
     # The ellipsoids' nodes colour by it: hidden in blue, all of it in red.
     evaluated = imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get())
     geometry = evaluated.evaluated_geometry()  # goes as soon as nobody holds it
     seen = geometry.mesh
-    color = splats.read_attribute(seen, splats.COLOR, "color", 4).reshape(-1, len(imported.splats.data.vertices), 4)[:, 0]
+    color = attributes.read_attribute(seen, attributes.COLOR, "color", 4).reshape(
+        -1, len(imported.splats.data.vertices), 4
+    )[:, 0]
     dense = puppet.subject.opacities >= 0.2
-    red, blue = splats.RAMP_COLORS[-1], splats.RAMP_COLORS[0]
-    np.testing.assert_allclose(color[shown[dense] > 0.9999][:, :3], np.tile(red, ((shown[dense] > 0.9999).sum(), 1)), atol=1e-3)
-    np.testing.assert_allclose(color[shown[dense] == 0][:, :3], np.tile(blue, ((shown[dense] == 0).sum(), 1)), atol=1e-3)
+    red, blue = attributes.RAMP_COLORS[-1], attributes.RAMP_COLORS[0]
+    np.testing.assert_allclose(
+        color[shown[dense] > 0.9999][:, :3],
+        np.tile(red, ((shown[dense] > 0.9999).sum(), 1)),
+        atol=1e-3,
+    )
+    np.testing.assert_allclose(
+        color[shown[dense] == 0][:, :3], np.tile(blue, ((shown[dense] == 0).sum(), 1)), atol=1e-3
+    )
 
 
 def test_picking_finds_the_point_one_sees(creature):
@@ -147,12 +187,13 @@ def test_picking_finds_the_point_one_sees(creature):
     pixels = uvw[:, :2] / uvw[:, 2:]
     nearest = int(np.argmin(uvw[:, 2]))
     at = pixels[nearest][0], 72 - pixels[nearest][1]
-    assert bones.pick(imported, depsgraph, at, matrix, (96, 72)) == nearest
-    assert bones.pick(imported, depsgraph, (1.0, 1.0), matrix, (96, 72)) == -1
+    assert weights.pick(imported, depsgraph, at, matrix, (96, 72)) == nearest
+    assert weights.pick(imported, depsgraph, (1.0, 1.0), matrix, (96, 72)) == -1
 
 
 def test_painted_weights_move_the_points(creature):
-    """A vertex group changed by hand changes nothing, until it is applied; then the rig is Eq. 1 of the new weights."""
+    """A vertex group changed by hand changes nothing, until it is applied; then the rig is Eq. 1 of
+    the new weights."""
     puppet, imported = creature
     bpy.context.scene.frame_set(4)
     before = export.posed(imported).means
@@ -162,14 +203,16 @@ def test_painted_weights_move_the_points(creature):
     bpy.context.view_layer.update()
     np.testing.assert_array_equal(export.posed(imported).means, before)
     assert bpy.ops.restage4d.apply_weights() == {"FINISHED"}
-    dense = bones._dense(puppet.index, puppet.weight, 7)
+    dense = weights._dense(puppet.index, puppet.weight, 7)
     dense[painted, 6] = 1
     dense /= dense.sum(1, keepdims=True)
-    index, weight = splats.read_influences(imported.points.data)
-    np.testing.assert_allclose(bones._dense(index, weight, 7), dense, atol=1e-6)
+    index, weight = attributes.read_influences(imported.points.data)
+    np.testing.assert_allclose(weights._dense(index, weight, 7), dense, atol=1e-6)
     np.testing.assert_array_equal(index[300:, :4], puppet.index[300:])
     np.testing.assert_array_equal(weight[300:, :4], puppet.weight[300:])
-    assert index.shape[1] == 5  # one influence more than the file had, and a node tree that reads it
+    assert (
+        index.shape[1] == 5
+    )  # one influence more than the file had, and a node tree that reads it
     changed = puppets.Puppet(puppet.subject, index, weight, puppet.performances, puppet.background)
     bpy.context.view_layer.update()
     assert_eq_1(imported, changed)
@@ -178,35 +221,45 @@ def test_painted_weights_move_the_points(creature):
     group.add(painted, 0.2, "REPLACE")
     bpy.ops.restage4d.write_weights()  # not applied: the groups say again what the rig does
     for i in (5, 299, 700):
-        seen = {imported.points.vertex_groups[g.group].name: g.weight for g in imported.points.data.vertices[i].groups}
-        np.testing.assert_allclose([seen.get(n, 0) for n in rig.bone_names(imported.armature)], dense[i], atol=1e-6)
+        seen = {
+            imported.points.vertex_groups[g.group].name: g.weight
+            for g in imported.points.data.vertices[i].groups
+        }
+        np.testing.assert_allclose(
+            [seen.get(n, 0) for n in rig.bone_names(imported.armature)], dense[i], atol=1e-6
+        )
     imported.points.vertex_groups.clear()
     with pytest.raises(InputError, match="no vertex group of a bone's name"):
-        drain(bones.apply_groups_steps(imported))
+        drain(weights.apply_groups_steps(imported))
 
 
 def test_at_most_eight_painted_weights_count():
     puppet = puppets.random_puppet(n=80, k=12)
-    imported = importing.import_puppet(puppet, name="p")
+    imported = importer.import_puppet(puppet, name="p")
     for i, name in enumerate(rig.bone_names(imported.armature)):
         imported.points.vertex_groups[name].add([7], 0.05 * (i + 1), "REPLACE")
-    assert drain(bones.apply_groups_steps(imported))[1] == 1
-    index, weight = splats.read_influences(imported.points.data)
+    assert drain(weights.apply_groups_steps(imported))[1] == 1
+    index, weight = attributes.read_influences(imported.points.data)
     assert sorted(index[7]) == list(range(4, 12))
     assert weight[7].sum() == pytest.approx(1, abs=1e-6)
 
 
 def curve_values(action, slot_name, frame):
     """Every F-curve of a slot at a frame, read by Blender's own evaluation."""
-    slot = next(s for s in action.slots if s.name_display == slot_name and s.target_id_type == "OBJECT")
+    slot = next(
+        s for s in action.slots if s.name_display == slot_name and s.target_id_type == "OBJECT"
+    )
     bag = action.layers[0].strips[0].channelbag(slot)
     return {(c.data_path, c.array_index): c.evaluate(frame) for c in bag.fcurves}
 
 
 def test_performances_blend_in_the_nla(imported, puppet):
-    """Half-way between two performances every bone's channels are blended, by a reckoning of our own, and points are Eq. 1."""
+    """Half-way between two performances every bone's channels are blended, by a reckoning of our
+    own, and points are Eq. 1."""
     scene = bpy.context.scene
-    assert bpy.ops.restage4d.blend_performances(first="base", second="jump", start=3, frames=4) == {"FINISHED"}
+    assert bpy.ops.restage4d.blend_performances(first="base", second="jump", start=3, frames=4) == {
+        "FINISHED"
+    }
     assert scene.frame_end == 10
     base, jump = (imported.performance(n).action for n in ("base", "jump"))
     for frame, share in ((2, 0.0), (4, 0.25), (5, 0.5), (7, 1.0), (9, 1.0)):
@@ -230,23 +283,29 @@ def test_performances_blend_in_the_nla(imported, puppet):
         bases = assert_eq_1(imported, puppet)
         np.testing.assert_allclose(bases, se3.pack(want[:, :3, :3], want[:, :3, 3]), atol=2e-5)
     taken = capture.capture_performance(imported, scene, name="blend")
-    np.testing.assert_allclose(taken.bases[:, :2], puppet.performance("base").bases[:, :2], atol=1e-5)
-    np.testing.assert_allclose(taken.bases[:, 6:], puppet.performance("jump").bases[:, 6:], atol=1e-5)
+    np.testing.assert_allclose(
+        taken.bases[:, :2], puppet.performance("base").bases[:, :2], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        taken.bases[:, 6:], puppet.performance("jump").bases[:, 6:], atol=1e-5
+    )
     np.testing.assert_allclose(taken.w2c[6:], puppet.performance("jump").w2c[6:], atol=1e-5)
     # A performance is its Action alone, whatever lies in the NLA, and that stays.
     again = capture.capture_puppet(imported, scene)
     for p, q in zip(puppet.performances, again.performances, strict=True):
         np.testing.assert_allclose(p.bases, q.bases, atol=1e-5)
-    assert mixing.playing(imported) is None
+    assert nla.playing(imported) is None
     scene.frame_set(5)
     bpy.ops.restage4d.play_performance(name="base")
     scene.frame_set(8)
-    np.testing.assert_allclose(assert_eq_1(imported, puppet), puppet.performance("base").bases[:, 7], atol=1e-5)
+    np.testing.assert_allclose(
+        assert_eq_1(imported, puppet), puppet.performance("base").bases[:, 7], atol=1e-5
+    )
 
 
 def test_a_hand_moved_handle_rides_on_the_blend(imported, puppet):
     scene = bpy.context.scene
-    mixing.blend(imported, "base", "jump", start=2, frames=5)
+    nla.blend(imported, "base", "jump", start=2, frames=5)
     handle = control(imported, 1)
     handle.rotation_quaternion, handle.location = Quaternion((0.1, 1, 0.3), 0.8), (0.2, 0, 0.1)
     for frame in (1, 4, 9):
@@ -255,15 +314,16 @@ def test_a_hand_moved_handle_rides_on_the_blend(imported, puppet):
 
 
 def test_neighbouring_quaternions_blend_the_short_way():
-    """Nearly the same poses, whose quaternions lie on either side of a half turn: between them it is still that pose."""
+    """Nearly the same poses, whose quaternions lie on either side of a half turn: between them it
+    is still that pose."""
     puppet = puppets.creature(n=500, frames=4, size=(96, 72))
     motion = puppet.performances[0].bases
     for p, angle in zip(puppet.performances, (np.pi - 1e-4, np.pi + 1e-4), strict=True):
         turn = se3.quat_to_matrix(puppets.axis_angle(np.array([0.0, 0.3, 1]), np.array(angle)))
         R = turn @ se3.gram_schmidt(motion[..., :6].astype(np.float64))
         p.bases = se3.pack(R, motion[..., 6:] @ turn.T).astype(np.float32)
-    turned = importing.import_puppet(puppet, name="turned")
-    mixing.blend(turned, "base", "gallop", start=0, frames=2)
+    turned = importer.import_puppet(puppet, name="turned")
+    nla.blend(turned, "base", "gallop", start=0, frames=2)
     bpy.context.scene.frame_set(1)
     want = puppet.posed(puppet.performance("base"), 0).means
     assert np.abs(export.posed(turned).means - want).max() < 1e-3
@@ -284,11 +344,13 @@ def test_display_says_what_shows(creature):
     assert imported.background_splats.hide_viewport
     settings.color = "REGIONS"
     bpy.context.view_layer.update()
-    geometry = imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
+    geometry = imported.splats.evaluated_get(
+        bpy.context.evaluated_depsgraph_get()
+    ).evaluated_geometry()
     seen = geometry.pointcloud
     color = np.empty(4 * len(seen.points), np.float32)
-    seen.attributes[splats.COLOR].data.foreach_get("color", color)
-    palette = splats.srgb_to_linear(rig.region_colors(imported.armature))
+    seen.attributes[attributes.COLOR].data.foreach_get("color", color)
+    palette = attributes.srgb_to_linear(rig.region_colors(imported.armature))
     off = np.abs(color.reshape(-1, 4)[:, None, :3] - palette).max(-1)
     assert off.min(1).max() < 1e-3
     assert len(np.unique(off.argmin(1))) == len(palette)
@@ -300,15 +362,15 @@ def test_gaussians_are_saved_as_ellipsoids(tmp_path, creature):
     imported.armature.restage4d_display.mode = "GAUSSIANS"
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     assert imported.splats.hide_viewport
-    operators.unregister()
+    import_export.unregister()
     try:
         bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-        (found,) = importing.find_puppets(bpy.context.scene)
+        (found,) = importer.find_puppets(bpy.context.scene)
         assert not found.splats.hide_viewport
     finally:
-        operators.register()
+        import_export.register()
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    (found,) = importing.find_puppets(bpy.context.scene)
+    (found,) = importer.find_puppets(bpy.context.scene)
     assert found.armature.restage4d_display.mode == "GAUSSIANS"
     assert found.splats.hide_viewport
 
@@ -339,25 +401,26 @@ def test_undo_takes_a_moved_handle_back(creature):
     bpy.context.view_layer.update()
     bpy.ops.ed.undo_push(message="moved")
     bpy.ops.ed.undo()
-    (imported,) = importing.find_puppets(bpy.context.scene)
+    (imported,) = importer.find_puppets(bpy.context.scene)
     assert imported.armature.pose.bones[name].location.length == 0
     want = puppet.posed(puppet.performances[-1], 2).means
     bpy.context.scene.frame_set(3)
     np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
     bpy.ops.ed.redo()
-    (imported,) = importing.find_puppets(bpy.context.scene)
+    (imported,) = importer.find_puppets(bpy.context.scene)
     assert imported.armature.pose.bones[name].location.z == 1
     assert_eq_1(imported, puppet)
 
 
 def test_a_linked_puppet_plays(tmp_path, imported, puppet):
-    """Linked from another file, as a collection in the scene: it plays there, and stays what it is in its own."""
+    """Linked from another file, as a collection in the scene: it plays there, and stays what it is
+    in its own."""
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with bpy.data.libraries.load(str(tmp_path / "a.blend"), link=True) as (there, here):
         here.collections = [n for n in there.collections if n == "Restage4D stress"]
     bpy.context.scene.collection.children.link(here.collections[0])
-    (found,) = importing.find_puppets(bpy.context.scene)
+    (found,) = importer.find_puppets(bpy.context.scene)
     assert found.armature.library is not None
     bpy.context.scene.frame_set(4)
     want = puppet.posed(puppet.performances[-1], 3).means
@@ -365,9 +428,10 @@ def test_a_linked_puppet_plays(tmp_path, imported, puppet):
 
 
 def test_the_whole_collection_duplicates(imported, puppet):
-    """Every object of the collection copied, as with Alt+D or a full copy of the scene: two puppets apart."""
+    """Every object of the collection copied, as with Alt+D or a full copy of the scene: two puppets
+    apart."""
     bpy.ops.scene.new(type="FULL_COPY")
-    (copy,) = importing.find_puppets(bpy.context.scene)
+    (copy,) = importer.find_puppets(bpy.context.scene)
     assert copy.armature != imported.armature
     assert copy.points != imported.points
     bpy.context.scene.frame_set(5)

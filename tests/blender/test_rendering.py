@@ -1,4 +1,5 @@
-"""*Render splats* with a real service, EXR files read by OpenEXR's own library, and the viewport's drawing beside it."""
+"""*Render splats* with a real service, EXR files read by OpenEXR's own library, and the viewport's
+drawing beside it."""
 
 import os
 import subprocess
@@ -13,7 +14,14 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon import display, exr, gaussians, importing, operators, rendering, rig, splats
+from blender_addon.operators import import_export, render_splats
+from blender_addon.puppet import (
+    attributes,
+    exr,
+    importer,
+    rig,
+)
+from blender_addon.viewport import display, splat_painter
 from restage4d.errors import InputError
 
 OpenEXR = pytest.importorskip("OpenEXR")
@@ -23,9 +31,9 @@ BACKEND = ROOT / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
-    operators.register()
+    import_export.register()
     yield
-    operators.unregister()
+    import_export.unregister()
 
 
 @pytest.fixture
@@ -38,7 +46,9 @@ def connection(tmp_path):
     home.mkdir()
     with (tmp_path / "serve.log").open("w") as log:
         environment = {**os.environ, "RESTAGE4D_HOME": str(home)}
-        service = subprocess.Popen([str(BACKEND), "-m", "backend"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        service = subprocess.Popen(
+            [str(BACKEND), "-m", "backend"], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
     try:
         end = time.monotonic() + 60
         while not (home / "connection.json").exists():
@@ -66,7 +76,11 @@ def gpu_context():
             scene.camera = bpy.data.objects.new("any", bpy.data.cameras.new("any"))
             scene.collection.objects.link(scene.camera)
         engine, size = scene.render.engine, (scene.render.resolution_x, scene.render.resolution_y)
-        scene.render.engine, scene.render.resolution_x, scene.render.resolution_y = "BLENDER_WORKBENCH", 8, 8
+        scene.render.engine, scene.render.resolution_x, scene.render.resolution_y = (
+            "BLENDER_WORKBENCH",
+            8,
+            8,
+        )
         bpy.ops.render.render()
         scene.render.engine, (scene.render.resolution_x, scene.render.resolution_y) = engine, size
 
@@ -74,13 +88,17 @@ def gpu_context():
 def drawn(imported, scene, filming, size):
     """The camera's picture by the viewport's drawing: premultiplied sRGB values and alpha."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    cloud = display.gather(depsgraph, [(imported.points, "FILMED"), (imported.background, "FILMED")])
+    cloud = display.gather(
+        depsgraph, [(imported.points, "FILMED"), (imported.background, "FILMED")]
+    )
     projection = filming.calc_matrix_camera(depsgraph, x=size[0], y=size[1])
-    return gaussians.render(cloud, np.array(filming.matrix_world.inverted()), np.array(projection), *size)
+    return splat_painter.render(
+        cloud, np.array(filming.matrix_world.inverted()), np.array(projection), *size
+    )
 
 
 def run(job):
-    rendering.start(job)
+    render_splats.start(job)
     job.thread.join(120)
     assert job.finished
 
@@ -88,7 +106,9 @@ def run(job):
 def test_exr_is_what_openexr_reads(tmp_path):
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (37, 53), (16, 200)):
-        channels = {name: rng.normal(size=shape).astype(np.float32) for name in ("Z", "R", "a long.name")}
+        channels = {
+            name: rng.normal(size=shape).astype(np.float32) for name in ("Z", "R", "a long.name")
+        }
         channels["R"][:] = 0.25  # compresses; noise does not
         exr.write_exr(tmp_path / "x.exr", channels)
         seen = read(tmp_path / "x.exr")
@@ -98,16 +118,23 @@ def test_exr_is_what_openexr_reads(tmp_path):
     picture = rng.random((16, 20, 4), np.float32)
     exr.write_exr(tmp_path / "y.exr", {name: picture[..., c] for c, name in enumerate("RGBA")})
     image = bpy.data.images.load(str(tmp_path / "y.exr"))  # and as Blender reads it, from below
-    np.testing.assert_allclose(np.array(image.pixels[:]).reshape(16, 20, 4)[::-1], picture, atol=1e-6)
+    np.testing.assert_allclose(
+        np.array(image.pixels[:]).reshape(16, 20, 4)[::-1], picture, atol=1e-6
+    )
 
 
 def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
-    """A moved camera, a moved handle and a moved armature; against the viewport's drawing of the same scene."""
-    from restage4d.wire.client import Client
+    """A moved camera, a moved handle and a moved armature; against the viewport's drawing of the
+    same scene."""
+    from restage4d.protocol.client import Client
 
     puppet = puppets.creature(n=4000, frames=6, size=(160, 120))
-    imported, scene = importing.import_puppet(puppet, name="c"), bpy.context.scene
-    handle = next(b for b in imported.armature.pose.bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 1)
+    imported, scene = importer.import_puppet(puppet, name="c"), bpy.context.scene
+    handle = next(
+        b
+        for b in imported.armature.pose.bones
+        if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 1
+    )
     handle.rotation_quaternion = Quaternion((0, 1, 0), 0.7)
     imported.armature.location.z = 0.1
     filming = bpy.data.objects.new("mine", imported.camera.data)
@@ -115,14 +142,24 @@ def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
     filming.location.z += 0.3
     scene.collection.objects.link(filming)
     scene.camera = filming
-    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 320, 240, 50
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = (
+        320,
+        240,
+        50,
+    )
     frames = range(2, 5)
-    steps = rendering.render_steps(imported, scene, frames, background=True)
+    steps = render_splats.render_steps(imported, scene, frames, background=True)
     for _ in frames:
         next(steps)
     with pytest.raises(StopIteration) as end:
         next(steps)
-    job = rendering.Render(end.value.value, frames, True, tmp_path / "out" / "s.exr", lambda: Client.connect(connection))
+    job = render_splats.Render(
+        end.value.value,
+        frames,
+        True,
+        tmp_path / "out" / "s.exr",
+        lambda: Client.connect(connection),
+    )
     run(job)
     assert job.error is None, job.says
     names = sorted(f.name for f in job.path.parent.iterdir())
@@ -130,24 +167,29 @@ def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
     gpu_context()
     for frame in frames:
         scene.frame_set(frame)
-        seen, z = read(job.path.with_name(f"s_rgba_{frame:04d}.exr")), read(job.path.with_name(f"s_depth_{frame:04d}.exr"))["Y"]
+        seen, z = (
+            read(job.path.with_name(f"s_rgba_{frame:04d}.exr")),
+            read(job.path.with_name(f"s_depth_{frame:04d}.exr"))["Y"],
+        )
         assert z.shape == (120, 160)
         alpha = seen["A"]
         straight = np.stack([seen[c] for c in "RGB"], -1) / np.maximum(alpha, 1e-6)[..., None]
-        rgb = splats.linear_to_srgb(straight) * alpha[..., None]
+        rgb = attributes.linear_to_srgb(straight) * alpha[..., None]
         want = drawn(imported, scene, filming, (160, 120))
         error = np.concatenate([rgb, alpha[..., None]], -1) - want
         assert -10 * np.log10((error**2).mean()) > 40
-        assert (z[alpha < 0.003] == rendering.FAR).mean() > 0.99
+        assert (z[alpha < 0.003] == render_splats.FAR).mean() > 0.99
         assert 1 < np.median(z[alpha > 0.9]) < 4
 
 
 def test_cancelled_rendering_leaves_nothing(tmp_path, connection):
-    from restage4d.wire.client import Client
+    from restage4d.protocol.client import Client
 
     puppet = puppets.creature(n=500, frames=6, size=(64, 48))
     frames = range(1, 7)
-    job = rendering.Render(puppet, frames, False, tmp_path / "out" / "s.exr", lambda: Client.connect(connection))
+    job = render_splats.Render(
+        puppet, frames, False, tmp_path / "out" / "s.exr", lambda: Client.connect(connection)
+    )
     job.cancelled = True
     run(job)
     assert job.says == "Cancelled; nothing was written"
@@ -156,10 +198,14 @@ def test_cancelled_rendering_leaves_nothing(tmp_path, connection):
 
 def test_no_backend_is_one_sentence(tmp_path):
     pytest.importorskip("zmq")
-    from restage4d.wire.client import Client
+    from restage4d.protocol.client import Client
 
-    job = rendering.Render(
-        puppets.creature(n=50, frames=2), range(1, 3), True, tmp_path / "s.exr", lambda: Client.connect(tmp_path / "none.json")
+    job = render_splats.Render(
+        puppets.creature(n=50, frames=2),
+        range(1, 3),
+        True,
+        tmp_path / "s.exr",
+        lambda: Client.connect(tmp_path / "none.json"),
     )
     run(job)
     assert isinstance(job.error, InputError)
@@ -171,28 +217,44 @@ def test_without_a_camera_the_button_says_why(imported):
     bpy.context.scene.camera = None
     assert not bpy.ops.restage4d.render_splats.poll()
     with pytest.raises(InputError, match="no perspective camera"):
-        next(rendering.render_steps(imported, bpy.context.scene, range(1, 2), background=True))
+        next(render_splats.render_steps(imported, bpy.context.scene, range(1, 2), background=True))
 
 
 def test_orthographic_views_and_objects_in_front_and_behind():
-    """One splat seen straight on, in both kinds of view; of three, only what lies before the scene's depth shows."""
+    """One splat seen straight on, in both kinds of view; of three, only what lies before the
+    scene's depth shows."""
     gpu_context()
-    view = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, -5], [0, 0, 0, 1.0]])  # from (0, -5, 0) along +y
+    view = np.array(
+        [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, -5], [0, 0, 0, 1.0]]
+    )  # from (0, -5, 0) along +y
     near, far = 0.1, 20.0
     ortho, persp = np.eye(4), np.zeros((4, 4))
     ortho[2, 2], ortho[2, 3] = -2 / (far - near), -(far + near) / (far - near)
     persp[0, 0] = persp[1, 1] = 5.0
-    persp[2, 2], persp[2, 3], persp[3, 2] = -(far + near) / (far - near), -2 * far * near / (far - near), -1
-    one = np.array([[0, 0, 0]], np.float32), np.array([[1, 0, 0, 0]], np.float32), np.array([[0.3, 0.1, 0.15]], np.float32)
+    persp[2, 2], persp[2, 3], persp[3, 2] = (
+        -(far + near) / (far - near),
+        -2 * far * near / (far - near),
+        -1,
+    )
+    one = (
+        np.array([[0, 0, 0]], np.float32),
+        np.array([[1, 0, 0, 0]], np.float32),
+        np.array([[0.3, 0.1, 0.15]], np.float32),
+    )
     color = np.array([[0.8, 0.4, 0.2]], np.float32)
-    cloud = gaussians.Cloud(*one, np.array([0.9], np.float32), color)
+    cloud = splat_painter.Cloud(*one, np.array([0.9], np.float32), color)
     y, x = np.mgrid[:81, :81] - 40.0
-    want = 0.9 * np.exp(-0.5 * (x**2 / ((0.3 * 40.5) ** 2 + 0.3) + y**2 / ((0.15 * 40.5) ** 2 + 0.3)))
-    for projection in (ortho, persp):  # both show one unit as half the picture at the splat's distance
-        seen = gaussians.render(cloud, view, projection, 81, 81)
+    want = 0.9 * np.exp(
+        -0.5 * (x**2 / ((0.3 * 40.5) ** 2 + 0.3) + y**2 / ((0.15 * 40.5) ** 2 + 0.3))
+    )
+    for projection in (
+        ortho,
+        persp,
+    ):  # both show one unit as half the picture at the splat's distance
+        seen = splat_painter.render(cloud, view, projection, 81, 81)
         np.testing.assert_allclose(seen[..., 3], np.where(want >= 1 / 255, want, 0), atol=4e-3)
         np.testing.assert_allclose(seen[40, 40, :3], 0.9 * color[0], atol=2e-3)
-    three = gaussians.Cloud(
+    three = splat_painter.Cloud(
         np.array([[0, 0, 0], [-0.5, -2, 0], [0.5, 2, 0]], np.float32),
         np.tile(one[1], (3, 1)),
         np.full((3, 3), 0.04, np.float32),
@@ -202,7 +264,9 @@ def test_orthographic_views_and_objects_in_front_and_behind():
     target = gpu.types.GPUOffScreen(81, 81, format="RGBA16F")
     depth = (ortho[2, 2] * -6.0 + ortho[2, 3]) * 0.5 + 0.5  # a wall at y = 1
     wall = np.full((81, 81), depth, np.float32)
-    gaussians.Painter().paint(target, three, three.order(view), view, ortho, gaussians._texture(wall, "R32F"))
+    splat_painter.Painter().paint(
+        target, three, three.order(view), view, ortho, splat_painter._texture(wall, "R32F")
+    )
     with target.bind():
         pixels = gpu.state.active_framebuffer_get().read_color(0, 0, 81, 81, 4, 0, "FLOAT")
     seen = np.array(pixels.to_list(), np.float32).reshape(81, 81, 4)

@@ -1,4 +1,5 @@
-"""Blender evaluates Eq. 1: positions, orientations, cameras, at every frame and for bones moved by hand."""
+"""Blender evaluates Eq. 1: positions, orientations, cameras, at every frame and for bones moved by
+hand."""
 
 import bpy
 import numpy as np
@@ -6,7 +7,14 @@ import puppets
 import pytest
 from mathutils import Matrix, Quaternion
 
-from blender_addon import camera, compat, export, importing, rig, splats
+from blender_addon import compat
+from blender_addon.puppet import (
+    attributes,
+    camera,
+    export,
+    importer,
+    rig,
+)
 from restage4d import se3
 from restage4d.errors import InputError
 
@@ -18,7 +26,9 @@ def extent(puppet):
 def turn_between(a, b):
     """Angle between rotations given as quaternions, in radians."""
     a, b = (x.astype(np.float64) / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
-    return 2 * np.arcsin(np.minimum(np.linalg.norm(a - np.sign((a * b).sum(-1, keepdims=True)) * b, axis=-1) / 2, 1))
+    return 2 * np.arcsin(
+        np.minimum(np.linalg.norm(a - np.sign((a * b).sum(-1, keepdims=True)) * b, axis=-1) / 2, 1)
+    )
 
 
 def assert_posed(imported, puppet, bases):
@@ -35,7 +45,7 @@ def assert_posed(imported, puppet, bases):
 def test_every_frame_of_every_performance_is_eq_1(imported, puppet):
     scene = bpy.context.scene
     for p in puppet.performances:
-        importing.activate(imported, p.name, scene=scene)
+        importer.activate(imported, p.name, scene=scene)
         assert (scene.frame_start, scene.frame_end) == (1, p.n_frames)
         for frame in range(p.n_frames):
             scene.frame_set(1 + frame)
@@ -45,7 +55,7 @@ def test_every_frame_of_every_performance_is_eq_1(imported, puppet):
 @pytest.mark.parametrize("m", [1, 3, 8])
 def test_any_number_of_influences(m):
     puppet = puppets.random_puppet(m=m)
-    imported = importing.import_puppet(puppet, name="some")
+    imported = importer.import_puppet(puppet, name="some")
     bpy.context.scene.frame_set(4)
     assert_posed(imported, puppet, puppet.performances[-1].bases[:, 3])
 
@@ -79,26 +89,45 @@ def test_a_bone_moved_by_hand_moves_its_points_and_no_others(imported, puppet):
 
 @pytest.mark.parametrize("region", [rig.WHOLE, 0, 3])
 def test_a_region_s_control_turns_it_where_it_is(imported, puppet, region):
-    """Its bases move together, rigidly, about the place where their points are at this frame; all others stay to the bit."""
+    """Its bases move together, rigidly, about the place where their points are at this frame; all
+    others stay to the bit."""
     p, scene = puppet.performances[-1], bpy.context.scene
     scene.frame_set(5)
     bones = imported.armature.pose.bones
     names = rig.bone_names(imported.armature)
-    mine = np.array([region in (rig.WHOLE, imported.armature.data.bones[n][rig.REGION]) for n in names])
+    mine = np.array(
+        [region in (rig.WHOLE, imported.armature.data.bones[n][rig.REGION]) for n in names]
+    )
     assert 0 < mine.sum() <= len(mine)
-    control = next(b for b in bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region)
+    control = next(
+        b for b in bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region
+    )
     stood = np.array(control.matrix, np.float64)
     total = np.bincount(puppet.index.ravel(), puppet.weight.ravel(), puppet.n_bases)[mine]
     posed = puppet.subject.means.astype(np.float64)
-    places = [np.average(posed @ se3.gram_schmidt(p.bases[k, 4, :6].astype(float)).T + p.bases[k, 4, 6:], 0,
-              np.where(puppet.index == k, puppet.weight, 0).sum(1)) for k in np.flatnonzero(mine)]  # fmt: skip
+    places = [
+        np.average(
+            posed @ se3.gram_schmidt(p.bases[k, 4, :6].astype(float)).T + p.bases[k, 4, 6:],
+            0,
+            np.where(puppet.index == k, puppet.weight, 0).sum(1),
+        )
+        for k in np.flatnonzero(mine)
+    ]
     np.testing.assert_allclose(stood[:3, 3], np.average(places, 0, total), atol=1e-4)
-    control.rotation_quaternion, control.location = Quaternion((0.2, 0.5, 1.0), 0.9), (0.1, 0.2, -0.05)
+    control.rotation_quaternion, control.location = (
+        Quaternion((0.2, 0.5, 1.0), 0.9),
+        (0.1, 0.2, -0.05),
+    )
     bpy.context.view_layer.update()
     moved = np.array(control.matrix, np.float64) @ np.linalg.inv(stood)
-    np.testing.assert_allclose((moved @ stood)[:3, 3], stood[:3, 3] + stood[:3, :3] @ [0.1, 0.2, -0.05], atol=1e-5)
+    np.testing.assert_allclose(
+        (moved @ stood)[:3, 3], stood[:3, 3] + stood[:3, :3] @ [0.1, 0.2, -0.05], atol=1e-5
+    )
     bases = p.bases[:, 4].astype(np.float64)
-    R, t = moved[:3, :3] @ se3.gram_schmidt(bases[:, :6]), bases[:, 6:] @ moved[:3, :3].T + moved[:3, 3]
+    R, t = (
+        moved[:3, :3] @ se3.gram_schmidt(bases[:, :6]),
+        bases[:, 6:] @ moved[:3, :3].T + moved[:3, 3],
+    )
     bases[mine] = se3.pack(R, t)[mine]
     assert_posed(imported, puppet, bases)
 
@@ -106,7 +135,7 @@ def test_a_region_s_control_turns_it_where_it_is(imported, puppet, region):
 def test_between_frames_nothing_jumps():
     """Quaternions are keyed the short way round: half-way poses lie between their neighbours."""
     puppet = puppets.random_puppet(n=60, frames=40, names=("base",))
-    imported, scene = importing.import_puppet(puppet, name="smooth"), bpy.context.scene
+    imported, scene = importer.import_puppet(puppet, name="smooth"), bpy.context.scene
     p = puppet.performances[-1]
     for frame in range(p.n_frames - 1):
         poses = []
@@ -125,21 +154,26 @@ def test_bones_stand_where_their_points_are(imported, puppet):
     for k in (0, 5, 11):
         w = np.where(puppet.index == k, puppet.weight, 0).sum(1)
         centre = (w[:, None] * means).sum(0) / w.sum()
-        np.testing.assert_allclose(imported.armature.data.bones[names[k]].head_local, centre, atol=1e-5)
+        np.testing.assert_allclose(
+            imported.armature.data.bones[names[k]].head_local, centre, atol=1e-5
+        )
 
 
 def test_camera_projects_as_the_file_says(imported, puppet):
-    """A world point goes through Blender's own camera to the pixel that K and w2c tell, at every frame."""
+    """A world point goes through Blender's own camera to the pixel that K and w2c tell, at every
+    frame."""
     scene = bpy.context.scene
     x = np.array([0.2, -0.1, 0.3, 1.0])
     for p in puppet.performances:
-        importing.activate(imported, p.name, scene=scene)
+        importer.activate(imported, p.name, scene=scene)
         for frame in range(p.n_frames):
             scene.frame_set(1 + frame)
             u, v, w = p.K[frame].astype(np.float64) @ (p.w2c[frame].astype(np.float64) @ x)[:3]
             depsgraph = bpy.context.evaluated_depsgraph_get()
             width, height = p.size
-            P = imported.camera.calc_matrix_camera(depsgraph, x=width, y=height, scale_x=1, scale_y=1)
+            P = imported.camera.calc_matrix_camera(
+                depsgraph, x=width, y=height, scale_x=1, scale_y=1
+            )
             clip = np.array(P) @ np.array(imported.camera.matrix_world.inverted()) @ x
             pixel = (1 + clip[0] / clip[3]) * width / 2, (1 - clip[1] / clip[3]) * height / 2
             np.testing.assert_allclose(pixel, (u / w, v / w), atol=1e-3)
@@ -149,12 +183,14 @@ def test_oblong_pixels():
     puppet = puppets.random_puppet()
     for p in puppet.performances:
         p.K[:, 1, 1] *= 1.25
-    imported = importing.import_puppet(puppet, name="oblong")
+    imported = importer.import_puppet(puppet, name="oblong")
     p, scene = puppet.performances[-1], bpy.context.scene
     assert scene.render.pixel_aspect_x == pytest.approx(1.25)
     scene.frame_set(4)
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    K, w2c = camera.read_camera(imported.camera.evaluated_get(depsgraph), depsgraph, p.size, 1 / 1.25)
+    K, w2c = camera.read_camera(
+        imported.camera.evaluated_get(depsgraph), depsgraph, p.size, 1 / 1.25
+    )
     np.testing.assert_allclose(K, p.K[3], rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(w2c, p.w2c[3], atol=1e-5)
 
@@ -162,13 +198,17 @@ def test_oblong_pixels():
 def test_scene_is_set_up_and_performances_are_kept(imported, puppet):
     scene, names = bpy.context.scene, [p.name for p in puppet.performances]
     assert [p.name for p in imported.performances] == names
-    assert imported.armature.animation_data.action == imported.performances[-1].action  # the restaged one plays
+    assert (
+        imported.armature.animation_data.action == imported.performances[-1].action
+    )  # the restaged one plays
     assert all(p.action.use_fake_user for p in imported.performances)
     assert scene.render.fps / scene.render.fps_base == pytest.approx(23.976, abs=1e-4)
     assert (scene.render.resolution_x, scene.render.resolution_y) == (160, 90)
     assert scene.camera == imported.camera
     assert imported.collection.name == "Restage4D stress"
-    assert {c.name for c in imported.collection.children} == {f"stress {c}" for c in ("subject", "rig", "background", "camera")}
+    assert {c.name for c in imported.collection.children} == {
+        f"stress {c}" for c in ("subject", "rig", "background", "camera")
+    }
 
 
 def test_vertex_groups_hold_the_weights(imported, puppet):
@@ -182,7 +222,7 @@ def test_vertex_groups_hold_the_weights(imported, puppet):
 
 def test_a_static_camera_has_no_keyframes():
     puppet = puppets.random_puppet(names=("base",))
-    imported = importing.import_puppet(puppet, name="static")
+    imported = importer.import_puppet(puppet, name="static")
     assert imported.camera.animation_data is None or imported.camera.animation_data.action is None
     depsgraph = bpy.context.evaluated_depsgraph_get()
     K, w2c = camera.read_camera(imported.camera.evaluated_get(depsgraph), depsgraph, (160, 90), 1.0)
@@ -195,7 +235,7 @@ def test_bases_that_are_no_rotations_are_refused_before_anything_is_built():
     puppet.performances[1].bases[4, 2, 0:3] *= 1.01
     objects = len(bpy.data.objects)
     with pytest.raises(InputError, match="Basis 4 of performance 'jump' is no rotation at frame 2"):
-        importing.import_puppet(puppet, name="bad")
+        importer.import_puppet(puppet, name="bad")
     assert len(bpy.data.objects) == objects
 
 
@@ -224,16 +264,24 @@ def test_display_modes_follow_the_rig(imported, puppet):
 
     def geometry(mode):
         compat.set_input(modifier, "Mode", mode)
-        return imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
+        return imported.splats.evaluated_get(
+            bpy.context.evaluated_depsgraph_get()
+        ).evaluated_geometry()
 
     seen = geometry("Ellipsoids")
-    vertices = splats.read_attribute(seen.mesh, "position", "vector", 3)
+    vertices = attributes.read_attribute(seen.mesh, "position", "vector", 3)
     assert len(vertices) == 12 * dense
     np.testing.assert_allclose(vertices.mean(0), centre, atol=1e-4)
-    assert seen.mesh.color_attributes.active_color_name == splats.COLOR
+    assert seen.mesh.color_attributes.active_color_name == attributes.COLOR
     seen = geometry("Points")
     assert len(seen.pointcloud.points) == dense
     seen = geometry("Splats")
     instances = seen.instances_pointcloud()
     assert len(instances.points) == len(puppet.subject)
-    assert set(instances.attributes.keys()) <= {"position", "instance_transform", ".reference_index", splats.COLOR, "opacity"}
+    assert set(instances.attributes.keys()) <= {
+        "position",
+        "instance_transform",
+        ".reference_index",
+        attributes.COLOR,
+        "opacity",
+    }

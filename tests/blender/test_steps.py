@@ -8,12 +8,27 @@ import numpy as np
 import puppets
 import pytest
 
-from blender_addon import bones, importing, motions, rig
-from blender_addon.steps import drain, in_thread
+from blender_addon.puppet import (
+    bone_curves,
+    importer,
+    rig,
+    weights,
+)
+from blender_addon.session.steps import drain, in_thread
 from restage4d import se3
 from restage4d.errors import InputError
 
-KINDS = ("collections", "objects", "meshes", "armatures", "cameras", "node_groups", "materials", "actions", "images")
+KINDS = (
+    "collections",
+    "objects",
+    "meshes",
+    "armatures",
+    "cameras",
+    "node_groups",
+    "materials",
+    "actions",
+    "images",
+)
 
 
 def blocks():
@@ -25,7 +40,7 @@ def test_an_import_ended_at_any_step_leaves_nothing(empty_scene):
     puppet.background = puppets.gaussians(np.random.default_rng(0), 50)
     bpy.ops.mesh.primitive_cube_add()
     cube, before = bpy.context.view_layer.objects.active, blocks()
-    total = sum(1 for _ in importing.import_steps(puppet, name="counted"))
+    total = sum(1 for _ in importer.import_steps(puppet, name="counted"))
     bpy.data.batch_remove([o for o in bpy.data.objects if o != cube])
     bpy.ops.outliner.orphans_purge(do_recursive=True)
     for action in list(bpy.data.actions):  # kept by a fake user
@@ -34,8 +49,15 @@ def test_an_import_ended_at_any_step_leaves_nothing(empty_scene):
     bpy.context.view_layer.objects.active = cube
     assert blocks() == before
     assert total > 60
-    for taken in (1, 3, 10, 40, total // 2, total - 30):  # waiting for threads makes the number of steps differ a little
-        steps = importing.import_steps(puppet, name="ended")
+    for taken in (
+        1,
+        3,
+        10,
+        40,
+        total // 2,
+        total - 30,
+    ):  # waiting for threads makes the number of steps differ a little
+        steps = importer.import_steps(puppet, name="ended")
         for _ in range(taken):
             next(steps)
         assert taken < 10 or blocks() != before
@@ -47,7 +69,7 @@ def test_an_import_ended_at_any_step_leaves_nothing(empty_scene):
 
 def test_the_shapes_of_another_puppet_s_bones_stay(imported, puppet):
     shapes = {b.name: b.custom_shape.name for b in imported.armature.pose.bones}
-    steps = importing.import_steps(puppet, name="second")
+    steps = importer.import_steps(puppet, name="second")
     for _ in range(40):
         next(steps)
     steps.close()
@@ -55,7 +77,7 @@ def test_the_shapes_of_another_puppet_s_bones_stay(imported, puppet):
 
 
 def test_an_import_yields_how_far_it_is(puppet):
-    steps = importing.import_steps(puppet, name="x")
+    steps = importer.import_steps(puppet, name="x")
     told = [done / total for done, total in steps]
     assert told == sorted(told)
     assert told[0] == 0
@@ -64,7 +86,7 @@ def test_an_import_yields_how_far_it_is(puppet):
 
 def test_the_bones_made_in_several_steps_are_all_there(empty_scene):
     puppet = puppets.random_puppet(n=3000, k=2 * rig.TOGETHER + 5)
-    imported = importing.import_puppet(puppet, name="many")
+    imported = importer.import_puppet(puppet, name="many")
     assert len(rig.bone_names(imported.armature)) == puppet.n_bases
     for name in rig.bone_names(imported.armature):
         above = imported.armature.data.bones[name].parent
@@ -75,8 +97,8 @@ def test_the_bones_made_in_several_steps_are_all_there(empty_scene):
 def test_followers_and_bases_together_are_the_bases(imported, puppet):
     """Parent times child, with untouched handles between, is the basis again."""
     skeleton, bases = rig.read_skeleton(imported.armature), puppet.performances[1].bases
-    moved = motions.bone_motions(skeleton, bases)
-    whole = moved[skeleton.followers[motions.WHOLE]]
+    moved = bone_curves.bone_motions(skeleton, bases)
+    whole = moved[skeleton.followers[bone_curves.WHOLE]]
     for k, name in enumerate(skeleton.names):
         T = whole @ moved[skeleton.followers[int(skeleton.region[k])]] @ moved[name]
         np.testing.assert_allclose(se3.pack(T[:, :3, :3], T[:, :3, 3]), bases[k], atol=1e-5)
@@ -95,12 +117,12 @@ def test_weights_written_again_are_all_or_nothing(imported, puppet):
     points.vertex_groups[names[0]].add([0, 1, 2], 1.0, "REPLACE")
     painted = weights_of(points)
     assert painted != written
-    steps = bones.write_groups_steps(imported)
+    steps = weights.write_groups_steps(imported)
     next(steps)
     next(steps)
     steps.close()
     assert weights_of(points) == painted
-    drain(bones.write_groups_steps(imported))
+    drain(weights.write_groups_steps(imported))
     assert [{k: v for k, v in row.items() if k != "mine"} for row in weights_of(points)] == written
     assert [row.get("mine") for row in weights_of(points)[:3]] == [0.5, 0.5, None]
 

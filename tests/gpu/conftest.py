@@ -1,4 +1,5 @@
-"""These tests need an NVIDIA GPU: `tests/test_gpu.py` runs each file in a process of its own. Else they are not collected."""
+"""These tests need an NVIDIA GPU: `tests/test_gpu.py` runs each file in a process of its own. Else
+they are not collected."""
 
 import os
 

@@ -1,4 +1,5 @@
-"""The fit on a GPU: as good as on the CPU, cancelled, gone on with on either, NaNs taken back; previews of its puppet."""
+"""The fit on a GPU: as good as on the CPU, cancelled, gone on with on either, NaNs taken back;
+previews of its puppet."""
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 from scenes import hinge_scene
 from test_fit import CONFIG, cancel_within_fusion, poison_twice
 
-from restage4d.export import preview
+from restage4d.jobs import preview
 from restage4d.progress import Progress
 from restage4d.reconstruct import fit as fit_module
 from restage4d.reconstruct.fit import fit
@@ -67,5 +68,7 @@ def test_previews_are_the_cpus(truth, fitted, monkeypatch):
     drawn = []
     for device in ("cuda", "cpu"):
         monkeypatch.setattr("restage4d.render.drawing_device", lambda device=device: device)
-        drawn.append(np.stack(list(preview.render_performance(puppet, puppet.performances[1]))).astype(int))
+        drawn.append(
+            np.stack(list(preview.render_performance(puppet, puppet.performances[1]))).astype(int)
+        )
     assert np.abs(drawn[0] - drawn[1]).mean() < 0.1

@@ -1,10 +1,20 @@
-"""gsplat's drawing against the dense reference in double precision: values, gradients, what is left out."""
+"""gsplat's drawing against the dense reference in double precision: values, gradients, what is left
+out."""
 
 import math
 
 import pytest
 import torch
-from test_render import HEIGHT, SIZES, UNDRAWABLE, WIDTH, draw, drawn_with_gradients, left_out, scene
+from test_render import (
+    HEIGHT,
+    SIZES,
+    UNDRAWABLE,
+    WIDTH,
+    draw,
+    drawn_with_gradients,
+    left_out,
+    scene,
+)
 from torch import Tensor
 
 
@@ -15,7 +25,8 @@ def on_gpu(args: list[Tensor]) -> list[Tensor]:
 def assert_matches_reference(args: list[Tensor], compared: slice = slice(None)) -> None:
     """Values, and gradients by the Gaussians ``compared``.
 
-    gsplat's fast arithmetic lets a Gaussian at the edge of visibility (alpha 1/255) come or go in single pixels.
+    gsplat's fast arithmetic lets a Gaussian at the edge of visibility (alpha 1/255) come or go in
+    single pixels.
     """
     image, alpha, info, grads = drawn_with_gradients(args, "reference", torch.float64)
     image_, alpha_, info_, grads_ = drawn_with_gradients(args, "cuda", torch.float32, "cuda")
@@ -28,7 +39,9 @@ def assert_matches_reference(args: list[Tensor], compared: slice = slice(None)) 
     for name, grad in grads.items():
         assert torch.isfinite(grads_[name]).all(), name
         rows = slice(None) if name == "w2c" else compared
-        assert (grad[rows] - grads_[name].cpu()[rows]).norm() < 5e-3 * grad[rows].norm() + 1e-6, name
+        assert (grad[rows] - grads_[name].cpu()[rows]).norm() < 5e-3 * grad[rows].norm() + 1e-6, (
+            name
+        )
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 8, 17])
@@ -53,7 +66,9 @@ def test_degenerate_quaternions_and_scales_stay_finite():
     args[1][5:10] = 1e-20
     args[2][10:15] = 0
     args[2][15:20, 0] = 0
-    assert_matches_reference(args, slice(10, None))  # the gradient by a quaternion without length is anything
+    assert_matches_reference(
+        args, slice(10, None)
+    )  # the gradient by a quaternion without length is anything
 
 
 @pytest.mark.parametrize(("which", "value"), UNDRAWABLE)

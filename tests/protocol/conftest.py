@@ -1,6 +1,8 @@
-"""The conformance suite: ``pytest tests/protocol`` starts a service of its own, ``--address FILE`` takes one that runs.
+"""The conformance suite: ``pytest tests/protocol`` starts a service of its own, ``--address FILE``
+takes one that runs.
 
-FILE is the connection file of the service under test. Tests that must kill or set up the service run with an own one only.
+FILE is the connection file of the service under test. Tests that must kill or set up the service
+run with an own one only.
 """
 
 import os
@@ -13,17 +15,22 @@ import psutil
 import pytest
 import zmq
 
-from restage4d.wire import framing
-from restage4d.wire.channel import secure
-from restage4d.wire.client import Client
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import NotRunning
+from restage4d.protocol import framing
+from restage4d.protocol.channel import secure
+from restage4d.protocol.client import Client
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import NotRunning
 
 TOML = "slots = 2\n[limits]\nupload_bytes = 67108864\njobs_per_client = 40\n"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--address", type=Path, default=None, help="connection file of the service to test (default: an own one)")
+    parser.addoption(
+        "--address",
+        type=Path,
+        default=None,
+        help="connection file of the service to test (default: an own one)",
+    )
 
 
 class Service:
@@ -34,7 +41,9 @@ class Service:
         self.file = home / "connection.json"
         home.mkdir(parents=True, exist_ok=True)
         (home / "service.toml").write_text(toml)
-        self.environment = dict(os.environ, RESTAGE4D_HOME=str(home), RESTAGE4D_CACHE=str(home / "cache"))
+        self.environment = dict(
+            os.environ, RESTAGE4D_HOME=str(home), RESTAGE4D_CACHE=str(home / "cache")
+        )
         self.process: subprocess.Popen | None = None
 
     def start(self) -> "Service":
@@ -134,11 +143,13 @@ def control(address):
 @pytest.fixture(scope="session")
 def done_job(address):
     """A stand-in job that ran to its end, with all events that came meanwhile."""
-    from restage4d.wire.messages import Submit
+    from restage4d.protocol.messages import Submit
 
     events = []
     with Client.connect(address, timeout_s=60.0) as client:
-        job = client.submit(Submit(job_kind="standin", prompt="roll", settings={"fusion.steps": 60}))
+        job = client.submit(
+            Submit(job_kind="standin", prompt="roll", settings={"fusion.steps": 60})
+        )
         status = client.watch(job, lambda event, arrays: events.append((event, arrays)))
     assert status.state == "done", status
     return job, status, events

@@ -5,36 +5,41 @@ import sys
 
 import pytest
 
-from restage4d import cli
+from restage4d.cli import main
+from restage4d.protocol.client import Client
+from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
-from restage4d.wire.client import Client
-from restage4d.wire.messages import Submit
 
 from .test_jobs import LONG, until
 
 _ALONE = """
 import sys
+HEAVY = {"torch", "scipy", "cv2", "av", "numba", "psutil", "safetensors", "PIL", "platformdirs"}
+HEAVY |= {"bpy", "backend"}
 class Nothing:
     def find_spec(self, name, path=None, target=None):
         root = name.split(".")[0]
-        if root in {"torch", "scipy", "cv2", "av", "numba", "psutil", "safetensors", "PIL", "platformdirs", "bpy", "backend"}:
+        if root in HEAVY:
             raise ImportError(f"{root} was imported")
 sys.meta_path.insert(0, Nothing())
-import restage4d.wire.client, restage4d.wire.commands, restage4d.wire.service
+import restage4d.protocol.client, restage4d.cli.client, restage4d.protocol.service
 """
 
 
 def test_the_client_needs_numpy_pyzmq_and_msgspec_alone():
-    done = subprocess.run([sys.executable, "-c", _ALONE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
 def restage4d(address, capsys):
-    """Runs a command against the service under test: exit code, what it printed, what it complained of."""
+    """Runs a command against the service under test: exit code, what it printed, what it complained
+    of."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main([*arguments, "--connection", str(address)])
+        code = main.main([*arguments, "--connection", str(address)])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -75,7 +80,9 @@ def test_who_stops_watching_leaves_the_job_alone(restage4d, done_job, monkeypatc
 
 def test_submit_and_cancel(restage4d, client, tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"this is no video")
-    code, out, err = restage4d("submit", str(tmp_path / "a.mp4"), "jump", "--watch", "--set", "fusion.steps=10")
+    code, out, err = restage4d(
+        "submit", str(tmp_path / "a.mp4"), "jump", "--watch", "--set", "fusion.steps=10"
+    )
     assert code == 1
     assert "not a video" in err
     job = out.split()[0]

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from restage4d.protocol.messages import (
+    Points,
+    Preview,
+    Progress,
+    Selection,
+    Submit,
+)
 from restage4d.puppet import Puppet
-from restage4d.wire.messages import Points, Preview, Progress, Selection, Submit
 
 DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_clip"
 
@@ -22,7 +28,12 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
             longer_side=128,
             frames=10,
             seed=3,
-            settings={"motion.steps": 60, "motion.n_bases": 20, "fusion.steps": 80, "fusion.max_background": 6000},
+            settings={
+                "motion.steps": 60,
+                "motion.n_bases": 20,
+                "fusion.steps": 80,
+                "fusion.max_background": 6000,
+            },
         )
     )
     events = []
@@ -42,12 +53,19 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
     assert puppet.performances[0].n_frames == 10
     assert puppet.performances[1].prompt == "it nods, then jumps"
     assert puppet.n_bases == 20
-    assert {"puppet", "preview.mp4", "contact_sheet.png", "report.json", "footage/base.mp4"} <= set(status.artefacts)
+    assert {"puppet", "preview.mp4", "contact_sheet.png", "report.json", "footage/base.mp4"} <= set(
+        status.artefacts
+    )
     sheet = client.fetch_artefact(job, "contact_sheet.png", tmp_path / "sheet.png")
     assert sheet.read_bytes().startswith(b"\x89PNG")
     performance = puppet.performances[1]
     rgba, depth = client.render(
-        job, performance.bases[:, 3], performance.w2c[3], performance.K[3], performance.size, timeout_s=300
+        job,
+        performance.bases[:, 3],
+        performance.w2c[3],
+        performance.K[3],
+        performance.size,
+        timeout_s=300,
     )
     assert rgba[..., 3].mean() > 0.9
     assert (depth > 0).mean() > 0.9

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from backend.folder import Folder
-from backend.store import Store
+from backend.jobs.job_folder import Folder
+from backend.store.content_store import Store
+from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
-from restage4d.wire.messages import Submit
 
 ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
 
@@ -17,12 +17,13 @@ ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
 def test_a_job_outlives_its_node(tmp_path):
     from ray.cluster_utils import Cluster
 
-    from backend.farm import RayExecutor
+    from backend.jobs.ray_executor import RayExecutor
 
     store = Store(tmp_path / "store")
     memory = 100 << 20
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": memory, "include_dashboard": False},
     )
     node = cluster.add_node(num_cpus=1, object_store_memory=memory)
     executor = RayExecutor(store, cluster.address, 1)
@@ -59,5 +60,8 @@ def test_a_job_outlives_its_node(tmp_path):
 def wait(condition, executor, folder, seconds: float = 800.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, (folder.log.read_text()[-2000:] if folder.log.exists() else "", executor._ends)
+        assert time.monotonic() < end, (
+            folder.log.read_text()[-2000:] if folder.log.exists() else "",
+            executor._ends,
+        )
         time.sleep(0.1)

@@ -8,10 +8,10 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from restage4d.wire import framing, messages
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import WireError
-from restage4d.wire.messages import Error, Hello, Welcome
+from restage4d.protocol import framing, messages
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.messages import Error, Hello, Welcome
 
 from .conftest import Raw
 
@@ -22,24 +22,39 @@ GOOD = [
     messages.Cancel(job="0" * 32),
     messages.UploadBegin(content="0" * 64, size=10),
     messages.UploadChunk(token="0" * 32, offset=0),
-    messages.Submit(key="0" * 32, base="0" * 64, prompt="jump", settings={"a": 1, "b": 0.5, "c": True, "d": "x"}),
+    messages.Submit(
+        key="0" * 32, base="0" * 64, prompt="jump", settings={"a": 1, "b": 0.5, "c": True, "d": "x"}
+    ),
     messages.Fetch(content="0" * 64),
     messages.FetchPreview(job="0" * 32),
     messages.FetchGaussians(content="0" * 64, performance="base", frame=0),
     messages.Render(content="0" * 64, width=8, height=8),
 ]
-ARRAYS = [np.zeros(7, np.uint8), np.zeros((4, 9), np.float32), np.eye(4, dtype=np.float32), np.eye(3, dtype=np.float32)]
+ARRAYS = [
+    np.zeros(7, np.uint8),
+    np.zeros((4, 9), np.float32),
+    np.eye(4, dtype=np.float32),
+    np.eye(3, dtype=np.float32),
+]
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=40) | st.binary(max_size=40),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=40)
+    | st.binary(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
 
 @st.composite
 def mutated(draw) -> list[bytes]:
-    """A good message in which bits, fields, array headers or frames were changed; or plain bytes."""
+    """A good message in which bits, fields, array headers or frames were changed; or plain
+    bytes."""
     arrays = draw(st.lists(st.sampled_from(ARRAYS), max_size=3))
     frames = [bytes(f) for f in framing.encode(draw(st.sampled_from(GOOD)), arrays)]
     way = draw(st.sampled_from(["bits", "field", "frames", "bytes", "cut", "arrays"]))
@@ -86,7 +101,9 @@ def test_the_service_outlives_mutated_messages(address, channel):
     connection = Connection.read(address)
     raw = Raw(connection, channel)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    )
     @given(mutated())
     def send(frames):
         raw.socket.send_multipart(frames)

@@ -1,4 +1,5 @@
-"""A job whose driving video a hosted service makes: the key works, and is in none of the service's files, logs or messages."""
+"""A job whose driving video a hosted service makes: the key works, and is in none of the service's
+files, logs or messages."""
 
 import base64
 
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 from moving import CENTRE, moving
 
-from restage4d.video import encode
-from restage4d.wire import framing
-from restage4d.wire.messages import Selection, Submit
+from restage4d.io.video import encode
+from restage4d.protocol import framing
+from restage4d.protocol.messages import Selection, Submit
 
 pytest.importorskip("runwayml", reason="the extra hosted is not installed")
 
@@ -19,7 +20,8 @@ from stub_server import serve
 SECRET = "sk-a-secret-that-must-stay-one-0987654321"
 TASK = "17f20503-6c24-4c16-946b-35dbbce2af2f"
 REFUSED = {
-    "id": TASK, "status": "FAILED", "createdAt": "2026-10-01T00:00:00Z", "cost": {"credits": 0}, "failure": "Content moderation.",
+    "id": TASK, "status": "FAILED", "createdAt": "2026-10-01T00:00:00Z", "cost": {"credits": 0},
+    "failure": "Content moderation.",
     "failureCode": "SAFETY.INPUT.IMAGE",
 }  # fmt: skip
 
@@ -44,12 +46,15 @@ def test_a_key_is_in_no_file_log_or_message_of_the_service(own, tmp_path, monkey
             content = client.upload(tmp_path / "base.mp4")
             job = client.submit(
                 Submit(
-                    base=content, prompt="it jumps", selection=Selection(point=CENTRE), driving="runway", longer_side=160,
+                    base=content, prompt="it jumps", selection=Selection(point=CENTRE),
+                    driving="runway", longer_side=160,
                     quality="draft",
                 )
             )  # fmt: skip
             told: list[bytes] = []
-            status = client.watch(job, lambda event, arrays: told.append(msgspec.json.encode(event)))
+            status = client.watch(
+                job, lambda event, arrays: told.append(msgspec.json.encode(event))
+            )
             told += [msgspec.json.encode(x) for x in (status, client.hello(), client.jobs())]
         assert status.state == "failed"
         assert "Runway made no video: Content moderation." in str(status.error)

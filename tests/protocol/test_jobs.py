@@ -8,13 +8,19 @@ import pytest
 import zmq
 from PIL import Image
 
+from restage4d.protocol.channel import secure
+from restage4d.protocol.client import Client
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.messages import (
+    Points,
+    Preview,
+    Progress,
+    StateChanged,
+    Submit,
+)
 from restage4d.puppet import Puppet
 from restage4d.render import rasterize
-from restage4d.wire.channel import secure
-from restage4d.wire.client import Client
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import WireError
-from restage4d.wire.messages import Points, Preview, Progress, StateChanged, Submit
 
 LONG = {"fusion.steps": 100_000}
 
@@ -91,7 +97,9 @@ def test_puppet_gaussians_and_renders_agree(client, done_job, tmp_path):
     inside = rgba[..., 3] > 0.9
     assert inside.any()
     assert (depth[inside] > 1).all()
-    whole, _ = client.render(status.artefacts["puppet"].content, performance.bases[:, 1], w2c, K, size)
+    whole, _ = client.render(
+        status.artefacts["puppet"].content, performance.bases[:, 1], w2c, K, size
+    )
     assert whole[..., 3].mean() > rgba[..., 3].mean()
     assert client.fetch_preview(job).startswith(b"\x89PNG")
 

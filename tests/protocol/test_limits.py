@@ -7,16 +7,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from backend.folder import Folder
-from backend.inputs import footage
-from backend.store import Store
-from backend.uploads import Uploads
-from restage4d import video
+from backend.jobs.inputs import footage
+from backend.jobs.job_folder import Folder
+from backend.store.content_store import Store
+from backend.store.uploads import Uploads
 from restage4d.errors import InputError
-from restage4d.wire import framing
-from restage4d.wire.errors import WireError
-from restage4d.wire.messages import Limits, UploadBegin, UploadChunk
-from restage4d.wire.transfer import PACKED, PackedFile
+from restage4d.io import video
+from restage4d.protocol import framing
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.messages import Limits, UploadBegin, UploadChunk
+from restage4d.protocol.transfer import PACKED, PackedFile
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_only_so_many_frames_of_a_folder(place, tmp_path):
     store, folder, _ = place
     (tmp_path / "0.png").write_bytes(b"no picture needed: their number is looked at first")
     picture = store.add(tmp_path / "0.png")[0]
-    (tmp_path / "list").write_bytes(PACKED + msgspec.msgpack.encode([PackedFile(".png", picture)] * 6))
+    (tmp_path / "list").write_bytes(
+        PACKED + msgspec.msgpack.encode([PackedFile(".png", picture)] * 6)
+    )
     listing = store.add(tmp_path / "list")[0]
     limit(store, "frames = 5")
     with pytest.raises(InputError, match="6 frames"):
@@ -82,11 +84,18 @@ def test_more_chunks_than_the_credit_end_the_upload(tmp_path):
     pool, limits = HeldBack(), Limits(credit=3)
     uploads = Uploads(Store(tmp_path / "store"), pool, limits)
     answers = []
-    uploads.begin("anna", UploadBegin(content=hashlib.sha256(b"abcdef").hexdigest(), size=6), answers.append)
+    uploads.begin(
+        "anna", UploadBegin(content=hashlib.sha256(b"abcdef").hexdigest(), size=6), answers.append
+    )
     pool.go()
     token = answers.pop().token
     for i in range(3):
-        uploads.chunk("anna", UploadChunk(token=token, offset=i), memoryview(b"abcdef")[i : i + 1], answers.append)
+        uploads.chunk(
+            "anna",
+            UploadChunk(token=token, offset=i),
+            memoryview(b"abcdef")[i : i + 1],
+            answers.append,
+        )
     with pytest.raises(WireError) as caught:
         uploads.chunk("anna", UploadChunk(token=token, offset=3), memoryview(b"d"), answers.append)
     assert caught.value.code == "limit"
@@ -101,19 +110,30 @@ def test_a_token_is_of_its_owner_alone(tmp_path):
     pool = HeldBack()
     uploads = Uploads(Store(tmp_path / "store"), pool, Limits())
     answers = []
-    uploads.begin("anna", UploadBegin(content=hashlib.sha256(b"ab").hexdigest(), size=2), answers.append)
+    uploads.begin(
+        "anna", UploadBegin(content=hashlib.sha256(b"ab").hexdigest(), size=2), answers.append
+    )
     pool.go()
     with pytest.raises(WireError) as caught:
-        uploads.chunk("ben", UploadChunk(token=answers[0].token, offset=0), memoryview(b"a"), answers.append)
+        uploads.chunk(
+            "ben", UploadChunk(token=answers[0].token, offset=0), memoryview(b"a"), answers.append
+        )
     assert caught.value.code == "refused"
 
 
 def test_a_message_beyond_the_limit_is_dropped_unread(work, client):
-    """ZeroMQ ends the connection as soon as it reads the frame's length; the next one of the same client works."""
+    """ZeroMQ ends the connection as soon as it reads the frame's length; the next one of the same
+    client works."""
     welcome = client.hello()
     data = np.zeros(welcome.limits.message_bytes + 1, np.uint8)
-    assert work.ask(framing.encode(UploadChunk(token="0" * 32, offset=0), [data]), seconds=2.0) is None
+    assert (
+        work.ask(framing.encode(UploadChunk(token="0" * 32, offset=0), [data]), seconds=2.0) is None
+    )
     small = data[:10]
-    reply = work.ask(framing.encode(UploadBegin(content=hashlib.sha256(small).hexdigest(), size=10)))
-    assert work.ask(framing.encode(UploadChunk(token=reply.body.token, offset=0), [small])) is not None
+    reply = work.ask(
+        framing.encode(UploadBegin(content=hashlib.sha256(small).hexdigest(), size=10))
+    )
+    assert (
+        work.ask(framing.encode(UploadChunk(token=reply.body.token, offset=0), [small])) is not None
+    )
     assert client.hello().pid == welcome.pid

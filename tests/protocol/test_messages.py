@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import zmq
 
-from restage4d.wire import framing
-from restage4d.wire.errors import VersionMismatch, WireError
-from restage4d.wire.messages import (
+from restage4d.protocol import framing
+from restage4d.protocol.errors import VersionMismatch, WireError
+from restage4d.protocol.messages import (
     CHUNK,
     PROTOCOL,
     Chunk,
@@ -77,7 +77,12 @@ def test_another_version_is_told_so(control):
 
 
 def test_unknown_fields_are_ignored(control):
-    header = {"id": "b" * 32, "body": {"kind": "Hello", "client": "x", "later": 1}, "arrays": [], "more": None}
+    header = {
+        "id": "b" * 32,
+        "body": {"kind": "Hello", "client": "x", "later": 1},
+        "arrays": [],
+        "more": None,
+    }
     assert isinstance(control.ask([framing.FIRST, msgspec.msgpack.encode(header)]).body, Welcome)
 
 
@@ -94,8 +99,17 @@ def test_unknown_fields_are_ignored(control):
         [framing.FIRST, b"\xdf\xff\xff\xff\xff"],  # a map of four thousand million entries
         [framing.FIRST, msgspec.msgpack.encode({"id": "short", "body": {"kind": "Hello"}})],
         [framing.FIRST, msgspec.msgpack.encode({"id": NOBODY, "body": {"kind": "Explode"}})],
-        [framing.FIRST, msgspec.msgpack.encode({"id": NOBODY, "body": {"kind": "Status", "job": "../../etc/passwd"}})],
-        [framing.FIRST, msgspec.msgpack.encode({"id": NOBODY, "body": {"kind": "Hello"}}), b"an array nobody told of"],
+        [
+            framing.FIRST,
+            msgspec.msgpack.encode(
+                {"id": NOBODY, "body": {"kind": "Status", "job": "../../etc/passwd"}}
+            ),
+        ],
+        [
+            framing.FIRST,
+            msgspec.msgpack.encode({"id": NOBODY, "body": {"kind": "Hello"}}),
+            b"an array nobody told of",
+        ],
         [framing.FIRST, *[msgspec.msgpack.encode({"id": NOBODY, "body": {"kind": "Hello"}})] * 40],
     ],
 )
@@ -106,7 +120,11 @@ def test_what_is_no_message_is_refused(control, frames):
 
 @pytest.mark.parametrize("shape", [(5,), (1 << 31, 1 << 31, 1 << 31, 1 << 31), (2, 2), (0,)])
 def test_a_lying_array_header_is_refused_before_anything_is_allocated(work, shape):
-    header = {"id": NOBODY, "body": {"kind": "UploadChunk", "token": NOBODY, "offset": 0}, "arrays": [["u1", shape]]}
+    header = {
+        "id": NOBODY,
+        "body": {"kind": "UploadChunk", "token": NOBODY, "offset": 0},
+        "arrays": [["u1", shape]],
+    }
     error(work.ask([framing.FIRST, msgspec.msgpack.encode(header), b"abc"]), "malformed")
 
 
@@ -124,7 +142,7 @@ def test_errors_name_the_request_they_answer(work):
     assert work.ask(frames).parent == "c" * 32
 
 
-# --- upload and fetch -------------------------------------------------------------------------------------------------
+# --- upload and fetch -----------------------------------------------------------------------------
 
 
 def test_upload_and_fetch_give_the_same_bytes(client, tmp_path):
@@ -143,7 +161,9 @@ def test_bytes_are_stored_once(work):
     data = bytes_of(1000, seed=2)
     ready = begin(work, data)
     assert isinstance(work.ask(chunk(ready.token, 0, data)).body, Stored)
-    again = work.ask(framing.encode(UploadBegin(content=hashlib.sha256(data).hexdigest(), size=len(data))))
+    again = work.ask(
+        framing.encode(UploadBegin(content=hashlib.sha256(data).hexdigest(), size=len(data)))
+    )
     assert isinstance(again.body, Stored)
 
 
@@ -186,7 +206,10 @@ def test_chunks_out_of_order_or_beyond_the_end_are_refused(work):
 
 def test_too_large_an_upload_is_refused_before_a_byte_is_sent(work, client):
     size = client.hello().limits.upload_bytes + 1
-    assert "GB" in error(work.ask(framing.encode(UploadBegin(content="1" * 64, size=size))), "limit").what
+    assert (
+        "GB"
+        in error(work.ask(framing.encode(UploadBegin(content="1" * 64, size=size))), "limit").what
+    )
 
 
 def test_too_many_uploads_at_once_are_refused(work, client):
@@ -232,7 +255,7 @@ def test_an_interrupted_fetch_goes_on_and_checks_what_it_has(client, tmp_path):
     assert (tmp_path / "b").read_bytes() == data.tobytes()
 
 
-# --- submit -----------------------------------------------------------------------------------------------------------
+# --- submit ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -254,7 +277,9 @@ def test_a_job_that_cannot_be_is_refused_at_once(work, client, tmp_path, change,
 
 
 def test_a_job_submitted_twice_is_one_job(client):
-    spec = Submit(key=framing.new_id(), job_kind="standin", prompt="once", settings={"fusion.steps": 100_000})
+    spec = Submit(
+        key=framing.new_id(), job_kind="standin", prompt="once", settings={"fusion.steps": 100_000}
+    )
     assert client.submit(spec) == client.submit(spec) == spec.key
     assert [s.id for s in client.jobs()].count(spec.key) == 1
     client.delete(spec.key)
@@ -263,7 +288,13 @@ def test_a_job_submitted_twice_is_one_job(client):
 
 def test_unknown_jobs(control, client):
     error(control.ask(framing.encode(Status(job=NOBODY))), "not_found")
-    for request in (client.cancel, client.pause, client.resume, client.delete, client.fetch_preview):
+    for request in (
+        client.cancel,
+        client.pause,
+        client.resume,
+        client.delete,
+        client.fetch_preview,
+    ):
         with pytest.raises(WireError) as caught:
             request(NOBODY)
         assert caught.value.code == "not_found"
@@ -276,7 +307,10 @@ def test_too_many_jobs_are_refused(client):
     endless = {"fusion.steps": 100_000}
     keys = []
     try:
-        while len(keys) < limit and sum(s.state in ("queued", "running", "paused") for s in client.jobs()) < limit:
+        while (
+            len(keys) < limit
+            and sum(s.state in ("queued", "running", "paused") for s in client.jobs()) < limit
+        ):
             keys.append(client.submit(Submit(job_kind="standin", settings=endless)))
         with pytest.raises(WireError) as caught:
             client.submit(Submit(job_kind="standin", settings=endless))
@@ -286,17 +320,26 @@ def test_too_many_jobs_are_refused(client):
             client.delete(key)
 
 
-# --- drawing ----------------------------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------------
 
 
 def test_render_refuses_what_it_cannot_draw(work):
-    arrays = [np.zeros((4, 9), np.float32), np.eye(4, dtype=np.float32), np.eye(3, dtype=np.float32)]
+    arrays = [
+        np.zeros((4, 9), np.float32),
+        np.eye(4, dtype=np.float32),
+        np.eye(3, dtype=np.float32),
+    ]
     body = Render(content="0" * 64, width=64, height=48)
     error(work.ask(framing.encode(body, arrays)), "not_found")
     error(work.ask(framing.encode(body, arrays[:2])), "malformed")
     error(work.ask(framing.encode(body, [arrays[0], arrays[1][:3], arrays[2]])), "malformed")
-    error(work.ask(framing.encode(body, [arrays[0], arrays[1] * np.float32("nan"), arrays[2]])), "malformed")
-    error(work.ask(framing.encode(Render(content="0" * 64, width=8192, height=8192), arrays)), "limit")
+    error(
+        work.ask(framing.encode(body, [arrays[0], arrays[1] * np.float32("nan"), arrays[2]])),
+        "malformed",
+    )
+    error(
+        work.ask(framing.encode(Render(content="0" * 64, width=8192, height=8192), arrays)), "limit"
+    )
 
 
 def test_status_is_complete_for_its_reader():

@@ -10,22 +10,22 @@ import psutil
 import pytest
 import zmq
 
-from backend.jobs import Jobs
+from backend.file_lock import FileLock, held
+from backend.jobs.job_table import Jobs
 from backend.keys import Keys, make_client
-from backend.lock import FileLock, held
 from backend.retention import sweep
 from backend.settings import Settings
-from backend.store import Store
-from restage4d import cli
+from backend.store.content_store import Store
+from restage4d.cli import main
 from restage4d.errors import InputError
+from restage4d.protocol import framing
+from restage4d.protocol.channel import secure
+from restage4d.protocol.client import Client
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import NotRunning, Refused, WireError
+from restage4d.protocol.messages import Hello, Limits, Submit
+from restage4d.protocol.service import start_service, stop_service
 from restage4d.puppet import Puppet
-from restage4d.wire import framing
-from restage4d.wire.channel import secure
-from restage4d.wire.client import Client
-from restage4d.wire.connection import Connection
-from restage4d.wire.errors import NotRunning, Refused, WireError
-from restage4d.wire.messages import Hello, Limits, Submit
-from restage4d.wire.service import start_service, stop_service
 
 from .conftest import Service
 from .test_jobs import LONG, until
@@ -43,7 +43,9 @@ def test_nobody_there_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path))
     with pytest.raises(NotRunning, match="restage4d serve"):
         Client.connect()
-    Connection("127.0.0.1", {"work": 1, "control": 2, "progress": 3, "heartbeat": 4}, "plain", "x").write(tmp_path / "c.json")
+    Connection(
+        "127.0.0.1", {"work": 1, "control": 2, "progress": 3, "heartbeat": 4}, "plain", "x"
+    ).write(tmp_path / "c.json")
     with pytest.raises(NotRunning, match="Nobody answers"):
         Client.connect(tmp_path / "c.json", timeout_s=0.5)
     (tmp_path / "c.json").write_text("{}")
@@ -63,12 +65,17 @@ def test_start_find_and_stop(tmp_path, monkeypatch):
         with start_service() as client:
             assert client.hello().pid == pid
         command = [sys.executable, "-m", "backend"]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=dict(os.environ))
+        second = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True, env=dict(os.environ)
+        )
         assert "runs already" in second.stdout
     finally:
         parent.kill()
         parent.wait()
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
+    until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE,
+        60,
+    )
     assert stop_service() is False
     start_service(timeout_s=120).close()
     assert stop_service() is True
@@ -83,7 +90,9 @@ def test_wrong_and_missing_keys_are_refused_and_logged(own):
         Client.connect(own.home / "wrong.json", timeout_s=20)
     assert time.monotonic() - began < 10
     public, secret = (k.decode() for k in zmq.curve_keypair())
-    curve = replace(right, mechanism="curve", server_key=public, public_key=public, secret_key=secret)
+    curve = replace(
+        right, mechanism="curve", server_key=public, public_key=public, secret_key=secret
+    )
     curve.write(own.home / "curve.json")
     with pytest.raises(Refused):
         Client.connect(own.home / "curve.json", timeout_s=20)
@@ -108,7 +117,20 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
         with service.client() as client:
             mine = client.submit(Submit(job_kind="standin", settings=LONG))
         for name in ("anna", "ben"):
-            assert cli.main(["keys", "make", name, "--host", "127.0.0.1", "--out", str(tmp_path / f"{name}.json")]) == 0
+            assert (
+                main.main(
+                    [
+                        "keys",
+                        "make",
+                        name,
+                        "--host",
+                        "127.0.0.1",
+                        "--out",
+                        str(tmp_path / f"{name}.json"),
+                    ]
+                )
+                == 0
+            )
         with Client.connect(tmp_path / "anna.json", timeout_s=20) as anna:
             assert anna.hello().user == "anna"
             assert anna.jobs() == []
@@ -122,7 +144,7 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
             with pytest.raises(WireError) as caught:
                 anna.shutdown()
             assert caught.value.code == "refused"
-            assert cli.main(["keys", "revoke", "anna"]) == 0
+            assert main.main(["keys", "revoke", "anna"]) == 0
             until(lambda: is_refused(anna), 20)
         with pytest.raises(Refused):
             Client.connect(tmp_path / "anna.json", timeout_s=20)
@@ -142,7 +164,12 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
 
 def test_keys_that_are_none_are_refused(tmp_path):
     keys = Keys(tmp_path / "keys")
-    for name, public in (("../x", "a" * 40), ("local", "a" * 40), ("ok", "short"), ("ok", "é" * 40)):
+    for name, public in (
+        ("../x", "a" * 40),
+        ("local", "a" * 40),
+        ("ok", "short"),
+        ("ok", "é" * 40),
+    ):
         with pytest.raises(InputError):
             keys.allow(name, public)
     with pytest.raises(InputError, match="nobody"):
@@ -152,11 +179,16 @@ def test_keys_that_are_none_are_refused(tmp_path):
 
 
 def test_a_job_outlives_the_service_and_its_own_process(own, tmp_path):
-    """kill -9 of the service, then of the worker; a damaged checkpoint; the same job is done in the end, once."""
+    """kill -9 of the service, then of the worker; a damaged checkpoint; the same job is done in the
+    end, once."""
     own.start()
     with own.client() as client:
         job = client.submit(Submit(job_kind="standin", settings={"fusion.steps": 1200}))
-        until(lambda: client.status(job).step > 20 and client.status(job).stage == "photometric fusion")
+        until(
+            lambda: (
+                client.status(job).step > 20 and client.status(job).stage == "photometric fusion"
+            )
+        )
         folder = own.home / "jobs" / job
         worker = int((folder / "pid").read_text().split()[0])
         own.kill()
@@ -201,7 +233,9 @@ def test_a_damaged_result_is_never_handed_out(own, tmp_path):
         assert client.fetch(content, tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
 
 
-@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="needs a limit on file sizes, as Linux has")
+@pytest.mark.skipif(
+    not hasattr(psutil.Process, "rlimit"), reason="needs a limit on file sizes, as Linux has"
+)
 def test_a_full_disk_is_told_and_survived(own, tmp_path):
     own.start()
     (tmp_path / "a").write_bytes(os.urandom(9 << 20))
@@ -217,7 +251,8 @@ def test_a_full_disk_is_told_and_survived(own, tmp_path):
 
 
 def test_a_flood_of_frames_does_not_fill_the_memory(own):
-    """One message of endless frames: ZeroMQ holds it until it is whole, so the service drops the connection."""
+    """One message of endless frames: ZeroMQ holds it until it is whole, so the service drops the
+    connection."""
     (own.home / "service.toml").write_text("memory_gigabytes = 0.3\n")
     own.start()
     connection = Connection.read(own.file)

@@ -1,4 +1,5 @@
-"""The short form of the load and fault script: everything it counts must be right; what it times is printed, not judged."""
+"""The short form of the load and fault script: everything it counts must be right; what it times is
+printed, not judged."""
 
 import json
 import subprocess
@@ -19,4 +20,6 @@ def test_load_and_faults(tmp_path):
     print(done.stdout)
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
     assert len(figures) > 40
-    assert [f["name"] for f in figures if not f["good"] and f["unit"] not in TIMED] == [], done.stdout
+    assert [f["name"] for f in figures if not f["good"] and f["unit"] not in TIMED] == [], (
+        done.stdout
+    )

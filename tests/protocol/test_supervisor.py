@@ -2,12 +2,12 @@
 
 import sqlite3
 
-from backend.executors import LocalExecutor
-from backend.jobs import Jobs
+from backend.jobs.executors import LocalExecutor
+from backend.jobs.job_table import Jobs
+from backend.jobs.supervisor import Supervisor
 from backend.settings import Settings
-from backend.store import Store, no_room
-from backend.supervisor import Supervisor
-from restage4d.wire.messages import Submit
+from backend.store.content_store import Store, no_room
+from restage4d.protocol.messages import Submit
 
 JOB = "a" * 32
 
@@ -20,10 +20,13 @@ def test_a_full_disk_under_the_table_is_a_full_disk():
 
 
 def test_who_asks_is_told_why_a_job_stands_still(tmp_path):
-    """Its process has ended, but the table cannot be written; when it can, the job goes on and nothing is said any more."""
+    """Its process has ended, but the table cannot be written; when it can, the job goes on and
+    nothing is said any more."""
     jobs, told = Jobs(tmp_path / "jobs.sqlite"), []
     executor = LocalExecutor(Store(tmp_path / "store"), 0)
-    supervisor = Supervisor(jobs, tmp_path / "jobs", executor, Settings(), lambda job, frames: told.append(job))
+    supervisor = Supervisor(
+        jobs, tmp_path / "jobs", executor, Settings(), lambda job, frames: told.append(job)
+    )
     jobs.add("local", Submit(key=JOB, job_kind="standin"), 10)
     jobs.starts(JOB, "cpu:0")
     jobs._db().execute("PRAGMA query_only = ON")

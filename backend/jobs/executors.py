@@ -1,0 +1,151 @@
+"""Where jobs run: here, a process each (`LocalExecutor`), or on a Ray cluster
+(`backend.jobs.ray_executor.RayExecutor`)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+import psutil
+
+from backend.jobs.job_folder import Folder
+from backend.store.content_store import Store
+from restage4d.protocol.messages import Device
+from restage4d.protocol.service import detached
+
+
+class Executor(Protocol):
+    """Starts jobs and knows whether they live. Everything else goes through the job's `Folder`."""
+
+    name: str
+
+    def devices(self) -> list[Device]:
+        """What jobs can run on."""
+        ...
+
+    def slots(self) -> list[str]:
+        """A name per job that can run at the same time; a slot is one GPU where there are GPUs."""
+        ...
+
+    def start(self, job: str, folder: Folder, slot: str) -> None:
+        """Starts a prepared job. Raises OSError where no process can be made."""
+        ...
+
+    def alive(self, job: str, folder: Folder) -> bool:
+        """Whether the job still works, also one that an earlier service started."""
+        ...
+
+    def kill(self, job: str, folder: Folder) -> None:
+        """Ends the job's process, and all that it started, at once."""
+        ...
+
+    def why(self, job: str) -> str:
+        """How the job's process ended, for the artist."""
+        ...
+
+    def close(self) -> None:
+        """The service ends; jobs that still run are left alone."""
+        ...
+
+
+class LocalExecutor:
+    """A process per job on this machine; one job per GPU, or ``slots`` at a time without one.
+
+    Args:
+        store: whose folder the processes read and write.
+        slots: jobs at a time on the CPU.
+    """
+
+    name = "local"
+
+    def __init__(self, store: Store, slots: int) -> None:
+        self.store = store
+        self._gpus = gpus()
+        self._slots = slots
+        self._children: dict[str, subprocess.Popen] = {}
+        self._ends: dict[str, int] = {}
+
+    def devices(self) -> list[Device]:
+        cpu = Device(
+            kind="cpu", name=f"{os.cpu_count()} cores", memory=psutil.virtual_memory().total
+        )
+        return [*self._gpus, cpu]
+
+    def slots(self) -> list[str]:
+        return [f"cuda:{i}" for i in range(len(self._gpus))] or [
+            f"cpu:{i}" for i in range(self._slots)
+        ]
+
+    def start(self, job: str, folder: Folder, slot: str) -> None:
+        environment = dict(os.environ, PYTHONUNBUFFERED="1")
+        if slot.startswith("cuda:"):
+            environment["CUDA_VISIBLE_DEVICES"] = slot[5:]
+        self._ends.pop(job, None)
+        self._children[job] = spawn(folder, self.store, environment)
+
+    def alive(self, job: str, folder: Folder) -> bool:
+        child = self._children.get(job)
+        if child is not None:
+            code = child.poll()
+            if code is None:
+                return True
+            self._ends[job] = code
+            del self._children[job]
+        return folder.running()
+
+    def kill(self, job: str, folder: Folder) -> None:
+        kill_tree(folder)
+        child = self._children.get(job)
+        if child is not None:
+            child.kill()
+
+    def why(self, job: str) -> str:
+        code = self._ends.get(job)
+        if code is None:
+            return "ended by itself"
+        if code in (-9, 137):
+            return "was killed, most likely because the memory was full"
+        return f"ended with code {code}"
+
+    def close(self) -> None:
+        self._children.clear()
+
+
+def spawn(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:
+    """The process of a job, which outlives the service."""
+    return detached(
+        [sys.executable, "-m", "backend.jobs.worker", str(folder.path), str(store.folder)],
+        folder.log,
+        environment,
+    )
+
+
+def kill_tree(folder: Folder) -> None:
+    """Kills the process that works in a folder and its children, if it is still the one that
+    entered it."""
+    known = folder.pid()
+    if known is None:
+        return
+    with suppress(psutil.Error):
+        process = psutil.Process(known[0])
+        if abs(process.create_time() - known[1]) < 1.0:
+            for one in [*process.children(recursive=True), process]:
+                with suppress(psutil.Error):
+                    one.kill()
+
+
+def gpus() -> list[Device]:
+    """The machine's NVIDIA GPUs, as its driver lists them."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.rsplit(",", 1) for line in listed.strip().splitlines()]
+    return [
+        Device(kind="cuda", name=name.strip(), memory=int(float(mib) * 2**20)) for name, mib in rows
+    ]

@@ -1,0 +1,262 @@
+"""Jobs on a Ray cluster: each is a Ray task around the very same `backend.jobs.worker`, on
+whichever node is free.
+
+A task mirrors its job's folder to a mailbox, an actor beside the service; the service mirrors the
+mailbox to its own folder of the job. So a node may die: Ray starts the task again elsewhere, and it
+goes on from the last checkpoint in the mailbox. Where the service itself dies, Ray ends its tasks,
+and the next service queues their jobs again, with the checkpoints that came home. Every node needs
+Restage4D installed.
+"""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import ray  # pyright: ignore[reportMissingImports]  (the extra "farm")
+import ray.exceptions  # pyright: ignore[reportMissingImports]
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
+
+from backend.jobs.executors import spawn
+from backend.jobs.job_folder import EVENTS, Folder, Result
+from backend.store.content_store import Store
+from restage4d.errors import InputError
+from restage4d.protocol.messages import Device, Submit
+
+_EVERY_S = 0.3
+_RETRIES = 3
+_CHECKPOINT = "checkpoint.safetensors"
+_log = logging.getLogger("restage4d.farm")
+
+
+@ray.remote(num_cpus=0)
+class Mailbox:
+    """What the two sides of a job tell each other: named bytes with a number that grows."""
+
+    def __init__(self, first: dict[str, bytes]) -> None:
+        self._held = {name: (1, data) for name, data in first.items()}
+
+    def put(self, new: dict[str, bytes]) -> str:
+        """Takes bytes; gives back what the service asks: "", "pause" or "cancel"."""
+        for name, data in new.items():
+            self._held[name] = (self._held.get(name, (0, b""))[0] + 1, data)
+        return self._held.get("command", (0, b""))[1].decode()
+
+    def get(self, seen: dict[str, int]) -> dict[str, tuple[int, bytes]]:
+        """Everything newer than what was ``seen``."""
+        return {name: held for name, held in self._held.items() if held[0] > seen.get(name, 0)}
+
+
+@ray.remote
+def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
+    """One job, on some node. ``inputs`` are references to the contents it needs."""
+    with tempfile.TemporaryDirectory(prefix="restage4d_", ignore_cleanup_errors=True) as place:
+        store, folder = Store(Path(place) / "store"), Folder(Path(place) / "job")
+        for content, reference in inputs:
+            path = store.path(content)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(ray.get(reference))
+        folder.prepare(msgspec.msgpack.decode(spec, type=Submit))
+        folder.work.mkdir()
+        kept: Any = ray.get(mailbox.get.remote({}))
+        if _CHECKPOINT in kept:
+            (folder.work / _CHECKPOINT).write_bytes(kept[_CHECKPOINT][1])
+        worker = spawn(folder, store, dict(os.environ, RESTAGE4D_WITH=str(os.getpid())))
+        files = {name: folder.path / name for name in EVENTS} | {
+            _CHECKPOINT: folder.work / _CHECKPOINT
+        }
+        stamps: dict[str, int] = {}
+        ends = False
+        while not ends:
+            ends = worker.poll() is not None
+            new = {}
+            for name, path in files.items():
+                with suppress(OSError):
+                    stamp = path.stat().st_mtime_ns
+                    if stamps.get(name) != stamp:
+                        stamps[name], new[name] = stamp, path.read_bytes()
+            asked: Any = ray.get(mailbox.put.remote(new))
+            if asked and not folder.asked():
+                folder.command(asked)
+            if not ends:
+                time.sleep(_EVERY_S)
+        log = folder.log.read_bytes()[-100_000:]
+        result = folder.result()
+        if result is None:
+            ray.get(mailbox.put.remote({"log": log}))
+            raise RuntimeError(f"the job's process ended with code {worker.returncode}")
+        for artefact in result.artefacts.values():
+            ray.get(
+                mailbox.put.remote(
+                    {f"content:{artefact.content}": store.path(artefact.content).read_bytes()}
+                )
+            )
+        ray.get(mailbox.put.remote({"log": log, "result": msgspec.msgpack.encode(result)}))
+
+
+class _Shot:
+    """A job under way on the cluster, seen from the service."""
+
+    def __init__(self, folder: Folder, mailbox: Any, task: Any) -> None:
+        self.folder, self.mailbox, self.task = folder, mailbox, task
+        self.seen: dict[str, int] = {}
+        self.asked = ""
+
+
+class RayExecutor:
+    """Puts jobs on a Ray cluster; one GPU each where the cluster has any.
+
+    Args:
+        store: where contents come from and results go.
+        address: of the cluster's head, or "auto".
+        slots: jobs at a time on a cluster without GPUs.
+    """
+
+    name = "ray"
+
+    def __init__(self, store: Store, address: str, slots: int) -> None:
+        self.store, self._slots = store, slots
+        try:
+            ray.init(
+                address=address, namespace="restage4d", log_to_driver=False, configure_logging=False
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise InputError(
+                f"There is no Ray cluster at {address!r}: {error}.", "Start one (ray start --head)."
+            ) from error
+        self._home = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self._shots: dict[str, _Shot] = {}
+        self._ends: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        threading.Thread(target=self._follow, name="farm", daemon=True).start()
+
+    def devices(self) -> list[Device]:
+        found = []
+        for node in ray.nodes():
+            if node["Alive"]:
+                has, name = node["Resources"], node["NodeManagerHostname"]
+                found += [Device(kind="cuda", name=f"GPU of {name}", memory=0)] * int(
+                    has.get("GPU", 0)
+                )
+                found.append(
+                    Device(
+                        kind="cpu",
+                        name=f"{has.get('CPU', 0):.0f} cores of {name}",
+                        memory=int(has.get("memory", 0)),
+                    )
+                )
+        return found
+
+    def slots(self) -> list[str]:
+        return [
+            f"ray:{i}" for i in range(int(ray.cluster_resources().get("GPU", 0)) or self._slots)
+        ]
+
+    def start(self, job: str, folder: Folder, slot: str) -> None:
+        spec = folder.spec()
+        contents = {
+            spec.base,
+            spec.selection.mask or "",
+            *([] if isinstance(spec.driving, str) else spec.driving),
+        } - {""}
+        inputs = [
+            (content, ray.put(self.store.path(content).read_bytes()))
+            for content in self._with_frames(contents)
+        ]
+        first = {}
+        with suppress(OSError):
+            first[_CHECKPOINT] = (folder.work / _CHECKPOINT).read_bytes()
+        mailbox = Mailbox.options(scheduling_strategy=self._home).remote(first)  # type: ignore[attr-defined]
+        gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
+        task = shot.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES).remote(  # type: ignore[attr-defined]
+            msgspec.msgpack.encode(spec), inputs, mailbox
+        )
+        self._ends.pop(job, None)
+        with self._lock:
+            self._shots[job] = _Shot(folder, mailbox, task)
+
+    def _with_frames(self, contents: set[str]) -> set[str]:
+        """And the frames of packed folders."""
+        from backend.jobs.inputs import packed_files
+
+        return contents | {
+            file.content for content in contents for file in packed_files(self.store, content) or []
+        }
+
+    def alive(self, job: str, folder: Folder) -> bool:
+        with self._lock:
+            return job in self._shots
+
+    def kill(self, job: str, folder: Folder) -> None:
+        with self._lock:
+            one = self._shots.pop(job, None)
+        if one is not None:
+            ray.cancel(one.task, force=True)
+            ray.kill(one.mailbox)
+            self._ends[job] = "was ended"
+
+    def why(self, job: str) -> str:
+        return self._ends.get(job, "ended with the service")
+
+    def close(self) -> None:
+        self._closing.set()
+        ray.shutdown()
+
+    def _follow(self) -> None:
+        """Brings home what the tasks say, and takes the service's wishes there."""
+        while not self._closing.wait(_EVERY_S):
+            with self._lock:
+                shots = dict(self._shots)
+            for job, one in shots.items():
+                try:
+                    self._follow_one(job, one)
+                except (ray.exceptions.RayError, OSError, InputError) as error:
+                    _log.warning("job %s: %s", job, error)
+
+    def _follow_one(self, job: str, one: _Shot) -> None:
+        asked = one.folder.asked()
+        if asked != one.asked:
+            ray.get(one.mailbox.put.remote({"command": asked.encode()}), timeout=30)
+            one.asked = asked
+        ended, _ = ray.wait([one.task], timeout=0)
+        news: Any = ray.get(one.mailbox.get.remote(one.seen), timeout=60)
+        for name, (number, data) in news.items():
+            self._bring(one.folder, name, data)
+            one.seen[name] = number
+        if not ended:
+            return
+        why = ""
+        try:
+            ray.get(one.task)
+        except ray.exceptions.RayError as error:
+            why = f"ended on the cluster ({str(error).strip().splitlines()[-1][:200]})"
+        ray.kill(one.mailbox)
+        with self._lock:
+            self._shots.pop(job, None)
+        if why:
+            self._ends[job] = why
+
+    def _bring(self, folder: Folder, name: str, data: bytes) -> None:
+        if name in EVENTS:
+            folder.keep(name, data)
+        elif name == _CHECKPOINT:
+            folder.work.mkdir(exist_ok=True)
+            folder.keep(f"work/{_CHECKPOINT}", data)
+        elif name == "log":
+            folder.log.write_bytes(data)
+        elif name.startswith("content:"):
+            with tempfile.TemporaryDirectory(prefix="restage4d_") as place:
+                path = Path(place) / "content"
+                path.write_bytes(data)
+                if self.store.add(path)[0] != name[8:]:
+                    raise OSError("a result came damaged from the cluster")
+        elif name == "result":
+            folder.end(msgspec.msgpack.decode(data, type=Result))

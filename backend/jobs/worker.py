@@ -1,0 +1,142 @@
+"""A job's own process: ``python -m backend.jobs.worker JOB_FOLDER STORE_FOLDER``. Nothing here
+knows of the network.
+
+Exit codes: 0 it has said its last word in the folder; 3 another process already works in it;
+anything else is a crash.
+"""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from backend.jobs.job_folder import Folder, Result
+
+_TWICE = 3
+
+
+def main(argv: list[str]) -> int:
+    folder, store_folder = Folder(Path(argv[0])), Path(argv[1])
+    lock = folder.enter()
+    if lock is None:
+        return _TWICE
+    _be_polite()
+    if leader := os.environ.get("RESTAGE4D_WITH"):
+        threading.Thread(target=_end_with, args=(int(leader),), daemon=True).start()
+    folder.end(_outcome(folder, store_folder))
+    return 0
+
+
+def _be_polite() -> None:
+    """Blender and the service go first."""
+    import psutil
+
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        process.nice(
+            psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else max(process.nice(), 5)
+        )
+
+
+def _end_with(leader: int) -> None:
+    """On a cluster a job's process does not outlive the task that started it."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(leader)
+        while process.is_running():
+            time.sleep(0.5)
+    os._exit(1)
+
+
+def _outcome(folder: Folder, store_folder: Path) -> Result:
+    from backend.store.content_store import Store, no_room, room_error
+    from restage4d.errors import Cancelled, FitError, InputError
+    from restage4d.protocol.errors import WireError
+    from restage4d.protocol.messages import Fault
+
+    def failed(code: Any, what: str, remedy: str) -> Result:
+        return Result(outcome="failed", error=Fault(code=code, what=what, remedy=remedy))
+
+    try:
+        return _run(folder, Store(store_folder))
+    except Cancelled:
+        return Result(outcome="cancelled" if folder.asked() == "cancel" else "paused")
+    except Exception as error:  # whatever it is, the client must be told
+        traceback.print_exc()
+        if no_room(error):
+            full = room_error()
+            fault = Fault(
+                code="no_room", what=full.what, remedy="Free some space there, then resume the job."
+            )
+            return Result(outcome="paused", error=fault)
+        if isinstance(error, WireError):
+            return failed(error.code, error.what, error.remedy)
+        if isinstance(error, InputError):
+            return failed("bad_input", error.what, error.remedy)
+        if isinstance(error, FitError):
+            return failed(
+                "fit", str(error), "Try another selection, a clearer clip, or the draft quality."
+            )
+        return failed(
+            "internal",
+            f"{type(error).__name__}: {error}"[:1000],
+            f"The job's log is {folder.log} on the service's machine.",
+        )
+
+
+def _run(folder: Folder, store: Any) -> Result:
+    from backend.jobs import inputs
+    from backend.jobs.progress_events import Observer
+    from restage4d.progress import Progress
+
+    spec = folder.spec()
+    observer = Observer(folder, spec.key)
+    progress = Progress(observer, lambda: folder.asked() != "", observer.observe)
+    folder.work.mkdir(exist_ok=True)
+    if spec.job_kind == "standin":
+        from backend import standin
+
+        made = {
+            "puppet": standin.run(
+                spec.seed, int(spec.settings.get("fusion.steps", 30)), folder.work, progress
+            )
+        }
+    elif spec.job_kind == "driving":
+        from restage4d.jobs.driving_videos import audition
+
+        made = {
+            p.relative_to(folder.work).as_posix(): p
+            for p in audition(inputs.job(spec, store, folder), progress)
+        }
+    else:
+        from restage4d.jobs.restaging import run
+
+        run(inputs.job(spec, store, folder), progress)
+        made = {"puppet": folder.work / "puppet.puppet"}
+        for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
+            if path.suffix in (".png", ".mp4", ".json"):
+                made[path.relative_to(folder.work).as_posix()] = path
+    return _keep(made, store)
+
+
+def _keep(made: dict[str, Path], store: Any) -> Result:
+    """Results into the store; a puppet only if its file reads back as one."""
+    from restage4d.protocol.messages import Artefact
+    from restage4d.puppet import Puppet
+
+    if "puppet" in made:
+        Puppet.load(made["puppet"])
+    artefacts = {}
+    for name, path in made.items():
+        content, size = store.add(path)
+        artefacts[name] = Artefact(content=content, size=size)
+    return Result(outcome="done", artefacts=artefacts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

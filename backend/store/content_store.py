@@ -1,0 +1,255 @@
+"""The content-addressed store: bytes under the name of their SHA-256, and uploads on their way
+there.
+
+No name from the wire becomes a path: contents are 64 hexadecimal digits, checked here once more.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+import msgspec
+
+from restage4d.io.atomic import NO_ROOM
+from restage4d.protocol.digest import Digest
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.transfer import PACKED, PackedFile
+
+_BLOCK = 4 << 20
+_LIST_LIMIT = 4 << 20  # bytes of a list of files
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+
+
+def no_room(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if isinstance(error, sqlite3.OperationalError) and "disk" in str(
+            error
+        ):  # "database or disk is full", "disk I/O error"
+            return True
+        error = error.__cause__
+    return False
+
+
+def room_error() -> WireError:
+    return WireError(
+        "The service's disk is full.",
+        "Free some space there, or delete old jobs; then do it again.",
+        "no_room",
+    )
+
+
+class Store:
+    """Bytes by content under ``folder``; safe for several processes at once, as every file appears
+    by a rename.
+
+    Args:
+        folder: of the store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.partial = folder / "partial"
+        self.partial.mkdir(parents=True, exist_ok=True)
+        self._verified: dict[
+            str, tuple[int, int]
+        ] = {}  # content -> size and mtime when its bytes were last checked
+        self._lock = Lock()
+
+    def path(self, content: str) -> Path:
+        """Where the bytes of a content are, or would be."""
+        if not _CONTENT.fullmatch(content):
+            raise WireError("That is not a content id.", "Give 64 hexadecimal digits.", "malformed")
+        return self.folder / content[:2] / content
+
+    def size(self, content: str) -> int | None:
+        """Bytes of a content, None where it is not here."""
+        try:
+            return self.path(content).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def touch(self, content: str) -> None:
+        """Notes that a content is in use, for retention by age."""
+        with suppress(OSError):
+            path = self.path(content)
+            before = path.stat()
+            os.utime(path)
+            with self._lock:  # the time changed, not the bytes
+                if self._verified.get(content) == (before.st_size, before.st_mtime_ns):
+                    self._verified[content] = (before.st_size, path.stat().st_mtime_ns)
+
+    def add(self, path: Path) -> tuple[str, int]:
+        """Takes a finished file in (a copy) and returns its content and size. Raises OSError where
+        the disk is full."""
+        temporary = self.partial / f"{uuid.uuid4().hex}.new"
+        digest, size = Digest(), 0
+        try:
+            with path.open("rb") as source, temporary.open("wb") as out:
+                while block := source.read(_BLOCK):
+                    digest.update(block)
+                    out.write(block)
+                    size += len(block)
+                out.flush()
+                os.fsync(out.fileno())
+            self._keep(temporary, digest.hexdigest())
+        finally:
+            temporary.unlink(missing_ok=True)
+        return digest.hexdigest(), size
+
+    def _keep(self, temporary: Path, content: str) -> None:
+        target = self.path(content)
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.replace(temporary, target)
+        except PermissionError:  # Windows, while somebody reads the same bytes
+            if not target.exists():
+                raise
+            temporary.unlink()
+        self._note(content)
+
+    def _note(self, content: str) -> None:
+        stat = self.path(content).stat()
+        with self._lock:
+            self._verified[content] = (stat.st_size, stat.st_mtime_ns)
+
+    def check(self, content: str) -> int:
+        """The size of a content whose bytes have the right SHA-256; read anew where the file
+        changed since the last check.
+
+        Raises:
+            WireError: "not_found", or "damaged": then the file is set aside, so that an upload can
+                bring it again.
+        """
+        path = self.path(content)
+        try:
+            stat = path.stat()
+            with self._lock:
+                if self._verified.get(content) == (stat.st_size, stat.st_mtime_ns):
+                    return stat.st_size
+            with path.open("rb") as file:
+                right = hashlib.file_digest(file, "sha256").hexdigest() == content
+        except FileNotFoundError as error:
+            raise WireError(
+                "The service does not have these bytes (any more).", "Send them again.", "not_found"
+            ) from error
+        if not right:
+            with suppress(OSError):
+                path.unlink()
+            raise WireError(
+                "The service's copy of these bytes is damaged; it was removed.",
+                "Send them again, or make the job anew.",
+                "damaged",
+            )
+        self._note(content)
+        return stat.st_size
+
+    def remove(self, content: str) -> None:
+        with suppress(OSError):
+            self.path(content).unlink()
+
+    def contents(self) -> list[tuple[str, os.stat_result]]:
+        """Every stored content."""
+        found = []
+        for shelf in self.folder.iterdir():
+            if len(shelf.name) == 2 and shelf.is_dir():
+                with suppress(OSError):
+                    found += [
+                        (p.name, p.stat()) for p in shelf.iterdir() if _CONTENT.fullmatch(p.name)
+                    ]
+        return found
+
+    def free(self) -> int:
+        """Bytes free on the store's disk."""
+        return shutil.disk_usage(self.folder).free
+
+
+def packed_files(store: Store, content: str) -> list[PackedFile] | None:
+    """The files of a packed folder; None where the content is no such list. Raises `WireError`: not
+    here, or damaged."""
+    try:
+        with store.path(content).open("rb") as file:
+            if file.read(len(PACKED)) != PACKED:
+                return None
+            listing = file.read(_LIST_LIMIT)
+    except FileNotFoundError as error:
+        raise WireError(
+            "The service does not have these bytes (any more).", "Send them again.", "not_found"
+        ) from error
+    try:
+        files = msgspec.msgpack.decode(listing, type=list[PackedFile])
+        for one in files:
+            store.path(one.content)
+    except (msgspec.MsgspecError, RecursionError, WireError) as error:
+        raise WireError(
+            "A list of frames cannot be read.", "Send the folder again.", "damaged"
+        ) from error
+    return files
+
+
+class Upload:
+    """One upload under way: bytes so far in a file of their own, hashed as they come.
+
+    Args:
+        store: where it goes.
+        owner: whose it is; another client's half upload of the same content stays apart.
+        content: SHA-256 it must have in the end.
+        size: bytes in all.
+    """
+
+    def __init__(self, store: Store, owner: str, content: str, size: int) -> None:
+        self.store, self.content, self.size = store, content, size
+        whose = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        self.path = store.partial / f"{store.path(content).name}.{whose}.part"
+        self.offset = 0
+        self.digest = Digest()
+        self.touched = time.monotonic()
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Finds what an earlier attempt left and hashes it. Raises OSError."""
+        self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+        while block := self._file.read(min(_BLOCK, self.size - self.offset)):
+            self.digest.update(block)
+            self.offset += len(block)
+        self._file.truncate(self.offset)
+        self._file.seek(self.offset)
+
+    def write(self, data: memoryview) -> None:
+        """Appends a chunk. Raises OSError where the disk is full; then `open` again finds what was
+        written."""
+        assert self._file is not None
+        self.digest.update(data)
+        self._file.write(data)
+        self._file.flush()
+        self.offset += len(data)
+        self.touched = time.monotonic()
+
+    def finish(self) -> None:
+        """Moves the complete bytes to their place. Raises `WireError` "damaged" where they are
+        other bytes."""
+        self.close()
+        if self.digest.hexdigest() != self.content:
+            self.path.unlink(missing_ok=True)
+            raise WireError(
+                "The bytes that came do not have the SHA-256 that was announced.",
+                "Send them again.",
+                "damaged",
+            )
+        self.store._keep(self.path, self.content)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None

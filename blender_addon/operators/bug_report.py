@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operator that collects a bug report."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from restage4d.errors import InputError
+
+from .. import paths, preferences, runtime
+from ..session import bug_report
+
+
+class RESTAGE4D_OT_report_bug(bpy.types.Operator):
+    """Collect versions, settings and the ends of logs in a zip: no keys, no video, no prompt"""
+
+    bl_idname = "restage4d.report_bug"
+    bl_label = "Collect a Bug Report"
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        self.filepath = "restage4d_bug_report.zip"
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: Any) -> set[str]:
+        session = runtime.session()
+        facts = {
+            "blender": bpy.app.version_string,
+            "restage4d": paths.version(),
+            "wheels": paths.wheel_versions(),
+            "backend": {k: v for k, v in vars(session.backend).items() if k != "fault"}
+            | {"fault": str(session.backend.fault)},
+            "job": None
+            if session.job is None
+            else {k: getattr(session.job, k) for k in ("id", "state", "stage", "fraction")},
+            "job_fault": None if session.job is None else str(session.job.fault),
+        }
+        settings = {
+            name: getattr(preferences.get(), name)
+            for name in preferences.Restage4DPreferences.__annotations__
+        }
+        try:
+            names = bug_report.write(
+                Path(bpy.path.ensure_ext(self.filepath, ".zip")), facts, settings, paths.logs()
+            )
+        except (InputError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Wrote {self.filepath}: {', '.join(names)}")
+        return {"FINISHED"}
+
+
+CLASSES = (RESTAGE4D_OT_report_bug,)

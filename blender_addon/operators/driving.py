@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Direction step's buttons: who makes the driving video, what it is asked for, making some, and
+picking one."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import bpy
+
+from .. import runtime, takes
+from ..session.models import DRAFT, PRIORS
+from ..ui.text import paragraph
+
+OFFLINE = (
+    "That is a service elsewhere, and Blender may not go online: Preferences > System > Network > "
+    "Allow Online Access"
+)
+
+
+class RESTAGE4D_OT_use_provider(bpy.types.Operator):
+    """Choose who makes or estimates this"""
+
+    bl_idname = "restage4d.use_provider"
+    bl_label = "Use This Provider"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+    kind: bpy.props.StringProperty(default="driving", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    name: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    @classmethod
+    def description(cls, context: Any, properties: Any) -> str:
+        provider = runtime.session().backend.provider(properties.kind, properties.name)
+        return provider.about if provider is not None else "Choose who makes or estimates this"
+
+    def execute(self, context: Any) -> set[str]:
+        name = "provider" if self.kind == "driving" else self.kind
+        if self.kind not in ("driving", *PRIORS):
+            return {"CANCELLED"}
+        setattr(context.scene.restage4d, name, self.name)
+        return {"FINISHED"}
+
+
+def unready(chosen: Any) -> str:
+    """Why no driving video can be made from the prompt; empty where one can."""
+    session = runtime.session()
+    if session.backend.phase != "ready":
+        return "The backend is not running: start it at the top of this panel"
+    if session.shot is None or not session.shot.content or session.shot.phase == "failed":
+        return "Pick a video first; it must be with the backend"
+    if not chosen.prompt.strip():
+        return "Say what the subject shall do: type a prompt"
+    provider = session.backend.provider("driving", chosen.provider)
+    if provider is None:
+        return "The backend knows no such provider: choose another"
+    if provider.needs:
+        return f"{provider.label} is not set up: {provider.needs[0]}"
+    if provider.sends and not bpy.app.online_access:
+        return OFFLINE
+    if chosen.provider == DRAFT and not runtime.understood(chosen.prompt)[0]:
+        return "The draft driver understands nothing of the prompt: see what it knows below it"
+    if session.audition is not None and session.audition.active:
+        return "Driving videos are being made already"
+    return ""
+
+
+class _Directing(bpy.types.Operator):
+    """A button of which a person must know something before; then a dialog says it and asks."""
+
+    agree = "Go On"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if why := cls.missing(context.scene.restage4d):
+            cls.poll_message_set(why)
+        return not why
+
+    @classmethod
+    def missing(cls, chosen: Any) -> str:
+        return unready(chosen)
+
+    def terms(self, chosen: Any) -> list[str]:
+        """What a person must know before; empty for nothing."""
+        return []
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        if not self.terms(context.scene.restage4d):
+            return self.execute(context)
+        dialog = context.window_manager.invoke_props_dialog
+        return dialog(self, width=420, title=self.bl_label, confirm_text=self.agree)
+
+    def draw(self, context: Any) -> None:
+        for text in self.terms(context.scene.restage4d):
+            paragraph(self.layout, context, text, icon="INFO", width=420)
+
+
+class RESTAGE4D_OT_refine_prompt(_Directing):
+    """Show what the provider will be asked for, to be changed, and what it costs. Nothing is made
+    yet"""
+
+    bl_idname = "restage4d.refine_prompt"
+    bl_label = "Refine the Prompt"
+    agree = "Send Them"
+
+    @classmethod
+    def missing(cls, chosen: Any) -> str:
+        refiner = runtime.session().backend.refiner
+        elsewhere = refiner and not runtime.is_loopback(
+            urlsplit(refiner.rpartition(" at ")[2]).hostname or ""
+        )
+        return OFFLINE if elsewhere and not bpy.app.online_access else unready(chosen)
+
+    def terms(self, chosen: Any) -> list[str]:
+        refiner = runtime.session().backend.refiner
+        return (
+            [
+                f"The first frame and the prompt are sent to {refiner}, which writes the refined "
+                "prompt."
+            ]
+            if refiner
+            else []
+        )
+
+    def execute(self, context: Any) -> set[str]:
+        runtime.session().prepare(runtime.driving_order(context.scene.restage4d))
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_make_driving(_Directing):
+    """Make the driving video to look at before the shot is restaged"""
+
+    bl_idname = "restage4d.make_driving"
+    bl_label = "Make the Driving Video"
+    bl_options = {"UNDO"}  # noqa: RUF012
+    agree = "Agree and Make"
+
+    @classmethod
+    def missing(cls, chosen: Any) -> str:
+        if (
+            not (why := unready(chosen))
+            and chosen.provider != DRAFT
+            and not runtime.refined(chosen)
+        ):
+            return "Refine the prompt first: that shows what will be asked for, on which terms"
+        return why
+
+    def terms(self, chosen: Any) -> list[str]:
+        if chosen.provider == DRAFT:
+            return []
+        count = chosen.candidates
+        many = (
+            [f"{count} videos are made; what is said of one holds for each."]
+            if count > 1 and chosen.terms
+            else []
+        )
+        return [*chosen.terms.splitlines(), *many]
+
+    def execute(self, context: Any) -> set[str]:
+        chosen = context.scene.restage4d
+        job = runtime.session().make_driving(runtime.driving_order(chosen))
+        chosen.driving_job, chosen.takes_for = job.id, takes.key(chosen)
+        chosen.takes.clear()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
+    """Stop making driving videos"""
+
+    bl_idname = "restage4d.cancel_driving"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        job = runtime.session().audition
+        if job is None or not job.active:
+            cls.poll_message_set("None are being made")
+            return False
+        return True
+
+    def execute(self, context: Any) -> set[str]:
+        session = runtime.session()
+        if session.audition is not None:
+            session.cancel(session.audition)
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_forget_driving(bpy.types.Operator):
+    """Put it away"""
+
+    bl_idname = "restage4d.forget_driving"
+    bl_label = "Put Away"
+
+    def execute(self, context: Any) -> set[str]:
+        context.scene.restage4d.driving_job = ""
+        runtime.session().forget_driving()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_pick_take(bpy.types.Operator):
+    """Restage the shot with this driving video"""
+
+    bl_idname = "restage4d.pick_take"
+    bl_label = "Pick This Driving Video"
+    bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
+    number: bpy.props.IntProperty()  # type: ignore[valid-type]
+
+    def execute(self, context: Any) -> set[str]:
+        context.scene.restage4d.take = self.number
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_play_take(bpy.types.Operator):
+    """Play the video in the system's player"""
+
+    bl_idname = "restage4d.play_take"
+    bl_label = "Play"
+    bl_options = {"INTERNAL"}  # noqa: RUF012
+    number: bpy.props.IntProperty()  # type: ignore[valid-type]
+
+    def execute(self, context: Any) -> set[str]:
+        take = next((t for t in context.scene.restage4d.takes if t.number == self.number), None)
+        if take is None:
+            return {"CANCELLED"}
+        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))
+
+
+CLASSES = (
+    RESTAGE4D_OT_use_provider,
+    RESTAGE4D_OT_refine_prompt,
+    RESTAGE4D_OT_make_driving,
+    RESTAGE4D_OT_cancel_driving,
+    RESTAGE4D_OT_forget_driving,
+    RESTAGE4D_OT_pick_take,
+    RESTAGE4D_OT_play_take,
+)

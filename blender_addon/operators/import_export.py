@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators: a .puppet into the scene (menu or dropped on the window), and the tweaked puppet out
+again.
+
+``restage4d.import_puppet``; ``restage4d.export_puppet``, ``export_ply``, ``export_npz``,
+``export_alembic``, ``export_usd``: from a panel they ask for a file and then run in steps
+(`work.shown` says how far), from a script at once. More operators: `tweaking`, `rendering`; the
+display is a property of the armature, `display`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy_extras.io_utils import ExportHelper, ImportHelper
+
+from restage4d.puppet import Puppet
+
+from ..puppet import export, importer
+from ..session.steps import Steps, in_thread
+from ..viewport import display
+from . import stepped
+
+
+class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelper):
+    """Import a puppet with its performances, camera and background"""
+
+    bl_idname = "restage4d.import_puppet"
+    bl_label = "Import Restage4D Puppet"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; nothing was imported"
+    filename_ext = ".puppet"
+    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
+    set_up_scene: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Set Up Scene",
+        description="Frame range, rate, picture size, camera and colours of the scene as filmed",
+        default=True,
+    )
+
+    def steps(self, context: Any) -> Steps[None]:
+        path = Path(self.filepath)
+        puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
+        self.done = f"Imported {path.name}"
+        yield from display.import_steps(puppet, name=path.stem, set_up_scene=self.set_up_scene)
+
+
+class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
+    bl_options = {"REGISTER"}  # noqa: RUF012
+
+    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+        self.done = f"Wrote {self.filepath}"
+        return self.write(context, imported, Path(self.filepath))
+
+
+class _ExportPoints(_Export):
+    """With a choice of what leaves."""
+
+    use_range: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Own Range",
+        description="Instead of the scene's frames, those given here",
+        default=False,
+    )
+    first: bpy.props.IntProperty(
+        name="First", description="First frame, with an own range", default=1
+    )  # type: ignore[valid-type]
+    last: bpy.props.IntProperty(
+        name="Last", description="Last frame, with an own range", default=100
+    )  # type: ignore[valid-type]
+    subject: bpy.props.BoolProperty(name="Subject", default=True)  # type: ignore[valid-type]
+    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Background", description="The static background, in every frame", default=False
+    )
+    space: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Space",
+        items=(
+            ("WORLD", "World", "Where the points are in the scene"),
+            ("LOCAL", "Local", "Without what the armature as a whole was moved by"),
+        ),
+    )
+
+    def what(self, context: Any) -> export.What:
+        """The choices, for `export`."""
+        scene = context.scene
+        first, last = (
+            (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
+        )
+        return export.What(
+            range(first, last + 1), self.subject, self.background, self.space == "LOCAL"
+        )
+
+    def draw(self, context: Any) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "subject")
+        layout.prop(self, "background")
+        layout.prop(self, "space")
+        layout.prop(self, "use_range")
+        column = layout.column(align=True)
+        column.active = self.use_range
+        column.prop(self, "first")
+        column.prop(self, "last")
+
+
+class RESTAGE4D_OT_export_puppet(_Export):
+    """Export the puppet with its performances as they play now, keyframes and tweaks included"""
+
+    bl_idname = "restage4d.export_puppet"
+    bl_label = "Export Puppet (.puppet)"
+    filename_ext = ".puppet"
+    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
+    tweaked: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Also as Played",
+        description=(
+            "A name: what plays now over the scene's frames (NLA, handles, constraints) becomes "
+            "one more performance. Empty: only the performances' own Actions"
+        ),
+    )
+
+    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
+        return export.puppet_steps(imported, context.scene, path, self.tweaked)
+
+
+class RESTAGE4D_OT_export_ply(_ExportPoints):
+    """Export the moving Gaussians as a sequence of splat PLY files, one a frame"""
+
+    bl_idname = "restage4d.export_ply"
+    bl_label = "Export Splats (PLY Sequence)"
+    filename_ext = ".ply"
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
+        return export.ply_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_npz(_ExportPoints):
+    """Export the moving Gaussians as numpy arrays, one file a frame"""
+
+    bl_idname = "restage4d.export_npz"
+    bl_label = "Export Gaussians (NPZ Sequence)"
+    filename_ext = ".npz"
+    filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
+        return export.npz_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_alembic(_ExportPoints):
+    """Export the moving points as Alembic, by Blender's own exporter; it cannot be interrupted"""
+
+    bl_idname = "restage4d.export_alembic"
+    bl_label = "Export Points (Alembic)"
+    filename_ext = ".abc"
+    filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not export.has_alembic():
+            cls.poll_message_set(
+                "This Blender was built without Alembic; the ones from blender.org have it"
+            )
+            return False
+        return super().poll(context)
+
+    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
+        return export.alembic_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_OT_export_usd(_ExportPoints):
+    """Export the moving points as USD, with scale, rotation, opacity and colour; by Blender's own
+    exporter, uninterrupted"""
+
+    bl_idname = "restage4d.export_usd"
+    bl_label = "Export Points (USD)"
+    filename_ext = ".usdc"
+    filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})  # type: ignore[valid-type]
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not export.has_usd():
+            cls.poll_message_set(
+                "This Blender was built without USD; the ones from blender.org have it"
+            )
+            return False
+        return super().poll(context)
+
+    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
+        return export.usd_steps(imported, context.scene, path, self.what(context))
+
+
+class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
+    bl_idname = "RESTAGE4D_FH_puppet"
+    bl_label = "Restage4D puppet"
+    bl_import_operator = "restage4d.import_puppet"
+    bl_file_extensions = ".puppet"
+
+    @classmethod
+    def poll_drop(cls, context: Any) -> bool:
+        return context.area is not None and context.area.type in {"VIEW_3D", "OUTLINER"}
+
+
+_EXPORTS = (
+    RESTAGE4D_OT_export_puppet,
+    RESTAGE4D_OT_export_ply,
+    RESTAGE4D_OT_export_npz,
+    RESTAGE4D_OT_export_alembic,
+    RESTAGE4D_OT_export_usd,
+)
+_CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
+
+
+def _import_menu(self: Any, context: Any) -> None:
+    self.layout.operator(RESTAGE4D_OT_import_puppet.bl_idname, text="Restage4D Puppet (.puppet)")
+
+
+def _export_menu(self: Any, context: Any) -> None:
+    for operator in _EXPORTS:
+        label = operator.bl_label.removeprefix("Export ")
+        self.layout.operator(operator.bl_idname, text=f"Restage4D {label}")
+
+
+def register() -> None:
+    from . import puppet, render_splats
+
+    display.register()
+    for c in (*_CLASSES, *render_splats.CLASSES):
+        bpy.utils.register_class(c)
+    puppet.register()
+    bpy.types.TOPBAR_MT_file_import.append(_import_menu)
+    bpy.types.TOPBAR_MT_file_export.append(_export_menu)
+
+
+def unregister() -> None:
+    from . import puppet, render_splats
+
+    puppet.unregister()
+    bpy.types.TOPBAR_MT_file_export.remove(_export_menu)
+    bpy.types.TOPBAR_MT_file_import.remove(_import_menu)
+    for c in reversed((*_CLASSES, *render_splats.CLASSES)):
+        bpy.utils.unregister_class(c)
+    display.unregister()

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The panel's buttons: they hand requests to the session and return at once."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .. import (
+    paths,
+    preferences,
+    runtime,
+    takes,
+)
+from ..puppet.camera import MOVIES
+from ..session.models import DRAFT, PRIORS
+
+AS_FILMED = (
+    0.743,
+    0.669,
+    0.0,
+    0.0,
+)  # along +Y, as the first frame's camera looks, and a little from above
+
+
+class _OwnBackend(bpy.types.Operator):
+    """A button for the backend on this computer."""
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if preferences.get().connection != "OWN":
+            cls.poll_message_set(
+                "The preferences name a backend on another computer: its keeper starts and stops it"
+            )
+        elif runtime.session().backend.phase in ("starting", "setting up"):
+            cls.poll_message_set("It is being started")
+        else:
+            return True
+        return False
+
+
+class RESTAGE4D_OT_start_backend(_OwnBackend):
+    """Start the backend on this computer"""
+
+    bl_idname = "restage4d.start_backend"
+    bl_label = "Start the Backend"
+
+    def execute(self, context: Any) -> set[str]:
+        runtime.session().start()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_set_up_backend(_OwnBackend):
+    """Download what the backend needs, once, then start it"""
+
+    bl_idname = "restage4d.set_up_backend"
+    bl_label = "Set Up and Start"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not bpy.app.online_access:
+            cls.poll_message_set(
+                "It downloads packages: allow it in Preferences > System > Network > Allow Online "
+                "Access"
+            )
+            return False
+        if paths.backend_root() is None and not paths.SOURCE.is_file():
+            cls.poll_message_set("Choose the Restage4D folder in the extension's preferences")
+            return False
+        return super().poll(context)
+
+    def execute(self, context: Any) -> set[str]:
+        runtime.session().start()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_stop_backend(_OwnBackend):
+    """Stop the backend; its jobs go on with its next start"""
+
+    bl_idname = "restage4d.stop_backend"
+    bl_label = "Stop"
+
+    def execute(self, context: Any) -> set[str]:
+        runtime.session().stop()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_pick_video(bpy.types.Operator):
+    """Use this video as the shot to restage"""
+
+    bl_idname = "restage4d.pick_video"
+    bl_label = "Pick a Video to Restage"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
+        default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
+    )
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        if self.filepath:  # dropped on the window
+            return self.execute(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: Any) -> set[str]:
+        if not Path(self.filepath).exists():
+            self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
+            return {"CANCELLED"}
+        chosen = context.scene.restage4d
+        if not chosen.video:
+            chosen.quality = preferences.get().quality
+        chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
+        return {"FINISHED"}
+
+
+class RESTAGE4D_FH_video(bpy.types.FileHandler):
+    bl_idname = "RESTAGE4D_FH_video"
+    bl_label = "Restage this video"
+    bl_import_operator = "restage4d.pick_video"
+    bl_file_extensions = ";".join(sorted(MOVIES))
+
+    @classmethod
+    def poll_drop(cls, context: Any) -> bool:
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
+class RESTAGE4D_OT_restage(bpy.types.Operator):
+    """Turn the shot into a puppet that performs the prompt"""
+
+    bl_idname = "restage4d.restage"
+    bl_label = "Restage"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        chosen, session = context.scene.restage4d, runtime.session()
+        missing = _missing(chosen, session)
+        if missing:
+            cls.poll_message_set(missing)
+        return not missing
+
+    def execute(self, context: Any) -> set[str]:
+        chosen = context.scene.restage4d
+        job = runtime.session().restage(runtime.order(chosen))
+        chosen.job = job.id
+        return {"FINISHED"}
+
+
+def _missing(chosen: Any, session: Any) -> str:
+    """Why the shot cannot be restaged yet; empty where it can."""
+    if session.backend.phase != "ready":
+        return "The backend is not running: start it at the top of this panel"
+    if not chosen.video or session.shot is None:
+        return "Pick a video first"
+    if session.shot.phase == "failed":
+        return "The video cannot be used: the Shot panel says why"
+    if session.shot.phase in ("waiting", "uploading"):
+        return "The video is still being sent to the backend"
+    if chosen.source == "FILE":
+        if not chosen.driving or not Path(bpy.path.abspath(chosen.driving)).exists():
+            return "Pick your driving video, or make one from the prompt"
+    elif not chosen.prompt.strip():
+        return "Say what the subject shall do: type a prompt"
+    elif chosen.provider == DRAFT and not runtime.understood(chosen.prompt)[0]:
+        return (
+            "The draft driver understands nothing of the prompt: the Direction panel says what it "
+            "knows"
+        )
+    elif chosen.provider != DRAFT and takes.picked(chosen) is None:
+        return "Make a driving video in the Direction panel and look at it first"
+    for kind in PRIORS:
+        estimator = session.backend.provider(kind, getattr(chosen, kind))
+        if estimator is None or estimator.needs:
+            return f"The estimator of {kind} is not set up: choose another below"
+    if session.job is not None and session.job.active:
+        return "A restaging of this scene runs already"
+    return ""
+
+
+class _OfJob(bpy.types.Operator):
+    """A button of the running job."""
+
+    request = ""
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        session = runtime.session()
+        if session.job is None or not session.job.active:
+            cls.poll_message_set("Nothing runs")
+        elif session.backend.phase != "ready":
+            cls.poll_message_set("The backend does not answer at the moment")
+        elif session.job.stopping:
+            cls.poll_message_set("It is being stopped")
+        else:
+            return True
+        return False
+
+    def execute(self, context: Any) -> set[str]:
+        session = runtime.session()
+        getattr(session, self.request)(session.job)
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_pause(_OfJob):
+    """Pause; everything done so far is kept"""
+
+    bl_idname = "restage4d.pause"
+    bl_label = "Pause"
+    request = "pause"
+
+
+class RESTAGE4D_OT_resume(_OfJob):
+    """Go on where it was paused"""
+
+    bl_idname = "restage4d.resume"
+    bl_label = "Go On"
+    request = "resume"
+
+
+class RESTAGE4D_OT_cancel(_OfJob):
+    """Stop for good"""
+
+    bl_idname = "restage4d.cancel"
+    bl_label = "Cancel"
+    request = "cancel"
+
+
+class RESTAGE4D_OT_forget_job(bpy.types.Operator):
+    """Put it away"""
+
+    bl_idname = "restage4d.forget_job"
+    bl_label = "Put Away"
+
+    def execute(self, context: Any) -> set[str]:
+        context.scene.restage4d.job = ""
+        runtime.session().forget()
+        runtime.live.hide()
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
+    """Turn the 3D views to the puppet in the making, from where it was filmed"""
+
+    bl_idname = "restage4d.look_at_it"
+    bl_label = "Look at It"
+
+    def execute(self, context: Any) -> set[str]:
+        found = runtime.live.middle()
+        if found is None:
+            return {"CANCELLED"}
+        for area in context.window.screen.areas:
+            if area.type == "VIEW_3D":
+                view = area.spaces.active.region_3d
+                view.view_perspective = "PERSP"
+                view.view_location, view.view_distance, view.view_rotation = (
+                    found[0],
+                    2.2 * found[1],
+                    AS_FILMED,
+                )
+        runtime.redraw()
+        return {"FINISHED"}
+
+
+CLASSES = (
+    RESTAGE4D_OT_start_backend,
+    RESTAGE4D_OT_set_up_backend,
+    RESTAGE4D_OT_stop_backend,
+    RESTAGE4D_OT_pick_video,
+    RESTAGE4D_FH_video,
+    RESTAGE4D_OT_restage,
+    RESTAGE4D_OT_pause,
+    RESTAGE4D_OT_resume,
+    RESTAGE4D_OT_cancel,
+    RESTAGE4D_OT_forget_job,
+    RESTAGE4D_OT_look_at_it,
+)

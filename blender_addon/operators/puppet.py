@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators on a puppet in the scene, for a panel to place.
+
+``restage4d.play_performance`` (name), ``restage4d.blend_performances`` (first, second, start,
+frames), ``restage4d.pick_bones`` (click on the puppet), ``restage4d.select_bones`` (of the selected
+points), ``restage4d.select_points`` (of the selected bones), ``restage4d.apply_weights`` and
+``restage4d.write_weights`` (vertex groups to the rig and back).
+"""
+
+from typing import Any
+
+import bpy
+
+from restage4d.errors import InputError
+
+from ..puppet import (
+    attributes,
+    importer,
+    nla,
+    rig,
+    weights,
+)
+from ..session.steps import Steps
+from . import stepped
+
+
+class _OnPuppet(bpy.types.Operator):
+    """Of one step on the selected puppet; these define ``work(context, imported)``, which returns
+    what to tell the artist."""
+
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        imported = importer.selected_puppet(context)
+        if imported is None:
+            cls.poll_message_set("Select a part of one puppet, such as its armature")
+            return False
+        why = cls.missing(context, imported)
+        if why:
+            cls.poll_message_set(why)
+        return not why
+
+    @classmethod
+    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+        """What is missing before it can run; empty for nothing."""
+        return ""
+
+    def execute(self: Any, context: Any) -> set[str]:
+        imported = importer.selected_puppet(context)
+        assert imported is not None  # poll
+        try:
+            self.report({"INFO"}, self.work(context, imported))
+        except InputError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+_items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of a callback alive
+
+
+def _performances(self: Any, context: Any) -> list[tuple[str, str, str]]:
+    imported = importer.selected_puppet(context) if context else None
+    _items[:] = (
+        [(p.name, p.name, p.prompt) for p in imported.performances]
+        if imported
+        else [("", "None", "")]
+    )
+    return _items
+
+
+class RESTAGE4D_OT_play_performance(_OnPuppet):
+    """Play a performance on bones and camera, with its frames, rate, picture size and footage"""
+
+    bl_idname = "restage4d.play_performance"
+    bl_label = "Play Performance"
+    name: bpy.props.EnumProperty(name="Performance", items=_performances)  # type: ignore[valid-type]
+
+    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+        importer.activate(imported, self.name, scene=context.scene)
+        return f"Playing {self.name!r}"
+
+
+class RESTAGE4D_OT_blend_performances(_OnPuppet):
+    """Lay two performances into the NLA, so that the puppet goes over from one into the other"""
+
+    bl_idname = "restage4d.blend_performances"
+    bl_label = "Blend Performances"
+    first: bpy.props.EnumProperty(name="From", items=_performances)  # type: ignore[valid-type]
+    second: bpy.props.EnumProperty(name="To", items=_performances)  # type: ignore[valid-type]
+    start: bpy.props.IntProperty(
+        name="Start", description="Frame where the second begins to show", default=1
+    )  # type: ignore[valid-type]
+    frames: bpy.props.IntProperty(
+        name="Length", description="Frames until it has taken over", default=12, min=1
+    )  # type: ignore[valid-type]
+
+    @classmethod
+    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+        return "" if len(imported.performances) > 1 else "The puppet has only one performance"
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        imported = importer.selected_puppet(context)
+        assert imported is not None  # poll
+        self.first, self.second = imported.performances[0].name, imported.performances[-1].name
+        self.start = context.scene.frame_current
+        return context.window_manager.invoke_props_dialog(self)
+
+    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+        if self.first == self.second:
+            raise InputError("Both performances are the same.", "Choose two different ones.")
+        context.scene.frame_end = nla.blend(
+            imported, self.first, self.second, start=self.start, frames=self.frames
+        )
+        return (
+            f"{self.first!r} goes over into {self.second!r} at frame {self.start}; change it in "
+            "the NLA editor"
+        )
+
+
+class RESTAGE4D_OT_select_bones(_OnPuppet):
+    """Select the bones that move the selected points"""
+
+    bl_idname = "restage4d.select_bones"
+    bl_label = "Bones of Selected Points"
+    handles: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Handles",
+        description="Select the handles of the bones' regions instead of the bones themselves",
+        default=False,
+    )
+    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Least",
+        description="Bones with at least this share of the strongest one's influence",
+        default=0.1,
+        min=0,
+        max=1,
+    )
+
+    @classmethod
+    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+        return (
+            ""
+            if imported.points.mode == "EDIT"
+            else "Select points of the puppet in Edit Mode first"
+        )
+
+    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+        chosen = weights.selected_points(imported.points)
+        if not chosen.any():
+            raise InputError("No point is selected.", "Select some in Edit Mode.")
+        index, weight = attributes.read_influences(imported.points.data)
+        k = len(rig.bone_names(imported.armature))
+        share = weights.shares(index[chosen], weight[chosen], k)
+        return (
+            f"{weights.select_bones(imported, share, self.least, handles=self.handles)} bases "
+            f"move the {chosen.sum()} points"
+        )
+
+
+class RESTAGE4D_OT_select_points(_OnPuppet):
+    """Select, in Edit Mode, the points that the selected bones move"""
+
+    bl_idname = "restage4d.select_points"
+    bl_label = "Points of Selected Bones"
+    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Least",
+        description="Points that owe at least this much of their motion to the bones",
+        default=0.5,
+        min=0,
+        max=1,
+    )
+
+    @classmethod
+    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+        return (
+            ""
+            if weights.selected_bones(imported.armature)
+            else "Select bones of the puppet in Pose Mode first"
+        )
+
+    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+        return f"{weights.select_points(imported, self.least)} points selected"
+
+
+class RESTAGE4D_OT_pick_bones(_OnPuppet):
+    """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
+    Shift in addition"""
+
+    bl_idname = "restage4d.pick_bones"
+    bl_label = "Pick on the Puppet"
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        if context.area is None or context.area.type != "VIEW_3D":
+            self.report({"ERROR"}, "This works in a 3D view.")
+            return {"CANCELLED"}
+        context.workspace.status_text_set(
+            "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
+        )
+        context.window.cursor_modal_set("EYEDROPPER")
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: Any, event: Any) -> set[str]:
+        if event.type in {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MOUSEMOVE"}:
+            return {"PASS_THROUGH"}
+        if event.type == "LEFTMOUSE" and event.value == "PRESS":
+            self._leave(context)
+            return self._pick(context, event)
+        if event.type in {"ESC", "RIGHTMOUSE"}:
+            self._leave(context)
+            return {"CANCELLED"}
+        return {"RUNNING_MODAL"}
+
+    def _leave(self, context: Any) -> None:
+        context.workspace.status_text_set(None)
+        context.window.cursor_modal_restore()
+
+    def _pick(self, context: Any, event: Any) -> set[str]:
+        imported = importer.selected_puppet(context)
+        region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
+        if imported is None or region is None:
+            return {"CANCELLED"}
+        at = event.mouse_x - region.x, event.mouse_y - region.y
+        matrix = context.space_data.region_3d.perspective_matrix
+        point = weights.pick(
+            imported, context.evaluated_depsgraph_get(), at, matrix, (region.width, region.height)
+        )
+        if point < 0:
+            self.report({"INFO"}, "There is nothing of the puppet")
+            return {"CANCELLED"}
+        index, weight = attributes.read_influences(imported.points.data)
+        share = weights.shares(index[point], weight[point], len(rig.bone_names(imported.armature)))
+        weights.select_bones(
+            imported, share, 0.25 if event.ctrl else 1.0, handles=not event.ctrl, extend=event.shift
+        )
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_apply_weights(stepped.OnPuppet, bpy.types.Operator):
+    """Make the vertex groups as painted move the points: of each point the eight largest, summing
+    to one"""
+
+    bl_idname = "restage4d.apply_weights"
+    bl_label = "Apply Painted Weights"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; the weights are as they were"
+
+    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+        changed, cut = yield from weights.apply_groups_steps(imported)
+        self.done = f"{changed} points have new weights" + (
+            f"; {cut} kept the eight largest" if cut else ""
+        )
+
+
+class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
+    """Make the vertex groups say what moves the points now; undoes painting that was not applied"""
+
+    bl_idname = "restage4d.write_weights"
+    bl_label = "Weights to Vertex Groups"
+    bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    undone = "Cancelled; the vertex groups are as they were"
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if not super().poll(context):
+            return False
+        imported = importer.selected_puppet(context)
+        if imported is not None and imported.points.mode != "OBJECT":
+            cls.poll_message_set("Leave Edit and Weight Paint Mode first")
+            return False
+        return True
+
+    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+        yield from weights.write_groups_steps(imported)
+        self.done = f"{len(rig.bone_names(imported.armature))} vertex groups written"
+
+
+_CLASSES = (
+    RESTAGE4D_OT_play_performance,
+    RESTAGE4D_OT_blend_performances,
+    RESTAGE4D_OT_select_bones,
+    RESTAGE4D_OT_select_points,
+    RESTAGE4D_OT_pick_bones,
+    RESTAGE4D_OT_apply_weights,
+    RESTAGE4D_OT_write_weights,
+)
+
+
+def register() -> None:
+    for c in _CLASSES:
+        bpy.utils.register_class(c)
+
+
+def unregister() -> None:
+    for c in reversed(_CLASSES):
+        bpy.utils.unregister_class(c)

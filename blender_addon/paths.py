@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things lie: the extension's own folder for data, the backend's folder, logs. Nothing is
+written beside the code."""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+import bpy
+
+import restage4d
+from restage4d.protocol.connection import home
+
+from . import preferences
+from .session import launcher
+
+SOURCE = Path(__file__).parent / "backend" / "source.zip"  # in the zip only
+
+
+def user_folder() -> Path:
+    """The extension's folder in Blender's user files; where this is no extension, one in
+    Restage4D's own."""
+    try:
+        return Path(bpy.utils.extension_path_user(__package__, create=True))
+    except ValueError:
+        return home() / "blender"
+
+
+def store() -> Path | None:
+    """The backend's data folder as the preferences have it, None for the usual one."""
+    chosen = preferences.get().store
+    return Path(bpy.path.abspath(chosen)) if chosen else None
+
+
+def connection_file() -> Path:
+    chosen = preferences.get()
+    if chosen.connection == "FILE":
+        return Path(bpy.path.abspath(chosen.connection_file))
+    return (store() or home()) / "connection.json"
+
+
+def backend_root() -> Path | None:
+    """What the backend can be started from: the folder of the preferences, what was set up, or the
+    checkout of this code."""
+    chosen = preferences.get().folder
+    candidates = (
+        [Path(bpy.path.abspath(chosen))]
+        if chosen
+        else [user_folder() / "backend", Path(__file__).parents[1]]
+    )
+    return next((place for place in candidates if launcher.can_start(place)), None)
+
+
+def log() -> Path:
+    return user_folder() / "backend.log"
+
+
+def logs() -> list[Path]:
+    """The panel's log of the backend's start, and the backend's own."""
+    return [log(), *sorted((store() or home()).glob("*.log"))]
+
+
+def version() -> str:
+    return restage4d.__version__
+
+
+def wheel_versions() -> dict[str, str]:
+    """Versions of what the extension brings, "missing" where Blender did not install it."""
+    found = {}
+    for name in ("numpy", "pyzmq", "msgspec", "safetensors", "restage4d"):
+        try:
+            found[name] = version_of(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Performances as Actions with slots: keyframes written in bulk, and who plays what."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+import numpy as np
+
+from restage4d.se3 import Array
+
+from .. import compat
+
+FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
+SLOT = "Bases"  # of a performance's Action: the bones
+
+
+def write_curves(
+    channelbag: Any, data_path: str, group: str, values: Array
+) -> None:  # (T, C) or (T,)
+    """One F-curve per column of ``values`` from `FIRST_FRAME` on, linear between keys, in bulk."""
+    columns = values.reshape(len(values), -1).T
+    keys = np.empty((len(values), 2), np.float32)
+    keys[:, 0] = FIRST_FRAME + np.arange(len(values))
+    linear = np.full(len(values), 1, np.int32)  # Keyframe.interpolation 'LINEAR'
+    for i, column in enumerate(columns):
+        fcurve = compat.new_fcurve(channelbag, data_path, i if values.ndim > 1 else 0, group)
+        keys[:, 1] = column
+        fcurve.keyframe_points.add(len(keys))
+        fcurve.keyframe_points.foreach_set("co", keys.ravel())
+        fcurve.keyframe_points.foreach_set("interpolation", linear)
+        fcurve.update()
+
+
+def add_action(name: str, frames: int) -> Any:
+    """An Action that survives without users, with its frame range told."""
+    action = bpy.data.actions.new(name)
+    action.use_fake_user = True
+    action.use_frame_range = True
+    action.frame_start, action.frame_end = FIRST_FRAME, FIRST_FRAME + frames - 1
+    action.layers.new("Layer").strips.new(type="KEYFRAME")
+    return action
+
+
+def add_slot(action: Any, owner: Any, name: str) -> Any:
+    """A slot of the Action for data of the owner's kind; returns its channel bag."""
+    slot = action.slots.new(id_type=owner.id_type, name=name)
+    return action.layers[0].strips[0].channelbag(slot, ensure=True)
+
+
+def use_action(owner: Any, action: Any, name: str) -> None:
+    """Plays the Action's slot of that name on ``owner``; where there is none, ``owner`` stands
+    still."""
+    slot = next(
+        (s for s in action.slots if s.target_id_type == owner.id_type and s.name_display == name),
+        None,
+    )
+    play(owner, action if slot else None, slot)
+
+
+def play(owner: Any, action: Any | None, slot: Any | None) -> None:
+    """Plays a slot of an Action on ``owner``; with None it stands still. NLA tracks and drivers
+    stay."""
+    if action is None:
+        if owner.animation_data is not None:
+            owner.animation_data.action = None
+        return
+    data = owner.animation_data or owner.animation_data_create()
+    data.action = action
+    data.action_slot = slot
+
+
+def played(owner: Any) -> tuple[Any | None, Any | None]:
+    """The Action and the slot that play on ``owner``."""
+    data = owner.animation_data
+    return (data.action, data.action_slot) if data is not None else (None, None)
+
+
+def write_bones(action: Any, armature: Any, keys: dict[str, tuple[Array, Array]]) -> Iterator[None]:
+    """Keyframes of bones, see `motions.channels`; yields after each."""
+    channelbag = add_slot(action, armature, SLOT)
+    for name, (location, quats) in keys.items():
+        path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
+        write_curves(channelbag, f"{path}.location", name, location)
+        write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
+        yield

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gaussians as vertex-only meshes, and back.
+
+A mesh of points carries Blender 5.3's names for splats, so that newer versions draw it natively:
+``position``, ``scale`` (σ), ``rotation`` (QUATERNION wxyz), ``radiance:base`` (raw f_dc and
+opacity), ``radiance:sh_k``. Beside them ``display_color`` (linear, of the degree-0 coefficient),
+``region_color``, ``shown_weight`` and ``opacity`` for the display, and ``influence_j``/``weight_j``
+for the rig.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import bmesh
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.puppet import F32, Gaussians, sh_to_rgb
+from restage4d.se3 import Array
+
+from .. import compat
+
+COLOR = "display_color"  # "color" has a meaning of its own in Cycles
+REGION_COLOR = "region_color"
+WEIGHT = "shown_weight"  # of the bones whose weights are being shown
+_ROWS = 2048  # points in one step of `vertex_group_steps`
+RAMP_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+RAMP_COLORS = (
+    (0.01, 0.01, 0.12),
+    (0.0, 0.1, 0.9),
+    (0.0, 0.8, 0.1),
+    (0.9, 0.8, 0.0),
+    (0.9, 0.0, 0.0),
+)  # linear
+
+
+def points_mesh(name: str, means: F32) -> Any:  # (N, 3)
+    """A vertex-only mesh of positions; `write_gaussians` gives it the rest."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(len(means))
+    mesh.attributes["position"].data.foreach_set("vector", means.ravel())
+    return mesh
+
+
+def write_gaussians(mesh: Any, gaussians: Gaussians) -> None:
+    """The Gaussians' attributes beside the positions."""
+    n = len(gaussians)
+    color = np.ones((n, 4), np.float32)
+    color[:, :3] = srgb_to_linear(sh_to_rgb(gaussians.sh[:, 0]).clip(0, 1))
+    radiance = np.concatenate([gaussians.sh[:, 0], gaussians.opacities[:, None]], axis=1)
+    set_attribute(mesh, "scale", "FLOAT_VECTOR", "vector", gaussians.scales)
+    set_attribute(mesh, "rotation", "QUATERNION", "value", gaussians.quats)
+    set_attribute(mesh, "radiance:base", compat.FLOAT4, compat.FLOAT4_FIELD, radiance)
+    for k in range(1, gaussians.sh.shape[1]):
+        set_attribute(mesh, f"radiance:sh_{k}", "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
+    set_attribute(mesh, "opacity", "FLOAT", "value", gaussians.opacities)
+    set_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
+    mesh.color_attributes.active_color_name = COLOR
+    mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR)
+
+
+def ball_mesh(name: str) -> Any:
+    """The unit icosphere of 20 faces that stands for a Gaussian, with `COLOR` as its active
+    colour."""
+    mesh = bpy.data.meshes.new(name)
+    bm = bmesh.new()
+    try:
+        bmesh.ops.create_icosphere(bm, subdivisions=1, radius=1.0)
+        bm.to_mesh(mesh)
+    finally:
+        bm.free()
+    mesh.attributes.new(COLOR, "FLOAT_COLOR", "POINT")
+    mesh.color_attributes.active_color_name = COLOR
+    return mesh
+
+
+def set_attribute(mesh: Any, name: str, kind: str, field: str, values: NDArray[Any]) -> None:
+    """A point attribute, new or there already, set in bulk; values of another dtype than its own
+    are 10 to 100 times slower."""
+    attribute = mesh.attributes.get(name) or mesh.attributes.new(name, kind, "POINT")
+    attribute.data.foreach_set(field, np.ascontiguousarray(values).ravel())
+    mesh.update_tag()
+
+
+def read_attribute(
+    mesh: Any, name: str, field: str, width: int
+) -> F32:  # -> (N, width), (N,) for width 1
+    """A float point attribute; KeyError names it where it is missing."""
+    out = np.empty(len(mesh.vertices) * width, np.float32)
+    mesh.attributes[name].data.foreach_get(field, out)
+    return out.reshape(-1, width) if width > 1 else out
+
+
+def read_gaussians(mesh: Any) -> Gaussians:
+    """What `points_mesh` and `write_gaussians` wrote, to the bit. For an evaluated mesh: the posed
+    Gaussians."""
+    radiance = read_attribute(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)
+    sh = [radiance[:, :3]]
+    while f"radiance:sh_{len(sh)}" in mesh.attributes:
+        sh.append(read_attribute(mesh, f"radiance:sh_{len(sh)}", "vector", 3))
+    return Gaussians(
+        means=read_attribute(mesh, "position", "vector", 3),
+        quats=read_attribute(mesh, "rotation", "value", 4),
+        scales=read_attribute(mesh, "scale", "vector", 3),
+        opacities=np.ascontiguousarray(radiance[:, 3]),
+        sh=np.stack(sh, axis=1),
+    )
+
+
+def read_weights(mesh: Any, bases: NDArray[np.bool_]) -> F32:  # (K,) -> (N,)
+    """How much some of the bases, together, move each point."""
+    index, weight = read_influences(mesh)
+    return np.where(bases[index], weight, 0).sum(1, dtype=np.float32)
+
+
+def write_regions(mesh: Any, region: NDArray[np.intp], colors: F32) -> None:  # (N,), (R, 3) sRGB
+    """`REGION_COLOR` of every point: that of its region."""
+    color = np.ones((len(region), 4), np.float32)
+    color[:, :3] = srgb_to_linear(colors)[region]
+    set_attribute(mesh, REGION_COLOR, "FLOAT_COLOR", "color", color)
+
+
+def write_weights(mesh: Any, bases: NDArray[np.bool_]) -> None:  # (K,)
+    """`WEIGHT` of every point: how much some of the bases, together, move it."""
+    set_attribute(mesh, WEIGHT, "FLOAT", "value", read_weights(mesh, bases))
+
+
+def write_influences(mesh: Any, index: NDArray[np.uint16], weight: F32) -> None:  # (N, M), (N, M)
+    """``influence_j`` and ``weight_j``, what the rig reads."""
+    for j in range(index.shape[1]):
+        set_attribute(mesh, f"influence_{j}", "INT", "value", index[:, j].astype(np.int32))
+        set_attribute(mesh, f"weight_{j}", "FLOAT", "value", weight[:, j])
+
+
+def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
+    """What `write_influences` wrote: (N, M) and (N, M)."""
+    m = sum(1 for j in range(8) if f"influence_{j}" in mesh.attributes)
+    index = np.empty((len(mesh.vertices), m), np.uint16)
+    weight = np.empty((len(mesh.vertices), m), np.float32)
+    column = np.empty(len(mesh.vertices), np.int32)
+    for j in range(m):
+        mesh.attributes[f"influence_{j}"].data.foreach_get("value", column)
+        index[:, j], weight[:, j] = column, read_attribute(mesh, f"weight_{j}", "value", 1)
+    return index, weight
+
+
+def vertex_group_steps(
+    obj: Any, names: list[str], index: NDArray[np.integer], weight: F32
+) -> Iterator[float]:
+    """Vertex groups of the bones' names with the same weights, for painting and for exporters that
+    know skins.
+
+    Other groups stay. Yields the share that is done after every `_ROWS` points; ended early, all
+    weights are as before. A mesh without other attributes is quicker in the first and the last
+    step, which Blender does whole.
+    """
+    there = {
+        name: group.index for name in names if (group := obj.vertex_groups.get(name)) is not None
+    }
+    place = [
+        there[name] if name in there else obj.vertex_groups.new(name=name).index for name in names
+    ]
+    before = set(there.values())
+    bm = bmesh.new()
+    try:
+        bm.from_mesh(obj.data)
+        layer = bm.verts.layers.deform.verify()
+        vertices = iter(bm.verts)
+        for first in range(0, len(index), _ROWS):
+            yield first / len(index)
+            rows = slice(first, first + _ROWS)
+            for groups, weights in zip(index[rows].tolist(), weight[rows].tolist(), strict=True):
+                deform = next(vertices)[layer]
+                for group in before.intersection(deform.keys()) if before else ():
+                    del deform[group]
+                for group, value in zip(groups, weights, strict=True):
+                    if value > 0:  # an index may stand twice in a row
+                        deform[place[group]] = deform.get(place[group], 0.0) + value
+        yield 1.0
+        bm.to_mesh(obj.data)
+    finally:
+        bm.free()
+
+
+def srgb_to_linear(c: Array) -> F32:
+    """The sRGB curve (IEC 61966-2-1), channel by channel."""
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(c: Array) -> F32:
+    """The inverse of `srgb_to_linear`."""
+    return np.where(
+        c <= 0.0031308, c * 12.92, 1.055 * np.maximum(c, 1e-9) ** (1 / 2.4) - 0.055
+    ).astype(np.float32)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The data-blocks of a puppet, made in small steps; ended early, they are taken back.
+
+What needs no Blender is done in threads. Only the rig's collection is in the scene meanwhile (bones
+are made in edit mode, which wants that), so that Blender has nothing to evaluate between two steps.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.puppet import Gaussians, Puppet, check
+
+from .. import compat
+from ..session.steps import Steps, in_thread
+from . import (
+    actions,
+    attributes,
+    bone_curves,
+    camera,
+    node_groups,
+    regions,
+    rig,
+)
+
+# Percent of the whole when each part begins; about what they take.
+_BONES, _POINTS, _GROUPS, _TREES, _KEYS, _SHOWN = 15, 25, 30, 60, 68, 95
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is computed before anything is built.
+
+    Attributes:
+        plan: of the armature.
+        region: (N,) of each point: the region that moves it most.
+        reach: how far anything is from any camera, at most.
+    """
+
+    plan: rig.Plan
+    region: NDArray[np.intp]
+    reach: float
+
+
+@dataclass
+class Parts:
+    """What was made so far. ``collections`` are "subject", "rig", "background" and "camera" below
+    ``top``."""
+
+    top: Any
+    collections: dict[str, Any]
+    armature: Any = None
+    points: Any = None
+    frames: Any = None
+    splats: Any = None
+    background: Any = None
+    background_splats: Any = None
+    camera: Any = None
+    actions: dict[str, Any] = field(default_factory=dict)  # by performance
+    footage: dict[str, Any] = field(default_factory=dict)  # images, by performance
+    trees: list[Any] = field(default_factory=list)
+
+
+def prepare(puppet: Puppet, name: str) -> Ready:
+    """Checks the puppet and computes what needs no Blender. Raises `InputError`."""
+    check(puppet, f"the puppet {name!r}")
+    for p in puppet.performances:
+        rig.check_bases(p)
+    plan = rig.plan(puppet)
+    region = regions.of_points(puppet.index, puppet.weight, plan.found.of_basis)
+    return Ready(plan, region, _reach(puppet))
+
+
+def build_steps(
+    puppet: Puppet,
+    ready: Ready,
+    name: str,
+    footage: dict[str, list[Path]],
+    parent: Any,
+    *,
+    shown: bool,
+) -> Steps[Parts]:
+    """Everything of the puppet below a new collection in ``parent``; what moves and what shows are
+    linked at the end.
+
+    ``footage`` are files by performance; ``shown`` tells whether the display objects show in
+    viewports.
+    """
+    top = bpy.data.collections.new(f"Restage4D {name}")
+    parts = Parts(
+        top,
+        {
+            part: bpy.data.collections.new(f"{name} {part}")
+            for part in ("subject", "rig", "background", "camera")
+        },
+    )
+    active = bpy.context.view_layer.objects.active
+    try:
+        parent.children.link(top)
+        top.children.link(parts.collections["rig"])
+        yield _BONES, 100
+        yield from _build(parts, puppet, ready, name, footage, shown)
+        top.children.unlink(parts.collections["rig"])
+        for collection in parts.collections.values():
+            top.children.link(collection)
+    except BaseException:
+        _take_back(parts)
+        bpy.context.view_layer.objects.active = active
+        raise
+    return parts
+
+
+def _build(
+    parts: Parts,
+    puppet: Puppet,
+    ready: Ready,
+    name: str,
+    footage: dict[str, list[Path]],
+    shown: bool,
+) -> Steps[None]:
+    for armature in rig.armature_steps(name, ready.plan, parts.collections["rig"]):
+        parts.armature = armature
+        yield _BONES, 100
+    parts.frames = rig.add_bases_frames(name, parts.armature, parts.collections["rig"])
+    yield _POINTS, 100
+    parts.points = _add_points(
+        f"{name} points", puppet.subject, parts.collections["subject"], parts.armature
+    )
+    yield _POINTS, 100
+    names = rig.bone_names(parts.armature)
+    for share in attributes.vertex_group_steps(parts.points, names, puppet.index, puppet.weight):
+        yield _GROUPS + round(share * (_TREES - _GROUPS)), 100
+    for work in _dress(parts.points, puppet, ready, parts.armature):
+        work()
+        yield _TREES, 100
+    skinning = yield from _grown(parts, node_groups.skinning_steps(puppet.index.shape[1]))
+    display = yield from _grown(parts, node_groups.display_steps())
+    eq1 = parts.points.modifiers.new("Eq. 1", "NODES")
+    eq1.node_group = skinning
+    compat.set_input(eq1, "Bases", parts.frames)
+    parts.splats = _add_display(
+        f"{name} splats", parts.points, display, parts.collections["subject"], shown
+    )
+    yield _KEYS, 100
+    if len(puppet.background):
+        parts.background = _add_points(
+            f"{name} background points", puppet.background, parts.collections["background"], None
+        )
+        parts.background.hide_viewport = (
+            True  # its box would frame everything; what shows it finds it all the same
+        )
+        yield _KEYS, 100
+        attributes.write_gaussians(parts.background.data, puppet.background)
+        shows = (f"{name} background", parts.background, display, parts.collections["background"])
+        parts.background_splats = _add_display(*shows, shown)
+        yield _KEYS, 100
+    parts.camera = camera.add_camera(
+        name, puppet.performances, ready.reach, parts.collections["camera"]
+    )
+    yield from _add_performances(parts, puppet, name, footage)
+
+
+def _add_performances(
+    parts: Parts, puppet: Puppet, name: str, footage: dict[str, list[Path]]
+) -> Steps[None]:
+    pose, lens = camera.moves(puppet.performances)
+    skeleton = rig.read_skeleton(parts.armature)
+    first, count = puppet.performances[0], len(puppet.performances)
+    for i, p in enumerate(puppet.performances):
+        at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
+        keys = yield from in_thread(at, lambda p=p: bone_curves.channels(skeleton, p, first))
+        action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
+        for _ in actions.write_bones(action, parts.armature, keys):
+            yield at
+        camera.write_performance(action, parts.camera, p, pose=pose, lens=lens)
+        if p.name in footage:
+            parts.footage[p.name] = camera.add_footage(
+                parts.camera, f"{name} {p.name}", footage[p.name], p.n_frames
+            )
+        yield after
+
+
+def _grown(parts: Parts, growing: Iterator[Any]) -> Steps[Any]:
+    """A node tree, part by part."""
+    tree = next(growing)
+    parts.trees.append(tree)
+    yield _TREES, 100
+    for _ in growing:
+        yield _TREES, 100
+    return tree
+
+
+def _dress(points: Any, puppet: Puppet, ready: Ready, armature: Any) -> list[Callable[[], None]]:
+    """What gives the subject's points their attributes, in parts."""
+    mesh = points.data
+    return [
+        lambda: attributes.write_gaussians(mesh, puppet.subject),
+        lambda: attributes.write_influences(mesh, puppet.index, puppet.weight),
+        lambda: attributes.write_regions(mesh, ready.region, rig.region_colors(armature)),
+    ]
+
+
+def _add_points(name: str, gaussians: Gaussians, collection: Any, parent: Any | None) -> Any:
+    obj = bpy.data.objects.new(name, attributes.points_mesh(name, gaussians.means))
+    obj.display_type = (
+        "BOUNDS"  # its display is another object; a mesh of vertices would be drawn as black dots
+    )
+    obj.parent = parent
+    collection.objects.link(obj)
+    return obj
+
+
+def _add_display(name: str, points: Any, tree: Any, collection: Any, shown: bool) -> Any:
+    obj = bpy.data.objects.new(name, attributes.ball_mesh(name))
+    for use, mode in (("Viewport", "Ellipsoids"), ("Render", "Splats")):
+        modifier = obj.modifiers.new(use, "NODES")
+        modifier.node_group = tree
+        compat.set_input(modifier, "Points", points)
+        compat.set_input(modifier, "Mode", mode)
+        modifier.show_viewport, modifier.show_render = use == "Viewport", use == "Render"
+    obj.parent = points
+    obj.hide_select, obj.hide_viewport = True, not shown
+    collection.objects.link(obj)
+    return obj
+
+
+def _take_back(parts: Parts) -> None:
+    """Removes all that was made."""
+    objects = [obj for collection in parts.collections.values() for obj in collection.objects]
+    materials = {
+        n.inputs["Material"].default_value
+        for tree in parts.trees
+        for n in tree.nodes
+        if "Material" in n.inputs
+    }
+    data = [obj.data for obj in objects]
+    shapes = [bpy.data.objects[name] for name in rig.SHAPES if name in bpy.data.objects]
+    made = [
+        *objects,
+        *data,
+        *parts.collections.values(),
+        parts.top,
+        *parts.trees,
+        *parts.actions.values(),
+    ]
+    bpy.data.batch_remove(
+        [*made, *parts.footage.values(), *(m for m in materials if m is not None)]
+    )
+    unused = [shape for shape in shapes if shape.users == 0]
+    bpy.data.batch_remove([*unused, *(shape.data for shape in unused)])
+
+
+def _reach(puppet: Puppet) -> float:
+    """How far anything is from any camera, at most."""
+    eyes = np.concatenate([camera.pose_curves(p.w2c)[0] for p in puppet.performances])
+    places = [
+        puppet.subject.means,
+        puppet.background.means,
+        *(p.bases[..., 6:].reshape(-1, 3) for p in puppet.performances),
+    ]
+    corners = np.stack(
+        [
+            np.min([x.min(0) for x in places if len(x)], 0),
+            np.max([x.max(0) for x in places if len(x)], 0),
+        ]
+    )
+    return float(np.linalg.norm(np.abs(corners[:, None] - eyes).max(0), axis=1).max()) + 1e-3

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the artist made of a puppet, read back: bones into bases, camera into K and w2c, everything
+into a `Puppet`.
+
+The inverse of `importing.import_puppet`: a puppet imported and captured is the same to float32.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import bpy
+import numpy as np
+
+from restage4d.errors import InputError
+from restage4d.progress import Progress
+from restage4d.puppet import (
+    F32,
+    Gaussians,
+    Performance,
+    Puppet,
+)
+
+from . import (
+    actions,
+    attributes,
+    camera,
+    importer,
+    rig,
+)
+
+
+@contextmanager
+def playing(
+    imported: importer.ImportedPuppet, scene: Any, *, points: bool = True
+) -> Iterator[None]:
+    """While frames are stepped through: the costly display is off, without ``points`` the rig too;
+    all comes back afterwards."""
+    shown = [o for o in (imported.splats, imported.background_splats) if o is not None] + [
+        imported.points
+    ] * (not points)
+    hidden, frame, subframe = (
+        [o.hide_viewport for o in shown],
+        scene.frame_current,
+        scene.frame_subframe,
+    )
+    try:
+        for o in shown:
+            o.hide_viewport = True
+        yield
+    finally:
+        for o, h in zip(shown, hidden, strict=True):
+            o.hide_viewport = h
+        scene.frame_set(frame, subframe=subframe)
+
+
+def capture_performance(
+    imported: importer.ImportedPuppet,
+    scene: Any,
+    *,
+    name: str,
+    prompt: str = "",
+    progress: Progress | None = None,
+) -> Performance:
+    """The puppet as it plays now over the scene's frame range, whatever moves it: Actions, NLA,
+    constraints, drivers.
+
+    ``name`` and ``prompt`` are the new performance's; rate and picture size are the scene's.
+
+    Raises:
+        InputError: a bone is scaled or sheared, or was deleted.
+    """
+    total = scene.frame_end - scene.frame_start + 1
+    return through(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
+
+
+def capture_puppet(
+    imported: importer.ImportedPuppet, scene: Any, *, progress: Progress | None = None
+) -> Puppet:
+    """The whole puppet from the .blend alone: points as they are, every performance as its Action
+    plays now.
+
+    What plays at the moment stays so. Raises `InputError` as `capture_performance` does.
+    """
+    return through(
+        puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress
+    )
+
+
+def through(steps: Generator[None, None, Any], total: int, progress: Progress | None) -> Any:
+    """Runs a generator that yields once a frame to its end and returns its value."""
+    with (progress or Progress()).stage("capture", total) as stage:
+        try:
+            while True:
+                next(steps)
+                stage.advance()
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+
+
+def performance_steps(
+    imported: importer.ImportedPuppet, scene: Any, *, name: str, prompt: str = ""
+) -> Generator[None, None, Performance]:
+    """`capture_performance`, yielding once a frame."""
+    r = scene.render
+    frames, size = range(scene.frame_start, scene.frame_end + 1), (r.resolution_x, r.resolution_y)
+    read = yield from read_steps(
+        imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, imported.camera
+    )
+    bases, K, w2c = read
+    return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
+
+
+def puppet_steps(imported: importer.ImportedPuppet, scene: Any) -> Generator[None, None, Puppet]:
+    """`capture_puppet`, yielding once a frame."""
+    owners = importer.animated(imported)
+    before = [actions.played(o) for o in owners]
+    layered = [
+        o.animation_data
+        for o in owners
+        if o.animation_data is not None and o.animation_data.use_nla
+    ]
+    performances = []
+    try:
+        for data in layered:  # a performance is its Action alone
+            data.use_nla = False
+        for p in imported.performances:
+            importer.play(imported, p)
+            frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
+            bases, K, w2c = yield from read_steps(
+                imported, scene, frames, p.size, p.aspect, imported.camera
+            )
+            performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
+    finally:
+        for owner, (action, slot) in zip(owners, before, strict=True):
+            actions.play(owner, action, slot)
+        for data in layered:
+            data.use_nla = True
+        scene.frame_set(scene.frame_current)
+    index, weight = attributes.read_influences(imported.points.data)
+    background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+    if imported.background is not None:
+        background = attributes.read_gaussians(imported.background.data)
+    return Puppet(
+        attributes.read_gaussians(imported.points.data),
+        index,
+        weight,
+        performances,
+        background,
+        **imported.about,
+    )
+
+
+def read_steps(
+    imported: importer.ImportedPuppet,
+    scene: Any,
+    frames: range,
+    size: tuple[int, int],
+    aspect: float,
+    filming: Any,
+) -> Generator[None, None, tuple[F32, F32, F32]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
+    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames;
+    yields once a frame."""
+    names = rig.bone_names(imported.armature)
+    inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
+    bases = np.empty((len(names), len(frames), 9))
+    K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
+    with playing(imported, scene, points=False):
+        for i, frame in enumerate(frames):
+            scene.frame_set(frame)
+            depsgraph = bpy.context.evaluated_depsgraph_get()
+            bases[:, i] = rig.read_bases(
+                imported.armature.evaluated_get(depsgraph), names, inverse_rest
+            )
+            K[i], w2c[i] = camera.read_camera(
+                filming.evaluated_get(depsgraph), depsgraph, size, aspect
+            )
+            yield
+    off = np.argwhere(rig.deviation(bases).T > rig.ORTHONORMAL)
+    if len(off):
+        i, k = off[0]
+        raise InputError(
+            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]}, and a motion basis "
+            "cannot be.",
+            "Clear the scale of the bone, of its parents and of the armature.",
+        )
+    return bases.astype(np.float32), K, w2c

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A puppet as a Blender scene: collections, rig, points, display, camera, one Action per
+performance.
+
+What belongs together is written into a custom property of the armature (object pointers,
+performances, provenance): it survives saving, appending and duplicating, and `find_puppets` reads
+it back without any other state.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from restage4d.errors import InputError
+from restage4d.puppet import Puppet
+
+from ..session.steps import Steps, drain, in_thread
+from . import actions, builder, camera
+
+KEY = "restage4d"
+BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
+
+
+@dataclass
+class ImportedPerformance:
+    """One performance in the scene; ``n_frames`` are from scene frame `actions.FIRST_FRAME` on,
+    ``size`` is (width, height)."""
+
+    name: str
+    action: Any
+    fps: float
+    n_frames: int
+    size: tuple[int, int]
+    aspect: float
+    prompt: str
+    footage: Any | None
+
+
+@dataclass
+class ImportedPuppet:
+    """The parts of a puppet in Blender. All are data-blocks; ``collection`` may be None after
+    appending.
+
+    Attributes:
+        armature: one bone per basis; moving it moves the whole subject.
+        points: vertex-only mesh; evaluated, its ``position`` and ``rotation`` are Eq. 1 of the
+            bones.
+        bases_frames: the helper mesh between the two.
+        splats: shows ``points``; mode and size are inputs of its modifiers "Viewport" and "Render".
+        background, background_splats: the static Gaussians, None where there are none.
+        camera: the clip's camera.
+        performances: in the file's order.
+        about: provenance, metrics and metres_per_unit of the puppet.
+    """
+
+    armature: Any
+    points: Any
+    bases_frames: Any
+    splats: Any
+    background: Any | None
+    background_splats: Any | None
+    camera: Any
+    performances: list[ImportedPerformance]
+    about: dict[str, Any]
+    collection: Any | None = None
+
+    def performance(self, name: str) -> ImportedPerformance:
+        """The performance of that name. Raises KeyError with the names there are."""
+        for p in self.performances:
+            if p.name == name:
+                return p
+        raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
+
+
+def import_puppet(puppet: Puppet, **options: Any) -> ImportedPuppet:
+    """All of `import_steps` at once, with the same arguments."""
+    return drain(import_steps(puppet, **options))
+
+
+def import_steps(
+    puppet: Puppet,
+    *,
+    name: str,
+    footage: dict[str, Path] | None = None,
+    collection: Any | None = None,
+    set_up_scene: bool = True,
+    shown: bool = True,
+) -> Steps[ImportedPuppet]:
+    """Builds the puppet in the current scene; the last performance, the newest restaging, plays.
+    Ended early, it leaves nothing.
+
+    Args:
+        puppet: checked here, before anything is built.
+        name: of the collection ("Restage4D <name>") and of everything in it.
+        footage: performance name to movie file or folder of numbered frames in playing order, shown
+            behind the camera.
+        collection: parent of the new collection; the scene's own by default.
+        set_up_scene: sets frame range, rate, picture size, camera and colour management of the
+            scene as filmed.
+        shown: whether ellipsoids show in viewports, for where nobody draws Gaussians.
+
+    Raises:
+        InputError: the puppet is invalid, its bases are no rotations, or footage is missing or of
+            no performance.
+    """
+    ready = yield from in_thread((0, 100), lambda: builder.prepare(puppet, name))
+    files = {key: camera.find_footage(Path(path)) for key, path in (footage or {}).items()}
+    names = [p.name for p in puppet.performances]
+    for key in files:
+        if key not in names:
+            raise InputError(
+                f"There is footage for {key!r}, but no such performance.",
+                f"The puppet has {', '.join(names)}.",
+            )
+
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    parent = collection or bpy.context.scene.collection
+    parts = yield from builder.build_steps(puppet, ready, name, files, parent, shown=shown)
+    performances = []
+    for p in puppet.performances:
+        aspect = float(np.median(p.K[:, 0, 0] / p.K[:, 1, 1]))
+        action, image = parts.actions[p.name], parts.footage.get(p.name)
+        performances.append(
+            ImportedPerformance(p.name, action, p.fps, p.n_frames, p.size, aspect, p.prompt, image)
+        )
+    about = {
+        "metres_per_unit": puppet.metres_per_unit,
+        "provenance": puppet.provenance,
+        "metrics": puppet.metrics,
+    }
+    imported = ImportedPuppet(
+        parts.armature,
+        parts.points,
+        parts.frames,
+        parts.splats,
+        parts.background,
+        parts.background_splats,
+        parts.camera,
+        performances,
+        about,
+        collection=parts.top,
+    )
+    _remember(imported)
+    activate(imported, performances[-1].name, scene=bpy.context.scene if set_up_scene else None)
+    if set_up_scene:
+        as_filmed(bpy.context.scene)
+    return imported
+
+
+def activate(imported: ImportedPuppet, performance: str, *, scene: Any | None) -> None:
+    """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its
+    frames, rate and picture.
+
+    What `mixing.blend` laid into the NLA is muted.
+    """
+    p = imported.performance(performance)
+    for track in blended_tracks(imported):
+        track.mute = True
+    play(imported, p)
+    camera.show_footage(imported.camera, p.footage)
+    if scene is not None:
+        camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
+        scene.camera = imported.camera
+        scene.frame_set(actions.FIRST_FRAME)
+
+
+def animated(imported: ImportedPuppet) -> tuple[Any, Any, Any]:
+    """What a performance moves: bones, camera and lens."""
+    return imported.armature, imported.camera, imported.camera.data
+
+
+def blended_tracks(imported: ImportedPuppet) -> list[Any]:
+    """The NLA tracks that `mixing.blend` made."""
+    tracks = [
+        t
+        for o in animated(imported)
+        if o.animation_data is not None
+        for t in o.animation_data.nla_tracks
+    ]
+    return [t for t in tracks if t.name.startswith(BLEND)]
+
+
+def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
+    """Plays a performance's Action on bones, camera and lens; where it has no channels for one,
+    that stands still."""
+    actions.use_action(imported.armature, performance.action, actions.SLOT)
+    actions.use_action(imported.camera, performance.action, camera.SLOT)
+    actions.use_action(imported.camera.data, performance.action, camera.SLOT)
+
+
+def as_filmed(scene: Any) -> None:
+    """Colours come out as in the video, and a view ray gets through as many soft splats as lie on
+    it."""
+    scene.view_settings.view_transform = "Standard"
+    scene.view_settings.look = "None"
+    scene.display.shading.light, scene.display.shading.color_type = "FLAT", "VERTEX"
+    scene.cycles.transparent_max_bounces = 1024
+
+
+def find_puppets(scene: Any) -> list[ImportedPuppet]:
+    """The puppets in a scene, also in a .blend that was loaded, or whose puppets were appended or
+    duplicated."""
+    return [
+        recall(obj)
+        for obj in scene.objects
+        if obj.type == "ARMATURE" and KEY in obj and obj[KEY].get("points") is not None
+    ]
+
+
+def selected_puppet(context: Any) -> ImportedPuppet | None:
+    """The puppet of the active object, or the scene's only one."""
+    puppets = find_puppets(context.scene)
+    active = context.active_object
+    mine = [
+        p
+        for p in puppets
+        if active in (p.armature, p.points, p.splats, p.background, p.background_splats, p.camera)
+    ]
+    if active is None or (not mine and len(puppets) == 1):
+        mine = puppets
+    return mine[0] if len(mine) == 1 else None
+
+
+_PARTS = ("points", "bases_frames", "splats", "background", "background_splats", "camera")
+
+
+def _remember(imported: ImportedPuppet) -> None:
+    said = {"about": imported.about, "performances": []}
+    pointers = {
+        part: getattr(imported, part) for part in _PARTS if getattr(imported, part) is not None
+    }
+    for i, p in enumerate(imported.performances):
+        values = {
+            "name": p.name,
+            "fps": p.fps,
+            "n_frames": p.n_frames,
+            "size": p.size,
+            "aspect": p.aspect,
+            "prompt": p.prompt,
+        }
+        said["performances"].append(values)
+        pointers[f"action_{i}"] = p.action
+        if p.footage is not None:
+            pointers[f"footage_{i}"] = p.footage
+    imported.armature[KEY] = {"said": json.dumps(said), **pointers}
+
+
+def recall(armature: Any) -> ImportedPuppet:
+    """The puppet that an armature with the custom property `KEY` belongs to."""
+    kept = armature[KEY]
+    said = json.loads(kept["said"])
+    performances = [
+        ImportedPerformance(
+            **{**p, "size": tuple(p["size"])},
+            action=kept[f"action_{i}"],
+            footage=kept.get(f"footage_{i}"),
+        )
+        for i, p in enumerate(said["performances"])
+        if kept.get(f"action_{i}") is not None  # an Action may have been deleted
+    ]
+    mine = {armature.name, kept["points"].name}
+    collection = next((c for c in bpy.data.collections if mine <= set(c.all_objects.keys())), None)
+    return ImportedPuppet(
+        armature=armature,
+        performances=performances,
+        about=said["about"],
+        collection=collection,
+        **{part: kept.get(part) for part in _PARTS},
+    )

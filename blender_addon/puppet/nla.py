@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two performances of a puppet blended in Blender's NLA: of the bones' poses, after which the
+points follow Eq. 1 as ever."""
+
+from typing import Any
+
+from . import actions, camera, importer
+
+
+def blend(
+    imported: importer.ImportedPuppet, first: str, second: str, *, start: int, frames: int
+) -> int:
+    """Lays ``first`` and ``second`` into the NLA, of bones, camera and lens; returns the last
+    frame.
+
+    Both keep their own time: at scene frame f they are in their own frame f. ``second`` begins at
+    frame ``start`` with no influence and has all of it ``frames`` later. What was laid there before
+    by this goes; other tracks stay.
+    """
+    a, b = imported.performance(first), imported.performance(second)
+    last = actions.FIRST_FRAME + b.n_frames - 1
+    for owner, slot in zip(
+        importer.animated(imported), (actions.SLOT, camera.SLOT, camera.SLOT), strict=True
+    ):
+        data = owner.animation_data
+        if data is not None:
+            for track in [t for t in data.nla_tracks if t.name.startswith(importer.BLEND)]:
+                data.nla_tracks.remove(track)
+        for performance in (a, b):
+            found = next(
+                (
+                    s
+                    for s in performance.action.slots
+                    if s.target_id_type == owner.id_type and s.name_display == slot
+                ),
+                None,
+            )
+            if found is None:
+                continue
+            data = owner.animation_data or owner.animation_data_create()
+            track = data.nla_tracks.new()
+            track.name = f"{importer.BLEND}{performance.name}"
+            begin = actions.FIRST_FRAME if performance is a else start
+            strip = track.strips.new(performance.name, begin, performance.action)
+            strip.action_slot = found
+            strip.extrapolation, strip.blend_type, strip.use_auto_blend = (
+                "HOLD_FORWARD",
+                "REPLACE",
+                False,
+            )
+            if performance is b:
+                strip.action_frame_start, strip.action_frame_end = begin, last
+                strip.frame_start, strip.frame_end = begin, last
+                strip.blend_in = frames
+        if data is not None:
+            data.action, data.use_nla = None, True
+    return last
+
+
+def playing(imported: importer.ImportedPuppet) -> Any | None:
+    """The performance whose Action plays on the bones; None while the NLA or something else
+    does."""
+    action = actions.played(imported.armature)[0]
+    return (
+        next((p for p in imported.performances if p.action == action), None)
+        if action is not None
+        else None
+    )

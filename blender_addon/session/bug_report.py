@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A zip to send with a bug report: versions, settings, the ends of logs. No keys, no video, no
+prompt. Needs no Blender."""
+
+import json
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from restage4d.io.atomic import replacing
+
+TAIL = 200_000  # bytes of a log
+_SECRET = re.compile(r"(key|secret|token|password|passphrase)", re.IGNORECASE)
+_IN_TEXT = re.compile(
+    r"(?i)((?:key|secret|token|password)\w*[\"']?\s*[:=]\s*[\"']?)([^\s\"',}]{4,})|"
+    r"(\b(?:sk|rk|key|AIza)[-_][\w-]{8,}|\bAIza[\w-]{20,})"
+)
+
+
+def write(
+    path: Path, facts: dict[str, Any], settings: dict[str, Any], logs: Sequence[Path]
+) -> list[str]:
+    """Writes the zip and returns the names in it.
+
+    Args:
+        path: of the zip.
+        facts: versions and states, JSON values.
+        settings: what the user set; values whose names sound secret are left out.
+        logs: files whose ends are taken, with what looks like a key blacked out.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    facts = {
+        "python": sys.version,
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        **facts,
+    }
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        archive.writestr("versions.json", _json(facts))
+        archive.writestr("settings.json", _json(without_secrets(settings)))
+        for log in logs:
+            if log.is_file():
+                archive.writestr(f"logs/{log.name}", tail(log))
+        return archive.namelist()
+
+
+def without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with secrets replaced by whether they are set, and home folders by ~."""
+    told = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            told[name] = without_secrets(value)
+        elif _SECRET.search(name):
+            told[name] = "(set)" if value else "(not set)"
+        else:
+            told[name] = _homeless(value) if isinstance(value, str) else value
+    return told
+
+
+def tail(log: Path) -> str:
+    """The end of a log without what looks like a key."""
+    with log.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - TAIL))
+        text = file.read().decode("utf-8", "replace")
+    return _homeless(_IN_TEXT.sub(lambda m: (m[1] or "") + "(left out)", text))
+
+
+def _homeless(text: str) -> str:
+    return text.replace(str(Path.home()), "~")
+
+
+def _json(value: dict[str, Any]) -> str:
+    return _homeless(json.dumps(value, indent=2, default=str)) + "\n"

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the work and select threads do: send videos, look at them, hand in jobs, fetch what came of
+them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from restage4d.errors import Cancelled, InputError
+from restage4d.puppet import Puppet
+
+from .connection import Keeper
+from .job_watcher import Follower
+from .models import (
+    Candidate,
+    Fault,
+    Job,
+    Order,
+    Preparation,
+    Shot,
+)
+from .update_queue import Changes
+from .worker_thread import Lane
+
+LOOK_LIMIT = 150.0  # seconds: the first look starts a process, which takes long on a busy machine
+
+
+class Errands:
+    """Requests return at once; results are put into ``changes``.
+
+    Args:
+        keeper: has the clients.
+        follower: of jobs that were handed in.
+        changes: where what is found is put.
+        failed: told what a request did not expect.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        follower: Follower,
+        changes: Changes,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._keeper, self._follower, self._changes = keeper, follower, changes
+        self._work, self._select = (Lane(changes.ending, failed) for _ in range(2))
+        self._work.start()
+        self._select.start()
+        self._shot: Shot | None = None  # the one that is wanted
+
+    def send_shot(self, shot: Shot) -> None:
+        """Sends a video and looks at its first frame and the subject in it."""
+        self._shot = shot
+        self._work.put(self._send_shot, shot)
+
+    def look(self, shot: Shot, place: dict[str, tuple[float, ...]]) -> None:
+        """Looks for the subject of a shot that was sent."""
+        self._select.put(self._look, shot, place, shot.content)
+
+    def prepare(self, shot: Shot, order: Order, preparation: Preparation) -> None:
+        """Asks what the provider would be asked for."""
+        self._select.put(self._prepare, shot, order, preparation)
+
+    def submit(self, shot: Shot, job: Job, order: Order) -> None:
+        self._work.put(self._submit, shot, job, order)
+
+    def fetch(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+        """Fetches a finished job's puppet and footage, or its driving videos."""
+        self._work.put(
+            self._fetch_puppet if job.kind == "restage" else self._fetch_candidates,
+            job,
+            folder,
+            wanted,
+        )
+
+    def end(self) -> None:
+        self._work.end()
+        self._select.end()
+
+    # --- of the threads ---------------------------------------------------------------------------
+
+    def _send_shot(self, shot: Shot) -> None:
+        def wanted() -> bool:
+            return self._shot is shot
+
+        try:
+            client = self._keeper.client(self._work, wanted)
+            self._changes.put(shot, phase="uploading")
+            content = client.upload(shot.path, self._changes.meter(shot, wanted))
+            looked, frame, _ = client.look(
+                content, first=shot.first_frame, longer_side=shot.longer_side, timeout_s=LOOK_LIMIT
+            )
+            about = (
+                f"{looked.width} x {looked.height}, {looked.fps:.4g} fps, {looked.frames} frames"
+            )
+            size = (looked.width, looked.height)
+            self._changes.put(
+                shot, content=content, first=frame, size=size, about=about, phase="selecting"
+            )
+            self._select.put(self._look, shot, shot.place, content)
+        except Cancelled:
+            pass
+        except (InputError, OSError) as error:
+            self._changes.put(shot, phase="failed", fault=Fault.of(error))
+
+    def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], content: str) -> None:
+        """The subject in the shot's first frame."""
+        from restage4d.protocol.messages import Selection
+
+        values: dict[str, Any] = {"fault": None}
+        try:
+            client = self._keeper.client(self._select, lambda: self._shot is shot)
+            selection = Selection(**place)  # pyright: ignore
+            side = shot.longer_side
+            _, _, mask = client.look(
+                content,
+                first=shot.first_frame,
+                longer_side=side,
+                selection=selection,
+                find=True,
+                timeout_s=LOOK_LIMIT,
+            )
+            values["mask"] = mask > 127
+        except Cancelled:
+            return
+        except InputError as error:
+            values["fault"] = Fault.of(error)
+        if place == shot.place:  # not asked for another meanwhile
+            self._changes.put(shot, phase="ready", **values)
+
+    def _prepare(self, shot: Shot, order: Order, preparation: Preparation) -> None:
+        from restage4d.protocol.messages import Prepare
+
+        side, first = shot.longer_side, shot.first_frame
+        try:
+            client = self._keeper.client(self._select, lambda: self._shot is shot)
+            request = Prepare(
+                content=shot.content,
+                prompt=order.prompt,
+                driving=order.provider,
+                first=first,
+                longer_side=side,
+            )
+            said = client.prepare(request)
+            self._changes.put(preparation, phase="ready", refined=said.prompt, terms=said.terms)
+        except Cancelled:
+            pass
+        except InputError as error:
+            self._changes.put(preparation, phase="failed", fault=Fault.of(error))
+
+    def _submit(self, shot: Shot, job: Job, order: Order) -> None:
+        from restage4d.protocol.messages import Selection, Submit
+
+        def wanted() -> bool:
+            return not job.unwanted.is_set()
+
+        try:
+            client = self._keeper.client(self._work, wanted)
+            content = client.upload(
+                shot.path, self._changes.meter(job, wanted)
+            )  # sends nothing where the backend has it already
+            driving: Any = order.provider
+            if order.driving is not None:
+                self._changes.put(job, stage="Sending the driving video")
+                driving = [client.upload(order.driving, self._changes.meter(job, wanted))]
+            first, last = shot.frames or (1, None)
+            submit = Submit(
+                key=job.id,
+                job_kind=job.kind,  # pyright: ignore
+                base=content,
+                prompt=order.prompt,
+                name=shot.path.stem,
+                selection=Selection(**order.selection),  # pyright: ignore
+                driving=driving,
+                candidates=order.candidates,
+                refined_prompt=order.refined_prompt,
+                made_by=order.made_by,
+                providers=order.priors,  # pyright: ignore
+                quality=order.quality,  # pyright: ignore
+                settings=order.settings,
+                longer_side=order.longer_side,
+                first=first - 1,
+                frames=None if last is None else last - first + 1,
+            )
+            job.handed_in.set()
+            client.submit(submit)
+            self._changes.put(job, state="queued", stage="")
+            self._follower.follow(job)
+        except Cancelled:
+            self._changes.put(job, state="cancelled")
+        except (InputError, OSError) as error:
+            self._changes.put(job, state="failed", fault=Fault.of(error))
+
+    def _fetch_puppet(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+        try:
+            client = self._keeper.client(self._work, wanted)
+            self._changes.put(job, stage="Fetching the puppet")
+            status = client.status(job.id)
+            footage = {}
+            for name in status.artefacts:
+                if name.startswith("footage/"):
+                    footage[Path(name).stem] = client.fetch_artefact(
+                        job.id, name, folder / "footage" / Path(name).name
+                    )
+            puppet = client.fetch_puppet(
+                job.id, folder / "puppet.puppet", self._changes.meter(job, wanted)
+            )
+            self._changes.put(
+                job,
+                puppet=puppet,
+                footage=footage,
+                loaded=Puppet.load(puppet),
+                fetching=False,
+                stage="",
+            )
+        except Cancelled:
+            pass
+        except (InputError, OSError) as error:
+            self._changes.put(job, fetching=False, fault=Fault.of(error))
+
+    def _fetch_candidates(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+        try:
+            client = self._keeper.client(self._work, wanted)
+            self._changes.put(job, stage="Fetching the driving video")
+            report = json.loads(
+                client.fetch_artefact(
+                    job.id, "candidates.json", folder / "candidates.json"
+                ).read_bytes()
+            )
+            found = []
+            for figures in report["candidates"]:
+                number = int(figures.pop("candidate"))
+                name = f"candidates/{number}.mp4"
+                found.append(
+                    Candidate(number, client.fetch_artefact(job.id, name, folder / name), figures)
+                )
+            told = {"made_by": report["provider"], "refined_prompt": report["refined_prompt"]}
+            self._changes.put(job, candidates=found, fetching=False, stage="", **told)
+        except Cancelled:
+            pass
+        except (InputError, OSError) as error:
+            self._changes.put(job, fetching=False, fault=Fault.of(error))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Direction step in the sidebar: the prompt, who makes the driving video and on which terms,
+and the takes to pick from."""
+
+from typing import Any
+
+import bpy
+
+from .. import runtime, takes
+from ..session.models import DRAFT, PRIORS, Job
+from . import thumbnails
+from .panel_base import Step
+from .text import fault_box, paragraph
+
+
+class RESTAGE4D_PT_direction(Step):
+    bl_label = "Direction"
+    bl_idname = "RESTAGE4D_PT_direction"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        chosen = context.scene.restage4d
+        if chosen.source == "FILE":
+            return bool(chosen.driving)
+        return bool(chosen.prompt.strip()) and (
+            chosen.provider == DRAFT or takes.picked(chosen) is not None
+        )
+
+    def draw(self, context: Any) -> None:
+        layout, chosen = self.layout, context.scene.restage4d
+        layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
+        layout.prop(chosen, "source", text="")
+        if chosen.source == "FILE":
+            layout.prop(chosen, "driving", text="")
+            icon = (
+                thumbnails.movie_icon(bpy.path.abspath(chosen.driving)) if chosen.driving else None
+            )
+            if icon:
+                layout.template_icon(icon_value=icon, scale=6)
+            paragraph(layout, context, "It must begin with the shot's first frame.")
+            return
+        provider = runtime.session().backend.provider("driving", chosen.provider)
+        label = (
+            provider.label
+            if provider
+            else "Draft Driver"
+            if chosen.provider == DRAFT
+            else chosen.provider
+        )
+        layout.menu("RESTAGE4D_MT_driving", text=label)
+        if chosen.provider == DRAFT:
+            if chosen.prompt.strip():
+                understood, text = runtime.understood(chosen.prompt)
+                paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
+        else:
+            _draw_model(layout, context, provider)
+        layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
+        if (job := runtime.session().audition) is not None:
+            _draw_audition(layout, context, job)
+        found = takes.valid(chosen)
+        for take in found:
+            _draw_take(layout, chosen, take)
+        if not found and (icon := runtime.driving_icon()):
+            layout.template_icon(icon_value=icon, scale=6)
+        if len(chosen.takes) and not found:
+            paragraph(
+                layout,
+                context,
+                "The driving videos made before are of another shot, prompt or provider.",
+                icon="INFO",
+            )
+
+
+def _make_label(chosen: Any) -> str:
+    count = 1 if chosen.provider == DRAFT else chosen.candidates
+    again = " Again" if takes.valid(chosen) else ""
+    return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
+
+
+def _draw_model(layout: Any, context: Any, provider: Any) -> None:
+    """Terms, and the prompt that a model or a service is asked for."""
+    chosen, preparation = context.scene.restage4d, runtime.session().preparation
+    if provider is not None and provider.needs:
+        paragraph(layout, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
+        return
+    if provider is not None and provider.terms and not runtime.refined(chosen):
+        paragraph(layout, context, provider.terms, icon="INFO")
+    column = layout.column(align=True)
+    column.operator("restage4d.refine_prompt", icon="TEXT")
+    if preparation is not None and preparation.phase == "asking":
+        column.label(text="Asking ...", icon="SORTTIME")
+    elif preparation is not None and preparation.fault is not None:
+        fault_box(layout, context, preparation.fault)
+    if runtime.refined(chosen):
+        column.prop(chosen, "refined", text="")
+        paragraph(layout, context, chosen.refined)
+        for text in chosen.terms.splitlines()[-1:]:  # all of them are in the dialog that asks
+            paragraph(layout, context, text, icon="INFO")
+    layout.prop(chosen, "candidates")
+
+
+def _draw_audition(layout: Any, context: Any, job: Job) -> None:
+    box = layout.box()
+    box.label(text=job.headline, icon="SORTTIME" if job.active else "ERROR" if job.fault else "DOT")
+    if job.active:
+        box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
+        box.label(text=job.stage)
+        box.operator("restage4d.cancel_driving", icon="CANCEL")
+        return
+    if job.fault is not None:
+        fault_box(box, context, job.fault)
+    box.operator("restage4d.forget_driving", icon="X")
+
+
+def _draw_take(layout: Any, chosen: Any, take: Any) -> None:
+    mine = take.number == chosen.take
+    row = layout.box().row()
+    icon = thumbnails.movie_icon(bpy.path.abspath(take.path))
+    if icon:
+        row.template_icon(icon_value=icon, scale=4)
+    column = row.column(align=True)
+    buttons = column.row(align=True)
+    pick = buttons.operator(
+        "restage4d.pick_take",
+        text=f"Take {take.number}",
+        icon="RADIOBUT_ON" if mine else "RADIOBUT_OFF",
+        depress=mine,
+    )
+    pick.number = take.number
+    buttons.operator("restage4d.play_take", text="", icon="PLAY").number = take.number
+    lines = column.column(align=True)
+    lines.scale_y = 0.7
+    for line in takes.figures(take):
+        lines.label(text=line)
+
+
+class _Providers(bpy.types.Menu):
+    """Who can do it; those that are not set up here are grey, their tips say what they need"""
+
+    bl_label = "Provider"
+    kind = ""
+
+    def draw(self, context: Any) -> None:
+        found = [p for p in runtime.session().backend.providers if p.kind == self.kind]
+        if not found:
+            self.layout.label(text="The backend tells what there is: start it")
+        for provider in found:
+            row = self.layout.row()
+            row.enabled = not provider.needs
+            text = provider.label if not provider.needs else f"{provider.label} (not set up)"
+            button = row.operator("restage4d.use_provider", text=text)
+            button.kind, button.name = provider.kind, provider.name
+
+
+def _menu(of: str) -> type:
+    return type(
+        f"RESTAGE4D_MT_{of}",
+        (_Providers,),
+        {"bl_idname": f"RESTAGE4D_MT_{of}", "kind": of, "__doc__": _Providers.__doc__},
+    )
+
+
+def draw_priors(layout: Any, context: Any) -> None:
+    """Who estimates masks, depth, cameras and tracks."""
+    header, body = layout.panel("restage4d_priors", default_closed=True)
+    header.label(text="Estimators")
+    if body is None:
+        return
+    chosen, backend = context.scene.restage4d, runtime.session().backend
+    for kind in PRIORS:
+        name = getattr(chosen, kind)
+        provider = backend.provider(kind, name)
+        row = body.split(factor=0.3)
+        row.label(text=kind.title())
+        row.menu(f"RESTAGE4D_MT_{kind}", text=provider.label if provider else name)
+        if provider is not None and provider.terms:
+            paragraph(body, context, provider.terms, icon="INFO")
+        if provider is not None and provider.needs:
+            paragraph(body, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
+
+
+MENUS = tuple(_menu(kind) for kind in ("driving", *PRIORS))

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show
+state; nothing here waits."""
+
+from typing import Any
+
+import bpy
+
+from .. import runtime
+from ..operators import stepped
+from ..session.models import Job, Shot
+from . import direction_panel, thumbnails
+from .panel_base import Step
+from .text import fault_box, paragraph
+
+
+class RESTAGE4D_PT_backend(Step):
+    bl_label = "Backend"
+    bl_idname = "RESTAGE4D_PT_backend"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        return runtime.session().backend.phase == "ready"
+
+    def draw(self, context: Any) -> None:
+        layout, backend = self.layout, runtime.session().backend
+        row = layout.row()
+        row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
+        if backend.phase == "ready":
+            row.operator("restage4d.stop_backend", text="", icon="CANCEL")
+            return
+        if backend.phase in ("starting", "setting up", "lost"):
+            paragraph(layout, context, backend.said)
+            return
+        if backend.fault is not None:
+            fault_box(layout, context, backend.fault)
+        column = layout.column()
+        column.scale_y = 1.3
+        if runtime.needs_set_up():
+            column.operator("restage4d.set_up_backend", icon="IMPORT")
+            if bpy.app.online_access:
+                paragraph(layout, context, "Once: about 4 GB are downloaded.")
+            else:
+                where = "Preferences > System > Network > Allow Online Access"
+                paragraph(
+                    layout,
+                    context,
+                    "It is downloaded once, about 4 GB. Blender must be allowed to go online: "
+                    f"{where}.",
+                )
+        else:
+            column.operator("restage4d.start_backend", icon="PLAY")
+
+
+_PHASE_ICONS = {
+    "unknown": "QUESTION",
+    "absent": "UNLINKED",
+    "setting up": "SORTTIME",
+    "starting": "SORTTIME",
+    "ready": "LINKED",
+    "lost": "ERROR",
+    "refused": "LOCKED",
+}
+
+
+class RESTAGE4D_PT_shot(Step):
+    bl_label = "Shot"
+    bl_idname = "RESTAGE4D_PT_shot"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        shot = runtime.session().shot
+        return shot is not None and shot.phase == "ready"
+
+    def draw(self, context: Any) -> None:
+        layout, chosen, shot = self.layout, context.scene.restage4d, runtime.session().shot
+        row = layout.row(align=True)
+        row.prop(chosen, "video", text="")
+        if not chosen.video:
+            paragraph(layout, context, "Pick the filmed shot, or drop it on the 3D view.")
+            return
+        icon = thumbnails.icon_of("shot") or thumbnails.movie_icon(bpy.path.abspath(chosen.video))
+        if icon:
+            layout.template_icon(icon_value=icon, scale=7)
+        if shot is not None:
+            _draw_shot(layout, context, shot)
+        column = layout.column(align=True)
+        column.prop(chosen, "use_range")
+        if chosen.use_range:
+            row = column.row(align=True)
+            row.prop(chosen, "first_frame")
+            row.prop(chosen, "last_frame")
+        row = layout.row(align=True)
+        row.operator("restage4d.select_subject", icon="EYEDROPPER")
+        if chosen.selection != "MOTION":
+            row.operator("restage4d.forget_selection", text="", icon="X")
+
+
+def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
+    if shot.phase == "uploading":
+        layout.progress(factor=shot.fraction, text=f"Sending to the backend {shot.fraction:.0%}")
+    elif shot.phase == "waiting":
+        layout.label(text="Waits for the backend", icon="SORTTIME")
+    elif shot.phase == "selecting":
+        layout.label(text="Finding the subject ...", icon="SORTTIME")
+    elif shot.about:
+        layout.label(text=shot.about)
+    if shot.fault is not None:
+        fault_box(layout, context, shot.fault)
+
+
+class RESTAGE4D_PT_restage(Step):
+    bl_label = "Restage"
+    bl_idname = "RESTAGE4D_PT_restage"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        job = runtime.session().job
+        return job is not None and job.state == "done"
+
+    def draw(self, context: Any) -> None:
+        layout, job = self.layout, runtime.session().job
+        if job is None or not job.active:
+            layout.prop(context.scene.restage4d, "quality")
+            direction_panel.draw_priors(layout, context)
+            row = layout.row()
+            row.scale_y = 1.6
+            row.operator("restage4d.restage", icon="PLAY")
+        if job is not None:
+            _draw_job(layout, context, job)
+
+
+def _draw_job(layout: Any, context: Any, job: Job) -> None:
+    box = layout.box()
+    if job.active and runtime.session().backend.phase != "ready":
+        box.label(text="Waits for the backend", icon="SORTTIME")
+    else:
+        box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
+    if job.active:
+        box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
+        column = box.column(align=True)
+        column.scale_y = 0.75
+        column.label(text=job.stage)
+        column.label(text=job.figures_line)
+    if (job.active or job.state == "done") and (icon := thumbnails.icon_of("preview")):
+        box.template_icon(icon_value=icon, scale=8.5)
+    if job.fault is not None:
+        fault_box(box, context, job.fault)
+    if job.active:
+        row = box.row(align=True)
+        if job.state == "paused":
+            row.operator("restage4d.resume", icon="PLAY")
+        else:
+            row.operator("restage4d.pause", icon="PAUSE")
+        row.operator("restage4d.cancel", icon="CANCEL")
+        if job.points is not None:
+            box.operator("restage4d.look_at_it", icon="ZOOM_SELECTED")
+        paragraph(
+            box,
+            context,
+            "Save and close Blender if you like: the work goes on, and this file finds it again.",
+        )
+    elif job.state == "done" and not job.brought_in and job.fetching:
+        box.progress(factor=job.fraction, text="Fetching the puppet")
+    elif stepped.shown is not None and stepped.shown.label == "Bring In the Puppet":
+        box.progress(factor=stepped.shown.fraction, text="Bringing in the puppet, Esc: later")
+    elif job.state == "done" and not job.brought_in:
+        row = box.row()
+        row.scale_y = 1.4
+        row.operator("restage4d.bring_in", icon="IMPORT")
+    else:
+        box.operator("restage4d.forget_job", icon="X")
+
+
+_STATE_ICONS = {
+    "sending": "SORTTIME",
+    "queued": "SORTTIME",
+    "running": "RENDER_ANIMATION",
+    "paused": "PAUSE",
+    "done": "CHECKMARK",
+    "failed": "ERROR",
+    "cancelled": "CANCEL",
+}
+
+
+CLASSES = (
+    RESTAGE4D_PT_backend,
+    RESTAGE4D_PT_shot,
+    direction_panel.RESTAGE4D_PT_direction,
+    *direction_panel.MENUS,
+    RESTAGE4D_PT_restage,
+)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last two steps in the sidebar: the puppet in the scene, and what leaves Blender."""
+
+from typing import Any
+
+import bpy
+
+from ..operators import render_splats, stepped
+from ..puppet import export, importer
+from .panel_base import Step
+from .text import paragraph
+
+
+class RESTAGE4D_PT_puppet(Step):
+    bl_label = "Puppet"
+    bl_idname = "RESTAGE4D_PT_puppet"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        return bool(importer.find_puppets(context.scene))
+
+    def draw(self, context: Any) -> None:
+        layout = self.layout
+        imported = importer.selected_puppet(context)
+        if imported is None:
+            several = len(importer.find_puppets(context.scene)) > 1
+            paragraph(
+                layout,
+                context,
+                "Select one of the puppets." if several else "There is none in this scene yet.",
+            )
+            layout.operator("restage4d.import_puppet", icon="IMPORT", text="Import a Puppet File")
+            return
+        layout.label(
+            text=imported.collection.name if imported.collection else imported.armature.name,
+            icon="ARMATURE_DATA",
+        )
+        data = imported.armature.animation_data
+        column, prompts = layout.column(align=True), [p.prompt for p in imported.performances]
+        for p in imported.performances:
+            playing = data is not None and data.action == p.action
+            text = p.prompt if p.prompt and prompts.count(p.prompt) == 1 else p.name
+            row = column.operator(
+                "restage4d.play_performance",
+                text=text,
+                icon="PLAY" if playing else "ACTION",
+                depress=playing,
+            )
+            row.name = p.name
+        if len(imported.performances) > 1:
+            layout.operator("restage4d.blend_performances", icon="NLA")
+        _draw_display(layout, imported.armature.restage4d_display)
+        header, body = layout.panel("restage4d_bones", default_closed=True)
+        header.label(text="Bones and Points")
+        if body is not None:
+            column = body.column(align=True)
+            for name in ("pick_bones", "select_bones", "select_points"):
+                column.operator(f"restage4d.{name}")
+            column = body.column(align=True)
+            for name in ("apply_weights", "write_weights"):
+                column.operator(f"restage4d.{name}")
+
+
+def _draw_display(layout: Any, display: Any) -> None:
+    column = layout.column()
+    column.use_property_split, column.use_property_decorate = True, False
+    for name in ("mode", "color", "background"):
+        column.prop(display, name)
+
+
+class RESTAGE4D_PT_export(Step):
+    bl_label = "Export"
+    bl_idname = "RESTAGE4D_PT_export"
+
+    @staticmethod
+    def done(context: Any) -> bool:
+        return False
+
+    def draw(self, context: Any) -> None:
+        column = self.layout.column(align=True)
+        for name, icon in _EXPORTS:
+            if hasattr(bpy.types, f"RESTAGE4D_OT_{name}") and (
+                name != "export_alembic" or export.has_alembic()
+            ):
+                column.operator(f"restage4d.{name}", icon=icon)
+        if stepped.shown is not None and stepped.shown.label.startswith("Export"):
+            self.layout.progress(
+                factor=stepped.shown.fraction, text=f"{stepped.shown.label}, Esc: cancel"
+            )
+        job = render_splats.job
+        if job is not None:
+            box = self.layout.box()
+            if not job.finished:
+                box.progress(factor=job.fraction, text=job.says)
+                box.operator("restage4d.cancel_render", icon="CANCEL")
+            else:
+                paragraph(box, context, job.says, "ERROR" if job.error is not None else "INFO")
+
+
+_EXPORTS = (
+    ("render_splats", "RENDER_ANIMATION"),
+    ("export_puppet", "FILE"),
+    ("export_ply", "FILE_3D"),
+    ("export_usd", "FILE_3D"),
+    ("export_alembic", "FILE_3D"),
+    ("export_npz", "FILE_3D"),
+)
+
+CLASSES = (RESTAGE4D_PT_puppet, RESTAGE4D_PT_export)

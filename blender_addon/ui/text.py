@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Words in panels: paragraphs wrapped to the width, and what is wrong with what to do about it."""
+
+import textwrap
+from typing import Any
+
+from ..session.models import Fault
+
+
+def paragraph(
+    layout: Any, context: Any, text: str, icon: str = "NONE", width: int | None = None
+) -> None:
+    """A text wrapped to the sidebar's width, or to ``width`` in pixels of a scale of 1."""
+    scale = context.preferences.system.ui_scale
+    pixels = width * scale if width else context.region.width if context.region else 240
+    letters = max(18, int(pixels / (6.2 * scale)) - (5 if icon == "NONE" else 9))
+    column = layout.column(align=True)
+    column.scale_y = 0.75
+    for i, line in enumerate(textwrap.wrap(text, letters)):
+        column.label(text=line, icon=icon if i == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+
+
+def fault_box(layout: Any, context: Any, fault: Fault) -> None:
+    """What is wrong, and below it what to do."""
+    box = layout.box()
+    column = box.column()
+    column.alert = True
+    paragraph(column, context, fault.what, icon="ERROR")
+    if fault.remedy:
+        paragraph(box, context, fault.remedy, icon="INFO")

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How puppets look in the viewport: a property of the armature, ``restage4d_display``, and the
+drawing of true Gaussians.
+
+``mode``: Gaussians (drawn here, while the extension runs), Ellipsoids, Points or nothing;
+``color``: as filmed, by region, or the weights of the selected bones; ``background``: whether the
+static background shows. Ellipsoids and points are node trees and work everywhere; so that a file
+opened without the extension shows something, Gaussians are saved as ellipsoids.
+"""
+
+import traceback
+from typing import Any
+
+import bpy
+import gpu
+import numpy as np
+from bpy.app.handlers import persistent
+
+from restage4d import se3
+from restage4d.puppet import F32, Puppet, sh_to_rgb
+
+from .. import compat
+from ..operators import stepped
+from ..puppet import attributes, importer, weights
+from ..session.steps import Steps
+from . import splat_painter
+
+MODES = (
+    (
+        "GAUSSIANS",
+        "Gaussians",
+        "True Gaussian splatting, drawn by this extension; as in the final render",
+    ),
+    (
+        "ELLIPSOIDS",
+        "Ellipsoids",
+        "Opaque ellipsoids; slower, but real geometry that any Blender shows",
+    ),
+    ("POINTS", "Points", "Round points, the cheapest"),
+    ("NOTHING", "Nothing", "Only bones, camera and bounds"),
+)
+COLORS = (
+    ("FILMED", "Filmed", "Colours as in the video"),
+    ("REGIONS", "Regions", "Each point in the colour of the region that moves it most"),
+    (
+        "WEIGHTS",
+        "Weights",
+        "How much the selected bones move each point, from blue (not at all) to red",
+    ),
+)
+
+
+def _changed(settings: Any, context: Any) -> None:
+    if importer.KEY in settings.id_data:
+        apply(importer.recall(settings.id_data))
+
+
+class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
+    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)  # type: ignore[valid-type]
+    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)  # type: ignore[valid-type]
+    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Background", description="Show the static background", default=True, update=_changed
+    )
+
+
+def apply(imported: importer.ImportedPuppet) -> None:
+    """Makes the display objects what the armature's ``restage4d_display`` says."""
+    settings = imported.armature.restage4d_display
+    _show(imported, settings.mode)
+    if settings.color == "WEIGHTS":
+        weights.show_weights(imported)
+    _drawing.changed()
+
+
+def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppet]:
+    """`importing.import_steps`, shown as Gaussians."""
+    imported = yield from importer.import_steps(puppet, **options, shown=False)
+    imported.armature.restage4d_display.mode = "GAUSSIANS"
+    return imported
+
+
+def _show(imported: importer.ImportedPuppet, mode: str) -> None:
+    settings = imported.armature.restage4d_display
+    for shown, color in (
+        (imported.splats, settings.color.title()),
+        (imported.background_splats, "Filmed"),
+    ):
+        if shown is None:
+            continue
+        hidden = mode not in ("ELLIPSOIDS", "POINTS") or (
+            shown == imported.background_splats and not settings.background
+        )
+        if shown.hide_viewport != hidden:
+            shown.hide_viewport = hidden
+        if not hidden:
+            compat.set_input(shown.modifiers["Viewport"], "Mode", mode.title())
+            compat.set_input(shown.modifiers["Viewport"], "Color", color)
+
+
+def gather(depsgraph: Any, shown: list[tuple[Any, str]]) -> splat_painter.Cloud:
+    """The Gaussians of evaluated point objects, each with its item of `COLORS`, as they stand in
+    the world."""
+    # A static object may be hidden and so not be evaluated: it is as it is.
+    parts = [
+        _gaussians(obj.evaluated_get(depsgraph) if obj.modifiers else obj, color)
+        for obj, color in shown
+    ]
+    return splat_painter.Cloud(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _gaussians(obj: Any, color: str) -> tuple[F32, F32, F32, F32, F32]:
+    mesh = obj.data
+    read = attributes.read_attribute
+    means, quats = read(mesh, "position", "vector", 3), read(mesh, "rotation", "value", 4)
+    world = np.array(obj.matrix_world, np.float64)
+    if np.abs(world - np.eye(4)).max() > 1e-7:
+        size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
+        turn = se3.matrix_to_quat(world[:3, :3] / max(size, 1e-9)).astype(np.float32)
+        means = means @ world[:3, :3].T.astype(np.float32) + world[:3, 3].astype(np.float32)
+        quats = se3.quat_multiply(np.broadcast_to(turn, quats.shape), quats)
+    else:
+        size = 1.0
+    scales, opacities = (
+        read(mesh, "scale", "vector", 3) * np.float32(size),
+        read(mesh, "opacity", "value", 1),
+    )
+    if color == "REGIONS" and attributes.REGION_COLOR in mesh.attributes:
+        colors = attributes.linear_to_srgb(read(mesh, attributes.REGION_COLOR, "color", 4)[:, :3])
+    elif color == "WEIGHTS" and attributes.WEIGHT in mesh.attributes:
+        weight = read(mesh, attributes.WEIGHT, "value", 1)
+        linear = np.stack(
+            [
+                np.interp(weight, attributes.RAMP_PLACES, c)
+                for c in zip(*attributes.RAMP_COLORS, strict=True)
+            ],
+            1,
+        )
+        colors = attributes.linear_to_srgb(linear)
+    else:
+        colors = np.maximum(
+            sh_to_rgb(read(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)[:, :3]), 0
+        )
+    return means, quats, scales, opacities, colors
+
+
+class _Drawing:
+    """What the draw handler keeps between redraws: clouds until something changes, and per region a
+    buffer and an order."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+        self.painter: splat_painter.Painter | None = None
+        self.clouds: dict[tuple, splat_painter.Cloud] = {}
+        self.version = 0
+        self.regions: dict[int, dict[str, Any]] = {}
+
+    def changed(self) -> None:
+        self.clouds.clear()
+        self.version += 1
+
+    def start(self) -> None:
+        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.draw, (), "WINDOW", "POST_VIEW")
+
+    def stop(self) -> None:
+        if self.handle is not None:
+            bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
+        self.__init__()
+
+    def draw(self) -> None:
+        try:
+            self._draw(bpy.context)
+        except Exception:
+            # A handler that raises is called again at every redraw: say it once and fall back to
+            # what always works.
+            traceback.print_exc()
+            self.stop()
+            for imported in importer.find_puppets(bpy.context.scene):
+                bpy.app.timers.register(
+                    lambda armature=imported.armature: _fall_back(armature), first_interval=0.0
+                )
+
+    def _draw(self, context: Any) -> None:
+        shown = _shown(context)
+        if (
+            not shown or stepped.shown is not None
+        ):  # the costly display is off while frames are stepped through
+            return
+        key = tuple((obj.name_full, color) for obj, color in shown)
+        if key not in self.clouds:
+            self.clouds[key] = gather(context.evaluated_depsgraph_get(), shown)
+        cloud = self.clouds[key]
+        self.painter = self.painter or splat_painter.Painter()
+        region, rv3d = context.region, context.region_data
+        width, height = region.width, region.height
+        frame = gpu.state.active_framebuffer_get()
+        depth = frame.read_depth(0, 0, width, height)
+        scene = gpu.types.GPUTexture((width, height), format="R32F", data=depth)
+        overlays = None
+        if context.space_data.overlay.show_overlays:
+            color = frame.read_color(0, 0, width, height, 4, 0, "FLOAT")
+            overlays = gpu.types.GPUTexture((width, height), format="RGBA16F", data=color)
+        kept = self.regions.setdefault(region.as_pointer(), {})
+        if kept.get("size") != (width, height):
+            kept["size"] = (width, height)
+            kept["target"] = gpu.types.GPUOffScreen(width, height, format="RGBA16F")
+        view = np.array(rv3d.view_matrix, np.float64)
+        looked = (self.version, key, view[2].tobytes())
+        if kept.get("looked") != looked:
+            kept["looked"], kept["order"] = looked, cloud.order(view)
+        self.painter.paint(
+            kept["target"],
+            cloud,
+            kept["order"],
+            view,
+            np.array(rv3d.window_matrix, np.float64),
+            scene,
+        )
+        self.painter.lay_over(kept["target"], overlays)
+
+
+_drawing = _Drawing()
+
+
+def _shown(context: Any) -> list[tuple[Any, str]]:
+    """The point objects whose Gaussians show in a 3D view."""
+    shown = []
+    for armature in context.scene.objects:
+        if armature.type != "ARMATURE" or importer.KEY not in armature:
+            continue
+        settings, kept = armature.restage4d_display, armature[importer.KEY]
+        if settings.mode != "GAUSSIANS":
+            continue
+        points, background = kept.get("points"), kept.get("background")
+        if points.visible_get(view_layer=context.view_layer, viewport=context.space_data):
+            shown.append((points, settings.color))
+        if (
+            background is not None
+            and settings.background
+            and _in_sight(background, context.view_layer.layer_collection)
+        ):
+            shown.append((background, "FILMED"))
+    return shown
+
+
+def _in_sight(obj: Any, layer: Any) -> bool:
+    """Whether an object lies in a collection that shows, whatever is set on the object itself."""
+    if layer.exclude or not layer.is_visible:
+        return False
+    return obj.name in layer.collection.objects or any(
+        _in_sight(obj, child) for child in layer.children
+    )
+
+
+def _fall_back(armature: Any) -> None:
+    armature.restage4d_display.mode = "ELLIPSOIDS"
+
+
+@persistent
+def _something_changed(scene: Any, depsgraph: Any = None) -> None:
+    _drawing.changed()
+    for imported in importer.find_puppets(scene) if isinstance(scene, bpy.types.Scene) else ():
+        if imported.armature.restage4d_display.color == "WEIGHTS":
+            weights.show_weights(imported)
+
+
+@persistent
+def _frame_changed(scene: Any, depsgraph: Any = None) -> None:
+    _drawing.changed()
+
+
+@persistent
+def _before_saving(*_: Any) -> None:
+    _for_all("ELLIPSOIDS")
+
+
+@persistent
+def _after_saving(*_: Any) -> None:
+    _for_all("GAUSSIANS")
+
+
+def _for_all(mode: str) -> None:
+    """Shows what is drawn by this extension as ``mode``, without changing what is set."""
+    for scene in bpy.data.scenes:
+        for imported in importer.find_puppets(scene):
+            if imported.armature.restage4d_display.mode == "GAUSSIANS":
+                _show(imported, mode)
+
+
+@persistent
+def _loaded(*_: Any) -> None:
+    _drawing.changed()
+    _drawing.regions.clear()
+    _for_all("GAUSSIANS")
+
+
+_HANDLERS = (
+    ("depsgraph_update_post", _something_changed),
+    ("frame_change_post", _frame_changed),
+    ("undo_post", _loaded),
+    ("redo_post", _loaded),
+    ("load_post", _loaded),
+    ("save_pre", _before_saving),
+    ("save_post", _after_saving),
+    ("save_post_fail", _after_saving),
+)
+
+
+def register() -> None:
+    bpy.utils.register_class(RESTAGE4D_PG_display)
+    bpy.types.Object.restage4d_display = bpy.props.PointerProperty(type=RESTAGE4D_PG_display)
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(handler)
+    if not bpy.app.background:
+        _drawing.start()
+
+
+def unregister() -> None:
+    _drawing.stop()
+    for name, handler in _HANDLERS:
+        getattr(bpy.app.handlers, name).remove(handler)
+    del bpy.types.Object.restage4d_display
+    bpy.utils.unregister_class(RESTAGE4D_PG_display)

@@ -1,0 +1,5 @@
+import sys
+
+from restage4d.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,213 @@
+"""``restage4d submit | watch | fetch | list | cancel``: the client on the command line."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from restage4d.errors import FitError, InputError
+from restage4d.protocol.client import Client, Lost
+from restage4d.protocol.messages import (
+    Event,
+    JobStatus,
+    Progress,
+    Selection,
+    StateChanged,
+    Submit,
+)
+
+
+def add(commands: Any) -> None:
+    """Adds the commands to the parser."""
+    submit = commands.add_parser("submit", help="hand a job to the service")
+    submit.add_argument("video", type=Path, help="base video or a folder of frames")
+    submit.add_argument("prompt", help="what the subject shall do instead")
+    where = submit.add_mutually_exclusive_group()
+    where.add_argument(
+        "--select",
+        metavar="X,Y",
+        help="a point on the subject in the first frame, in the video's pixels",
+    )
+    where.add_argument("--box", metavar="X0,Y0,X1,Y1", help="a box around the subject")
+    where.add_argument(
+        "--mask", type=Path, help="picture of the first frame's size, white on the subject"
+    )
+    submit.add_argument(
+        "--driving",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a driving video of yours",
+    )
+    submit.add_argument("--name", default="", help="what to call the job")
+    submit.add_argument("--longer-side", type=int, default=384, metavar="PIXELS")
+    submit.add_argument("--frames", type=int, metavar="N", help="use the first N frames only")
+    submit.add_argument("--seed", type=int, default=0)
+    submit.add_argument("--quality", choices=("draft", "default", "high"), default="default")
+    submit.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the fit"
+    )
+    submit.add_argument("--watch", action="store_true", help="stay and follow it")
+    submit.set_defaults(do=_submit)
+    watch = commands.add_parser("watch", help="follow a job of the service")
+    fetch = commands.add_parser("fetch", help="fetch a job's puppet, or another result")
+    fetch.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to (default: the job's name)"
+    )
+    fetch.add_argument(
+        "--what", default="puppet", help="another result, e.g. preview.mp4 (default: puppet)"
+    )
+    cancel = commands.add_parser("cancel", help="end a job of the service")
+    everything = commands.add_parser("list", help="the service's jobs")
+    for parser, do in ((watch, _watch), (fetch, _fetch), (cancel, _cancel)):
+        parser.add_argument("job", help="its id, or the beginning of it")
+        parser.set_defaults(do=do)
+    everything.set_defaults(do=_list)
+    for parser in (submit, watch, fetch, cancel, everything):
+        parser.add_argument(
+            "--connection",
+            type=Path,
+            metavar="FILE",
+            help="connection file (default: your own service's)",
+        )
+
+
+def _submit(arguments: argparse.Namespace) -> None:
+    point, box = _numbers(arguments.select, 2, "--select"), _numbers(arguments.box, 4, "--box")
+    with Client.connect(arguments.connection) as client:
+        send = _Bar("sending")
+        job = Submit(
+            base=client.upload(arguments.video, send),
+            prompt=arguments.prompt,
+            name=arguments.name or arguments.video.stem,
+            selection=Selection(
+                point=point,  # type: ignore[arg-type]
+                box=box,  # type: ignore[arg-type]
+                mask=client.upload(arguments.mask, send) if arguments.mask else None,
+            ),
+            driving=[client.upload(path, send) for path in arguments.driving] or "kinematic",
+            quality=arguments.quality,
+            settings=dict(_setting(text) for text in arguments.set),
+            longer_side=arguments.longer_side,
+            frames=arguments.frames,
+            seed=arguments.seed,
+        )
+        id = client.submit(job)
+        print(id)
+        if arguments.watch:
+            _follow(client, id)
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        _follow(client, _find(client, arguments.job))
+
+
+def _follow(client: Client, job: str) -> None:
+    def tell(event: Event | Lost, arrays: dict[str, NDArray]) -> None:
+        if isinstance(event, Lost):
+            print(f"{event.what} Waiting for it ...", file=sys.stderr)
+        elif isinstance(event, StateChanged):
+            print(_line(event.status), flush=True)
+        elif isinstance(event, Progress) and time.monotonic() - told[0] > 2.0:
+            told[0] = time.monotonic()
+            left = f", {event.time_left_s:.0f} s left" if event.time_left_s is not None else ""
+            losses = "".join(f"  {name} {value:.4g}" for name, value in event.losses.items())
+            print(f"{event.percent:5.1f} %  {event.stage}{left}{losses}", flush=True)
+
+    told = [0.0]
+    try:
+        status = client.watch(job, tell)
+    except KeyboardInterrupt:
+        print(f"\nThe job goes on; restage4d watch {job[:12]} follows it again.", file=sys.stderr)
+        raise SystemExit(130) from None
+    if status.state == "failed" and status.error:
+        raise FitError(f"{status.error.what} {status.error.remedy}")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        job = _find(client, arguments.job)
+        suffix = ".puppet" if arguments.what == "puppet" else "." + arguments.what.replace("/", "_")
+        out = arguments.out or Path(_safe(client.status(job).name) + suffix)
+        if arguments.what == "puppet":
+            client.fetch_puppet(job, out, _Bar("fetching"))
+        else:
+            client.fetch_artefact(job, arguments.what, out, _Bar("fetching"))
+        print(out)
+
+
+def _cancel(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        print(_line(client.cancel(_find(client, arguments.job))))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        for status in client.jobs():
+            print(_line(status))
+
+
+def _line(status: JobStatus) -> str:
+    detail = f"{status.percent:.0f} % {status.stage}" if status.state == "running" else ""
+    if status.state == "queued" and status.ahead:
+        detail = f"{status.ahead} before it"
+    if status.error:
+        detail = f"{status.error.what} {status.error.remedy}"
+    return f"{status.id[:12]}  {status.state:<9}  {status.name[:40]:<40}  {detail}".rstrip()
+
+
+def _find(client: Client, beginning: str) -> str:
+    found = [status.id for status in client.jobs() if status.id.startswith(beginning)]
+    if len(found) != 1:
+        raise InputError(
+            f"{len(found) or 'No'} jobs begin with {beginning!r}.", "See restage4d list."
+        )
+    return found[0]
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)[:80].strip() or "job"
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
+    return key, value
+
+
+def _numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise InputError(
+            f"{option} {text} is not {count} numbers with commas between.", "Write it like 120,80."
+        )
+    return values
+
+
+class _Bar:
+    """Percent of a transfer, on a terminal only."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.told = what, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty() and (time.monotonic() - self.told > 0.1 or done == total):
+            self.told = time.monotonic()
+            end = "\n" if done == total else ""
+            print(
+                f"\r{self.what} {100 * done / max(total, 1):5.1f} %",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,134 @@
+"""The draft driver: a driving video from simple directions, without any model.
+
+The subject becomes a closed 2.5D relief with a body plan, is moved as the directions say, and is
+drawn in front of the emptied stage. Nothing new is invented: the far side is the near side
+mirrored, and light does not change.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Clip
+from restage4d.driving.draft.acting import perform
+from restage4d.driving.draft.body_plan import BodyPlan, plan
+from restage4d.driving.draft.clean_plate import (
+    empty_stage,
+    grown,
+    own_motion,
+    register,
+)
+from restage4d.driving.draft.curves import Curves, Room
+from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.matte import foreground, soft_matte
+from restage4d.driving.draft.prompt import parse
+from restage4d.driving.draft.rasterizer import draw
+from restage4d.driving.draft.relief import View, build
+from restage4d.driving.draft.shadow import Shadow
+from restage4d.driving.draft.shadow import find as find_shadow
+from restage4d.errors import InputError
+from restage4d.progress import Progress
+
+F32 = NDArray[np.float32]
+
+_MOST = 0.9  # of the picture that a subject may fill
+_STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
+
+
+class KinematicDriving:
+    """A `DrivingProvider` that reads simple directions (`restage4d.driving.draft.prompt`) and moves
+    the subject's relief."""
+
+    name = "kinematic"
+
+    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+        """The driving clip; its first frame is the base's first frame, bit for bit."""
+        directions = parse(prompt)
+        if mask.shape != base.frames.shape[1:3]:
+            raise InputError(
+                f"The mask is {mask.shape[1]}x{mask.shape[0]} pixels, the video "
+                f"{base.size[0]}x{base.size[1]}.",
+                "Give a mask of the video's size.",
+            )
+        if mask.sum() < 64:
+            raise InputError(
+                f"The mask marks {int(mask.sum())} pixels only.",
+                "Mark the subject in the first frame.",
+            )
+        if mask.mean() > _MOST:
+            raise InputError(
+                f"The mask marks {100 * mask.mean():.0f} % of the picture.",
+                "Mark the subject alone.",
+            )
+        first = base.frames[0].astype(np.float32)
+        with progress.stage("driving: empty stage", 2 * len(base)) as stage:
+            found = register(base, mask, stage)
+            body = plan(mask, own_motion(found))
+            alpha = soft_matte(first, mask)
+            hole = grown(mask | (alpha > 0.02), 3)
+            shaded = find_shadow(first, mask, hole, body)
+            shadow = Shadow(
+                first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1]))
+            )
+            plate = empty_stage(base, shadow.lit, hole, grown(shaded, 8), found, stage)
+        relief = build(mask, alpha, body)
+        body.yaw = relief.yaw
+        figure = Figure(relief, body)
+        performance = perform(
+            directions, body, len(base), base.fps, _room(body, relief.view, base.size)
+        )
+        texture = foreground(first, alpha, plate)
+
+        def picture(t: int) -> tuple[F32, F32]:
+            """A frame, and where its points lie."""
+            p, turned = performance, figure.turned(performance, t)
+            ground = shadow.on(
+                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), abs(np.sin(p.yaw[t]))
+            )
+            points = figure.pose(p, t, turned)
+            return draw(ground, points, *figure.surface(turned), relief.triangles, texture), points
+
+        missed = first - picture(0)[0]  # what matte, samples and shadow do not give back
+        frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
+        frames[0] = base.frames[0]
+        with progress.stage("driving: draw", len(performance) - 1) as stage:
+            for t in range(1, len(performance)):
+                image, points = picture(t)
+                stays = np.maximum(
+                    _stays(points, relief.uv, relief.cells, mask),
+                    grown(shaded, 2) * _stays_put(performance, t),
+                )
+                frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(
+                    np.uint8
+                )
+                stage.advance()
+        return Clip(frames, base.fps)
+
+
+def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
+    """(H, W) how far the first frame's own pixels still hold around the subject: 1 where it has not
+    moved, 0 where it has."""
+    near = len(cells) // 2  # the sheet towards the camera
+    moved = np.linalg.norm(points[:near, :2] - uv[:near], axis=1)
+    share = np.zeros(mask.shape, np.float32)
+    share[cells[:near, 0], cells[:near, 1]] = np.clip(1 - moved / _STICKS, 0, 1) ** 2
+    return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
+
+
+def _stays_put(p: Curves, t: int) -> float:
+    """How far the first frame's own shadow still holds."""
+    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
+    return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
+
+
+def _room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
+    """How far the subject may go and still be seen well."""
+    x0, y0, x1, y1 = body.box
+    spare = 0.12 * (x1 - x0)
+    largest = min(
+        1.45,
+        (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1),
+        1.15 * size[0] / (x1 - x0),
+    )
+    up = max(0.9 * y0, 0.1 * (y1 - y0))
+    return Room(x0 + spare, size[0] - x1 + spare, view.focal * (1 - 1 / max(largest, 1.0)), up)

@@ -1,0 +1,177 @@
+"""Completing a hole in a picture from the picture's own patches, coarse to fine.
+
+Voting patches as in Wexler et al. 2007, found by PatchMatch (Barnes et al. 2009); near patches are
+preferred.
+"""
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.driving.draft.matte import spread
+
+F32 = NDArray[np.float32]
+
+_R = 3  # patches are 7 x 7
+_SMALLEST = 40  # longer side of the coarsest level, pixels
+# what a match a whole diagonal away costs, in squared grey levels: near things are alike
+_FAR = 4000.0
+_LIKE = 0.25  # how much a patch's tone shall be what the hole's surroundings suggest there
+_ROUNDS = 6  # of matching and voting per level
+
+
+def complete(picture: F32, hole: NDArray[np.bool_], rng: np.random.Generator) -> F32:
+    """Fills ``hole`` (H, W) of ``picture`` (H, W, 3) in 0..255; everything else stays as it is."""
+    if not hole.any():
+        return picture
+    if hole.all() or min(hole.shape) < 4 * _R:
+        return np.asarray(
+            cv2.inpaint(picture.astype(np.uint8), hole.astype(np.uint8), 3, cv2.INPAINT_TELEA),
+            np.float32,
+        )
+    levels = [(picture, hole)]
+    while max(levels[-1][1].shape) > _SMALLEST * 1.5 and min(levels[-1][1].shape) > 6 * _R:
+        image, missing = levels[-1]
+        size = ((missing.shape[1] + 1) // 2, (missing.shape[0] + 1) // 2)
+        share = np.asarray(
+            cv2.resize((~missing).astype(np.float32), size, interpolation=cv2.INTER_AREA),
+            np.float32,
+        )
+        known = np.asarray(
+            cv2.resize(image * ~missing[..., None], size, interpolation=cv2.INTER_AREA), np.float32
+        )
+        levels.append(
+            ((known / np.maximum(share, 1e-3)[..., None]).astype(np.float32), share < 0.5)
+        )
+    image, missing = levels[-1]
+    start = cv2.inpaint(
+        np.clip(image, 0, 255).astype(np.uint8), missing.astype(np.uint8), 2, cv2.INPAINT_TELEA
+    )
+    guess = np.where(missing[..., None], start, image).astype(np.float32)
+    field = None
+    for depth, (image, missing) in enumerate(reversed(levels)):
+        if depth:
+            up = cv2.resize(guess, missing.shape[::-1], interpolation=cv2.INTER_CUBIC)
+            guess = np.where(missing[..., None], up, image).astype(np.float32)
+        tone = spread(guess, (~missing).astype(np.float32))
+        smooth = np.asarray(cv2.GaussianBlur(tone, (0, 0), 2.0), np.float32)
+        guess, field = _level(guess, missing, field, smooth, rng)
+    return np.where(hole[..., None], np.clip(guess, 0, 255), picture).astype(np.float32)
+
+
+def _level(
+    guess: F32,
+    missing: NDArray[np.bool_],
+    coarse: NDArray[np.int32] | None,
+    smooth: F32,
+    rng: np.random.Generator,
+) -> tuple[F32, NDArray[np.int32]]:
+    """Matching and voting at one size; the field (H, W, 2) of every target patch's source (row,
+    column) goes on to the next."""
+    height, width = missing.shape
+    kernel = np.ones((2 * _R + 1, 2 * _R + 1), np.uint8)
+    touched = cv2.dilate(missing.astype(np.uint8), kernel).astype(bool)
+    source = ~touched
+    source[:_R] = source[-_R:] = source[:, :_R] = source[:, -_R:] = False
+    if not source.any():
+        return guess, np.zeros((height, width, 2), np.int32)
+    rows, cols = np.nonzero(source)
+    pick = rng.integers(0, len(rows), (height, width))
+    field = np.stack([rows[pick], cols[pick]], -1).astype(np.int32)
+    if coarse is not None:
+        up = np.repeat(np.repeat(coarse * 2, 2, 0), 2, 1)[:height, :width]
+        up = up + np.indices((height, width)).transpose(1, 2, 0) % 2
+        fits = source[np.clip(up[..., 0], 0, height - 1), np.clip(up[..., 1], 0, width - 1)]
+        field = np.where(fits[..., None], up, field).astype(np.int32)
+    distance = cv2.distanceTransform(missing.astype(np.uint8), cv2.DIST_L2, 3)
+    trust = np.where(missing, 1.3 ** -np.minimum(distance, 30), 1.0).astype(np.float32)
+    for round_ in range(_ROUNDS):
+        _match(guess, smooth, touched, source, field, rng)
+        guess = _vote(guess, missing, touched, field, trust, last=round_ == _ROUNDS - 1)
+    return guess, field
+
+
+@numba.njit(cache=True, fastmath=True)
+def _cost(image, smooth, i, j, si, sj):
+    """Squared difference of the patch at (i, j), clipped at the border, to the source patch at (si,
+    sj)."""
+    h, w = image.shape[:2]
+    total = np.float32(0)
+    n = 0
+    for di in range(max(-_R, -i), min(_R, h - 1 - i) + 1):
+        for dj in range(max(-_R, -j), min(_R, w - 1 - j) + 1):
+            for k in range(3):
+                d = image[i + di, j + dj, k] - image[si + di, sj + dj, k]
+                total += d * d
+            n += 1
+    away = ((i - si) ** 2 + (j - sj) ** 2) / np.float32(h * h + w * w)
+    unlike = np.float32(0)
+    for k in range(3):
+        unlike += (smooth[i, j, k] - smooth[si, sj, k]) ** 2
+    return total / n + _FAR * away + _LIKE * unlike
+
+
+@numba.njit(cache=True, fastmath=True)
+def _match(image, smooth, touched, source, field, rng):
+    """PatchMatch: propagation in both scan orders and a random search around the present match."""
+    h, w = touched.shape
+    cost = np.full((h, w), np.float32(1e30))
+    for i in range(h):
+        for j in range(w):
+            if touched[i, j]:
+                cost[i, j] = _cost(image, smooth, i, j, field[i, j, 0], field[i, j, 1])
+    for sweep in range(2):
+        step = 1 if sweep == 0 else -1
+        for ii in range(h):
+            i = ii if step == 1 else h - 1 - ii
+            for jj in range(w):
+                j = jj if step == 1 else w - 1 - jj
+                if not touched[i, j]:
+                    continue
+                for axis in range(2):
+                    ni, nj = (i - step, j) if axis == 0 else (i, j - step)
+                    if 0 <= ni < h and 0 <= nj < w and touched[ni, nj]:
+                        si = field[ni, nj, 0] + (step if axis == 0 else 0)
+                        sj = field[ni, nj, 1] + (step if axis == 1 else 0)
+                        if 0 <= si < h and 0 <= sj < w and source[si, sj]:
+                            c = _cost(image, smooth, i, j, si, sj)
+                            if c < cost[i, j]:
+                                cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
+                reach = max(h, w) // 2
+                while reach >= 1:
+                    si = field[i, j, 0] + rng.integers(-reach, reach + 1)
+                    sj = field[i, j, 1] + rng.integers(-reach, reach + 1)
+                    if 0 <= si < h and 0 <= sj < w and source[si, sj]:
+                        c = _cost(image, smooth, i, j, si, sj)
+                        if c < cost[i, j]:
+                            cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
+                    reach //= 2
+
+
+@numba.njit(cache=True, fastmath=True)
+def _vote(image, missing, touched, field, trust, last):
+    """Every missing pixel becomes the trust-weighted mean of what the patches over it say; in the
+    end, its own patch's centre."""
+    h, w = missing.shape
+    result = image.copy()
+    for i in range(h):
+        for j in range(w):
+            if not missing[i, j]:
+                continue
+            total = np.float32(0)
+            r = g = b = np.float32(0)
+            reach = 1 if last else _R
+            for di in range(max(-reach, -i), min(reach, h - 1 - i) + 1):
+                for dj in range(max(-reach, -j), min(reach, w - 1 - j) + 1):
+                    pi, pj = i + di, j + dj
+                    if touched[pi, pj]:
+                        si, sj = field[pi, pj, 0] - di, field[pi, pj, 1] - dj
+                        t = trust[pi, pj]
+                        total += t
+                        r += t * image[si, sj, 0]
+                        g += t * image[si, sj, 1]
+                        b += t * image[si, sj, 2]
+            if total > 0:
+                result[i, j, 0], result[i, j, 1], result[i, j, 2] = r / total, g / total, b / total
+    return result

@@ -1,0 +1,95 @@
+"""Reading named arrays and camera files safely, with errors that name the file."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.errors import InputError
+from restage4d.io.images import image
+
+Arrays = dict[str, NDArray]
+
+
+def load_arrays(path: Path, names: tuple[str, ...]) -> Arrays:
+    """Named arrays of an npz file. Raises `InputError` for a missing name, a damaged or a pickled
+    file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [n for n in names if n not in file.files]
+            if missing:
+                raise InputError(
+                    f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}.",
+                    "docs/priors.md has the names.",
+                )
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}.",
+            "Write it again with numpy.savez; pickles are never opened.",
+        ) from error
+
+
+def need(truth: object, path: Path, what: str) -> None:
+    """Raises `InputError` naming the file unless ``truth``."""
+    if not truth:
+        raise InputError(f"{path}: {what}.", "docs/priors.md says what is expected.")
+
+
+def load_cameras(path: Path, width: int) -> Arrays:
+    """``K`` (T, 3, 3) in pixels of a picture ``width`` wide, ``w2c`` (T, 4, 4) and ``points`` (S,
+    3) of a camera file.
+
+    The file's ``width``, else twice the principal point's column, says for which width its ``K``
+    is.
+    """
+    given = load_arrays(path, ("K", "w2c"))
+    K, w2c, points = given["K"], given["w2c"], given.get("points", np.zeros((0, 3)))
+    for name, array, shape in (("K", K, (3, 3)), ("w2c", w2c, (4, 4)), ("points", points, (3,))):
+        expected = f"(frames, {shape[0]}, {shape[1]})" if len(shape) > 1 else "(points, 3)"
+        need(
+            array.ndim == len(shape) + 1 and array.shape[1:] == shape,
+            path,
+            f"{name} has shape {array.shape}, expected {expected}",
+        )
+        need(
+            array.dtype.kind in "fiu" and np.isfinite(array).all(),
+            path,
+            f"{name} has values that are not finite numbers",
+        )
+    need(len(K) == len(w2c) > 0, path, f"K has {len(K)} frames, w2c {len(w2c)}")
+    rotation = w2c[:, :3, :3].astype(np.float64)
+    rigid = (
+        np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() < 1e-3
+        and (np.linalg.det(rotation) > 0).all()
+    )
+    need(
+        rigid and np.abs(w2c[:, 3] - [0, 0, 0, 1]).max() < 1e-6,
+        path,
+        "w2c does not hold rigid motions (4x4, OpenCV axes)",
+    )
+    need(
+        (K[:, [0, 1, 0, 1], [0, 1, 2, 2]] > 0).all(),
+        path,
+        "K has focal lengths or principal points that are not positive",
+    )
+    made_for = float(given["width"]) if "width" in given else 2 * float(np.median(K[:, 0, 2]))
+    K = K.astype(np.float32)
+    K[:, :2] *= width / made_for
+    return {"K": K, "w2c": w2c.astype(np.float32), "points": points.astype(np.float32)}
+
+
+def camera_kind(w2c: NDArray[np.float32]) -> str:
+    """The kind "static", "pan" or "moving" (`restage4d.clips.Cameras.kind`), from the poses (T, 4,
+    4)."""
+    centres = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
+    if np.ptp(centres, axis=0).max() > 1e-5 * np.abs(w2c[:, :3, 3]).max() + 1e-9:
+        return "moving"
+    return "pan" if np.ptp(w2c[:, :3, :3], axis=0).max() > 1e-6 else "static"
+
+
+def mask_picture(path: Path) -> NDArray[np.uint8]:
+    """A mask picture as (h, w): grey as it is, of a coloured one the brightest channel."""
+    picture = image(path)
+    return picture if picture.ndim == 2 else picture.max(-1)

@@ -1,0 +1,148 @@
+"""Depth Anything 3: depth and poses of all frames together, in a Python of its own.
+
+Its package pins numpy < 2, opencv, xformers and torchvision, which do not go together with ours. So
+it is installed apart, that Python is named in ``RESTAGE4D_DA3_PYTHON``, and
+`depth_anything3_program.py` is run there, which reads and writes .npz files.
+"""
+
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Cameras, Rewound
+from restage4d.errors import InputError
+from restage4d.io.arrays import Arrays, camera_kind, load_arrays
+from restage4d.priors.depth.depth_anything import aligned
+from restage4d.progress import Progress
+
+F32 = NDArray[np.float32]
+
+_PROGRAM = Path(__file__).with_name("depth_anything3_program.py")
+
+
+@dataclass(frozen=True)
+class DepthAnything3Config:
+    """``weights``: for the cache. ``side``: the longer side that the network sees. ``timeout``:
+    seconds for the program."""
+
+    weights: str
+    side: int = 504
+    timeout: float = 3600.0
+
+
+class DepthAnything3:
+    """A `CameraProvider` and a `DepthProvider` (`restage4d.priors.protocols`); as both at once it
+    runs once.
+
+    Args:
+        python: that has depth_anything_3.
+        folder: config.json and weights.
+        config: see `DepthAnything3Config`.
+    """
+
+    name = "depth-anything-3"
+
+    def __init__(self, python: Path, folder: Path, config: DepthAnything3Config) -> None:
+        self.python, self.folder, self.config = python, folder, config
+        self._last: tuple[Rewound, Arrays] | None = None
+
+    def cameras(self, rewound: Rewound, masks: F32, progress: Progress) -> Cameras:
+        """Its poses, with K in the clip's pixels and one focal length for all frames (the
+        median)."""
+        said = self._run(rewound, progress)
+        height, width = said["depth"].shape[1:]
+        scale = np.array([rewound.clip.size[0] / width, rewound.clip.size[1] / height], np.float32)
+        focal = float(np.median(said["K"][:, [0, 1], [0, 1]] * scale))
+        K = np.array(
+            [[focal, 0, rewound.clip.size[0] / 2], [0, focal, rewound.clip.size[1] / 2], [0, 0, 1]],
+            np.float32,
+        )
+        return Cameras(np.tile(K, (len(rewound), 1, 1)), said["w2c"], camera_kind(said["w2c"]))
+
+    def depth(self, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress) -> F32:
+        """Its depth as it is where the cameras are its own, else aligned to the cameras over the
+        whole clip."""
+        said = self._run(rewound, progress)
+        large = np.stack(
+            [
+                cv2.resize(d, rewound.clip.size, interpolation=cv2.INTER_LINEAR)
+                for d in said["depth"]
+            ]
+        )
+        if np.allclose(cameras.w2c, said["w2c"], atol=1e-3):
+            return np.where(masks < 0, 0, np.maximum(large, 0)).astype(np.float32)
+        return aligned(
+            (1 / np.maximum(large, 1e-3)).astype(np.float32),
+            rewound,
+            masks,
+            cameras,
+            progress,
+            shift=False,
+        )
+
+    def _run(self, rewound: Rewound, progress: Progress) -> Arrays:
+        if self._last and self._last[0] is rewound:
+            return self._last[1]
+        with tempfile.TemporaryDirectory() as temporary, progress.stage(self.name):
+            frames, out = Path(temporary) / "frames.npz", Path(temporary) / "said.npz"
+            np.savez(frames, frames=rewound.clip.frames)
+            for side in (
+                self.config.side,
+                self.config.side // 2,
+            ):  # half where the whole does not fit into memory
+                complaint = self._program(
+                    [str(frames), str(self.folder), str(out), str(side)], progress
+                )
+                if complaint is None or "out of memory" not in complaint.lower():
+                    break
+            if complaint is not None:
+                raise InputError(
+                    f"Depth Anything 3 failed: {complaint[-400:]}",
+                    "docs/providers.md says what it needs.",
+                )
+            said = load_arrays(out, ("depth", "w2c", "K", "confidence"))
+        good = all(
+            len(said[n]) == len(rewound) and np.isfinite(said[n]).all()
+            for n in ("depth", "w2c", "K")
+        )
+        if not good:
+            raise InputError(
+                "Depth Anything 3 gave values that are not finite, or too few frames.",
+                "Update its package.",
+            )
+        self._last = (rewound, said)
+        return said
+
+    def _program(self, arguments: list[str], progress: Progress) -> str | None:
+        """Runs the program; None, or its last words. Cancelled work ends it."""
+        with tempfile.TemporaryFile() as words:
+            # not as a script: Python would then look for its own modules in our folder first
+            start = (
+                "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], "
+                "run_name='__main__')"
+            )
+            command = [str(self.python), "-c", start, str(_PROGRAM), *arguments]
+            with subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT) as process:
+                try:
+                    until = time.monotonic() + self.config.timeout
+                    while process.poll() is None and time.monotonic() < until:
+                        progress.check()
+                        time.sleep(0.05)
+                    late = process.poll() is None
+                finally:
+                    process.kill()
+            words.seek(0)
+            said = words.read().decode("utf-8", "replace").strip()
+            if late:
+                return f"it took longer than {self.config.timeout:g} s"
+            return (
+                None
+                if process.returncode == 0
+                else said or f"it ended with code {process.returncode}"
+            )

@@ -1,0 +1,233 @@
+"""Which way is up and where the ground lies, from background points or, without any, from how
+subjects are usually filmed."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Cameras
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+# camera height over subject height where nothing tells: a person's eyes on an animal, a person or a
+# car
+_EYE = 1.2
+# how much a subject's height changes with its pose, as a median deviation of its logarithm
+_POSE = 0.04
+_FLAT = (
+    0.015  # ground points lie this near to the plane, relative to their distance from the camera
+)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The plane ``up · X = level`` with unit ``up`` (3,), in the world of the cameras."""
+
+    up: F64
+    level: float
+
+    def height(self, points: F64) -> F64:  # (..., 3) -> (...)
+        return points @ self.up - self.level
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Where the subject is in every frame of T, in pixels; NaN and False where it is not.
+
+    Attributes:
+        contact: (T, 2) the middle of its lowest part.
+        top: (T,) the row of its highest part.
+        middle: (T,) the column of its centre.
+        grounded: (T,) whether its lowest part is inside the image.
+        whole: (T,) whether its highest is, too.
+    """
+
+    contact: F64
+    top: F64
+    middle: F64
+    grounded: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+
+
+def footprint(masks: F32) -> Footprint:
+    """Reads the subject's lowest and highest part off its masks (T, H, W); a few stray pixels do
+    not count."""
+    count, height, _ = masks.shape
+    contact, top, middle = (
+        np.full((count, 2), np.nan),
+        np.full(count, np.nan),
+        np.full(count, np.nan),
+    )
+    grounded, whole = np.zeros(count, bool), np.zeros(count, bool)
+    for t, mask in enumerate(masks):
+        rows, cols = np.nonzero(mask > 0.5)
+        if len(rows) < 20:
+            continue
+        lowest, top[t] = np.percentile(rows, 99.5), np.percentile(rows, 0.5)
+        feet = rows >= lowest - 0.03 * (lowest - top[t]) - 1
+        contact[t] = cols[feet].mean() + 0.5, lowest + 1.0
+        middle[t] = cols.mean() + 0.5
+        grounded[t] = rows.max() < height - 2
+        whole[t] = grounded[t] and rows.min() > 1
+    return Footprint(contact, top, middle, grounded, whole)
+
+
+def directions(
+    cameras: Cameras, frames: NDArray[np.integer], xy: F64
+) -> F64:  # (M,), (M, 2) -> (M, 3)
+    """World directions through pixels, with z-depth 1 (so that depth times direction is the offset
+    from the camera)."""
+    K = cameras.K[frames].astype(np.float64)
+    local = np.stack(
+        [
+            (xy[:, 0] - K[:, 0, 2]) / K[:, 0, 0],
+            (xy[:, 1] - K[:, 1, 2]) / K[:, 1, 1],
+            np.ones(len(xy)),
+        ],
+        -1,
+    )
+    return np.einsum("mji,mj->mi", cameras.w2c[frames, :3, :3].astype(np.float64), local)
+
+
+def centres(cameras: Cameras) -> F64:  # -> (T, 3)
+    w2c = cameras.w2c.astype(np.float64)
+    return -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
+
+
+def guess(cameras: Cameras, feet: Footprint) -> Ground:
+    """Up and ground where no points show them.
+
+    Up is where cameras are level (a turning one shows its axis), the subject keeps its height while
+    it comes nearer, and `_EYE` holds. The camera's height is 1, or with background points such that
+    next to none lies below the ground.
+    """
+    axes = cameras.w2c[:, :3, :3].astype(np.float64)
+    u, _, vt = np.linalg.svd(axes.mean(0))
+    _, down, ahead = u @ vt
+    right_axes = axes[:, 0]
+    shown = np.flatnonzero(feet.whole)
+    if not len(shown):
+        shown = np.flatnonzero(np.isfinite(feet.top))
+    low = directions(cameras, shown, feet.contact[shown])
+    high = directions(cameras, shown, np.stack([feet.contact[shown, 0], feet.top[shown]], 1))
+    best, best_cost = -down, np.inf
+    for pitch in np.radians(np.arange(-30, 80.1, 0.5)):  # of the camera, downwards
+        up = -down * np.cos(pitch) + ahead * np.sin(pitch)
+        cost = (np.arcsin(right_axes @ up) ** 2).mean() / np.radians(1.0) ** 2
+        if len(shown):
+            reach = np.linalg.norm(low - (low @ up)[:, None] * up, axis=1)
+            drop = -(low @ up) / reach
+            tall = high @ up / np.linalg.norm(high - (high @ up)[:, None] * up, axis=1) + drop
+            if (drop < 0.01).any() or (tall < 0.01).any():
+                continue
+            cost += (np.median(np.log(drop / tall / _EYE)) / 0.5) ** 2
+            height = np.log(tall / drop)  # over the camera's
+            cost += (np.median(np.abs(height - np.median(height))) / _POSE) ** 2
+        else:
+            cost += (np.degrees(pitch) - 10) ** 2 / 100
+        if cost < best_cost:
+            best, best_cost = up, cost
+    heights = centres(cameras) @ best
+    drop = 1.0
+    if len(cameras.points) >= 30:
+        below = heights.mean() - cameras.points.astype(np.float64) @ best
+        drop = max(float(np.percentile(below, 95)), 1e-3 * float(np.ptp(below)) + 1e-9)
+    return Ground(best, float(heights.min()) - drop)
+
+
+def fit(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground | None:
+    """A plane through many ``points`` (S, 3) with nearly none below it, under every camera and
+    under the subject's feet; None if there is none."""
+    if len(points) < 30:
+        return None
+    eyes = centres(cameras)
+    middle = int(np.argmin(np.linalg.norm(eyes - np.median(eyes, axis=0), axis=1)))
+    distance = np.linalg.norm(points - eyes[middle], axis=1)
+    hint = -cameras.w2c[:, 1, :3].astype(np.float64).mean(0)
+    hint /= np.linalg.norm(hint)
+    shown = np.flatnonzero(feet.grounded)
+    low = directions(cameras, shown, feet.contact[shown])
+    likely = _lower(cameras, feet, points)
+    pool = np.flatnonzero(likely >= np.median(likely))
+    rng = np.random.default_rng(seed)
+    best, best_score = None, 0.15 * likely.sum()
+    for _ in range(1500):
+        a, b, c = points[rng.choice(pool, 3, replace=False)]
+        normal = np.cross(b - a, c - a)
+        length = np.linalg.norm(normal)
+        if length < 1e-12:
+            continue
+        up = normal / length * np.sign(normal @ hint)
+        if up @ hint < 0.4:
+            continue
+        off = (points @ up - a @ up) / distance
+        score = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
+        if score > best_score and _under(up, float(a @ up), eyes, low):
+            best, best_score = Ground(up, float(a @ up)), score
+    if best is None:
+        return None
+    for _ in range(10):  # least squares over the points near it, those far away counting less
+        off = best.height(points) / distance
+        weight = np.where(
+            np.abs(off) < 2 * _FLAT, likely / distance**2 / (1 + (off / _FLAT) ** 2), 0.0
+        )
+        centre = (weight[:, None] * points).sum(0) / weight.sum()
+        spread = points - centre
+        up = np.linalg.eigh((weight[:, None] * spread).T @ spread)[1][:, 0]
+        up *= np.sign(up @ hint)
+        if up @ hint < 0.4 or not _under(up, float(centre @ up), eyes, low):
+            break
+        best = Ground(up, float(centre @ up))
+    return best
+
+
+def _under(up: F64, level: float, eyes: F64, low: F64) -> bool:
+    """Whether all cameras are above the plane and (nearly) all rays to the feet go down to it, not
+    beyond 60 camera heights."""
+    heights = eyes @ up - level
+    if heights.min() <= 0:
+        return False
+    return not len(low) or bool((low @ up < -1 / 60).mean() > 0.97)
+
+
+def _lower(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
+    """How likely points are to be ground: 1 for those that appear lower than the subject's middle,
+    less for the others."""
+    below = np.zeros(len(points))
+    told = np.zeros(len(points))
+    frames = np.flatnonzero(np.isfinite(feet.top))[:: max(1, len(feet.top) // 20)]
+    for t in frames:
+        seen = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
+        row = cameras.K[t, 1, 1] * seen[:, 1] / np.maximum(seen[:, 2], 1e-9) + cameras.K[t, 1, 2]
+        front = seen[:, 2] > 1e-9
+        told += front
+        below += front & (row > 0.5 * (feet.contact[t, 1] + feet.top[t]))
+    return 0.25 + 0.75 * below / np.maximum(told, 1)
+
+
+def clear(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
+    """The cameras' points without those on or beside the subject: in its widened masks in most
+    frames that show them."""
+    points = cameras.points.astype(np.float64)
+    if not len(points):
+        return points
+    count, height, width = masks.shape
+    reach = 2 * max(3, max(height, width) // 48) + 1
+    seen, covered = np.zeros(len(points)), np.zeros(len(points))
+    for t in range(0, count, max(1, count // 24)):
+        wide = cv2.dilate((masks[t] != 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+        local = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
+        image = local @ cameras.K[t].T.astype(np.float64)
+        xy = np.floor(image[:, :2] / np.maximum(image[:, 2:], 1e-9)).astype(int)
+        inside = (local[:, 2] > 1e-9) & (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
+        seen += inside
+        covered[inside] += wide[xy[inside, 1], xy[inside, 0]]
+    return points[covered <= 0.5 * seen]
+
+
+def find(cameras: Cameras, feet: Footprint, points: F64) -> Ground:
+    """The ground from background ``points`` if they show one, else guessed."""
+    return fit(cameras, feet, points) or guess(cameras, feet)

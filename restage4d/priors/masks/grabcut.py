@@ -1,0 +1,42 @@
+"""Masks of the subject without any learned model: selected in the first frame, then followed along
+the tree of frames."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Clip, Rewound, Selection
+from restage4d.priors.masks.propagate import STEPS, follow
+from restage4d.priors.masks.select import select_subject
+from restage4d.priors.motion.optical_flow import optical_flow
+from restage4d.progress import Progress
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+class GrabCutMasks:
+    """A `MaskProvider`: GrabCut finds the subject, trails and pixel clues follow it."""
+
+    name = "grabcut"
+
+    def select(self, base: Clip, selection: Selection, progress: Progress) -> Bool:
+        """See `restage4d.priors.masks.select.select_subject`."""
+        return select_subject(base, selection, progress)
+
+    def propagate(self, rewound: Rewound, first: Bool, progress: Progress) -> F32:
+        """Masks (T, H, W) as in `Priors.masks`, from ``first`` (H, W), the mask of frame
+        ``rewound.seam``."""
+        flow = optical_flow(rewound, progress)
+        with progress.stage("masks", STEPS * len(rewound)) as stage:
+            masks = follow(rewound, flow, first, stage)
+        return with_unknown_border(masks)
+
+
+def with_unknown_border(masks: Bool) -> F32:  # (T, H, W) -> (T, H, W)
+    """0 and 1, and -1 on the pixels just outside the outline (inside, thin limbs would have nothing
+    left)."""
+    result = masks.astype(np.float32)
+    for mask, out in zip(masks, result, strict=True):
+        out[(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~mask] = -1
+    return result

@@ -1,0 +1,55 @@
+"""How much a measured value speaks for the subject: learned from the clip itself."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+_SMOOTH = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
+_FLOOR = (
+    0.005  # share of every bin that nothing was learned about: bounds what a single value can say
+)
+
+
+class Odds:
+    """log P(value | subject) / P(value | background) as a table over the logarithm of a value, from
+    samples of both.
+
+    Where a clue does not tell the two apart in this clip, the table is flat: the clue falls silent
+    by itself.
+
+    Args:
+        low, high: values between which the table tells; beyond them its end bins hold.
+        bins: number of bins.
+    """
+
+    def __init__(self, low: float, high: float, bins: int = 26) -> None:
+        self._edges = np.linspace(np.log(low), np.log(high), bins - 1)
+        self._count = np.zeros((2, bins))
+
+    def learn(self, value: F32, subject: NDArray[np.bool_]) -> None:
+        """Adds samples ``value`` (N,), NaN where unknown, of which ``subject`` (N,) belong to the
+        subject."""
+        known = np.isfinite(value)
+        for row, chosen in ((0, known & subject), (1, known & ~subject)):
+            self._count[row] += np.bincount(
+                self._bin(value[chosen]), minlength=self._count.shape[1]
+            )
+
+    def __call__(self, value: F32) -> F32:
+        """Log odds (N,) for ``value`` (N,), 0 where that is NaN or one of the two was never
+        seen."""
+        if not self._count.sum(1).all():
+            return np.zeros(value.shape, np.float32)
+        share = np.stack(
+            [np.convolve(np.pad(count, 2, mode="edge"), _SMOOTH, "valid") for count in self._count]
+        )
+        share = share / share.sum(1, keepdims=True) + _FLOOR
+        table = np.log(share[0] / share[1]).astype(np.float32)
+        known = np.isfinite(value)
+        result = np.zeros(value.shape, np.float32)
+        result[known] = table[self._bin(value[known])]
+        return result
+
+    def _bin(self, value: F32) -> NDArray[np.intp]:
+        return np.digitize(np.log(np.maximum(value, 1e-6)), self._edges)

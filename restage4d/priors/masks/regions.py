@@ -1,0 +1,31 @@
+"""Connected regions of masks."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Bool = NDArray[np.bool_]
+
+
+def disk(radius: int) -> NDArray[np.uint8]:
+    return np.asarray(
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8
+    )
+
+
+def tidy(mask: Bool, keep: Bool) -> Bool:
+    """The parts of ``mask`` that touch ``keep``, without small holes."""
+    parts = label(mask, corners=True)
+    mask = np.isin(parts, np.unique(parts[keep & mask])) & mask
+    holes = label(~mask, corners=False)
+    small = np.bincount(holes.ravel()) < max(4, 0.002 * mask.sum())
+    return mask | (small[holes] & ~mask)
+
+
+def label(mask: Bool, corners: bool) -> NDArray[np.intp]:
+    """Number of its connected part for every pixel, 0 outside; ``corners``: pixels touch at corners
+    too."""
+    parts = np.zeros(mask.shape, np.intp)
+    ndimage.label(mask, np.ones((3, 3)) if corners else None, output=parts)
+    return parts

@@ -1,0 +1,179 @@
+"""One frame's subject from a guess: colours and motion of subject and surroundings, learned by
+turns."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from restage4d.priors.masks.kernels import settle
+from restage4d.priors.masks.likelihood_ratio import Odds
+from restage4d.priors.masks.regions import disk, label, tidy
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+_ROUNDS = 6  # of learning and deciding
+_REACH = 0.3  # of the root of the guess's area: how far a round may grow
+_COLOUR, _PLACE = 0.8, 0.2  # what colour odds and the distance to the guess's outline weigh
+_FREE, _STRICT = (0.8, 0.5), (0.4, 0.2)  # what speed and likeness of motion weigh
+_CLEAR = 3.0  # log odds that one clue can have at most
+_EDGES = 0.6  # strength of agreement between neighbouring pixels
+_BINS = (26, 64, 64)  # of colours in Lab, four steps each
+_NEVER = 2e-5  # share of pixels that a colour nobody has seen may have
+_SHARP = 25.0  # step in Lab that counts as a full edge
+_SPEED_STEP = 8.0  # what a step of 1 in log speed is worth, in Lab
+
+
+@dataclass
+class Still:
+    """One frame and what is known of its motion.
+
+    Attributes:
+        frame: (H, W, 3) uint8 sRGB.
+        moving: (H, W) how far pixels move against the background, over its own scatter.
+        velocity: (H, W, 2) that motion, pixels per frame.
+    """
+
+    frame: NDArray[np.uint8]
+    moving: F32
+    velocity: F32
+
+    def __post_init__(self) -> None:
+        lab = cv2.cvtColor(self.frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        self.lab = np.asarray(cv2.GaussianBlur(lab, (0, 0), 0.7), np.float32)
+
+
+def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = False) -> Bool:
+    """The subject (H, W) around ``guess``: colour, speed and likeness of motion by turns learned
+    and applied.
+
+    Args:
+        core: the part of ``guess`` whose colours are the subject's beyond doubt.
+        sure: belongs to the subject whatever the clues say.
+        strict: the rest of the guess counts as surroundings at first, and motion counts less:
+            shadows and reflections move with their subject, but look otherwise.
+    """
+    contrast = 0.5 / max(float((np.diff(still.lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
+    speed_weight, motion_weight = _STRICT if strict else _FREE
+    mask = guess | sure
+    subject, other = core | sure, ~(core | sure) if strict else ~mask
+    for _ in range(_ROUNDS):
+        size = max(float(np.sqrt(mask.sum())), 8.0)
+        outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+        inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+        near = outside < max(12.0, size)
+        against = np.where(other, np.where(near, 1.0, 0.15), 0.0)
+        logit = _COLOUR * _clear(colour_odds(still.lab, subject.astype(np.float64), against))
+        unlike = np.linalg.norm(still.velocity - np.median(still.velocity[mask], axis=0), axis=-1)
+        for value, weight, odds in (
+            (still.moving, speed_weight, Odds(0.05, 100.0)),
+            (unlike, motion_weight, Odds(0.02, 12.0)),
+        ):
+            odds.learn(value[near], mask[near])
+            logit += weight * _clear(odds(value))
+        logit += _PLACE * _clear(20 * (inside - outside) / size)
+        band = outside < max(6.0, _REACH * size)
+        logit[~band] = -2 * _CLEAR
+        logit[sure] = 2 * _CLEAR
+        rows, cols = np.nonzero(band)
+        labels = settle(rows, cols, logit.astype(np.float32), still.lab, _EDGES, contrast, 8)
+        found = tidy(labels > 0.5, sure if sure.any() else mask)
+        if found.sum() < 10:
+            break
+        changed = (found ^ mask).sum()
+        mask, subject, other = found, found, ~found
+        if changed < 0.01 * mask.sum():
+            break
+    return mask
+
+
+def colour_odds(lab: F32, subject: NDArray, other: NDArray) -> F32:
+    """Log odds (H, W) that a pixel's colour is the subject's, from weights (H, W) of the pixels of
+    both."""
+    bins = np.clip((lab + np.array([0, 128, 128], np.float32)) / 4, 0, np.array(_BINS) - 1).astype(
+        np.intp
+    )
+    index = (bins[..., 0] * _BINS[1] + bins[..., 1]) * _BINS[2] + bins[..., 2]
+    share = []
+    for weight in (subject, other):
+        count = np.bincount(
+            index.ravel(), weight.ravel(), minlength=_BINS[0] * _BINS[1] * _BINS[2]
+        ).reshape(_BINS)
+        share.append(
+            ndimage.gaussian_filter(count, 1.0, mode="constant").ravel() / max(weight.sum(), 1e-6)
+            + _NEVER
+        )
+    return np.log(share[0] / share[1])[index].astype(np.float32)
+
+
+def outline_score(still: Still, mask: Bool) -> float:
+    """How clear the outline of ``mask`` is, small holes filled: its mean steps in colour and, for
+    8, in log speed.
+
+    Each step in Lab counts up to 25, and each of log speed from -1 to 2. 0 without an outline.
+    """
+    lab = cv2.GaussianBlur(still.lab, (0, 0), 1.0)
+    mask = filled(mask, 0.01 * mask.size)
+    height, width = mask.shape
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    rows, cols = np.nonzero((inside > 0) & (inside < 1.5))
+    within = (rows > 4) & (rows < height - 5) & (cols > 4) & (cols < width - 5)
+    rows, cols = rows[within], cols[within]
+    if not len(rows):
+        return 0.0
+    down, across = np.gradient(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0))
+    normal = np.stack([down[rows, cols], across[rows, cols]])
+    normal = 3 * normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
+    sides = [np.rint(np.stack([rows, cols]) + way * normal).astype(np.intp) for way in (1, -1)]
+    here, there = (lab[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] for r, c in sides)
+    speed = np.log(still.moving + 0.5)
+    ahead, behind = (_mean_around(speed, part)[rows, cols] for part in (mask, ~mask))
+    colour = np.minimum(np.linalg.norm(here - there, axis=-1), _SHARP)
+    return float(colour.mean() + _SPEED_STEP * np.clip(ahead - behind, -1, 2).mean())
+
+
+def _mean_around(image: F32, part: Bool) -> F32:
+    """Mean of ``image`` within 4 pixels, over ``part`` only."""
+    kernel = disk(4).astype(np.float32)
+    weight = part.astype(np.float32)
+    return np.asarray(
+        cv2.filter2D(image * weight, -1, kernel) / (cv2.filter2D(weight, -1, kernel) + 1e-6),
+        np.float32,
+    )
+
+
+def inner(mask: Bool) -> Bool:
+    """``mask`` without a rim of a twentieth of the root of its area."""
+    return (
+        cv2.erode(mask.astype(np.uint8), disk(max(1, round(0.05 * float(np.sqrt(mask.sum())))))) > 0
+    )
+
+
+def filled(mask: Bool, most: float) -> Bool:
+    """``mask`` with its holes of at most ``most`` pixels filled; what touches the frame's border is
+    no hole."""
+    holes = label(~mask, corners=False)
+    size = np.bincount(holes.ravel()).astype(np.float64)
+    size[0] = np.inf
+    size[np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))] = np.inf
+    return mask | (size <= most)[holes]
+
+
+def border_share(mask: Bool) -> float:
+    """Share of the frame's border that ``mask`` covers."""
+    return float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
+
+
+def opened(mask: Bool, radius: int) -> Bool:
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius))) > 0
+
+
+def closed(mask: Bool, radius: int) -> Bool:
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(radius))) > 0
+
+
+def _clear(odds: NDArray) -> F32:
+    return np.clip(odds, -_CLEAR, _CLEAR).astype(np.float32)

@@ -1,0 +1,364 @@
+"""The subject in the first frame: from a click, a box or a mask, or found by its motion against the
+background."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from restage4d.clips import Clip, Selection, rewind
+from restage4d.errors import InputError
+from restage4d.priors.masks.regions import disk, label, tidy
+from restage4d.priors.masks.segment import (
+    Still,
+    border_share,
+    closed,
+    filled,
+    inner,
+    opened,
+    outline_score,
+    segment,
+)
+from restage4d.priors.motion.background_motion import lost
+from restage4d.priors.motion.optical_flow import optical_flow, warp
+from restage4d.progress import Progress
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+_LOOKAHEAD = 16  # frames over which motion against the background is added up
+_MOVES = 4.0  # times the background's own scatter from which a pixel moves by itself
+_LEVELS = (6.0, 4.0, 2.8, 1.7)  # of motion from which pixels may belong to what moves at a click
+_OWN = 0.4  # times what moves there moves on average is the highest of them
+_LIKE = 10.0  # distance in Lab within which colours are the clicked one beyond doubt
+_STILL = (8.0, 12.0, 18.0, 26.0)  # distances in Lab tried where nothing moves at the click
+_FAINT = 7.0  # step in Lab over its outline under which something does not stand out
+_SMALLEST, _LARGEST = 0.001, 0.8  # share of the frame that a subject may fill
+_PINHOLE = 0.003  # of the frame: holes up to that are the subject's
+_CUT = 0.25  # share of the frame's border that a subject may touch
+
+_POINT_REMEDY = (
+    "Click on the middle of the subject in the first frame, or draw a box or give a mask."
+)
+
+
+def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool:
+    """The subject in the base's first frame, (H, W).
+
+    Raises:
+        InputError: the mask has another size than the frame or is empty, the box or point lies
+            outside, there is nothing at the point that stands out from its surroundings, or nothing
+            was pointed at and nothing moves.
+    """
+    width, height = base.size
+    if selection.mask is not None:
+        return _given(np.asarray(selection.mask), (height, width))
+    still = Still(base.frames[0], *motion(base, progress))
+    with progress.stage("select the subject"):
+        if selection.box is not None:
+            return _boxed(still, selection.box)
+        if selection.point is not None:
+            return _clicked(still, selection.point)
+        return _mover(still)
+
+
+def _given(mask: NDArray, shape: tuple[int, int]) -> Bool:
+    if mask.shape != shape:
+        raise InputError(
+            f"The mask has {mask.shape[::-1]} pixels (width, height), the video {shape[::-1]}.",
+            "Give a mask of the video's first frame in the video's size.",
+        )
+    mask = mask > 0
+    share = mask.mean()
+    if not 0 < share < 1:
+        raise InputError(
+            f"The mask is {'empty' if share == 0 else 'full'}.",
+            "Mark the subject white and everything else black.",
+        )
+    return mask
+
+
+def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
+    """How the pixels of the first frame move against the background in the next frames.
+
+    The background is what moves by the dominant homography of each pair of frames.
+
+    Returns:
+        moving: (H, W) the farthest that a pixel gets, over the background's own scatter.
+        velocity: (H, W, 2) pixels per frame, over as many frames as a pixel can be followed.
+    """
+    width, height = base.size
+    rewound = rewind(Clip(base.frames[:_LOOKAHEAD], base.fps), [])
+    best = {plain: np.zeros((height, width), np.float32) for plain in (True, False)}
+    velocity = {plain: np.zeros((height, width, 2), np.float32) for plain in (True, False)}
+    scatters: dict[bool, list[float]] = {True: [], False: []}
+    if len(rewound) < 2:
+        return best[True], velocity[True]
+    flow = optical_flow(rewound, progress)
+    order = rewound.video(0)
+    rows, cols = np.indices((height, width), np.float32)
+    here = np.stack([cols, rows], -1)
+    moved = np.zeros((height, width, 2), np.float32)
+    followed = np.ones((height, width), bool)
+    total = np.eye(3)
+    for steps, (a, b) in enumerate(pairwise(order), 1):
+        total = dominant_homography(flow.between(a, b)) @ total
+        step = warp(flow.between(a, b), moved)
+        back = warp(flow.between(b, a), moved + step)
+        followed &= ~lost(step, back)
+        moved = moved + step
+        expected = cv2.perspectiveTransform(here.reshape(1, -1, 2), total).reshape(here.shape)
+        if followed.mean() < 0.3:
+            break
+        left_over = here + moved - expected
+        for plain, residual in (
+            (True, left_over),
+            (False, left_over - _parallax(left_over.astype(np.float32))),
+        ):
+            apart = np.hypot(residual[..., 0], residual[..., 1])
+            scatter = 1.5 * np.median(apart[followed]) + 0.3
+            scatters[plain].append(scatter)
+            best[plain] = np.maximum(best[plain], np.where(followed, apart / scatter, 0)).astype(
+                np.float32
+            )
+            velocity[plain][followed] = residual[followed] / steps
+    # Taking parallax out brings in the margins' own errors, so it must explain much.
+    plain = bool(not scatters[True] or np.mean(scatters[False]) > 0.4 * np.mean(scatters[True]))
+    return best[plain], velocity[plain]
+
+
+def _parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
+    """What ground and backdrop move by beyond the homography: it changes from row to row, so each
+    row's margins tell it."""
+    height, width = left_over.shape[:2]
+    margin = max(2, width // 8)
+    sides = [np.median(band, axis=1) for band in (left_over[:, :margin], left_over[:, -margin:])]
+    left, right = (
+        ndimage.median_filter(side, size=(max(3, height // 6), 1), mode="nearest") for side in sides
+    )
+    share = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
+    return left[:, None] * (1 - share) + right[:, None] * share
+
+
+def dominant_homography(
+    flow: F32, free: Bool | None = None
+) -> NDArray[np.float64]:  # (H, W, 2) -> (3, 3)
+    """The homography that most pixels (of ``free``, if given) move by; the identity where there is
+    none."""
+    height, width = flow.shape[:2]
+    step = max(2, max(height, width) // 64)
+    rows, cols = (
+        grid.ravel() for grid in np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    )
+    if free is not None and free[rows, cols].sum() >= 50:
+        rows, cols = rows[free[rows, cols]], cols[free[rows, cols]]
+    start = np.stack([cols, rows], -1).astype(np.float32)
+    cv2.setRNGSeed(0)
+    found, _ = cv2.findHomography(start, start + flow[rows, cols], cv2.RANSAC, 1.0, maxIters=500)
+    return np.eye(3) if found is None else np.asarray(found, np.float64)
+
+
+def grab(
+    frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4
+) -> Bool:  # (H, W, 3), (H, W) -> (H, W)
+    """GrabCut in Lab from ``labels`` (cv2.GC_*), looking at the surroundings of what may be
+    foreground only."""
+    rows, cols = np.nonzero(labels != cv2.GC_BGD)
+    pad = max(frame.shape[:2]) // 12
+    box = np.s_[
+        max(rows.min() - pad, 0) : rows.max() + pad + 1,
+        max(cols.min() - pad, 0) : cols.max() + pad + 1,
+    ]
+    inside = labels[box].copy()
+    lab = cv2.cvtColor(np.ascontiguousarray(frame[box]), cv2.COLOR_RGB2LAB)
+    result = np.zeros(labels.shape, bool)
+    fore, back = (
+        (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD),
+        (inside == cv2.GC_BGD) | (inside == cv2.GC_PR_BGD),
+    )
+    if fore.any() and back.any():
+        cv2.setRNGSeed(0)  # GrabCut starts with k-means
+        cv2.grabCut(
+            lab,
+            inside,
+            (0, 0, 1, 1),
+            np.zeros((1, 65)),
+            np.zeros((1, 65)),
+            rounds,
+            cv2.GC_INIT_WITH_MASK,
+        )
+        fore = (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD)
+    result[box] = fore
+    return result
+
+
+def _moving_parts(moving: F32) -> NDArray[np.intp]:
+    size = max(moving.shape)
+    mask = (moving > _MOVES).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(max(1, size // 200)))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disk(max(2, size // 80)))
+    return label(mask > 0, corners=True)
+
+
+def _mover(still: Still) -> Bool:
+    parts = _moving_parts(still.moving)
+    areas = np.bincount(parts.ravel())
+    weight = np.bincount(parts.ravel(), np.minimum(still.moving, 10 * _MOVES).ravel())
+    weight *= (
+        1 - _cut_off(parts)
+    ) ** 2  # a backdrop that moves against the ground is cut off all around
+    weight[0] = 0
+    best = int(weight.argmax())
+    if best == 0 or not _SMALLEST < areas[best] / parts.size < _LARGEST:
+        raise InputError(
+            "Nothing in the video's first second moves by itself.",
+            "Click on the subject in the first frame, draw a box or give a mask.",
+        )
+    depth = cv2.distanceTransform(np.pad(parts == best, 1).astype(np.uint8), cv2.DIST_L2, 5)[
+        1:-1, 1:-1
+    ]
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    return _clicked(still, (float(col), float(row)))
+
+
+def _cut_off(parts: NDArray[np.intp]) -> NDArray[np.float64]:  # (H, W) -> (parts,)
+    """Share of each part's outline that is the frame's border."""
+    whole = np.pad(parts, 1)
+    outline, border = np.zeros(parts.max() + 1), np.zeros(parts.max() + 1)
+    for rolled, side in (
+        (whole[:-2, 1:-1], parts[0]),
+        (whole[2:, 1:-1], parts[-1]),
+        (whole[1:-1, :-2], parts[:, 0]),
+        (whole[1:-1, 2:], parts[:, -1]),
+    ):
+        outline += np.bincount(parts[rolled != parts], minlength=len(outline))
+        border += np.bincount(side, minlength=len(border))
+    return border / np.maximum(outline, 1)
+
+
+def _clicked(still: Still, point: tuple[float, float]) -> Bool:
+    height, width = still.moving.shape
+    x, y = point
+    if not (0 <= x < width and 0 <= y < height):
+        raise InputError(
+            f"The click ({x:g}, {y:g}) lies outside the frame of {width}x{height} pixels.",
+            _POINT_REMEDY,
+        )
+    sure, spot = (
+        _spot(still, point, max(least, max(height, width) // part))
+        for least, part in ((2, 128), (3, 60))
+    )
+    unlike = np.min(
+        [
+            np.linalg.norm(still.lab - c, axis=-1)
+            for c in np.quantile(still.lab[spot], (0.2, 0.5, 0.8), axis=0)
+        ],
+        axis=0,
+    )
+    guess = _moving_at(still, spot)
+    if guess is None:
+        return _still_at(still, sure, unlike, point)
+    core = guess & (unlike < _LIKE)
+    free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
+    tight = segment(still, free, inner(free), sure, True)
+    candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
+    return filled(
+        max(candidates, key=lambda mask: outline_score(still, mask)), _PINHOLE * free.size
+    )
+
+
+def _spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
+    spot = np.zeros(still.moving.shape, np.uint8)
+    cv2.circle(spot, (int(point[0]), int(point[1])), radius, 1, -1)
+    return spot > 0
+
+
+def _moving_at(still: Still, spot: Bool) -> Bool | None:
+    """What moves together around ``spot``; None where nothing does, or all but the whole frame."""
+    size = max(spot.shape)
+    for level in _LEVELS:
+        hot = opened(still.moving > level, 1)
+        whole = filled(closed(hot, max(2, size // 120)), 0.03 * spot.size)
+        if (whole & spot).sum() < 0.5 * spot.sum():
+            continue
+        guess = tidy(whole, spot)
+        if level > _LEVELS[-1] and _OWN * np.median(still.moving[guess]) < level:
+            continue
+        if (
+            border_share(guess) > 0.04 or guess.mean() > 0.5
+        ):  # as water does: then only what moves alike
+            own = np.median(still.velocity[spot & guess], axis=0)
+            alike = (
+                np.linalg.norm(still.velocity - own, axis=-1) < 0.35 * np.linalg.norm(own) + 0.05
+            )
+            guess = tidy(opened(whole & alike, 2) | spot, spot)
+        if border_share(guess) < 0.15 and _SMALLEST < guess.mean() < 0.5:
+            return guess
+    return None
+
+
+def _still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> Bool:
+    """What stands still around ``sure`` and looks like it, to the clearest outline. Raises
+    `InputError` for plain ground."""
+    found: list[tuple[float, Bool]] = []
+    for limit in _STILL:
+        alike = opened((unlike < limit) & (still.moving < _MOVES), 1) | sure
+        guess = tidy(filled(closed(alike, 2), 0.01 * alike.size), sure)
+        if border_share(guess) > _CUT or guess.mean() > _LARGEST:
+            break
+        mask = segment(still, guess, guess, sure)
+        if border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST:
+            found.append((outline_score(still, mask), mask))
+    clearest, mask = max(found, key=lambda pair: pair[0], default=(0.0, sure))
+    if clearest < _FAINT:
+        raise InputError(
+            f"There is nothing at ({point[0]:g}, {point[1]:g}) that stands out from its "
+            "surroundings.",
+            _POINT_REMEDY,
+        )
+    return filled(mask, _PINHOLE * mask.size)
+
+
+def _boxed(still: Still, box: tuple[float, float, float, float]) -> Bool:
+    height, width = still.moving.shape
+    x0, y0, x1, y1 = box
+    left, right = max(0, round(min(x0, x1))), min(width, round(max(x0, x1)))
+    top, bottom = max(0, round(min(y0, y1))), min(height, round(max(y0, y1)))
+    if right - left < 4 or bottom - top < 4:
+        raise InputError(
+            f"The box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) holds next to nothing.",
+            "Draw a box around the subject.",
+        )
+    inside = np.zeros((height, width), bool)
+    inside[top:bottom, left:right] = True
+    nothing = np.zeros_like(inside)
+    labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    coloured = grab(still.frame, labels)
+    candidates = [coloured]
+    if (still.moving[inside] > _LEVELS[-1]).mean() > 0.1:
+        for level in _LEVELS:
+            guess = filled(closed(opened(still.moving > level, 1), 2), 0.03 * inside.size) & inside
+            if guess.sum() > 0.1 * inside.sum():
+                free = segment(still, guess, guess, nothing) & inside
+                candidates += [free, segment(still, free, inner(free), nothing, True) & inside]
+    best = max(
+        (_largest(mask) for mask in candidates),
+        key=lambda mask: outline_score(still, mask) * _spans(mask, inside),
+    )
+    if best.mean() < _SMALLEST:
+        raise InputError(
+            "There is nothing in the box that stands out from its surroundings.", _POINT_REMEDY
+        )
+    return filled(best, _PINHOLE * best.size)
+
+
+def _largest(mask: Bool) -> Bool:
+    parts = label(mask, corners=True)
+    return tidy(mask, parts == 1 + np.bincount(parts[mask])[1:].argmax()) if mask.any() else mask
+
+
+def _spans(mask: Bool, box: Bool) -> float:
+    """Share of the box's width and height that ``mask`` takes."""
+    return float(np.prod([mask.any(axis).sum() / box.any(axis).sum() for axis in (0, 1)]))

@@ -1,0 +1,93 @@
+"""The connection file: how clients find the service. Standard library only."""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from restage4d.io.atomic import replacing
+from restage4d.protocol.errors import NotRunning
+
+CHANNELS = ("work", "control", "progress", "heartbeat")
+
+
+def home() -> Path:
+    """The user's folder for jobs, store and keys: ``RESTAGE4D_HOME``, or where the system keeps a
+    program's data."""
+    if set_by_user := os.environ.get("RESTAGE4D_HOME"):
+        return Path(set_by_user)
+    user = Path.home()
+    if sys.platform == "win32":
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or user / "AppData" / "Local")
+            / "restage4d"
+            / "restage4d"
+        )
+    if sys.platform == "darwin":
+        return user / "Library" / "Application Support" / "restage4d"
+    return Path(os.environ.get("XDG_DATA_HOME") or user / ".local" / "share") / "restage4d"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the service is and how to get in.
+
+    Attributes:
+        host: name or address.
+        ports: TCP port of every channel in `CHANNELS`.
+        mechanism: "plain" on loopback: ``secret`` is the password; "curve": encrypted, with the
+            keys below (Z85 text).
+        pid: of the service, 0 where it is on another machine.
+    """
+
+    host: str
+    ports: dict[str, int]
+    mechanism: Literal["plain", "curve"]
+    secret: str = field(default="", repr=False)
+    server_key: str = ""
+    public_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    pid: int = 0
+
+    def address(self, channel: str) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.ports[channel]}"
+
+    def write(self, path: Path) -> None:
+        """Writes the file so that nobody but this user can read it. Raises `InputError` where it
+        cannot be written."""
+        with replacing(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(path: Path | None = None) -> "Connection":
+        """Reads ``path``, or the file that the user's own service writes.
+
+        Raises:
+            NotRunning: there is none, or it cannot be read.
+        """
+        path = path or home() / "connection.json"
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            found = Connection(
+                **{name: known[name] for name in Connection.__dataclass_fields__ if name in known}
+            )
+            right = set(found.ports) == set(CHANNELS) and all(
+                0 < int(p) < 65536 for p in found.ports.values()
+            )
+            if (
+                not right
+                or found.mechanism not in ("plain", "curve")
+                or not isinstance(found.host, str)
+            ):
+                raise ValueError("not a connection file")
+        except FileNotFoundError as error:
+            raise NotRunning(f"No service is running: {path} does not exist.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotRunning(
+                f"The connection file {path} cannot be used: {error}.", "Start the service again."
+            ) from error
+        return found

@@ -1,0 +1,81 @@
+"""What the frames do not decide: Gaussians that none shows, colours of those hardly shown, crumbs
+away from the body.
+
+Density control leaves such Gaussians inside and behind the subject, where nothing supervises them:
+through the clip's camera they are not seen, from beside and behind they are blots.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from restage4d.reconstruct.model.scene_model import SceneModel
+from restage4d.render import rasterize
+from restage4d.render.constants import EPS2D
+
+
+def shown(
+    model: SceneModel,
+    frames: list[int],
+    K: Tensor,
+    camera: Callable[[int], Tensor],
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """The largest share of each Gaussian's footprint that reaches the eye in any of ``frames``:
+    subject (N,), background (B,).
+
+    The weight with which a Gaussian enters the picture is the gradient of the picture's sum by its
+    colour. Its footprint is taken from the largest and the smallest axis, so that a flake seen face
+    on never counts as hidden.
+    """
+    background = model.background()
+    best = torch.zeros(model.n_subject + len(background.means), device=model.device)
+    for t in frames:
+        with torch.no_grad():
+            subject = model.subject(t)
+            means, quats, scales, opacities = (
+                torch.cat([getattr(subject, name), getattr(background, name)])
+                for name in ("means", "quats", "scales", "opacities")
+            )
+        colors = torch.zeros(len(means), 1, device=model.device, requires_grad=True)
+        w2c = camera(t).detach()
+        image, _, info = rasterize(means, quats, scales, opacities, colors, w2c, K[t], *size)
+        (weight,) = torch.autograd.grad(image.sum(), colors)
+        pixels = K[t, 0, 0] / info["depths"].clamp_min(0.01)
+        extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
+        footprint = 2 * math.pi * extent[0] * extent[1] * opacities
+        best = torch.maximum(best, weight[:, 0] / footprint.clamp_min(1e-9))
+    return best[: model.n_subject], best[model.n_subject :]
+
+
+def crumbs(
+    edges: Tensor, paths: Tensor, share: float = 0.003, reach: float = 6.0
+) -> Tensor:  # (E, 2), (N, F, 3) -> (N,) bool
+    """Points in pieces smaller than ``share`` of all. Pieces hang together by edges that keep
+    within ``reach`` median lengths in all F frames: what tears away in a performance is as much a
+    crumb as what never touched the body."""
+    n = len(paths)
+    length = (paths[edges[:, 0]] - paths[edges[:, 1]]).norm(dim=-1)
+    i, j = edges[(length <= reach * length.median(0).values).all(-1)].cpu().numpy().T
+    _, piece = connected_components(
+        coo_matrix((np.ones(len(i), bool), (i, j)), shape=(n, n)), directed=False
+    )
+    return torch.from_numpy(np.bincount(piece)[piece] < share * n).to(paths.device)
+
+
+def neighbours_colour(
+    sh0: Tensor, weight: Tensor, edges: Tensor
+) -> Tensor:  # (N, 3), (N,), (E, 2) -> (N, 3)
+    """Mean colour of each Gaussian's neighbours in Ω, those with more ``weight`` counting more."""
+    i, j = edges[:, 0], edges[:, 1]
+    weight = weight.clamp_min(1e-4)
+    total = torch.zeros_like(weight).index_add(0, i, weight[j])
+    return (
+        torch.zeros_like(sh0).index_add(0, i, weight[j, None] * sh0[j])
+        / total.clamp_min(1e-6)[:, None]
+    )

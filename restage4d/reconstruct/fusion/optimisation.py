@@ -1,0 +1,441 @@
+"""Stage 2, photometric fusion: Gaussians, coefficients and bases refined together against the
+frames."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restage4d.clips import Cameras, Priors, Rewound
+from restage4d.errors import Cancelled
+from restage4d.progress import Progress, Stage
+from restage4d.reconstruct.checkpoint import save_checkpoint
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion.density import DensityControl, keep_rows
+from restage4d.reconstruct.fusion.far_side import guarded
+from restage4d.reconstruct.fusion.floaters import crumbs, neighbours_colour, shown
+from restage4d.reconstruct.losses import rigidity, terms
+from restage4d.reconstruct.losses.hull import Hull
+from restage4d.reconstruct.losses.photometric import photometric
+from restage4d.reconstruct.model.camera_correction import corrected
+from restage4d.reconstruct.model.optimizer import GuardedAdam
+from restage4d.reconstruct.model.scene_model import SceneModel, Splats
+from restage4d.reconstruct.model.skinning import pose
+from restage4d.reconstruct.motion.lifting import frame_triples
+from restage4d.render import rasterize
+
+_CHECKPOINT_EVERY = 200  # steps
+_LOOKED_AT = 60  # frames from which is judged what is hidden
+_SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
+_STRAY = 0.02  # of the extent; from where a frame allows it, from which a Gaussian sticks out
+_DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
+
+
+@dataclass
+class View:
+    """One rendering: rgb (H, W, 3), subject alpha (H, W), z-depth (H, W) of what is seen, alpha (H,
+    W), carried (H, W, 3)."""
+
+    rgb: Tensor
+    subject: Tensor
+    depth: Tensor
+    alpha: Tensor
+    carried: Tensor
+    info: dict
+
+
+def render_view(
+    subject: Splats,
+    background: Splats,
+    K: Tensor,
+    w2c: Tensor,
+    size: tuple[int, int],
+    carry: Tensor | None = None,
+) -> View:
+    """Colour, subject mask, depth and, where given, subject positions ``carry`` (N, 3) at another
+    time, in one pass."""
+    n, b = len(subject.means), len(background.means)
+    means = torch.cat([subject.means, background.means])
+    z = means @ w2c[2, :3] + w2c[2, 3]
+    is_subject = torch.cat([means.new_ones(n), means.new_zeros(b)])
+    channels = [torch.cat([subject.rgb, background.rgb]), is_subject[:, None], z[:, None]]
+    if carry is not None:
+        channels.append(torch.cat([carry, means.new_zeros(b, 3)]))
+    image, alpha, info = rasterize(
+        means,
+        torch.cat([subject.quats, background.quats]),
+        torch.cat([subject.scales, background.scales]),
+        torch.cat([subject.opacities, background.opacities]),
+        torch.cat(channels, 1),
+        w2c,
+        K,
+        *size,
+    )
+    # One split instead of slices: its gradient is one concatenation.
+    rgb, mask, z_sum, carried = image.permute(2, 0, 1).split([3, 1, 1, image.shape[-1] - 5])
+    depth = z_sum[0] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
+    return View(rgb.permute(1, 2, 0), mask[0], depth, alpha, carried.permute(1, 2, 0), info)
+
+
+class Fusion:
+    """The loop and its state; `run` goes from the last checkpoint, or from the start, to the
+    end."""
+
+    def __init__(
+        self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig
+    ) -> None:
+        self.model, self.config, self.rewound = model, config, rewound
+        c = config.fusion
+        self.frames = self._tensor(rewound.clip.frames)
+        self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
+        self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
+        self.tracks, self.given = priors.tracks, priors.cameras
+        self.triples = self._tensor(frame_triples(rewound))
+        self.hull = Hull(priors, model.device)
+        self.size = rewound.clip.size
+        rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
+        for part in ("subject", "background"):
+            for field in ("means", "quats", "log_scales", "logit_opacities", "sh0"):
+                rates[f"{part}.{field}"] = getattr(c, f"lr_{field}")
+        far = self.depth[self.depth > 0]
+        distance = float(far[:: max(len(far) // 100_000, 1)].median()) if len(far) else 1.0
+        rates["background.means"] *= max(distance, 1.0)
+        focal = float(self.K[:, 0, 0].mean())
+        rates |= {
+            "cameras.turns": c.lr_cameras / focal,
+            "cameras.shifts": c.lr_cameras * distance / focal,
+        }
+        decay = {
+            name: c.lr_decay
+            for name in rates
+            if name.startswith(("bases.", "cameras.")) or name.endswith(".means")
+        }
+        self.steps = c.total_steps(len(rewound))
+        self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
+        self.density = [
+            DensityControl("subject", c.max_subject, 1.0),
+            DensityControl("background", c.max_background, max(distance, 1.0)),
+        ]
+        self.unsure = torch.zeros(
+            0
+        )  # (N,) once pruned: how little each subject Gaussian's colour is decided by the frames
+        self.step = 0
+        self.pruning_psnr_loss = 0.0
+        self._link()
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """On the model's device."""
+        return torch.from_numpy(array).to(self.model.device)
+
+    def camera(self, frame: int) -> Tensor:  # (4, 4)
+        """w2c of a frame with its correction."""
+        turns, shifts = (self.model.params.get(f"cameras.{name}") for name in ("turns", "shifts"))
+        if turns is None or frame == self.rewound.seam:
+            return self.w2c[frame]
+        return corrected(self.w2c[frame], turns[frame], None if shifts is None else shifts[frame])
+
+    def cameras(self) -> Cameras:
+        """The given cameras with their corrections."""
+        with torch.no_grad():
+            w2c = torch.stack([self.camera(t) for t in range(len(self.frames))])
+        return replace(self.given, w2c=w2c.cpu().numpy())
+
+    def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
+        """Fits from ``self.step`` on; ``checkpoint`` is kept up to date under ``fingerprint``.
+
+        Raises:
+            FitError: NaNs that come back after every rollback.
+            Cancelled: asked to stop; the checkpoint holds the last step.
+        """
+        with progress.stage("photometric fusion", self.steps, start=self.step) as stage:
+            try:
+                while self.step < self.steps:
+                    self._one_step(stage)
+                    progress.observe(self)
+                    if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
+                        self._save(checkpoint, fingerprint)
+            except Cancelled:
+                if checkpoint:
+                    self._save(checkpoint, fingerprint)
+                raise
+        if checkpoint:
+            self._save(checkpoint, fingerprint)
+
+    def _one_step(self, stage: Stage) -> None:
+        c, step = self.config.fusion, self.step
+        rng = np.random.default_rng([self.config.seed, 3, step])
+        frame = self._frame_of(step)
+        loss, view = self._loss(frame, rng)
+        view.info["means2d"].retain_grad()
+        good = self.optimiser.step(loss)
+        if good and view.info["means2d"].grad is not None and step < c.densify_until * self.steps:
+            n = self.model.n_subject
+            gradient, radii = view.info["means2d"].grad, view.info["radii"]
+            for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
+                control.observe(gradient[rows], radii[rows], *self.size)
+        self.step += 1
+        if self.step % c.densify_every == 0:
+            if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
+                for i, control in enumerate(self.density):
+                    control.refine(
+                        self.model,
+                        self.optimiser,
+                        c,
+                        seed=self.config.seed * 1_000_003 + 2 * self.step + i,
+                    )
+            self._link()
+        if self.step == int(c.prune_at * self.steps):
+            self._drop_undecided()
+            self._prune()
+        if self.step == self.steps:
+            self._drop_undecided()
+        stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
+
+    def _frame_of(self, step: int) -> int:
+        """Every frame once per epoch, in an order drawn per epoch."""
+        n = len(self.frames)
+        epoch, i = divmod(step, n)
+        return int(np.random.default_rng([self.config.seed, 4, epoch]).permutation(n)[i])
+
+    def _loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
+        c, model = self.config.fusion, self.model
+        bases, coefs = model.bases(), model.coefs()
+        pairs, other = self._track_pairs(frame, rng)
+        now, then = model.columns(bases[:, [frame, other]], coefs=coefs).unbind(1)
+        subject = model.posed(now)
+        carry = pose(then[:, None], model.params["subject.means"])[:, 0]
+        K, w2c = self.K[frame], self.camera(frame)
+        drawn = subject
+        if (model.far > 0).any():
+            outside, behind = self.hull.place(subject.means, frame, K, w2c, 0.5 * model.far)
+            outside, behind = outside & (model.far > 0), behind & (model.far > 0)
+            drawn, carry = (
+                guarded(subject, outside, behind),
+                torch.where(behind[:, None], carry.detach(), carry),
+            )
+        view = render_view(drawn, model.background(), K, w2c, self.size, carry)
+        target = self.frames[frame].to(torch.float32) / 255
+        mask, depth = self.masks[frame], self.depth[frame]
+
+        loss = c.rgb * photometric(view.rgb, target, c.dssim)
+        loss = loss + c.mask * terms.mask_loss(view.subject, mask)
+        known = ((depth > 0) & (mask >= 0)).to(depth)
+        loss = loss + c.depth * terms.depth_loss(view.depth, depth, known)
+        same_side = known * ((mask > 0.5) | (mask == 0)).to(depth)
+        loss = loss + c.depth_gradient * terms.depth_gradient_loss(view.depth, depth, same_side)
+        loss = loss + c.track_2d * self._track_loss(view, pairs, frame, other)
+        if c.hull > 0:
+            at = torch.tensor([frame], device=model.device)
+            loss = (
+                loss
+                + c.hull * self.hull.excess(subject.means[:, None], at, K[None], w2c[None]).mean()
+            )
+        loss = loss + c.smooth_bases * terms.smooth_bases(
+            bases[..., :6], bases[..., 6:], self.triples
+        )
+        loss = loss + c.smooth_tracks * self._smooth_tracks(bases, coefs, rng)
+        loss = loss + c.scale_variance * terms.scale_variance(model.params["subject.log_scales"])
+        if model.support is None:
+            # Grows towards the step that prunes, so that there is next to nothing left to cut off
+            # by then.
+            loss = loss + c.tail * (1 + 9 * self.step / (c.prune_at * self.steps)) * self._tail(
+                coefs
+            )
+        if len(self.unsure):
+            apart = (model.params["subject.sh0"] - self.colour).abs().sum(-1)
+            loss = loss + c.unsure_colour * (self.unsure * apart).mean()
+        if self.config.rigidity.refine_weight > 0:
+            loss = (
+                loss
+                + self.config.rigidity.refine_weight
+                * self.config.rigidity.k
+                * self._rigidity(subject.means, view, K, w2c)
+            )
+        return loss, view
+
+    def _track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """A second frame, nearer ones more likely, and the tracks seen in both."""
+        n = len(self.frames)
+        others = np.flatnonzero(np.arange(n) != frame)
+        if len(others) == 0:
+            return np.zeros(0, np.int64), frame
+        weight = np.exp(-2.0 * np.abs(others - frame) / n)
+        other = int(rng.choice(others, p=weight / weight.sum()))
+        both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
+        return np.flatnonzero(both), other
+
+    def _track_loss(self, view: View, pairs: np.ndarray, frame: int, other: int) -> Tensor:
+        """Where the Gaussians seen at a track's pixel go in frame ``other``, against the track
+        (over the longer side)."""
+        if len(pairs) < 4:
+            return view.rgb.new_zeros(())
+        xy = self._tensor(self.tracks.xy[pairs, frame])
+        goal = self._tensor(self.tracks.xy[pairs, other])
+        trust = self._tensor(
+            self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other]
+        )
+        scale = xy.new_tensor([2 / self.size[0], 2 / self.size[1]])
+        stack = torch.cat([view.carried, view.subject[..., None]], -1).permute(2, 0, 1)[None]
+        drawn = torch.nn.functional.grid_sample(
+            stack, (xy * scale - 1)[None, None], align_corners=False
+        )[0, :, 0].T
+        weight = trust * (drawn[:, 3].detach() > 0.5)
+        pixels, z = terms.project(
+            drawn[:, :3] / drawn[:, 3:].clamp_min(1e-3), self.K[other], self.camera(other)
+        )
+        error = (pixels - goal).abs().sum(-1) / max(self.size)
+        error = error.clamp_max(float(error.detach().quantile(0.98)))
+        return terms.masked_mean(error, weight * (z.detach() > 0.01))
+
+    def _smooth_tracks(self, bases: Tensor, coefs: Tensor, rng: np.random.Generator) -> Tensor:
+        if len(self.triples) == 0:
+            return bases.new_zeros(())
+        n = self.model.n_subject
+        rows = self._tensor(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
+        triple = self.triples[int(rng.integers(len(self.triples)))]
+        columns = self.model.columns(bases.index_select(1, triple), rows, coefs)
+        return terms.smooth_tracks(
+            pose(columns, self.model.params["subject.means"].index_select(0, rows))
+        )
+
+    def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
+        """Eq. 4-6 at the rendered frame."""
+        r = self.config.rigidity
+        with torch.no_grad():
+            xy, z = terms.project(points, K, w2c)
+            width, height = self.size
+            inside = (
+                (xy[:, 0] >= 0)
+                & (xy[:, 1] >= 0)
+                & (xy[:, 0] < width)
+                & (xy[:, 1] < height)
+                & (z > 0.01)
+            )
+            col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
+            hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
+            hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
+            hidden = hidden.clamp_min(r.visible**0.5)
+        return rigidity.rigidity_refine(
+            points, self.model.params["subject.means"], self.similarity, hidden, self.edges
+        )
+
+    def _tail(self, coefs: Tensor) -> Tensor:
+        """Mean share of the coefficients beyond the strongest M: what pruning will cut off."""
+        return (1 - coefs.gather(1, self.strongest).sum(1)).mean()
+
+    def _link(self) -> None:
+        """Looks up afresh what changes slowly: the k-NN graph Ω, its similarities (Eq. 3), the
+        strongest M bases."""
+        means = self.model.params["subject.means"].detach().cpu().numpy()
+        self.edges = self._tensor(rigidity.knn_edges(means, self.config.rigidity.k))
+        with torch.no_grad():
+            self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
+            if len(self.unsure):
+                self.colour = neighbours_colour(
+                    self.model.params["subject.sh0"], 1 - self.unsure, self.edges
+                )
+            if self.model.support is None:
+                self.strongest = self.model.top_influences(self.config.influences)[0]
+
+    def _drop_undecided(self) -> None:
+        """Drops what no frame shows and crumbs away from the body; notes which colours to hold to
+        their neighbours'."""
+        frames = list(range(0, len(self.frames), max(len(self.frames) // _LOOKED_AT, 1)))
+        with torch.no_grad():
+            paths = torch.stack(
+                [self.model.positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1
+            )
+        shares = shown(self.model, frames, self.K, self.camera, self.size)
+        for part, share in zip(("subject", "background"), shares, strict=True):
+            keep = share > self.config.fusion.cull_shown
+            if part == "subject":
+                far = self.model.far > 0
+                keep = torch.where(far, ~self._sticks_out(frames), keep) & ~crumbs(
+                    self.edges, paths
+                )
+            rows = keep.nonzero()[:, 0]
+            if len(rows) < 8:  # nothing downstream is made for an empty part
+                rows = torch.arange(len(keep), device=keep.device)
+            keep_rows(self.model, self.optimiser, part, rows)
+            if part == "subject":
+                self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
+        self._link()
+
+    def _sticks_out(self, frames: list[int]) -> Tensor:  # -> (N,) bool
+        """Gaussians that too many frames do not allow where they are."""
+        with torch.no_grad():
+            w2c = torch.stack([self.camera(t) for t in frames])
+            points = torch.stack([self.model.positions(t) for t in frames], 1)
+            excess = self.hull.excess(
+                points, torch.tensor(frames, device=self.model.device), self.K[frames], w2c
+            )
+        return (excess > _STRAY).float().mean(1) > 0.1
+
+    def _prune(self) -> None:
+        """Dense coefficients become the strongest M; the fit goes on with that support. Notes the
+        PSNR this costs at once."""
+        before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        index, weight = self.model.top_influences(self.config.influences)
+        self.model.support = index
+        self.optimiser.resize(
+            "subject.coefs",
+            weight.clamp_min(1e-6).log(),
+            torch.arange(len(weight), device=weight.device),
+        )
+        self._link()
+        after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        self.pruning_psnr_loss = before - after
+
+    def psnr(self, frames) -> float:
+        """Mean PSNR in dB of whole rendered frames."""
+        values = []
+        with torch.no_grad():
+            for t in frames:
+                view = render_view(
+                    self.model.subject(t),
+                    self.model.background(),
+                    self.K[t],
+                    self.camera(t),
+                    self.size,
+                )
+                error = (
+                    (view.rgb.clamp(0, 1) - self.frames[t].to(torch.float32) / 255).square().mean()
+                )
+                values.append(-10 * float(error.clamp_min(1e-10).log10()))
+        return float(np.mean(values))
+
+    def _save(self, path: Path, fingerprint: str) -> None:
+        tensors = {f"p.{n}": p for n, p in self.model.params.items()} | self.optimiser.state()
+        tensors |= {
+            "edges": self.edges,
+            "similarity": self.similarity,
+            "strongest": self.strongest,
+            "far": self.model.far,
+        }
+        for control in self.density:
+            tensors |= control.state()
+        if self.model.support is not None:
+            tensors |= {"support": self.model.support, "unsure": self.unsure, "colour": self.colour}
+        about = {
+            "fingerprint": fingerprint,
+            "step": self.step,
+            "pruning_psnr_loss": self.pruning_psnr_loss,
+        }
+        save_checkpoint(path, tensors, about)
+
+    def load(self, tensors: dict[str, Tensor], about: dict) -> None:
+        """Takes up the loop's state from a checkpoint (on the model's device) whose parameters the
+        model already has."""
+        self.optimiser.load_state(tensors)
+        for control in self.density:
+            control.load_state(tensors)
+        self.edges, self.similarity, self.strongest = (
+            tensors["edges"],
+            tensors["similarity"],
+            tensors["strongest"],
+        )
+        if "unsure" in tensors:
+            self.unsure, self.colour = tensors["unsure"], tensors["colour"]
+        self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -1,0 +1,194 @@
+"""Stage 1, motion initialisation: bases, coefficients and canonical positions that explain the
+lifted tracks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restage4d.clips import Priors, Rewound
+from restage4d.progress import Progress
+from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.losses import rigidity, terms
+from restage4d.reconstruct.losses.hull import Hull
+from restage4d.reconstruct.model import se3_torch as se3
+from restage4d.reconstruct.model.optimizer import GuardedAdam
+from restage4d.reconstruct.model.skinning import pose
+from restage4d.reconstruct.motion.bases import initial_bases
+from restage4d.reconstruct.motion.lifting import (
+    LiftedTracks,
+    camera_rays_z,
+    frame_triples,
+    near_in_time,
+)
+
+# acceleration below which smoothing pulls less and less, so that it comes to rest instead of
+# shaking
+_ROUND = 0.005
+
+
+@dataclass
+class Motion:
+    """Result of stage 1: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6), trans (K, T,
+    3), all torch float32; visible (P, T) bool, where the tracks were seen."""
+
+    means: Tensor
+    coefs: Tensor
+    rots: Tensor
+    trans: Tensor
+    visible: Tensor
+
+    def bases(self) -> Tensor:  # (K, T, 9)
+        """M_k(t) with orthonormal rotation columns."""
+        R = se3.gram_schmidt(self.rots)
+        return torch.cat([R[..., 0], R[..., 1], self.trans], -1)
+
+    def points(self) -> Tensor:  # (P, T, 3)
+        """All tracks in the world at all frames."""
+        return pose(se3.blend_columns(self.bases(), torch.softmax(self.coefs, -1)), self.means)
+
+
+def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) -> LiftedTracks:
+    """At most ``count`` tracks, spread evenly over the subject's trajectories (farthest-point
+    sampling on a random pool)."""
+    n = len(tracks.xyz)
+    if n <= count:
+        return tracks
+    pool = rng.permutation(n)[: 4 * count]
+    sample = np.linspace(0, tracks.xyz.shape[1] - 1, 8).astype(int)
+    features = tracks.xyz[pool][:, sample].reshape(len(pool), -1)
+    chosen = [0]
+    nearest = ((features - features[0]) ** 2).sum(1)
+    for _ in range(count - 1):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((features - features[chosen[-1]]) ** 2).sum(1))
+    rows = np.sort(pool[chosen])
+    return LiftedTracks(
+        tracks.xyz[rows],
+        tracks.xy[rows],
+        tracks.visible[rows],
+        tracks.confidence[rows],
+        tracks.canonical,
+    )
+
+
+def fit_motion(
+    tracks: LiftedTracks,
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+    progress: Progress,
+    device: torch.device | str = "cpu",
+) -> Motion:  # on the CPU, wherever it was fitted
+    """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity,
+    smoothness, Eq. 2-3 rigidity, and what the frames say of hidden points (`Hull`).
+
+    Args:
+        tracks: P tracks over T frames, in world units; at most ``config.motion.n_tracks`` of them
+            are used.
+        rewound, priors: the same T frames.
+        config: weights, rates and steps.
+        progress: told of every step.
+        device: where it is computed.
+
+    Raises:
+        FitError: NaNs that come back after every rollback.
+        Cancelled: asked to stop.
+    """
+    c, cameras = config.motion, priors.cameras
+    rng = np.random.default_rng([config.seed, 1])
+    hull = Hull(priors, device)
+    tracks = choose_tracks(tracks, c.n_tracks, rng)
+    bases, logits, canonical = initial_bases(
+        tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng
+    )
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    params = {
+        "means": tensor(canonical),
+        "coefs": tensor(logits),
+        "rots": tensor(bases[..., :6].copy()),
+        "trans": tensor(bases[..., 6:].copy()),
+    }
+    params = {name: value.requires_grad_() for name, value in params.items()}
+    rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
+    optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
+
+    xyz, xy, visible, confidence = (
+        tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.confidence)
+    )
+    K, w2c, rays = tensor(cameras.K), tensor(cameras.w2c), tensor(camera_rays_z(cameras))
+    triples = tensor(frame_triples(rewound))
+    edges = tensor(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
+    n_frames = xyz.shape[1]
+    with progress.stage("motion initialisation", c.steps) as stage:
+        for step in range(c.steps):
+            picks = _frames(
+                np.random.default_rng([config.seed, 2, step]),
+                n_frames,
+                len(triples),
+                c.frames_per_step,
+            )
+            frames, starts = tensor(picks[0]), triples[tensor(picks[1])]
+            loss = _loss(
+                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples,
+                edges, frames, starts, hull,
+                config,
+            )  # fmt: skip
+            optimiser.step(loss)
+            stage.advance(loss=float(loss.detach()))
+    return Motion(
+        **{name: value.detach().cpu() for name, value in params.items()}, visible=visible.cpu()
+    )
+
+
+def _frames(
+    rng: np.random.Generator, n_frames: int, n_triples: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    frames = np.sort(rng.permutation(n_frames)[: min(count, n_frames)])
+    return frames, np.sort(rng.permutation(n_triples)[: min(count // 4, n_triples)])
+
+
+def _loss(
+    motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor,
+    rays: Tensor,
+    triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
+) -> Tensor:  # fmt: skip
+    c = config.motion
+    bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
+    points = pose(
+        se3.blend_columns(bases.index_select(1, frames), coefs), motion.means
+    )  # (P, F, 3)
+    seen = motion.visible[:, frames].to(points)
+    trust = confidence[:, frames]
+    loss = c.track_3d * terms.masked_mean(
+        (points - xyz[:, frames]).abs(), (seen * trust)[..., None]
+    )
+    pixels, z = terms.project(points, K[frames], w2c[frames])
+    error = (pixels - xy[:, frames]).abs() / K[frames, 0, 0][:, None]
+    hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
+    loss = loss + c.track_2d * terms.masked_mean(error, hidden_trust[..., None])
+    if c.hull > 0:
+        loss = loss + c.hull * hull.excess(points, frames, K[frames], w2c[frames]).mean()
+    loss = loss + c.sparsity * terms.sparsity(coefs)
+    if config.influences < coefs.shape[1]:
+        strongest = coefs.detach().topk(config.influences, dim=1).indices
+        loss = loss + c.tail * (1 - coefs.gather(1, strongest).sum(1)).mean()
+    loss = loss + c.smooth_bases * terms.smooth_bases(bases[..., :6], bases[..., 6:], triples)
+    if config.rigidity.init_weight > 0:
+        stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
+        loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
+        apart = rigidity.bases_apart(
+            bases.index_select(1, frames), *rigidity.basis_edges(coefs, motion.means)
+        )
+        loss = loss + config.rigidity.init_weight * config.rigidity.between_bases * apart
+    if len(starts):
+        columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
+        path = pose(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
+        bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
+        loss = loss + c.smooth_tracks * ((bend.square() + _ROUND**2).sqrt() - _ROUND).mean()
+        loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()
+    return loss
