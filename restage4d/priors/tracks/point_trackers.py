@@ -251,9 +251,9 @@ class CoTrackerTracks(PointTracks):
                 checkout,
                 "cotracker3_offline",
                 source=source,
-                trust_repo=True,
-                pretrained=False,  # type: ignore[arg-type]
-            )  # type: ignore
+                trust_repo=True,  # type: ignore[arg-type]
+                pretrained=False,
+            )
         except Exception as error:  # torch.hub and the code of a checkout raise what they like
             raise InputError(
                 f"{checkout} cannot be used: {error}.",
