@@ -127,9 +127,9 @@ from pathlib import Path
 from scenes import hinge_scene
 from test_fit import CONFIG
 from restage4d.progress import Progress
-from restage4d.reconstruct import fusion
+from restage4d.reconstruct.fusion import optimisation
 from restage4d.reconstruct.fit import fit
-fusion._CHECKPOINT_EVERY = 20
+optimisation._CHECKPOINT_EVERY = 20
 truth = hinge_scene()
 progress = Progress(lambda e: print(e.stage, e.step, flush=True))
 fit(truth.rewound, truth.priors, CONFIG, Path(sys.argv[2]), progress)
@@ -189,7 +189,7 @@ def test_backtracing_adds_what_only_the_driving_video_shows(truth):
         at_seam = scenes[1].positions(seam)[len(without) :]
     assert np.median(KDTree(truth.points[:, seam]).query(at_seam.numpy())[0]) < 0.03
     K, w2c = (torch.from_numpy(a[seam]) for a in (priors.cameras.K, priors.cameras.w2c))
-    row = fusion_module.losses.project(at_seam, K, w2c)[0][:, 1]
+    row = fusion_module.terms.project(at_seam, K, w2c)[0][:, 1]
     assert (row < cut[seam] + 1).float().mean() > 0.9
 
 
@@ -214,7 +214,7 @@ def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
     for name, given in (("clean", truth.priors), ("lump", priors)):
         model = seed_scene(motion, tracks.canonical, rewound, given, config)
         with torch.no_grad():
-            xy, _ = fusion_module.losses.project(
+            xy, _ = fusion_module.terms.project(
                 model.positions(at),
                 torch.from_numpy(given.cameras.K[at]),
                 torch.from_numpy(given.cameras.w2c[at]),

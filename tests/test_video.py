@@ -367,7 +367,7 @@ def test_no_permission(tmp_path: Path) -> None:
     path.chmod(0)
     script = (
         "import os, sys\n"
-        "from restage4d import video\n"
+        "from restage4d.io import video\n"
         "from restage4d.errors import InputError\n"
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         "for path in sys.argv[1:]:\n"

@@ -310,7 +310,7 @@ def test_settings_are_checked(tmp_path):
 _HOLDER = """
 import sys
 from pathlib import Path
-from backend.lock import FileLock
+from backend.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 input()
