@@ -41,7 +41,7 @@ def network(true: F32, rng: np.random.Generator) -> F32:
 def structure_from_motion(
     true: F32, masks: F32, cameras: Cameras, rng: np.random.Generator, per_frame: int = 30
 ) -> tuple[Cameras, Anchors]:
-    """Cameras with sparse background points of 3 % noise, and the observations of these points, about
+    """Cameras with sparse background points of 3 % noise, and observations of them, about
     ``per_frame`` in each frame."""
     points = []
     for t in range(0, len(true), 4):
