@@ -19,6 +19,7 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
+    ("restage4d.driving.draft.vocabulary",),
     ("restage4d.sh",),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
@@ -32,6 +33,7 @@ LAYERS = (
     ("restage4d.evaluate",),
     ("restage4d.pipeline",),
     ("restage4d.jobs",),
+    ("restage4d.api",),
     ("backend.store",),
     ("backend",),
     ("restage4d.cli",),
@@ -43,7 +45,7 @@ RANK = {prefix: rank for rank, layer in enumerate(LAYERS) for prefix in layer}
 EXTENSION_MAY_IMPORT = tuple(
     f"restage4d.{name}"
     for name in (
-        *("protocol", "puppet", "se3", "sh", "errors", "progress"),
+        *("protocol", "puppet", "se3", "sh", "errors", "progress", "defaults"),
         *("io.ply", "io.atomic", "driving.draft.prompt"),
     )
 )
