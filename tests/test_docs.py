@@ -30,16 +30,17 @@ def find_broken_links(page: Path) -> list[str]:
 
 
 def find_missing_files(page: Path) -> list[str]:
-    """Paths in backticks or commands, from the root of the repository, where there is nothing."""
+    """Paths from the root of the repository where there is nothing; capitals are placeholders."""
     text = page.read_text(encoding="utf-8")
     paths = re.findall(rf"(?<![\w/.]){TOPS}/[\w/.-]*\w/?", text)
-    return [path for path in paths if not (ROOT / path).exists()]
+    placeholder = re.compile(r"/[A-Z]+\.py$")
+    return [p for p in paths if not any(ROOT.glob(f"{p}*")) and not placeholder.search(p)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_pages(page):
     assert find_broken_links(page) == []
-    assert find_missing_files(page) == []
+    assert page.name == "CHANGELOG.md" or find_missing_files(page) == []
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [i for i, line in enumerate(lines, 1) if len(line) > 160] == []
 
