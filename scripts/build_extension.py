@@ -46,6 +46,7 @@ SOURCE = (
     "scripts/start_backend*",
     "pyproject.toml",
     "README.md",
+    "LICENSE",
 )
 
 
@@ -149,9 +150,11 @@ def own_wheel(version: str, stage: Path) -> Path:
         target = stage / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
+    shutil.copy(ROOT / "LICENSE", stage)
     (stage / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["setuptools>=77"]\nbuild-backend = "setuptools.build_meta"\n'
         f'[project]\nname = "restage4d"\nversion = "{version}"\nlicense = "Apache-2.0"\n'
+        'license-files = ["LICENSE"]\n'
         'description = "Restage4D: what its Blender extension imports"\n'
         '[tool.setuptools.packages.find]\ninclude = ["restage4d*"]\n',
         encoding="utf-8",

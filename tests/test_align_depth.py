@@ -20,8 +20,8 @@ from restage4d.priors.depth.alignment import Anchors, align, map_anchors
 from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from bench_align import measure, network, scale_errors, structure_from_motion
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "benchmarks"))
+from depth_alignment import measure, network, scale_errors, structure_from_motion
 
 DEMO = Path(__file__).parent.parent / "scripts" / "demo_clip"
 

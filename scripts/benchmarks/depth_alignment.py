@@ -1,7 +1,7 @@
 """Prints how steady a network's disparity is over a stage after alignment, against the usual fit of
 every frame by itself.
 
-    python scripts/bench_align.py STAGE [STAGE ...]
+    python scripts/benchmarks/depth_alignment.py STAGE [STAGE ...]
 
 The network is imitated: exact disparity with another scale and shift in every frame and a smooth
 error over the picture. Sparse points are noisy and each is seen in some frames only. Everything
@@ -41,8 +41,8 @@ def network(true: F32, rng: np.random.Generator) -> F32:
 def structure_from_motion(
     true: F32, masks: F32, cameras: Cameras, rng: np.random.Generator, per_frame: int = 30
 ) -> tuple[Cameras, Anchors]:
-    """Cameras with sparse background points of 3 % noise, and their sightings, about ``per_frame``
-    in each frame."""
+    """Cameras with sparse background points of 3 % noise, and observations of them, about
+    ``per_frame`` in each frame."""
     points = []
     for t in range(0, len(true), 4):
         rows, cols = np.nonzero(masks[t] == 0)

@@ -1,9 +1,10 @@
 """Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and
 gsplat's where it runs.
 
-`python scripts/bench_render.py [--repeat N]`. The scenes are random and cover the image. The two
-renderers take turns, so that a busy machine slows both; the best times are those of a machine left
-alone.
+    python scripts/benchmarks/render.py [--repeat N]
+
+The scenes are random and cover the image. The two renderers take turns, so that a busy machine
+slows both; the best times are those of a machine left alone.
 """
 
 import argparse

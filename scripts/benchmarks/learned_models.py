@@ -1,8 +1,10 @@
 """Prints time and memory of SAM 2.1 and Depth Anything V2 at full picture size, with random
 weights.
 
-    python scripts/bench_models.py [--models large] [--frames 100] [--size 854x480]   on a GPU
-    python scripts/bench_models.py --models tiny --frames 4                             anywhere
+    python scripts/benchmarks/learned_models.py [--models large] [--frames 100] [--size 854x480]
+    python scripts/benchmarks/learned_models.py --models tiny --frames 4
+
+The first form is for a GPU, the second runs anywhere.
 
 Speed and memory do not depend on what the weights are, so none are fetched. The models are built
 from the configurations of the real ones, saved, and go through the same code as a run's: `large` is

@@ -1,7 +1,7 @@
 """The fit of a stage on the CPU and on the GPU, one after the other: seconds of each part, quality,
 memory.
 
-    python scripts/bench_fit.py STAGE [--ablation full] [--quality default] [KEY=VALUE ...]
+    python scripts/benchmarks/fit.py STAGE [--ablation full] [--quality default] [KEY=VALUE ...]
 
 STAGE is a folder that `scripts/render_stage.py` made; KEY=VALUE as for `restage4d run --set`;
 ``--quality`` takes the settings of `restage4d run --quality` instead of those of the tables. Each

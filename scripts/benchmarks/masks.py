@@ -1,5 +1,6 @@
-"""Prints how well masks without models follow real footage: `python scripts/bench_masks.py [names
-...]`.
+"""Prints how well masks without models follow real footage.
+
+    python scripts/benchmarks/masks.py [NAME ...] [--select]
 
 Every clip is followed both ways in time from its first true mask, at a longer side of 384 pixels.
 With `--select`, the subject is selected in the first frame instead: by clicks on its innermost and
@@ -22,10 +23,9 @@ from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.motion.optical_flow import optical_flow
 from restage4d.progress import Progress
 
-DATA = Path(
-    os.environ.get("RESTAGE4D_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
-DEMO = Path(__file__).resolve().parent / "demo_clip"
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("RESTAGE4D_DATA", ROOT.parent / "shared" / "data"))
+DEMO = ROOT / "scripts" / "demo_clip"
 NAMES = ("demo", "camel", "dog", "blackswan", "car-shadow")
 SIDE = 384
 
@@ -93,7 +93,9 @@ def selecting(name: str, frames: NDArray[np.uint8], truth: NDArray[np.bool_]) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", default=NAMES)
     parser.add_argument("--save", type=Path, help="folder for the masks as .npy")
     parser.add_argument(

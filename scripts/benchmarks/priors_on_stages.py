@@ -1,8 +1,8 @@
 """Prints what the priors without weights are worth against stages with exact truth, as the table of
 docs/priors.md.
 
-    python scripts/bench_priors.py STAGE [STAGE ...] [--masks NAME] [--cameras NAME] [--depth NAME]
-    [--tracks NAME]
+    python scripts/benchmarks/priors_on_stages.py STAGE [STAGE ...]
+        [--masks NAME] [--cameras NAME] [--depth NAME] [--tracks NAME]
 
 Masks start from the true mask of b_0; everything else is given the true masks (and depth the true
 cameras), so that each column is that estimator's own error. Learned providers are measured the same
@@ -37,7 +37,9 @@ HEADS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stages", type=Path, nargs="+")
     for kind, name in (
         ("masks", "grabcut"),
