@@ -28,7 +28,7 @@ from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.images import image
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CAMEL = DATA / "davis" / "camel"
@@ -227,7 +227,7 @@ def test_a_blob_has_no_limbs():
 
 def test_its_own_motion_tells_the_head_end():
     base, mask, _ = staged()
-    with Progress().stage("test") as stage:
+    with Progress().task(TaskId.EMPTY_STAGE) as stage:
         assert own_motion(register(base, mask, stage)) > 0.05
         assert (
             own_motion(
@@ -240,7 +240,7 @@ def test_its_own_motion_tells_the_head_end():
 def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = grown(mask, 4)
-    with Progress().stage("test") as stage:
+    with Progress().task(TaskId.EMPTY_STAGE) as stage:
         plate = empty_stage(
             base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
         )

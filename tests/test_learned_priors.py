@@ -18,7 +18,7 @@ from restage4d.clips import (
     rewind,
 )
 from restage4d.errors import Cancelled, InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 
 pytest.importorskip("transformers", reason="the extra models is not installed")
@@ -69,7 +69,7 @@ def square() -> np.ndarray:
 def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family):
     provider = SamMasks(family, models / family, SamConfig(family, "x"))
     visited: list[str] = []
-    masks = provider.propagate(clip, square(), Progress(lambda e: visited.append(e.stage)))
+    masks = provider.propagate(clip, square(), Progress(lambda e: visited.append(e.task)))
     assert masks.shape == (9, H, W)
     assert masks.dtype == np.float32
     assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
@@ -77,7 +77,7 @@ def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family
     assert (there & square()).sum() / (
         there | square()
     ).sum() > 0.9  # the given mask itself, but for the model's coarser grid
-    assert visited[-1] == f"masks ({family})"
+    assert visited[-1] is TaskId.MASKS
     np.testing.assert_array_equal(masks, provider.propagate(clip, square(), Progress()))
 
 

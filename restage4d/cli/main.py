@@ -2,14 +2,13 @@
 and caches."""
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
 from restage4d import __version__
+from restage4d.cli.console import console_progress
 from restage4d.errors import Cancelled, FitError, InputError
 from restage4d.jobs import provider_choice
-from restage4d.progress import Event, Progress
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -229,44 +228,6 @@ def _numbers(count: int):
         return values
 
     return parse
-
-
-def console_progress() -> Progress:
-    """Progress on the terminal with time left; the first Ctrl-C stops at the next step and keeps
-    the work, the second at once."""
-    stopping = False
-
-    def stop(signum: int, frame: object) -> None:
-        nonlocal stopping
-        if stopping:
-            raise KeyboardInterrupt
-        stopping = True
-        print("\nStopping at the next step ...", file=sys.stderr)
-
-    signal.signal(signal.SIGINT, stop)
-    return Progress(_Console(), lambda: stopping)
-
-
-class _Console:
-    """One line that renews itself on a terminal; elsewhere a line when a stage begins, ends, and
-    every 20 seconds."""
-
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self.stage, self.told = "", 0.0
-
-    def __call__(self, event: Event) -> None:
-        begins, ends = event.stage != self.stage, event.step >= event.total
-        if not self.live and not begins and not ends and event.seconds - self.told < 20:
-            return
-        if self.live and begins and self.stage:
-            print()
-        self.stage, self.told = event.stage, event.seconds
-        text = f"{event.stage:<24} {100 * event.step // event.total:3d} %  {event.seconds:5.0f} s"
-        if event.seconds_left is not None and not ends:
-            text += f", {event.seconds_left:.0f} s left"
-        text += "".join(f"  {name} {value:.4g}" for name, value in event.figures.items())
-        print(f"\r{text:<100}" if self.live else text, end="" if self.live else "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video import encode
 from restage4d.priors.motion.background_points import follow
 from restage4d.priors.motion.optical_flow import optical_flow, sample
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -78,7 +78,7 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
         .astype(np.float32)
         .reshape(-1, 2)
     )
-    with progress.stage("driving: figures", 2 * len(order)) as stage:
+    with progress.task(TaskId.MEASURE_DRIVING, 2 * len(order)) as task:
         for a, b in alone.outward(alone.seam):
             back = flow.between(b, a).reshape(-1, 2)
             masks[b] = sample(masks[a], grid + back).reshape(height, width)
@@ -89,8 +89,8 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
             live &= (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
             alive.append(float(live.mean()))
             alike.append(float(np.minimum(own, _colours(lab[b], masks[b] > 0.5)).sum()))
-            stage.advance()
-        points = follow(alone, np.where(masks > 0.1, 1, 0).astype(np.float32), stage)
+            task.advance()
+        points = follow(alone, np.where(masks > 0.1, 1, 0).astype(np.float32), task)
     moved = np.linalg.norm(points - points[:, alone.seam, None], axis=-1) * 384 / max(width, height)
     others = [t for t in order if t != alone.seam and np.isfinite(moved[:, t]).sum() >= 8]
     camera = float(np.mean([np.nanmedian(moved[:, t]) for t in others])) if others else 0.0

@@ -17,7 +17,7 @@ from restage4d.clips import Clip
 from restage4d.driving.framing import fit_into
 from restage4d.driving.seam import prepare
 from restage4d.errors import InputError
-from restage4d.progress import Progress, Stage
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import best_device, precision, until_it_fits
 
 
@@ -134,12 +134,12 @@ class DiffusersDriving:
         )
         steps = config.steps or family.steps
         cuda = best_device().type == "cuda"
-        with progress.stage(f"driving ({self.name})", steps) as stage:
+        with progress.task(TaskId.GENERATE_DRIVING, steps) as task:
 
             def run(where: str) -> NDArray[np.uint8]:
-                stage.step = 0
+                task.step = 0
                 pipe = self._load(where)
-                return self._generate(pipe, fitted.picture, prompt, frames, steps, stage)
+                return self._generate(pipe, fitted.picture, prompt, frames, steps, task)
 
             made = until_it_fits(
                 ("gpu", "parts", "layers", "cpu") if cuda else ("cpu",), run, self.name
@@ -190,13 +190,13 @@ class DiffusersDriving:
         prompt: str,
         frames: int,
         steps: int,
-        stage: Stage,
+        task: Task,
     ) -> NDArray[np.uint8]:
         """(T, h, w, 3) frames. The noise comes from the CPU, so that it is the same on every
         device."""
 
         def tick(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
-            stage.advance()  # raises Cancelled
+            task.advance()  # raises Cancelled
             return values
 
         options: dict[str, Any] = {

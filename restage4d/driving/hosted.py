@@ -27,7 +27,7 @@ from restage4d.errors import Cancelled, InputError
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import content_key
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.protocol.connection import home
 
 _TRIES = 5  # of a request that a busy service turns away, with growing waits between
@@ -114,7 +114,7 @@ class HostedDriving(ABC):
         """A clip that begins with b_0, at the base's size and rate. See `DrivingProvider`."""
         fitted = fit_into(base.frames[0], nearest_aspect(base.frames[0], self.sizes))
         note = self._jobs / f"{content_key(self.service, self.config, prompt, base.frames[0])}.json"
-        with progress.stage(f"driving ({self.name})", 100) as stage:
+        with progress.task(TaskId.GENERATE_DRIVING, 100) as task:
             number = _read(note)
             if number is None:
                 self._announce(self.terms())
@@ -140,7 +140,7 @@ class HostedDriving(ABC):
             except _Refused:
                 note.unlink(missing_ok=True)
                 raise
-            stage.advance(99)
+            task.advance(99)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "video.mp4"
                 path.write_bytes(data)
@@ -151,7 +151,7 @@ class HostedDriving(ABC):
                         f"What {self.service} sent is no video ({len(data)} bytes): {error.what}",
                         "Start again: the finished video is fetched once more, at no cost.",
                     ) from error
-            stage.advance()
+            task.advance()
         try:
             result = prepare(
                 base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}"

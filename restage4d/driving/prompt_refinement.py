@@ -17,7 +17,7 @@ from restage4d.clips import Clip
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.providers.api_keys import find_key
 
 KEY = "OPENAI_API_KEY"  # local servers take any
@@ -179,7 +179,7 @@ class Refined:
         self._announce(
             f"The first frame and the prompt are sent to {config.base_url} to refine the prompt."
         )
-        with progress.stage("refine the prompt"):
+        with progress.task(TaskId.REFINE_PROMPT):
             text = refine(base, prompt, config)
         if self._cache:
             self._cache.put(key, {"prompt": np.array(text)})

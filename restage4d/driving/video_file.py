@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.driving.seam import prepare
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 
 class FileDriving:
@@ -26,8 +26,8 @@ class FileDriving:
 
     def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
         """Decodes the file and brings it to the base's size, rate and framing."""
-        with progress.stage("driving: read file") as stage:
+        with progress.task(TaskId.READ_DRIVING) as task:
             # twice the working size, so that cutting to the base's aspect leaves detail
             clip = decode(self.path, longer_side=2 * max(base.size), folder_fps=base.fps)
-            stage.advance()
+            task.advance()
         return prepare(base, clip, self.path.name)

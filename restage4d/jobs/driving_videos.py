@@ -10,7 +10,7 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.jobs.footage import decode_part, working_selection
 from restage4d.jobs.restaging import Job
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 
 def audition(job: Job, progress: Progress) -> list[Path]:
@@ -26,7 +26,7 @@ def audition(job: Job, progress: Progress) -> list[Path]:
     """
     info = video.probe(job.video)
     (driver,) = job.choices.drivers(job.out, job.seed)
-    with progress.stage("decode"):
+    with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)
     mask = job.choices.priors().masks.select(base, selection, progress)

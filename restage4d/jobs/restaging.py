@@ -28,7 +28,7 @@ from restage4d.jobs.footage import decode_part, working_mask, working_selection
 from restage4d.jobs.preview import render_performance, write_preview
 from restage4d.jobs.provider_choice import Choices
 from restage4d.pipeline import Restaged, restage
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def run(job: Job, progress: Progress) -> None:
     providers = job.choices.priors()
     given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
     drivers = given or job.choices.drivers(job.out, job.seed)
-    with progress.stage("decode"):
+    with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)
     if job.select_text:
@@ -152,7 +152,7 @@ def _write(
     }
     for name, clip in clips.items():
         video.encode(out / "footage" / f"{name.replace(' ', '_')}.mp4", clip.frames, clip.fps)
-    with progress.stage("figures"):
+    with progress.task(TaskId.FIGURES):
         report = _figures(job, made, true_masks)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
@@ -160,7 +160,7 @@ def _write(
         write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
     write_preview(puppet, clips, out / "contact_sheet.png", out / "preview.mp4", progress)
     if not job.puppet_only:
-        with progress.stage("Blender file"):
+        with progress.task(TaskId.WRITE_BLEND):
             report["blend"] = write_blend(out, list(clips), job.blender_python)
     report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
     memory = psutil.Process().memory_info()

@@ -25,7 +25,7 @@ from restage4d.priors.protocols import (
     MaskProvider,
     TrackProvider,
 )
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 
 @dataclass
@@ -119,9 +119,9 @@ def estimate_priors(
     depth = given["depth"]["depth"] if "depth" in given else np.full_like(masks, np.nan)
     if np.isnan(depth).any():
         if cameras.kind == "moving" and not len(cameras.points):
-            with progress.stage("background points", len(rewound)) as stage:
+            with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
                 cameras = replace(
-                    cameras, points=triangulate(follow(rewound, masks, stage), cameras)
+                    cameras, points=triangulate(follow(rewound, masks, task), cameras)
                 )
         inputs = (masks, cameras.K, cameras.w2c, cameras.points)
         found = estimated(

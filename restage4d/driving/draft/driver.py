@@ -27,7 +27,7 @@ from restage4d.driving.draft.relief import View, build
 from restage4d.driving.draft.shadow import Shadow
 from restage4d.driving.draft.shadow import find as find_shadow
 from restage4d.errors import InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -61,7 +61,7 @@ class KinematicDriving:
                 "Mark the subject alone.",
             )
         first = base.frames[0].astype(np.float32)
-        with progress.stage("driving: empty stage", 2 * len(base)) as stage:
+        with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
             found = register(base, mask, stage)
             body = plan(mask, own_motion(found))
             alpha = soft_matte(first, mask)
@@ -91,7 +91,7 @@ class KinematicDriving:
         missed = first - picture(0)[0]  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
-        with progress.stage("driving: draw", len(performance) - 1) as stage:
+        with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
                 image, points = picture(t)
                 stays = np.maximum(
