@@ -79,7 +79,7 @@ def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
 @cache
 def made(prompt: str) -> Clip:
     base, mask, _ = staged()
-    return KinematicDriving().make(base, mask, prompt, Progress())
+    return KinematicDriving().make(base, mask, prompt, Progress()).clip
 
 
 def subject(frame: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def test_a_spin_comes_round():
 
 def test_the_same_twice():
     base, mask, _ = staged()
-    again = KinematicDriving().make(base, mask, "walks forward", Progress())
+    again = KinematicDriving().make(base, mask, "walks forward", Progress()).clip
     np.testing.assert_array_equal(again.frames, made("walks forward").frames)
 
 
@@ -196,8 +196,10 @@ def test_odd_subjects_are_no_crash(shape):
     mask[
         {"speck": np.s_[40:50, 60:70], "border": np.s_[90:, :60], "most": np.s_[:, 80:]}[shape]
     ] = True
-    clip = KinematicDriving().make(
-        Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress()
+    clip = (
+        KinematicDriving()
+        .make(Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress())
+        .clip
     )
     np.testing.assert_array_equal(clip.frames[0], base.frames[0])
     assert np.isfinite(clip.frames).all()
@@ -357,7 +359,7 @@ def test_on_real_footage():
     body = plan(mask)
     assert body.facing == 1
     assert len(body.legs) >= 3
-    clip = KinematicDriving().make(base, mask, "the camel nods", Progress())
+    clip = KinematicDriving().make(base, mask, "the camel nods", Progress()).clip
     np.testing.assert_array_equal(clip.frames[0], base.frames[0])
     assert psnr(clip.frames[0], clip.frames[1]) > 34
     still = np.s_[:, :60]

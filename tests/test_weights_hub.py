@@ -22,9 +22,9 @@ FILES = {
 }
 PROGRAM = """
 import sys
-from restage4d.catalogue import entry
+from restage4d.providers.registry import entry
 from restage4d.errors import InputError
-from restage4d.weights import Weights
+from restage4d.providers.weights import Weights
 try:
     print(Weights(None, sys.argv[1] == "yes").find(entry("depth", "depth-anything-v2")))
 except InputError as error:

@@ -26,6 +26,7 @@ from restage4d.driving.draft.rasterizer import draw
 from restage4d.driving.draft.relief import View, build
 from restage4d.driving.draft.shadow import Shadow
 from restage4d.driving.draft.shadow import find as find_shadow
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
 
@@ -41,8 +42,10 @@ class KinematicDriving:
 
     name = "kinematic"
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """The driving clip; its first frame is the base's first frame, bit for bit."""
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
+        """The driving video; its first frame is the base's first frame, bit for bit."""
         directions = parse(prompt)
         if mask.shape != base.frames.shape[1:3]:
             raise InputError(
@@ -102,7 +105,7 @@ class KinematicDriving:
                     np.uint8
                 )
                 stage.advance()
-        return Clip(frames, base.fps)
+        return DrivingVideo(Clip(frames, base.fps), self.name)
 
 
 def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
