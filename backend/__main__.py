@@ -113,12 +113,12 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
 
 def _catalogue() -> list[Provider]:
     """All providers, as this computer is now."""
-    from restage4d.cli.doctor import lacks
+    from restage4d.providers.availability import find_needs
     from restage4d.providers.registry import ENTRIES, announcement
     from restage4d.providers.settings import read_settings
     from restage4d.providers.weights import Weights
 
-    weights, settings = Weights.chosen(None, False), read_settings()
+    weights, settings = Weights.from_settings(None, False), read_settings()
     return [
         Provider(
             kind=e.kind,  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def _catalogue() -> list[Provider]:
             title=e.title,
             licence=e.licence,
             terms=announcement(e),
-            needs=lacks(e, weights, settings),
+            needs=find_needs(e, weights, settings),
             sends=bool(e.key),
             gigabytes=e.size,
             memory=e.memory,

@@ -25,8 +25,8 @@ from backend.store.content_store import (
 )
 from backend.store.uploads import Uploads, chunk_data
 from restage4d import __version__
+from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import InputError
-from restage4d.jobs.provider_choice import DRAFT
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.framing import Received
@@ -347,7 +347,7 @@ def check_driving(name: str, candidates: int, providers: dict[str, list[str]]) -
             f"There are: {', '.join(names)}.",
             "bad_input",
         )
-    if name == DRAFT and candidates > 1:
+    if name == DRAFT_DRIVER and candidates > 1:
         raise WireError(
             "The draft driver makes the same video every time.",
             "Ask for one candidate.",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.jobs.inputs import footage, selection_mask
+from backend.jobs.inputs import footage, read_selection
 from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
 from restage4d.errors import InputError
@@ -23,7 +23,7 @@ def looked(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
         InputError: it is no video, has no such frame, or nothing can be found at the selection.
     """
     from restage4d.io import video
-    from restage4d.jobs.footage import decode_part, working_selection
+    from restage4d.jobs.footage import decode_part, scale_selection
     from restage4d.priors.masks.grabcut import GrabCutMasks
     from restage4d.progress import Progress
 
@@ -41,9 +41,8 @@ def looked(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
         pointed = where.point or where.box or where.mask
         mask = np.zeros((0, 0), np.uint8)
         if pointed or request.find:
-            picture = selection_mask(where, store, folder)
-            selection = working_selection(
-                clip, (info.width, info.height), where.point, where.box, picture
+            selection = scale_selection(
+                read_selection(where, store, folder), (info.width, info.height), clip.size
             )
             mask = np.where(GrabCutMasks().select(clip, selection, Progress()), 255, 0).astype(
                 np.uint8

@@ -17,7 +17,7 @@ from restage4d.clips import (
     Tracks,
     rewind,
 )
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
@@ -48,6 +48,7 @@ def run(seed: int, steps: int, out: Path, progress: Progress) -> Path:
         ),
         seed=seed,
     )
+    progress.expect([TaskId.FIT_MOTION, TaskId.SEED_GAUSSIANS, TaskId.FUSE])
     fusion = fit(rewound, priors, config, out / "checkpoint.safetensors", progress)
     puppet: Puppet = fusion.model.to_puppet(rewound, priors.cameras, ["roll"], config.influences)
     puppet.metrics = {"pruning_psnr_loss": fusion.pruning_psnr_loss}

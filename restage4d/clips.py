@@ -33,8 +33,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the artist pointed at in the base's first frame, in pixels of the working size. At most
-    one is set.
+    """What the artist pointed at in the base's first frame. At most one is set.
+
+    A job takes it in the video's own pixels, providers in pixels of the working size
+    (`restage4d.jobs.footage.scale_selection` goes from one to the other).
 
     ``point`` is (x, y), ``box`` is (x0, y0, x1, y1), ``mask`` is (H, W) bool, ``text`` are words
     that name it ("the camel"), which only some providers understand. All None: the moving subject

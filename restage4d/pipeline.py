@@ -60,7 +60,7 @@ def restage(
         drivers: one provider per driving video; each becomes a branch and a performance.
         providers: of masks, cameras, depth and tracks.
         config: of the fit.
-        progress: told every stage; ends cancelled work.
+        progress: told every task; ends cancelled work.
         priors_dir: folder with priors to be read instead of estimated (docs/priors.md).
         cache: where estimated priors are kept by content.
         checkpoint: file from which an interrupted fit goes on.
@@ -78,11 +78,11 @@ def restage(
             "Leave one of the two out.",
         )
     mask = providers.masks.select(base, selection, progress)
-    drivings = (
-        []
-        if config.clips == "base"
-        else [driver.make(base, mask, prompt, progress) for driver in drivers]
-    )
+    videos = [
+        driver.make(base, mask, prompt, progress)
+        for driver in (drivers if config.clips != "base" else [])
+    ]
+    drivings = [video.clip for video in videos]
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
@@ -104,10 +104,10 @@ def restage(
         "base": content_key(base.frames),
         "driving": [content_key(clip.frames) for clip in drivings],
         "prompt": prompt,
-        "refined_prompt": [getattr(driver, "refined_prompt", "") for driver in drivers],
-        "candidates": [getattr(driver, "figures", []) for driver in drivers],
+        "refined_prompt": [video.refined_prompt for video in videos],
+        "candidates": [[c.to_record() for c in video.candidates] for video in videos],
         "providers": {name: provider.name for name, provider in vars(providers).items()}
-        | {"driving": [driver.name for driver in drivers]},
+        | {"driving": [video.made_by for video in videos]},
         "seed": config.seed,
         "versions": {"restage4d": __version__}
         | {name: version(name) for name in ("numpy", "torch")},

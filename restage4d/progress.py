@@ -1,49 +1,130 @@
 """Progress with time left, and cancelling: one object passed down through the whole way of the
-data."""
+data.
+
+Work is reported in tasks of `TaskId`, the one table of what a person may be shown. Whoever knows
+what is to come says so with `Progress.expect`; `Progress` then knows how much of the whole is done.
+
+    progress = Progress(print)
+    progress.expect([TaskId.DECODE, TaskId.SELECT])
+    with progress.task(TaskId.DECODE, total=48) as task:
+        for frame in frames:
+            task.advance()
+"""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from restage4d.errors import Cancelled
 
 
+class TaskId(Enum):
+    """Every task, in the order in which they come.
+
+    Attributes:
+        label: its name for people, and in report.json.
+        weight: seconds that it took on two cores: one turn of it in the demo clip's restaging
+            (48 and 55 frames, default quality), or a guess for what that does not do. Only their
+            ratios matter.
+    """
+
+    DECODE = "decode", 0.2
+    OPTICAL_FLOW = "optical flow", 3.5
+    SELECT = "select the subject", 2.6
+    REFINE_PROMPT = "refine the prompt", 5.0
+    READ_DRIVING = "driving: read file", 0.5
+    GENERATE_DRIVING = "driving: generate", 90.0
+    EMPTY_STAGE = "driving: empty stage", 4.9
+    DRAW_DRIVING = "driving: draw", 1.0
+    MEASURE_DRIVING = "driving: figures", 2.0
+    MASKS = "masks", 29.6
+    BACKGROUND_POINTS = "background points", 0.9
+    CAMERAS = "cameras", 8.0
+    DEPTH_ANYTHING_3 = "depth-anything-3", 60.0  # cameras and depth of one network
+    DEPTH = "depth", 8.0
+    ALIGN_DEPTH = "align depth", 1.0
+    TRACKS = "tracks", 4.0
+    FIT_MOTION = "motion initialisation", 27.6
+    SEED_GAUSSIANS = "seeding Gaussians", 3.3
+    FUSE = "photometric fusion", 258.0
+    FIGURES = "figures", 2.0
+    WRITE_SPLATS = "splats", 0.3
+    PREVIEW = "preview", 3.1
+    WRITE_BLEND = "Blender file", 1.6
+    FIT_STAGES = "fits", 600.0  # of restage4d evaluate
+    TRADE_OFF = "bases and rigidity", 600.0
+    CAPTURE = "capture", 5.0  # of Blender's panel
+    EXPORT = "export", 5.0
+
+    def __init__(self, label: str, weight: float) -> None:
+        self.label, self.weight = label, weight
+
+
 @dataclass(frozen=True)
 class Event:
-    """One moment of the work. ``seconds_left`` is for this stage, None while it cannot be told."""
+    """One moment of the work.
 
-    stage: str
+    Attributes:
+        task: what is under way; ``step`` of ``total`` are done.
+        seconds: since the task began.
+        seconds_left: of the task, None while it cannot be told.
+        share: of the whole that is done, 0 to 1, never less than before. Where nothing was
+            expected, of the task.
+        whole_seconds_left: of all that is expected, None while it cannot be told.
+        figures: of the step, by name.
+    """
+
+    task: TaskId
     step: int
     total: int
     seconds: float
     seconds_left: float | None
+    share: float
+    whole_seconds_left: float | None
     figures: dict[str, float] = field(default_factory=dict)
 
 
-class Stage:
-    """One stage under way; `advance` counts steps, tells the sink at most ten times a second and
-    ends cancelled work."""
+class Task:
+    """A task under way; `advance` counts steps, reports at most ten times a second and ends
+    cancelled work. Work that begins anew sets ``step`` back."""
 
-    def __init__(self, owner: "Progress", name: str, total: int, start: int = 0) -> None:
-        self._owner, self.name, self.total, self.step = owner, name, max(total, 1), start
-        self._first, self._began, self._told = start, time.perf_counter(), 0.0
+    def __init__(self, owner: "Progress", task: TaskId, total: int, start: int) -> None:
+        self.id, self.total, self.step = task, max(total, 1), start
+        self._owner, self._first = owner, start
+        self._began, self._reported = time.perf_counter(), 0.0
 
     def advance(self, steps: int = 1, **figures: float) -> None:
         """Counts ``steps`` more as done. Raises `Cancelled` when the user asked to stop."""
         self.step += steps
         now = time.perf_counter()
-        if now - self._told >= 0.1 or self.step >= self.total:
-            self._told = now
-            self.tell(**figures)
+        if now - self._reported >= 0.1 or self.step >= self.total:
+            self._reported = now
+            self.report(**figures)
         self._owner.check()
 
-    def tell(self, **figures: float) -> None:
-        seconds = time.perf_counter() - self._began
-        done = self.step - self._first
-        left = seconds / done * (self.total - self.step) if done > 0 and seconds > 0.5 else None
-        self._owner.sink(Event(self.name, self.step, self.total, seconds, left, figures))
+    def report(self, **figures: float) -> None:
+        """Hands the sink an `Event`, whenever the last one was."""
+        self._owner.report(self, figures)
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return min(self.step / self.total, 1.0)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of its own steps; None while they tell too little."""
+        seconds, done = self.seconds, self.step - self._first
+        if done <= 0 or seconds <= 0.5:
+            return None
+        return seconds / done * max(self.total - self.step, 0)
 
 
 class Progress:
@@ -54,6 +135,9 @@ class Progress:
         cancelled: asked often; True ends the work with `Cancelled`.
         observe: shown the fit under way (`restage4d.reconstruct.fusion.optimisation.Fusion`) after
             every step; must only look at it.
+
+    Attributes:
+        seconds: wall time of every task by its label.
     """
 
     def __init__(
@@ -66,20 +150,81 @@ class Progress:
         self._cancelled = cancelled or (lambda: False)
         self.observe = observe or (lambda work: None)
         self.seconds: dict[str, float] = {}
+        self._expected: list[TaskId] | None = None
+        self._open: dict[Task, float] = {}  # tasks under way, and the fraction that is counted
+        self._share = self._worked = 0.0
+        self._began = time.perf_counter()
 
     def check(self) -> None:
         if self._cancelled():
             raise Cancelled("cancelled by the user")
 
+    def expect(self, tasks: Iterable[TaskId]) -> None:
+        """Says which tasks will come, in order, so that `Event.share` is that of the whole.
+
+        A task that begins drops those expected before it: they are not needed, as where a cache
+        has their result. One that nobody expected takes its share of what is left.
+        """
+        self._expected = list(tasks)
+        self._share = self._worked = 0.0
+        self._began = time.perf_counter()
+
     @contextmanager
-    def stage(self, name: str, total: int = 1, start: int = 0) -> Iterator[Stage]:
-        """A named stage of ``total`` steps (``start`` already done); its wall time is added to
-        ``seconds[name]``."""
+    def task(self, task: TaskId, total: int = 1, start: int = 0) -> Iterator[Task]:
+        """A task of ``total`` steps (``start`` already done); its wall time is added to
+        ``seconds``. It counts as done when the block ends without an exception."""
+        if not isinstance(task, TaskId):
+            raise TypeError(f"{task!r} is no task: add it to restage4d.progress.TaskId")
         self.check()
-        stage = Stage(self, name, total, start)
-        stage.tell()
-        began = time.perf_counter()
+        if self._expected and task in self._expected:
+            del self._expected[: self._expected.index(task) + 1]
+        running = Task(self, task, total, start)
+        self._open[running] = running.fraction
         try:
-            yield stage
+            running.report()
+            yield running
+            if running.step < running.total:
+                running.step = running.total
+                running.report()
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            del self._open[running]
+            label = task.label
+            self.seconds[label] = self.seconds.get(label, 0.0) + running.seconds
+
+    def report(self, task: Task, figures: dict[str, float]) -> None:
+        """Counts what ``task`` has done since it last reported, and hands the sink an `Event`."""
+        left = self._left()
+        worked = max(task.fraction - self._open[task], 0.0) * task.id.weight
+        self._open[task] = task.fraction  # less than before where the work began anew
+        self._worked += worked
+        self._share += (1 - self._share) * min(worked / left, 1.0) if worked else 0.0
+        if self._left() < 1e-9:
+            self._share = 1.0
+        share = task.fraction if self._expected is None else self._share
+        whole_left = task.seconds_left if self._expected is None else self._seconds_left(task)
+        self.sink(
+            Event(
+                task.id,
+                task.step,
+                task.total,
+                task.seconds,
+                task.seconds_left,
+                share,
+                whole_left,
+                figures,
+            )
+        )
+
+    def _left(self) -> float:
+        """Weight of what is still to do."""
+        under_way = sum((1 - done) * task.id.weight for task, done in self._open.items())
+        return under_way + sum(task.weight for task in self._expected or ())
+
+    def _seconds_left(self, task: Task) -> float | None:
+        """The task's own time left, and the rest at the rate of everything until now."""
+        spent, own, rest = time.perf_counter() - self._began, task.seconds_left, self._left()
+        if own is not None:
+            rest -= (1 - self._open[task]) * task.id.weight
+        if self._worked == 0 or spent <= 0.5:
+            return own if rest < 1e-9 else None
+        return (own or 0.0) + max(rest, 0.0) * spent / self._worked

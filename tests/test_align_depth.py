@@ -18,7 +18,7 @@ from restage4d.io import video
 from restage4d.io.arrays import mask_picture
 from restage4d.priors.depth.alignment import Anchors, align, map_anchors
 from restage4d.priors.motion.background_points import follow
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "benchmarks"))
 from depth_alignment import measure, network, scale_errors, structure_from_motion
@@ -42,7 +42,7 @@ def stage() -> tuple[Rewound, np.ndarray, np.ndarray, Cameras, np.ndarray]:
     K[:, :2] *= base.size[0] / (2 * K[0, 0, 2])
     with np.load(DEMO / "depth.npz") as file:
         true = np.stack([cv2.resize(d.astype(np.float32), base.size) for d in file["depth"]])[order]
-    with Progress().stage("background", len(rewound)) as counted:
+    with Progress().task(TaskId.BACKGROUND_POINTS, len(rewound)) as counted:
         tracks = follow(rewound, masks, counted)
     return rewound, masks, true, Cameras(K, w2c, "moving"), tracks
 

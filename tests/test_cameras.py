@@ -11,7 +11,7 @@ from restage4d.priors.cameras import pan
 from restage4d.priors.cameras.colmap import Mapped, map_tracks
 from restage4d.priors.cameras.sfm import SfmCameras, SfmConfig, fill
 from restage4d.priors.motion.background_points import follow, triangulate
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 SIZE = (256, 160)
 
@@ -173,8 +173,8 @@ def placed(
     xy, w2c, focal: float, *, search: bool, timeout: float = 120.0, progress: Progress | None = None
 ) -> Mapped | str:
     keys = np.arange(0, xy.shape[1], 2)
-    with (progress or Progress()).stage("map", len(keys)) as stage:
-        return map_tracks(xy, keys, SIZE, [focal], search, 0, stage, timeout)
+    with (progress or Progress()).task(TaskId.CAMERAS, len(keys)) as task:
+        return map_tracks(xy, keys, SIZE, [focal], search, 0, task, timeout)
 
 
 def test_structure_from_motion_finds_path_points_and_focal_length_and_does_so_again():
@@ -246,8 +246,8 @@ def test_background_points_keep_off_the_subject_and_stay_on_their_spot():
     masks = np.zeros((len(rewound), SIZE[1], SIZE[0]), np.float32)
     masks[:, 50:120, 100:170] = 1
     masks[:, 45:50, 100:170] = -1
-    with Progress().stage("points", len(rewound)) as stage:
-        xy = follow(rewound, masks, stage)
+    with Progress().task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
+        xy = follow(rewound, masks, task)
     seen = np.isfinite(xy[..., 0])
     assert seen.sum(0).min() > 30
     inside = (xy[..., 0] > 100) & (xy[..., 0] < 170) & (xy[..., 1] > 45) & (xy[..., 1] < 120)

@@ -21,7 +21,8 @@ import torch
 
 from restage4d.driving import diffusion
 from restage4d.driving.diffusion import DiffusersDriving, DiffusionConfig
-from restage4d.jobs.make_driver import DriverChoice, choose_driver
+from restage4d.jobs.provider_choice import DriverChoice
+from restage4d.jobs.provider_factory import make_driving_provider
 from restage4d.providers.weights import Weights
 
 W, H = 64, 48
@@ -80,7 +81,7 @@ def test_every_family_makes_a_clip_of_the_bases_size_and_rate(
 ):
     driver = made(models, name, frames=asked, seed=3)
     steps: list[int] = []
-    clip = driver.make(base, MASK, "it jumps.", Progress(lambda e: steps.append(e.step)))
+    clip = driver.make(base, MASK, "it jumps.", Progress(lambda e: steps.append(e.step))).clip
     assert any_first_frame[0].frames.shape[0] == frames
     assert any_first_frame[0].fps == driver.family.fps
     assert clip.size == base.size
@@ -89,13 +90,13 @@ def test_every_family_makes_a_clip_of_the_bases_size_and_rate(
     assert clip.frames.dtype == np.uint8
     assert clip.frames.std() > 1
     assert max(steps) == 2
-    again = made(models, name, frames=asked, seed=3).make(base, MASK, "it jumps.", Progress())
+    again = made(models, name, frames=asked, seed=3).make(base, MASK, "it jumps.", Progress()).clip
     np.testing.assert_array_equal(clip.frames, again.frames)
 
 
 def test_another_seed_makes_another_video(models, base, any_first_frame):
     one, other = (
-        made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).frames
+        made(models, "wan", frames=5, seed=s).make(base, MASK, "it jumps", Progress()).clip.frames
         for s in (1, 2)
     )
     assert np.abs(one.astype(int) - other).mean() > 1
@@ -128,7 +129,7 @@ def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame
     """Each way is tried in turn; the one that fits gives the same video as always."""
     driver = made(models, "wan", frames=5)
     monkeypatch.setattr(diffusion, "best_device", lambda: torch.device("cpu"))
-    usual = driver.make(base, MASK, "it jumps", Progress())
+    usual = driver.make(base, MASK, "it jumps", Progress()).clip
     tried: list[str] = []
     load = driver._load
 
@@ -141,7 +142,7 @@ def test_what_does_not_fit_the_gpu_is_run_in_parts(models, base, any_first_frame
     monkeypatch.setattr(driver, "_load", scarce)
     monkeypatch.setattr(diffusion, "best_device", lambda: torch.device("cuda"))
     np.testing.assert_array_equal(
-        driver.make(base, MASK, "it jumps", Progress()).frames, usual.frames
+        driver.make(base, MASK, "it jumps", Progress()).clip.frames, usual.frames
     )
     assert tried == ["gpu", "parts", "layers", "cpu"]
 
@@ -207,11 +208,11 @@ def test_a_folder_is_a_driver_too_and_gets_the_refined_prompt(
     )
     told: list[str] = []
     choice = DriverChoice(str(models / "wan"), frames=5)
-    driver = choose_driver(choice, Weights(), announce=told.append)
-    clip = driver.make(base, MASK, "it jumps", Progress())
-    assert clip.size == (W, H)
-    assert driver.name == "wan"
-    assert driver.refined_prompt.startswith("It jumps.")  # type: ignore[attr-defined]
+    driver = make_driving_provider(choice, Weights(), announce=told.append)
+    video = driver.make(base, MASK, "it jumps", Progress())
+    assert video.clip.size == (W, H)
+    assert video.made_by == driver.name == "wan"
+    assert video.refined_prompt.startswith("It jumps.")
     assert "its licence is not known here" in told[0]
     assert "camera stays completely still" in told[-1]
 
@@ -222,7 +223,7 @@ def test_missing_weights_of_a_known_driver_name_the_file(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"model_index.json is missing.*Lightricks/LTX-Video.*--download"
     ):
-        choose_driver(DriverChoice("ltx"), Weights(tmp_path), announce=told.append)
+        make_driving_provider(DriverChoice("ltx"), Weights(tmp_path), announce=told.append)
     assert "does not allow commercial use" in told[0]
 
 
@@ -240,7 +241,7 @@ def test_a_frame_comes_out_of_a_larger_picture_as_it_went_in(size, into):
     twice = np.stack(
         [fitted.picture.repeat(2, 0).repeat(2, 1)] * 2
     )  # the service answers in twice the size
-    taken = fitted.taken_out(twice)
+    taken = fitted.crop(twice)
     left, top, width, height = fitted.window
     np.testing.assert_array_equal(
         taken[1, ::2, ::2], fitted.picture[top : top + height, left : left + width]

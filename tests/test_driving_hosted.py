@@ -13,18 +13,18 @@ import pytest
 from restage4d.clips import Clip
 from restage4d.driving.candidates import (
     BestOf,
-    Figures,
+    format_table,
     measure,
-    table,
 )
 from restage4d.driving.framing import fit_into
 from restage4d.driving.prompt_refinement import (
     CAMERA,
     RefineConfig,
-    Refined,
+    RefinedPromptDriving,
+    fill_template,
     refine,
-    template,
 )
+from restage4d.driving.protocols import DrivingVideo, Figures
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.content_cache import Cache
 from restage4d.io.video import encode
@@ -39,8 +39,8 @@ from stub_server import Stub, serve
 from restage4d.driving.hosted import HostedConfig
 from restage4d.driving.runway import RunwayDriving
 from restage4d.driving.veo import VeoDriving
-from restage4d.jobs.make_driver import choose_driver
 from restage4d.jobs.provider_choice import DriverChoice
+from restage4d.jobs.provider_factory import make_driving_provider
 from restage4d.providers.weights import Weights
 
 SECRET = "sk-a-secret-that-must-stay-one-1234567890"
@@ -144,8 +144,10 @@ def test_veo_makes_a_video(server, tmp_path, base, video):
         (200, {"name": NUMBER, "done": False}),
         (200, done(video)),
     )
-    clip = veo(server, tmp_path, told, seconds=5, seed=7).make(
-        base, MASK, "the dog jumps", Progress()
+    clip = (
+        veo(server, tmp_path, told, seconds=5, seed=7)
+        .make(base, MASK, "the dog jumps", Progress())
+        .clip
     )
     assert clip.size == base.size
     assert clip.fps == base.fps
@@ -185,7 +187,7 @@ def test_veo_waits_out_a_rate_limit_and_then_says_so(server, tmp_path, base, vid
         (503, {"error": {"code": 503, "message": "try later", "status": "UNAVAILABLE"}}),
         (200, done(video)),
     )
-    assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress())) == 3
+    assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress()).clip) == 3
     assert server.count("POST", START) == 3
     server.on("POST", START, busy)
     with pytest.raises(
@@ -238,7 +240,7 @@ def test_veo_fetches_a_broken_video_again_without_paying_twice(server, tmp_path,
     ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
     told: list[str] = []
-    assert len(veo(server, tmp_path, told).make(base, MASK, "it jumps", Progress())) == 3
+    assert len(veo(server, tmp_path, told).make(base, MASK, "it jumps", Progress()).clip) == 3
     assert server.count("POST", START) == 1
     assert "going on with the video" in told[0]
 
@@ -255,7 +257,7 @@ def test_veo_asks_anew_for_what_has_expired(server, tmp_path, base, video):
         InputError, match=r"Veo no longer has the video.*Start again to have it made anew"
     ):
         veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
-    assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress())) == 3
+    assert len(veo(server, tmp_path).make(base, MASK, "it jumps", Progress()).clip) == 3
     assert server.count("POST", START) == 2
 
 
@@ -266,7 +268,7 @@ def test_a_first_frame_that_drifted_a_little_is_brought_back(server, tmp_path, b
     encode(tmp_path / "drifted.mp4", [drifted] * 3, 24.0)
     server.on("POST", START, (200, {"name": NUMBER}))
     server.on("POST", STATE, (200, done((tmp_path / "drifted.mp4").read_bytes())))
-    clip = veo(server, tmp_path).make(base, MASK, "it jumps", Progress())
+    clip = veo(server, tmp_path).make(base, MASK, "it jumps", Progress()).clip
     inner = np.s_[8:-8, 8:-8]
     off = [
         np.abs(clip.frames[0][inner].astype(int) - np.roll(base.frames[0], n, 1)[inner]).mean()
@@ -312,8 +314,10 @@ def test_runway_makes_a_video(server, tmp_path, base, runways):
         (200, finished(server)),
     )
     server.on("GET", "/out.mp4", (200, runways))
-    clip = runway(server, tmp_path, told, seconds=5, seed=3).make(
-        base, MASK, "the dog jumps", Progress()
+    clip = (
+        runway(server, tmp_path, told, seconds=5, seed=3)
+        .make(base, MASK, "the dog jumps", Progress())
+        .clip
     )
     assert (clip.size, clip.fps, len(clip)) == (base.size, base.fps, 3)
     sent = server.asked[0].body
@@ -346,7 +350,7 @@ def test_runway_goes_on_after_a_time_limit_with_the_same_task(server, tmp_path, 
     server.on("GET", "/out.mp4", (500, {}), (200, runways))  # and a server that stumbles
     told: list[str] = []
     later = runway(server, tmp_path, told, timeout=0.1, poll=0.05)
-    assert len(later.make(base, MASK, "it jumps", Progress())) == 3
+    assert len(later.make(base, MASK, "it jumps", Progress()).clip) == 3
     assert server.count("POST", CREATE) == 1
     assert told == ["Runway: going on with the video that was asked for before."]
 
@@ -454,7 +458,7 @@ def test_no_key_says_how_to_give_one(monkeypatch):
     monkeypatch.setattr("keyring.get_password", lambda service, name: None)
     for driver, name in (("veo", "GOOGLE_API_KEY"), ("runway", "RUNWAYML_API_SECRET")):
         with pytest.raises(InputError, match=rf"{name} is not set.*keyring set restage4d {name}"):
-            choose_driver(DriverChoice(driver), Weights(), announce=lambda text: None)
+            make_driving_provider(DriverChoice(driver), Weights(), announce=lambda text: None)
 
 
 def test_the_keyring_is_asked_where_the_environment_has_none(
@@ -561,11 +565,13 @@ def test_a_busy_endpoint_is_asked_again(server, base, monkeypatch):
 
 
 def test_without_an_endpoint_a_template_pins_the_camera():
-    assert template("  the dog\n jumps twice ") == template("the dog jumps twice")
-    assert template("the dog jumps twice").startswith("The dog jumps twice. It keeps its identity")
-    assert template("it sits!").endswith(CAMERA)
+    assert fill_template("  the dog\n jumps twice ") == fill_template("the dog jumps twice")
+    assert fill_template("the dog jumps twice").startswith(
+        "The dog jumps twice. It keeps its identity"
+    )
+    assert fill_template("it sits!").endswith(CAMERA)
     with pytest.raises(InputError, match="empty"):
-        template("  ")
+        fill_template("  ")
 
 
 class Plain:
@@ -589,7 +595,10 @@ class Plain:
         frames = [np.roll(base.frames[0], self.step * t, 1) for t in range(5)]
         for frame in frames[1:]:
             frame[MASK] = (frame[MASK].astype(int) + self.colour).clip(0, 255)
-        return Clip(np.stack(frames), base.fps)
+        return DrivingVideo(Clip(np.stack(frames), base.fps), self.name)
+
+    def terms(self):
+        return ["plain: free"]
 
 
 def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_path):
@@ -599,26 +608,26 @@ def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_pa
     for _ in range(
         2
     ):  # the second time it is known: a paid video is found again under the same words
-        refined = Refined(driver, config, None, Cache(tmp_path), told.append)
-        refined.make(base, MASK, "it jumps", Progress())
-        assert refined.refined_prompt == GOOD
+        refined = RefinedPromptDriving(driver, config, "", Cache(tmp_path), told.append)
+        assert refined.make(base, MASK, "it jumps", Progress()).refined_prompt == GOOD
     assert server.count("POST", CHAT) == 1
     assert GOOD in told[-1]
     assert "--refined-prompt" in told[-1]
-    mine = Refined(driver, config, "my own words", None, told.append)
-    mine.make(base, MASK, "it jumps", Progress())
-    assert mine.refined_prompt == "my own words"
-    Refined(driver, None, None, None, told.append).make(base, MASK, "it jumps", Progress())
-    assert driver.prompts == [GOOD, GOOD, "my own words", template("it jumps")]
+    mine = RefinedPromptDriving(driver, config, "my own words", None, told.append)
+    assert mine.make(base, MASK, "it jumps", Progress()).refined_prompt == "my own words"
+    RefinedPromptDriving(driver, None, "", None, told.append).make(
+        base, MASK, "it jumps", Progress()
+    )
+    assert driver.prompts == [GOOD, GOOD, "my own words", fill_template("it jumps")]
 
 
 # --- candidates -----------------------------------------------------------------------------------
 
 
 def test_figures_tell_a_still_camera_and_a_kept_subject(base):
-    same = measure(base, MASK, Plain(0).make(base, MASK, "", Progress()), Progress())
-    moved = measure(base, MASK, Plain(2).make(base, MASK, "", Progress()), Progress())
-    recoloured = measure(base, MASK, Plain(0, 90).make(base, MASK, "", Progress()), Progress())
+    same = measure(base, MASK, Plain(0).make(base, MASK, "", Progress()).clip, Progress())
+    moved = measure(base, MASK, Plain(2).make(base, MASK, "", Progress()).clip, Progress())
+    recoloured = measure(base, MASK, Plain(0, 90).make(base, MASK, "", Progress()).clip, Progress())
     assert same.seam == 100
     assert same.camera < 0.1
     assert same.subject == pytest.approx(1, abs=0.02)
@@ -638,30 +647,34 @@ def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
         cache=Cache(tmp_path / "cache"),
         announce=told.append,
     )
-    clip = best.make(base, MASK, "it jumps", Progress())
-    np.testing.assert_array_equal(clip.frames, Plain(0).make(base, MASK, "", Progress()).frames)
-    assert best.name == "plain 0"
-    assert [f["candidate"] for f in best.figures] == [1, 2]
+    video = best.make(base, MASK, "it jumps", Progress())
+    np.testing.assert_array_equal(
+        video.clip.frames, Plain(0).make(base, MASK, "", Progress()).clip.frames
+    )
+    assert video.made_by == "plain 0"
+    assert [candidate.number for candidate in video.candidates] == [1, 2]
+    assert best.terms() == ["3 x plain: free"]
     assert sorted(p.name for p in (tmp_path / "candidates").iterdir()) == ["1.mp4", "2.mp4"]
     assert "Candidate 3 is left out: The first frame differs" in told[0]
     assert "* 2" in told[1]
     picked = BestOf(drivers, pick=1, cache=Cache(tmp_path / "cache"), announce=told.append)
     np.testing.assert_array_equal(
-        picked.make(base, MASK, "it jumps", Progress()).frames[1], np.roll(base.frames[0], 2, 1)
+        picked.make(base, MASK, "it jumps", Progress()).clip.frames[1],
+        np.roll(base.frames[0], 2, 1),
     )
     assert len(drivers[0].prompts) == 1  # not made twice
     asked = BestOf(
         drivers, choose=lambda text: 1, cache=Cache(tmp_path / "cache"), announce=told.append
     )
     assert (
-        asked.make(base, MASK, "it jumps", Progress()).frames[1].tolist()
+        asked.make(base, MASK, "it jumps", Progress()).clip.frames[1].tolist()
         == np.roll(base.frames[0], 2, 1).tolist()
     )
-    whole = Refined(best, None, announce=told.append)
-    whole.make(base, MASK, "it jumps", Progress())
-    assert (
-        json.loads(json.dumps(whole.figures)) == best.figures
-    )  # goes into the puppet's provenance
+    whole = RefinedPromptDriving(best, None, announce=told.append)
+    again = whole.make(base, MASK, "it jumps", Progress())
+    records = [candidate.to_record() for candidate in again.candidates]
+    assert json.loads(json.dumps(records)) == records  # goes into the puppet's provenance
+    assert records[0].keys() == {"candidate", "seam", "camera", "subject", "tracks", "score"}
 
 
 def test_a_single_candidate_that_cannot_be_used_says_why(base):
@@ -672,7 +685,9 @@ def test_a_single_candidate_that_cannot_be_used_says_why(base):
 
 
 def test_the_table_marks_the_best():
-    lines = table([Figures(30, 10, 0.9, 0.9), Figures(33, 0.2, 0.9, 0.9)], ["a", "b"]).splitlines()
+    lines = format_table(
+        [Figures(30, 10, 0.9, 0.9), Figures(33, 0.2, 0.9, 0.9)], ["a", "b"]
+    ).splitlines()
     assert "camera px" in lines[0]
     assert lines[2].startswith("  * 2")
     assert lines[1].endswith("a")

@@ -28,7 +28,7 @@ from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.images import image
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CAMEL = DATA / "davis" / "camel"
@@ -79,7 +79,7 @@ def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
 @cache
 def made(prompt: str) -> Clip:
     base, mask, _ = staged()
-    return KinematicDriving().make(base, mask, prompt, Progress())
+    return KinematicDriving().make(base, mask, prompt, Progress()).clip
 
 
 def subject(frame: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def test_a_spin_comes_round():
 
 def test_the_same_twice():
     base, mask, _ = staged()
-    again = KinematicDriving().make(base, mask, "walks forward", Progress())
+    again = KinematicDriving().make(base, mask, "walks forward", Progress()).clip
     np.testing.assert_array_equal(again.frames, made("walks forward").frames)
 
 
@@ -196,8 +196,10 @@ def test_odd_subjects_are_no_crash(shape):
     mask[
         {"speck": np.s_[40:50, 60:70], "border": np.s_[90:, :60], "most": np.s_[:, 80:]}[shape]
     ] = True
-    clip = KinematicDriving().make(
-        Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress()
+    clip = (
+        KinematicDriving()
+        .make(Clip(base.frames[:3], 24.0), mask, "jump, spin and wave", Progress())
+        .clip
     )
     np.testing.assert_array_equal(clip.frames[0], base.frames[0])
     assert np.isfinite(clip.frames).all()
@@ -227,7 +229,7 @@ def test_a_blob_has_no_limbs():
 
 def test_its_own_motion_tells_the_head_end():
     base, mask, _ = staged()
-    with Progress().stage("test") as stage:
+    with Progress().task(TaskId.EMPTY_STAGE) as stage:
         assert own_motion(register(base, mask, stage)) > 0.05
         assert (
             own_motion(
@@ -240,7 +242,7 @@ def test_its_own_motion_tells_the_head_end():
 def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = grown(mask, 4)
-    with Progress().stage("test") as stage:
+    with Progress().task(TaskId.EMPTY_STAGE) as stage:
         plate = empty_stage(
             base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
         )
@@ -357,7 +359,7 @@ def test_on_real_footage():
     body = plan(mask)
     assert body.facing == 1
     assert len(body.legs) >= 3
-    clip = KinematicDriving().make(base, mask, "the camel nods", Progress())
+    clip = KinematicDriving().make(base, mask, "the camel nods", Progress()).clip
     np.testing.assert_array_equal(clip.frames[0], base.frames[0])
     assert psnr(clip.frames[0], clip.frames[1]) > 34
     still = np.s_[:, :60]

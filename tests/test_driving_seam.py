@@ -134,7 +134,7 @@ def test_a_file_is_a_driving_video(tmp_path):
     encode(tmp_path / "drive.mp4", list(moving(scene(2 * WIDTH, 2 * HEIGHT), 9, 12.0).frames), 12.0)
     base = Clip(np.stack([scaled(scene(2 * WIDTH, 2 * HEIGHT), (WIDTH, HEIGHT))] * 2), 24.0)
     driver = FileDriving(tmp_path / "drive.mp4")
-    clip = driver.make(base, np.ones((HEIGHT, WIDTH), bool), "", Progress())
+    clip = driver.make(base, np.ones((HEIGHT, WIDTH), bool), "", Progress()).clip
     assert clip.size == base.size
     assert clip.fps == base.fps
     assert len(clip) == 17
@@ -153,6 +153,8 @@ def test_a_file_is_a_driving_video(tmp_path):
 def test_generated_clips_fit_their_picture(name):
     first = scaled(image(PAIR / "dog.png"), (384, 240))
     base = Clip(np.repeat(first[None], 2, 0), 24.0)
-    result = FileDriving(PAIR / f"{name}.mp4").make(base, np.ones((240, 384), bool), "", Progress())
+    result = (
+        FileDriving(PAIR / f"{name}.mp4").make(base, np.ones((240, 384), bool), "", Progress()).clip
+    )
     assert psnr(first, result.frames[0]) > 33
     assert len(result) == 46

@@ -23,7 +23,7 @@ from restage4d.evaluate.noise import (
 )
 from restage4d.evaluate.runs import Bench, Run, runs_of
 from restage4d.evaluate.stage import Scene, read_stage, scene_of
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 QUICK = (
     "motion.steps=15",
@@ -261,9 +261,9 @@ def test_runs_are_kept_and_go_on(folder, tmp_path):
     with pytest.raises(Cancelled):
         bench.do(run, Progress(cancelled=asked))
     assert not (tmp_path / "runs" / f"{run.name}.json").exists()
-    stages = []
-    record = bench.do(run, Progress(lambda e: stages.append(e.stage)))
-    assert stages[0] == "photometric fusion"  # motion initialisation was not done again
+    tasks = []
+    record = bench.do(run, Progress(lambda e: tasks.append(e.task)))
+    assert tasks[0] is TaskId.FUSE  # motion initialisation was not done again
     metrics = record["metrics"]
     assert {
         "psnr",

@@ -114,7 +114,7 @@ def test_cancelled_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
     cancel_within_fusion(truth, path)
     seen = []
     again = fit(truth.rewound, truth.priors, CONFIG, path, Progress(sink=lambda e: seen.append(e)))
-    assert seen[0].stage == "photometric fusion"
+    assert seen[0].task.label == "photometric fusion"
     assert seen[0].step > 100
     for name, value in fitted.model.params.items():
         assert torch.equal(value, again.model.params[name]), name
@@ -131,7 +131,7 @@ from restage4d.reconstruct.fusion import optimisation
 from restage4d.reconstruct.fit import fit
 optimisation._CHECKPOINT_EVERY = 20
 truth = hinge_scene()
-progress = Progress(lambda e: print(e.stage, e.step, flush=True))
+progress = Progress(lambda e: print(e.task.label, e.step, flush=True))
 fit(truth.rewound, truth.priors, CONFIG, Path(sys.argv[2]), progress)
 """
 

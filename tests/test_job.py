@@ -11,7 +11,7 @@ import pytest
 
 from restage4d.cli import main
 from restage4d.io import video
-from restage4d.jobs.restaging import Job, configure
+from restage4d.jobs.restaging import RestagingJob, configure
 from restage4d.puppet import Puppet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,7 +121,7 @@ def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):
     [
         (["nowhere.mp4", "jump"], "nowhere.mp4"),
         ([DEMO / "base.mp4", "jump", "--select", "9000,10"], "outside"),
-        ([DEMO / "base.mp4", "jump", "--box", "10,10,11,11"], "--box"),
+        ([DEMO / "base.mp4", "jump", "--box", "10,10,11,11"], "The box is empty"),
         ([DEMO / "base.mp4", "jump", "--mask", "nowhere.png"], "nowhere.png"),
         ([DEMO / "base.mp4", "jump", "--priors", "nowhere"], "nowhere"),
         ([DEMO / "base.mp4", "jump", "--true-masks", "nowhere"], "nowhere"),
@@ -214,16 +214,16 @@ def test_full_disk_ends_the_job_with_one_sentence_and_nothing_half_written(small
 
 
 def test_settings_by_name():
-    job = Job(
+    job = RestagingJob(
         Path("v"),
         "p",
         Path("o"),
         seed=7,
-        set=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"],
+        settings=["rigidity.init_weight=0", "backtracing=false", "fusion.steps=12"],
     )
     config = configure(job)
     assert config.seed == 7
     assert config.rigidity.init_weight == 0.0
     assert config.backtracing is False
     assert config.fusion.steps == 12
-    assert configure(Job(Path("v"), "p", Path("o"))) != config
+    assert configure(RestagingJob(Path("v"), "p", Path("o"))) != config

@@ -24,7 +24,8 @@ import stand_in_trackers
 import tiny_models
 import torch
 
-from restage4d.jobs.make_priors_providers import choose_priors
+from restage4d.defaults import PriorNames
+from restage4d.jobs.provider_factory import make_prior_providers
 
 W, H = 60, 40
 PROVIDERS = [
@@ -64,7 +65,7 @@ def weights(tmp_path_factory) -> dict[str, Path]:
 def modules_are_there(monkeypatch):
     """The real EdgeTAM wants timm and the real checkouts einops and more, which the stand-ins do
     without."""
-    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
+    monkeypatch.setattr("restage4d.jobs.provider_factory.need_modules", lambda entry: None)
     for loaded in [m for m in sys.modules if m.startswith("tapnet")]:
         monkeypatch.delitem(sys.modules, loaded)
 
@@ -82,9 +83,8 @@ def clip() -> Rewound:
 
 
 def made(kind: str, name: str, folder: Path):
-    return getattr(
-        choose_priors(**{kind: name}, weights=Weights(folder), announce=lambda text: None), kind
-    )
+    names = PriorNames(**{kind: name})
+    return getattr(make_prior_providers(names, Weights(folder), lambda text: None), kind)
 
 
 def work(kind: str, provider, clip: Rewound, progress: Progress) -> list[np.ndarray]:

@@ -17,8 +17,9 @@ from restage4d.clips import (
     Selection,
     rewind,
 )
+from restage4d.defaults import PriorNames
 from restage4d.errors import Cancelled, InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 
 pytest.importorskip("transformers", reason="the extra models is not installed")
@@ -27,7 +28,7 @@ import stand_in_trackers
 import tiny_models
 import torch
 
-from restage4d.jobs.make_priors_providers import choose_priors
+from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.priors.cameras.camera_files import CameraFiles
 from restage4d.priors.depth.depth_anything import DepthAnythingConfig, DepthAnythingDepth
 from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
@@ -69,7 +70,7 @@ def square() -> np.ndarray:
 def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family):
     provider = SamMasks(family, models / family, SamConfig(family, "x"))
     visited: list[str] = []
-    masks = provider.propagate(clip, square(), Progress(lambda e: visited.append(e.stage)))
+    masks = provider.propagate(clip, square(), Progress(lambda e: visited.append(e.task)))
     assert masks.shape == (9, H, W)
     assert masks.dtype == np.float32
     assert set(np.unique(masks)) <= {-1.0, 0.0, 1.0}
@@ -77,7 +78,7 @@ def test_sam_follows_a_mask_both_ways_and_into_every_branch(models, clip, family
     assert (there & square()).sum() / (
         there | square()
     ).sum() > 0.9  # the given mask itself, but for the model's coarser grid
-    assert visited[-1] == f"masks ({family})"
+    assert visited[-1] is TaskId.MASKS
     np.testing.assert_array_equal(masks, provider.propagate(clip, square(), Progress()))
 
 
@@ -132,7 +133,7 @@ def test_sam_keeps_a_given_mask_and_does_not_read(models, clip):
 def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeypatch):
     weights = Weights(tiny_models.sam3(tmp_path / "sam3").parent)
     told: list[str] = []
-    provider = choose_priors(masks="sam3", weights=weights, announce=told.append).masks
+    provider = make_prior_providers(PriorNames(masks="sam3"), weights, told.append).masks
     assert "SAM License" in told[0]
     base = Clip(clip.clip.frames[3::-1], 24.0)
     monkeypatch.setattr(
@@ -284,7 +285,9 @@ def damaged(models: Path, to: Path, what: str) -> Path:
 @pytest.mark.parametrize("what", ["truncated", "text", "another model", "another size", "config"])
 def test_wrong_weights_are_one_clear_error(models, tmp_path, what):
     with pytest.raises(InputError) as caught:
-        choose_priors(depth="depth-anything-v2", weights=Weights(damaged(models, tmp_path, what)))
+        make_prior_providers(
+            PriorNames(depth="depth-anything-v2"), Weights(damaged(models, tmp_path, what))
+        )
     file = "config.json" if what in ("config", "another model") else "model.safetensors"
     assert str(tmp_path / "depth-anything-v2" / file) in str(caught.value)
     assert caught.value.remedy
@@ -294,7 +297,7 @@ def test_wrong_weights_are_one_clear_error(models, tmp_path, what):
 def test_missing_weights_name_the_file_the_source_and_the_licence(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError) as caught:
-        choose_priors(masks="sam2", weights=Weights(tmp_path))
+        make_prior_providers(PriorNames(masks="sam2"), Weights(tmp_path))
     for word in (
         "config.json",
         "model.safetensors",
@@ -309,8 +312,8 @@ def test_missing_weights_name_the_file_the_source_and_the_licence(tmp_path, monk
 def test_non_commercial_licences_are_announced_before_anything_else(tmp_path):
     told: list[str] = []
     with pytest.raises(InputError):
-        choose_priors(
-            depth="depth-anything-v2-large", weights=Weights(tmp_path), announce=told.append
+        make_prior_providers(
+            PriorNames(depth="depth-anything-v2-large"), Weights(tmp_path), told.append
         )
     assert len(told) == 1
     assert "CC BY-NC 4.0" in told[0]
@@ -322,11 +325,11 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
         InputError,
         match=r'no provider of tracks called "raft".*flow, bootstapir, tapnext, cotracker3',
     ):
-        choose_priors(tracks="raft", weights=Weights(tmp_path))
+        make_prior_providers(PriorNames(tracks="raft"), Weights(tmp_path))
 
 
 def test_the_defaults_need_no_weights(tmp_path):
-    chosen = choose_priors(weights=Weights(tmp_path))
+    chosen = make_prior_providers(PriorNames(), Weights(tmp_path))
     assert [type(p).__name__ for p in vars(chosen).values()] == [
         "GrabCutMasks",
         "SfmCameras",
@@ -363,13 +366,13 @@ def blob_clip() -> tuple[Rewound, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", ["bootstapir", "tapnext", "cotracker3"])
 def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypatch):
     monkeypatch.setattr(
-        "restage4d.jobs.make_priors_providers.need_modules", lambda entry: None
+        "restage4d.jobs.provider_factory.need_modules", lambda entry: None
     )  # the real ones need einops and more
     for loaded in [m for m in sys.modules if m.startswith("tapnet")]:
         monkeypatch.delitem(sys.modules, loaded)
     told: list[str] = []
-    provider = choose_priors(
-        tracks=name, weights=Weights(stand_in_trackers.write(tmp_path)), announce=told.append
+    provider = make_prior_providers(
+        PriorNames(tracks=name), Weights(stand_in_trackers.write(tmp_path)), told.append
     ).tracks
     assert bool(told) == (name == "cotracker3")
     rewound, masks, centres = blob_clip()
@@ -405,7 +408,7 @@ def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypat
 def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
     """Code from torch.hub (here from its cache, as without a network), weights from the hub, none
     of them unpickled."""
-    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
+    monkeypatch.setattr("restage4d.jobs.provider_factory.need_modules", lambda entry: None)
     there = stand_in_trackers.write(tmp_path / "there") / "cotracker3"
     (tmp_path / "hub").mkdir()
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
@@ -420,12 +423,12 @@ def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.raises(InputError, match=r"facebookresearch/co-tracker cannot be used"):
-        choose_priors(
-            tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None
+        make_prior_providers(
+            PriorNames(tracks="cotracker3"), Weights(None, download=True), lambda text: None
         )
     shutil.copytree(there / "co-tracker", tmp_path / "hub" / "facebookresearch_co-tracker_main")
-    provider = choose_priors(
-        tracks="cotracker3", weights=Weights(None, download=True), announce=lambda text: None
+    provider = make_prior_providers(
+        PriorNames(tracks="cotracker3"), Weights(None, download=True), lambda text: None
     ).tracks
     assert asked == [("facebook/cotracker3", "scaled_offline.pth")]
     rewound, masks, centres = blob_clip()
@@ -438,16 +441,16 @@ def test_cotracker_comes_by_torch_hub_with_consent(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"scaled_offline.pth, co-tracker is missing"
     ):  # without consent nothing is asked for
-        choose_priors(tracks="cotracker3", weights=Weights(None), announce=lambda text: None)
+        make_prior_providers(PriorNames(tracks="cotracker3"), Weights(None), lambda text: None)
     assert len(asked) == 1
 
 
 def test_a_missing_checkout_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("restage4d.jobs.make_priors_providers.need_modules", lambda entry: None)
+    monkeypatch.setattr("restage4d.jobs.provider_factory.need_modules", lambda entry: None)
     with pytest.raises(
         InputError, match=r"bootstapir_checkpoint_v2.pt, tapnet is missing.*google-deepmind/tapnet"
     ):
-        choose_priors(tracks="bootstapir", weights=Weights(tmp_path))
+        make_prior_providers(PriorNames(tracks="bootstapir"), Weights(tmp_path))
 
 
 # --- cameras --------------------------------------------------------------------------------------
@@ -470,7 +473,7 @@ def test_cameras_of_megasam_with_their_depth(tmp_path, clip):
         intrinsic=K,
         cam_c2w=poses(9),
     )
-    chosen = choose_priors(cameras=str(path), depth=str(path), weights=Weights(tmp_path))
+    chosen = make_prior_providers(PriorNames(cameras=str(path), depth=str(path)), Weights(tmp_path))
     assert chosen.cameras is chosen.depth
     masks = np.zeros((9, H, W), np.float32)
     cameras = chosen.cameras.cameras(clip, masks, Progress())

@@ -1,10 +1,11 @@
-"""Progress: what the sink hears, time left, cancelling. The clock is the test's own."""
+"""Progress: what the sink hears, the share of the whole, time left, cancelling. The clock is the
+test's own."""
 
 import pytest
 
 from restage4d import progress as module
 from restage4d.errors import Cancelled
-from restage4d.progress import Event, Progress
+from restage4d.progress import Event, Progress, TaskId
 
 
 @pytest.fixture
@@ -22,89 +23,183 @@ def clock(monkeypatch: pytest.MonkeyPatch):
 
 def test_time_left_is_for_the_steps_that_remain(clock) -> None:
     events: list[Event] = []
-    with Progress(events.append).stage("fit", 10) as stage:
+    with Progress(events.append).task(TaskId.FUSE, 10) as task:
         clock.now += 2.0
-        stage.advance(psnr=21.5)
+        task.advance(psnr=21.5)
         clock.now += 2.0
-        stage.advance(3)
+        task.advance(3)
     assert [(e.step, e.total, e.seconds, e.seconds_left) for e in events] == [
         (0, 10, 0.0, None),
         (1, 10, 2.0, pytest.approx(18.0)),
         (4, 10, 4.0, pytest.approx(6.0)),
+        (10, 10, 4.0, 0.0),  # left early: what was not needed counts as done
     ]
     assert events[1].figures == {"psnr": 21.5}
-    assert events[1].stage == "fit"
+    assert events[1].task is TaskId.FUSE
 
 
-def test_a_resumed_stage_counts_only_its_own_steps_for_the_time_left(clock) -> None:
+def test_a_resumed_task_counts_only_its_own_steps_for_the_time_left(clock) -> None:
     events: list[Event] = []
-    with Progress(events.append).stage("fit", 100, start=90) as stage:
+    with Progress(events.append).task(TaskId.FUSE, 100, start=90) as task:
         clock.now += 5.0
-        stage.advance(5)
+        task.advance(5)
+        assert (events[-1].step, events[-1].seconds_left) == (95, pytest.approx(5.0))
     assert events[0].step == 90
-    assert (events[-1].step, events[-1].seconds_left) == (95, pytest.approx(5.0))
 
 
 def test_no_guess_in_the_first_half_second(clock) -> None:
     events: list[Event] = []
-    with Progress(events.append).stage("fit", 10) as stage:
+    with Progress(events.append).task(TaskId.FUSE, 10) as task:
         clock.now += 0.4
-        stage.advance()
-    assert events[-1].seconds_left is None
+        task.advance()
+    assert events[1].seconds_left is None
 
 
 def test_the_sink_hears_at_most_ten_times_a_second_but_always_the_end(clock) -> None:
     events: list[Event] = []
-    with Progress(events.append).stage("fit", 1000) as stage:
+    with Progress(events.append).task(TaskId.FUSE, 1000) as task:
         for _ in range(1000):
             clock.now += 0.001
-            stage.advance()
+            task.advance()
     assert len(events) <= 13
     assert events[-1].step == 1000
     assert events[-1].seconds_left == pytest.approx(0)
 
 
-def test_cancelling_ends_the_next_step_and_the_next_stage() -> None:
+def test_cancelling_ends_the_next_step_and_the_next_task() -> None:
     stop = False
     progress = Progress(cancelled=lambda: stop)
-    with progress.stage("fit", 10) as stage:
-        stage.advance()
+    with progress.task(TaskId.FUSE, 10) as task:
+        task.advance()
         stop = True
         with pytest.raises(Cancelled):
-            stage.advance()
-    assert stage.step == 2  # the step that was under way is counted
+            task.advance()
+        assert task.step == 2  # the step that was under way is counted
     with pytest.raises(Cancelled):
-        progress.stage("next").__enter__()
-    assert "next" not in progress.seconds
+        progress.task(TaskId.FIGURES).__enter__()
+    assert "figures" not in progress.seconds
 
 
-def test_stages_add_up_their_time_also_when_they_fail(clock) -> None:
+def test_tasks_add_up_their_time_also_when_they_fail(clock) -> None:
     progress = Progress()
     for _ in range(2):
-        with progress.stage("decode"):
+        with progress.task(TaskId.DECODE):
             clock.now += 1.5
 
     def fail() -> None:
-        with progress.stage("fit"):
+        with progress.task(TaskId.FUSE):
             clock.now += 4.0
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert progress.seconds == {"decode": 3.0, "fit": 4.0}
+    assert progress.seconds == {"decode": 3.0, "photometric fusion": 4.0}
 
 
-def test_stages_may_be_nested(clock) -> None:
-    progress = Progress()
-    with progress.stage("all"):
+def test_tasks_may_be_nested(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.MASKS])
+    with progress.task(TaskId.MASKS, 2) as task:
         clock.now += 1
-        with progress.stage("part"):
+        task.advance()
+        with progress.task(TaskId.OPTICAL_FLOW):
             clock.now += 2
-    assert progress.seconds == {"all": 3.0, "part": 2.0}
+    assert progress.seconds == {"masks": 3.0, "optical flow": 2.0}
+    shares = [event.share for event in events]
+    assert shares[:2] == [0.0, 0.5]
+    assert 0.5 == shares[2] < shares[3] < shares[4] == 1.0
 
 
-def test_a_stage_of_nothing_does_not_divide_by_zero(clock) -> None:
-    with Progress().stage("empty", 0) as stage:
+def test_a_task_of_nothing_does_not_divide_by_zero(clock) -> None:
+    with Progress().task(TaskId.MASKS, 0) as task:
         clock.now += 1
-        stage.tell()
-        stage.advance()
+        task.report()
+        task.advance()
+
+
+def test_a_task_that_is_not_in_the_table_is_an_error_at_once() -> None:
+    with pytest.raises(TypeError, match=r"'masks' is no task: add it to .*TaskId"):
+        Progress().task("masks").__enter__()  # type: ignore[arg-type]
+
+
+def test_labels_are_unique_and_weights_positive() -> None:
+    assert len({task.label for task in TaskId}) == len(TaskId)
+    assert all(task.weight > 0 for task in TaskId)
+
+
+def whole(events: list[Event]) -> list[float]:
+    return [event.share for event in events]
+
+
+def test_the_share_of_the_whole_goes_by_the_weights(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    tasks = [TaskId.CAMERAS, TaskId.DEPTH, TaskId.TRACKS]
+    assert [task.weight for task in tasks] == [8.0, 8.0, 4.0]
+    progress.expect(tasks)
+    for task in tasks:
+        with progress.task(task, 2) as running:
+            for _ in range(2):
+                clock.now += task.weight  # twice as slow as the weights say
+                running.advance()
+    assert whole(events) == pytest.approx([0, 0.2, 0.4, 0.4, 0.6, 0.8, 0.8, 0.9, 1.0])
+    assert events[-1].share == 1.0
+    assert [event.whole_seconds_left for event in events] == pytest.approx(
+        [None, 32, 24, 24, 16, 8, 8, 4, 0]
+    )
+
+
+def test_a_task_that_is_skipped_leaves_its_share_to_those_that_come(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.CAMERAS, TaskId.FUSE, TaskId.DEPTH, TaskId.DEPTH])
+    with progress.task(TaskId.CAMERAS):
+        pass
+    before = events[-1].share
+    assert before == pytest.approx(8 / 282)
+    with progress.task(TaskId.DEPTH):  # so there will be no fusion
+        assert events[-1].share == before
+    assert events[-1].share == pytest.approx((1 + before) / 2)
+    with progress.task(TaskId.DEPTH):
+        pass
+    assert events[-1].share == 1.0
+
+
+def test_a_task_that_nobody_expected_moves_the_share_too(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.CAMERAS])
+    with progress.task(TaskId.DEPTH):
+        pass
+    assert events[-1].share == pytest.approx(0.5)
+    with progress.task(TaskId.CAMERAS):
+        pass
+    assert events[-1].share == 1.0
+    with progress.task(TaskId.DEPTH):
+        pass
+    assert events[-1].share == 1.0
+
+
+def test_work_that_begins_anew_does_not_take_the_share_back(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.MASKS])
+    with progress.task(TaskId.MASKS, 4) as task:
+        task.advance(3)
+        task.step = 0  # memory ran out
+        for _ in range(4):
+            clock.now += 1
+            task.advance()
+    assert whole(events) == sorted(whole(events))
+    assert whole(events)[1] == pytest.approx(0.75)
+    assert 0.75 < events[-3].share < events[-2].share < 1.0 == events[-1].share
+
+
+def test_what_is_done_already_takes_no_share(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.FUSE, TaskId.FIGURES])
+    with progress.task(TaskId.FUSE, 258, start=256) as task:
+        task.advance(2)
+    assert events[-1].share == pytest.approx(0.5)  # two seconds of either

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from restage4d.cli import doctor, main
+from restage4d.cli import doctor, main, provider_options
+from restage4d.cli import run as run_command
+from restage4d.defaults import DRAFT_DRIVER, PriorNames
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
-from restage4d.jobs import provider_choice
-from restage4d.jobs.provider_choice import Choices, DriverChoice
+from restage4d.jobs import restaging
+from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
 from restage4d.providers.registry import ENTRIES, announcement, entry
 from restage4d.providers.settings import read_settings
-from restage4d.providers.weights import Weights, missing
+from restage4d.providers.weights import Weights, find_missing_files
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,17 +31,14 @@ def nothing_set(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def parsed(*words: str) -> Choices:
+def parsed(*words: str) -> ProviderChoice:
     parser = argparse.ArgumentParser()
-    provider_choice.add_arguments(parser)
-    given = vars(parser.parse_args(words))
-    found = provider_choice.from_arguments(given)
-    assert not given  # nothing is left over for the job
-    return found
+    provider_options.add(parser)
+    return provider_options.read(parser.parse_args(words))
 
 
 def test_the_command_line_says_who_makes_what():
-    assert parsed() == Choices()
+    assert parsed() == ProviderChoice()
     found = parsed(
         "--masks",
         "sam2",
@@ -51,32 +50,41 @@ def test_the_command_line_says_who_makes_what():
         "3",
         "--pick",
         "2",
-        "--auto",
     )
-    assert found.masks == "sam2"
-    assert found.auto
+    assert found.priors == PriorNames(masks="sam2")
     assert found.driver == DriverChoice("veo", seconds=8, candidates=3, pick=2)
-    assert not found.drafts
+    assert not found.driver.is_draft
     with pytest.raises(InputError, match="--candidates 99"):
         parsed("--candidates", "99")
 
 
+def job(tmp_path: Path, *words: str) -> restaging.RestagingJob:
+    return restaging.RestagingJob(Path("v"), "p", tmp_path, seed=3, choice=parsed(*words))
+
+
 def test_without_a_choice_the_draft_driver_acts(tmp_path):
-    drivers = Choices().drivers(tmp_path, seed=3)
-    assert isinstance(drivers[0], KinematicDriving)
+    assert isinstance(restaging.make_driver(job(tmp_path), Weights()), KinematicDriving)
 
 
 def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, monkeypatch):
-    asked: list[object] = []
-    monkeypatch.setattr(
-        "restage4d.jobs.make_driver.choose_driver", lambda *_, choose, **__: asked.append(choose)
-    )
+    asked: list[dict] = []
+    monkeypatch.setattr(restaging, "run", lambda job, progress, **given: asked.append(given))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda text: "2")
-    parsed("--candidates", "3").drivers(tmp_path, 0)
-    parsed("--candidates", "3", "--auto").drivers(tmp_path, 0)
-    assert asked[0]("the table") == 2
-    assert asked[1] is None  # BestOf then takes the best by score
+    assert main.main(["run", "v", "p", "--candidates", "3"]) == 0
+    assert main.main(["run", "v", "p", "--candidates", "3", "--auto"]) == 0
+    assert asked[0]["choose"]("the table") == 2
+    assert asked[1]["choose"] is None  # BestOf then takes the best by score
+    monkeypatch.setattr("builtins.input", lambda text: "")
+    assert run_command.ask_candidate("the table") == 0
+
+
+def test_the_defaults_are_in_the_catalogue_and_need_nothing():
+    chosen = {**vars(PriorNames()), "driving": DRAFT_DRIVER}
+    assert chosen.keys() == {e.kind for e in ENTRIES}
+    for kind, name in chosen.items():
+        found = entry(kind, name)
+        assert (found.files, found.modules, found.key, found.get) == ((), (), "", "")
 
 
 def test_a_wrong_choice_ends_the_run_before_work_starts(tmp_path, capsys):
@@ -106,7 +114,7 @@ def test_settings_come_from_the_file_and_the_environment_overrules(tmp_path, mon
     monkeypatch.setenv("RESTAGE4D_WEIGHTS", "/others")
     monkeypatch.setenv("RESTAGE4D_DOWNLOAD", "0")
     assert (read_settings().weights, read_settings().download) == ("/others", False)
-    assert Weights.chosen(Path("/mine"), False) == Weights(Path("/mine"), False)
+    assert Weights.from_settings(Path("/mine"), False) == Weights(Path("/mine"), False)
     for text, match in (
         ("weight = 'x'", "no setting 'weight'"),
         ("download = 'yes'", "download is not a bool"),
@@ -128,9 +136,9 @@ def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
     pieces = tmp_path / "pieces"
     pieces.mkdir()
     (pieces / "config.json").write_bytes(b"x")
-    assert missing(pieces, sam.files) == ["model.safetensors"]
+    assert find_missing_files(pieces, sam.files) == ["model.safetensors"]
     (pieces / "model.safetensors.index.json").write_bytes(b"x")  # a large model in several files
-    assert not missing(pieces, sam.files)
+    assert not find_missing_files(pieces, sam.files)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,7 @@ def test_the_doctor_says_whether_the_fit_can_use_the_gpu(gsplat, nvcc, says, mon
     card = SimpleNamespace(name="a card", total_memory=24 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
-    monkeypatch.setattr(doctor, "module_there", lambda name: name != "gsplat" or gsplat)
+    monkeypatch.setattr(doctor, "is_importable", lambda name: name != "gsplat" or gsplat)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: nvcc)
     monkeypatch.delenv("CUDA_HOME", raising=False)
     assert re.search(says, doctor._graphics())

@@ -11,41 +11,41 @@ from PIL import Image, UnidentifiedImageError
 from backend.jobs.job_folder import Folder
 from backend.settings import Settings
 from backend.store.content_store import Store, packed_files
+from restage4d.clips import Selection
+from restage4d.defaults import DRAFT_DRIVER, PriorNames
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.image_folders import PICTURES
-from restage4d.protocol.messages import Limits, Selection, Submit
+from restage4d.jobs.footage import read_mask
+from restage4d.protocol import messages
+from restage4d.protocol.messages import Limits, Submit
 
 if TYPE_CHECKING:
-    from restage4d.jobs.restaging import Job
+    from restage4d.jobs.restaging import RestagingJob
 
 
-def job(spec: Submit, store: Store, folder: Folder) -> "Job":
+def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
     """The job of a `Submit`.
 
     Raises:
         WireError: a content is not here or damaged.
         InputError: pictures too large or too many.
     """
-    from restage4d.jobs.provider_choice import Choices, DriverChoice
-    from restage4d.jobs.restaging import (
-        Job,
-    )  # and with it torch, which a first look at a video does without
+    # and with it torch, which a first look at a video does without
+    from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
+    from restage4d.jobs.restaging import RestagingJob
 
-    where = spec.selection
     name, drivings = (
-        (spec.driving, []) if isinstance(spec.driving, str) else ("kinematic", spec.driving)
+        (spec.driving, []) if isinstance(spec.driving, str) else (DRAFT_DRIVER, spec.driving)
     )
     driver = DriverChoice(
-        driver=name, candidates=spec.candidates, refined_prompt=spec.refined_prompt or None
+        driver=name, candidates=spec.candidates, refined_prompt=spec.refined_prompt
     )
-    return Job(
+    return RestagingJob(
         video=footage(spec.base, store, folder, "base", spec.first, spec.frames),
         prompt=spec.prompt,
         out=folder.work,
-        select=where.point,
-        box=where.box,
-        mask=selection_mask(where, store, folder),
+        selection=read_selection(spec.selection, store, folder),
         driving=[
             footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)
         ],
@@ -55,19 +55,20 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
         frames=spec.frames,
         seed=spec.seed,
         quality=spec.quality,
-        set=[f"{name}={value}" for name, value in spec.settings.items()],
-        choices=Choices(**spec.providers, auto=True, driver=driver),
-        puppet_only=True,
+        settings=[f"{name}={value}" for name, value in spec.settings.items()],
+        choice=ProviderChoice(priors=PriorNames(**spec.providers), driver=driver),
+        splats=False,
     )
 
 
-def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | None:
-    """The mask's picture where one was given. Raises `WireError`, `InputError`."""
+def read_selection(where: messages.Selection, store: Store, folder: Folder) -> Selection:
+    """The selection of a message, in the video's own pixels, its mask's picture read. Raises
+    `WireError`, `InputError`."""
     if not where.mask:
-        return None
-    mask = _file(where.mask, store, folder.path / "inputs" / "mask.png")
-    check_picture(mask, _limits(store).pixels)
-    return mask
+        return Selection(where.point, where.box)
+    path = _file(where.mask, store, folder.path / "inputs" / "mask.png")
+    check_picture(path, _limits(store).pixels)
+    return Selection(mask=read_mask(path))
 
 
 def footage(

@@ -107,16 +107,16 @@ def _run(folder: Folder, store: Any) -> Result:
             )
         }
     elif spec.job_kind == "driving":
-        from restage4d.jobs.driving_videos import audition
+        from restage4d.jobs.driving_videos import make_driving_videos
 
         made = {
             p.relative_to(folder.work).as_posix(): p
-            for p in audition(inputs.job(spec, store, folder), progress)
+            for p in make_driving_videos(inputs.restaging_job(spec, store, folder), progress)
         }
     else:
         from restage4d.jobs.restaging import run
 
-        run(inputs.job(spec, store, folder), progress)
+        run(inputs.restaging_job(spec, store, folder), progress)
         made = {"puppet": folder.work / "puppet.puppet"}
         for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
             if path.suffix in (".png", ".mp4", ".json"):

@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import (
     F32,
     Gaussians,
@@ -89,7 +89,7 @@ def capture_puppet(
 
 def through(steps: Generator[None, None, Any], total: int, progress: Progress | None) -> Any:
     """Runs a generator that yields once a frame to its end and returns its value."""
-    with (progress or Progress()).stage("capture", total) as stage:
+    with (progress or Progress()).task(TaskId.CAPTURE, total) as stage:
         try:
             while True:
                 next(steps)

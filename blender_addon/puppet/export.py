@@ -24,7 +24,7 @@ from restage4d import se3, sh
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
 from restage4d.io.ply import joined, write_ply
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians
 from restage4d.se3 import Array
 
@@ -315,7 +315,7 @@ def run(steps: Steps[None], progress: Progress | None = None) -> None:
     try:
         first = next(steps, None)
         if first is not None:
-            with (progress or Progress()).stage("export", first[1]) as stage:
+            with (progress or Progress()).task(TaskId.EXPORT, first[1]) as stage:
                 stage.advance(first[0])
                 done = first[0]
                 for now, _ in steps:

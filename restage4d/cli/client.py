@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from restage4d.cli.options import add_fit, add_selection
+from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import FitError, InputError
 from restage4d.protocol.client import Client, Lost
 from restage4d.protocol.messages import (
@@ -25,16 +27,7 @@ def add(commands: Any) -> None:
     submit = commands.add_parser("submit", help="hand a job to the service")
     submit.add_argument("video", type=Path, help="base video or a folder of frames")
     submit.add_argument("prompt", help="what the subject shall do instead")
-    where = submit.add_mutually_exclusive_group()
-    where.add_argument(
-        "--select",
-        metavar="X,Y",
-        help="a point on the subject in the first frame, in the video's pixels",
-    )
-    where.add_argument("--box", metavar="X0,Y0,X1,Y1", help="a box around the subject")
-    where.add_argument(
-        "--mask", type=Path, help="picture of the first frame's size, white on the subject"
-    )
+    add_selection(submit, words=False)
     submit.add_argument(
         "--driving",
         type=Path,
@@ -44,13 +37,7 @@ def add(commands: Any) -> None:
         help="a driving video of yours",
     )
     submit.add_argument("--name", default="", help="what to call the job")
-    submit.add_argument("--longer-side", type=int, default=384, metavar="PIXELS")
-    submit.add_argument("--frames", type=int, metavar="N", help="use the first N frames only")
-    submit.add_argument("--seed", type=int, default=0)
-    submit.add_argument("--quality", choices=("draft", "default", "high"), default="default")
-    submit.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the fit"
-    )
+    add_fit(submit)
     submit.add_argument("--watch", action="store_true", help="stay and follow it")
     submit.set_defaults(do=_submit)
     watch = commands.add_parser("watch", help="follow a job of the service")
@@ -77,7 +64,6 @@ def add(commands: Any) -> None:
 
 
 def _submit(arguments: argparse.Namespace) -> None:
-    point, box = _numbers(arguments.select, 2, "--select"), _numbers(arguments.box, 4, "--box")
     with Client.connect(arguments.connection) as client:
         send = _Bar("sending")
         job = Submit(
@@ -85,13 +71,13 @@ def _submit(arguments: argparse.Namespace) -> None:
             prompt=arguments.prompt,
             name=arguments.name or arguments.video.stem,
             selection=Selection(
-                point=point,  # type: ignore[arg-type]
-                box=box,  # type: ignore[arg-type]
+                point=arguments.select,
+                box=arguments.box,
                 mask=client.upload(arguments.mask, send) if arguments.mask else None,
             ),
-            driving=[client.upload(path, send) for path in arguments.driving] or "kinematic",
+            driving=[client.upload(path, send) for path in arguments.driving] or DRAFT_DRIVER,
             quality=arguments.quality,
-            settings=dict(_setting(text) for text in arguments.set),
+            settings=dict(_parse_setting(text) for text in arguments.set),
             longer_side=arguments.longer_side,
             frames=arguments.frames,
             seed=arguments.seed,
@@ -108,20 +94,22 @@ def _watch(arguments: argparse.Namespace) -> None:
 
 
 def _follow(client: Client, job: str) -> None:
-    def tell(event: Event | Lost, arrays: dict[str, NDArray]) -> None:
+    printed = 0.0
+
+    def show(event: Event | Lost, arrays: dict[str, NDArray]) -> None:
+        nonlocal printed
         if isinstance(event, Lost):
             print(f"{event.what} Waiting for it ...", file=sys.stderr)
         elif isinstance(event, StateChanged):
             print(_line(event.status), flush=True)
-        elif isinstance(event, Progress) and time.monotonic() - told[0] > 2.0:
-            told[0] = time.monotonic()
+        elif isinstance(event, Progress) and time.monotonic() - printed > 2.0:
+            printed = time.monotonic()
             left = f", {event.time_left_s:.0f} s left" if event.time_left_s is not None else ""
             losses = "".join(f"  {name} {value:.4g}" for name, value in event.losses.items())
             print(f"{event.percent:5.1f} %  {event.stage}{left}{losses}", flush=True)
 
-    told = [0.0]
     try:
-        status = client.watch(job, tell)
+        status = client.watch(job, show)
     except KeyboardInterrupt:
         print(f"\nThe job goes on; restage4d watch {job[:12]} follows it again.", file=sys.stderr)
         raise SystemExit(130) from None
@@ -133,7 +121,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
     with Client.connect(arguments.connection) as client:
         job = _find(client, arguments.job)
         suffix = ".puppet" if arguments.what == "puppet" else "." + arguments.what.replace("/", "_")
-        out = arguments.out or Path(_safe(client.status(job).name) + suffix)
+        out = arguments.out or Path(_to_file_name(client.status(job).name) + suffix)
         if arguments.what == "puppet":
             client.fetch_puppet(job, out, _Bar("fetching"))
         else:
@@ -170,40 +158,26 @@ def _find(client: Client, beginning: str) -> str:
     return found[0]
 
 
-def _safe(name: str) -> str:
+def _to_file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)[:80].strip() or "job"
 
 
-def _setting(text: str) -> tuple[str, str]:
+def _parse_setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text} is not KEY=VALUE.", "Write it like --set fusion.steps=500.")
     return key, value
 
 
-def _numbers(text: str | None, count: int, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        values = tuple(float(v) for v in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != count:
-        raise InputError(
-            f"{option} {text} is not {count} numbers with commas between.", "Write it like 120,80."
-        )
-    return values
-
-
 class _Bar:
     """Percent of a transfer, on a terminal only."""
 
     def __init__(self, what: str) -> None:
-        self.what, self.told = what, 0.0
+        self.what, self.printed = what, 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        if sys.stderr.isatty() and (time.monotonic() - self.told > 0.1 or done == total):
-            self.told = time.monotonic()
+        if sys.stderr.isatty() and (time.monotonic() - self.printed > 0.1 or done == total):
+            self.printed = time.monotonic()
             end = "\n" if done == total else ""
             print(
                 f"\r{self.what} {100 * done / max(total, 1):5.1f} %",

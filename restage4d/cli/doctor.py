@@ -1,21 +1,23 @@
 """`restage4d doctor`: what this computer has, which providers could run, and what the others
 lack."""
 
+import argparse
 import os
 import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import Any
 
 import psutil
 
 from restage4d import __version__
 from restage4d.io.content_cache import Cache
-from restage4d.providers.api_keys import find_key, how_to_set
+from restage4d.providers.availability import find_needs
+from restage4d.providers.modules import is_importable
 from restage4d.providers.registry import ENTRIES, Entry
-from restage4d.providers.settings import Settings, read_settings, settings_file
-from restage4d.providers.weights import Weights, missing, module_there
+from restage4d.providers.settings import UserSettings, read_settings, settings_file
+from restage4d.providers.weights import Weights
 
 _PACKAGES = (
     "torch",
@@ -35,11 +37,21 @@ _KINDS = {"masks": "Masks (--masks)", "cameras": "Cameras (--cameras)", "depth":
           "driving": "Driving videos (--driver)"}  # fmt: skip
 
 
+def add(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("doctor", help="what is here, what is missing, and how to get it")
+    parser.set_defaults(do=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    print(report())
+
+
 def report() -> str:
     """The whole report as text; needs nothing but what the package itself needs, and never prints a
     key."""
     settings = read_settings()
-    weights = Weights.chosen(None, False)
+    weights = Weights.from_settings(None, False)
     lines = [f"Restage4D {__version__}", "", *_computer(), "", *_places(settings), ""]
     for kind, title in _KINDS.items():
         lines.append(title)
@@ -53,31 +65,8 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def lacks(found: Entry, weights: Weights, settings: Settings) -> list[str]:
-    """What the provider still needs, each with how to get it; empty if it could run now."""
-    absent = [m for m in found.modules if not module_there(m)]
-    needs = []
-    if absent:
-        ours = f'pip install "restage4d[{found.extra}]"' if found.extra else ""
-        needs.append(
-            f"Python modules {', '.join(absent)}: {'; '.join(p for p in (ours, found.get) if p)}"
-        )
-    if found.name == "depth-anything-3" and not Path(settings.da3_python or "-").is_file():
-        needs.append(found.get)
-    if found.files and weights.local(found) is None:
-        place = weights.folder / found.name if weights.folder else None
-        files = missing(place, found.files) if place else list(found.files)
-        source = f" of {found.repo}" if found.repo else ""
-        where = f"into {place}" if place else f"into {found.name}/ of the weights folder"
-        other = ", or allow --download" if found.repo else f" ({found.get})" if not absent else ""
-        needs.append(f"{', '.join(files)}{source} {where}{other}")
-    if found.key and not find_key(found.key):
-        needs.append(how_to_set(found.key))
-    return needs
-
-
-def _provider(found: Entry, weights: Weights, settings: Settings) -> list[str]:
-    needs = lacks(found, weights, settings)
+def _provider(found: Entry, weights: Weights, settings: UserSettings) -> list[str]:
+    needs = find_needs(found, weights, settings)
     size = f", {found.size:g} GB" if found.size else ""
     memory = f", {found.memory:g} GB on the GPU" if found.memory else ""
     limits = "" if found.commercial else ", NOT for everybody's commercial use"
@@ -109,7 +98,7 @@ def _computer() -> list[str]:
 
 
 def _graphics() -> str:
-    if not module_there("torch"):
+    if not is_importable("torch"):
         return 'torch is not installed: pip install "restage4d[backend]"'
     import torch
 
@@ -120,7 +109,7 @@ def _graphics() -> str:
         )
     found = torch.cuda.get_device_properties(0)
     card = f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
-    if not module_there("gsplat"):
+    if not is_importable("gsplat"):
         return (
             f"{card}; models run there, the fit on the CPU as gsplat is missing: pip install "
             '"restage4d[cuda]"'
@@ -133,11 +122,11 @@ def _graphics() -> str:
     return card
 
 
-def _places(settings: Settings) -> list[str]:
+def _places(settings: UserSettings) -> list[str]:
     cache = Cache().folder
     cache_disk = next(p for p in (cache, *cache.parents) if p.exists())
     return [
-        f"Settings: {settings_file()}"
+        f"UserSettings: {settings_file()}"
         + ("" if settings_file().is_file() else " (not there; see docs/providers.md)"),
         f"Weights: {settings.weights or 'no folder set (--weights, RESTAGE4D_WEIGHTS)'}; "
         f"fetching them is {'allowed' if settings.download else 'not allowed without --download'}",

@@ -3,132 +3,76 @@ plots."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from restage4d.errors import InputError
-from restage4d.evaluate import plots, runs, tables
-from restage4d.evaluate.ablations import configure
-from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
-from restage4d.evaluate.real import real_pairs
-from restage4d.evaluate.runs import (
-    Bench,
-    Record,
-    Run,
-    write_json,
-)
-from restage4d.evaluate.sheet import write_sheet
-from restage4d.evaluate.stage import read_stage
-from restage4d.evaluate.tradeoff import tradeoff
-from restage4d.evaluate.workers import do_all
-from restage4d.io.atomic import replacing
-from restage4d.progress import Progress
-
-_SHOWN = {"baseline": "baseline", "full": "ours"}
+from restage4d.cli.console import console_progress
 
 
-def evaluate(arguments: argparse.Namespace, progress: Progress) -> None:
-    """Does what the arguments (`restage4d.cli.main`) ask. Raises `InputError` before work for what
-    cannot be used."""
-    out: Path = arguments.out
-    settings = tuple(arguments.set)
-    if arguments.davis:
-        pairs = real_pairs(arguments.davis, out, progress, settings)
-        write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
-        return
-    if arguments.stage:
-        todo = runs.runs_of(
-            arguments.stage, arguments.ablation, arguments.noise, arguments.seed, settings
-        )
-    else:
-        todo = whole_set(arguments.stages, arguments.ablation, arguments.seed, settings)
-    for run in todo:
-        configure(run.ablation, settings, run.seed, 2)  # a wrong setting is said before work starts
-    judges = JudgeFolders(arguments.clip, arguments.lpips)
-    Judges(judges)  # so are weights that cannot be read
-    done: list[Record] = []
-    for run, record in do_all(todo, out, judges, progress):
-        done.append(record)
-        m = record["metrics"]
-        print(
-            f"{run.name}: held-out {m['view_psnr'] or 0:.2f} dB, L1 {m['track_l1']:.4f}, "
-            f"{record['seconds']:.0f} s",
-            flush=True,
-        )
-        _results(out, todo, done)
-    records = _ordered(todo, done)
-    curves: list[Record] = []
-    if arguments.stages:
-        first = _first_of_each(arguments.stages)
-        for folder in first[:1]:
-            curves += tradeoff(folder, out, arguments.seed, progress)
-        plots.plot_tradeoff(out / "tradeoff.png", curves)
-        plots.plot_ablations(out / "ablations.png", records)
-        plots.plot_lemma(out / "lemma.png", records)
-    _results(out, todo, records, curves)
-    with replacing(out / "tables.md") as temporary:
-        temporary.write_text(tables.write(records), encoding="utf-8")
-    _sheets(out, todo)
-    print(f"{out / 'results.json'}, {out / 'tables.md'} and sheets of held-out views are there.")
-
-
-def whole_set(folder: Path, names: list[str], seed: int, settings: tuple[str, ...]) -> list[Run]:
-    """Every stage with learned priors, faults included; of each character's first stage a second
-    seed and clean priors too."""
-    folders = _stage_folders(folder)
-    todo = [run for f in folders for run in runs.runs_of(f, names, "learned", seed, settings)]
-    for f in _first_of_each(folder):
-        todo += runs.runs_of(f, names, "learned", seed + 1, settings, faults=False)
-        todo += runs.runs_of(f, names, "clean", seed, settings, faults=False)
-    return todo
-
-
-def _stage_folders(folder: Path) -> list[Path]:
-    found = sorted(p.parent for p in folder.glob("*/stage.json"))
-    if not found:
-        raise InputError(
-            f"{folder} holds no stages.", "Make some with scripts/render_stage.py, one folder each."
-        )
-    return found
-
-
-def _first_of_each(folder: Path) -> list[Path]:
-    """The first stage of every character."""
-    by_character: dict[str, Path] = {}
-    for path in _stage_folders(folder):
-        by_character.setdefault(read_stage(path).about["character"], path)
-    return list(by_character.values())
-
-
-def _ordered(todo: list[Run], records: list[Record]) -> list[Record]:
-    key = {
-        (r.stage.resolve().name, r.driving, r.faulty, r.noise, r.seed, r.ablation): i
-        for i, r in enumerate(todo)
-    }
-    return sorted(
-        records,
-        key=lambda r: key[
-            (r["stage"], r["driving"], r["faulty"], r["noise"], r["seed"], r["ablation"])
-        ],
+def add(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
+        "evaluate", help="figures and ablation tables on stages with known truth"
     )
-
-
-def _results(
-    out: Path, todo: list[Run], records: list[Record], curves: list[Record] | None = None
-) -> None:
-    write_json(
-        out / "results.json",
-        {"format": runs.FORMAT, "runs": _ordered(todo, records), "tradeoff": curves or []},
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--stage", type=Path, metavar="DIR", help="one stage made by scripts/render_stage.py"
     )
+    what.add_argument(
+        "--stages",
+        type=Path,
+        metavar="DIR",
+        help="a folder of stages: the whole set of tables and plots",
+    )
+    what.add_argument(
+        "--davis", type=Path, metavar="DIR", help="DAVIS clips with BADJA's joints: the real pairs"
+    )
+    parser.add_argument(
+        "--ablation",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these (default: all; docs/evaluate.md)",
+    )
+    parser.add_argument(
+        "--noise",
+        choices=("clean", "learned"),
+        default="learned",
+        help="of the priors made from a stage's truth",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every fit"
+    )
+    parser.add_argument(
+        "--clip", type=Path, metavar="DIR", help="a folder with a CLIP model, for OCV CLIP"
+    )
+    parser.add_argument(
+        "--lpips", type=Path, metavar="DIR", help="a folder with AlexNet's and LPIPS's weights"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="results; the same command goes on where it stopped",
+    )
+    parser.set_defaults(do=_evaluate)
 
 
-def _sheets(out: Path, todo: list[Run]) -> None:
-    """``sheet_STAGE_DRIVING.png``: truth | baseline | ours, of the first noise level and seed of
-    every stage."""
-    bench = Bench(out)
-    shown: dict[tuple[Path, int], dict[str, Run]] = {}
-    for run in todo:
-        if not run.faulty and run.ablation in _SHOWN:
-            shown.setdefault((run.stage, run.driving), {}).setdefault(run.ablation, run)
-    for (folder, driving), found in shown.items():
-        puppets = {_SHOWN[name]: bench.puppet(found[name]) for name in _SHOWN if name in found}
-        truth = bench.stage(folder).driving[driving - 1]
-        write_sheet(out / f"sheet_{folder.resolve().name}_{driving}.png", truth, puppets)
+def _evaluate(arguments: argparse.Namespace) -> None:
+    # torch and matplotlib: seconds that the other commands do without
+    from restage4d.evaluate.metrics.judges import JudgeFolders
+    from restage4d.evaluate.suite import Suite, evaluate
+
+    suite = Suite(
+        out=arguments.out,
+        stage=arguments.stage,
+        stages=arguments.stages,
+        davis=arguments.davis,
+        ablations=arguments.ablation,
+        noise=arguments.noise,
+        seed=arguments.seed,
+        settings=tuple(arguments.set),
+        judges=JudgeFolders(arguments.clip, arguments.lpips),
+    )
+    evaluate(suite, console_progress())

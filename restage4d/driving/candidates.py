@@ -2,7 +2,7 @@
 best."""
 
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import cv2
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip, rewind
-from restage4d.driving.protocols import DrivingProvider
+from restage4d.driving.protocols import Candidate, DrivingVideo, Figures, VideoModel
 from restage4d.driving.seam import compare
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video import encode
 from restage4d.priors.motion.background_points import follow
 from restage4d.priors.motion.optical_flow import optical_flow, sample
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -28,43 +28,13 @@ _ROUND_TRIP = (
 _BINS = 8  # of each Lab channel, in which the subject's colours are counted
 
 
-@dataclass(frozen=True)
-class Figures:
-    """How usable a driving video is; each is better the larger it is, but ``camera``.
-
-    Attributes:
-        seam: dB of d_0 against b_0.
-        camera: pixels, at 384 of the longer side, that the background moves against d_0, the mean
-            over frames; 0 = still.
-        subject: share of b_0's subject colours that the subject still has, the mean over frames
-            (histogram intersection).
-        tracks: share of the subject's points that can be followed, the mean over frames.
-    """
-
-    seam: float
-    camera: float
-    subject: float
-    tracks: float
-
-    @property
-    def score(self) -> float:
-        """One figure for ``--auto``, 0 to 1: a still camera, and a subject that stays itself and
-        can be followed."""
-        return (
-            (min(self.seam, 40) / 40) ** 0.5
-            * np.exp(-self.camera / 12)
-            * self.subject
-            * self.tracks**0.5
-        )
-
-
 def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progress) -> Figures:
     """The figures of ``driving``, whose subject is ``mask`` (H, W) in d_0."""
     alone = rewind(driving, [])
     order = alone.video(0)
     flow = optical_flow(alone, progress)
     lab = [cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in alone.clip.frames]
-    own = _colours(lab[alone.seam], mask)
+    own = _count_colours(lab[alone.seam], mask)
     masks = np.zeros(alone.clip.frames.shape[:3], np.float32)
     masks[alone.seam] = mask
     rows, cols = np.nonzero(mask)
@@ -78,7 +48,7 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
         .astype(np.float32)
         .reshape(-1, 2)
     )
-    with progress.stage("driving: figures", 2 * len(order)) as stage:
+    with progress.task(TaskId.MEASURE_DRIVING, 2 * len(order)) as task:
         for a, b in alone.outward(alone.seam):
             back = flow.between(b, a).reshape(-1, 2)
             masks[b] = sample(masks[a], grid + back).reshape(height, width)
@@ -88,9 +58,9 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
             live &= miss < _ROUND_TRIP[0] + _ROUND_TRIP[1] * np.linalg.norm(step, axis=1)
             live &= (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
             alive.append(float(live.mean()))
-            alike.append(float(np.minimum(own, _colours(lab[b], masks[b] > 0.5)).sum()))
-            stage.advance()
-        points = follow(alone, np.where(masks > 0.1, 1, 0).astype(np.float32), stage)
+            alike.append(float(np.minimum(own, _count_colours(lab[b], masks[b] > 0.5)).sum()))
+            task.advance()
+        points = follow(alone, np.where(masks > 0.1, 1, 0).astype(np.float32), task)
     moved = np.linalg.norm(points - points[:, alone.seam, None], axis=-1) * 384 / max(width, height)
     others = [t for t in order if t != alone.seam and np.isfinite(moved[:, t]).sum() >= 8]
     camera = float(np.mean([np.nanmedian(moved[:, t]) for t in others])) if others else 0.0
@@ -102,7 +72,7 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     )
 
 
-def _colours(
+def _count_colours(
     lab: NDArray[np.uint8], mask: NDArray[np.bool_]
 ) -> NDArray[np.float64]:  # (H, W, 3), (H, W) -> (bins,)
     """How often each Lab colour occurs in the mask, as shares of 1; lightness counts little, since
@@ -115,7 +85,7 @@ def _colours(
     return np.bincount(cell @ [_BINS**2, _BINS, 1], minlength=_BINS**3) / len(pixels)
 
 
-def table(figures: list[Figures], names: list[str]) -> str:
+def format_table(figures: list[Figures], names: list[str]) -> str:
     """The candidates' figures for a person, the best by score marked."""
     heads = ("seam dB", "camera px", "subject", "tracks", "score")
     best = int(np.argmax([f.score for f in figures]))
@@ -127,21 +97,20 @@ def table(figures: list[Figures], names: list[str]) -> str:
 
 
 class BestOf:
-    """A `DrivingProvider` that has several others make a video each, and keeps one.
+    """A `VideoModel` that has several others make a video each, and keeps one.
 
     Args:
-        drivers: one per candidate, e.g. the same model with several seeds.
+        models: one per candidate, e.g. the same model with several seeds.
         pick: number (from 1) of the one to keep; None: ``choose`` decides.
         choose: given the table, returns the number; None takes the best score.
         folder: where the candidates are put to look at, as ``1.mp4`` and so on.
-        cache: where videos of drivers with an ``identity`` are kept, so that picking another one
-            makes none anew.
+        cache: where their videos are kept, so that picking another one makes none anew.
         announce: told the figures.
     """
 
     def __init__(
         self,
-        drivers: list[DrivingProvider],
+        models: list[VideoModel],
         *,
         pick: int | None = None,
         choose: Callable[[str], int] | None = None,
@@ -149,82 +118,83 @@ class BestOf:
         cache: Cache | None = None,
         announce: Callable[[str], None] = print,
     ) -> None:
-        if pick is not None and not 1 <= pick <= len(drivers):
+        if pick is not None and not 1 <= pick <= len(models):
             raise InputError(
-                f"--pick {pick}: there are {len(drivers)} candidates.",
+                f"--pick {pick}: there are {len(models)} candidates.",
                 "Give the number of one of them.",
             )
-        self._drivers, self._pick, self._choose = drivers, pick, choose
+        self._models, self._pick, self._choose = models, pick, choose
         self._folder, self._cache, self._announce = folder, cache, announce
-        self.name = drivers[0].name
-        self.figures: list[dict[str, float]] = []
+        self.name = models[0].name
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """The picked video. A candidate that cannot be used (its first frame differs ...) is told
-        and left out.
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return tuple(model.identity for model in self._models)
+
+    def terms(self) -> list[str]:
+        """Of all candidates together."""
+        lines = [line for model in self._models for line in model.terms()]
+        return [
+            f"{lines.count(line)} x {line}" if lines.count(line) > 1 else line
+            for line in dict.fromkeys(lines)
+        ]
+
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
+        """The picked video. A candidate that cannot be used (its first frame differs ...) is
+        announced and left out.
 
         Raises:
             InputError: none can be used, or the one picked.
         """
-        clips: dict[int, Clip] = {}
-        found: dict[int, Figures] = {}
+        videos: dict[int, DrivingVideo] = {}
+        figures: dict[int, Figures] = {}
         last: InputError | None = None
-        for number, driver in enumerate(self._drivers, 1):
+        for number, model in enumerate(self._models, 1):
             try:
-                clip = self._made(driver, base, mask, prompt, progress)
+                video = self._make(model, base, mask, prompt, progress)
             except InputError as error:
-                if len(self._drivers) == 1 or number == self._pick:
+                if len(self._models) == 1 or number == self._pick:
                     raise
                 self._announce(f"Candidate {number} is left out: {error}")
                 last = error
                 continue
-            clips[number] = clip
-            if self._folder and len(self._drivers) > 1:
-                encode(self._folder / f"{number}.mp4", clip.frames, clip.fps)
-            found[number] = measure(base, mask, clip, progress)
-        if not clips:
+            videos[number] = video
+            if self._folder and len(self._models) > 1:
+                encode(self._folder / f"{number}.mp4", video.clip.frames, video.clip.fps)
+            figures[number] = measure(base, mask, video.clip, progress)
+        if not videos:
             assert last is not None
             raise last
-        self.figures = [
-            {"candidate": float(n), **asdict(f), "score": float(f.score)} for n, f in found.items()
-        ]
-        numbers = list(clips)
+        candidates = tuple(Candidate(number, found) for number, found in figures.items())
+        return replace(videos[self._choose_one(figures)], candidates=candidates)
+
+    def _choose_one(self, figures: dict[int, Figures]) -> int:
+        """Number of the candidate to keep: the one asked for, else the best by score."""
         picked = self._pick
-        if picked is None and len(clips) > 1:
-            text = table(
-                list(found.values()),
-                [f"{self._drivers[n - 1].name} (candidate {n})" for n in numbers],
-            )
+        if picked is None and len(figures) > 1:
+            names = [f"{self._models[n - 1].name} (candidate {n})" for n in figures]
+            text = format_table(list(figures.values()), names)
             self._announce(text)
             picked = self._choose(text) if self._choose else None
-        if picked not in clips:
-            picked = max(numbers, key=lambda n: found[n].score)
-        self.name = self._drivers[picked - 1].name
-        return clips[picked]
+        return picked if picked in figures else max(figures, key=lambda n: figures[n].score)
 
-    def terms(self) -> list[str]:
-        """What the drivers send where, and about what each video costs."""
-        told = [driver.terms() for driver in self._drivers if hasattr(driver, "terms")]  # pyright: ignore
-        return [
-            f"{told.count(text)} x {text}" if told.count(text) > 1 else text
-            for text in dict.fromkeys(told)
-        ]
-
-    def _made(
+    def _make(
         self,
-        driver: DrivingProvider,
+        model: VideoModel,
         base: Clip,
         mask: NDArray[np.bool_],
         prompt: str,
         progress: Progress,
-    ) -> Clip:
-        identity = getattr(driver, "identity", None)
-        if self._cache is None or identity is None:
-            return driver.make(base, mask, prompt, progress)
-        key = content_key("driving", identity, prompt, base.frames[0], base.fps)
+    ) -> DrivingVideo:
+        """The model's video, from the cache where it is there."""
+        if self._cache is None:
+            return model.make(base, mask, prompt, progress)
+        key = content_key("driving", model.identity, prompt, base.frames[0], base.fps)
         kept = self._cache.get(key)
-        if kept is None:
-            clip = driver.make(base, mask, prompt, progress)
-            self._cache.put(key, {"frames": clip.frames, "fps": np.array(clip.fps)})
-            return clip
-        return Clip(kept["frames"], float(kept["fps"]))
+        if kept is not None:
+            return DrivingVideo(Clip(kept["frames"], float(kept["fps"])), model.name)
+        video = model.make(base, mask, prompt, progress)
+        self._cache.put(key, {"frames": video.clip.frames, "fps": np.array(video.clip.fps)})
+        return video

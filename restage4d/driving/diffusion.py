@@ -15,9 +15,10 @@ from PIL import Image
 
 from restage4d.clips import Clip
 from restage4d.driving.framing import fit_into
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.driving.seam import prepare
 from restage4d.errors import InputError
-from restage4d.progress import Progress, Stage
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import best_device, precision, until_it_fits
 
 
@@ -90,7 +91,7 @@ class DiffusionConfig:
 
 
 class DiffusersDriving:
-    """A `restage4d.driving.protocols.DrivingProvider`.
+    """A `restage4d.driving.protocols.VideoModel`.
 
     Args:
         name: as in the catalogue, or the model's id.
@@ -118,14 +119,20 @@ class DiffusersDriving:
             )
         self.family = _FAMILIES[made_for]
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """A clip that begins with b_0, at the base's size and rate.
+    def terms(self) -> list[str]:
+        """Nothing leaves this computer."""
+        return []
+
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
+        """A video that begins with b_0, at the base's size and rate.
 
         Where it does not fit the GPU, its parts take turns there, then its layers, and at last the
         CPU does it.
         """
         family, config = self.family, self.config
-        fitted = fit_into(base.frames[0], family.size or self._size(base.size))
+        letterbox = fit_into(base.frames[0], family.size or self._size(base.size))
         frames = config.frames or family.frames
         frames = (
             max(1, round((frames - 1) / family.stride)) * family.stride + 1
@@ -134,18 +141,18 @@ class DiffusersDriving:
         )
         steps = config.steps or family.steps
         cuda = best_device().type == "cuda"
-        with progress.stage(f"driving ({self.name})", steps) as stage:
+        with progress.task(TaskId.GENERATE_DRIVING, steps) as task:
 
             def run(where: str) -> NDArray[np.uint8]:
-                stage.step = 0
+                task.step = 0
                 pipe = self._load(where)
-                return self._generate(pipe, fitted.picture, prompt, frames, steps, stage)
+                return self._generate(pipe, letterbox.picture, prompt, frames, steps, task)
 
             made = until_it_fits(
                 ("gpu", "parts", "layers", "cpu") if cuda else ("cpu",), run, self.name
             )
-        clip = Clip(fitted.taken_out(made), config.fps or family.fps)
-        return prepare(base, clip, f"the video by {self.name}")
+        clip = Clip(letterbox.crop(made), config.fps or family.fps)
+        return DrivingVideo(prepare(base, clip, f"the video by {self.name}"), self.name)
 
     def _size(self, base: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the base's shape and about the model's area, in its multiples."""
@@ -190,13 +197,13 @@ class DiffusersDriving:
         prompt: str,
         frames: int,
         steps: int,
-        stage: Stage,
+        task: Task,
     ) -> NDArray[np.uint8]:
         """(T, h, w, 3) frames. The noise comes from the CPU, so that it is the same on every
         device."""
 
         def tick(pipeline: Any, step: int, time: Any, values: dict[str, Any]) -> dict[str, Any]:
-            stage.advance()  # raises Cancelled
+            task.advance()  # raises Cancelled
             return values
 
         options: dict[str, Any] = {
@@ -223,10 +230,10 @@ class DiffusersDriving:
             self.family.guidance is None
         ):  # SVD is told the rate as a whole number, one less inside
             options["fps"] = round(rate)
-        said = np.asarray(pipe(**options).frames[0])
-        if not np.isfinite(said).all():
+        generated = np.asarray(pipe(**options).frames[0])
+        if not np.isfinite(generated).all():
             raise InputError(
                 f"{self.name} gave frames that are not numbers.",
                 "Its half precision failed here: run it on another GPU.",
             )
-        return (np.clip(said, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return (np.clip(generated, 0, 1) * 255 + 0.5).astype(np.uint8)

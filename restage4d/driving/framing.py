@@ -16,7 +16,7 @@ U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Letterbox:
     """A frame inside a picture of ``size`` (width, height), at ``window`` (left, top, width,
     height)."""
 
@@ -27,7 +27,7 @@ class Fitted:
     def size(self) -> tuple[int, int]:
         return self.picture.shape[1], self.picture.shape[0]
 
-    def taken_out(self, frames: U8) -> U8:  # (T, h, w, 3) of any size -> (T, h', w', 3)
+    def crop(self, frames: U8) -> U8:  # (T, h, w, 3) of any size -> (T, h', w', 3)
         """The window's part of a video that was made from the picture, whatever size it came back
         in."""
         sx, sy = frames.shape[2] / self.size[0], frames.shape[1] / self.size[1]
@@ -36,7 +36,7 @@ class Fitted:
         return frames[:, y : y + max(2, round(height * sy)), x : x + max(2, round(width * sx))]
 
 
-def fit_into(frame: U8, size: tuple[int, int]) -> Fitted:
+def fit_into(frame: U8, size: tuple[int, int]) -> Letterbox:
     """``frame`` (H, W, 3) as large as it goes into ``size`` (width, height), in the middle."""
     scale = min(size[0] / frame.shape[1], size[1] / frame.shape[0])
     width, height = (
@@ -52,7 +52,7 @@ def fit_into(frame: U8, size: tuple[int, int]) -> Fitted:
         if max(left, right) < width and max(top, bottom) < height
         else cv2.BORDER_REPLICATE
     )
-    return Fitted(
+    return Letterbox(
         np.asarray(cv2.copyMakeBorder(small, top, bottom, left, right, border), np.uint8),
         (left, top, width, height),
     )

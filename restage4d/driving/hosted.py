@@ -7,6 +7,7 @@ another.
 """
 
 import json
+import math
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -21,17 +22,19 @@ import tenacity
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
-from restage4d.driving.framing import Fitted, fit_into, nearest_aspect
+from restage4d.driving.framing import Letterbox, fit_into, nearest_aspect
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.driving.seam import prepare
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import content_key
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.protocol.connection import home
 
 _TRIES = 5  # of a request that a busy service turns away, with growing waits between
 _MOST_BYTES = 2 << 30
+_USUAL_S = 60.0  # that a service takes for a video
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,12 @@ class HostedConfig:
     base_url: str | None = None
 
 
-class Gone(Exception):
+class JobExpired(Exception):
     """The service knows the job no longer."""
 
 
 class HostedDriving(ABC):
-    """A `restage4d.driving.protocols.DrivingProvider` around a service.
+    """A `restage4d.driving.protocols.VideoModel` around a service.
 
     Args:
         config: see `HostedConfig`.
@@ -82,65 +85,67 @@ class HostedDriving(ABC):
         self.identity = (self.service, config)  # a video that was paid for is kept under it
         self._jobs = jobs or home() / "hosted"
 
-    def terms(self) -> str:
-        """What is sent where, and about what the video costs."""
-        return (
+    def terms(self) -> list[str]:
+        """See `VideoModel`."""
+        return [
             f"{self.service}: the first frame and the prompt are sent to {self.service}. "
             f"{self._cost()}"
-        )
+        ]
 
     @abstractmethod
     def _cost(self) -> str:
         """About what the video costs, in words."""
 
     @abstractmethod
-    def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
+    def _start(self, picture: bytes, letterbox: Letterbox, prompt: str) -> str:
         """Sends the PNG and the prompt, returns the job's number. Raises `InputError`."""
 
     @abstractmethod
-    def _look(self, number: str) -> bytes | str | None:
+    def _poll(self, number: str) -> bytes | str | None:
         """The video's bytes or address when it is done, None while it is not.
 
         Raises:
             InputError: the service refused or failed; says what it said.
-            Gone: it does not know the job.
+            JobExpired: it does not know the job.
         """
 
-    def _abandon(self, number: str) -> bool:
+    def _cancel(self, number: str) -> bool:
         """Ends a job where that saves its cost; returns whether it is ended."""
         return False
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """A clip that begins with b_0, at the base's size and rate. See `DrivingProvider`."""
-        fitted = fit_into(base.frames[0], nearest_aspect(base.frames[0], self.sizes))
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
+        """See `DrivingProvider`."""
+        letterbox = fit_into(base.frames[0], nearest_aspect(base.frames[0], self.sizes))
         note = self._jobs / f"{content_key(self.service, self.config, prompt, base.frames[0])}.json"
-        with progress.stage(f"driving ({self.name})", 100) as stage:
-            number = _read(note)
+        with progress.task(TaskId.GENERATE_DRIVING, 100) as task:
+            number = _read_number(note)
             if number is None:
-                self._announce(self.terms())
-                number = self._start(_png(fitted.picture), fitted, prompt)
-                _write(note, self.service, self.config.model, number)
+                self._announce("\n".join(self.terms()))
+                number = self._start(_png(letterbox.picture), letterbox, prompt)
+                _write_number(note, self.service, self.config.model, number)
             else:
                 self._announce(
                     f"{self.service}: going on with the video that was asked for before."
                 )
             try:
-                found = self._wait(number, progress)
+                found = self._wait(number, task)
                 data = fetch(found, progress) if isinstance(found, str) else found
             except Cancelled:
-                if self._abandon(number):
+                if self._cancel(number):
                     note.unlink(missing_ok=True)
                 raise
-            except Gone as error:
+            except JobExpired as error:
                 note.unlink(missing_ok=True)
                 raise InputError(
                     f"{self.service} no longer has the video that was asked for: it has expired.",
                     "Start again to have it made anew.",
                 ) from error
-            except _Refused:
+            except _RefusedError:
                 note.unlink(missing_ok=True)
                 raise
-            stage.advance(99)
+            task.advance(99 - task.step)
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "video.mp4"
                 path.write_bytes(data)
@@ -151,10 +156,10 @@ class HostedDriving(ABC):
                         f"What {self.service} sent is no video ({len(data)} bytes): {error.what}",
                         "Start again: the finished video is fetched once more, at no cost.",
                     ) from error
-            stage.advance()
+            task.advance()
         try:
             result = prepare(
-                base, Clip(fitted.taken_out(clip.frames), clip.fps), f"the video by {self.service}"
+                base, Clip(letterbox.crop(clip.frames), clip.fps), f"the video by {self.service}"
             )
         except InputError as error:
             kept = note.with_suffix(".mp4")
@@ -166,18 +171,21 @@ class HostedDriving(ABC):
                 "give it with --driving.",
             ) from error
         note.unlink(missing_ok=True)
-        return result
+        return DrivingVideo(result, self.name)
 
-    def _wait(self, number: str, progress: Progress) -> bytes | str:
+    def _wait(self, number: str, task: Task) -> bytes | str:
+        """The video or its address. As services say no percent, ``task`` goes on by the time that
+        videos usually take."""
         until = time.monotonic() + self.config.timeout
         while True:
-            progress.check()
-            found = self._look(number)
+            task.advance(0)
+            found = self._poll(number)
             if found is not None:
                 return found
             ask_again = time.monotonic() + self.config.poll
             while time.monotonic() < ask_again:
-                progress.check()
+                usual = 95 * (1 - math.exp(-task.seconds / _USUAL_S))
+                task.advance(max(round(usual) - task.step, 0))
                 if time.monotonic() > until:
                     raise InputError(
                         f"{self.service} has not finished within {self.config.timeout:g} s.",
@@ -186,42 +194,42 @@ class HostedDriving(ABC):
                 time.sleep(min(0.2, self.config.poll))
 
 
-class _Refused(InputError):
+class _RefusedError(InputError):
     """Asking again for the same job is of no use."""
 
 
-def refused(service: str, why: str) -> InputError:
+def refusal(service: str, why: str) -> InputError:
     """The service made no video, for a reason that lies in picture or prompt."""
-    return _Refused(
+    return _RefusedError(
         f"{service} made no video: {why}",
         "Change the prompt or the first frame, or take another service.",
     )
 
 
-def complaint(service: str, code: int | None, message: str, key: str) -> InputError:
+def service_error(service: str, code: int | None, message: str, key: str) -> InputError:
     """An HTTP error of a service as a sentence and what to do."""
-    said = " ".join(message.split())[:300]
+    text = " ".join(message.split())[:300]
     if code in (401, 403):
         return InputError(
-            f"{service} does not accept the key in {key}: {said}",
+            f"{service} does not accept the key in {key}: {text}",
             "Check the key and what it may be used for.",
         )
     if code == 402:
         return InputError(
-            f"{service} wants to be paid first: {said}", "Add credits to the account of this key."
+            f"{service} wants to be paid first: {text}", "Add credits to the account of this key."
         )
     if code == 429:
         return InputError(
-            f"{service} is asked too often or the quota is used up: {said}",
+            f"{service} is asked too often or the quota is used up: {text}",
             "Wait a while, then start again.",
         )
     if code is not None and code < 500:
-        return _Refused(
-            f"{service} refuses the request ({code}): {said}",
+        return _RefusedError(
+            f"{service} refuses the request ({code}): {text}",
             "Change the prompt, the model or its settings.",
         )
     return InputError(
-        f"{service} cannot be reached or is out of order: {said}",
+        f"{service} cannot be reached or is out of order: {text}",
         "Check the network; then start again, it goes on.",
     )
 
@@ -231,7 +239,7 @@ def fetch(address: str, progress: Progress) -> bytes:
     breaks.
 
     Raises:
-        Gone: the address has expired.
+        JobExpired: the address has expired.
         InputError: it cannot be fetched.
     """
 
@@ -265,7 +273,7 @@ def fetch(address: str, progress: Progress) -> bytes:
         return get()
     except httpx.HTTPStatusError as error:
         if error.response.status_code in (403, 404, 410):
-            raise Gone from error
+            raise JobExpired from error
         raise InputError(
             f"The finished video could not be fetched ({error.response.status_code}).",
             "Start again: it is fetched once more.",
@@ -281,7 +289,7 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def _read(note: Path) -> str | None:
+def _read_number(note: Path) -> str | None:
     try:
         number = json.loads(note.read_text(encoding="utf-8"))["number"]
         return number if isinstance(number, str) and number else None
@@ -289,7 +297,7 @@ def _read(note: Path) -> str | None:
         return None
 
 
-def _write(note: Path, service: str, model: str, number: str) -> None:
+def _write_number(note: Path, service: str, model: str, number: str) -> None:
     """Nothing secret is in it: the number is of no use without the key."""
     with replacing(note) as temporary:
         temporary.write_text(

@@ -7,17 +7,17 @@ model that sees b_0 writes it. Without one, a fixed template does: the same word
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
-from restage4d.driving.protocols import DrivingProvider
+from restage4d.driving.protocols import DrivingVideo, VideoModel
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.providers.api_keys import find_key
 
 KEY = "OPENAI_API_KEY"  # local servers take any
@@ -49,7 +49,7 @@ class RefineConfig:
     timeout: float = 60.0
 
 
-def template(prompt: str) -> str:
+def fill_template(prompt: str) -> str:
     """The prompt with subject and camera pinned, by fixed words."""
     text = " ".join(prompt.split())
     if not text:
@@ -68,7 +68,7 @@ def refine(base: Clip, prompt: str, config: RefineConfig) -> str:
     """
     import openai
 
-    picture = _small(base.frames[0])
+    picture = _encode_jpeg(base.frames[0])
     client = openai.OpenAI(
         api_key=find_key(KEY) or "none",
         base_url=config.base_url,
@@ -93,9 +93,9 @@ def refine(base: Clip, prompt: str, config: RefineConfig) -> str:
         )  # type: ignore
         text = reply.choices[0].message.content or ""
     except openai.OpenAIError as error:
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise InputError(
-            f"The prompt could not be refined by {config.model} at {config.base_url}: {said}",
+            f"The prompt could not be refined by {config.model} at {config.base_url}: {message}",
             remedy,
         ) from error
     except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -110,14 +110,13 @@ def refine(base: Clip, prompt: str, config: RefineConfig) -> str:
     return text if "camera" in text.lower() else f"{text} {CAMERA}"
 
 
-class Refined:
-    """A `DrivingProvider` that hands another one the refined prompt, shows it, and remembers it as
-    ``refined_prompt``.
+class RefinedPromptDriving:
+    """A `DrivingProvider` that hands a `VideoModel` the refined prompt, and shows it.
 
     Args:
-        driver: gets the refined prompt.
+        model: gets the refined prompt.
         config: the endpoint; None for the template.
-        given: the artist's own refined prompt, used as it is.
+        given: the artist's own refined prompt, used as it is; "" for none.
         cache: where an endpoint's reply is kept, so that the same request goes on with the same
             words; None for nowhere.
         announce: told the prompt, and that a frame is sent.
@@ -125,52 +124,38 @@ class Refined:
 
     def __init__(
         self,
-        driver: DrivingProvider,
+        model: VideoModel,
         config: RefineConfig | None,
-        given: str | None = None,
+        given: str = "",
         cache: Cache | None = None,
         announce: Callable[[str], None] = print,
     ) -> None:
-        self._driver, self._config, self._given, self._cache, self._announce = (
-            driver,
-            config,
-            given,
-            cache,
-            announce,
-        )
-        self.name = driver.name
-        self.refined_prompt = ""
-        self.figures: list[
-            dict[str, float]
-        ] = []  # of the candidates, see `restage4d.driving.candidates`
+        self._model, self._config, self._given = model, config, given
+        self._cache, self._announce = cache, announce
+        self.name = model.name
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
         """See `DrivingProvider`."""
-        self.refined_prompt = self.prompt_for(base, prompt, progress)
-        self._announce(
-            f"Prompt for {self.name} (change it with --refined-prompt): {self.refined_prompt}"
-        )
-        result = self._driver.make(base, mask, self.refined_prompt, progress)
-        self.name = self._driver.name
-        self.figures = getattr(self._driver, "figures", [])
-        return result
+        refined = self.refine_prompt(base, prompt, progress)
+        self._announce(f"Prompt for {self.name} (change it with --refined-prompt): {refined}")
+        video = self._model.make(base, mask, refined, progress)
+        return replace(video, refined_prompt=refined)
 
-    def prompt_for(self, base: Clip, prompt: str, progress: Progress) -> str:
-        """What the driver is asked for; nothing is made yet. Raises `InputError`."""
+    def refine_prompt(self, base: Clip, prompt: str, progress: Progress) -> str:
+        """What the model is asked for; nothing is made yet. Raises `InputError`."""
         if self._given:
             return self._given
-        return (
-            self._by_endpoint(base, prompt, self._config, progress)
-            if self._config
-            else template(prompt)
-        )
+        if self._config:
+            return self._ask_endpoint(base, prompt, self._config, progress)
+        return fill_template(prompt)
 
     def terms(self) -> list[str]:
-        """What the driver sends where, and about what it costs; empty where it works on this
-        computer."""
-        return getattr(self._driver, "terms", list)()
+        """See `VideoModel`."""
+        return self._model.terms()
 
-    def _by_endpoint(
+    def _ask_endpoint(
         self, base: Clip, prompt: str, config: RefineConfig, progress: Progress
     ) -> str:
         key = content_key("refine", config, prompt, base.frames[0])
@@ -179,14 +164,14 @@ class Refined:
         self._announce(
             f"The first frame and the prompt are sent to {config.base_url} to refine the prompt."
         )
-        with progress.stage("refine the prompt"):
+        with progress.task(TaskId.REFINE_PROMPT):
             text = refine(base, prompt, config)
         if self._cache:
             self._cache.put(key, {"prompt": np.array(text)})
         return text
 
 
-def _small(frame: NDArray[np.uint8]) -> bytes:
+def _encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
     scale = min(1.0, _SIDE / max(frame.shape[:2]))
     size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame

@@ -5,12 +5,12 @@ from typing import Any
 
 import runwayml
 
-from restage4d.driving.framing import Fitted
+from restage4d.driving.framing import Letterbox
 from restage4d.driving.hosted import (
-    Gone,
     HostedDriving,
-    complaint,
-    refused,
+    JobExpired,
+    refusal,
+    service_error,
 )
 from restage4d.providers.api_keys import need_key
 
@@ -64,12 +64,12 @@ class RunwayDriving(HostedDriving):
             "list counts."
         )
 
-    def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
+    def _start(self, picture: bytes, letterbox: Letterbox, prompt: str) -> str:
         options: dict[str, Any] = {
             "model": self.config.model,
             "prompt_image": "data:image/png;base64," + base64.b64encode(picture).decode(),
             "prompt_text": prompt[:_WORDS],
-            "ratio": f"{fitted.size[0]}:{fitted.size[1]}",
+            "ratio": f"{letterbox.size[0]}:{letterbox.size[1]}",
             "duration": self._seconds(),
         }
         if self.config.seed is not None:
@@ -77,30 +77,30 @@ class RunwayDriving(HostedDriving):
         try:
             return self._client().image_to_video.create(**options).id
         except runwayml.RunwayMLError as error:
-            raise _sentence(error) from error
+            raise _to_input_error(error) from error
 
-    def _look(self, number: str) -> bytes | str | None:
+    def _poll(self, number: str) -> bytes | str | None:
         try:
             task = self._client().tasks.retrieve(number)
         except runwayml.NotFoundError as error:
-            raise Gone from error
+            raise JobExpired from error
         except runwayml.RunwayMLError as error:
-            raise _sentence(error) from error
+            raise _to_input_error(error) from error
         if task.status == "SUCCEEDED":
             if not task.output:
-                raise refused(self.service, "the finished task has no output")
+                raise refusal(self.service, "the finished task has no output")
             return task.output[0]
         if task.status == "FAILED":
-            raise refused(self.service, " ".join(p for p in (task.failure, task.failure_code) if p))
+            raise refusal(self.service, " ".join(p for p in (task.failure, task.failure_code) if p))
         if task.status == "CANCELLED":
-            raise Gone
+            raise JobExpired
         if task.status not in ("PENDING", "THROTTLED", "RUNNING"):
-            raise complaint(
+            raise service_error(
                 self.service, None, f"its reply cannot be understood (status {task.status!r})", KEY
             )
         return None
 
-    def _abandon(self, number: str) -> bool:
+    def _cancel(self, number: str) -> bool:
         try:
             client = self._client()
             if client.tasks.retrieve(number).status not in ("PENDING", "THROTTLED"):
@@ -112,8 +112,8 @@ class RunwayDriving(HostedDriving):
             return False
 
 
-def _sentence(error: runwayml.RunwayMLError) -> Exception:
+def _to_input_error(error: runwayml.RunwayMLError) -> Exception:
     if isinstance(error, runwayml.APIStatusError):
         body = error.body.get("error") if isinstance(error.body, dict) else None
-        return complaint("Runway", error.status_code, str(body or error.message), KEY)
-    return complaint("Runway", None, str(error), KEY)
+        return service_error("Runway", error.status_code, str(body or error.message), KEY)
+    return service_error("Runway", None, str(error), KEY)

@@ -231,12 +231,12 @@ def _to_size(base_first: U8, frames: U8) -> U8:
     if (crop_w, crop_h) == (w, h):
         x = y = 0
     else:
-        small = _resized(base_first, (max(8, width // 4), max(8, height // 4)))
+        small = _resize(base_first, (max(8, width // 4), max(8, height // 4)))
         spots = [(round((w - crop_w) * k), round((h - crop_h) * k)) for k in _CROPS]
         scores = [
             psnr(
                 small,
-                _resized(
+                _resize(
                     frames[0, v : v + crop_h, u : u + crop_w], (small.shape[1], small.shape[0])
                 ),
             )
@@ -244,10 +244,10 @@ def _to_size(base_first: U8, frames: U8) -> U8:
             for (u, v), k in zip(spots, _CROPS, strict=True)
         ]
         x, y = spots[int(np.argmax(scores))]
-    return np.stack([_resized(f[y : y + crop_h, x : x + crop_w], (width, height)) for f in frames])
+    return np.stack([_resize(f[y : y + crop_h, x : x + crop_w], (width, height)) for f in frames])
 
 
-def _resized(frame: U8, size: tuple[int, int]) -> U8:
+def _resize(frame: U8, size: tuple[int, int]) -> U8:
     smaller = size[0] <= frame.shape[1]
     return np.asarray(
         cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC),

@@ -6,12 +6,12 @@ from typing import Any
 from google import genai
 from google.genai import errors, types
 
-from restage4d.driving.framing import Fitted
+from restage4d.driving.framing import Letterbox
 from restage4d.driving.hosted import (
-    Gone,
     HostedDriving,
-    complaint,
-    refused,
+    JobExpired,
+    refusal,
+    service_error,
 )
 from restage4d.providers.api_keys import need_key
 
@@ -51,11 +51,11 @@ class VeoDriving(HostedDriving):
             "list counts."
         )
 
-    def _start(self, picture: bytes, fitted: Fitted, prompt: str) -> str:
+    def _start(self, picture: bytes, letterbox: Letterbox, prompt: str) -> str:
         config = types.GenerateVideosConfig(
             number_of_videos=1,
             duration_seconds=self._seconds(),
-            aspect_ratio="16:9" if fitted.size[0] > fitted.size[1] else "9:16",
+            aspect_ratio="16:9" if letterbox.size[0] > letterbox.size[1] else "9:16",
             negative_prompt=_AVOID,
             seed=self.config.seed,
             generate_audio=False,
@@ -69,12 +69,12 @@ class VeoDriving(HostedDriving):
                 model=self.config.model, source=source, config=config
             )
         except Exception as error:
-            raise _sentence(error) from error
+            raise _to_input_error(error) from error
         if not operation.name:
-            raise complaint(self.service, None, "the reply names no operation", KEY)
+            raise service_error(self.service, None, "the reply names no operation", KEY)
         return operation.name
 
-    def _look(self, number: str) -> bytes | str | None:
+    def _poll(self, number: str) -> bytes | str | None:
         client = self._client()
         try:
             operation = client.operations.get(
@@ -82,25 +82,29 @@ class VeoDriving(HostedDriving):
             )
         except errors.APIError as error:
             if error.code == 404:
-                raise Gone from error
-            raise _sentence(error) from error
+                raise JobExpired from error
+            raise _to_input_error(error) from error
         except Exception as error:
-            raise _sentence(error) from error
+            raise _to_input_error(error) from error
         if not operation.done:
             return None
         if operation.error:
-            raise refused(self.service, str(operation.error.get("message") or operation.error))
-        said = operation.response
-        if said is None or not said.generated_videos or said.generated_videos[0].video is None:
-            reasons = "; ".join(said.rai_media_filtered_reasons or []) if said else ""
-            raise refused(self.service, reasons or "the reply holds none, without a reason")
-        video = said.generated_videos[0].video
+            raise refusal(self.service, str(operation.error.get("message") or operation.error))
+        response = operation.response
+        if (
+            response is None
+            or not response.generated_videos
+            or response.generated_videos[0].video is None
+        ):
+            reasons = "; ".join(response.rai_media_filtered_reasons or []) if response else ""
+            raise refusal(self.service, reasons or "the reply holds none, without a reason")
+        video = response.generated_videos[0].video
         if not (video.video_bytes or video.uri):
-            raise refused(self.service, "the reply holds an empty one")
+            raise refusal(self.service, "the reply holds an empty one")
         return video.video_bytes or video.uri
 
 
-def _sentence(error: Exception) -> Exception:
+def _to_input_error(error: Exception) -> Exception:
     if isinstance(error, errors.APIError):
-        return complaint("Veo", error.code, error.message or str(error), KEY)
-    return complaint("Veo", None, f"{type(error).__name__}: {error}", KEY)
+        return service_error("Veo", error.code, error.message or str(error), KEY)
+    return service_error("Veo", None, f"{type(error).__name__}: {error}", KEY)

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.driving.seam import prepare
 from restage4d.io.video import decode
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 
 class FileDriving:
@@ -24,10 +25,12 @@ class FileDriving:
         self.path, self.refined_prompt = Path(path), refined_prompt
         self.name = made_by or f"file:{self.path.name}"
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
         """Decodes the file and brings it to the base's size, rate and framing."""
-        with progress.stage("driving: read file") as stage:
+        with progress.task(TaskId.READ_DRIVING):
             # twice the working size, so that cutting to the base's aspect leaves detail
             clip = decode(self.path, longer_side=2 * max(base.size), folder_fps=base.fps)
-            stage.advance()
-        return prepare(base, clip, self.path.name)
+        clip = prepare(base, clip, self.path.name)
+        return DrivingVideo(clip, self.name, self.refined_prompt)

@@ -33,7 +33,7 @@ from restage4d.io.arrays import mask_picture
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
 from restage4d.jobs.preview import render_performance
-from restage4d.priors.estimate import default_providers, estimate_priors
+from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
@@ -88,7 +88,7 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     priors = estimate_priors(
         rewound,
         masks[cut],
-        default_providers(),
+        weight_free_providers(),
         priors_dir=folder,
         cache=Cache(),
         progress=progress,

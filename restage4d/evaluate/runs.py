@@ -17,7 +17,7 @@ from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
 from restage4d.evaluate.noise import Learned, driving_alone, priors_from_truth
 from restage4d.evaluate.stage import Stage, read_stage, scene_of
 from restage4d.io.atomic import replacing
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
@@ -98,7 +98,7 @@ class Bench:
         prompts = [stage.about["driving"][run.driving - 1]] * scene.rewound.n_branches
         puppet = fusion.model.to_puppet(scene.rewound, fusion.cameras(), prompts, config.influences)
         puppet.save(self.puppet_at(run))
-        with progress.stage("figures"):
+        with progress.task(TaskId.FIGURES):
             metrics = measure(puppet, scene, stage.extent, self.judges, run.seed)
         metrics |= {
             "pruning_psnr_loss": fusion.pruning_psnr_loss,

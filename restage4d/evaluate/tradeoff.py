@@ -21,7 +21,7 @@ from restage4d.evaluate.runs import (
     write_json,
 )
 from restage4d.evaluate.stage import read_stage, scene_of
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.config import preset
 from restage4d.reconstruct.fit import prepared, usable_tracks
@@ -38,7 +38,7 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
     scene = scene_of(stage, 0)
     priors = prepared(scene.rewound, priors_from_truth(scene, "learned", seed), preset("draft"))
     records = []
-    with progress.stage(f"K and rigidity, {stage.name}", len(BASES) * len(WEIGHTS)) as counter:
+    with progress.task(TaskId.TRADE_OFF, len(BASES) * len(WEIGHTS)) as counter:
         for k in BASES:
             for weight in WEIGHTS:
                 config = preset("draft")

@@ -11,7 +11,7 @@ import psutil
 
 from restage4d.evaluate.metrics.judges import JudgeFolders
 from restage4d.evaluate.runs import Bench, Record, Run
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 _BYTES_EACH = 2 << 30  # of memory, that one run may need
 _bench: Bench | None = None
@@ -32,12 +32,12 @@ def do_all(
         next time.
     """
     workers = min(count(), len(runs))
-    with progress.stage("fits", len(runs)) as stage:
+    with progress.task(TaskId.FIT_STAGES, len(runs)) as task:
         if workers == 1:
             bench = Bench(out, judges)
             for run in runs:
                 yield run, bench.do(run, Progress(cancelled=_asked(progress)))
-                stage.advance()
+                task.advance()
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, _begin, (out, judges)) as pool:
@@ -48,7 +48,7 @@ def do_all(
                     done, open_ones = wait(open_ones, timeout=0.5, return_when=FIRST_COMPLETED)
                     for future in sorted(done, key=lambda f: runs.index(futures[f])):
                         yield futures[future], future.result()
-                        stage.advance()
+                        task.advance()
                     progress.check()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians, Performance, Puppet
 
 _OPAQUE = 1e-6  # logits are finite: opacities keep this distance from 0 and 1
@@ -200,12 +200,12 @@ def write_ply_sequence(
     folder = Path(folder)
     name = re.sub(r"[^\w-]+", "_", performance.name).strip("_") or "performance"
     paths = [folder / f"{name}_{frame + 1:04d}.ply" for frame in range(performance.n_frames)]
-    with (progress or Progress()).stage("splats", len(paths)) as stage:
+    with (progress or Progress()).task(TaskId.WRITE_SPLATS, len(paths)) as task:
         for path, gaussians in zip(
             paths, posed_frames(puppet, performance, background), strict=True
         ):
             write_ply(path, gaussians)
-            stage.advance()
+            task.advance()
     for old in folder.glob(f"{name}_*.ply"):
         if re.fullmatch(re.escape(name) + r"_\d{4,}", old.stem) and old not in paths:
             old.unlink()

@@ -2,46 +2,52 @@
 ``candidates.json``."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from restage4d.driving.candidates import measure
+from restage4d.driving.protocols import Candidate
 from restage4d.io import video
 from restage4d.io.atomic import replacing
-from restage4d.jobs.footage import decode_part, working_selection
-from restage4d.jobs.restaging import Job
-from restage4d.progress import Progress
+from restage4d.jobs.footage import decode_part, scale_selection
+from restage4d.jobs.provider_factory import make_prior_providers
+from restage4d.jobs.restaging import RestagingJob, driving_tasks, make_driver
+from restage4d.progress import Progress, TaskId
+from restage4d.providers.weights import Weights
 
 
-def audition(job: Job, progress: Progress) -> list[Path]:
-    """Makes the driving videos of ``job.choices`` and returns their files and the figures'.
+def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
+    """Makes the driving videos of ``job.choice`` and returns their files and the figures'.
 
     candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver) and ``candidates``,
-    each with its ``candidate`` number, the fields of `restage4d.driving.candidates.Figures` and
-    their ``score``.
+    each as `restage4d.driving.protocols.Candidate.to_record`.
 
     Raises:
         InputError: no subject, or no video can be used; says why.
         Cancelled: asked to stop; videos that are finished are kept where their maker keeps them.
     """
     info = video.probe(job.video)
-    (driver,) = job.choices.drivers(job.out, job.seed)
-    with progress.stage("decode"):
+    weights = Weights.from_settings(job.choice.weights, job.choice.download)
+    driver = make_driver(job, weights)
+    masks = make_prior_providers(job.choice.priors, weights).masks
+    tasks = driving_tasks(job)
+    if TaskId.MEASURE_DRIVING not in tasks:
+        tasks += [TaskId.OPTICAL_FLOW, TaskId.MEASURE_DRIVING]
+    progress.expect(tasks)
+    with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)
-    mask = job.choices.priors().masks.select(base, selection, progress)
-    clip = driver.make(base, mask, job.prompt, progress)
-    figures = getattr(driver, "figures", [])
-    if not figures:
-        found = measure(base, mask, clip, progress)
-        figures = [{"candidate": 1.0, **asdict(found), "score": float(found.score)}]
+    selection = scale_selection(job.selection, (info.width, info.height), base.size)
+    mask = masks.select(base, selection, progress)
+    made = driver.make(base, mask, job.prompt, progress)
+    candidates = made.candidates or (Candidate(1, measure(base, mask, made.clip, progress)),)
     folder = job.out / "candidates"
-    if len(figures) == 1 and not (folder / f"{figures[0]['candidate']:.0f}.mp4").exists():
-        video.encode(folder / f"{figures[0]['candidate']:.0f}.mp4", clip.frames, clip.fps)
+    if len(candidates) == 1:
+        only = folder / f"{candidates[0].number}.mp4"
+        if not only.exists():
+            video.encode(only, made.clip.frames, made.clip.fps)
     report = {
-        "provider": driver.name,
-        "refined_prompt": getattr(driver, "refined_prompt", ""),
-        "candidates": figures,
+        "provider": made.made_by,
+        "refined_prompt": made.refined_prompt,
+        "candidates": [candidate.to_record() for candidate in candidates],
     }
     with replacing(job.out / "candidates.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -12,8 +12,6 @@ from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.arrays import mask_picture
 
-Numbers = tuple[float, ...]
-
 
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
     """``frames`` frames from number ``first`` on; None: to the end. Raises `InputError` as
@@ -25,48 +23,52 @@ def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: in
     return video.decode(path, longer_side=longer_side, start=start, stop=stop)
 
 
-def working_selection(
-    base: Clip,
-    source_size: tuple[int, int],
-    select: Numbers | None,
-    box: Numbers | None,
-    mask: Path | None,
+def scale_selection(
+    selection: Selection, source_size: tuple[int, int], size: tuple[int, int]
 ) -> Selection:
-    """A point, a box or a mask's picture in the video's pixels, as a selection in pixels of the
-    working size.
+    """A selection in the video's own pixels, in pixels of the working size.
+
+    Args:
+        selection: of the first frame.
+        source_size: (width, height) of the video.
+        size: (width, height) that the job works at.
 
     Raises:
         InputError: it lies outside the frame, is empty, or the mask has another size.
     """
-    sx, sy = base.size[0] / source_size[0], base.size[1] / source_size[1]
+    point, box, mask = selection.point, selection.box, selection.mask
+    sx, sy = size[0] / source_size[0], size[1] / source_size[1]
     where = "the video's first frame, which is {} x {} pixels".format(*source_size)
-    for name, xy in (("--select", select), ("--box", box)):
+    for name, xy in (("point", point), ("box", box)):
         if xy and not all(0 <= v <= source_size[i % 2] for i, v in enumerate(xy)):
             raise InputError(
-                f"{name} {','.join(f'{v:g}' for v in xy)} lies outside {where}.",
+                f"The {name} {','.join(f'{v:g}' for v in xy)} lies outside {where}.",
                 "Give pixels of that frame.",
             )
-    if select:
-        return Selection(point=(select[0] * sx, select[1] * sy))
-    if box:
-        x0, y0, x1, y1 = box
-        if x1 - x0 < 4 or y1 - y0 < 4:
-            raise InputError("--box is empty.", "Give left, top, right, bottom in pixels.")
-        return Selection(box=(x0 * sx, y0 * sy, x1 * sx, y1 * sy))
-    if mask:
-        return Selection(mask=working_mask(mask, base.size, source_size))
-    return Selection()
+    if box and (box[2] - box[0] < 4 or box[3] - box[1] < 4):
+        raise InputError("The box is empty.", "Give left, top, right, bottom in pixels.")
+    return Selection(
+        point=(point[0] * sx, point[1] * sy) if point else None,
+        box=(box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy) if box else None,
+        mask=None if mask is None else resize_mask(mask, source_size, size, "The mask"),
+        text=selection.text,
+    )
 
 
-def working_mask(
-    path: Path, size: tuple[int, int], source_size: tuple[int, int]
-) -> NDArray[np.bool_]:  # -> (H, W)
-    """A mask's picture at the working ``size``. Raises `InputError` for one of neither size."""
-    picture = mask_picture(path)
-    if (picture.shape[1], picture.shape[0]) not in (size, source_size):
+def read_mask(path: Path) -> NDArray[np.bool_]:  # -> (H, W)
+    """A mask's picture, white on the subject. Raises `InputError` where it cannot be read."""
+    return mask_picture(path) > 127
+
+
+def resize_mask(
+    mask: NDArray[np.bool_], source_size: tuple[int, int], size: tuple[int, int], name: str
+) -> NDArray[np.bool_]:  # (H, W) -> (H', W')
+    """A mask of the video's size, or of the working ``size``, at the working size. Raises
+    `InputError` naming ``name`` for one of neither."""
+    if (mask.shape[1], mask.shape[0]) not in (size, source_size):
         raise InputError(
-            f"{path} is {picture.shape[1]} x {picture.shape[0]} pixels, the video "
+            f"{name} is {mask.shape[1]} x {mask.shape[0]} pixels, the video "
             f"{source_size[0]} x {source_size[1]}.",
             "Give a mask of the video's size.",
         )
-    return cv2.resize((picture > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5

@@ -17,7 +17,7 @@ from restage4d import sh
 from restage4d.clips import Clip
 from restage4d.io import video
 from restage4d.io.atomic import replacing
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import (
     F32,
     Gaussians,
@@ -198,7 +198,8 @@ def write_preview(
     rows: list[U8] = []
 
     def frames() -> Iterator[U8]:
-        with (progress or Progress()).stage("preview", sum(p.n_frames for p in restaged)) as stage:
+        total = sum(p.n_frames for p in restaged)
+        with (progress or Progress()).task(TaskId.PREVIEW, total) as task:
             for performance in restaged:
                 picked = set(
                     np.linspace(0, performance.n_frames - 1, ROWS).round().astype(int).tolist()
@@ -207,7 +208,7 @@ def write_preview(
                     if t in picked:
                         rows.append(row)
                     yield row
-                    stage.advance()
+                    task.advance()
 
     video.encode(movie, frames(), restaged[0].fps)
     ok, png = cv2.imencode(".png", cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))

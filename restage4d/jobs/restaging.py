@@ -4,70 +4,102 @@ into report.json."""
 import json
 import math
 import os
-import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Selection
+from restage4d.defaults import LONGER_SIDE, QUALITY
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
 from restage4d.evaluate.metrics.image import iou, mean_psnr
 from restage4d.io import video
-from restage4d.io.arrays import mask_picture
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
 from restage4d.io.ply import write_ply_sequence
-from restage4d.jobs.footage import decode_part, working_mask, working_selection
+from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
 from restage4d.jobs.preview import render_performance, write_preview
-from restage4d.jobs.provider_choice import Choices
+from restage4d.jobs.provider_choice import ProviderChoice
+from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
 from restage4d.pipeline import Restaged, restage
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
+from restage4d.providers.weights import Weights
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What ``restage4d run`` was asked; the fields are its arguments."""
+class RestagingJob:
+    """What one run shall do.
+
+    Attributes:
+        video: the base: a video file or a folder of frames.
+        prompt: what the subject shall do instead.
+        out: folder for the results.
+        selection: the subject in the base's first frame, in the video's own pixels.
+        driving: driving videos that are there already; else ``choice.driver`` makes one.
+        made_by: who made those, asked by which prompt; for the provenance.
+        priors: folder with priors to be read instead of estimated (docs/priors.md).
+        true_masks: folder with true masks of the base, to report the IoU of ours.
+        longer_side: pixels of the working size.
+        first, frames: the part of the base that is used; None: to its end.
+        seed: of everything random.
+        quality: see `restage4d.reconstruct.config.preset`.
+        settings: of the fit, each ``KEY=VALUE``.
+        choice: who makes what.
+        splats: whether splats/ is written, one PLY per frame.
+    """
 
     video: Path
     prompt: str
     out: Path
-    select: tuple[float, float] | None = None
-    box: tuple[float, float, float, float] | None = None
-    mask: Path | None = None
+    selection: Selection = field(default_factory=Selection)
     driving: list[Path] = field(default_factory=list)
-    made_by: tuple[str, str] = (
-        "",
-        "",
-    )  # who made the driving videos, asked by which prompt; for the provenance
+    made_by: tuple[str, str] = ("", "")
     priors: Path | None = None
     true_masks: Path | None = None
-    longer_side: int = 384
+    longer_side: int = LONGER_SIDE
     first: int = 0
     frames: int | None = None
     seed: int = 0
-    quality: str = "default"
-    set: list[str] = field(default_factory=list)
-    blender_python: Path | None = None
-    select_text: str | None = None
-    choices: Choices = field(default_factory=Choices)
-    puppet_only: bool = (
-        False  # neither splats/ nor the .blend file: Blender takes the puppet itself
-    )
+    quality: str = QUALITY
+    settings: list[str] = field(default_factory=list)
+    choice: ProviderChoice = field(default_factory=ProviderChoice)
+    splats: bool = True
 
 
-def run(job: Job, progress: Progress) -> None:
-    """Runs the job: ``job.out`` then holds the puppet, its .blend, contact sheet, preview, splats/,
-    footage/ and report.json.
+class BlendMaker(Protocol):
+    """Makes a Blender file of a puppet."""
+
+    def __call__(self, puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
+        """Writes ``blend`` from the file ``puppet``; ``footage`` is each performance's video by
+        name. Raises `InputError` saying why there is none."""
+        ...
+
+
+def run(
+    job: RestagingJob,
+    progress: Progress,
+    *,
+    make_blend: BlendMaker | None = None,
+    choose: Callable[[str], int] | None = None,
+) -> None:
+    """Runs the job: ``job.out`` then holds the puppet, contact sheet, preview, footage/,
+    report.json, and splats/ and puppet.blend where asked for.
+
+    Args:
+        job: what to do.
+        progress: told every task; ends cancelled work.
+        make_blend: who makes puppet.blend, last of all; where it fails, report.json says why and
+            everything else is there. None: nobody.
+        choose: given the table of candidates, returns the number of the driving video to keep;
+            None takes the best.
 
     Raises:
         InputError: before any work, where an input cannot be used.
@@ -77,18 +109,18 @@ def run(job: Job, progress: Progress) -> None:
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
-    if not job.driving and job.choices.drafts and (ignored := parse(job.prompt).ignored):
+    if not job.driving and job.choice.driver.is_draft and (ignored := parse(job.prompt).ignored):
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
-    providers = job.choices.priors()
+    weights = Weights.from_settings(job.choice.weights, job.choice.download)
+    providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
-    drivers = given or job.choices.drivers(job.out, job.seed)
-    with progress.stage("decode"):
+    drivers = given or [make_driver(job, weights, choose)]
+    progress.expect(expected_tasks(job, blend=make_blend is not None))
+    with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    selection = working_selection(base, (info.width, info.height), job.select, job.box, job.mask)
-    if job.select_text:
-        selection = Selection(text=job.select_text)
-    true_masks = _true_masks(job.true_masks, base) if job.true_masks else None
+    selection = scale_selection(job.selection, (info.width, info.height), base.size)
+    true_masks = _read_true_masks(job.true_masks, base) if job.true_masks else None
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
@@ -102,18 +134,59 @@ def run(job: Job, progress: Progress) -> None:
         cache=Cache(),
         checkpoint=checkpoint,
     )
-    report = _write(job, made, true_masks, progress)
+    footage = _write_footage(job.out, made)
+    report = _write_results(job, made, true_masks, progress)
     checkpoint.unlink(missing_ok=True)
-    print(_summary(job.out, report))
+    if make_blend:
+        with progress.task(TaskId.WRITE_BLEND):
+            report["blend"] = _try_blend(make_blend, job.out, footage)
+        _write_report(job.out, report, progress)
+    print(_summary(job, report))
 
 
-def configure(job: Job) -> FitConfig:
+def make_driver(
+    job: RestagingJob, weights: Weights, choose: Callable[[str], int] | None = None
+) -> DrivingProvider:
+    """The job's maker of driving videos; candidates go to ``job.out / "candidates"``. Raises
+    `InputError` as `make_driving_provider` does."""
+    return make_driving_provider(
+        job.choice.driver,
+        weights,
+        seed=job.seed,
+        folder=job.out / "candidates",
+        cache=Cache(),
+        choose=choose,
+    )
+
+
+def configure(job: RestagingJob) -> FitConfig:
     """The settings of the fit: a preset, the seed, then each ``KEY=VALUE``. Raises `InputError` for
     a wrong one."""
-    return with_settings(replace(preset(job.quality), seed=job.seed), job.set)
+    return with_settings(replace(preset(job.quality), seed=job.seed), job.settings)
 
 
-def _check_folders(job: Job) -> None:
+def driving_tasks(job: RestagingJob) -> list[TaskId]:
+    """What a job does until it has its driving videos, in order."""
+    tasks = [TaskId.DECODE, TaskId.OPTICAL_FLOW, TaskId.SELECT]
+    if job.driving:
+        return tasks + [TaskId.READ_DRIVING] * len(job.driving)
+    if job.choice.driver.is_draft:
+        return [*tasks, TaskId.EMPTY_STAGE, TaskId.DRAW_DRIVING]
+    candidate = [TaskId.GENERATE_DRIVING, TaskId.OPTICAL_FLOW, TaskId.MEASURE_DRIVING]
+    return [*tasks, TaskId.REFINE_PROMPT] + candidate * job.choice.driver.candidates
+
+
+def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
+    """What the whole job does, in order, with every prior estimated."""
+    tasks = driving_tasks(job)
+    tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS, TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
+    tasks += [TaskId.DEPTH, TaskId.TRACKS]
+    tasks += [TaskId.FIT_MOTION, TaskId.SEED_GAUSSIANS, TaskId.FUSE, TaskId.FIGURES]
+    tasks += [TaskId.WRITE_SPLATS] if job.splats else []
+    return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
+
+
+def _check_folders(job: RestagingJob) -> None:
     for path, what in ((job.priors, "--priors"), (job.true_masks, "--true-masks")):
         if path is not None and not path.is_dir():
             raise InputError(f"{what} {path} is not a folder.", "Give a folder that exists.")
@@ -129,49 +202,56 @@ def _check_folders(job: Job) -> None:
         ) from error
 
 
-def _true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
+def _read_true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
     if len(files) < len(base):
         raise InputError(
             f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.",
             "Give one per frame.",
         )
-    first = mask_picture(files[0])
+    masks = [read_mask(file) for file in files[: len(base)]]
+    height, width = masks[0].shape
     return [
-        working_mask(f, base.size, (first.shape[1], first.shape[0])) for f in files[: len(base)]
+        resize_mask(mask, (width, height), base.size, str(file))
+        for mask, file in zip(masks, files, strict=False)
     ]
 
 
-def _write(
-    job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None, progress: Progress
+def _write_footage(out: Path, made: Restaged) -> dict[str, Path]:
+    """Each performance's video by name, written into footage/."""
+    footage = {}
+    for name, clip in _clips(made).items():
+        footage[name] = out / "footage" / f"{name.replace(' ', '_')}.mp4"
+        video.encode(footage[name], clip.frames, clip.fps)
+    return footage
+
+
+def _clips(made: Restaged) -> dict[str, Clip]:
+    names = [performance.name for performance in made.puppet.performances]
+    return dict(zip(names, [made.base, *made.drivings], strict=True))
+
+
+def _write_results(
+    job: RestagingJob,
+    made: Restaged,
+    true_masks: list[NDArray[np.bool_]] | None,
+    progress: Progress,
 ) -> dict[str, Any]:
+    """Everything but footage and .blend; returns what report.json says."""
     puppet, out = made.puppet, job.out
-    clips = {
-        p.name: clip
-        for p, clip in zip(puppet.performances, [made.base, *made.drivings], strict=True)
-    }
-    for name, clip in clips.items():
-        video.encode(out / "footage" / f"{name.replace(' ', '_')}.mp4", clip.frames, clip.fps)
-    with progress.stage("figures"):
-        report = _figures(job, made, true_masks)
+    with progress.task(TaskId.FIGURES):
+        report = _compute_figures(job, made, true_masks)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
-    if not job.puppet_only:
+    if job.splats:
         write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
-    write_preview(puppet, clips, out / "contact_sheet.png", out / "preview.mp4", progress)
-    if not job.puppet_only:
-        with progress.stage("Blender file"):
-            report["blend"] = write_blend(out, list(clips), job.blender_python)
-    report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
-    memory = psutil.Process().memory_info()
-    report["peak_rss_bytes"] = _peak_rss() or memory.rss
-    with replacing(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(_finite(report), indent=2) + "\n")
+    write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)
+    _write_report(out, report, progress)
     return report
 
 
-def _figures(
-    job: Job, made: Restaged, true_masks: list[NDArray[np.bool_]] | None
+def _compute_figures(
+    job: RestagingJob, made: Restaged, true_masks: list[NDArray[np.bool_]] | None
 ) -> dict[str, Any]:
     """Figures of the puppet as its file gives it, not of the fit's inner state."""
     puppet = made.puppet
@@ -201,56 +281,43 @@ def _figures(
     }
 
 
-def write_blend(out: Path, performances: list[str], python: Path | None) -> str | None:
-    """Makes ``out/puppet.blend`` in a Python that has bpy. Returns None, or why there is no
-    file."""
-    default = _ROOT / ".venv-blender" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    python = python or default
-    if not python.exists():
-        return f"{python} is missing: run scripts/run.sh, or give --blender-python."
-    footage = [
-        f"--footage={name}={out / 'footage' / (name.replace(' ', '_') + '.mp4')}"
-        for name in performances
-    ]
-    command = [
-        str(python),
-        "-m",
-        "blender_addon.headless",
-        str(out / "puppet.puppet"),
-        str(out / "puppet.blend"),
-        *footage,
-    ]
-    done = subprocess.run(
-        command, cwd=_ROOT, capture_output=True, text=True, timeout=600, check=False
-    )
-    if done.returncode != 0:
-        raise InputError(
-            f"Blender could not make {out / 'puppet.blend'}: {done.stderr.strip()[-500:]}",
-            "The puppet itself is kept.",
-        )
+def _try_blend(make_blend: BlendMaker, out: Path, footage: dict[str, Path]) -> str | None:
+    """None where puppet.blend was made, else why not."""
+    try:
+        make_blend(out / "puppet.puppet", out / "puppet.blend", footage)
+    except InputError as error:
+        return str(error)
     return None
+
+
+def _write_report(out: Path, report: dict[str, Any], progress: Progress) -> None:
+    """report.json, with time and memory until now."""
+    report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
+    report["peak_rss_bytes"] = _peak_rss() or psutil.Process().memory_info().rss
+    with replacing(out / "report.json") as temporary:
+        temporary.write_text(json.dumps(_without_nan(report), indent=2) + "\n")
 
 
 def _peak_rss() -> int | None:
     """Peak resident memory of this process and its largest child, where the system tells."""
     try:
-        import resource
-    except ImportError:  # Windows
+        import resource  # not on Windows
+    except ImportError:
         return getattr(psutil.Process().memory_info(), "peak_wset", None)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return max(own, child) * (1 if os.uname().sysname == "Darwin" else 1024)
 
 
-def _finite(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     """NaN becomes null, as JSON has no NaN."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: _without_nan(v) for k, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _summary(out: Path, report: dict[str, Any]) -> str:
-    total = sum(report["seconds"].values())
+def _summary(job: RestagingJob, report: dict[str, Any]) -> str:
+    total, out = sum(report["seconds"].values()), job.out
     lines = [
         "",
         f"Done in {total / 60:.1f} min: base {report['psnr_base']:.1f} dB (subject "
@@ -258,14 +325,16 @@ def _summary(out: Path, report: dict[str, Any]) -> str:
         f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases. Look at it:",
         f"  {out / 'contact_sheet.png'}  base | driving | restaged | behind | beside",
         f"  {out / 'preview.mp4'}  the same as a video",
-        f"  {out / 'puppet.puppet'}  the puppet",
-        f"  {out / 'report.json'}  all figures",
     ]
-    if "blend" in report:
-        blend = (
-            report["blend"]
-            or "open it in Blender: one bone per motion basis, the camera, the footage"
+    if "blend" in report and not report["blend"]:
+        lines.append(
+            f"  {out / 'puppet.blend'}  open it in Blender: one bone per motion basis, the camera, "
+            "the footage"
         )
-        lines.insert(-2, f"  {out / 'puppet.blend'}  {blend}")
-        lines.insert(-2, f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others")
+    if job.splats:
+        lines.append(f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others")
+    lines.append(f"  {out / 'puppet.puppet'}  the puppet")
+    lines.append(f"  {out / 'report.json'}  all figures")
+    if report.get("blend"):
+        lines.append(f"Warning: there is no .blend file. {report['blend']}")
     return "\n".join(lines)

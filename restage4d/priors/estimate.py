@@ -16,8 +16,11 @@ from restage4d.clips import (
     Tracks,
 )
 from restage4d.io.content_cache import Cache, content_key
+from restage4d.priors.cameras.sfm import SfmCameras
+from restage4d.priors.depth.relief import ReliefDepth
 from restage4d.priors.files import read_priors
 from restage4d.priors.geometry.world import align_world
+from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.motion.background_points import follow, triangulate
 from restage4d.priors.protocols import (
     CameraProvider,
@@ -25,7 +28,8 @@ from restage4d.priors.protocols import (
     MaskProvider,
     TrackProvider,
 )
-from restage4d.progress import Progress
+from restage4d.priors.tracks.flow_tracks import FlowTracks
+from restage4d.progress import Progress, TaskId
 
 
 @dataclass
@@ -38,13 +42,8 @@ class Providers:
     tracks: TrackProvider
 
 
-def default_providers() -> Providers:
-    """The weight-free ones."""
-    from restage4d.priors.cameras.sfm import SfmCameras
-    from restage4d.priors.depth.relief import ReliefDepth
-    from restage4d.priors.masks.grabcut import GrabCutMasks
-    from restage4d.priors.tracks.flow_tracks import FlowTracks
-
+def weight_free_providers() -> Providers:
+    """Those of `restage4d.defaults.PriorNames` as it stands."""
     return Providers(GrabCutMasks(), SfmCameras(), ReliefDepth(), FlowTracks())
 
 
@@ -65,15 +64,15 @@ def estimate_priors(
         providers: who estimates what the files do not give.
         priors_dir: folder to read from (docs/priors.md), or None.
         cache: where estimates are kept by content, or None.
-        progress: told every stage.
+        progress: told every task.
 
     Raises:
         InputError: a given file does not fit the clip; says which.
     """
     given = read_priors(priors_dir, rewound) if priors_dir else {}
-    about = (_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
+    about = (_hash_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
 
-    def estimated(
+    def estimate_or_load(
         name: str, provider: object, inputs: tuple, estimate: Callable[[], dict[str, NDArray]]
     ) -> dict[str, NDArray]:
         key = content_key(
@@ -93,7 +92,7 @@ def estimate_priors(
     )
     if np.isnan(masks).any():
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
-        found = estimated(
+        found = estimate_or_load(
             "masks",
             providers.masks,
             (first,),
@@ -113,18 +112,18 @@ def estimate_priors(
     found = (
         given["cameras"]
         if "cameras" in given
-        else estimated("cameras", providers.cameras, (masks,), cameras_arrays)
+        else estimate_or_load("cameras", providers.cameras, (masks,), cameras_arrays)
     )
     cameras = Cameras(found["K"], found["w2c"], str(found["kind"]), found["points"])
     depth = given["depth"]["depth"] if "depth" in given else np.full_like(masks, np.nan)
     if np.isnan(depth).any():
         if cameras.kind == "moving" and not len(cameras.points):
-            with progress.stage("background points", len(rewound)) as stage:
+            with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
                 cameras = replace(
-                    cameras, points=triangulate(follow(rewound, masks, stage), cameras)
+                    cameras, points=triangulate(follow(rewound, masks, task), cameras)
                 )
         inputs = (masks, cameras.K, cameras.w2c, cameras.points)
-        found = estimated(
+        found = estimate_or_load(
             "depth",
             providers.depth,
             inputs,
@@ -135,7 +134,7 @@ def estimate_priors(
     if "tracks" in given:
         tracks = given["tracks"]
     else:
-        tracks = estimated(
+        tracks = estimate_or_load(
             "tracks",
             providers.tracks,
             (masks,),
@@ -153,8 +152,8 @@ def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> 
 
 
 @cache_once
-def _code() -> str:
+def _hash_code() -> str:
     """Hash of the code that estimates, so that nothing cached outlives a change of it."""
     return content_key(
-        __version__, *(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+        __version__, *(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
     )

@@ -23,7 +23,7 @@ from restage4d.errors import InputError
 
 
 @dataclass(frozen=True)
-class Settings:
+class UserSettings:
     """See the module's text."""
 
     weights: str = ""
@@ -40,7 +40,7 @@ def settings_file() -> Path:
     )
 
 
-def read_settings() -> Settings:
+def read_settings() -> UserSettings:
     """The file's lines, each overruled by its environment variable. Raises `InputError` for a file
     that is not as it must be."""
     path = settings_file()
@@ -52,7 +52,7 @@ def read_settings() -> Settings:
             raise InputError(
                 f"The settings {path} cannot be read: {error}.", "Correct the file or delete it."
             ) from error
-    known = {f.name: type(f.default) for f in fields(Settings)}
+    known = {f.name: type(f.default) for f in fields(UserSettings)}
     for name, value in given.items():
         if name not in known or not isinstance(value, known[name]):
             what = (
@@ -65,4 +65,4 @@ def read_settings() -> Settings:
         text = os.environ.get(f"RESTAGE4D_{name.upper()}")
         if text:
             given[name] = text.lower() in ("1", "true", "yes") if kind is bool else text
-    return Settings(**given)  # type: ignore[arg-type]
+    return UserSettings(**given)  # type: ignore[arg-type]

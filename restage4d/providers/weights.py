@@ -7,15 +7,15 @@ file is one `InputError`.
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from restage4d.errors import InputError
+from restage4d.providers.modules import is_importable
 from restage4d.providers.registry import Entry
 from restage4d.providers.settings import read_settings
 
-_WANTED = [
+_PATTERNS = [
     "*.json",
     "*.txt",
     "*.model",
@@ -35,7 +35,7 @@ class Weights:
     download: bool = False
 
     @classmethod
-    def chosen(cls, folder: Path | None, download: bool) -> "Weights":
+    def from_settings(cls, folder: Path | None, download: bool) -> "Weights":
         """What was asked for, else what the settings say."""
         settings = read_settings()
         return cls(
@@ -48,9 +48,9 @@ class Weights:
         if self.folder:
             names = (entry.name, entry.repo.split("/")[-1])
             for place in (*(self.folder / name for name in names if name), self.folder):
-                if not missing(place, entry.files):
+                if not find_missing_files(place, entry.files):
                     return place
-        return _cached(entry)
+        return _find_in_cache(entry)
 
     def find(self, entry: Entry) -> Path:
         """The folder with the provider's files; fetches them where that is allowed.
@@ -65,7 +65,7 @@ class Weights:
         if found is not None:
             return found
         places = [self.folder / entry.name] if self.folder else []
-        wanted = missing(places[0], entry.files) if places else list(entry.files)
+        files = find_missing_files(places[0], entry.files) if places else list(entry.files)
         where = (
             f"{places[0]}"
             if places
@@ -73,38 +73,19 @@ class Weights:
         )
         source = f" of {entry.repo} ({entry.size:g} GB, {entry.licence})" if entry.repo else ""
         raise InputError(
-            f"The weights of {entry.title} are not here: {', '.join(wanted)} is missing.",
-            f"Put {' and '.join(wanted)}{source} into {where}"
+            f"The weights of {entry.title} are not here: {', '.join(files)} is missing.",
+            f"Put {' and '.join(files)}{source} into {where}"
             + (", or allow --download." if entry.repo else f". {entry.get}."),
         )
 
 
-def missing(folder: Path, files: tuple[str, ...]) -> list[str]:
+def find_missing_files(folder: Path, files: tuple[str, ...]) -> list[str]:
     """Which of ``files`` are not in ``folder``; a model in pieces counts as there."""
     return [
         f
         for f in files
         if not (folder / f).exists() and not (f in _SHARDS and (folder / _SHARDS[f]).exists())
     ]
-
-
-def need_modules(entry: Entry) -> None:
-    """Raises `InputError` saying what to install, where a module that the provider needs is
-    missing."""
-    absent = [m for m in entry.modules if not module_there(m)]
-    if absent:
-        how = f'pip install "restage4d[{entry.extra}]"' if entry.extra else ""
-        raise InputError(
-            f"{entry.title} needs {', '.join(absent)}, not installed here.",
-            "; ".join(p for p in (how, entry.get) if p) + ".",
-        )
-
-
-def module_there(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package around it is missing
-        return False
 
 
 def fingerprint(folder: Path) -> str:
@@ -204,16 +185,18 @@ def load_into(module: Any, state: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def _cached(entry: Entry) -> Path | None:
-    if not entry.repo or not module_there("huggingface_hub"):
+def _find_in_cache(entry: Entry) -> Path | None:
+    if not entry.repo or not is_importable("huggingface_hub"):
         return None
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(entry.repo, allow_patterns=_WANTED, local_files_only=True))
+        folder = Path(
+            snapshot_download(entry.repo, allow_patterns=_PATTERNS, local_files_only=True)
+        )
     except Exception:  # not in the cache, or not all of it
         return None
-    return folder if not missing(folder, entry.files) else None
+    return folder if not find_missing_files(folder, entry.files) else None
 
 
 def fetch_file(repo: str, name: str) -> Path:
@@ -224,17 +207,17 @@ def fetch_file(repo: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repo, name))
     except Exception as error:  # the hub's client raises what it likes
-        raise _not_fetched(error, repo, name) from error
+        raise _fetch_error(error, repo, name) from error
 
 
 def _fetch(entry: Entry) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(entry.repo, allow_patterns=_WANTED))
+        folder = Path(snapshot_download(entry.repo, allow_patterns=_PATTERNS))
     except Exception as error:
-        raise _not_fetched(error, entry.repo, ", ".join(entry.files)) from error
-    if gone := missing(folder, entry.files):
+        raise _fetch_error(error, entry.repo, ", ".join(entry.files)) from error
+    if gone := find_missing_files(folder, entry.files):
         raise InputError(
             f"{entry.repo} has no {', '.join(gone)}.",
             "The hub's copy has changed; give a folder with --weights.",
@@ -242,7 +225,7 @@ def _fetch(entry: Entry) -> Path:
     return folder
 
 
-def _not_fetched(error: Exception, repo: str, files: str) -> InputError:
+def _fetch_error(error: Exception, repo: str, files: str) -> InputError:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     remedy = f"Fetch {files} of {repo} by hand and give their folder with --weights."
     if type(error).__name__ == "GatedRepoError":

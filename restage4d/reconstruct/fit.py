@@ -11,7 +11,7 @@ import torch
 
 from restage4d import __version__
 from restage4d.clips import Priors, Rewound
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.optimisation import Fusion
@@ -50,7 +50,7 @@ def fit(
     else:
         tracks = usable_tracks(rewound, priors, config)
         motion = fit_motion(tracks, rewound, priors, config, progress, device)
-        with progress.stage("seeding Gaussians"):
+        with progress.task(TaskId.SEED_GAUSSIANS):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)

@@ -24,7 +24,7 @@ from restage4d.priors.depth.alignment import (
     point_anchors,
 )
 from restage4d.priors.motion.background_points import follow
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -110,7 +110,7 @@ def main() -> None:
         scene = scene_of(read_stage(folder), 0)
         rewound, truth = scene.rewound, scene.seen
         masks = truth.masks.astype(np.float32)
-        with Progress().stage("background points", len(rewound)) as counted:
+        with Progress().task(TaskId.BACKGROUND_POINTS, len(rewound)) as counted:
             tracks = follow(rewound, masks, counted)
         cameras = Cameras(truth.K, truth.w2c, "moving")
         rows = np.array(

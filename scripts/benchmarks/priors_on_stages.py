@@ -11,12 +11,14 @@ way where their weights are (RESTAGE4D_WEIGHTS).
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from restage4d.clips import Cameras, Rewound
+from restage4d.defaults import PriorNames
 from restage4d.evaluate.metrics.tracking import similarity
 from restage4d.evaluate.stage import (
     Scene,
@@ -24,7 +26,7 @@ from restage4d.evaluate.stage import (
     read_stage,
     scene_of,
 )
-from restage4d.jobs.make_priors_providers import choose_priors
+from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.priors.estimate import Providers
 from restage4d.progress import Progress
 from restage4d.providers.weights import Weights
@@ -41,16 +43,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stages", type=Path, nargs="+")
-    for kind, name in (
-        ("masks", "grabcut"),
-        ("cameras", "sfm"),
-        ("depth", "relief"),
-        ("tracks", "flow"),
-    ):
+    for kind, name in asdict(PriorNames()).items():
         parser.add_argument(f"--{kind}", default=name)
     arguments = parser.parse_args()
-    names = {kind: getattr(arguments, kind) for kind in ("masks", "cameras", "depth", "tracks")}
-    providers = choose_priors(**names, weights=Weights.chosen(None, False))
+    names = PriorNames(arguments.masks, arguments.cameras, arguments.depth, arguments.tracks)
+    providers = make_prior_providers(names, Weights.from_settings(None, False))
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS))
     for folder in arguments.stages:
         began = time.perf_counter()

@@ -41,7 +41,7 @@ def test_a_cancelled_fit_goes_on(truth, tmp_path):
     path, seen = tmp_path / "checkpoint.safetensors", []
     cancel_within_fusion(truth, path)
     again = fit(truth.rewound, truth.priors, CONFIG, path, Progress(sink=seen.append))
-    assert seen[0].stage == "photometric fusion"
+    assert seen[0].task.label == "photometric fusion"
     assert seen[0].step > 100
     assert again.model.device.type == "cuda"
     assert again.psnr(range(len(truth.rewound))) > 34

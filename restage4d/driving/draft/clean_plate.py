@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from restage4d.clips import Clip
 from restage4d.driving.draft.inpaint import complete
 from restage4d.driving.draft.matte import spread
-from restage4d.progress import Stage
+from restage4d.progress import Task
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -49,7 +49,7 @@ def grown(mask: Mask, radius: int) -> Mask:
     return cv2.dilate(mask.astype(np.uint8), shape).astype(bool)
 
 
-def register(base: Clip, mask: Mask, stage: Stage) -> Registered:
+def register(base: Clip, mask: Mask, stage: Task) -> Registered:
     """Follows background and subject from frame to frame; ends early where the background is lost
     (a cut, a blur)."""
     stride = int(np.ceil(len(base) / _MOST_FRAMES))
@@ -156,7 +156,7 @@ def _step(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
 
 
 def empty_stage(
-    base: Clip, first: F32, hole: Mask, unlike: Mask, found: Registered, stage: Stage
+    base: Clip, first: F32, hole: Mask, unlike: Mask, found: Registered, stage: Task
 ) -> F32:
     """``first``, the base's first frame (H, W, 3) in 0..255, with ``hole`` filled and unchanged
     outside it.

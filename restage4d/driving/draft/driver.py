@@ -26,8 +26,9 @@ from restage4d.driving.draft.rasterizer import draw
 from restage4d.driving.draft.relief import View, build
 from restage4d.driving.draft.shadow import Shadow
 from restage4d.driving.draft.shadow import find as find_shadow
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -41,8 +42,10 @@ class KinematicDriving:
 
     name = "kinematic"
 
-    def make(self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress) -> Clip:
-        """The driving clip; its first frame is the base's first frame, bit for bit."""
+    def make(
+        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
+    ) -> DrivingVideo:
+        """The driving video; its first frame is the base's first frame, bit for bit."""
         directions = parse(prompt)
         if mask.shape != base.frames.shape[1:3]:
             raise InputError(
@@ -61,7 +64,7 @@ class KinematicDriving:
                 "Mark the subject alone.",
             )
         first = base.frames[0].astype(np.float32)
-        with progress.stage("driving: empty stage", 2 * len(base)) as stage:
+        with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
             found = register(base, mask, stage)
             body = plan(mask, own_motion(found))
             alpha = soft_matte(first, mask)
@@ -91,7 +94,7 @@ class KinematicDriving:
         missed = first - picture(0)[0]  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
-        with progress.stage("driving: draw", len(performance) - 1) as stage:
+        with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
                 image, points = picture(t)
                 stays = np.maximum(
@@ -102,7 +105,7 @@ class KinematicDriving:
                     np.uint8
                 )
                 stage.advance()
-        return Clip(frames, base.fps)
+        return DrivingVideo(Clip(frames, base.fps), self.name)
 
 
 def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:

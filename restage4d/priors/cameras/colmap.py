@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.priors.cameras.focal import RATIOS, pull
-from restage4d.progress import Stage
+from restage4d.progress import Task
 
 F32 = NDArray[np.float32]
 
@@ -57,7 +57,7 @@ def map_tracks(
     focals: Sequence[float],
     search: bool,
     seed: int,
-    stage: Stage,
+    task: Task,
     timeout: float,
 ) -> Mapped | str:
     """Cameras from tracks (P, T, 2; NaN where not seen): keyframes mapped incrementally, the other
@@ -70,12 +70,12 @@ def map_tracks(
             taken.
         search: whether the focal length may then move on from there, within
             `restage4d.priors.cameras.focal.RATIOS`.
-        stage: advanced by one for every keyframe placed: ``len(keyframes) * len(focals)`` steps at
+        task: advanced by one for every keyframe placed: ``len(keyframes) * len(focals)`` steps at
             most.
         timeout: seconds for all of it.
 
     Returns:
-        The map, or one sentence that says why there is none. Raises `Cancelled` through ``stage``.
+        The map, or one sentence that says why there is none. Raises `Cancelled` through ``task``.
     """
     scale = max(size) / _LONGER
     xy = xy[_useful(xy, keyframes)]
@@ -98,7 +98,7 @@ def map_tracks(
                 done = sum(
                     min((folder / "out.txt").stat().st_size, len(keyframes)) for folder in folders
                 )
-                stage.advance(done - reported)
+                task.advance(done - reported)
                 reported = done
                 if time.monotonic() - began > timeout:
                     return f"structure from motion took longer than {timeout:.0f} s"

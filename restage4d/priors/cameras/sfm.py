@@ -12,7 +12,7 @@ from restage4d.priors.cameras import focal as lens
 from restage4d.priors.cameras import pan
 from restage4d.priors.cameras.colmap import map_tracks
 from restage4d.priors.motion.background_points import follow
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -70,24 +70,24 @@ class SfmCameras:
         """See `restage4d.priors.protocols.CameraProvider`; also fills ``self.report``."""
         size = rewound.clip.size
         scale = max(size) / 384
-        with progress.stage("background points", len(rewound)) as stage:
-            xy = follow(rewound, masks, stage).astype(np.float64)
-        with progress.stage("cameras", 2 + len(_STARTS) * self.config.keyframes) as stage:
+        with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
+            xy = follow(rewound, masks, task).astype(np.float64)
+        with progress.task(TaskId.CAMERAS, 2 + len(_STARTS) * self.config.keyframes) as task:
             parent = rewound.parent.copy()
             for source in range(rewound.n_branches + 1):
                 video = rewound.video(source)
                 if pan.steady(xy, rewound.seam, video, scale):
                     parent[video[video != rewound.seam]] = -2  # these take b_0's camera
             moving = np.flatnonzero(parent != -2)
-            stage.advance()
+            task.advance()
             if len(moving) < 2:
                 found = self._still(xy, rewound)
             else:
                 tree = _Tree(moving, rewound.parent)
                 turning, turns = self._turning(xy[:, moving], tree, size)
-                stage.advance()
+                task.advance()
                 found = (
-                    turning if turns else self._travelling(xy, moving, tree, size, turning, stage)
+                    turning if turns else self._travelling(xy, moving, tree, size, turning, task)
                 )
             focal, poses, error, kind, points, note = found
         w2c = np.full((len(rewound), 4, 4), np.nan)
@@ -147,7 +147,7 @@ class SfmCameras:
             note,
         ), turns
 
-    def _travelling(self, xy: F64, moving, tree: "_Tree", size: tuple[int, int], turning, stage):
+    def _travelling(self, xy: F64, moving, tree: "_Tree", size: tuple[int, int], turning, task):
         keys = tree.spread(xy[:, moving], self.config.keyframes)
         guess = self._guess(size)
         focals = (
@@ -166,7 +166,7 @@ class SfmCameras:
             focals,
             self.config.focal is None,
             self.config.seed,
-            stage,
+            task,
             self.config.timeout,
         )
         if isinstance(found, str):

@@ -15,7 +15,7 @@ from restage4d.clips import Cameras, Rewound
 from restage4d.priors.depth.alignment import align, map_anchors, point_anchors
 from restage4d.priors.depth.relief import ReliefDepth
 from restage4d.priors.motion.background_points import follow
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.providers.devices import devices, precision, until_it_fits
 from restage4d.providers.weights import load_pretrained
 
@@ -62,16 +62,16 @@ class DepthAnythingDepth:
         frame."""
         attempts = [(device, batch) for device in devices() for batch in (_BATCH, 2, 1)]
         result = np.empty(frames.shape[:3], np.float32)
-        with progress.stage(f"depth ({self.name})", len(frames)) as stage:
+        with progress.task(TaskId.DEPTH, len(frames)) as task:
 
             def run(attempt: tuple[torch.device, int]) -> None:
                 device, batch = attempt
-                stage.step = 0
+                task.step = 0
                 self._model.to(device=device, dtype=precision(device))
                 for t in range(0, len(frames), batch):
                     some = frames[t : t + batch]
                     result[t : t + len(some)] = self._disparity(some, device)
-                    stage.advance(len(some))
+                    task.advance(len(some))
 
             until_it_fits(attempts, run, self.name)
         return result
@@ -119,12 +119,12 @@ def aligned(
 ) -> F32:
     """Depth from disparity by `restage4d.priors.depth.alignment`: anchored to sparse points, or to
     the weight-free depth."""
-    with progress.stage("background points", len(rewound)) as stage:
-        tracks = follow(rewound, masks, stage)
+    with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
+        tracks = follow(rewound, masks, task)
     anchors = point_anchors(cameras, masks)
     if len(anchors.z) < _FEW * len(rewound):
         anchors = map_anchors(ReliefDepth().depth(rewound, masks, cameras, progress), masks)
-    with progress.stage("align depth"):
+    with progress.task(TaskId.ALIGN_DEPTH):
         depth = align(disparity, rewound, cameras, tracks, anchors, shift)
     depth[masks < 0] = 0
     return depth

@@ -19,7 +19,7 @@ from restage4d.clips import Cameras, Rewound
 from restage4d.errors import InputError
 from restage4d.io.arrays import Arrays, camera_kind, load_arrays
 from restage4d.priors.depth.depth_anything import aligned
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -89,7 +89,7 @@ class DepthAnything3:
     def _run(self, rewound: Rewound, progress: Progress) -> Arrays:
         if self._last and self._last[0] is rewound:
             return self._last[1]
-        with tempfile.TemporaryDirectory() as temporary, progress.stage(self.name):
+        with tempfile.TemporaryDirectory() as temporary, progress.task(TaskId.DEPTH_ANYTHING_3):
             frames, out = Path(temporary) / "frames.npz", Path(temporary) / "said.npz"
             np.savez(frames, frames=rewound.clip.frames)
             for side in (

@@ -11,7 +11,7 @@ from restage4d.priors.depth.backdrop import Backdrop
 from restage4d.priors.depth.stance import StanceConfig, find_stance
 from restage4d.priors.geometry import ground as world
 from restage4d.priors.geometry.inflation import inflate
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -42,7 +42,7 @@ class ReliefDepth:
 
     def depth(self, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress) -> F32:
         """See `restage4d.priors.protocols.DepthProvider`. 0 in the masks' unknown band."""
-        with progress.stage("depth", len(rewound)) as stage:
+        with progress.task(TaskId.DEPTH, len(rewound)) as task:
             feet = world.footprint(masks)
             points = world.clear(cameras, masks)
             ground = world.find(cameras, feet, points)
@@ -64,7 +64,7 @@ class ReliefDepth:
                         cameras, t, subject, stance.distance[t], stance.normal[t]
                     )[subject]
                 result[t][mask < 0] = 0
-                stage.advance()
+                task.advance()
             return result
 
 

@@ -9,7 +9,7 @@ from restage4d.clips import Clip, Rewound, Selection
 from restage4d.priors.masks.propagate import STEPS, follow
 from restage4d.priors.masks.select import select_subject
 from restage4d.priors.motion.optical_flow import optical_flow
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -28,8 +28,8 @@ class GrabCutMasks:
         """Masks (T, H, W) as in `Priors.masks`, from ``first`` (H, W), the mask of frame
         ``rewound.seam``."""
         flow = optical_flow(rewound, progress)
-        with progress.stage("masks", STEPS * len(rewound)) as stage:
-            masks = follow(rewound, flow, first, stage)
+        with progress.task(TaskId.MASKS, STEPS * len(rewound)) as task:
+            masks = follow(rewound, flow, first, task)
         return with_unknown_border(masks)
 
 

@@ -23,7 +23,7 @@ from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
-from restage4d.progress import Stage
+from restage4d.progress import Task
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -46,10 +46,10 @@ _BEFORE, _LIKE_BEFORE, _LIKE_FIRST, _MOTION, _TRAILS, _BACKGROUND, _BIAS = (
 _UNLIKE = 60.0  # squared feature distance that counts as one unit of log odds
 _EDGES = 0.5  # strength of agreement between neighbouring pixels
 _SURE = 6.0  # log odds of pixels that are not in question
-STEPS = 3 + _ROUNDS  # by which `follow` advances its stage for every frame
+STEPS = 3 + _ROUNDS  # by which `follow` advances its task for every frame
 
 
-def follow(rewound: Rewound, flow: Flow, first: Bool, stage: Stage) -> Bool:
+def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
     """Masks (T, H, W) of the subject from ``first`` (H, W), the mask of frame ``rewound.seam``,
     which is kept as it is."""
     scale = max(rewound.clip.size) / 384
@@ -66,18 +66,18 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, stage: Stage) -> Bool:
     for t in range(len(rewound)):
         speed[t], own = motion.apart(t)
         velocity.append(own.astype(np.float16))
-        stage.advance()
+        task.advance()
     look = _Look(rewound, scale)
     trails = find_trails(rewound, flow, speed, velocity, look.lab, first, near)
-    stage.advance(len(rewound))
+    task.advance(len(rewound))
     belongs = np.empty(carried.shape, np.float32)
     for t, (xy, node, lab) in enumerate(zip(trails.xy, trails.node, look.lab, strict=True)):
         belongs[t] = spread(xy, trails.label[node], lab, 3.0 * scale, 1 / 200)
-        stage.advance()
+        task.advance()
     belongs[rewound.seam] = first
     masks = belongs > 0.5
     for _ in range(_ROUNDS):
-        masks = _decide(rewound, flow, motion, speed, look, belongs, masks, stage)
+        masks = _decide(rewound, flow, motion, speed, look, belongs, masks, task)
     return np.stack([_whole(mask) for mask in masks])
 
 
@@ -119,7 +119,7 @@ def _decide(
     look: _Look,
     belongs: F32,
     masks: Bool,
-    stage: Stage,
+    task: Task,
 ) -> Bool:
     """Masks (T, H, W) anew, pixel by pixel from all clues; ``masks`` tells where the background is
     and what clues are worth."""
@@ -145,7 +145,7 @@ def _decide(
     labels[seam] = masks[seam]
     from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
     for a, b in rewound.outward(seam):
-        stage.advance()
+        task.advance()
         back = flow.between(b, a)
         from_seam[b] = back + warp(from_seam[a], back)
         band = bands[b]

@@ -16,7 +16,7 @@ from restage4d.clips import Clip, Rewound, Selection
 from restage4d.errors import InputError
 from restage4d.priors.masks.grabcut import with_unknown_border
 from restage4d.priors.masks.select import select_subject
-from restage4d.progress import Progress, Stage
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import devices, precision, until_it_fits
 from restage4d.providers.weights import load_pretrained
 
@@ -104,7 +104,7 @@ class SamMasks:
                 float(cols.max() + 1),
                 float(rows.max() + 1),
             )
-        with progress.stage(f"select ({self.name})"):
+        with progress.task(TaskId.SELECT):
 
             def outline(device: torch.device) -> Bool:
                 session = self._session(base.frames[:1], device, device)
@@ -119,7 +119,7 @@ class SamMasks:
         """Masks (T, H, W) as in `Priors.masks`. Every driving video is followed with the base as
         its memory."""
         masks = np.zeros(rewound.clip.frames.shape[:3], bool)
-        with progress.stage(f"masks ({self.name})", len(rewound)) as stage:
+        with progress.task(TaskId.MASKS, len(rewound)) as task:
             for number, path in enumerate(rewound.paths()):
                 at = int(np.flatnonzero(path == rewound.seam)[0])
                 # the state of a long clip fits into main memory where it does not fit into the
@@ -127,7 +127,7 @@ class SamMasks:
                 attempts = [(d, d) for d in devices()]
                 if attempts[0][0].type != "cpu":
                     attempts.insert(1, (attempts[0][0], torch.device("cpu")))
-                done = stage.step
+                done = task.step
 
                 def run(
                     where: tuple[torch.device, torch.device],
@@ -136,11 +136,11 @@ class SamMasks:
                     number=number,
                     done=done,
                 ) -> None:
-                    stage.step = done
+                    task.step = done
                     session = self._session(rewound.clip.frames[path], *where)
                     self._prompt(session, at, rewound.clip.size, mask=first)
                     for t, mask in self._follow(
-                        session, at, rewound.clip.size, backwards=number == 0, stage=stage
+                        session, at, rewound.clip.size, backwards=number == 0, task=task
                     ):
                         masks[path[t]] = mask
 
@@ -148,7 +148,7 @@ class SamMasks:
         return with_unknown_border(masks)
 
     def _follow(
-        self, session: Any, at: int, size: tuple[int, int], backwards: bool, stage: Stage
+        self, session: Any, at: int, size: tuple[int, int], backwards: bool, task: Task
     ) -> Iterator[tuple[int, Bool]]:
         """From frame ``at`` to the end, then (for the first video) to the beginning; only what
         later frames need is kept."""
@@ -163,7 +163,7 @@ class SamMasks:
                     if t in outputs:
                         outputs[t].pop("high_res_masks", None)
                 yield t, _enlarged(logits, size)
-                stage.advance()
+                task.advance()
 
     def _session(self, frames: NDArray[np.uint8], device: torch.device, state: torch.device) -> Any:
         self._model.to(device=device, dtype=precision(device))
@@ -238,7 +238,7 @@ class SamMasks:
         )
         side = detector.config.vision_config.image_size
         frames = _Frames(base.frames[:1], side, _HALVES, torch.float32)
-        with progress.stage(f"select ({self.name})"), torch.inference_mode():
+        with progress.task(TaskId.SELECT), torch.inference_mode():
 
             def run(device: torch.device) -> Any:
                 detector.to(device=device, dtype=precision(device))

@@ -23,7 +23,7 @@ from restage4d.priors.masks.segment import (
 )
 from restage4d.priors.motion.background_motion import lost
 from restage4d.priors.motion.optical_flow import optical_flow, warp
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -56,7 +56,7 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     if selection.mask is not None:
         return _given(np.asarray(selection.mask), (height, width))
     still = Still(base.frames[0], *motion(base, progress))
-    with progress.stage("select the subject"):
+    with progress.task(TaskId.SELECT):
         if selection.box is not None:
             return _boxed(still, selection.box)
         if selection.point is not None:

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.progress import Stage
+from restage4d.progress import Task
 
 F32 = NDArray[np.float32]
 
@@ -15,7 +15,7 @@ _ROUND_TRIP = 0.5  # pixels that a point may miss itself by, there and back
 _MARGIN = 5  # pixels kept clear of the subject: half a window less a little
 
 
-def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
+def follow(rewound: Rewound, masks: F32, task: Task) -> F32:
     """Background points by pyramidal Lucas-Kanade with a round-trip check, along the tree of
     frames.
 
@@ -24,7 +24,7 @@ def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
 
     Args:
         masks: (T, H, W) as in `Priors.masks`; anything but 0 counts as subject.
-        stage: advanced by one for every frame.
+        task: advanced by one for every frame.
 
     Returns:
         xy (P, T, 2) in pixels (centres at +0.5), NaN where a point is not seen. Every point is seen
@@ -78,7 +78,7 @@ def follow(rewound: Rewound, masks: F32, stage: Stage) -> F32:
             xy = np.concatenate([xy, fresh])
             known += len(fresh)
         live[t] = (number, xy.astype(np.float32))
-        stage.advance()
+        task.advance()
     result = np.full((known, count, 2), np.nan, np.float32)
     for t, (number, xy) in enumerate(live):
         result[number, t] = xy + 0.5  # OpenCV puts the centre of pixel 0 at 0

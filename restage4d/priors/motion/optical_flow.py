@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
@@ -39,11 +39,11 @@ class Flow:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         search.setFinestScale(0 if max(width, height) <= _FULL_DETAIL else 1)
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rewound.clip.frames]
-        with progress.stage("optical flow", len(rewound) - 1) as stage:
+        with progress.task(TaskId.OPTICAL_FLOW, len(rewound) - 1) as task:
             for p, t in rewound.neighbours():
                 self.ahead[t] = search.calc(grey[p], grey[t], None)  # type: ignore[call-overload]
                 self.back[t] = search.calc(grey[t], grey[p], None)  # type: ignore[call-overload]
-                stage.advance()
+                task.advance()
 
     def between(self, a: int, b: int) -> F32:
         """Flow (H, W, 2) in pixels from frame ``a`` to its neighbour ``b``, at the pixels of

@@ -13,7 +13,7 @@ from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
 from restage4d.priors.motion.optical_flow import Flow, optical_flow, sample
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -54,11 +54,11 @@ class FlowTracks:
         queries = query_frames(rewound, masks, self.config.query_frames)
         parts: list[Tracks] = []
         look = _Look(rewound)
-        with progress.stage("tracks", len(queries) * len(rewound)) as stage:
+        with progress.task(TaskId.TRACKS, len(queries) * len(rewound)) as task:
             for q in queries:
                 xy = pick(look.grey[q], masks[q] > 0.5, self.config.points // len(queries))
                 parts.append(_follow(rewound, flow, look, masks, q, xy))
-                stage.advance(len(rewound))
+                task.advance(len(rewound))
         tracks = Tracks(
             np.concatenate([part.xy for part in parts]),
             np.concatenate([part.visible for part in parts]),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
 from restage4d.priors.tracks.flow_tracks import guess_hidden, pick, query_frames
-from restage4d.progress import Progress, Stage
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import devices, until_it_fits
 from restage4d.providers.weights import fetch_file, load_into, load_state
 
@@ -89,9 +89,9 @@ class PointTracks(ABC):
             query,
         )
         paths = rewound.paths()
-        with progress.stage(f"tracks ({self.name})", len(start) * len(paths)) as stage:
+        with progress.task(TaskId.TRACKS, len(start) * len(paths)) as task:
             for number, path in enumerate(paths):
-                self._along(rewound, path, tracks, start, number, stage)
+                self._along(rewound, path, tracks, start, number, task)
         tracks.xy[np.arange(len(start)), query] = start
         tracks.visible[np.arange(len(start)), query] = True
         tracks.confidence[np.arange(len(start)), query] = 1.0
@@ -113,7 +113,7 @@ class PointTracks(ABC):
         tracks: Tracks,
         start: F32,
         number: int,
-        stage: Stage,
+        task: Task,
     ) -> None:
         """Fills in the frames of one path for the points that were picked in it."""
         place = np.full(len(rewound), -1)
@@ -124,11 +124,11 @@ class PointTracks(ABC):
         )  # the base's frames are known from the first path
         frames = rewound.clip.frames[path]
         attempts = [(device, chunk) for device in devices() for chunk in _CHUNKS]
-        done = stage.step
+        done = task.step
 
         def run(attempt: tuple[torch.device, int]) -> None:
             device, chunk = attempt
-            stage.step = done
+            task.step = done
             self._model.to(device)
             for i in range(0, len(mine), chunk):
                 rows = mine[i : i + chunk]
@@ -151,7 +151,7 @@ class PointTracks(ABC):
                     block = values[np.ix_(rows, path)]
                     block[new] = found[new]
                     values[np.ix_(rows, path)] = block
-                stage.advance(len(rows))
+                task.advance(len(rows))
 
         until_it_fits(attempts, run, self.name)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.errors import Cancelled
-from restage4d.progress import Progress, Stage
+from restage4d.progress import Progress, Task, TaskId
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.density import DensityControl, keep_rows
@@ -149,10 +149,10 @@ class Fusion:
             FitError: NaNs that come back after every rollback.
             Cancelled: asked to stop; the checkpoint holds the last step.
         """
-        with progress.stage("photometric fusion", self.steps, start=self.step) as stage:
+        with progress.task(TaskId.FUSE, self.steps, start=self.step) as task:
             try:
                 while self.step < self.steps:
-                    self._one_step(stage)
+                    self._one_step(task)
                     progress.observe(self)
                     if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
                         self._save(checkpoint, fingerprint)
@@ -163,7 +163,7 @@ class Fusion:
         if checkpoint:
             self._save(checkpoint, fingerprint)
 
-    def _one_step(self, stage: Stage) -> None:
+    def _one_step(self, task: Task) -> None:
         c, step = self.config.fusion, self.step
         rng = np.random.default_rng([self.config.seed, 3, step])
         frame = self._frame_of(step)
@@ -191,7 +191,7 @@ class Fusion:
             self._prune()
         if self.step == self.steps:
             self._drop_undecided()
-        stage.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
+        task.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
 
     def _frame_of(self, step: int) -> int:
         """Every frame once per epoch, in an order drawn per epoch."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restage4d.clips import Priors, Rewound
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.losses import rigidity, terms
 from restage4d.reconstruct.losses.hull import Hull
@@ -124,7 +124,7 @@ def fit_motion(
     triples = tensor(frame_triples(rewound))
     edges = tensor(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
     n_frames = xyz.shape[1]
-    with progress.stage("motion initialisation", c.steps) as stage:
+    with progress.task(TaskId.FIT_MOTION, c.steps) as task:
         for step in range(c.steps):
             picks = _frames(
                 np.random.default_rng([config.seed, 2, step]),
@@ -139,7 +139,7 @@ def fit_motion(
                 config,
             )  # fmt: skip
             optimiser.step(loss)
-            stage.advance(loss=float(loss.detach()))
+            task.advance(loss=float(loss.detach()))
     return Motion(
         **{name: value.detach().cpu() for name, value in params.items()}, visible=visible.cpu()
     )

@@ -1,0 +1,51 @@
+"""The .blend file of a puppet, made by ``python -m blender_addon.headless`` in a Python that has
+bpy: a process of its own, as bpy needs another numpy than the fit."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from restage4d.errors import InputError
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_TIMEOUT_S = 600
+
+
+class BlenderProcess:
+    """A `restage4d.jobs.restaging.BlendMaker`.
+
+    Args:
+        python: a Python with bpy; None: the one that scripts/run.sh puts into the checkout.
+    """
+
+    def __init__(self, python: Path | None = None) -> None:
+        folder = _CHECKOUT / ".venv-blender"
+        self.python = python or (
+            folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        )
+
+    def __call__(self, puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
+        if not self.python.exists():
+            raise InputError(
+                f"{self.python} is missing:", "run scripts/run.sh, or give --blender-python."
+            )
+        command = [str(self.python), "-m", "blender_addon.headless", str(puppet), str(blend)]
+        command += [f"--footage={name}={path}" for name, path in footage.items()]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=_CHECKOUT,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise _blend_error(blend, str(error)) from error
+        if done.returncode != 0:
+            raise _blend_error(blend, done.stderr.strip()[-500:])
+
+
+def _blend_error(blend: Path, why: str) -> InputError:
+    return InputError(f"Blender could not make {blend}: {why}", "The puppet itself is kept.")

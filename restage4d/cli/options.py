@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from restage4d.defaults import LONGER_SIDE, QUALITIES, QUALITY
+from restage4d.errors import InputError
+
+
+def parse_numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    """A type of argparse: ``count`` numbers with commas between. It raises `InputError`."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            values = tuple(float(v) for v in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise InputError(
+                f"{text} is not {count} numbers with commas between.", "Write it like 120,80."
+            )
+        return values
+
+    return parse
+
+
+def add_selection(parser: argparse.ArgumentParser, *, words: bool) -> None:
+    """``--select``, ``--box``, ``--mask`` and, where ``words``, ``--select-text``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--select",
+        type=parse_numbers(2),
+        metavar="X,Y",
+        help="a point on the subject in the first frame, in the video's pixels",
+    )
+    where.add_argument(
+        "--box",
+        type=parse_numbers(4),
+        metavar="X0,Y0,X1,Y1",
+        help="a box around the subject in the first frame",
+    )
+    where.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="picture of the first frame's size, white on the subject",
+    )
+    if words:
+        where.add_argument(
+            "--select-text",
+            metavar="WORDS",
+            help='words for the subject, e.g. "the camel" (needs --masks sam3)',
+        )
+
+
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """What part of the base is fitted, and how."""
+    parser.add_argument(
+        "--longer-side",
+        type=int,
+        default=LONGER_SIDE,
+        metavar="PIXELS",
+        help=f"working size (default: {LONGER_SIDE})",
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="use the first N frames only")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quality", choices=QUALITIES, default=QUALITY)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the fit, e.g. fusion.steps=500",
+    )

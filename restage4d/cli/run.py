@@ -1,0 +1,98 @@
+"""``restage4d run``: from a video and a prompt to a puppet, a Blender file and caches."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from restage4d.cli import provider_options
+from restage4d.cli.blender_process import BlenderProcess
+from restage4d.cli.console import console_progress
+from restage4d.cli.options import add_fit, add_selection
+from restage4d.clips import Selection
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser("run", help="video + prompt -> puppet, Blender file, caches")
+    parser.add_argument(
+        "video", type=Path, help="base video (mp4, mov, webm ...) or a folder of frames"
+    )
+    parser.add_argument("prompt", help="what the subject shall do instead")
+    add_selection(parser, words=True)
+    parser.add_argument(
+        "--driving",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a driving video of yours; repeat it for several",
+    )
+    parser.add_argument(
+        "--priors",
+        type=Path,
+        metavar="DIR",
+        help="read masks, depth, cameras or tracks from here (docs/priors.md)",
+    )
+    parser.add_argument(
+        "--true-masks",
+        type=Path,
+        metavar="DIR",
+        help="true masks of the base, to report the IoU of ours",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="folder for the results (default: out)",
+    )
+    add_fit(parser)
+    parser.add_argument(
+        "--blender-python",
+        type=Path,
+        metavar="FILE",
+        help="Python with bpy (default: .venv-blender of this checkout)",
+    )
+    provider_options.add(parser)
+    parser.set_defaults(do=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    # torch and all that comes with it: seconds that the other commands do without
+    from restage4d.jobs.footage import read_mask
+    from restage4d.jobs.restaging import RestagingJob, run
+
+    job = RestagingJob(
+        video=arguments.video,
+        prompt=arguments.prompt,
+        out=arguments.out,
+        selection=Selection(
+            point=arguments.select,
+            box=arguments.box,
+            mask=read_mask(arguments.mask) if arguments.mask else None,
+            text=arguments.select_text,
+        ),
+        driving=arguments.driving,
+        priors=arguments.priors,
+        true_masks=arguments.true_masks,
+        longer_side=arguments.longer_side,
+        frames=arguments.frames,
+        seed=arguments.seed,
+        quality=arguments.quality,
+        settings=arguments.set,
+        choice=provider_options.read(arguments),
+    )
+    ask = None if arguments.auto or not sys.stdin.isatty() else ask_candidate
+    run(
+        job,
+        console_progress(),
+        make_blend=BlenderProcess(arguments.blender_python),
+        choose=ask,
+    )
+
+
+def ask_candidate(table: str) -> int:
+    """The artist's pick of the candidates shown; 0 for the best."""
+    answer = input("Which one? Its number, or Enter for the marked one: ").strip()
+    return int(answer) if answer.isdigit() else 0
