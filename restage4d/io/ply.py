@@ -167,7 +167,7 @@ def posed_frames(puppet: Puppet, performance: Performance, background: bool) -> 
     """The subject in the world at every frame, with the background's Gaussians behind it where
     asked."""
     for frame in range(performance.n_frames):
-        subject = puppet.posed(performance, frame)
+        subject = puppet.pose(performance, frame)
         yield joined(subject, puppet.background) if background else subject
 
 

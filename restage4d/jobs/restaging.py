@@ -25,11 +25,12 @@ from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
 from restage4d.io.ply import write_ply_sequence
 from restage4d.jobs.footage import decode_part, working_mask, working_selection
-from restage4d.jobs.preview import render_performance, write_preview
+from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import Choices
 from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
+from restage4d.render.gaussians import render_performance
 
 _ROOT = Path(__file__).resolve().parents[2]
 
