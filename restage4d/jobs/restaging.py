@@ -23,7 +23,7 @@ from restage4d.io import video
 from restage4d.io.arrays import mask_picture
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
-from restage4d.io.ply import write_ply_sequence
+from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
 from restage4d.jobs.footage import decode_part, working_mask, working_selection
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import Choices
@@ -158,7 +158,9 @@ def _write(
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if not job.puppet_only:
-        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+        remove_longer_sequence(
+            write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+        )
     write_preview(puppet, clips, out / "contact_sheet.png", out / "preview.mp4", progress)
     if not job.puppet_only:
         with progress.stage("Blender file"):
