@@ -66,6 +66,10 @@ class Camera:
 
     Raises:
         InputError: a wrong shape, or a size that is not positive.
+
+    Example:
+        >>> K = np.array([[300, 0, 160], [0, 300, 120], [0, 0, 1]], np.float32)
+        >>> Camera(K, np.eye(4, dtype=np.float32), size=(320, 240))
     """
 
     K: F32
