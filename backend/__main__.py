@@ -20,6 +20,7 @@ from restage4d.errors import InputError
 from restage4d.protocol.connection import CHANNELS, Connection, home
 from restage4d.protocol.errors import NotRunning
 from restage4d.protocol.messages import Provider
+from restage4d.threads import let_waiting_threads_sleep
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,6 +175,7 @@ def _log_into(path: Path) -> None:
 
 
 def main() -> int:
+    let_waiting_threads_sleep()
     parser = argparse.ArgumentParser(
         prog="python -m backend", description="The service that runs Restage4D's jobs."
     )

@@ -169,79 +169,34 @@ class _Puppets:
         return self._kept[content]
 
 
-def posed(puppets: _Puppets, request: FetchGaussians) -> tuple[Message, list[NDArray]]:
+def pose(puppets: _Puppets, request: FetchGaussians) -> tuple[Message, list[NDArray]]:
     """The subject at a frame of a performance."""
     puppet = puppets[request.content]
     try:
         performance = puppet.performance(request.performance)
-    except KeyError as error:
-        raise WireError(str(error.args[0]), "Ask for one of those.", "not_found") from error
-    if request.frame >= performance.n_frames:
-        raise WireError(
-            f"{request.performance!r} has {performance.n_frames} frames; there is no frame "
-            f"{request.frame}.",
-            "Ask for a smaller one.",
-            "not_found",
-        )
-    g = puppet.posed(performance, request.frame)
+        g = puppet.pose(performance, request.frame)
+    except InputError as error:
+        raise WireError(error.what, error.remedy, "not_found") from error
     arrays = [
         np.ascontiguousarray(a, np.float32) for a in (g.means, g.quats, g.scales, g.opacities, g.sh)
     ]
     return GaussiansFrame(frame=request.frame, frames=performance.n_frames), arrays
 
 
-def drawn(
+def draw(
     puppets: _Puppets, request: Render, arrays: list[NDArray]
 ) -> tuple[Message, list[NDArray]]:
-    """RGBA and depth of a puppet."""
-    import torch
-
-    from restage4d import sh
-    from restage4d.puppet import Performance
-    from restage4d.render import drawing_device, rasterize
+    """RGBA and depth of a puppet, as `restage4d.render.gaussians.render_gaussians` gives them."""
+    from restage4d.puppet import Camera
+    from restage4d.render.gaussians import render_gaussians
 
     puppet = puppets[request.content]
     bases, w2c, K = arrays
     framing.expect(bases, (puppet.n_bases, 9), np.float32, "bases")
-    still = Performance(
-        "",
-        np.ascontiguousarray(bases[:, None]),
-        1.0,
-        K[None],
-        w2c[None],
-        (request.width, request.height),
-    )
-    sets = [puppet.posed(still, 0)]
+    sets = [puppet.pose(bases)]
     if request.background and len(puppet.background):
         sets.append(puppet.background)
-    eye = -w2c[:3, :3].T @ w2c[:3, 3]
-    colors = []
-    for g in sets:
-        towards = g.means - eye
-        towards = towards / np.maximum(np.linalg.norm(towards, axis=-1, keepdims=True), 1e-9)
-        rgb = np.clip(sh.colors(g.sh, towards), 0, 1)
-        z = g.means @ w2c[2, :3] + w2c[2, 3]
-        colors.append(np.concatenate([rgb, z[:, None]], 1))
-    device = drawing_device()
-
-    def tensor(arrays: list[NDArray]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(np.concatenate(arrays), np.float32)).to(device)
-
-    with torch.no_grad():
-        image, alpha, _ = rasterize(
-            tensor([g.means for g in sets]),
-            tensor([g.quats for g in sets]),
-            tensor([g.scales for g in sets]),
-            tensor([g.opacities for g in sets]),
-            tensor(colors),
-            tensor([w2c]),
-            tensor([K]),
-            request.width,
-            request.height,
-        )
-    picture, cover = image.cpu().numpy(), alpha.cpu().numpy()
-    rgba = np.concatenate([picture[..., :3], cover[..., None]], -1)
-    depth = np.where(cover > 1e-3, picture[..., 3] / np.maximum(cover, 1e-3), 0)
+    rgba, depth = render_gaussians(sets, Camera(K, w2c, (request.width, request.height)))
     return Rendered(), [
         np.ascontiguousarray(rgba, np.float32),
         np.ascontiguousarray(depth, np.float32),
@@ -262,13 +217,13 @@ def main() -> None:
         message = framing.decode([zmq.Frame(f) for f in frames], framing.REQUESTS)
         try:
             if isinstance(message.body, Render):
-                answer = drawn(puppets, message.body, message.arrays)
+                answer = draw(puppets, message.body, message.arrays)
             elif isinstance(message.body, Look):
                 answer = looked(puppets.store, message.body)
             elif isinstance(message.body, Prepare):
                 answer = prepared(puppets.store, message.body)
             else:
-                answer = posed(puppets, message.body)
+                answer = pose(puppets, message.body)
         except WireError as error:
             answer = Error(code=error.code, what=error.what, remedy=error.remedy), []  # type: ignore[arg-type]
         except InputError as error:

@@ -50,6 +50,46 @@ class Gaussians:
     def __len__(self) -> int:
         return len(self.means)
 
+    def __repr__(self) -> str:
+        return f"<Gaussians: {len(self)}, {self.sh.shape[1]} SH coefficients>"
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A pinhole camera.
+
+    Attributes:
+        K: (3, 3) intrinsics in pixels; pixel (column i, row j) has its centre at (i + 0.5, j +
+            0.5).
+        w2c: (4, 4) world to camera, OpenCV axes (x right, y down, z forward), world units.
+        size: (width, height) in pixels.
+
+    Raises:
+        InputError: a wrong shape, or a size that is not positive.
+
+    Example:
+        >>> K = np.array([[300, 0, 160], [0, 300, 120], [0, 0, 1]], np.float32)
+        >>> Camera(K, np.eye(4, dtype=np.float32), size=(320, 240))
+    """
+
+    K: F32
+    w2c: F32
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for name, shape in (("K", (3, 3)), ("w2c", (4, 4))):
+            value = np.asarray(getattr(self, name), np.float32)
+            if value.shape != shape:
+                raise InputError(f"{name} of the camera has shape {value.shape}.", f"Give {shape}.")
+            object.__setattr__(self, name, value)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise InputError(f"{self.size} is not a picture's size.", "Give (width, height).")
+
+    @property
+    def centre(self) -> F32:
+        """(3,) where the camera stands, world."""
+        return -self.w2c[:3, :3].T @ self.w2c[:3, 3]
+
 
 @dataclass
 class Performance:
@@ -77,6 +117,26 @@ class Performance:
     @property
     def n_frames(self) -> int:
         return self.bases.shape[1]
+
+    def camera(self, frame: int) -> Camera:
+        """The camera that filmed a frame. Raises `InputError` where there is no such frame."""
+        self.check_frame(frame)
+        return Camera(self.K[frame], self.w2c[frame], self.size)
+
+    def check_frame(self, frame: int) -> None:
+        """Raises `InputError` where there is no such frame; says which there are."""
+        if not 0 <= frame < self.n_frames:
+            raise InputError(
+                f"{self.name!r} has {self.n_frames} frames; there is no frame {frame}.",
+                f"Give 0 to {self.n_frames - 1}.",
+            )
+
+    def __repr__(self) -> str:
+        return f"<Performance {self._outline()}, {self.bases.shape[0]} bases>"
+
+    def _outline(self) -> str:
+        width, height = self.size
+        return f"{self.name!r}: {self.n_frames} frames at {self.fps:g} fps, {width}x{height}"
 
 
 @dataclass
@@ -108,19 +168,49 @@ class Puppet:
         return self.performances[0].bases.shape[0]
 
     def performance(self, name: str) -> Performance:
-        """The performance of that name. Raises KeyError with the names there are."""
+        """The performance of that name. Raises `InputError` with the names there are."""
         for p in self.performances:
             if p.name == name:
                 return p
-        raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
+        names = ", ".join(repr(p.name) for p in self.performances)
+        raise InputError(f"The puppet has no performance {name!r}.", f"There are: {names}.")
 
-    def posed(self, performance: Performance, frame: int) -> Gaussians:
+    def pose(self, performance: str | Performance | F32, frame: int = 0) -> Gaussians:
         """The subject's Gaussians in the world at a frame (Eq. 1); orientation and SH turn by the
-        same rotation as the mean."""
-        R, t = se3.blend(performance.bases[:, frame], self.index, self.weight)
+        same rotation as the mean.
+
+        Args:
+            performance: its name; a `Performance` of these bases, of this puppet or not; or the
+                bases (K, 9) themselves, as they are at one moment.
+            frame: from 0, in playing order; bases have no frames.
+
+        Raises:
+            InputError: a name or a frame that is not there, or bases of another shape.
+
+        Example:
+            >>> puppet.pose("restaged", 20).means.mean(0)  # where the subject is, world
+        """
+        if isinstance(performance, str):
+            performance = self.performance(performance)
+        if isinstance(performance, Performance):
+            performance.check_frame(frame)
+            performance = performance.bases[:, frame]
+        if performance.shape != (self.n_bases, 9):
+            raise InputError(
+                f"Bases of shape {performance.shape} do not move this puppet.",
+                f"Give {(self.n_bases, 9)}.",
+            )
+        R, t = se3.blend(performance, self.index, self.weight)
         quats = se3.quat_multiply(se3.matrix_to_quat(R), self.subject.quats)
         means = se3.transform(R, t, self.subject.means)
         return replace(self.subject, means=means, quats=quats, sh=sh.rotate(self.subject.sh, R))
+
+    def __repr__(self) -> str:
+        performances = "; ".join(p._outline() for p in self.performances)
+        return (
+            f"<Puppet: {len(self.subject)} subject and {len(self.background)} background "
+            f"Gaussians, {self.n_bases} bases; {performances}>"
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes a ``.puppet`` file, whole or not at all. Raises `InputError` if the puppet itself

@@ -2,9 +2,9 @@
 
 A motion basis is 9 numbers: the first two columns of a rotation (6D representation, Zhou et al.
 2019) and a translation, ``[r0x r0y r0z r1x r1y r1z tx ty tz]``. Bases carry canonical points to
-  world points at a time:
-``x_world = R @ mu_canonical + t``. Quaternions are wxyz. Every function takes any floating dtype
-and keeps it. ``restage4d.reconstruct.model.se3_torch`` is the differentiable twin.
+world points at a time: ``x_world = R @ mu_canonical + t``. Quaternions are wxyz. Every function
+takes any floating dtype and keeps it. ``restage4d.reconstruct.model.se3_torch`` is the
+differentiable twin.
 """
 
 import numpy as np

@@ -184,12 +184,12 @@ def drawing(n: int, size: tuple[int, int]) -> dict[str, float]:
 # it.
 _REFERENCE = """
 import sys, numpy as np, torch
-from restage4d.io.ply import joined
+from restage4d.io.ply import join_gaussians
 from restage4d.puppet import Puppet, sh_to_rgb
 from restage4d.render import rasterize
 puppet = Puppet.load(sys.argv[1] + "/drawn.puppet")
 p = puppet.performances[-1]
-g = joined(puppet.posed(p, 2), puppet.background)
+g = join_gaussians(puppet.pose(p, 2), puppet.background)
 rgb = np.maximum(sh_to_rgb(g.sh[:, 0]), 0)
 give = [g.means, g.quats, g.scales, g.opacities, rgb, p.w2c[2], p.K[2]]
 image, alpha, _ = rasterize(*(torch.tensor(x, dtype=torch.float32) for x in give), *p.size)

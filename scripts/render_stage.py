@@ -3,7 +3,7 @@ docs/stage_format.md.
 
 Run with Blender's Python: ``.venv-blender/bin/python scripts/render_stage.py creature --base walk
 --driving sit --out DIR``. All clips begin with the identical pose and camera. In the base clip the
-  camera travels around the subject; in a driving
+camera travels around the subject; in a driving
 one it stands still while the subject turns.
 """
 

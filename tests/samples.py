@@ -116,3 +116,18 @@ def _dots(means: np.ndarray, colours: np.ndarray, sigma: float) -> Gaussians:
         opacities=np.full(n, 0.9, np.float32),
         sh=rgb_to_sh(colours.astype(np.float32))[:, None].astype(np.float32),
     )
+
+
+FACES = {"front": FRONT, "back": BACK, "left": LEFT, "right": RIGHT}
+
+
+def counts(picture: np.ndarray) -> dict[str, int]:
+    """How many pixels have the colour of each face."""
+    return {
+        k: int((np.abs(picture / 255.0 - np.array(c)).max(-1) < 0.2).sum())
+        for k, c in FACES.items()
+    }
+
+
+def mostly(picture: np.ndarray) -> str:
+    return max(counts(picture).items(), key=lambda item: item[1])[0]

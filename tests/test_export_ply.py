@@ -12,7 +12,7 @@ from samples import random_gaussians, random_puppet
 
 from restage4d import se3, sh
 from restage4d.errors import Cancelled, InputError
-from restage4d.io.ply import read_ply, write_ply, write_ply_sequence
+from restage4d.io.ply import read_ply, remove_longer_sequence, write_ply, write_ply_sequence
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians
 
@@ -76,10 +76,12 @@ def test_a_sequence_is_the_restaged_performance(tmp_path: Path, degree: int) -> 
     (tmp_path / "jump_0099.ply").touch()  # left from a longer run
     (tmp_path / "jump_high_0001.ply").touch()  # another performance's
     paths = write_ply_sequence(puppet, performance, tmp_path)
-    assert [p.name for p in paths] == [f"jump_{i:04d}.ply" for i in range(1, 6)]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        [p.name for p in paths] + ["jump_high_0001.ply"]
-    )
+    names = [f"jump_{i:04d}.ply" for i in range(1, 6)]
+    assert [p.name for p in paths] == names
+    others = {"jump_0099.ply", "jump_high_0001.ply"}
+    assert {p.name for p in tmp_path.iterdir()} == {*names, *others}
+    remove_longer_sequence(paths)
+    assert {p.name for p in tmp_path.iterdir()} == {*names, "jump_high_0001.ply"}
     for t, path in enumerate(paths):
         R, translation = se3.blend_dense(performance.bases[:, t], dense(puppet))
         got = read_ply(path)

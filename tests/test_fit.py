@@ -74,7 +74,7 @@ def test_puppet_shows_what_was_optimised(truth, fitted):
         for performance, source in zip(puppet.performances, (0, 1), strict=True):
             for i, t in enumerate(truth.rewound.video(source)):
                 mine = fitted.model.positions(int(t)).numpy()
-                assert np.abs(puppet.posed(performance, i).means - mine).max() < 1e-5
+                assert np.abs(puppet.pose(performance, i).means - mine).max() < 1e-5
 
 
 def test_same_seed_same_numbers(truth, fitted):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from backend.jobs.job_folder import Folder, Result
+from restage4d.threads import let_waiting_threads_sleep
 
 _TWICE = 3
 
 
 def main(argv: list[str]) -> int:
+    let_waiting_threads_sleep()
     folder, store_folder = Folder(Path(argv[0])), Path(argv[1])
     lock = folder.enter()
     if lock is None:

@@ -23,7 +23,7 @@ import numpy as np
 from restage4d import se3, sh
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.io.ply import joined, write_ply
+from restage4d.io.ply import join_gaussians, write_ply
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians
 from restage4d.se3 import Array
@@ -99,7 +99,7 @@ def frames_of(
             scene.frame_set(frame)
             g = posed(imported, local=what.local) if what.subject else rest
             assert g is not None
-            yield frame, joined(g, rest) if what.subject and rest is not None else g
+            yield frame, join_gaussians(g, rest) if what.subject and rest is not None else g
 
 
 def check(imported: importer.ImportedPuppet, what: What) -> None:

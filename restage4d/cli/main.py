@@ -6,10 +6,12 @@ import sys
 from restage4d import __version__
 from restage4d.cli import evaluate, info, run
 from restage4d.errors import Cancelled, FitError, InputError
+from restage4d.threads import let_waiting_threads_sleep
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 bad input or failed fit, 130 stopped by the user."""
+    let_waiting_threads_sleep()
     parser = argparse.ArgumentParser(
         prog="restage4d", description="Restage filmed subjects as 3D Gaussian puppets."
     )

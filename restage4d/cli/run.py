@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from restage4d.cli.blender_process import BlenderProcess
 from restage4d.cli.console import console_progress
 from restage4d.cli.options import add_fit, add_selection
 from restage4d.clips import Selection
+from restage4d.progress import Progress
 
 
 def add(commands: Any) -> None:
@@ -59,37 +61,44 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    ask = None if arguments.auto or not sys.stdin.isatty() else ask_candidate
+    run_with_options(arguments, console_progress(), ask)
+
+
+def run_with_options(
+    options: argparse.Namespace, progress: Progress, choose: Callable[[str], int] | None = None
+) -> Path:
+    """Runs the main job as the options of ``restage4d run`` say; returns the puppet's file.
+
+    `restage4d.restage` calls it too, so that the command and the function cannot drift apart.
+    Raises as `restage4d.jobs.restaging.run`.
+    """
     # torch and all that comes with it: seconds that the other commands do without
     from restage4d.jobs.footage import read_mask
     from restage4d.jobs.restaging import RestagingJob, run
 
     job = RestagingJob(
-        video=arguments.video,
-        prompt=arguments.prompt,
-        out=arguments.out,
+        video=options.video,
+        prompt=options.prompt,
+        out=options.out,
         selection=Selection(
-            point=arguments.select,
-            box=arguments.box,
-            mask=read_mask(arguments.mask) if arguments.mask else None,
-            text=arguments.select_text,
+            point=options.select,
+            box=options.box,
+            mask=read_mask(options.mask) if options.mask else None,
+            text=options.select_text,
         ),
-        driving=arguments.driving,
-        priors=arguments.priors,
-        true_masks=arguments.true_masks,
-        longer_side=arguments.longer_side,
-        frames=arguments.frames,
-        seed=arguments.seed,
-        quality=arguments.quality,
-        settings=arguments.set,
-        choice=provider_options.read(arguments),
+        driving=options.driving,
+        priors=options.priors,
+        true_masks=options.true_masks,
+        longer_side=options.longer_side,
+        frames=options.frames,
+        seed=options.seed,
+        quality=options.quality,
+        settings=options.set,
+        choice=provider_options.read(options),
     )
-    ask = None if arguments.auto or not sys.stdin.isatty() else ask_candidate
-    run(
-        job,
-        console_progress(),
-        make_blend=BlenderProcess(arguments.blender_python),
-        choose=ask,
-    )
+    run(job, progress, make_blend=BlenderProcess(options.blender_python), choose=choose)
+    return job.out / "puppet.puppet"
 
 
 def ask_candidate(table: str) -> int:

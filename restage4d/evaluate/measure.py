@@ -8,8 +8,8 @@ from restage4d.evaluate.metrics import image, shape, tracking
 from restage4d.evaluate.metrics.judges import Judges
 from restage4d.evaluate.noise import measured_points
 from restage4d.evaluate.stage import Scene, View
-from restage4d.jobs.preview import Views, render_performance
-from restage4d.puppet import Performance, Puppet
+from restage4d.puppet import Camera, Performance, Puppet
+from restage4d.render.gaussians import render_gaussians, render_performance
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -106,13 +106,9 @@ def render_alone(
     puppet: Puppet, performance: Performance, view: View
 ):  # -> iterator of (H, W, 3) uint8
     """The subject alone before plain grey, as the cameras of a held-out view see it."""
-    K = np.repeat(view.K[:1], performance.n_frames, 0)
-    w2c = np.repeat(view.w2c[:1], performance.n_frames, 0)
-    K[view.frame], w2c[view.frame] = view.K, view.w2c
+    cameras = [Camera(K, w, performance.size) for K, w in zip(view.K, view.w2c, strict=True)]
     grey = image.BACKDROP / 255
-    return render_performance(
-        puppet, performance, view.frame.tolist(), Views(K, w2c, (grey, grey, grey))
-    )
+    return render_performance(puppet, performance, view.frame.tolist(), cameras, (grey, grey, grey))
 
 
 def _geometry(
@@ -184,31 +180,13 @@ def shown(
 ) -> NDArray[np.bool_]:  # (P, T, 3) -> (P, T)
     """Whether each carried point lies in the picture and no further than ``tolerance`` behind the
     puppet's rendered surface."""
-    import torch
-
-    from restage4d.render import rasterize
-
     out = np.zeros(paths.shape[:2], bool)
     width, height = performance.size
     for t in range(performance.n_frames):
-        sets = [puppet.posed(performance, t)] + (
+        sets = [puppet.pose(performance, t)] + (
             [puppet.background] if len(puppet.background) else []
         )
-        means, quats, scales, opacities = (
-            torch.from_numpy(
-                np.ascontiguousarray(
-                    np.concatenate([getattr(g, k) for g in sets]), dtype=np.float32
-                )
-            )
-            for k in ("means", "quats", "scales", "opacities")
-        )
-        w2c, K = torch.from_numpy(performance.w2c[t]), torch.from_numpy(performance.K[t])
-        z = (means @ w2c[2, :3] + w2c[2, 3])[:, None]
-        with torch.no_grad():
-            total, alpha, _ = rasterize(
-                means, quats, scales, opacities, z.contiguous(), w2c, K, width, height
-            )
-        depth = (total[..., 0] / alpha.clamp_min(1e-3)).numpy()
+        _, depth = render_gaussians(sets, performance.camera(t))
         camera = paths[:, t] @ performance.w2c[t, :3, :3].T + performance.w2c[t, :3, 3]
         xy = (camera / np.maximum(camera[:, 2:], 1e-6)) @ performance.K[t].T
         column, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)

@@ -32,12 +32,12 @@ from restage4d.io import video
 from restage4d.io.arrays import mask_picture
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
-from restage4d.jobs.preview import render_performance
 from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.reconstruct.fit import fit, fit_fingerprint
+from restage4d.render.gaussians import render_performance
 
 LONGER_SIDE = 256
 _ANNOTATED = 1080  # BADJA's pixels are of pictures this high
@@ -186,7 +186,7 @@ def mark(puppet: Puppet, frame: int, xy: NDArray) -> NDArray[np.float32]:  # (J,
     Gaussian that is seen there."""
     performance = puppet.performances[-1]
     solid = np.flatnonzero(puppet.subject.opacities >= tracking.SOLID)
-    means = puppet.posed(performance, frame).means[solid]
+    means = puppet.pose(performance, frame).means[solid]
     extent = float(np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0).max())
     here = replace(performance, bases=performance.bases[:, frame : frame + 1])
     here = replace(here, K=performance.K[frame : frame + 1], w2c=performance.w2c[frame : frame + 1])

@@ -9,7 +9,6 @@ to 3), normals are zero. Coordinates are the puppet's world: +Z up.
 
 import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -163,15 +162,7 @@ def _header(path: Path, head: bytes) -> tuple[int, np.dtype, int]:
     return int(match[1]), dtype, end + len(b"end_header\n")
 
 
-def posed_frames(puppet: Puppet, performance: Performance, background: bool) -> Iterator[Gaussians]:
-    """The subject in the world at every frame, with the background's Gaussians behind it where
-    asked."""
-    for frame in range(performance.n_frames):
-        subject = puppet.posed(performance, frame)
-        yield joined(subject, puppet.background) if background else subject
-
-
-def joined(a: Gaussians, b: Gaussians) -> Gaussians:
+def join_gaussians(a: Gaussians, b: Gaussians) -> Gaussians:
     """Two sets as one, of the higher SH degree; missing coefficients are 0."""
     count = max(a.sh.shape[1], b.sh.shape[1])
     sh = [np.pad(g.sh, ((0, 0), (0, count - g.sh.shape[1]), (0, 0))) for g in (a, b)]
@@ -193,20 +184,27 @@ def write_ply_sequence(
     """Writes a performance as ``NAME_0001.ply``, ``NAME_0002.ply`` ..., one file a frame; returns
     the paths.
 
-    NAME is the performance's, with what file systems dislike replaced by "_". Files of a longer
-    sequence of the same name that lie there from before are removed, so that the folder plays what
-    was written.
+    NAME is the performance's, with what file systems dislike replaced by "_". The subject's
+    Gaussians stand in the world; ``background`` adds the background's behind them. Nothing else in
+    the folder is touched; see `remove_longer_sequence`.
     """
     folder = Path(folder)
     name = re.sub(r"[^\w-]+", "_", performance.name).strip("_") or "performance"
     paths = [folder / f"{name}_{frame + 1:04d}.ply" for frame in range(performance.n_frames)]
     with (progress or Progress()).task(TaskId.WRITE_SPLATS, len(paths)) as task:
-        for path, gaussians in zip(
-            paths, posed_frames(puppet, performance, background), strict=True
-        ):
+        for frame, path in enumerate(paths):
+            gaussians = puppet.pose(performance, frame)
+            if background:
+                gaussians = join_gaussians(gaussians, puppet.background)
             write_ply(path, gaussians)
             task.advance()
-    for old in folder.glob(f"{name}_*.ply"):
+    return paths
+
+
+def remove_longer_sequence(paths: list[Path]) -> None:
+    """Removes what an earlier, longer sequence of the same name left beside ``paths``, so that the
+    folder plays what was written."""
+    name = paths[0].stem.rpartition("_")[0]
+    for old in paths[0].parent.glob(f"{name}_*.ply"):
         if re.fullmatch(re.escape(name) + r"_\d{4,}", old.stem) and old not in paths:
             old.unlink()
-    return paths

@@ -23,15 +23,16 @@ from restage4d.evaluate.metrics.image import iou, mean_psnr
 from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
-from restage4d.io.ply import write_ply_sequence
+from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
 from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
-from restage4d.jobs.preview import render_performance, write_preview
+from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
 from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
+from restage4d.render.gaussians import render_performance
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ def _write_results(
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
-        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+        splats = write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
+        remove_longer_sequence(splats)
     write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)
     _write_report(out, report, progress)
     return report

@@ -26,6 +26,7 @@ from restage4d.evaluate.runs import Bench, Run
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import preset
 from restage4d.render import drawing_device
+from restage4d.threads import let_waiting_threads_sleep
 
 FIGURES = {
     "psnr": "PSNR",
@@ -38,6 +39,7 @@ FIGURES = {
 
 
 def main() -> int:
+    let_waiting_threads_sleep()  # in the processes that fit
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -79,7 +79,7 @@ def test_appended_with_one_object(tmp_path, imported, puppet):
     (found,) = importer.find_puppets(bpy.context.scene)
     importer.activate(found, "jump", scene=bpy.context.scene)
     bpy.context.scene.frame_set(5)
-    want = puppet.posed(puppet.performance("jump"), 4)
+    want = puppet.pose(puppet.performance("jump"), 4)
     assert np.abs(export.posed(found).means - want.means).max() < 2e-4
     assert [p.name for p in found.performances] == ["base", "jump"]
 
@@ -128,7 +128,7 @@ def test_an_artist_s_keyframes_come_back(imported, puppet):
     assert (p.name, p.n_frames, p.size) == ("tweaked", 5, (160, 90))
     for i, frame in enumerate(range(2, 7)):
         scene.frame_set(frame)
-        want = puppet.posed(p, i).means
+        want = puppet.pose(p, i).means
         np.testing.assert_allclose(export.posed(imported).means, want, atol=2e-4)
     original = puppet.performances[-1].bases[:, 1:6]
     scene.frame_set(6)
@@ -170,14 +170,14 @@ def test_npz_sequence_holds_every_frame(tmp_path, imported, puppet):
     ]
     for i in range(p.n_frames):
         cache = np.load(tmp_path / f"cache_{i + 1:04d}.npz", allow_pickle=False)
-        np.testing.assert_allclose(cache["means"], puppet.posed(p, i).means, atol=2e-4)
+        np.testing.assert_allclose(cache["means"], puppet.pose(p, i).means, atol=2e-4)
         np.testing.assert_array_equal(cache["scales"], puppet.subject.scales)
         assert (cache["frame"], round(float(cache["fps"]), 3)) == (i + 1, 23.976)
 
 
 @pytest.mark.parametrize("sh", [1, 4])
 def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
-    """Range, background and space; higher harmonics turn with their Gaussians, as `Puppet.posed`
+    """Range, background and space; higher harmonics turn with their Gaussians, as `Puppet.pose`
     turns them."""
     puppet = puppets.random_puppet(n=120, sh=sh)
     imported, scene = importer.import_puppet(puppet, name="x"), bpy.context.scene
@@ -212,7 +212,7 @@ def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
         "b_0004.ply",
         "c_0004.ply",
     }
-    want = puppet.posed(puppet.performances[-1], 3)
+    want = puppet.pose(puppet.performances[-1], 3)
     local, world, still = (ply.read_ply(tmp_path / f"{n}_0004.ply") for n in "bac")
     for key, atol in (("means", 2e-4), ("scales", 1e-6), ("opacities", 1e-5), ("sh", 2e-3)):
         np.testing.assert_allclose(getattr(local, key), getattr(want, key), atol=atol, err_msg=key)
@@ -245,7 +245,7 @@ def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
     assert np.abs(again.performance("jump").bases - puppet.performance("jump").bases).max() > 0.1
     scene.frame_set(4)
     np.testing.assert_allclose(
-        again.posed(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4
+        again.pose(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4
     )
     with pytest.raises(InputError, match="performance 'jump' already"):
         export.run(export.puppet_steps(imported, scene, tmp_path / "u.puppet", "jump"))
@@ -295,7 +295,7 @@ def test_alembic_moves_as_eq_1(tmp_path, imported, puppet, local):
         bpy.context.scene.frame_set(1 + frame)
         evaluated = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
         seen = np.array([evaluated.matrix_world @ v.co for v in evaluated.data.vertices])
-        want = puppet.posed(p, frame).means + np.eye(3)[0] * (not local)
+        want = puppet.pose(p, frame).means + np.eye(3)[0] * (not local)
         np.testing.assert_allclose(seen, np.concatenate([want, puppet.background.means]), atol=2e-4)
 
 
@@ -317,7 +317,7 @@ def test_usd_points_move_as_eq_1(tmp_path, imported, puppet):
     assert sorted(frames) == ["3", "4", "5"]
     for frame, numbers in frames.items():
         seen = np.array(re.findall(r"[-\d.e]+", numbers), float).reshape(-1, 3)
-        np.testing.assert_allclose(seen, puppet.posed(p, int(frame) - 1).means, atol=2e-4)
+        np.testing.assert_allclose(seen, puppet.pose(p, int(frame) - 1).means, atol=2e-4)
     for name in ("rotation", "scale", "opacity", attributes.COLOR):
         assert f"primvars:{name}" in text
     for name in ("influence_0", "basis_", "left ear"):

@@ -99,7 +99,7 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
     seen = np.load(tmp_path / "x.npy")
     assert len(seen) == p.n_frames
     for frame in range(p.n_frames):
-        assert np.abs(seen[frame] - puppet.posed(p, frame).means).max() < 2e-4
+        assert np.abs(seen[frame] - puppet.pose(p, frame).means).max() < 2e-4
 
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     (imported,) = importer.find_puppets(bpy.context.scene)
@@ -142,7 +142,7 @@ def test_a_stranger_renders_the_file(tmp_path):
         ::-1
     ]
     p = puppet.performances[-1]
-    uvw = (puppet.posed(p, 2).means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
+    uvw = (puppet.pose(p, 2).means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
     u, v = (uvw[:, :2] / uvw[:, 2:]).T.astype(int)
     brown = pixels[..., 0] > pixels[..., 2] + 0.1
     assert brown[v, u].mean() > 0.8  # the creature stands where its camera sees it
@@ -206,7 +206,7 @@ def test_workbench_still_shows_the_colours(tmp_path):
     image = bpy.data.images.load(str(tmp_path / "still.png"))
     pixels = np.array(image.pixels[:]).reshape(120, 160, 4)[::-1]
     p = puppet.performances[-1]
-    g = puppet.posed(p, 2)
+    g = puppet.pose(p, 2)
     uvw = (g.means @ p.w2c[2, :3, :3].T + p.w2c[2, :3, 3]) @ p.K[2].T
     u, v = (uvw[:, :2] / uvw[:, 2:]).T.astype(int)
     coat = pixels[v, u, :3]
@@ -316,5 +316,5 @@ def test_a_puppet_without_background_or_with_unused_bases(tmp_path):
     imported = importer.import_puppet(puppet, name="bare")
     assert imported.background is None
     bpy.context.scene.frame_set(2)
-    want = puppet.posed(puppet.performances[-1], 1).means
+    want = puppet.pose(puppet.performances[-1], 1).means
     assert np.abs(export.posed(imported).means - want).max() < 2e-4

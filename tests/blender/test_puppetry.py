@@ -179,7 +179,7 @@ def test_picking_finds_the_point_one_sees(creature):
     scene = bpy.context.scene
     scene.frame_set(4)
     p = puppet.performances[-1]
-    posed = puppet.posed(p, 3)
+    posed = puppet.pose(p, 3)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     P = imported.camera.calc_matrix_camera(depsgraph, x=96, y=72)
     matrix = P @ imported.camera.matrix_world.inverted()
@@ -216,7 +216,7 @@ def test_painted_weights_move_the_points(creature):
     changed = puppets.Puppet(puppet.subject, index, weight, puppet.performances, puppet.background)
     bpy.context.view_layer.update()
     assert_eq_1(imported, changed)
-    want = changed.posed(puppet.performances[-1], 3).means
+    want = changed.pose(puppet.performances[-1], 3).means
     np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
     group.add(painted, 0.2, "REPLACE")
     bpy.ops.restage4d.write_weights()  # not applied: the groups say again what the rig does
@@ -325,7 +325,7 @@ def test_neighbouring_quaternions_blend_the_short_way():
     turned = importer.import_puppet(puppet, name="turned")
     nla.blend(turned, "base", "gallop", start=0, frames=2)
     bpy.context.scene.frame_set(1)
-    want = puppet.posed(puppet.performance("base"), 0).means
+    want = puppet.pose(puppet.performance("base"), 0).means
     assert np.abs(export.posed(turned).means - want).max() < 1e-3
 
 
@@ -403,7 +403,7 @@ def test_undo_takes_a_moved_handle_back(creature):
     bpy.ops.ed.undo()
     (imported,) = importer.find_puppets(bpy.context.scene)
     assert imported.armature.pose.bones[name].location.length == 0
-    want = puppet.posed(puppet.performances[-1], 2).means
+    want = puppet.pose(puppet.performances[-1], 2).means
     bpy.context.scene.frame_set(3)
     np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
     bpy.ops.ed.redo()
@@ -423,7 +423,7 @@ def test_a_linked_puppet_plays(tmp_path, imported, puppet):
     (found,) = importer.find_puppets(bpy.context.scene)
     assert found.armature.library is not None
     bpy.context.scene.frame_set(4)
-    want = puppet.posed(puppet.performances[-1], 3).means
+    want = puppet.pose(puppet.performances[-1], 3).means
     np.testing.assert_allclose(export.posed(found).means, want, atol=2e-4)
 
 

@@ -62,7 +62,7 @@ def test_any_number_of_influences(m):
 
 def test_agrees_with_the_puppet_s_own_posing(imported, puppet):
     bpy.context.scene.frame_set(5)
-    want, seen = puppet.posed(puppet.performances[-1], 4), export.posed(imported)
+    want, seen = puppet.pose(puppet.performances[-1], 4), export.posed(imported)
     assert np.abs(seen.means - want.means).max() < 1e-4 * extent(puppet)
 
 

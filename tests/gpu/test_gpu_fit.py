@@ -7,10 +7,10 @@ import torch
 from scenes import hinge_scene
 from test_fit import CONFIG, cancel_within_fusion, poison_twice
 
-from restage4d.jobs import preview
 from restage4d.progress import Progress
 from restage4d.reconstruct import fit as fit_module
 from restage4d.reconstruct.fit import fit
+from restage4d.render import gaussians
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_previews_are_the_cpus(truth, fitted, monkeypatch):
     puppet = fitted.model.to_puppet(truth.rewound, fitted.cameras(), ["lean"], CONFIG.influences)
     drawn = []
     for device in ("cuda", "cpu"):
-        monkeypatch.setattr("restage4d.render.drawing_device", lambda device=device: device)
+        monkeypatch.setattr(gaussians, "drawing_device", lambda device=device: device)
         drawn.append(
-            np.stack(list(preview.render_performance(puppet, puppet.performances[1]))).astype(int)
+            np.stack(list(gaussians.render_performance(puppet, puppet.performances[1]))).astype(int)
         )
     assert np.abs(drawn[0] - drawn[1]).mean() < 0.1

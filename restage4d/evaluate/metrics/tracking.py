@@ -32,7 +32,7 @@ def carry(
     solid = np.flatnonzero(puppet.subject.opacities >= SOLID)
     if len(solid) == 0:
         raise FitError("The puppet has no solid Gaussian to carry a point.")
-    here = puppet.posed(performance, frame).means[solid]
+    here = puppet.pose(performance, frame).means[solid]
     nearest = solid[KDTree(here).query(points)[1]]
     index, weight = puppet.index[nearest], puppet.weight[nearest]
     R, t = se3.blend(performance.bases[:, frame], index, weight)
