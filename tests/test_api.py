@@ -14,6 +14,7 @@ from test_puppet import equal, refused
 
 import restage4d as r4
 from restage4d.cli import main
+from restage4d.clips import Selection
 from restage4d.io.ply import read_ply
 from restage4d.jobs import restaging
 
@@ -183,10 +184,10 @@ def options_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> dict[str, ob
 
     def stop(parser: argparse.ArgumentParser, *_: object) -> None:
         seen.append(parser)
-        raise r4.Cancelled
+        raise StopIteration
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    with pytest.raises(r4.Cancelled):
+    with pytest.raises(StopIteration):
         main.main([])
     commands = next(a for a in seen[0]._actions if isinstance(a, argparse._SubParsersAction))
     return {a.dest: a.default for a in commands.choices["run"]._actions if a.dest != "help"}
@@ -224,17 +225,13 @@ def test_restage_hands_over_what_it_was_given(tmp_path: Path, monkeypatch) -> No
     r4.restage("d.mp4", "", out=tmp_path, driving=[Path("a.mp4"), "b.mp4"], set=["fusion.steps=5"])
     job, other = jobs
     assert (job.video, job.prompt, job.out) == (Path("dog.mp4"), "the dog jumps", tmp_path)
-    assert (job.box, job.select, job.quality, job.longer_side) == (
-        (1, 2, 30, 40),
-        None,
-        "default",
-        384,
-    )
+    assert job.selection == Selection(box=(1, 2, 30, 40))
+    assert (job.quality, job.longer_side) == ("default", 384)
     assert job.driving == [Path("driving.mp4")]
-    assert job.set == ["fusion.steps=5", "backtracing=False"]
-    assert (job.choices.depth, job.choices.masks) == ("depth-anything-v2", "grabcut")
-    assert job.choices.driver.fps == 12.0
-    assert (other.driving, other.set) == ([Path("a.mp4"), Path("b.mp4")], ["fusion.steps=5"])
+    assert job.settings == ["fusion.steps=5", "backtracing=False"]
+    assert (job.choice.priors.depth, job.choice.priors.masks) == ("depth-anything-v2", "grabcut")
+    assert job.choice.driver.fps == 12.0
+    assert (other.driving, other.settings) == ([Path("a.mp4"), Path("b.mp4")], ["fusion.steps=5"])
 
 
 def test_restage_refuses_before_any_work(tmp_path: Path) -> None:
