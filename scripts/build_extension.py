@@ -43,6 +43,7 @@ SOURCE = (
     "restage4d",
     "backend",
     "scripts/bootstrap.py",
+    "scripts/setup_environment.py",
     "scripts/start_backend*",
     "pyproject.toml",
     "README.md",

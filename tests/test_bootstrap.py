@@ -17,17 +17,31 @@ posix = pytest.mark.skipif(os.name == "nt", reason="a shell script")
 
 
 @pytest.fixture
-def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, its checkout being an empty folder with a pyproject.toml that needs
-    no packages."""
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script's part that makes environments, its checkout being an empty folder with a
+    pyproject.toml that needs no packages."""
+    module = load("setup_environment", monkeypatch)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    write_project(tmp_path, [])
+    return module
+
+
+@pytest.fixture
+def bootstrap(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, with that part; its demo clip is the real one."""
+    with monkeypatch.context() as real:
+        real.setattr(setup, "ROOT", ROOT)
+        return load("bootstrap", monkeypatch)
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A file of scripts/, run anew."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bootstrap", module)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "ROOT", tmp_path)
-    write_project(tmp_path, [])
     return module
 
 
@@ -40,75 +54,71 @@ def write_project(folder: Path, extra: list[str]) -> None:
 
 
 @pytest.fixture
-def environment(bootstrap: ModuleType, tmp_path: Path):
+def environment(setup: ModuleType, tmp_path: Path):
     """An environment already made (without pip: nothing here installs) and stamped as right."""
-    made = bootstrap.Environment(tmp_path / ".venv", ("x",), "a test", 0)
+    made = setup.Environment(tmp_path / ".venv", ("x",), "a test", 0)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", made.folder], check=True)
-    goal = bootstrap.fingerprint([], bootstrap.python_version(Path(sys.executable)))
+    goal = setup.compute_fingerprint([], setup.python_version(Path(sys.executable)))
     made.stamp.write_text(goal + "\n")
     return made
 
 
-def ensure(bootstrap: ModuleType, environment) -> None:
-    bootstrap.ensure(environment, Path(sys.executable))
+def ensure(setup: ModuleType, environment) -> None:
+    setup.ensure(environment, Path(sys.executable))
 
 
-def test_what_is_up_to_date_is_left_alone(bootstrap, environment, capsys) -> None:
-    ensure(bootstrap, environment)
+def test_what_is_up_to_date_is_left_alone(setup, environment, capsys) -> None:
+    ensure(setup, environment)
     assert capsys.readouterr().out == ""
 
 
 def test_other_requirements_are_installed_into_it(
-    bootstrap, environment, tmp_path: Path, capfd
+    setup, environment, tmp_path: Path, capfd
 ) -> None:
     write_project(tmp_path, ["some-package==1"])
     (environment.folder / "kept").touch()
-    with pytest.raises(
-        bootstrap.SetupError, match="pip could not install"
-    ):  # as there is no pip in it
-        ensure(bootstrap, environment)
+    with pytest.raises(setup.SetupError, match="pip could not install"):  # as there is no pip in it
+        ensure(setup, environment)
     out = capfd.readouterr().out
     assert "updating" in out
     assert "some-package==1" in out
     assert (environment.folder / "kept").exists()
-    assert environment.stamp.read_text().strip() == bootstrap.INSTALLING
+    assert environment.stamp.read_text().strip() == setup.INSTALLING
 
 
-def test_an_interrupted_installation_is_made_again(bootstrap, environment, capfd) -> None:
-    environment.stamp.write_text(bootstrap.INSTALLING + "\n")
+def test_an_interrupted_installation_is_made_again(setup, environment, capfd) -> None:
+    environment.stamp.write_text(setup.INSTALLING + "\n")
     (environment.folder / "half").touch()
-    attempt(bootstrap, environment)
+    attempt(setup, environment)
     assert "interrupted" in capfd.readouterr().out
     assert not (environment.folder / "half").exists()
 
 
 def test_an_environment_of_another_python_or_a_broken_one_is_made_again(
-    bootstrap, environment, capfd
+    setup, environment, capfd
 ) -> None:
     environment.stamp.write_text("old\n")
     environment.python.unlink()
     (environment.folder / "half").touch()
-    attempt(bootstrap, environment)
+    attempt(setup, environment)
     assert "broken" in capfd.readouterr().out
     assert not (environment.folder / "half").exists()
 
 
-def attempt(bootstrap: ModuleType, environment) -> None:
+def attempt(setup: ModuleType, environment) -> None:
     """Makes the environment anew for real, but without pip, so that the installation itself
     fails."""
-    bootstrap.make_venv = lambda made, python: subprocess.run(
+    setup.make_venv = lambda made, python: subprocess.run(
         [python, "-m", "venv", "--without-pip", made.folder], check=True
     )
-    with pytest.raises(bootstrap.SetupError, match="pip could not install"):
-        ensure(bootstrap, environment)
-    assert environment.stamp.read_text().strip() == bootstrap.INSTALLING
-    assert bootstrap.python_version(environment.python) == bootstrap.python_version(
-        Path(sys.executable)
-    )
+    with pytest.raises(setup.SetupError, match="pip could not install"):
+        ensure(setup, environment)
+    assert environment.stamp.read_text().strip() == setup.INSTALLING
+    assert setup.python_version(environment.python) == setup.python_version(Path(sys.executable))
 
 
 def test_one_made_by_hand_is_taken_over_only_with_every_pin_in_place(
-    bootstrap, environment, tmp_path: Path
+    setup, environment, tmp_path: Path
 ) -> None:
     site = next(
         environment.folder.glob("lib/python*/site-packages"),
@@ -119,61 +129,59 @@ def test_one_made_by_hand_is_taken_over_only_with_every_pin_in_place(
     (site / "thing-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: thing\nVersion: 1.0+cpu\n"
     )
-    assert bootstrap.installed(environment.python, ["thing[extra]==1.0", "loose>=2"])
-    assert not bootstrap.installed(environment.python, ["thing==1.1"])
-    assert not bootstrap.installed(environment.python, ["thing==1.0", "absent==1"])
+    assert setup.is_installed(environment.python, ["thing[extra]==1.0", "loose>=2"])
+    assert not setup.is_installed(environment.python, ["thing==1.1"])
+    assert not setup.is_installed(environment.python, ["thing==1.0", "absent==1"])
     write_project(tmp_path, ["thing==1.0"])
     environment.stamp.unlink()
-    ensure(bootstrap, environment)
-    assert environment.stamp.read_text().strip() != bootstrap.INSTALLING
+    ensure(setup, environment)
+    assert environment.stamp.read_text().strip() != setup.INSTALLING
 
 
-def test_the_fingerprint_changes_with_all_that_matters(bootstrap, monkeypatch) -> None:
+def test_the_fingerprint_changes_with_all_that_matters(setup, monkeypatch) -> None:
     prints = {
-        bootstrap.fingerprint(["a==1"], "3.11"),
-        bootstrap.fingerprint(["a==2"], "3.11"),
-        bootstrap.fingerprint(["a==1"], "3.12"),
+        setup.compute_fingerprint(["a==1"], "3.11"),
+        setup.compute_fingerprint(["a==2"], "3.11"),
+        setup.compute_fingerprint(["a==1"], "3.12"),
     }
-    monkeypatch.setattr(bootstrap, "ROOT", Path("/elsewhere"))
-    prints.add(bootstrap.fingerprint(["a==1"], "3.11"))
+    monkeypatch.setattr(setup, "ROOT", Path("/elsewhere"))
+    prints.add(setup.compute_fingerprint(["a==1"], "3.11"))
     assert len(prints) == 4
 
 
-def test_the_projects_own_pins_are_exact(bootstrap, monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "ROOT", ROOT)
-    for environment in (bootstrap.MAIN, bootstrap.BLENDER):
-        loose = [line for line in bootstrap.requirements(environment.extras) if "==" not in line]
+def test_the_projects_own_pins_are_exact(setup, monkeypatch) -> None:
+    monkeypatch.setattr(setup, "ROOT", ROOT)
+    for environment in (setup.MAIN, setup.BLENDER):
+        loose = [line for line in setup.read_requirements(environment.extras) if "==" not in line]
         assert loose == ["numpy>=1.26,<3"]  # of the package itself, which lives in both
 
 
 @pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
-def test_gsplat_is_installed_where_there_is_an_nvidia_gpu(bootstrap, monkeypatch, driver) -> None:
+def test_gsplat_is_installed_where_there_is_an_nvidia_gpu(setup, monkeypatch, driver) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: driver if name == "nvidia-smi" else None)
-    bootstrap.__spec__.loader.exec_module(bootstrap)
-    monkeypatch.setattr(bootstrap, "ROOT", ROOT)
-    for environment in (bootstrap.MAIN, bootstrap.BACKEND):
-        wanted = bootstrap.requirements(environment.extras)
+    setup.__spec__.loader.exec_module(setup)
+    monkeypatch.setattr(setup, "ROOT", ROOT)
+    for environment in (setup.MAIN, setup.BACKEND):
+        wanted = setup.read_requirements(environment.extras)
         assert any(line.startswith("gsplat==") for line in wanted) == (driver is not None)
 
 
-def test_a_full_disk_is_told_before_work_starts(bootstrap, tmp_path: Path) -> None:
-    greedy = bootstrap.Environment(tmp_path / ".venv", ("x",), "a test", 1e9)
-    with pytest.raises(bootstrap.SetupError, match=r"GiB are free"):
-        ensure(bootstrap, greedy)
+def test_a_full_disk_is_told_before_work_starts(setup, tmp_path: Path) -> None:
+    greedy = setup.Environment(tmp_path / ".venv", ("x",), "a test", 1e9)
+    with pytest.raises(setup.SetupError, match=r"GiB are free"):
+        ensure(setup, greedy)
     assert not greedy.folder.exists()
 
 
-def test_an_old_python_is_refused_with_a_sentence(bootstrap) -> None:
-    with pytest.raises(
-        bootstrap.SetupError, match=r"This is Python 3\.10; .*3\.11 or newer\. Install"
-    ):
-        bootstrap.check_python((3, 10))
+def test_an_old_python_is_refused_with_a_sentence(setup) -> None:
+    with pytest.raises(setup.SetupError, match=r"This is Python 3\.10; .*3\.11 or newer\. Install"):
+        setup.check_python((3, 10))
 
 
-def test_a_python_that_does_not_run(bootstrap, environment, tmp_path: Path) -> None:
-    assert bootstrap.python_version(tmp_path / "none") is None
-    with pytest.raises(bootstrap.SetupError, match="does not run"):
-        bootstrap.ensure(environment, tmp_path / "none")
+def test_a_python_that_does_not_run(setup, environment, tmp_path: Path) -> None:
+    assert setup.python_version(tmp_path / "none") is None
+    with pytest.raises(setup.SetupError, match="does not run"):
+        setup.ensure(environment, tmp_path / "none")
 
 
 def test_without_python_311_tests_are_refused_and_runs_are_warned(
@@ -188,36 +196,34 @@ def test_without_python_311_tests_are_refused_and_runs_are_warned(
 
 
 @posix
-def test_missing_system_libraries_name_the_packages_and_the_command(bootstrap, monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap, "LIBRARIES", {"libno-such-thing.so.1": "libno-such-thing1"})
-    assert "libno-such-thing1" in bootstrap.missing_packages()
-    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/usr/bin/{name}")
+def test_missing_system_libraries_name_the_packages_and_the_command(setup, monkeypatch) -> None:
+    monkeypatch.setattr(setup, "LIBRARIES", {"libno-such-thing.so.1": "libno-such-thing1"})
+    assert "libno-such-thing1" in setup.find_missing_packages()
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(setup.shutil, "which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(
-        bootstrap.SetupError, match=r"Run: sudo apt-get install -y --no-install-recommends a b;"
+        setup.SetupError, match=r"Run: sudo apt-get install -y --no-install-recommends a b;"
     ):
-        bootstrap.install_packages(["a", "b"], "Blender's Python module lacks system libraries")
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
-    with pytest.raises(
-        bootstrap.SetupError, match="what your system calls these Debian packages: a b"
-    ):
-        bootstrap.install_packages(["a", "b"], "Why")
+        setup.install_packages(["a", "b"], "Blender's Python module lacks system libraries")
+    monkeypatch.setattr(setup.shutil, "which", lambda name: None)
+    with pytest.raises(setup.SetupError, match="what your system calls these Debian packages: a b"):
+        setup.install_packages(["a", "b"], "Why")
 
 
 def test_the_demo_stands_in_for_a_missing_video(bootstrap) -> None:
-    demo = bootstrap.with_demo([])
+    demo = bootstrap.add_demo([])
     assert demo[0].endswith("base.mp4")
     assert demo[1] == bootstrap.DEMO_PROMPT
     assert all(Path(demo[i]).exists() for i in (0, 3)), demo
     assert parse(demo[1]).actions
-    assert bootstrap.with_demo(["--out", "x"]) == [*demo, "--out", "x"]
-    assert bootstrap.with_demo(["a.mp4", "it jumps", "--out", "x"]) == [
+    assert bootstrap.add_demo(["--out", "x"]) == [*demo, "--out", "x"]
+    assert bootstrap.add_demo(["a.mp4", "it jumps", "--out", "x"]) == [
         "a.mp4",
         "it jumps",
         "--out",
         "x",
     ]
-    assert bootstrap.with_demo(["--help"]) == ["--help"]
+    assert bootstrap.add_demo(["--help"]) == ["--help"]
 
 
 def test_a_program_ends_with_its_own_code(bootstrap) -> None:
@@ -269,11 +275,11 @@ def test_the_windows_twins_say_the_same_and_have_windows_line_ends() -> None:
 
 
 def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(
-    bootstrap, environment, monkeypatch
+    setup, bootstrap, environment, monkeypatch
 ) -> None:
     monkeypatch.setattr(bootstrap, "MAIN", environment)
     monkeypatch.setattr(
-        bootstrap, "BACKEND", bootstrap.Environment(environment.folder, (), "a test", 0)
+        bootstrap, "BACKEND", setup.Environment(environment.folder, (), "a test", 0)
     )
     called = []
     monkeypatch.setattr(bootstrap, "call", lambda command, cwd=None: called.append(command) or 0)
@@ -283,11 +289,11 @@ def test_the_backend_uses_an_environment_that_is_right_whichever_python_made_it(
 
 
 def test_the_backend_is_set_up_without_test_tools_where_there_is_none(
-    bootstrap, tmp_path: Path, monkeypatch
+    setup, bootstrap, tmp_path: Path, monkeypatch
 ) -> None:
     for name, extras in (("MAIN", ("backend", "dev")), ("BACKEND", ("backend",))):
         monkeypatch.setattr(
-            bootstrap, name, bootstrap.Environment(tmp_path / ".venv", extras, "a test", 0)
+            bootstrap, name, setup.Environment(tmp_path / ".venv", extras, "a test", 0)
         )
     made = []
     monkeypatch.setattr(

@@ -4,14 +4,28 @@ input."""
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from restage4d.cli import main
+from restage4d.cli import blender_process, main
+from restage4d.cli.blender_process import BlenderProcess
+from restage4d.clips import Selection
+from restage4d.errors import InputError
 from restage4d.io import video
-from restage4d.jobs.restaging import RestagingJob, configure
+from restage4d.jobs.footage import read_mask, scale_selection
+from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
+from restage4d.jobs.restaging import (
+    RestagingJob,
+    configure,
+    driving_tasks,
+    expected_tasks,
+    run,
+)
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,6 +118,97 @@ def test_main_job_makes_everything(tmp_path):
     } <= report["seconds"].keys()
     assert report["peak_rss_bytes"] < 4 << 30
     assert not (out / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.timeout(300)
+def test_progress_of_the_whole_job_and_a_blend_that_fails(tmp_path, capsys):
+    """Every task of the job is expected, moves the share and ends; what Blender says is a warning
+    in the report, after everything else is written."""
+    out, events = tmp_path / "out", []
+    there: list[str] = []
+
+    def make_blend(puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
+        Puppet.load(puppet)
+        assert blend == out / "puppet.blend"
+        assert [*footage] == ["base", "restaged"]
+        there.extend(path.name for path in (*out.iterdir(), *footage.values()) if path.exists())
+        assert "blend" not in json.loads((out / "report.json").read_text())
+        raise InputError("Blender fell over.", "Update it.")
+
+    job = RestagingJob(
+        DEMO / "base.mp4",
+        "it nods",
+        out,
+        Selection(mask=read_mask(DEMO / "masks" / "00000.png")),
+        longer_side=96,
+        frames=6,
+        settings=["motion.steps=20", "motion.n_bases=5", "fusion.steps=20"],
+    )
+    run(job, progress := Progress(events.append), make_blend=make_blend)
+    assert {"puppet.puppet", "splats", "preview.mp4", "contact_sheet.png", "base.mp4"} <= {*there}
+    report = json.loads((out / "report.json").read_text())
+    assert report["blend"] == "Blender fell over. Update it."
+    assert report["seconds"].keys() == progress.seconds.keys() >= {"figures", "Blender file"}
+    assert "Warning: there is no .blend file. Blender fell over." in capsys.readouterr().out
+
+    begun = [event for event in events if event.step == 0]
+    expected = expected_tasks(job, blend=True)
+    for skipped in (TaskId.OPTICAL_FLOW, TaskId.SELECT):  # the mask was given
+        expected.remove(skipped)
+    assert [event.task for event in begun] == expected
+    shares = [event.share for event in events]
+    assert shares == sorted(shares)
+    assert shares[0] == 0.0
+    for start, end in pairwise([*begun, events[-1]]):
+        assert start.share < end.share, f"the share stands still in {start.task}"
+    assert [event.share for event in events if event.share == 1.0] == [1.0]
+    assert events[-1].task is TaskId.WRITE_BLEND
+    assert events[-1].whole_seconds_left == 0
+
+
+def test_tasks_of_driving_videos_that_are_given_or_generated():
+    job = RestagingJob(Path("v"), "p", Path("o"))
+    given = replace(job, driving=[Path("a"), Path("b")])
+    assert driving_tasks(given)[3:] == [TaskId.READ_DRIVING] * 2
+    two = ProviderChoice(driver=DriverChoice("veo", candidates=2))
+    assert driving_tasks(replace(job, choice=two)).count(TaskId.GENERATE_DRIVING) == 2
+    assert TaskId.WRITE_SPLATS not in expected_tasks(replace(job, splats=False), blend=False)
+
+
+def test_the_selection_goes_from_the_videos_pixels_to_the_working_size():
+    source, size = (400, 200), (200, 100)
+    assert scale_selection(Selection(point=(100, 50)), source, size).point == (50, 25)
+    box = scale_selection(Selection(box=(0, 20, 400, 200)), source, size).box
+    assert box == (0, 10, 200, 100)
+    assert scale_selection(Selection(text="the camel"), source, size) == Selection(text="the camel")
+    mask = np.zeros((200, 400), bool)
+    mask[:100, 200:] = True
+    for given in (mask, mask[::2, ::2]):
+        scaled = scale_selection(Selection(mask=given), source, size).mask
+        np.testing.assert_array_equal(scaled, mask[::2, ::2])
+    for wrong, words in (
+        (Selection(point=(401, 5)), "The point 401,5 lies outside"),
+        (Selection(box=(0, 0, 3, 90)), "The box is empty"),
+        (Selection(mask=mask[:, :70]), "The mask is 70 x 200 pixels, the video 400 x 200"),
+    ):
+        with pytest.raises(InputError, match=words):
+            scale_selection(wrong, source, size)
+
+
+@pytest.mark.parametrize("says", ["", "import sys; sys.exit('no bpy')"])
+def test_blender_is_a_process_whose_failure_says_why(says, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"nowhere is missing\. Run scripts/run\.sh"):
+        BlenderProcess(tmp_path / "nowhere")(tmp_path / "a", tmp_path / "b", {})
+    package = tmp_path / "blender_addon"
+    package.mkdir()
+    (package / "headless.py").write_text(says or "import sys; print(sys.argv[1:])")
+    monkeypatch.setattr(blender_process, "_CHECKOUT", tmp_path)
+    make = BlenderProcess(Path(sys.executable))
+    if says:
+        with pytest.raises(InputError, match=r"could not make b.blend: no bpy The puppet itself"):
+            make(Path("a.puppet"), Path("b.blend"), {"base": Path("c.mp4")})
+    else:
+        make(Path("a.puppet"), Path("b.blend"), {"base": Path("c.mp4")})
 
 
 def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):

@@ -27,7 +27,7 @@ class BlenderProcess:
     def __call__(self, puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
         if not self.python.exists():
             raise InputError(
-                f"{self.python} is missing:", "run scripts/run.sh, or give --blender-python."
+                f"{self.python} is missing.", "Run scripts/run.sh, or give --blender-python."
             )
         command = [str(self.python), "-m", "blender_addon.headless", str(puppet), str(blend)]
         command += [f"--footage={name}={path}" for name, path in footage.items()]
