@@ -19,7 +19,7 @@ from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol.connection import CHANNELS, Connection, home
 from restage4d.protocol.errors import NotRunning
-from restage4d.protocol.messages import Provider
+from restage4d.protocol.messages import ProviderInfo
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
     return last
 
 
-def _catalogue() -> list[Provider]:
+def _catalogue() -> list[ProviderInfo]:
     """All providers, as this computer is now."""
     from restage4d.cli.doctor import lacks
     from restage4d.providers.registry import ENTRIES, announcement
@@ -120,7 +120,7 @@ def _catalogue() -> list[Provider]:
 
     weights, settings = Weights.chosen(None, False), read_settings()
     return [
-        Provider(
+        ProviderInfo(
             kind=e.kind,  # type: ignore[arg-type]
             name=e.name,
             title=e.title,

@@ -33,13 +33,13 @@ from backend.settings import Settings
 from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol import framing
-from restage4d.protocol.connection import CHANNELS, Connection
+from restage4d.protocol.connection import CHANNELS, Connection, is_loopback
 from restage4d.protocol.errors import VersionMismatch, WireError
 from restage4d.protocol.framing import Received
 from restage4d.protocol.messages import (
     Control,
     Message,
-    Provider,
+    ProviderInfo,
     Work,
 )
 
@@ -68,7 +68,7 @@ class Server:
         settings: Settings,
         bind: str,
         ports: dict[str, int],
-        catalogue: list[Provider],
+        catalogue: list[ProviderInfo],
         refiner: str,
     ) -> None:
         self.home, self.settings, self.bind = home, settings, bind
@@ -378,7 +378,7 @@ class Server:
         except (WireError, KeyError) as error:
             if not isinstance(error, WireError):
                 return None
-            parent = None if isinstance(error, VersionMismatch) else framing.parent_of(frames)
+            parent = None if isinstance(error, VersionMismatch) else framing.read_parent(frames)
             _log.info("refused a message on %s: %s", channel, error)
             self._reply(socket, client.bytes, parent, as_error(error), [])
             return None
@@ -410,7 +410,3 @@ class Server:
         socket.send_multipart(
             [client, *framing.encode(body, arrays or [], parent=parent)], copy=False
         )
-
-
-def is_loopback(bind: str) -> bool:
-    return bind in ("localhost", "::1") or bind.startswith("127.")

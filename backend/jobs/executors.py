@@ -13,7 +13,7 @@ import psutil
 from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Device
-from restage4d.protocol.service import detached
+from restage4d.protocol.service import spawn_detached
 
 
 class Executor(Protocol):
@@ -115,7 +115,7 @@ class LocalExecutor:
 
 def spawn(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:
     """The process of a job, which outlives the service."""
-    return detached(
+    return spawn_detached(
         [sys.executable, "-m", "backend.jobs.worker", str(folder.path), str(store.folder)],
         folder.log,
         environment,

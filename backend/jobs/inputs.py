@@ -14,7 +14,7 @@ from backend.store.content_store import Store, packed_files
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.image_folders import PICTURES
-from restage4d.protocol.messages import Limits, Selection, Submit
+from restage4d.protocol.messages import Limits, SubjectSelection, Submit
 
 if TYPE_CHECKING:
     from restage4d.jobs.restaging import Job
@@ -61,7 +61,7 @@ def job(spec: Submit, store: Store, folder: Folder) -> "Job":
     )
 
 
-def selection_mask(where: Selection, store: Store, folder: Folder) -> Path | None:
+def selection_mask(where: SubjectSelection, store: Store, folder: Folder) -> Path | None:
     """The mask's picture where one was given. Raises `WireError`, `InputError`."""
     if not where.mask:
         return None

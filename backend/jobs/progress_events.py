@@ -10,7 +10,7 @@ import torch
 
 from backend.jobs.job_folder import Folder
 from restage4d import progress as work
-from restage4d.protocol.messages import Points, Preview, Progress
+from restage4d.protocol.messages import JobProgress, Preview, PreviewPoints
 from restage4d.reconstruct.fusion.optimisation import Fusion, render_view
 
 _EVERY_S = 3.0
@@ -75,8 +75,8 @@ class Observer:
             )
         self.folder.tell("progress", self._body(event, left))
 
-    def _body(self, event: work.Event, left: float | None) -> Progress:
-        return Progress(
+    def _body(self, event: work.Event, left: float | None) -> JobProgress:
+        return JobProgress(
             job=self.job,
             stage=event.stage,
             step=event.step,
@@ -94,7 +94,7 @@ class Observer:
             return
         with torch.no_grad():
             self.folder.tell("preview", Preview(job=self.job, step=fit.step), [_picture(fit)])
-            body = Points(job=self.job, step=fit.step, fps=fit.rewound.clip.fps)
+            body = PreviewPoints(job=self.job, step=fit.step, fps=fit.rewound.clip.fps)
             self.folder.tell("points", body, _points(fit))
         self._seen = time.monotonic()
 
@@ -118,7 +118,7 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
 
 
 def _points(fit: Fusion) -> list[np.ndarray]:
-    """Arrays of a `Points` event."""
+    """Arrays of a `PreviewPoints` event."""
     model, rewound = fit.model, fit.rewound
     step = max(1, -(-model.n_subject // _POINTS))
     subject = model._splats("subject")

@@ -27,8 +27,8 @@ from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import (
     ENDED,
     Fault,
+    JobProgress,
     JobStatus,
-    Progress,
     StateChanged,
 )
 
@@ -59,7 +59,7 @@ class Supervisor:
         self.jobs, self.folders, self.executor, self.settings = jobs, folders, executor, settings
         self._publish = publish
         self._stamps: dict[tuple[str, str], int] = {}
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, JobProgress] = {}
         self._standing: dict[
             str, Fault
         ] = {}  # running jobs that cannot be looked after, as on a full disk, and why
@@ -156,7 +156,7 @@ class Supervisor:
             artefacts=job.artefacts,
         )
 
-    def _read_progress(self, job: Job) -> Progress | None:
+    def _read_progress(self, job: Job) -> JobProgress | None:
         if job.attempts == 0:
             return None
         event = self.folder(job.id).event("progress")
@@ -281,7 +281,7 @@ class Supervisor:
             except WireError as error:
                 _log.error("job %s: %s", job.id, error)
                 continue
-            if isinstance(body, Progress):
+            if isinstance(body, JobProgress):
                 self._progress[job.id] = body
             self._publish(job.id, event[1])
 
