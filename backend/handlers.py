@@ -47,7 +47,7 @@ from restage4d.protocol.messages import (
     Message,
     Pause,
     Prepare,
-    Provider,
+    ProviderInfo,
     Render,
     Resume,
     Shutdown,
@@ -86,7 +86,7 @@ class Answers:
         supervisor: Supervisor,
         executor: Executor,
         settings: Settings,
-        catalogue: list[Provider],
+        catalogue: list[ProviderInfo],
         refiner: str,
         shutdown: Callable[[], None],
     ) -> None:
@@ -216,22 +216,21 @@ class Answers:
                 "Draw a random one; repeat it to submit the same job.",
                 "malformed",
             )
-        if spec.job_kind != "standin":
-            check_submit(spec, self.providers)
-            wanted = {
-                spec.base,
-                spec.selection.mask or spec.base,
-                *([] if isinstance(spec.driving, str) else spec.driving),
-            }
-            wanted |= {file.content for content in wanted for file in self._packed(content)}
-            for content in wanted:
-                if self.store.size(content) is None:
-                    raise WireError(
-                        f"The service does not have the bytes {content[:12]}….",
-                        "Upload them first.",
-                        "not_found",
-                    )
-                self.store.touch(content)
+        check_submit(spec, self.providers)
+        wanted = {
+            spec.base,
+            spec.selection.mask or spec.base,
+            *([] if isinstance(spec.driving, str) else spec.driving),
+        }
+        wanted |= {file.content for content in wanted for file in self._packed(content)}
+        for content in wanted:
+            if self.store.size(content) is None:
+                raise WireError(
+                    f"The service does not have the bytes {content[:12]}….",
+                    "Upload them first.",
+                    "not_found",
+                )
+            self.store.touch(content)
         job = self.jobs.add(user, spec, self.settings.limits.jobs_per_client)
         self.supervisor.queued(job)
         return self.supervisor.status(job), []

@@ -98,15 +98,7 @@ def _run(folder: Folder, store: Any) -> Result:
     observer = Observer(folder, spec.key)
     progress = Progress(observer, lambda: folder.asked() != "", observer.observe)
     folder.work.mkdir(exist_ok=True)
-    if spec.job_kind == "standin":
-        from backend import standin
-
-        made = {
-            "puppet": standin.run(
-                spec.seed, int(spec.settings.get("fusion.steps", 30)), folder.work, progress
-            )
-        }
-    elif spec.job_kind == "driving":
+    if spec.job_kind == "driving":
         from restage4d.jobs.driving_videos import audition
 
         made = {

@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from tiny_job import ENDLESS, tiny_job
 
 from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
-from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
 
 ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
@@ -30,7 +30,7 @@ def test_a_job_outlives_its_node(tmp_path):
     try:
         assert [d.kind for d in executor.devices()].count("cpu") == 2
         folder = Folder(tmp_path / "job")
-        folder.prepare(Submit(key="a" * 32, job_kind="standin", settings={"fusion.steps": 900}))
+        folder.prepare(tiny_job(lambda path: store.add(path)[0], 900, key="a" * 32))
         executor.start("a" * 32, folder, "ray:0")
         wait(lambda: (folder.work / "checkpoint.safetensors").exists(), executor, folder)
         step = len(folder.event("progress")[1])
@@ -46,7 +46,7 @@ def test_a_job_outlives_its_node(tmp_path):
         Puppet.load(store.path(puppet.content))
 
         folder = Folder(tmp_path / "cancelled")
-        folder.prepare(Submit(key="b" * 32, job_kind="standin", settings={"fusion.steps": 100_000}))
+        folder.prepare(tiny_job(lambda path: store.add(path)[0], ENDLESS, key="b" * 32))
         executor.start("b" * 32, folder, "ray:0")
         wait(lambda: folder.event("progress"), executor, folder)
         folder.command("cancel")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 import zmq
+from tiny_job import ENDLESS, tiny_job
 
 from backend.file_lock import FileLock, held
 from backend.jobs.job_table import Jobs
@@ -28,7 +29,7 @@ from restage4d.protocol.service import start_service, stop_service
 from restage4d.puppet import Puppet
 
 from .conftest import Service
-from .test_jobs import LONG, until
+from .test_jobs import until
 
 
 def is_refused(client: Client) -> bool:
@@ -115,7 +116,7 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
         assert connection.mechanism == "curve"
         assert not connection.secret
         with service.client() as client:
-            mine = client.submit(Submit(job_kind="standin", settings=LONG))
+            mine = client.submit(tiny_job(client.upload, ENDLESS))
         for name in ("anna", "ben"):
             assert (
                 main.main(
@@ -139,7 +140,7 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
                     request(mine)
                 assert caught.value.code == "not_found"
             with pytest.raises(WireError) as caught:
-                anna.submit(Submit(key=mine, job_kind="standin"))
+                anna.submit(tiny_job(anna.upload, key=mine))
             assert caught.value.code == "refused"
             with pytest.raises(WireError) as caught:
                 anna.shutdown()
@@ -183,7 +184,7 @@ def test_a_job_outlives_the_service_and_its_own_process(own, tmp_path):
     end, once."""
     own.start()
     with own.client() as client:
-        job = client.submit(Submit(job_kind="standin", settings={"fusion.steps": 1200}))
+        job = client.submit(tiny_job(client.upload, steps=1200))
         until(
             lambda: (
                 client.status(job).step > 20 and client.status(job).stage == "photometric fusion"
@@ -310,7 +311,7 @@ def test_settings_are_checked(tmp_path):
 _HOLDER = """
 import sys
 from pathlib import Path
-from backend.lock import FileLock
+from backend.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 input()

@@ -27,7 +27,7 @@ def test_who_asks_is_told_why_a_job_stands_still(tmp_path):
     supervisor = Supervisor(
         jobs, tmp_path / "jobs", executor, Settings(), lambda job, frames: told.append(job)
     )
-    jobs.add("local", Submit(key=JOB, job_kind="standin"), 10)
+    jobs.add("local", Submit(key=JOB), 10)
     jobs.starts(JOB, "cpu:0")
     jobs._db().execute("PRAGMA query_only = ON")
     for _ in range(3):
