@@ -58,7 +58,7 @@ class Observer:
         self._told, self._stage = now, event.stage
         at = next((i for i, (name, _) in enumerate(_SHARES) if event.stage.startswith(name)), None)
         if at is None:
-            self.folder.tell("progress", self._body(event, None))
+            self.folder.write_event("progress", self._body(event, None))
             return
         self._gone |= set(range(at))
         whole = sum(share for _, share in _SHARES)
@@ -73,7 +73,7 @@ class Observer:
             left = event.seconds_left + (
                 rate * max(whole - gone - _SHARES[at][1], 0) if done < 1 else 0.0
             )
-        self.folder.tell("progress", self._body(event, left))
+        self.folder.write_event("progress", self._body(event, left))
 
     def _body(self, event: work.Event, left: float | None) -> JobProgress:
         return JobProgress(
@@ -93,9 +93,11 @@ class Observer:
         if time.monotonic() - self._seen < _EVERY_S or not isinstance(fit, Fusion):
             return
         with torch.no_grad():
-            self.folder.tell("preview", Preview(job=self.job, step=fit.step), [_picture(fit)])
+            self.folder.write_event(
+                "preview", Preview(job=self.job, step=fit.step), [_picture(fit)]
+            )
             body = PreviewPoints(job=self.job, step=fit.step, fps=fit.rewound.clip.fps)
-            self.folder.tell("points", body, _points(fit))
+            self.folder.write_event("points", body, _points(fit))
         self._seen = time.monotonic()
 
 

@@ -70,17 +70,17 @@ def encode(
     Raises:
         ValueError: an array of a type that the protocol does not have.
     """
-    held = [np.ascontiguousarray(a) for a in arrays]
-    for a in held:
+    contiguous = [np.ascontiguousarray(a) for a in arrays]
+    for a in contiguous:
         if a.dtype not in _NAMES:
             raise ValueError(f"arrays of {a.dtype} are not part of the protocol")
-    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in held]  # pyright: ignore[reportArgumentType]
+    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in contiguous]  # pyright: ignore[reportArgumentType]
     header = Header(id=id or new_id(), parent=parent, body=body, arrays=specs)
     # memoryview.cast refuses arrays without elements
     return [
         FIRST,
         _encoder.encode(header),
-        *(a.reshape(-1).view(np.uint8).data if a.size else b"" for a in held),
+        *(a.reshape(-1).view(np.uint8).data if a.size else b"" for a in contiguous),
     ]
 
 
