@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     _lower_priority()
     if leader := os.environ.get("RESTAGE4D_WITH"):
         threading.Thread(target=_end_with_leader, args=(int(leader),), daemon=True).start()
-    folder.write_result(_run_job(folder, store_folder))
+    folder.write_result(run_job(folder, store_folder))
     return 0
 
 
@@ -57,15 +57,17 @@ def _end_with_leader(leader: int) -> None:
     os._exit(1)
 
 
-def _run_job(folder: Folder, store_folder: Path) -> Result:
+def run_job(folder: Folder, store_folder: Path) -> Result:
+    """Does what the folder's spec asks; whatever goes wrong becomes part of the result."""
+
     def fail(code: Any, what: str, remedy: str) -> Result:
         return Result(outcome="failed", error=Fault(code=code, what=what, remedy=remedy))
 
     try:
-        return _run(folder, Store(store_folder))
+        return _make_results(folder, Store(store_folder))
     except Cancelled:
         return Result(outcome="cancelled" if folder.read_command() == "cancel" else "paused")
-    except Exception as error:  # whatever it is, the client must be told
+    except Exception as error:  # whatever it is, the client must hear of it
         traceback.print_exc()
         if is_disk_full(error):
             full = disk_full_error()
@@ -88,7 +90,7 @@ def _run_job(folder: Folder, store_folder: Path) -> Result:
         )
 
 
-def _run(folder: Folder, store: Store) -> Result:
+def _make_results(folder: Folder, store: Store) -> Result:
     # late: it takes seconds to import torch, and the folder's lock must not wait for that
     from backend.jobs import inputs
     from backend.jobs.progress_events import Observer

@@ -67,6 +67,13 @@ def test_a_subject_is_selected_by_the_same_fields():
     }
 
 
+def test_there_are_no_jobs_but_real_ones():
+    body = {"kind": "Submit", "key": NOBODY, "job_kind": "driving"}
+    assert msgspec.convert(body, messages.Submit).job_kind == "driving"
+    with pytest.raises(msgspec.ValidationError, match="job_kind"):
+        msgspec.convert(body | {"job_kind": "standin"}, messages.Submit)
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
