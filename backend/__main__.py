@@ -14,16 +14,20 @@ import psutil
 from backend.file_lock import FileLock
 from backend.jobs.executors import Executor, LocalExecutor
 from backend.server import Server
-from backend.settings import Settings
+from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol.connection import CHANNELS, Connection, home
 from restage4d.protocol.errors import NotRunning
-from restage4d.protocol.messages import Provider
+from restage4d.protocol.messages import ProviderInfo
+from restage4d.providers.availability import find_needs
+from restage4d.providers.registry import ENTRIES, announcement
+from restage4d.providers.settings import read_settings
+from restage4d.providers.weights import Weights
 from restage4d.threads import let_waiting_threads_sleep
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restage4d serve``."""
     parser.add_argument(
         "--bind",
@@ -64,33 +68,36 @@ def serve(options: argparse.Namespace) -> None:
     if not ours:
         print(f"A service runs already; its connection file is {folder / 'connection.json'}.")
         return
-    _log_into(folder / "service.log")
-    settings = Settings.load(folder / "service.toml")
-    ports = _ports(options.port, folder)
+    _log_to_file(folder / "service.log")
+    settings = ServiceSettings.load(folder / "service.toml")
+    ports = _find_ports(options.port, folder)
     server = Server(
         folder,
-        _executor(options, settings),
+        _choose_executor(options, settings),
         settings,
         options.bind,
         ports,
-        _catalogue(),
-        _refiner(),
+        _list_providers(),
+        _describe_refiner(),
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stopping.set())
     server.start()
     print(f"Serving on {options.bind}; connection file {folder / 'connection.json'}", flush=True)
-    server.run(_parent(options.parent_pid))
+    server.run(_watch_parent(options.parent_pid))
     # Threads of a pool may still hold an upload or a drawing; all that matters is on disk.
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
-def _executor(options: argparse.Namespace, settings: Settings) -> Callable[[Store], Executor]:
+def _choose_executor(
+    options: argparse.Namespace, settings: ServiceSettings
+) -> Callable[[Store], Executor]:
     if options.executor == "local":
         return lambda store: LocalExecutor(store, settings.slots)
     try:
+        # late: Ray is an extra that few have
         from backend.jobs.ray_executor import RayExecutor
     except ImportError as error:
         raise InputError(
@@ -100,7 +107,7 @@ def _executor(options: argparse.Namespace, settings: Settings) -> Callable[[Stor
     return lambda store: RayExecutor(store, options.address, settings.slots)
 
 
-def _ports(first: int, folder: Path) -> dict[str, int]:
+def _find_ports(first: int, folder: Path) -> dict[str, int]:
     """The ports asked for, or those of last time, so that clients find a service that was started
     again."""
     if first:
@@ -112,16 +119,11 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
     return last
 
 
-def _catalogue() -> list[Provider]:
+def _list_providers() -> list[ProviderInfo]:
     """All providers, as this computer is now."""
-    from restage4d.providers.availability import find_needs
-    from restage4d.providers.registry import ENTRIES, announcement
-    from restage4d.providers.settings import read_settings
-    from restage4d.providers.weights import Weights
-
     weights, settings = Weights.from_settings(None, False), read_settings()
     return [
-        Provider(
+        ProviderInfo(
             kind=e.kind,  # type: ignore[arg-type]
             name=e.name,
             title=e.title,
@@ -136,9 +138,8 @@ def _catalogue() -> list[Provider]:
     ]
 
 
-def _refiner() -> str:
-    from restage4d.providers.settings import read_settings
-
+def _describe_refiner() -> str:
+    """Who refines prompts, "MODEL at URL"; "" for fixed words."""
     settings = read_settings()
     return (
         f"{settings.refine_model} at {settings.refine_url}"
@@ -147,7 +148,7 @@ def _refiner() -> str:
     )
 
 
-def _parent(pid: int | None) -> Callable[[], bool]:
+def _watch_parent(pid: int | None) -> Callable[[], bool]:
     """Whether the parent still lives; a process id that was given to another process does not
     count."""
     if pid is None:
@@ -166,7 +167,7 @@ def _parent(pid: int | None) -> Callable[[], bool]:
     return lives
 
 
-def _log_into(path: Path) -> None:
+def _log_to_file(path: Path) -> None:
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=5_000_000, backupCount=2, encoding="utf-8"
     )
@@ -179,7 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m backend", description="The service that runs Restage4D's jobs."
     )
-    arguments(parser)
+    add_arguments(parser)
     try:
         serve(parser.parse_args())
     except InputError as error:

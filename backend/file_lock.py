@@ -4,6 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 
 class FileLock:
     """An exclusive lock on a file, held until `release` or the end of the process.
@@ -22,12 +27,8 @@ class FileLock:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if sys.platform == "win32":
-                import msvcrt
-
                 msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
             else:
-                import fcntl
-
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(file)
@@ -41,7 +42,7 @@ class FileLock:
             self._file = None
 
 
-def held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether anybody holds the lock on ``path``."""
     if not path.exists():
         return False

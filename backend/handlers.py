@@ -1,4 +1,4 @@
-"""What the service answers: each request of the protocol, apart from the sockets it came
+"""What the service does for each request of the protocol, apart from the sockets it came
 through."""
 
 import logging
@@ -12,18 +12,19 @@ import msgspec
 import numpy as np
 
 from backend.jobs.executors import Executor
-from backend.jobs.job_table import Job, Jobs
+from backend.jobs.job_folder import to_zmq_frames
+from backend.jobs.job_table import JobRow, JobTable
 from backend.jobs.supervisor import Supervisor
 from backend.keys import LOCAL
-from backend.sandbox import Drawer
-from backend.settings import Settings
+from backend.sandbox import Sandbox
+from backend.settings import ServiceSettings
 from backend.store.content_store import (
     Store,
-    no_room,
-    packed_files,
-    room_error,
+    disk_full_error,
+    is_disk_full,
+    read_packed_files,
 )
-from backend.store.uploads import Uploads, chunk_data
+from backend.store.uploads import Uploads, read_chunk
 from restage4d import __version__
 from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import InputError
@@ -47,7 +48,7 @@ from restage4d.protocol.messages import (
     Message,
     Pause,
     Prepare,
-    Provider,
+    ProviderInfo,
     Render,
     Resume,
     Shutdown,
@@ -59,6 +60,7 @@ from restage4d.protocol.messages import (
 )
 from restage4d.protocol.messages import Jobs as JobList
 from restage4d.protocol.transfer import PackedFile
+from restage4d.reconstruct.config import preset, with_settings
 
 _DRAWS_WAITING = 32
 _log = logging.getLogger("restage4d.service")
@@ -70,8 +72,8 @@ class Answer(Protocol):
     def __call__(self, body: Message | WireError, arrays: list | None = None, /) -> None: ...
 
 
-class Answers:
-    """Requests to answers. `control` is called by one thread, `begin` by another.
+class Handlers:
+    """Requests to answers. `handle_control` is called by one thread, `handle_work` by another.
 
     Args:
         store, jobs, supervisor, executor, settings: of the service.
@@ -82,11 +84,11 @@ class Answers:
     def __init__(
         self,
         store: Store,
-        jobs: Jobs,
+        jobs: JobTable,
         supervisor: Supervisor,
         executor: Executor,
-        settings: Settings,
-        catalogue: list[Provider],
+        settings: ServiceSettings,
+        catalogue: list[ProviderInfo],
         refiner: str,
         shutdown: Callable[[], None],
     ) -> None:
@@ -101,34 +103,32 @@ class Answers:
         self.providers = {
             kind: [p.name for p in catalogue if p.kind == kind and not p.needs] for kind in kinds
         }
-        self.devices = executor.devices()
-        self.drawer = Drawer(store)
-        self.preparer = Drawer(
-            store, patience_s=300.0
-        )  # another process: an endpoint that refines prompts may take its time
+        self.devices = executor.list_devices()
+        self.sandbox = Sandbox(store)
+        # another process: an endpoint that refines prompts may take its time
+        self.prompt_sandbox = Sandbox(store, patience_s=300.0)
         self._pool = ThreadPoolExecutor(4, "work")
-        self._draws = ThreadPoolExecutor(1, "draw")
+        self._drawing_pool = ThreadPoolExecutor(1, "draw")
         self._room_to_draw = threading.BoundedSemaphore(_DRAWS_WAITING)
         self.uploads = Uploads(store, self._pool, settings.limits)
 
     def close(self) -> None:
         """Ends the drawing process; what is under way in the pools is left."""
-        self.drawer.close()
-        self.preparer.close()
+        self.sandbox.close()
+        self.prompt_sandbox.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._draws.shutdown(wait=False, cancel_futures=True)
+        self._drawing_pool.shutdown(wait=False, cancel_futures=True)
 
     # --- control ----------------------------------------------------------------------------------
 
-    def control(self, user: str, body: Message) -> tuple[Message, list]:
+    def handle_control(self, user: str, body: Message) -> tuple[Message, list]:
         """The answer to a request on the control channel, at once. Raises `WireError` and whatever
         else."""
         match body:
             case Hello():
                 _log.info("hello from %s (%s)", user, body.client)
-                busy = {
-                    job.device for job in self.jobs.list(states=("running",))
-                }  # "cuda:0", "cpu:1", ...
+                # "cuda:0", "cpu:1", ...
+                busy = {job.device for job in self.jobs.list(states=("running",))}
                 devices = [
                     msgspec.structs.replace(
                         d, busy=any(b == f"{d.kind}:{i}" or d.kind == "cpu" == b[:3] for b in busy)
@@ -149,9 +149,9 @@ class Answers:
                 )
                 return welcome, []
             case List():
-                ahead = self.jobs.ahead()
+                ahead = self.jobs.count_ahead()
                 return JobList(
-                    jobs=[self.supervisor.status(job, ahead) for job in self.jobs.list(user)]
+                    jobs=[self.supervisor.describe(job, ahead) for job in self.jobs.list(user)]
                 ), []
             case Shutdown():
                 if user != LOCAL:
@@ -174,12 +174,12 @@ class Answers:
                         Resume: self.supervisor.resume,
                     }
                     do[type(body)](job)
-                return self.supervisor.status(self.jobs.get(body.job, user)), []
+                return self.supervisor.describe(self.jobs.get(body.job, user)), []
         raise AssertionError(body)
 
     # --- work -------------------------------------------------------------------------------------
 
-    def begin(self, user: str, message: Received, answer: Answer) -> None:
+    def handle_work(self, user: str, message: Received, answer: Answer) -> None:
         """Sends a request of the work channel on its way; ``answer`` is called from any thread."""
         body = message.body
         try:
@@ -187,25 +187,27 @@ class Answers:
                 case UploadBegin():
                     self.uploads.begin(user, body, answer)
                 case UploadChunk():
-                    self.uploads.chunk(user, body, chunk_data(message.arrays), answer)
+                    self.uploads.add_chunk(user, body, read_chunk(message.arrays), answer)
                 case Submit() | Fetch() | FetchPreview():
                     do = {
                         Submit: self._submit,
                         Fetch: self._fetch,
                         FetchPreview: self._fetch_preview,
                     }[type(body)]
-                    self._pool.submit(lambda: answer(*answered(do, user, body)))
+                    self._pool.submit(lambda: answer(*answer_or_error(do, user, body)))
                 case Prepare():
-                    check_driving(body.driving, body.candidates, self.providers)
-                    self._pool.submit(lambda: answer(*answered(self.preparer.ask, body, [])))
+                    check_driver(body.driving, body.candidates, self.providers)
+                    self._pool.submit(
+                        lambda: answer(*answer_or_error(self.prompt_sandbox.ask, body, []))
+                    )
                 case Render() | FetchGaussians() | Look():
                     self._check_draw(body, message.arrays)
-                    self._draws.submit(self._draw, body, message.arrays, answer)
+                    self._drawing_pool.submit(self._draw, body, message.arrays, answer)
         except WireError as error:
             answer(error)
 
     def _draw(self, body: Render | FetchGaussians | Look, arrays: list, answer: Answer) -> None:
-        made = answered(self.drawer.ask, body, arrays)
+        made = answer_or_error(self.sandbox.ask, body, arrays)
         self._room_to_draw.release()
         answer(*made)
 
@@ -216,30 +218,29 @@ class Answers:
                 "Draw a random one; repeat it to submit the same job.",
                 "malformed",
             )
-        if spec.job_kind != "standin":
-            check_submit(spec, self.providers)
-            wanted = {
-                spec.base,
-                spec.selection.mask or spec.base,
-                *([] if isinstance(spec.driving, str) else spec.driving),
-            }
-            wanted |= {file.content for content in wanted for file in self._packed(content)}
-            for content in wanted:
-                if self.store.size(content) is None:
-                    raise WireError(
-                        f"The service does not have the bytes {content[:12]}….",
-                        "Upload them first.",
-                        "not_found",
-                    )
-                self.store.touch(content)
+        check_submit(spec, self.providers)
+        wanted = {
+            spec.base,
+            spec.selection.mask or spec.base,
+            *([] if isinstance(spec.driving, str) else spec.driving),
+        }
+        wanted |= {file.content for content in wanted for file in self._list_frames(content)}
+        for content in wanted:
+            if self.store.size(content) is None:
+                raise WireError(
+                    f"The service does not have the bytes {content[:12]}….",
+                    "Upload them first.",
+                    "not_found",
+                )
+            self.store.touch(content)
         job = self.jobs.add(user, spec, self.settings.limits.jobs_per_client)
-        self.supervisor.queued(job)
-        return self.supervisor.status(job), []
+        self.supervisor.announce(job.id)
+        return self.supervisor.describe(job), []
 
-    def _packed(self, content: str) -> list[PackedFile]:
+    def _list_frames(self, content: str) -> list[PackedFile]:
         if self.store.size(content) is None:
             return []
-        files = packed_files(self.store, content) or []
+        files = read_packed_files(self.store, content) or []
         if len(files) > self.settings.limits.frames:
             raise WireError(
                 f"A folder has {len(files)} frames.",
@@ -266,15 +267,13 @@ class Answers:
         return Chunk(content=body.content, size=size, offset=body.offset), [data]
 
     def _fetch_preview(self, user: str, body: FetchPreview) -> tuple[Message, list]:
-        from backend.jobs.job_folder import frames_of
-
-        job: Job = self.jobs.get(body.job, user)
-        event = self.supervisor.folder(job.id).event("preview")
+        job: JobRow = self.jobs.get(body.job, user)
+        event = self.supervisor.open_folder(job.id).read_event("preview")
         if event is None:
             raise WireError(
                 "The job has no picture yet.", "Wait until the fit has begun.", "not_found"
             )
-        message = framing.decode(frames_of(event), framing.EVENTS)
+        message = framing.decode(to_zmq_frames(event), framing.EVENTS)
         return message.body, message.arrays
 
     def _check_draw(self, body: Message, arrays: list) -> None:
@@ -301,14 +300,12 @@ class Answers:
 
 def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
     """What can be said of a job without its files. Raises `WireError` "bad_input"."""
-    from restage4d.reconstruct.config import preset, with_settings
-
     if len(spec.base) != 64:
         raise WireError(
             "The job names no base video.", "Upload one and give its content id.", "bad_input"
         )
     if isinstance(spec.driving, str):
-        check_driving(spec.driving, spec.candidates, providers)
+        check_driver(spec.driving, spec.candidates, providers)
     elif spec.job_kind == "driving":
         raise WireError(
             "The driving videos are there already.",
@@ -338,7 +335,7 @@ def check_submit(spec: Submit, providers: dict[str, list[str]]) -> None:
         raise WireError(error.what, error.remedy, "bad_input") from error
 
 
-def check_driving(name: str, candidates: int, providers: dict[str, list[str]]) -> None:
+def check_driver(name: str, candidates: int, providers: dict[str, list[str]]) -> None:
     """Raises `WireError` "bad_input" where nobody of that name makes so many driving videos."""
     names = providers.get("driving", [])
     if name not in names:
@@ -355,18 +352,20 @@ def check_driving(name: str, candidates: int, providers: dict[str, list[str]]) -
         )
 
 
-def answered(do: Callable[..., tuple[Message, list]], *arguments: Any) -> tuple[Message, list]:
+def answer_or_error(
+    do: Callable[..., tuple[Message, list]], *arguments: Any
+) -> tuple[Message, list]:
     """What ``do`` gives, or the error that it ends with."""
     try:
         return do(*arguments)
     except Exception as error:
-        return as_error(error), []
+        return to_error(error), []
 
 
-def as_error(error: Exception) -> Error:
+def to_error(error: Exception) -> Error:
     """What a client is told of an exception; of a fault of ours the log tells more."""
-    if no_room(error):
-        error = room_error()
+    if is_disk_full(error):
+        error = disk_full_error()
     if isinstance(error, WireError):
         return Error(code=error.code, what=error.what, remedy=error.remedy)  # type: ignore[arg-type]
     if isinstance(error, InputError):

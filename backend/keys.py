@@ -23,7 +23,7 @@ from restage4d.protocol.connection import Connection
 
 LOCAL = "local"  # the user of this machine
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
-_log = logging.getLogger("restage4d.providers.api_keys")
+_log = logging.getLogger("restage4d.keys")
 
 
 class Keys:
@@ -116,7 +116,7 @@ class Keys:
             temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
-class Doorman(threading.Thread):
+class Authenticator(threading.Thread):
     """Answers ZeroMQ's ZAP questions: lets the right password or an allowed key in, logs whom it
     refuses.
 
@@ -142,7 +142,7 @@ class Doorman(threading.Thread):
         with suppress(zmq.ContextTerminated), self.socket:
             while True:
                 question = self.socket.recv_multipart()
-                user = self._who(question) if len(question) >= 6 else None
+                user = self._authenticate(question) if len(question) >= 6 else None
                 if user is None:
                     self.refused += 1
                     address = question[3].decode(errors="replace") if len(question) > 3 else "?"
@@ -159,16 +159,16 @@ class Doorman(threading.Thread):
                     ]
                 )
 
-    def _who(self, question: list[bytes]) -> str | None:
+    def _authenticate(self, question: list[bytes]) -> str | None:
         mechanism, credentials = question[5], question[6:]
         if mechanism == b"PLAIN" and not self.curve and len(credentials) == 2:
             return LOCAL if hmac.compare_digest(credentials[1], self._secret) else None
         if mechanism == b"CURVE" and self.curve and len(credentials) == 1:
             public = z85.encode(credentials[0]).decode()
-            return LOCAL if public == self._local else self._known().get(public)
+            return LOCAL if public == self._local else self._read_names().get(public)
         return None
 
-    def _known(self) -> dict[str, str]:
+    def _read_names(self) -> dict[str, str]:
         stamp = self.keys.stamp()
         if stamp != self._stamp:
             try:

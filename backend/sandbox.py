@@ -1,50 +1,32 @@
-"""Renders, posed Gaussians, looks at videos and prompts, made in a process of its own: torch,
-decoders, a failing GPU stay out.
+"""The sandbox: a process of its own for whatever decodes videos or draws, so that torch, decoders
+and a failing GPU stay out of the service.
 
-The service's side is `Drawer`; ``python -m backend.sandbox`` is the other. They talk over the
+The service's side is `Sandbox`, the other is `backend.sandbox_process`. They talk over the
 process's standard input and output: a count of frames, each frame's length, the frames of a message
 as on the wire.
 """
 
-import os
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, Any
 
-import msgspec
-import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from backend.looking import looked
-from backend.preparing import prepared
 from backend.store.content_store import Store
-from restage4d.errors import InputError
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
-from restage4d.protocol.messages import (
-    Error,
-    FetchGaussians,
-    GaussiansFrame,
-    Look,
-    Message,
-    Prepare,
-    Render,
-    Rendered,
-)
+from restage4d.protocol.messages import Error, FetchGaussians, Look, Message, Prepare, Render
 
 _IDLE_S = 300.0
-_KEPT = 4  # puppets in memory
 
 
-class Drawer:
-    """Starts the drawing process when it is needed and ends it when it is not. One request at a
+class Sandbox:
+    """Starts the process when it is needed and ends it when it is not. One request at a
     time, from any thread.
 
     Args:
@@ -65,15 +47,15 @@ class Drawer:
         it."""
         self.store.check(request.content)
         with self._lock:
-            process = self._started()
+            process = self._start()
             assert process.stdin is not None
             assert process.stdout is not None
             watch = threading.Timer(self._patience_s, process.kill)
             watch.start()
             try:
-                _write(process.stdin, framing.encode(request, arrays))
+                write_frames(process.stdin, framing.encode(request, arrays))
                 reply = framing.decode(
-                    [zmq.Frame(f) for f in _read(process.stdout)], framing.REPLIES
+                    [zmq.Frame(f) for f in read_frames(process.stdout)], framing.REPLIES
                 )
             except (OSError, EOFError, ValueError) as error:
                 self._end()
@@ -89,7 +71,7 @@ class Drawer:
             raise WireError(reply.body.what, reply.body.remedy, reply.body.code)
         return reply.body, reply.arrays
 
-    def rest(self) -> None:
+    def end_idle(self) -> None:
         """Ends the process after some minutes without work."""
         if (
             self._process is not None
@@ -103,11 +85,11 @@ class Drawer:
         if self._process is not None:
             self._end()
 
-    def _started(self) -> subprocess.Popen:
+    def _start(self) -> subprocess.Popen:
         if self._process is None or self._process.poll() is not None:
             flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0  # pyright: ignore
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "backend.sandbox", str(self.store.folder)],
+                [sys.executable, "-m", "backend.sandbox_process", str(self.store.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 creationflags=flags,
@@ -125,7 +107,8 @@ class Drawer:
             self._process = None
 
 
-def _write(pipe: IO[bytes], frames: list[Any]) -> None:
+def write_frames(pipe: IO[bytes], frames: list[Any]) -> None:
+    """Frames into a pipe. Raises OSError where nobody reads it any more."""
     pipe.write(struct.pack("<I", len(frames)))
     for frame in frames:
         pipe.write(struct.pack("<Q", len(frame)))
@@ -133,112 +116,16 @@ def _write(pipe: IO[bytes], frames: list[Any]) -> None:
     pipe.flush()
 
 
-def _read(pipe: IO[bytes]) -> list[bytes]:
+def read_frames(pipe: IO[bytes]) -> list[bytes]:
     """Frames from a pipe. Raises EOFError at its end."""
 
-    def exactly(n: int) -> bytes:
+    def read_exactly(n: int) -> bytes:
         data = pipe.read(n)
         if len(data) != n:
             raise EOFError
         return data
 
     return [
-        exactly(struct.unpack("<Q", exactly(8))[0])
-        for _ in range(struct.unpack("<I", exactly(4))[0])
+        read_exactly(struct.unpack("<Q", read_exactly(8))[0])
+        for _ in range(struct.unpack("<I", read_exactly(4))[0])
     ]
-
-
-# --- the process ----------------------------------------------------------------------------------
-
-
-class _Puppets:
-    """The last few puppets, read and checked."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self._kept: OrderedDict[str, Any] = OrderedDict()
-
-    def __getitem__(self, content: str) -> Any:
-        from restage4d.puppet import Puppet
-
-        if content not in self._kept:
-            self._kept[content] = Puppet.load(self.store.path(content))
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(content)
-        return self._kept[content]
-
-
-def pose(puppets: _Puppets, request: FetchGaussians) -> tuple[Message, list[NDArray]]:
-    """The subject at a frame of a performance."""
-    puppet = puppets[request.content]
-    try:
-        performance = puppet.performance(request.performance)
-        g = puppet.pose(performance, request.frame)
-    except InputError as error:
-        raise WireError(error.what, error.remedy, "not_found") from error
-    arrays = [
-        np.ascontiguousarray(a, np.float32) for a in (g.means, g.quats, g.scales, g.opacities, g.sh)
-    ]
-    return GaussiansFrame(frame=request.frame, frames=performance.n_frames), arrays
-
-
-def draw(
-    puppets: _Puppets, request: Render, arrays: list[NDArray]
-) -> tuple[Message, list[NDArray]]:
-    """RGBA and depth of a puppet, as `restage4d.render.gaussians.render_gaussians` gives them."""
-    from restage4d.puppet import Camera
-    from restage4d.render.gaussians import render_gaussians
-
-    puppet = puppets[request.content]
-    bases, w2c, K = arrays
-    framing.expect(bases, (puppet.n_bases, 9), np.float32, "bases")
-    sets = [puppet.pose(bases)]
-    if request.background and len(puppet.background):
-        sets.append(puppet.background)
-    rgba, depth = render_gaussians(sets, Camera(K, w2c, (request.width, request.height)))
-    return Rendered(), [
-        np.ascontiguousarray(rgba, np.float32),
-        np.ascontiguousarray(depth, np.float32),
-    ]
-
-
-def main() -> None:
-    puppets = _Puppets(Store(Path(sys.argv[1])))
-    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # whatever a library prints must not get between the frames
-    while True:
-        try:
-            frames = _read(asked)
-        except EOFError:
-            return  # the service has ended
-        message = framing.decode([zmq.Frame(f) for f in frames], framing.REQUESTS)
-        try:
-            if isinstance(message.body, Render):
-                answer = draw(puppets, message.body, message.arrays)
-            elif isinstance(message.body, Look):
-                answer = looked(puppets.store, message.body)
-            elif isinstance(message.body, Prepare):
-                answer = prepared(puppets.store, message.body)
-            else:
-                answer = pose(puppets, message.body)
-        except WireError as error:
-            answer = Error(code=error.code, what=error.what, remedy=error.remedy), []  # type: ignore[arg-type]
-        except InputError as error:
-            answer = Error(code="bad_input", what=error.what, remedy=error.remedy), []
-        except (MemoryError, RuntimeError, ValueError, msgspec.MsgspecError) as error:
-            answer = (
-                Error(
-                    code="internal",
-                    what=f"Drawing failed: {error}"[:500],
-                    remedy="Try a smaller picture.",
-                ),
-                [],
-            )
-        _write(answers, framing.encode(*answer))
-
-
-if __name__ == "__main__":
-    main()

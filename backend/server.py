@@ -21,31 +21,31 @@ from typing import Any
 
 import psutil
 import zmq
-import zmq.utils.monitor as monitoring
 
-from backend.handlers import Answers, answered, as_error
+from backend.handlers import Handlers, answer_or_error, to_error
 from backend.jobs.executors import Executor
-from backend.jobs.job_table import Jobs
+from backend.jobs.job_table import JobTable
 from backend.jobs.supervisor import Supervisor
-from backend.keys import Doorman, Keys
+from backend.keys import Authenticator, Keys
 from backend.retention import sweep
-from backend.settings import Settings
+from backend.settings import ServiceSettings
+from backend.sockets import Listening, ListeningSocket, RefusalMonitor, send
 from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol import framing
-from restage4d.protocol.connection import CHANNELS, Connection
+from restage4d.protocol.connection import Connection, is_loopback
 from restage4d.protocol.errors import VersionMismatch, WireError
 from restage4d.protocol.framing import Received
 from restage4d.protocol.messages import (
     Control,
     Message,
-    Provider,
+    ProviderInfo,
     Work,
 )
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
-_GUARD_S = 0.5
+_CHECK_S = 0.5
 _log = logging.getLogger("restage4d.service")
 
 
@@ -65,24 +65,24 @@ class Server:
         self,
         home: Path,
         executor: Callable[[Store], Executor],
-        settings: Settings,
+        settings: ServiceSettings,
         bind: str,
         ports: dict[str, int],
-        catalogue: list[Provider],
+        catalogue: list[ProviderInfo],
         refiner: str,
     ) -> None:
         self.home, self.settings, self.bind = home, settings, bind
         self.curve = not is_loopback(bind)
         self.keys = Keys(home / "keys")
         self.store = Store(home / "store")
-        self.jobs = Jobs(home / "jobs.sqlite")
+        self.jobs = JobTable(home / "jobs.sqlite")
         self.executor = executor(self.store)
         self.supervisor = Supervisor(
             self.jobs, home / "jobs", self.executor, settings, self._publish
         )
         self._events: list[tuple[str, list]] = []
         self.stopping = threading.Event()
-        self.answers = Answers(
+        self.handlers = Handlers(
             self.store,
             self.jobs,
             self.supervisor,
@@ -92,32 +92,30 @@ class Server:
             refiner,
             self.stopping.set,
         )
-        self._rebind = {name: threading.Event() for name in CHANNELS}
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        self._doorman = Doorman(self._context, self.keys, self.curve)
-        self._doorman.start()
-        kinds = {
-            "work": zmq.ROUTER,
-            "control": zmq.ROUTER,
-            "progress": zmq.XPUB,
-            "heartbeat": zmq.REP,
-        }
-        self.ports: dict[str, int] = {}
-        self._watches: list[
-            zmq.Socket
-        ] = []  # what ZeroMQ refuses before the doorman is asked; read by `run` alone
-        self._sockets = {
-            name: self._bound(name, kinds[name], ports.get(name, 0)) for name in CHANNELS
-        }
+        Authenticator(self._context, self.keys, self.curve).start()
+        self._refusals = RefusalMonitor()
+        listening = Listening(
+            self._context, bind, self.keys, self.curve, settings.limits, self._refusals
+        )
+        self._work = ListeningSocket(listening, zmq.ROUTER, ports.get("work", 0))
+        self._control = ListeningSocket(listening, zmq.ROUTER, ports.get("control", 0))
+        self._progress = ListeningSocket(listening, zmq.XPUB, ports.get("progress", 0))
+        self._heartbeat = ListeningSocket(listening, zmq.REP, ports.get("heartbeat", 0))
         self._replies = self._context.socket(zmq.PULL)
         self._replies_address = f"inproc://replies-{secrets.token_hex(8)}"
         self._replies.setsockopt(zmq.RCVHWM, 0)
         self._replies.bind(self._replies_address)
         self._local = threading.local()
         self._threads = [
-            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
-            for loop in (self._work, self._control, self._progress, self._heartbeat)
+            threading.Thread(target=self._run_loop, args=(loop,), name=loop.__name__, daemon=True)
+            for loop in (
+                self._serve_work,
+                self._serve_control,
+                self._serve_progress,
+                self._serve_heartbeat,
+            )
         ]
 
     # --- life -------------------------------------------------------------------------------------
@@ -127,22 +125,28 @@ class Server:
         they stand."""
         for thread in self._threads:
             thread.start()
-        self.connection().write(self.home / "connection.json")
-        self.connection().write(self.home / "last.json")  # stays, for the ports
+        connection = self.make_connection()
+        connection.write(self.home / "connection.json")
+        connection.write(self.home / "last.json")  # stays, for the ports
         _log.info(
             "listening on %s, ports %s, %s",
             self.bind,
-            self.ports,
+            connection.ports,
             "CURVE" if self.curve else "PLAIN",
         )
 
-    def connection(self) -> Connection:
+    def make_connection(self) -> Connection:
         """What this machine's own clients need."""
         public, secret = self.keys.local() if self.curve else ("", "")
         wildcard = self.bind in ("0.0.0.0", "*", "::")
         return Connection(
             host="127.0.0.1" if wildcard else self.bind,
-            ports=self.ports,
+            ports={
+                "work": self._work.port,
+                "control": self._control.port,
+                "progress": self._progress.port,
+                "heartbeat": self._heartbeat.port,
+            },
             mechanism="curve" if self.curve else "plain",
             secret="" if self.curve else self.keys.secret(),
             server_key=self.keys.server()[0] if self.curve else "",
@@ -157,7 +161,7 @@ class Server:
         swept = -_SWEEP_S
         stamp = self.keys.stamp()
         process = psutil.Process()
-        while not self.stopping.wait(_GUARD_S) and alive():
+        while not self.stopping.wait(_CHECK_S) and alive():
             if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
                 _log.error(
                     "more than %g GiB in memory: dropping all connections",
@@ -172,79 +176,25 @@ class Server:
                 swept = time.monotonic()
                 with contextlib.suppress(OSError, InputError):
                     sweep(self.jobs, self.store, self.home / "jobs", self.settings)
-            self._log_refusals()
-            self.answers.drawer.rest()
+            self._refusals.log_refusals()
+            self.handlers.sandbox.end_idle()
         self.close()
-
-    def _log_refusals(self) -> None:
-        for watch in list(self._watches):
-            try:
-                while watch.poll(0):
-                    event = monitoring.recv_monitor_message(watch)
-                    if event["event"] == zmq.EVENT_MONITOR_STOPPED:
-                        raise zmq.ZMQError
-                    _log.warning(
-                        "refused a client at %s: no key, another kind of key, or no ZeroMQ",
-                        event["endpoint"].decode(),
-                    )
-            except zmq.ZMQError:  # its socket was closed
-                self._watches.remove(watch)
-                watch.close(linger=0)
 
     def close(self) -> None:
         self.stopping.set()
         for thread in self._threads:
             thread.join(5.0)
         self.supervisor.close()
-        self.answers.close()
+        self.handlers.close()
         with contextlib.suppress(OSError):
             (self.home / "connection.json").unlink()
         _log.info("ended")
 
     def _drop_connections(self) -> None:
-        for event in self._rebind.values():
-            event.set()
+        for socket in (self._work, self._control, self._progress, self._heartbeat):
+            socket.drop_connections()
 
-    def _bound(self, name: str, kind: int, port: int) -> zmq.Socket:
-        socket = self._context.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, self.settings.limits.message_bytes)
-        socket.setsockopt(zmq.SNDHWM, 100)
-        socket.setsockopt(zmq.RCVHWM, 2 * self.settings.limits.credit)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 10_000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
-        socket.setsockopt(zmq.ZAP_DOMAIN, b"restage4d")
-        if self.curve:
-            socket.setsockopt(zmq.CURVE_SERVER, 1)
-            socket.curve_secretkey = self.keys.server()[1].encode()
-        else:
-            socket.setsockopt(zmq.PLAIN_SERVER, 1)
-        if kind == zmq.ROUTER:
-            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        if kind == zmq.XPUB:
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)
-        host = f"[{self.bind}]" if ":" in self.bind else self.bind
-        if ":" in self.bind:
-            socket.setsockopt(zmq.IPV6, 1)
-        for attempt in range(100):
-            try:
-                socket.bind(f"tcp://{host}:{port}")
-                break
-            except zmq.ZMQError as error:
-                if name in self.ports and attempt < 99:  # its own port, just closed
-                    time.sleep(0.05)
-                elif error.errno == zmq.EADDRINUSE and port:
-                    port = 0
-                else:
-                    what = f"The service cannot listen on {host}:{port}: {error}."
-                    raise InputError(what, "Give another --bind address.") from error
-        failed = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        self._watches.append(socket.get_monitor_socket(failed | zmq.EVENT_MONITOR_STOPPED))
-        self.ports[name] = int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
-        return socket
-
-    def _guarded(self, loop: Callable[[], None]) -> None:
+    def _run_loop(self, loop: Callable[[], None]) -> None:
         """A loop that failed ends the service, which is then started again, rather than leave it
         half alive."""
         try:
@@ -253,51 +203,41 @@ class Server:
             _log.exception("%s failed", loop.__name__)
             self.stopping.set()
 
-    def _renewed(self, name: str, poller: zmq.Poller) -> zmq.Socket:
-        """The socket of a channel; made anew, with all its connections dropped, where that was
-        asked for."""
-        socket = self._sockets[name]
-        if self._rebind[name].is_set():
-            self._rebind[name].clear()
-            poller.unregister(socket)
-            kind, port = socket.socket_type, self.ports[name]
-            socket.close(linger=0)
-            socket = self._sockets[name] = self._bound(name, kind, port)
-            poller.register(socket, zmq.POLLIN)
-        return socket
-
     # --- the four loops ---------------------------------------------------------------------------
 
-    def _heartbeat(self) -> None:
+    def _serve_heartbeat(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._sockets["heartbeat"], zmq.POLLIN)
+        poller.register(self._heartbeat.socket, zmq.POLLIN)
         while not self.stopping.is_set():
-            socket = self._renewed("heartbeat", poller)
+            socket = self._heartbeat.renew(poller)
             if poller.poll(200):
-                said = socket.recv_multipart(copy=False)
-                socket.send(said[0].bytes[:64] if len(said) == 1 else b"")
-        self._sockets["heartbeat"].close(linger=0)
+                beat = socket.recv_multipart(copy=False)
+                socket.send(beat[0].bytes[:64] if len(beat) == 1 else b"")
+        self._heartbeat.close()
 
-    def _control(self) -> None:
+    def _serve_control(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._sockets["control"], zmq.POLLIN)
+        poller.register(self._control.socket, zmq.POLLIN)
         while not self.stopping.is_set():
-            socket = self._renewed("control", poller)
+            socket = self._control.renew(poller)
             if not poller.poll(200):
                 continue
             got = self._receive(socket, Control, "control")
             if got:
                 client, user, message = got
                 self._reply(
-                    socket, client, message.id, *answered(self.answers.control, user, message.body)
+                    socket,
+                    client,
+                    message.id,
+                    *answer_or_error(self.handlers.handle_control, user, message.body),
                 )
 
-    def _work(self) -> None:
+    def _serve_work(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._sockets["work"], zmq.POLLIN)
+        poller.register(self._work.socket, zmq.POLLIN)
         poller.register(self._replies, zmq.POLLIN)
         while not self.stopping.is_set():
-            socket = self._renewed("work", poller)
+            socket = self._work.renew(poller)
             ready = dict(poller.poll(200))
             if self._replies in ready:
                 for _ in range(64):
@@ -305,28 +245,27 @@ class Server:
                         frames = self._replies.recv_multipart(zmq.DONTWAIT, copy=False)
                     except zmq.Again:
                         break
-                    self._send(socket, frames)
+                    send(socket, frames)
             if socket in ready and (got := self._receive(socket, Work, "work")):
                 client, user, message = got
-                self.answers.begin(user, message, partial(self._later, client, message.id))
+                self.handlers.handle_work(
+                    user, message, partial(self._answer_later, client, message.id)
+                )
         self._replies.close(linger=0)
-        self._sockets["work"].close(linger=0)
+        self._work.close()
 
-    def _progress(self) -> None:
+    def _serve_progress(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._sockets["progress"], zmq.POLLIN)
+        poller.register(self._progress.socket, zmq.POLLIN)
         while not self.stopping.is_set():
-            socket = self._renewed("progress", poller)
+            socket = self._progress.renew(poller)
             while socket.poll(0):
-                self._subscription(socket, socket.recv_multipart(copy=False)[0])
+                self._subscribe(socket, socket.recv_multipart(copy=False)[0])
             self._events = []
             try:
                 self.supervisor.tick()
-            except (
-                InputError,
-                OSError,
-                sqlite3.Error,
-            ):  # a full disk, say: everything is looked at anew the next time
+            except (InputError, OSError, sqlite3.Error):
+                # a full disk, say: everything is looked at anew the next time
                 _log.exception("the queue could not be looked after")
                 self.stopping.wait(1.0)
             for job, frames in self._events:
@@ -337,24 +276,23 @@ class Server:
     def _publish(self, job: str, frames: list) -> None:
         self._events.append((job, frames))
 
-    def _subscription(self, socket: zmq.Socket, frame: zmq.Frame) -> None:
+    def _subscribe(self, socket: zmq.Socket, frame: zmq.Frame) -> None:
         """A client may follow its own jobs, by their full ids."""
-        said = frame.bytes
-        topic, wanted = said[1:], said[:1] == b"\x01"
+        topic, subscribes = frame.bytes[1:], frame.bytes[:1] == b"\x01"
         with contextlib.suppress(
             WireError, UnicodeDecodeError, KeyError, zmq.ZMQError, sqlite3.Error
         ):
-            if wanted and len(topic) == 32:
+            if subscribes and len(topic) == 32:
                 self.jobs.get(topic.decode(), self._user(frame))
                 socket.setsockopt(zmq.SUBSCRIBE, topic)
-            elif not wanted:
+            elif not subscribes:
                 socket.setsockopt(zmq.UNSUBSCRIBE, topic)
 
     # --- receiving and answering ------------------------------------------------------------------
 
     @staticmethod
     def _user(frame: zmq.Frame) -> str:
-        """As whom the doorman let this client in."""
+        """As whom the authenticator let this client in."""
         return str(frame.get("User-Id"))
 
     def _receive(
@@ -378,24 +316,17 @@ class Server:
         except (WireError, KeyError) as error:
             if not isinstance(error, WireError):
                 return None
-            parent = None if isinstance(error, VersionMismatch) else framing.parent_of(frames)
+            parent = None if isinstance(error, VersionMismatch) else framing.read_parent(frames)
             _log.info("refused a message on %s: %s", channel, error)
-            self._reply(socket, client.bytes, parent, as_error(error), [])
+            self._reply(socket, client.bytes, parent, to_error(error), [])
             return None
 
     def _reply(
         self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list
     ) -> None:
-        self._send(socket, [client, *framing.encode(body, arrays, parent=parent)])
+        send(socket, [client, *framing.encode(body, arrays, parent=parent)])
 
-    @staticmethod
-    def _send(socket: zmq.Socket, frames: list) -> None:
-        """To a client that may be gone or may not read: then the answer is dropped, it can ask
-        again."""
-        with contextlib.suppress(zmq.Again, zmq.ZMQError):
-            socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
-
-    def _later(
+    def _answer_later(
         self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None
     ) -> None:
         """An answer from any thread, sent by the work loop."""
@@ -406,11 +337,7 @@ class Server:
             socket.setsockopt(zmq.LINGER, 0)
             socket.connect(self._replies_address)
         if isinstance(body, WireError):
-            body = as_error(body)
+            body = to_error(body)
         socket.send_multipart(
             [client, *framing.encode(body, arrays or [], parent=parent)], copy=False
         )
-
-
-def is_loopback(bind: str) -> bool:
-    return bind in ("localhost", "::1") or bind.startswith("127.")

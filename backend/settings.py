@@ -12,7 +12,7 @@ from restage4d.protocol.messages import Limits
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServiceSettings:
     """Retention, queueing and limits.
 
     Attributes:
@@ -34,21 +34,21 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     @staticmethod
-    def load(path: Path) -> "Settings":
+    def load(path: Path) -> "ServiceSettings":
         """Reads the file, or gives the defaults where there is none. Raises `InputError` for
         unknown names and wrong values."""
         if not path.is_file():
-            return Settings()
+            return ServiceSettings()
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
-            unknown = table.keys() - {f.name for f in fields(Settings)}
+            unknown = table.keys() - {f.name for f in fields(ServiceSettings)}
             unknown |= table.get("limits", {}).keys() - set(Limits.__struct_fields__)
             if unknown:
                 raise InputError(
                     f"{path} sets {', '.join(sorted(unknown))}, which do not exist.",
                     "Check the spelling.",
                 )
-            return msgspec.convert(table, Settings)
+            return msgspec.convert(table, ServiceSettings)
         except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
             raise InputError(
                 f"{path} cannot be used: {error}.", "Correct it or delete it."

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from tiny_job import tiny_job
 
 from blender_addon.session import bug_report, launcher
 from blender_addon.session.models import Order, duration, thinned
@@ -20,7 +21,6 @@ from blender_addon.session.session import Link, Session
 from restage4d.errors import InputError
 from restage4d.protocol.client import Client
 from restage4d.protocol.framing import new_id
-from restage4d.protocol.messages import Submit
 from restage4d.protocol.service import stop_service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,12 +86,10 @@ def ready(session: Session) -> None:
     wait(session, lambda: session.backend.phase == "ready")
 
 
-def standin(backend: Backend, steps: int = 30) -> str:
+def submit_tiny_job(backend: Backend, steps: int = 30) -> str:
     """A tiny real fit."""
     with backend.connect() as client:
-        return client.submit(
-            Submit(key=new_id(), job_kind="standin", settings={"fusion.steps": steps})
-        )
+        return client.submit(tiny_job(client.upload, steps))
 
 
 def test_a_backend_is_missed_started_and_told_of(backend: Backend, session: Session) -> None:
@@ -205,7 +203,7 @@ def test_a_job_is_followed_to_its_puppet(
     backend: Backend, session: Session, tmp_path: Path
 ) -> None:
     ready(session)
-    job = session.attach(standin(backend))
+    job = session.attach(submit_tiny_job(backend))
     wait(session, lambda: job.state == "done")
     session.fetch(job, tmp_path)
     wait(session, lambda: not job.fetching)
@@ -217,7 +215,7 @@ def test_a_job_is_followed_to_its_puppet(
 
 def test_a_killed_backend_comes_back_and_the_job_ends(backend: Backend, session: Session) -> None:
     ready(session)
-    job = session.attach(standin(backend, steps=400))
+    job = session.attach(submit_tiny_job(backend, steps=400))
     wait(session, lambda: job.state == "running")
     starts = backend.starts
     backend.kill()
@@ -229,7 +227,7 @@ def test_a_killed_backend_comes_back_and_the_job_ends(backend: Backend, session:
 
 def test_a_session_of_tomorrow_finds_the_job(backend: Backend, session: Session) -> None:
     ready(session)
-    known = standin(backend, steps=400)
+    known = submit_tiny_job(backend, steps=400)
     job = session.attach(known)
     wait(session, lambda: job.state == "running")
     session.close()
@@ -243,7 +241,7 @@ def test_a_session_of_tomorrow_finds_the_job(backend: Backend, session: Session)
 
 def test_pause_resume_cancel(backend: Backend, session: Session) -> None:
     ready(session)
-    job = session.attach(standin(backend, steps=5000))
+    job = session.attach(submit_tiny_job(backend, steps=5000))
     wait(session, lambda: job.state == "running")
     session.pause(job)
     wait(session, lambda: job.state == "paused")

@@ -13,7 +13,7 @@ import psutil
 from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Device
-from restage4d.protocol.service import detached
+from restage4d.protocol.service import spawn_detached
 
 
 class Executor(Protocol):
@@ -21,11 +21,11 @@ class Executor(Protocol):
 
     name: str
 
-    def devices(self) -> list[Device]:
+    def list_devices(self) -> list[Device]:
         """What jobs can run on."""
         ...
 
-    def slots(self) -> list[str]:
+    def list_slots(self) -> list[str]:
         """A name per job that can run at the same time; a slot is one GPU where there are GPUs."""
         ...
 
@@ -33,7 +33,7 @@ class Executor(Protocol):
         """Starts a prepared job. Raises OSError where no process can be made."""
         ...
 
-    def alive(self, job: str, folder: Folder) -> bool:
+    def is_alive(self, job: str, folder: Folder) -> bool:
         """Whether the job still works, also one that an earlier service started."""
         ...
 
@@ -41,7 +41,7 @@ class Executor(Protocol):
         """Ends the job's process, and all that it started, at once."""
         ...
 
-    def why(self, job: str) -> str:
+    def explain_end(self, job: str) -> str:
         """How the job's process ended, for the artist."""
         ...
 
@@ -62,18 +62,18 @@ class LocalExecutor:
 
     def __init__(self, store: Store, slots: int) -> None:
         self.store = store
-        self._gpus = gpus()
+        self._gpus = list_gpus()
         self._slots = slots
         self._children: dict[str, subprocess.Popen] = {}
-        self._ends: dict[str, int] = {}
+        self._exit_codes: dict[str, int] = {}
 
-    def devices(self) -> list[Device]:
+    def list_devices(self) -> list[Device]:
         cpu = Device(
             kind="cpu", name=f"{os.cpu_count()} cores", memory=psutil.virtual_memory().total
         )
         return [*self._gpus, cpu]
 
-    def slots(self) -> list[str]:
+    def list_slots(self) -> list[str]:
         return [f"cuda:{i}" for i in range(len(self._gpus))] or [
             f"cpu:{i}" for i in range(self._slots)
         ]
@@ -82,18 +82,18 @@ class LocalExecutor:
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         if slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = slot[5:]
-        self._ends.pop(job, None)
-        self._children[job] = spawn(folder, self.store, environment)
+        self._exit_codes.pop(job, None)
+        self._children[job] = spawn_worker(folder, self.store, environment)
 
-    def alive(self, job: str, folder: Folder) -> bool:
+    def is_alive(self, job: str, folder: Folder) -> bool:
         child = self._children.get(job)
         if child is not None:
             code = child.poll()
             if code is None:
                 return True
-            self._ends[job] = code
+            self._exit_codes[job] = code
             del self._children[job]
-        return folder.running()
+        return folder.is_running()
 
     def kill(self, job: str, folder: Folder) -> None:
         kill_tree(folder)
@@ -101,8 +101,8 @@ class LocalExecutor:
         if child is not None:
             child.kill()
 
-    def why(self, job: str) -> str:
-        code = self._ends.get(job)
+    def explain_end(self, job: str) -> str:
+        code = self._exit_codes.get(job)
         if code is None:
             return "ended by itself"
         if code in (-9, 137):
@@ -113,9 +113,9 @@ class LocalExecutor:
         self._children.clear()
 
 
-def spawn(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:
+def spawn_worker(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:
     """The process of a job, which outlives the service."""
-    return detached(
+    return spawn_detached(
         [sys.executable, "-m", "backend.jobs.worker", str(folder.path), str(store.folder)],
         folder.log,
         environment,
@@ -125,7 +125,7 @@ def spawn(folder: Folder, store: Store, environment: Mapping[str, str]) -> subpr
 def kill_tree(folder: Folder) -> None:
     """Kills the process that works in a folder and its children, if it is still the one that
     entered it."""
-    known = folder.pid()
+    known = folder.read_pid()
     if known is None:
         return
     with suppress(psutil.Error):
@@ -136,7 +136,7 @@ def kill_tree(folder: Folder) -> None:
                     one.kill()
 
 
-def gpus() -> list[Device]:
+def list_gpus() -> list[Device]:
     """The machine's NVIDIA GPUs, as its driver lists them."""
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:

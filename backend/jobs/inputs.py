@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError
 
 from backend.jobs.job_folder import Folder
-from backend.settings import Settings
-from backend.store.content_store import Store, packed_files
+from backend.settings import ServiceSettings
+from backend.store.content_store import Store, read_packed_files
 from restage4d.clips import Selection
 from restage4d.defaults import DRAFT_DRIVER, PriorNames
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.image_folders import PICTURES
 from restage4d.jobs.footage import read_mask
-from restage4d.protocol import messages
-from restage4d.protocol.messages import Limits, Submit
+from restage4d.protocol.messages import Limits, SubjectSelection, Submit
 
 if TYPE_CHECKING:
     from restage4d.jobs.restaging import RestagingJob
@@ -61,7 +60,7 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
     )
 
 
-def read_selection(where: messages.Selection, store: Store, folder: Folder) -> Selection:
+def read_selection(where: SubjectSelection, store: Store, folder: Folder) -> Selection:
     """The selection of a message, in the video's own pixels, its mask's picture read. Raises
     `WireError`, `InputError`."""
     if not where.mask:
@@ -87,7 +86,7 @@ def footage(
         InputError: too large, too long, or no pictures.
     """
     store.check(content)
-    files, limits = packed_files(store, content), _limits(store)
+    files, limits = read_packed_files(store, content), _limits(store)
     if files is None:
         path = _file(content, store, folder.path / "inputs" / name)
         info = video.probe(path)
@@ -152,4 +151,4 @@ def check_picture(path: Path, pixels: int) -> None:
 
 def _limits(store: Store) -> Limits:
     """The service's own, where its folder is on this machine."""
-    return Settings.load(store.folder.parent / "service.toml").limits
+    return ServiceSettings.load(store.folder.parent / "service.toml").limits

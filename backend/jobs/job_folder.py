@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import psutil
 import zmq
 
-from backend.file_lock import FileLock, held
+from backend.file_lock import FileLock, is_locked
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
 from restage4d.protocol import framing
@@ -51,23 +52,23 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("result", "command"):
             (self.path / name).unlink(missing_ok=True)
-        self.keep("spec", msgspec.msgpack.encode(spec))
+        self.write_file("spec", msgspec.msgpack.encode(spec))
 
-    def command(self, what: Literal["pause", "cancel"]) -> None:
-        self.keep("command", what.encode())
+    def write_command(self, what: Literal["pause", "cancel"]) -> None:
+        self.write_file("command", what.encode())
 
-    def result(self) -> Result | None:
+    def read_result(self) -> Result | None:
         """The process's last word, None before it has spoken."""
         try:
             return msgspec.msgpack.decode((self.path / "result").read_bytes(), type=Result)
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a process works in this folder, this service's child or not."""
-        return held(self.path / "lock")
+        return is_locked(self.path / "lock")
 
-    def pid(self) -> tuple[int, float] | None:
+    def read_pid(self) -> tuple[int, float] | None:
         """Process id and creation time of who works here."""
         try:
             pid, created = (self.path / "pid").read_text().split()
@@ -75,7 +76,7 @@ class Folder:
         except (OSError, ValueError):
             return None
 
-    def event(self, name: str) -> tuple[int, list[bytes]] | None:
+    def read_event(self, name: str) -> tuple[int, list[bytes]] | None:
         """The newest event of a kind as frames, with a number that grows with every new one."""
         path = self.path / name
         try:
@@ -84,7 +85,7 @@ class Folder:
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def stamp(self, name: str) -> int:
+    def read_stamp(self, name: str) -> int:
         """Changes with every new event of a kind."""
         try:
             return (self.path / name).stat().st_mtime_ns
@@ -104,53 +105,50 @@ class Folder:
 
     def enter(self) -> FileLock | None:
         """Takes the folder for this process; None where another has it."""
-        import psutil
-
         lock = FileLock(self.path / "lock")
-        for _ in range(
-            20
-        ):  # a service that just looks whether anybody is here holds it for a moment
+        for _ in range(20):
+            # a service that just looks whether anybody is here holds it for a moment
             if lock.acquire():
                 break
             time.sleep(0.05)
         else:
             return None
 
-        self.keep("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
+        self.write_file("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
         return lock
 
-    def spec(self) -> Submit:
+    def read_spec(self) -> Submit:
         return msgspec.msgpack.decode((self.path / "spec").read_bytes(), type=Submit)
 
-    def asked(self) -> str:
+    def read_command(self) -> str:
         """What the service asks of this process: "", "pause" or "cancel"."""
         try:
             return (self.path / "command").read_text()
         except OSError:
             return ""
 
-    def tell(self, name: str, body: Any, arrays: Any = ()) -> None:
+    def write_event(self, name: str, body: Any, arrays: Any = ()) -> None:
         """Leaves an event for the service; on a full disk it is left out."""
         frames = [bytes(f) for f in framing.encode(body, arrays)]
         with suppress(InputError, OSError):
-            self.keep(name, msgspec.msgpack.encode(frames))
+            self.write_file(name, msgspec.msgpack.encode(frames))
 
-    def end(self, result: Result) -> None:
+    def write_result(self, result: Result) -> None:
         """The last word. Waits for room on a full disk for a while. Raises InputError."""
         for attempt in range(20):
             try:
-                return self.keep("result", msgspec.msgpack.encode(result))
+                return self.write_file("result", msgspec.msgpack.encode(result))
             except InputError:
                 if attempt == 19:
                     raise
                 time.sleep(0.5)
 
-    def keep(self, name: str, data: bytes) -> None:
+    def write_file(self, name: str, data: bytes) -> None:
         """Writes a file of the folder, whole or not at all. Raises InputError, OSError."""
         with replacing(self.path / name) as temporary:
             temporary.write_bytes(data)
 
 
-def frames_of(event: tuple[int, list[bytes]]) -> list[zmq.Frame]:
+def to_zmq_frames(event: tuple[int, list[bytes]]) -> list[zmq.Frame]:
     """The frames of an event as `framing.decode` takes them."""
     return [zmq.Frame(f) for f in event[1]]

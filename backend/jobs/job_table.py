@@ -49,7 +49,7 @@ _spec = msgspec.msgpack.Decoder(Submit)
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRow:
     """One row."""
 
     id: str
@@ -77,7 +77,7 @@ class Job:
         ) - {""}
 
 
-class Jobs:
+class JobTable:
     """The table of jobs.
 
     Args:
@@ -106,7 +106,7 @@ class Jobs:
             db.execute("PRAGMA synchronous = FULL")
         return db
 
-    def add(self, owner: str, spec: Submit, limit: int) -> Job:
+    def add(self, owner: str, spec: Submit, limit: int) -> JobRow:
         """Queues a job, or finds the one that was queued with the same key.
 
         Raises:
@@ -114,7 +114,7 @@ class Jobs:
                 unfinished jobs.
         """
         with self._db() as db:
-            known = self._one(db, spec.key)
+            known = self._find(db, spec.key)
             if known:
                 if known.owner != owner:
                     raise WireError(
@@ -146,9 +146,9 @@ class Jobs:
             )
         return self.get(spec.key)
 
-    def get(self, id: str, owner: str | None = None) -> Job:
+    def get(self, id: str, owner: str | None = None) -> JobRow:
         """A job. Raises `WireError` "not_found", also for the job of another ``owner``."""
-        job = self._one(self._db(), id)
+        job = self._find(self._db(), id)
         if job is None or (owner is not None and job.owner != owner):
             raise WireError(
                 "There is no such job.",
@@ -157,7 +157,7 @@ class Jobs:
             )
         return job
 
-    def list(self, owner: str | None = None, states: Iterable[State] = ()) -> list[Job]:
+    def list(self, owner: str | None = None, states: Iterable[State] = ()) -> list[JobRow]:
         """Jobs, newest first."""
         where, values = [], []
         if owner is not None:
@@ -169,27 +169,26 @@ class Jobs:
         rows = self._db().execute(
             f"SELECT * FROM jobs {condition} ORDER BY created DESC, rowid DESC", values
         )
-        return [_job(row) for row in rows]
+        return [_read_row(row) for row in rows]
 
-    def next_queued(self) -> Job | None:
+    def find_next_queued(self) -> JobRow | None:
         row = (
             self._db()
             .execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY queued, rowid LIMIT 1")
             .fetchone()
         )
-        return _job(row) if row else None
+        return _read_row(row) if row else None
 
-    def ahead(self) -> dict[str, int]:
+    def count_ahead(self) -> dict[str, int]:
         """Place in the queue of every queued job."""
         rows = self._db().execute(
             "SELECT id FROM jobs WHERE state = 'queued' ORDER BY queued, rowid"
         )
         return {row[0]: place for place, row in enumerate(rows)}
 
-    # --- changes of state; each tells whether it happened, as another thread may have been faster
-    # ---
+    # --- changes of state: each returns whether it happened, as another thread may be faster ---
 
-    def starts(self, id: str, device: str) -> bool:
+    def mark_running(self, id: str, device: str) -> bool:
         return self._change(
             "UPDATE jobs SET state = 'running', wanted = '', wanted_at = NULL, started = "
             "COALESCE(started, ?), finished = NULL, "
@@ -197,7 +196,7 @@ class Jobs:
             (time.time(), device, id),
         )
 
-    def wants(self, id: str, what: str) -> bool:
+    def request(self, id: str, what: str) -> bool:
         """Notes what a running job is asked to do; a wish to delete or cancel is not taken back by
         a later one to pause."""
         weaker = {
@@ -211,7 +210,7 @@ class Jobs:
             (what, time.time(), id, *weaker),
         )
 
-    def moves(
+    def change_state(
         self, id: str, before: Iterable[State], after: State, error: Fault | None = None
     ) -> bool:
         """From one of the states ``before`` to ``after``. Queueing resets the count of attempts,
@@ -233,7 +232,7 @@ class Jobs:
             (after, msgspec.msgpack.encode(error) if error else None, id, *before),
         )
 
-    def ends(self, id: str, artefacts: dict[str, Artefact]) -> bool:
+    def mark_done(self, id: str, artefacts: dict[str, Artefact]) -> bool:
         return self._change(
             "UPDATE jobs SET state = 'done', wanted = '', wanted_at = NULL, device = '', error = "
             "NULL, finished = ?, "
@@ -242,7 +241,7 @@ class Jobs:
             (time.time(), msgspec.msgpack.encode(artefacts), id),
         )
 
-    def forget(self, id: str) -> bool:
+    def delete(self, id: str) -> bool:
         return self._change("DELETE FROM jobs WHERE id = ? AND state != 'running'", (id,))
 
     def _change(self, statement: str, values: tuple) -> bool:
@@ -250,17 +249,17 @@ class Jobs:
             return db.execute(statement, values).rowcount > 0
 
     @staticmethod
-    def _one(db: sqlite3.Connection, id: str) -> Job | None:
+    def _find(db: sqlite3.Connection, id: str) -> JobRow | None:
         row = db.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone()
-        return _job(row) if row else None
+        return _read_row(row) if row else None
 
 
-def _job(row: tuple) -> Job:
-    names = [f.name for f in fields(Job)]
+def _read_row(row: tuple) -> JobRow:
+    names = [f.name for f in fields(JobRow)]
     values = dict(zip(names, row, strict=True))
     values["spec"] = _spec.decode(values["spec"])
     values["error"] = (
         msgspec.msgpack.decode(values["error"], type=Fault) if values["error"] else None
     )
     values["artefacts"] = _artefacts.decode(values["artefacts"])
-    return Job(**values)
+    return JobRow(**values)

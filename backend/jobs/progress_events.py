@@ -10,7 +10,7 @@ import torch
 
 from backend.jobs.job_folder import Folder
 from restage4d import progress as work
-from restage4d.protocol.messages import Points, Preview, Progress
+from restage4d.protocol.messages import JobProgress, Preview, PreviewPoints
 from restage4d.reconstruct.fusion.optimisation import Fusion, render_view
 
 _EVERY_S = 3.0
@@ -37,9 +37,9 @@ class Observer:
         if event.task is self._task and now - self._last_event < 0.2 and event.step < event.total:
             return
         self._last_event, self._task = now, event.task
-        self.folder.tell(
+        self.folder.write_event(
             "progress",
-            Progress(
+            JobProgress(
                 job=self.job,
                 stage=event.task.label,
                 step=event.step,
@@ -59,9 +59,11 @@ class Observer:
         if time.monotonic() - self._last_picture < _EVERY_S or not isinstance(fit, Fusion):
             return
         with torch.no_grad():
-            self.folder.tell("preview", Preview(job=self.job, step=fit.step), [_picture(fit)])
-            body = Points(job=self.job, step=fit.step, fps=fit.rewound.clip.fps)
-            self.folder.tell("points", body, _points(fit))
+            self.folder.write_event(
+                "preview", Preview(job=self.job, step=fit.step), [_picture(fit)]
+            )
+            body = PreviewPoints(job=self.job, step=fit.step, fps=fit.rewound.clip.fps)
+            self.folder.write_event("points", body, _points(fit))
         self._last_picture = time.monotonic()
 
 
@@ -84,7 +86,7 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
 
 
 def _points(fit: Fusion) -> list[np.ndarray]:
-    """Arrays of a `Points` event."""
+    """Arrays of a `PreviewPoints` event."""
     model, rewound = fit.model, fit.rewound
     step = max(1, -(-model.n_subject // _POINTS))
     subject = model._splats("subject")

@@ -22,9 +22,9 @@ import ray  # pyright: ignore[reportMissingImports]  (the extra "farm")
 import ray.exceptions  # pyright: ignore[reportMissingImports]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
-from backend.jobs.executors import spawn
+from backend.jobs.executors import spawn_worker
 from backend.jobs.job_folder import EVENTS, Folder, Result
-from backend.store.content_store import Store
+from backend.store.content_store import Store, read_packed_files
 from restage4d.errors import InputError
 from restage4d.protocol.messages import Device, Submit
 
@@ -39,21 +39,23 @@ class Mailbox:
     """What the two sides of a job tell each other: named bytes with a number that grows."""
 
     def __init__(self, first: dict[str, bytes]) -> None:
-        self._held = {name: (1, data) for name, data in first.items()}
+        self._entries = {name: (1, data) for name, data in first.items()}
 
     def put(self, new: dict[str, bytes]) -> str:
         """Takes bytes; gives back what the service asks: "", "pause" or "cancel"."""
         for name, data in new.items():
-            self._held[name] = (self._held.get(name, (0, b""))[0] + 1, data)
-        return self._held.get("command", (0, b""))[1].decode()
+            self._entries[name] = (self._entries.get(name, (0, b""))[0] + 1, data)
+        return self._entries.get("command", (0, b""))[1].decode()
 
     def get(self, seen: dict[str, int]) -> dict[str, tuple[int, bytes]]:
         """Everything newer than what was ``seen``."""
-        return {name: held for name, held in self._held.items() if held[0] > seen.get(name, 0)}
+        return {
+            name: entry for name, entry in self._entries.items() if entry[0] > seen.get(name, 0)
+        }
 
 
 @ray.remote
-def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
+def run_job(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
     """One job, on some node. ``inputs`` are references to the contents it needs."""
     with tempfile.TemporaryDirectory(prefix="restage4d_", ignore_cleanup_errors=True) as place:
         store, folder = Store(Path(place) / "store"), Folder(Path(place) / "job")
@@ -66,7 +68,7 @@ def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
         kept: Any = ray.get(mailbox.get.remote({}))
         if _CHECKPOINT in kept:
             (folder.work / _CHECKPOINT).write_bytes(kept[_CHECKPOINT][1])
-        worker = spawn(folder, store, dict(os.environ, RESTAGE4D_WITH=str(os.getpid())))
+        worker = spawn_worker(folder, store, dict(os.environ, RESTAGE4D_WITH=str(os.getpid())))
         files = {name: folder.path / name for name in EVENTS} | {
             _CHECKPOINT: folder.work / _CHECKPOINT
         }
@@ -81,12 +83,12 @@ def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
                     if stamps.get(name) != stamp:
                         stamps[name], new[name] = stamp, path.read_bytes()
             asked: Any = ray.get(mailbox.put.remote(new))
-            if asked and not folder.asked():
-                folder.command(asked)
+            if asked and not folder.read_command():
+                folder.write_command(asked)
             if not ends:
                 time.sleep(_EVERY_S)
         log = folder.log.read_bytes()[-100_000:]
-        result = folder.result()
+        result = folder.read_result()
         if result is None:
             ray.get(mailbox.put.remote({"log": log}))
             raise RuntimeError(f"the job's process ended with code {worker.returncode}")
@@ -99,7 +101,7 @@ def shot(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
         ray.get(mailbox.put.remote({"log": log, "result": msgspec.msgpack.encode(result)}))
 
 
-class _Shot:
+class _RemoteJob:
     """A job under way on the cluster, seen from the service."""
 
     def __init__(self, folder: Folder, mailbox: Any, task: Any) -> None:
@@ -132,13 +134,13 @@ class RayExecutor:
         self._home = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        self._shots: dict[str, _Shot] = {}
+        self._jobs: dict[str, _RemoteJob] = {}
         self._ends: dict[str, str] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         threading.Thread(target=self._follow, name="farm", daemon=True).start()
 
-    def devices(self) -> list[Device]:
+    def list_devices(self) -> list[Device]:
         found = []
         for node in ray.nodes():
             if node["Alive"]:
@@ -155,13 +157,13 @@ class RayExecutor:
                 )
         return found
 
-    def slots(self) -> list[str]:
+    def list_slots(self) -> list[str]:
         return [
             f"ray:{i}" for i in range(int(ray.cluster_resources().get("GPU", 0)) or self._slots)
         ]
 
     def start(self, job: str, folder: Folder, slot: str) -> None:
-        spec = folder.spec()
+        spec = folder.read_spec()
         contents = {
             spec.base,
             spec.selection.mask or "",
@@ -169,41 +171,41 @@ class RayExecutor:
         } - {""}
         inputs = [
             (content, ray.put(self.store.path(content).read_bytes()))
-            for content in self._with_frames(contents)
+            for content in self._add_frames(contents)
         ]
         first = {}
         with suppress(OSError):
             first[_CHECKPOINT] = (folder.work / _CHECKPOINT).read_bytes()
         mailbox = Mailbox.options(scheduling_strategy=self._home).remote(first)  # type: ignore[attr-defined]
         gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
-        task = shot.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES).remote(  # type: ignore[attr-defined]
+        task = run_job.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES).remote(  # type: ignore[attr-defined]
             msgspec.msgpack.encode(spec), inputs, mailbox
         )
         self._ends.pop(job, None)
         with self._lock:
-            self._shots[job] = _Shot(folder, mailbox, task)
+            self._jobs[job] = _RemoteJob(folder, mailbox, task)
 
-    def _with_frames(self, contents: set[str]) -> set[str]:
+    def _add_frames(self, contents: set[str]) -> set[str]:
         """And the frames of packed folders."""
-        from backend.jobs.inputs import packed_files
-
         return contents | {
-            file.content for content in contents for file in packed_files(self.store, content) or []
+            file.content
+            for content in contents
+            for file in read_packed_files(self.store, content) or []
         }
 
-    def alive(self, job: str, folder: Folder) -> bool:
+    def is_alive(self, job: str, folder: Folder) -> bool:
         with self._lock:
-            return job in self._shots
+            return job in self._jobs
 
     def kill(self, job: str, folder: Folder) -> None:
         with self._lock:
-            one = self._shots.pop(job, None)
+            one = self._jobs.pop(job, None)
         if one is not None:
             ray.cancel(one.task, force=True)
             ray.kill(one.mailbox)
             self._ends[job] = "was ended"
 
-    def why(self, job: str) -> str:
+    def explain_end(self, job: str) -> str:
         return self._ends.get(job, "ended with the service")
 
     def close(self) -> None:
@@ -214,22 +216,22 @@ class RayExecutor:
         """Brings home what the tasks say, and takes the service's wishes there."""
         while not self._closing.wait(_EVERY_S):
             with self._lock:
-                shots = dict(self._shots)
-            for job, one in shots.items():
+                jobs = dict(self._jobs)
+            for job, one in jobs.items():
                 try:
                     self._follow_one(job, one)
                 except (ray.exceptions.RayError, OSError, InputError) as error:
                     _log.warning("job %s: %s", job, error)
 
-    def _follow_one(self, job: str, one: _Shot) -> None:
-        asked = one.folder.asked()
+    def _follow_one(self, job: str, one: _RemoteJob) -> None:
+        asked = one.folder.read_command()
         if asked != one.asked:
             ray.get(one.mailbox.put.remote({"command": asked.encode()}), timeout=30)
             one.asked = asked
         ended, _ = ray.wait([one.task], timeout=0)
         news: Any = ray.get(one.mailbox.get.remote(one.seen), timeout=60)
         for name, (number, data) in news.items():
-            self._bring(one.folder, name, data)
+            self._take_in(one.folder, name, data)
             one.seen[name] = number
         if not ended:
             return
@@ -240,16 +242,16 @@ class RayExecutor:
             why = f"ended on the cluster ({str(error).strip().splitlines()[-1][:200]})"
         ray.kill(one.mailbox)
         with self._lock:
-            self._shots.pop(job, None)
+            self._jobs.pop(job, None)
         if why:
             self._ends[job] = why
 
-    def _bring(self, folder: Folder, name: str, data: bytes) -> None:
+    def _take_in(self, folder: Folder, name: str, data: bytes) -> None:
         if name in EVENTS:
-            folder.keep(name, data)
+            folder.write_file(name, data)
         elif name == _CHECKPOINT:
             folder.work.mkdir(exist_ok=True)
-            folder.keep(f"work/{_CHECKPOINT}", data)
+            folder.write_file(f"work/{_CHECKPOINT}", data)
         elif name == "log":
             folder.log.write_bytes(data)
         elif name.startswith("content:"):
@@ -259,4 +261,4 @@ class RayExecutor:
                 if self.store.add(path)[0] != name[8:]:
                     raise OSError("a result came damaged from the cluster")
         elif name == "result":
-            folder.end(msgspec.msgpack.decode(data, type=Result))
+            folder.write_result(msgspec.msgpack.decode(data, type=Result))

@@ -17,18 +17,18 @@ from pathlib import Path
 import zmq
 
 from backend.jobs.executors import Executor
-from backend.jobs.job_folder import EVENTS, Folder, frames_of
-from backend.jobs.job_table import Job, Jobs
-from backend.settings import Settings
-from backend.store.content_store import no_room, room_error
+from backend.jobs.job_folder import EVENTS, Folder, to_zmq_frames
+from backend.jobs.job_table import JobRow, JobTable
+from backend.settings import ServiceSettings
+from backend.store.content_store import disk_full_error, is_disk_full
 from restage4d.errors import InputError
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import (
     ENDED,
     Fault,
+    JobProgress,
     JobStatus,
-    Progress,
     StateChanged,
 )
 
@@ -50,78 +50,74 @@ class Supervisor:
 
     def __init__(
         self,
-        jobs: Jobs,
+        jobs: JobTable,
         folders: Path,
         executor: Executor,
-        settings: Settings,
+        settings: ServiceSettings,
         publish: Callable[[str, list], None],
     ) -> None:
         self.jobs, self.folders, self.executor, self.settings = jobs, folders, executor, settings
         self._publish = publish
         self._stamps: dict[tuple[str, str], int] = {}
-        self._progress: dict[str, Progress] = {}
-        self._standing: dict[
-            str, Fault
-        ] = {}  # running jobs that cannot be looked after, as on a full disk, and why
+        self._progress: dict[str, JobProgress] = {}
+        # running jobs that cannot be looked after, as on a full disk, and why
+        self._blocked: dict[str, Fault] = {}
         self._changed: deque[str] = deque()
         self._awake = threading.Event()
         self._closing = False
 
-    def folder(self, job: str) -> Folder:
+    def open_folder(self, job: str) -> Folder:
         return Folder(self.folders / job)
 
     # --- requests ---
 
-    def queued(self, job: Job) -> None:
-        self._announce(job.id)
-
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: JobRow) -> None:
         if job.state in ENDED:
             return
-        if self.jobs.moves(job.id, ("queued", "paused"), "cancelled"):
-            self._announce(job.id)
-        elif self.jobs.wants(job.id, "cancelled"):
-            self._ask(job.id, "cancel")
+        if self.jobs.change_state(job.id, ("queued", "paused"), "cancelled"):
+            self.announce(job.id)
+        elif self.jobs.request(job.id, "cancelled"):
+            self._send_command(job.id, "cancel")
 
-    def pause(self, job: Job) -> None:
+    def pause(self, job: JobRow) -> None:
         if job.state in ENDED:
             raise WireError(
                 f"The job is {job.state} and cannot be paused.",
                 "Resume it, or submit a new one.",
                 "state",
             )
-        if self.jobs.moves(job.id, ("queued",), "paused"):
-            self._announce(job.id)
-        elif self.jobs.wants(job.id, "paused"):
-            self._ask(job.id, "pause")
+        if self.jobs.change_state(job.id, ("queued",), "paused"):
+            self.announce(job.id)
+        elif self.jobs.request(job.id, "paused"):
+            self._send_command(job.id, "pause")
 
-    def resume(self, job: Job) -> None:
+    def resume(self, job: JobRow) -> None:
         if job.state in ("queued", "done") or (job.state == "running" and not job.wanted):
             raise WireError(f"The job is {job.state}; there is nothing to resume.", "", "state")
         if job.state == "running":
             raise WireError("The job is just stopping.", "Try again in a few seconds.", "busy")
-        if self.jobs.moves(job.id, ("paused", "failed", "cancelled"), "queued"):
-            self._announce(job.id)
+        if self.jobs.change_state(job.id, ("paused", "failed", "cancelled"), "queued"):
+            self.announce(job.id)
 
-    def delete(self, job: Job) -> None:
-        if self.jobs.wants(job.id, "deleted"):
-            self._ask(job.id, "cancel")
-        elif self.jobs.forget(job.id):
-            self.folder(job.id).remove()
+    def delete(self, job: JobRow) -> None:
+        if self.jobs.request(job.id, "deleted"):
+            self._send_command(job.id, "cancel")
+        elif self.jobs.delete(job.id):
+            self.open_folder(job.id).remove()
             self._progress.pop(job.id, None)
 
-    def _ask(self, job: str, command: str) -> None:
+    def _send_command(self, job: str, command: str) -> None:
         with suppress(InputError):  # on a full disk the process is killed when its time is up
-            self.folder(job).command(command)  # type: ignore[arg-type]
-        self._announce(job)
+            self.open_folder(job).write_command(command)  # type: ignore[arg-type]
+        self.announce(job)
 
-    def _announce(self, job: str) -> None:
+    def announce(self, job: str) -> None:
         self._changed.append(job)
         self._awake.set()
 
     # --- what clients see ---
 
-    def status(self, job: Job, ahead: dict[str, int] | None = None) -> JobStatus:
+    def describe(self, job: JobRow, ahead: dict[str, int] | None = None) -> JobStatus:
         """A job for a client."""
         progress = self._progress.get(job.id) or self._read_progress(job)
         ended = job.state in ("done", "queued")
@@ -141,8 +137,8 @@ class Supervisor:
             else 0.0,
             time_left_s=progress.time_left_s if progress and job.state == "running" else None,
             losses=progress.losses if progress else {},
-            error=job.error or (self._standing.get(job.id) if job.state == "running" else None),
-            ahead=(self.jobs.ahead() if ahead is None else ahead).get(job.id, 0)
+            error=job.error or (self._blocked.get(job.id) if job.state == "running" else None),
+            ahead=(self.jobs.count_ahead() if ahead is None else ahead).get(job.id, 0)
             if job.state == "queued"
             else 0,
             attempts=job.attempts,
@@ -152,17 +148,17 @@ class Supervisor:
             finished=job.finished,
             stopping=bool(job.wanted),
             has_puppet="puppet" in job.artefacts,
-            has_preview=self.folder(job.id).stamp("preview") > 0,
+            has_preview=self.open_folder(job.id).read_stamp("preview") > 0,
             artefacts=job.artefacts,
         )
 
-    def _read_progress(self, job: Job) -> Progress | None:
+    def _read_progress(self, job: JobRow) -> JobProgress | None:
         if job.attempts == 0:
             return None
-        event = self.folder(job.id).event("progress")
+        event = self.open_folder(job.id).read_event("progress")
         with suppress(WireError):
             if event:
-                self._progress[job.id] = framing.decode(frames_of(event), framing.EVENTS).body
+                self._progress[job.id] = framing.decode(to_zmq_frames(event), framing.EVENTS).body
         return self._progress.get(job.id)
 
     # --- the loop ---
@@ -175,30 +171,30 @@ class Supervisor:
             try:
                 self._follow(job)
             except (InputError, OSError, sqlite3.Error) as error:
-                if job.id not in self._standing:
+                if job.id not in self._blocked:
                     _log.error("job %s: %s", job.id, error)
-                    self._standing[job.id] = _fault(error)
+                    self._blocked[job.id] = _make_fault(error)
                     self._changed.append(job.id)
             else:
-                if self._standing.pop(job.id, None):
+                if self._blocked.pop(job.id, None):
                     self._changed.append(job.id)
         if not self._closing:
             self._start()
         while self._changed:
-            self._tell(self._changed.popleft())
+            self._publish_status(self._changed.popleft())
 
     def _start(self) -> None:
         busy = {job.device for job in self.jobs.list(states=("running",))}
-        for slot in self.executor.slots():
+        for slot in self.executor.list_slots():
             if slot in busy:
                 continue
-            job = self.jobs.next_queued()
+            job = self.jobs.find_next_queued()
             if job is None:
                 return
-            folder = self.folder(job.id)
+            folder = self.open_folder(job.id)
             try:
                 folder.prepare(job.spec)
-                if not self.jobs.starts(job.id, slot):
+                if not self.jobs.mark_running(job.id, slot):
                     continue
                 self._progress.pop(job.id, None)
                 self.executor.start(job.id, folder, slot)
@@ -209,12 +205,12 @@ class Supervisor:
                     what=f"The job could not be started: {error}",
                     remedy="Free some space, then resume.",
                 )
-                self.jobs.moves(job.id, ("queued", "running"), "paused", fault)
+                self.jobs.change_state(job.id, ("queued", "running"), "paused", fault)
             self._changed.append(job.id)
 
-    def _follow(self, job: Job) -> None:
-        folder = self.folder(job.id)
-        alive = self.executor.alive(job.id, folder)
+    def _follow(self, job: JobRow) -> None:
+        folder = self.open_folder(job.id)
+        alive = self.executor.is_alive(job.id, folder)
         self._relay(job, folder)
         if alive:
             if (
@@ -223,71 +219,71 @@ class Supervisor:
                 and time.time() - job.wanted_at > _GRACE_S[job.wanted]
             ):
                 self.executor.kill(job.id, folder)
-            elif job.wanted and not folder.asked():
-                folder.command("pause" if job.wanted == "paused" else "cancel")
+            elif job.wanted and not folder.read_command():
+                folder.write_command("pause" if job.wanted == "paused" else "cancel")
             return
-        result = folder.result()
+        result = folder.read_result()
         if job.wanted == "deleted":
-            self.jobs.moves(job.id, ("running",), "cancelled")
-            self.jobs.forget(job.id)
+            self.jobs.change_state(job.id, ("running",), "cancelled")
+            self.jobs.delete(job.id)
             folder.remove()
             return
         if job.wanted == "cancelled":
-            self.jobs.moves(job.id, ("running",), "cancelled")
+            self.jobs.change_state(job.id, ("running",), "cancelled")
         elif result is None:
-            self._crashed(job)
+            self._handle_crash(job)
         elif result.outcome == "done":
-            if self.jobs.ends(job.id, result.artefacts):
+            if self.jobs.mark_done(job.id, result.artefacts):
                 folder.remove_work()
         elif result.outcome == "failed":
-            self.jobs.moves(job.id, ("running",), "failed", result.error)
+            self.jobs.change_state(job.id, ("running",), "failed", result.error)
         elif job.wanted != "paused" and result.error is None:
-            self.jobs.moves(
+            self.jobs.change_state(
                 job.id, ("running",), "queued"
             )  # the service asked, as it ended: goes on with its next start
         else:
-            self.jobs.moves(job.id, ("running",), "paused", result.error)
+            self.jobs.change_state(job.id, ("running",), "paused", result.error)
         self._changed.append(job.id)
 
-    def _crashed(self, job: Job) -> None:
-        why = self.executor.why(job.id)
+    def _handle_crash(self, job: JobRow) -> None:
+        why = self.executor.explain_end(job.id)
         if job.wanted == "paused":
-            self.jobs.moves(job.id, ("running",), "paused")
+            self.jobs.change_state(job.id, ("running",), "paused")
         elif job.attempts < self.settings.attempts or self._closing:
-            self.jobs.moves(job.id, ("running",), "queued")
+            self.jobs.change_state(job.id, ("running",), "queued")
         else:
             what = f"The job's process {why}, {job.attempts} times."
             remedy = (
                 "Try the draft quality or a smaller picture; resume goes on from the last "
                 "checkpoint."
             )
-            self.jobs.moves(
+            self.jobs.change_state(
                 job.id, ("running",), "failed", Fault(code="crashed", what=what, remedy=remedy)
             )
         _log.warning("job %s: its process %s (attempt %d)", job.id, why, job.attempts)
 
-    def _relay(self, job: Job, folder: Folder) -> None:
+    def _relay(self, job: JobRow, folder: Folder) -> None:
         """New events of the job's process to whoever watches."""
         for name in EVENTS:
-            stamp = folder.stamp(name)
+            stamp = folder.read_stamp(name)
             if not stamp or self._stamps.get((job.id, name)) == stamp:
                 continue
-            event = folder.event(name)
+            event = folder.read_event(name)
             if event is None:
                 continue
             self._stamps[job.id, name] = event[0]
             try:
-                body = framing.decode(frames_of(event), framing.EVENTS).body
+                body = framing.decode(to_zmq_frames(event), framing.EVENTS).body
             except WireError as error:
                 _log.error("job %s: %s", job.id, error)
                 continue
-            if isinstance(body, Progress):
+            if isinstance(body, JobProgress):
                 self._progress[job.id] = body
             self._publish(job.id, event[1])
 
-    def _tell(self, job: str) -> None:
+    def _publish_status(self, job: str) -> None:
         try:
-            status = self.status(self.jobs.get(job))
+            status = self.describe(self.jobs.get(job))
         except WireError:
             return  # deleted
         if status.state in ENDED:
@@ -311,7 +307,7 @@ class Supervisor:
         for job in self.jobs.list(states=("running",)):
             if not job.wanted:
                 with suppress(InputError):
-                    self.folder(job.id).command("pause")
+                    self.open_folder(job.id).write_command("pause")
         end = time.monotonic() + seconds
         while self.jobs.list(states=("running",)) and time.monotonic() < end:
             self.tick()
@@ -319,12 +315,12 @@ class Supervisor:
         self.executor.close()
 
 
-def _fault(error: Exception) -> Fault:
+def _make_fault(error: Exception) -> Fault:
     """Why a running job is not looked after. It goes on by itself when that is over."""
-    if no_room(error):
+    if is_disk_full(error):
         return Fault(
             code="no_room",
-            what=room_error().what,
+            what=disk_full_error().what,
             remedy="Free some space there; the job then goes on by itself.",
         )
     return Fault(

@@ -14,10 +14,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from backend.jobs.job_folder import Folder, Result
+from backend.store.content_store import Store, disk_full_error, is_disk_full
+from restage4d.errors import Cancelled, FitError, InputError
+from restage4d.progress import Progress
+from restage4d.protocol.errors import WireError
+from restage4d.protocol.messages import Artefact, Fault
+from restage4d.puppet import Puppet
 from restage4d.threads import let_waiting_threads_sleep
 
-_TWICE = 3
+_TAKEN = 3  # the exit code where another process works in the folder
 
 
 def main(argv: list[str]) -> int:
@@ -25,18 +33,16 @@ def main(argv: list[str]) -> int:
     folder, store_folder = Folder(Path(argv[0])), Path(argv[1])
     lock = folder.enter()
     if lock is None:
-        return _TWICE
-    _be_polite()
+        return _TAKEN
+    _lower_priority()
     if leader := os.environ.get("RESTAGE4D_WITH"):
-        threading.Thread(target=_end_with, args=(int(leader),), daemon=True).start()
-    folder.end(_outcome(folder, store_folder))
+        threading.Thread(target=_end_with_leader, args=(int(leader),), daemon=True).start()
+    folder.write_result(run_job(folder, store_folder))
     return 0
 
 
-def _be_polite() -> None:
+def _lower_priority() -> None:
     """Blender and the service go first."""
-    import psutil
-
     with suppress(psutil.Error, OSError):
         process = psutil.Process()
         process.nice(
@@ -44,10 +50,8 @@ def _be_polite() -> None:
         )
 
 
-def _end_with(leader: int) -> None:
+def _end_with_leader(leader: int) -> None:
     """On a cluster a job's process does not outlive the task that started it."""
-    import psutil
-
     with suppress(psutil.Error):
         process = psutil.Process(leader)
         while process.is_running():
@@ -55,60 +59,49 @@ def _end_with(leader: int) -> None:
     os._exit(1)
 
 
-def _outcome(folder: Folder, store_folder: Path) -> Result:
-    from backend.store.content_store import Store, no_room, room_error
-    from restage4d.errors import Cancelled, FitError, InputError
-    from restage4d.protocol.errors import WireError
-    from restage4d.protocol.messages import Fault
+def run_job(folder: Folder, store_folder: Path) -> Result:
+    """Does what the folder's spec asks; whatever goes wrong becomes part of the result."""
 
-    def failed(code: Any, what: str, remedy: str) -> Result:
+    def fail(code: Any, what: str, remedy: str) -> Result:
         return Result(outcome="failed", error=Fault(code=code, what=what, remedy=remedy))
 
     try:
-        return _run(folder, Store(store_folder))
+        return _make_results(folder, Store(store_folder))
     except Cancelled:
-        return Result(outcome="cancelled" if folder.asked() == "cancel" else "paused")
-    except Exception as error:  # whatever it is, the client must be told
+        return Result(outcome="cancelled" if folder.read_command() == "cancel" else "paused")
+    except Exception as error:  # whatever it is, the client must hear of it
         traceback.print_exc()
-        if no_room(error):
-            full = room_error()
+        if is_disk_full(error):
+            full = disk_full_error()
             fault = Fault(
                 code="no_room", what=full.what, remedy="Free some space there, then resume the job."
             )
             return Result(outcome="paused", error=fault)
         if isinstance(error, WireError):
-            return failed(error.code, error.what, error.remedy)
+            return fail(error.code, error.what, error.remedy)
         if isinstance(error, InputError):
-            return failed("bad_input", error.what, error.remedy)
+            return fail("bad_input", error.what, error.remedy)
         if isinstance(error, FitError):
-            return failed(
+            return fail(
                 "fit", str(error), "Try another selection, a clearer clip, or the draft quality."
             )
-        return failed(
+        return fail(
             "internal",
             f"{type(error).__name__}: {error}"[:1000],
             f"The job's log is {folder.log} on the service's machine.",
         )
 
 
-def _run(folder: Folder, store: Any) -> Result:
+def _make_results(folder: Folder, store: Store) -> Result:
+    # late: it takes seconds to import torch, and the folder's lock must not wait for that
     from backend.jobs import inputs
     from backend.jobs.progress_events import Observer
-    from restage4d.progress import Progress
 
-    spec = folder.spec()
+    spec = folder.read_spec()
     observer = Observer(folder, spec.key)
-    progress = Progress(observer, lambda: folder.asked() != "", observer.observe)
+    progress = Progress(observer, lambda: folder.read_command() != "", observer.observe)
     folder.work.mkdir(exist_ok=True)
-    if spec.job_kind == "standin":
-        from backend import standin
-
-        made = {
-            "puppet": standin.run(
-                spec.seed, int(spec.settings.get("fusion.steps", 30)), folder.work, progress
-            )
-        }
-    elif spec.job_kind == "driving":
+    if spec.job_kind == "driving":
         from restage4d.jobs.driving_videos import make_driving_videos
 
         made = {
@@ -123,14 +116,11 @@ def _run(folder: Folder, store: Any) -> Result:
         for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
             if path.suffix in (".png", ".mp4", ".json"):
                 made[path.relative_to(folder.work).as_posix()] = path
-    return _keep(made, store)
+    return _store_results(made, store)
 
 
-def _keep(made: dict[str, Path], store: Any) -> Result:
+def _store_results(made: dict[str, Path], store: Store) -> Result:
     """Results into the store; a puppet only if its file reads back as one."""
-    from restage4d.protocol.messages import Artefact
-    from restage4d.puppet import Puppet
-
     if "puppet" in made:
         Puppet.load(made["puppet"])
     artefacts = {}

@@ -28,20 +28,19 @@ _LIST_LIMIT = 4 << 20  # bytes of a list of files
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 
 
-def no_room(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or what caused it, is a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return True
-        if isinstance(error, sqlite3.OperationalError) and "disk" in str(
-            error
-        ):  # "database or disk is full", "disk I/O error"
+        # "database or disk is full", "disk I/O error"
+        if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
             return True
         error = error.__cause__
     return False
 
 
-def room_error() -> WireError:
+def disk_full_error() -> WireError:
     return WireError(
         "The service's disk is full.",
         "Free some space there, or delete old jobs; then do it again.",
@@ -61,9 +60,8 @@ class Store:
         self.folder = folder
         self.partial = folder / "partial"
         self.partial.mkdir(parents=True, exist_ok=True)
-        self._verified: dict[
-            str, tuple[int, int]
-        ] = {}  # content -> size and mtime when its bytes were last checked
+        # content -> size and mtime when its bytes were last checked
+        self._verified: dict[str, tuple[int, int]] = {}
         self._lock = Lock()
 
     def path(self, content: str) -> Path:
@@ -158,7 +156,7 @@ class Store:
         with suppress(OSError):
             self.path(content).unlink()
 
-    def contents(self) -> list[tuple[str, os.stat_result]]:
+    def list_contents(self) -> list[tuple[str, os.stat_result]]:
         """Every stored content."""
         found = []
         for shelf in self.folder.iterdir():
@@ -174,7 +172,7 @@ class Store:
         return shutil.disk_usage(self.folder).free
 
 
-def packed_files(store: Store, content: str) -> list[PackedFile] | None:
+def read_packed_files(store: Store, content: str) -> list[PackedFile] | None:
     """The files of a packed folder; None where the content is no such list. Raises `WireError`: not
     here, or damaged."""
     try:

@@ -13,8 +13,8 @@ from typing import Any
 from backend.store.content_store import (
     Store,
     Upload,
-    no_room,
-    room_error,
+    disk_full_error,
+    is_disk_full,
 )
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
@@ -28,9 +28,8 @@ from restage4d.protocol.messages import (
     UploadReady,
 )
 
-_FORGET_S = (
-    600.0  # a token without a chunk for so long is taken back; its bytes stay for the next attempt
-)
+# a token without a chunk for so long is taken back; its bytes stay for the next attempt
+_FORGET_S = 600.0
 _log = logging.getLogger("restage4d.uploads")
 
 Answer = Callable[[Message | WireError], None]
@@ -109,7 +108,7 @@ class Uploads:
             self._sessions[session.token] = session
         self.pool.submit(self._open, session, answer)
 
-    def chunk(self, owner: str, request: UploadChunk, data: Any, answer: Answer) -> None:
+    def add_chunk(self, owner: str, request: UploadChunk, data: Any, answer: Answer) -> None:
         """Queues a chunk of an upload."""
         with self._lock:
             session = self._sessions.get(request.token)
@@ -147,7 +146,7 @@ class Uploads:
         if not session.busy:
             session.upload.close()
 
-    def _file(self, session: _Session) -> threading.Lock:
+    def _lock_of_file(self, session: _Session) -> threading.Lock:
         return self._files[hash(session.upload.path) % len(self._files)]
 
     def _open(self, session: _Session, answer: Answer) -> None:
@@ -167,8 +166,8 @@ class Uploads:
                 self.store.touch(upload.content)
                 return answer(Stored(content=upload.content, size=size))
             if self.store.free() < upload.size + (64 << 20):
-                raise room_error()
-            with self._file(session):
+                raise disk_full_error()
+            with self._lock_of_file(session):
                 upload.open()
             if upload.offset == upload.size:
                 return self._finish(session, answer)
@@ -201,7 +200,7 @@ class Uploads:
                         "Send less.",
                         "limit",
                     )
-                with self._file(session):
+                with self._lock_of_file(session):
                     if session.broken is not None:
                         raise session.broken
                     upload.write(data)
@@ -231,15 +230,15 @@ class Uploads:
         with self._lock:
             session.busy = False
             self._drop(session)
-        if no_room(error):
-            error = room_error()
+        if is_disk_full(error):
+            error = disk_full_error()
         elif not isinstance(error, WireError):
             _log.exception("an upload failed")
             error = WireError(f"The upload failed: {error}.", "Try again.", "internal")
         answer(error)
 
 
-def chunk_data(arrays: list[Any]) -> Any:
+def read_chunk(arrays: list[Any]) -> Any:
     """The bytes of a chunk. Raises `WireError` "malformed"."""
     if len(arrays) != 1 or arrays[0].dtype != "u1" or arrays[0].ndim != 1:
         raise WireError(

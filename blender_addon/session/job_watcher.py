@@ -85,7 +85,7 @@ class Follower:
         kind = type(event).__name__
         if kind == "StateChanged":
             self.apply(job, event.status)
-        elif kind == "Progress":
+        elif kind == "JobProgress":
             fields = {
                 "stage": event.stage,
                 "fraction": event.percent / 100,
@@ -94,7 +94,7 @@ class Follower:
             self._changes.put(job, **fields, figures=event.losses)
         elif kind == "Preview":
             self._changes.put(job, picture=arrays["png"].tobytes())
-        elif kind == "Points":
+        elif kind == "PreviewPoints":
             self._changes.put(job, points=thinned(arrays, event.fps))
         elif kind == "Lost":
             self._changes.put(job, stage="Waits for the backend", seconds_left=None)

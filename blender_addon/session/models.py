@@ -46,8 +46,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Provider:
-    """Who can make or estimate something, see `restage4d.protocol.messages.Provider`; ``needs`` is
-    empty where it can work now."""
+    """Who can make or estimate something, see `restage4d.protocol.messages.ProviderInfo`;
+    ``needs`` is empty where it can work now."""
 
     kind: str
     name: str

@@ -106,12 +106,12 @@ class Errands:
 
     def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], content: str) -> None:
         """The subject in the shot's first frame."""
-        from restage4d.protocol.messages import Selection
+        from restage4d.protocol.messages import SubjectSelection
 
         values: dict[str, Any] = {"fault": None}
         try:
             client = self._keeper.client(self._select, lambda: self._shot is shot)
-            selection = Selection(**place)  # pyright: ignore
+            selection = SubjectSelection(**place)  # pyright: ignore
             side = shot.longer_side
             _, _, mask = client.look(
                 content,
@@ -150,7 +150,7 @@ class Errands:
             self._changes.put(preparation, phase="failed", fault=Fault.of(error))
 
     def _submit(self, shot: Shot, job: Job, order: Order) -> None:
-        from restage4d.protocol.messages import Selection, Submit
+        from restage4d.protocol.messages import SubjectSelection, Submit
 
         def wanted() -> bool:
             return not job.unwanted.is_set()
@@ -171,7 +171,7 @@ class Errands:
                 base=content,
                 prompt=order.prompt,
                 name=shot.path.stem,
-                selection=Selection(**order.selection),  # pyright: ignore
+                selection=SubjectSelection(**order.selection),  # pyright: ignore
                 driving=driving,
                 candidates=order.candidates,
                 refined_prompt=order.refined_prompt,

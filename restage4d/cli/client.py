@@ -14,10 +14,10 @@ from restage4d.errors import FitError, InputError
 from restage4d.protocol.client import Client, Lost
 from restage4d.protocol.messages import (
     Event,
+    JobProgress,
     JobStatus,
-    Progress,
-    Selection,
     StateChanged,
+    SubjectSelection,
     Submit,
 )
 
@@ -70,7 +70,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             base=client.upload(arguments.video, send),
             prompt=arguments.prompt,
             name=arguments.name or arguments.video.stem,
-            selection=Selection(
+            selection=SubjectSelection(
                 point=arguments.select,
                 box=arguments.box,
                 mask=client.upload(arguments.mask, send) if arguments.mask else None,
@@ -102,7 +102,7 @@ def _follow(client: Client, job: str) -> None:
             print(f"{event.what} Waiting for it ...", file=sys.stderr)
         elif isinstance(event, StateChanged):
             print(_line(event.status), flush=True)
-        elif isinstance(event, Progress) and time.monotonic() - printed > 2.0:
+        elif isinstance(event, JobProgress) and time.monotonic() - printed > 2.0:
             printed = time.monotonic()
             left = f", {event.time_left_s:.0f} s left" if event.time_left_s is not None else ""
             losses = "".join(f"  {name} {value:.4g}" for name, value in event.losses.items())

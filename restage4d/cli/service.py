@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from backend.__main__ import arguments, serve
+from backend.__main__ import add_arguments, serve
 from backend.keys import Keys, make_client
 from restage4d.protocol.connection import home
 
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     server = commands.add_parser(
         "serve", help="run the service that Blender and others send jobs to"
     )
-    arguments(server)
+    add_arguments(server)
     server.set_defaults(do=serve)
     keys = commands.add_parser("keys", help="who may use a service that other machines can reach")
     actions = keys.add_subparsers(dest="action", required=True)

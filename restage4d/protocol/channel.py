@@ -1,6 +1,7 @@
 """One socket of a client: connects, notices refusals, sends requests and waits for their
 answers."""
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -60,9 +61,8 @@ class Channel:
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        self.socket.setsockopt(
-            zmq.IMMEDIATE, 1
-        )  # nothing is queued for a service that is not there
+        # nothing is queued for a service that is not there
+        self.socket.setsockopt(zmq.IMMEDIATE, 1)
         secure(self.socket, connection)
         self.monitor = self.socket.get_monitor_socket(_WATCHED)
         self.connected = False
@@ -87,7 +87,7 @@ class Channel:
                 return id
             except zmq.Again:
                 if time.monotonic() > deadline:
-                    raise self._silence() from None
+                    raise self._silence_error() from None
                 self._poll(min(0.1, deadline - time.monotonic()), zmq.POLLOUT)
 
     def receive(self, *, deadline: float) -> Received:
@@ -101,7 +101,7 @@ class Channel:
                 )
             except zmq.Again:
                 if time.monotonic() > deadline:
-                    raise self._silence() from None
+                    raise self._silence_error() from None
                 self._poll(min(0.1, max(deadline - time.monotonic(), 0.001)), zmq.POLLIN)
 
     def request(
@@ -116,9 +116,8 @@ class Channel:
         drops = self.drops
         id = self.send(body, arrays, deadline=deadline)
         while True:
-            if (
-                self.drops != drops
-            ):  # the request may have gone down with the connection; all requests may be repeated
+            if self.drops != drops:
+                # the request may have gone down with the connection; all requests may be repeated
                 drops = self.drops
                 id = self.send(body, arrays, deadline=deadline)
             try:
@@ -128,10 +127,10 @@ class Channel:
                     raise
                 continue
             if reply.parent == id:
-                return self.checked(reply)
+                return self.unwrap(reply)
 
     @staticmethod
-    def checked(reply: Received) -> Received:
+    def unwrap(reply: Received) -> Received:
         """The reply, unless it is an error, which is raised."""
         if isinstance(reply.body, Error):
             raise WireError(reply.body.what, reply.body.remedy, reply.body.code)
@@ -152,26 +151,26 @@ class Channel:
                 self.drops += self.connected
                 self.connected = False
             elif event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                raise self._refused("it does not know the key that was shown")
+                raise self._refusal_error("it does not know the key that was shown")
             elif event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                raise self._refused("it asks for another kind of key, or is not Restage4D")
+                raise self._refusal_error("it asks for another kind of key, or is not Restage4D")
             else:
                 # Somebody closed the connection within the handshake: a wrong server key, or a
                 # service that just ends.
                 self._handshakes_failed += 1
                 if self._handshakes_failed >= 3:
-                    raise self._refused(
+                    raise self._refusal_error(
                         "it closes the connection before a word is said, as with a wrong server key"
                     )
 
-    def _refused(self, why: str) -> Refused:
+    def _refusal_error(self, why: str) -> Refused:
         return Refused(
             f"The service at {self.connection.address(self.name)} refuses this client: {why}.",
             "Ask whoever runs it for a connection file (restage4d keys make NAME), or start your "
             "own.",
         )
 
-    def _silence(self) -> WireError:
+    def _silence_error(self) -> WireError:
         address = self.connection.address(self.name)
         if self.connected:
             return TimedOut(f"The service at {address} did not answer in time.")
@@ -179,3 +178,43 @@ class Channel:
             f"Nobody answers at {address}.",
             "Start the service (restage4d serve), or check address and network.",
         )
+
+
+class SharedChannel:
+    """A `Channel` that is opened when it is first needed; several threads may ask over it, one
+    after the other.
+
+    Args:
+        context: of the client.
+        connection: where and how.
+        name: "work" or "control".
+    """
+
+    def __init__(self, context: zmq.Context, connection: Connection, name: str) -> None:
+        self._context, self._connection, self._name = context, connection, name
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+
+    def request(
+        self, body: Message, arrays: Sequence[NDArray] = (), *, timeout_s: float
+    ) -> Received:
+        """See `Channel.request`."""
+        with self._lock:
+            if self._channel is None:
+                self._channel = Channel(self._context, self._connection, self._name)
+            try:
+                return self._channel.request(body, arrays, timeout_s=timeout_s)
+            except Refused:
+                self.close()
+                raise
+
+    def reconnect(self, connection: Connection) -> None:
+        """To a service that came back at another address or with other keys."""
+        with self._lock:
+            self._connection = connection
+            self.close()
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -7,7 +7,6 @@ another meanwhile.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,18 +19,16 @@ from numpy.typing import NDArray
 
 from restage4d import __version__
 from restage4d.protocol import framing, transfer
-from restage4d.protocol.channel import Channel, secure
+from restage4d.protocol.channel import Channel, SharedChannel, secure
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import (
     NotRunning,
-    Refused,
     TimedOut,
     VersionMismatch,
     WireError,
 )
 from restage4d.protocol.messages import (
     ENDED,
-    FRAME_LIMIT,
     PROTOCOL,
     Cancel,
     Delete,
@@ -49,39 +46,21 @@ from restage4d.protocol.messages import (
     Prepared,
     Render,
     Resume,
-    Selection,
     Shutdown,
     StateChanged,
     Status,
+    SubjectSelection,
     Submit,
     Welcome,
 )
+from restage4d.protocol.subscription import Lost, Subscription
 
 if TYPE_CHECKING:
     from restage4d.puppet import Gaussians
 
 F32 = NDArray[np.float32]
 Advance = Callable[[int, int], None]  # (bytes done, bytes in all)
-ARRAYS = {
-    "Preview": ("png",),
-    "Points": (
-        "means",
-        "colors",
-        "influence_index",
-        "influence_weight",
-        "bases",
-        "source",
-        "index",
-    ),
-}
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """An event of `Client.events` made on this side: the service does not answer; what follows
-    comes after it is back."""
-
-    what: str
-    remedy: str
+_ASK_EVERY_S = 2.0  # published events may be lost, so the state is asked for
 
 
 class Client:
@@ -97,8 +76,8 @@ class Client:
     ) -> None:
         self.connection, self.path, self.timeout_s = connection, path, timeout_s
         self._context = zmq.Context()
-        self._locks = {"control": threading.Lock(), "work": threading.Lock()}
-        self._channels: dict[str, Channel] = {}
+        self._control = SharedChannel(self._context, connection, "control")
+        self._work = SharedChannel(self._context, connection, "work")
         self._puppets: dict[str, str] = {}  # job -> content of its puppet
 
     @staticmethod
@@ -124,16 +103,15 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection; jobs go on."""
-        for channel in self._channels.values():
-            channel.close()
-        self._channels.clear()
+        self._control.close()
+        self._work.close()
         self._context.destroy(linger=0)
 
     # --- control ----------------------------------------------------------------------------------
 
     def hello(self) -> Welcome:
         """Version, devices, providers and limits of the service."""
-        welcome = self._ask("control", Hello(client=f"restage4d {__version__}")).body
+        welcome = self._ask(self._control, Hello(client=f"restage4d {__version__}")).body
         if welcome.protocol != PROTOCOL:
             raise VersionMismatch(
                 f"The service speaks protocol version {welcome.protocol}, this client version "
@@ -153,31 +131,31 @@ class Client:
             socket.close(linger=0)
 
     def status(self, job: str) -> JobStatus:
-        return self._ask("control", Status(job=job)).body
+        return self._ask(self._control, Status(job=job)).body
 
     def jobs(self) -> list[JobStatus]:
         """All jobs of this client's key, newest first."""
-        return self._ask("control", List()).body.jobs
+        return self._ask(self._control, List()).body.jobs
 
     def cancel(self, job: str) -> JobStatus:
         """Ends a job for good; its process is gone within seconds."""
-        return self._ask("control", Cancel(job=job)).body
+        return self._ask(self._control, Cancel(job=job)).body
 
     def pause(self, job: str) -> JobStatus:
         """Stops a job at a checkpoint and frees its device."""
-        return self._ask("control", Pause(job=job)).body
+        return self._ask(self._control, Pause(job=job)).body
 
     def resume(self, job: str) -> JobStatus:
         """Queues a paused, failed or cancelled job again; it goes on from its checkpoint."""
-        return self._ask("control", Resume(job=job)).body
+        return self._ask(self._control, Resume(job=job)).body
 
     def delete(self, job: str) -> None:
         """Forgets a job with its results; a running one is cancelled first."""
-        self._ask("control", Delete(job=job))
+        self._ask(self._control, Delete(job=job))
 
     def shutdown(self) -> None:
         """Ends the service; running jobs go on with its next start."""
-        self._ask("control", Shutdown())
+        self._ask(self._control, Shutdown())
 
     # --- work -------------------------------------------------------------------------------------
 
@@ -190,7 +168,7 @@ class Client:
         Raises:
             InputError: the file cannot be read, or the folder holds no pictures.
         """
-        return transfer.upload(self._open, Path(path), on_progress, self.timeout_s)
+        return transfer.upload(self._open_channel, Path(path), on_progress, self.timeout_s)
 
     def look(
         self,
@@ -198,7 +176,7 @@ class Client:
         *,
         first: int = 0,
         longer_side: int = 384,
-        selection: Selection | None = None,
+        selection: SubjectSelection | None = None,
         find: bool = False,
         timeout_s: float = 60.0,
     ) -> tuple[Looked, NDArray[np.uint8], NDArray[np.uint8]]:  # -, (h, w, 3), (h, w)
@@ -219,30 +197,30 @@ class Client:
             content=content,
             first=first,
             longer_side=longer_side,
-            selection=selection or Selection(),
+            selection=selection or SubjectSelection(),
             find=find,
         )
-        reply = self._ask("work", body, timeout_s=timeout_s)
+        reply = self._ask(self._work, body, timeout_s=timeout_s)
         return reply.body, reply.arrays[0], reply.arrays[1]
 
     def prepare(self, prepare: Prepare, *, timeout_s: float = 300.0) -> Prepared:
         """What a provider of driving videos would be asked for, and what a person must know
         before."""
-        return self._ask("work", prepare, timeout_s=timeout_s).body
+        return self._ask(self._work, prepare, timeout_s=timeout_s).body
 
     def submit(self, submit: Submit) -> str:
         """Hands in a job and returns its id. Repeated with the same ``key`` it is the same job."""
         submit = submit if submit.key else msgspec.structs.replace(submit, key=framing.new_id())
-        return self._ask("work", submit).body.id
+        return self._ask(self._work, submit).body.id
 
     def fetch(self, content: str, path: Path, on_progress: Advance | None = None) -> Path:
         """Fetches stored bytes into a file: whole and with the right SHA-256, or not at all. Goes
         on after a break."""
-        return transfer.fetch(self._open, content, Path(path), on_progress, self.timeout_s)
+        return transfer.fetch(self._open_channel, content, Path(path), on_progress, self.timeout_s)
 
     def fetch_puppet(self, job: str, path: Path, on_progress: Advance | None = None) -> Path:
         """Fetches a finished job's ``.puppet`` file."""
-        return self.fetch(self._puppet(job), path, on_progress)
+        return self.fetch(self._find_puppet(job), path, on_progress)
 
     def fetch_artefact(
         self, job: str, name: str, path: Path, on_progress: Advance | None = None
@@ -257,22 +235,21 @@ class Client:
     def fetch_preview(self, job: str) -> bytes:
         """The newest preview picture as a PNG file. Raises `WireError` "not_found" before there is
         one."""
-        return self._ask("work", FetchPreview(job=job)).arrays[0].tobytes()
+        return self._ask(self._work, FetchPreview(job=job)).arrays[0].tobytes()
 
     def fetch_gaussians(
         self, job: str, performance: str, start: int = 0, stop: int | None = None
     ) -> Iterator[Gaussians]:
         """The posed subject of frames ``start`` to ``stop`` (exclusive; None: the end), one after
         the other."""
-        from restage4d.puppet import (
-            Gaussians,
-        )  # needs safetensors, which the client does without elsewhere
+        # late: it needs safetensors, which the client does without elsewhere
+        from restage4d.puppet import Gaussians
 
-        content = self._puppet(job)
+        content = self._find_puppet(job)
         frame = start
         while stop is None or frame < stop:
             reply = self._ask(
-                "work",
+                self._work,
                 FetchGaussians(content=content, performance=performance, frame=frame),
                 timeout_s=60.0,
             )
@@ -305,10 +282,10 @@ class Client:
             rgba: sRGB-encoded colour, premultiplied by alpha; and alpha.
             depth: z-depth in world units, 0 where there is nothing.
         """
-        content = puppet if len(puppet) == 64 else self._puppet(puppet)
+        content = puppet if len(puppet) == 64 else self._find_puppet(puppet)
         arrays = [np.ascontiguousarray(a, np.float32) for a in (bases, w2c, K)]
         body = Render(content=content, width=size[0], height=size[1], background=background)
-        reply = self._ask("work", body, arrays, timeout_s=timeout_s)
+        reply = self._ask(self._work, body, arrays, timeout_s=timeout_s)
         return reply.arrays[0], reply.arrays[1]
 
     # --- events -----------------------------------------------------------------------------------
@@ -324,7 +301,8 @@ class Client:
 
         The first event is always a `StateChanged` with the job as it is, so that a client may come
         and go. ``arrays`` are by name: ``png`` of `Preview`; ``means``, ``colors``,
-        ``influence_index``, ``influence_weight``, ``bases``, ``source``, ``index`` of `Points`.
+        ``influence_index``, ``influence_weight``, ``bases``, ``source``, ``index`` of
+        `PreviewPoints`.
         """
         for event, arrays in self.events(job, stop):
             on_event(event, arrays)
@@ -335,13 +313,11 @@ class Client:
     ) -> Iterator[tuple[Event | Lost, dict[str, NDArray]]]:
         """`watch` as an iterator. Survives restarts of the service: then a `Lost` comes, later a
         `StateChanged`."""
-        socket = self._subscribe(job)
+        subscription = Subscription(self._context, self.connection, job)
         state, asked, lost = None, 0.0, False
         try:
             while not stop():
-                if (
-                    time.monotonic() - asked > 2.0
-                ):  # published events may be lost, the state is asked for
+                if time.monotonic() - asked > _ASK_EVERY_S:
                     asked = time.monotonic()
                     try:
                         status = self.status(job)
@@ -349,74 +325,57 @@ class Client:
                         if not lost:
                             yield Lost(error.what, error.remedy), {}
                         lost = True
-                        socket = self._follow(socket, job)
+                        if self._find_again():
+                            subscription.reconnect(self.connection)
                         continue
                     if status.state != state or lost:
                         state, lost = status.state, False
                         yield StateChanged(job=job, status=status), {}
                     if state in ENDED:
                         return
-                if socket.poll(100):
-                    message = framing.decode(socket.recv_multipart(copy=False)[1:], framing.EVENTS)
-                    body = message.body
-                    if isinstance(body, StateChanged):
-                        if body.status.state == state:
-                            continue
-                        state = body.status.state
-                    arrays = dict(
-                        zip(ARRAYS.get(type(body).__name__, ()), message.arrays, strict=False)
-                    )
-                    yield body, arrays
-                    if state in ENDED:
-                        return
+                if (received := subscription.receive(0.1)) is None:
+                    continue
+                body, arrays = received
+                if isinstance(body, StateChanged):
+                    if body.status.state == state:
+                        continue
+                    state = body.status.state
+                yield body, arrays
+                if state in ENDED:
+                    return
         finally:
-            socket.close(linger=0)
+            subscription.close()
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _subscribe(self, job: str) -> zmq.Socket:
-        socket = self._context.socket(zmq.SUB)
-        socket.setsockopt(zmq.RCVHWM, 100)
-        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
-        secure(socket, self.connection)
-        socket.setsockopt(zmq.SUBSCRIBE, job.encode())
-        socket.connect(self.connection.address("progress"))
-        return socket
-
-    def _follow(self, socket: zmq.Socket, job: str) -> zmq.Socket:
-        """A service that came back elsewhere has written a new connection file."""
+    def _find_again(self) -> bool:
+        """A service that came back elsewhere has written a new connection file; whether there is
+        one."""
         try:
             connection = Connection.read(self.path)
         except NotRunning:
-            return socket
+            return False
         if connection == self.connection:
-            return socket
+            return False
         self.connection = connection
-        for name, lock in self._locks.items():
-            with lock:
-                if name in self._channels:
-                    self._channels.pop(name).close()
-        socket.close(linger=0)
-        return self._subscribe(job)
+        self._control.reconnect(connection)
+        self._work.reconnect(connection)
+        return True
 
-    def _open(self) -> Channel:
+    def _open_channel(self) -> Channel:
         """A work channel of its own for one transfer."""
         return Channel(self._context, self.connection, "work")
 
     def _ask(
-        self, name: str, body: Message, arrays: Any = (), timeout_s: float | None = None
+        self,
+        channel: SharedChannel,
+        body: Message,
+        arrays: Any = (),
+        timeout_s: float | None = None,
     ) -> framing.Received:
-        with self._locks[name]:
-            channel = self._channels.get(name)
-            if channel is None:
-                channel = self._channels[name] = Channel(self._context, self.connection, name)
-            try:
-                return channel.request(body, arrays, timeout_s=timeout_s or self.timeout_s)
-            except Refused:
-                self._channels.pop(name).close()
-                raise
+        return channel.request(body, arrays, timeout_s=timeout_s or self.timeout_s)
 
-    def _puppet(self, job: str) -> str:
+    def _find_puppet(self, job: str) -> str:
         if job not in self._puppets:
             status = self.status(job)
             if not status.has_puppet:

@@ -1,5 +1,6 @@
 """The connection file: how clients find the service. Standard library only."""
 
+import ipaddress
 import json
 import os
 import sys
@@ -28,6 +29,22 @@ def home() -> Path:
     if sys.platform == "darwin":
         return user / "Library" / "Application Support" / "restage4d"
     return Path(os.environ.get("XDG_DATA_HOME") or user / ".local" / "share") / "restage4d"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, or an address to listen on, is this machine only: 127.0.0.0/8, ``::1`` (also
+    in brackets, as in a URL) or ``localhost``. A name is not looked up.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

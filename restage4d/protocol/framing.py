@@ -70,17 +70,17 @@ def encode(
     Raises:
         ValueError: an array of a type that the protocol does not have.
     """
-    held = [np.ascontiguousarray(a) for a in arrays]
-    for a in held:
+    contiguous = [np.ascontiguousarray(a) for a in arrays]
+    for a in contiguous:
         if a.dtype not in _NAMES:
             raise ValueError(f"arrays of {a.dtype} are not part of the protocol")
-    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in held]  # pyright: ignore[reportArgumentType]
+    specs = [ArraySpec(_NAMES[a.dtype], a.shape) for a in contiguous]  # pyright: ignore[reportArgumentType]
     header = Header(id=id or new_id(), parent=parent, body=body, arrays=specs)
     # memoryview.cast refuses arrays without elements
     return [
         FIRST,
         _encoder.encode(header),
-        *(a.reshape(-1).view(np.uint8).data if a.size else b"" for a in held),
+        *(a.reshape(-1).view(np.uint8).data if a.size else b"" for a in contiguous),
     ]
 
 
@@ -96,14 +96,14 @@ def decode(frames: Sequence[zmq.Frame], decoder: msgspec.msgpack.Decoder) -> Rec
         WireError: "malformed" or "limit"; says what is wrong.
     """
     if not frames or len(frames[0]) != 4 or frames[0].bytes[:3] != SIGNATURE:
-        raise _malformed("it does not begin with this protocol's signature")
+        raise _malformed_error("it does not begin with this protocol's signature")
     version = frames[0].bytes[3]
     if version != PROTOCOL:
         raise VersionMismatch(
             f"A message of protocol version {version} came; this side speaks version {PROTOCOL}."
         )
     if not 2 <= len(frames) <= 2 + ARRAYS_LIMIT:
-        raise _malformed(f"it has {len(frames)} frames")
+        raise _malformed_error(f"it has {len(frames)} frames")
     if len(frames[1]) > HEADER_LIMIT:
         raise WireError(
             f"A header of {len(frames[1])} bytes came; at most {HEADER_LIMIT} are read.",
@@ -113,9 +113,11 @@ def decode(frames: Sequence[zmq.Frame], decoder: msgspec.msgpack.Decoder) -> Rec
     try:
         header = decoder.decode(frames[1].buffer)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise _malformed(str(error)) from error
+        raise _malformed_error(str(error)) from error
     if len(header.arrays) != len(frames) - 2:
-        raise _malformed(f"its header tells of {len(header.arrays)} arrays, {len(frames) - 2} came")
+        raise _malformed_error(
+            f"its header tells of {len(header.arrays)} arrays, {len(frames) - 2} came"
+        )
     arrays = [_array(spec, frame) for spec, frame in zip(header.arrays, frames[2:], strict=True)]
     return Received(header.id, header.parent, header.body, arrays)
 
@@ -123,7 +125,7 @@ def decode(frames: Sequence[zmq.Frame], decoder: msgspec.msgpack.Decoder) -> Rec
 def _array(spec: ArraySpec, frame: zmq.Frame) -> NDArray:
     dtype = _DTYPES[spec.dtype]
     if prod(spec.shape) * dtype.itemsize != len(frame):
-        raise _malformed(
+        raise _malformed_error(
             f"an array of shape {spec.shape} and type {spec.dtype} came as {len(frame)} bytes"
         )
     array = (
@@ -135,7 +137,7 @@ def _array(spec: ArraySpec, frame: zmq.Frame) -> NDArray:
     return array
 
 
-def parent_of(frames: Sequence[zmq.Frame]) -> str | None:
+def read_parent(frames: Sequence[zmq.Frame]) -> str | None:
     """The id of a message that did not pass `decode`, where it can be read, so that its sender can
     be told."""
     try:
@@ -160,15 +162,15 @@ def expect(array: NDArray, shape: tuple[int | None, ...], dtype: Any, what: str)
         n is None or n == m for n, m in zip(shape, array.shape, strict=True)
     )
     if not fits or array.dtype != dtype:
-        raise _malformed(
+        raise _malformed_error(
             f"{what} is {array.dtype} of shape {array.shape}, expected {np.dtype(dtype)} of {shape}"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise _malformed(f"{what} has numbers that are not finite")
+        raise _malformed_error(f"{what} has numbers that are not finite")
     return array
 
 
-def _malformed(why: str) -> WireError:
+def _malformed_error(why: str) -> WireError:
     return WireError(
         f"A message cannot be read: {why}.",
         "Use the client of this version of Restage4D.",

@@ -43,7 +43,7 @@ def start_service(
     # Blender's own Python settings would send another Python astray.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
     try:
-        process = detached(command, log, environment)
+        process = spawn_detached(command, log, environment)
     except OSError as error:
         raise NotRunning(
             f"{python} cannot be started: {error.strerror}.", "Set the Python of the backend."
@@ -62,7 +62,9 @@ def start_service(
         time.sleep(0.1)
 
 
-def detached(command: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+def spawn_detached(
+    command: list[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen:
     """A process in a session of its own, so that it outlives this one; what it says is appended to
     ``log``. Raises OSError."""
     windows = sys.platform == "win32"

@@ -39,7 +39,7 @@ _SMALLEST = 256 << 10  # bytes of a chunk where the connection keeps breaking
 _PATIENCE_S = 60.0  # without a single chunk, before a transfer gives up
 
 
-def _chunk(breaks: int) -> int:
+def _chunk_size(breaks: int) -> int:
     """Bytes of a chunk after so many breaks: smaller ones, as what was under way in a break is sent
     again."""
     return max(CHUNK >> min(breaks, 8), _SMALLEST)
@@ -150,7 +150,7 @@ def _upload(
                     UploadBegin(content=content, size=source.size), timeout_s=max(timeout_s, 30.0)
                 ).body
                 while isinstance(reply, UploadReady):
-                    reply = _send_chunks(channel, source, reply, _chunk(breaks), advance)
+                    reply = _send_chunks(channel, source, reply, _chunk_size(breaks), advance)
                 advance(source.size, source.size)
                 return content
             except TimedOut as broken:
@@ -188,13 +188,14 @@ def _send_chunks(
             offset += len(data)
             waiting += 1
         try:
-            reply = channel.checked(_answer(channel, drops, 15.0)).body
+            reply = channel.unwrap(_receive_answer(channel, drops, 15.0)).body
         except WireError as error:
             if error.code != "refused" or isinstance(error, Refused):
                 raise
-            raise _lost() from None  # a service that was started again does not know the token
+            # a service that was started again does not know the token
+            raise _lost_connection() from None
         if channel.drops != drops:
-            raise _lost()
+            raise _lost_connection()
         if isinstance(reply, Stored):
             return reply
         if isinstance(reply, UploadReady) and reply.token == token:
@@ -202,7 +203,7 @@ def _send_chunks(
             advance(reply.offset, source.size)
 
 
-def _answer(channel: Channel, drops: int, seconds: float) -> Received:
+def _receive_answer(channel: Channel, drops: int, seconds: float) -> Received:
     """The next answer. Raises `TimedOut` at once where the connection was lost since ``drops``,
     else after ``seconds``."""
     end = time.monotonic() + seconds
@@ -211,10 +212,10 @@ def _answer(channel: Channel, drops: int, seconds: float) -> Received:
             return channel.receive(deadline=min(end, time.monotonic() + 0.2))
         except (TimedOut, NotRunning):
             if channel.drops != drops or time.monotonic() > end:
-                raise _lost() from None
+                raise _lost_connection() from None
 
 
-def _lost() -> TimedOut:
+def _lost_connection() -> TimedOut:
     return TimedOut("The connection was lost.")
 
 
@@ -264,7 +265,7 @@ def _fetch_into(
     breaks = 0
     try:
         while size is None or have < size:
-            chunk, asked, drops = _chunk(breaks), have, channel.drops
+            chunk, asked, drops = _chunk_size(breaks), have, channel.drops
             waiting: dict[str, int] = {}
             here: dict[int, bytes | memoryview] = {}
             try:
@@ -277,10 +278,10 @@ def _fetch_into(
                             channel.send(wanted, deadline=time.monotonic() + max(timeout_s, 10.0))
                         ] = asked
                         asked += chunk
-                    reply = _answer(channel, drops, max(timeout_s, 15.0))
+                    reply = _receive_answer(channel, drops, max(timeout_s, 15.0))
                     if reply.parent not in waiting:
                         continue
-                    channel.checked(reply)
+                    channel.unwrap(reply)
                     if not isinstance(reply.body, Chunk) or len(reply.arrays) != 1:
                         raise WireError(
                             "The service answered with something else than a chunk.",

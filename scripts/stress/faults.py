@@ -17,19 +17,19 @@ from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import WireError
 
 from .proxy import Proxy
-from .run import PATIENCE_S, Run, runs, sha256, standin, until, worker_pid
+from .run import PATIENCE_S, Run, runs, sha256, submit_tiny, until, worker_pid
 
 
 def services(run: Run) -> None:
     """kill -9 of the service while its jobs run."""
     with run.service("services") as service, service.client(PATIENCE_S) as client:
-        jobs = [client.submit(standin(400)) for _ in range(max(run.repeats // 4, 1))]
+        jobs = [submit_tiny(client, 400) for _ in range(max(run.repeats // 4, 1))]
         for _ in range(run.repeats):
             time.sleep(run.random.uniform(0, 2))
             service.kill()
             service.start()
             if all(status.state == "done" for status in client.jobs()):
-                jobs.append(client.submit(standin(400)))
+                jobs.append(submit_tiny(client, 400))
         run.add("kill -9 of the service: times", run.repeats, "")
         run.check_done(client, jobs, "kill -9 of the service")
 
@@ -37,11 +37,12 @@ def services(run: Run) -> None:
 def workers(run: Run) -> None:
     """kill -9 of the processes of jobs."""
     with run.service("workers") as service, service.client(PATIENCE_S) as client:
-        jobs, killed = [client.submit(standin(400)) for _ in range(max(run.repeats // 4, 1))], 0
+        jobs = [submit_tiny(client, 400) for _ in range(max(run.repeats // 4, 1))]
+        killed = 0
         while killed < run.repeats:
             statuses = client.jobs()
             if all(status.state == "done" for status in statuses):
-                jobs.append(client.submit(standin(400)))
+                jobs.append(submit_tiny(client, 400))
             running = [status.id for status in statuses if status.state == "running"]
             pid = worker_pid(service, run.random.choice(running)) if running else 0
             time.sleep(run.random.uniform(0.2, 4))
@@ -56,11 +57,12 @@ _CLIENT = """
 import sys
 from pathlib import Path
 from restage4d.protocol.client import Client
-from restage4d.protocol.messages import Submit
+from tiny_job import tiny_job
 client = Client.connect(Path(sys.argv[1]), timeout_s=60)
 print("up", flush=True)
 client.upload(Path(sys.argv[2]))
-client.watch(client.submit(Submit(key=sys.argv[3], job_kind="standin")), lambda event, arrays: None)
+job = client.submit(tiny_job(client.upload, key=sys.argv[3]))
+client.watch(job, lambda event, arrays: None)
 """
 
 
@@ -68,10 +70,11 @@ def clients(run: Run) -> None:
     """kill -9 of a client that uploads, submits and watches."""
     path, back, job = run.place / "clip.bin", run.place / "back.bin", framing.new_id()
     path.write_bytes(os.urandom(60_000_000))
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     with run.service("clients") as service, service.client(PATIENCE_S) as client:
         for _ in range(run.repeats):
             command = [sys.executable, "-c", _CLIENT, str(service.file), str(path), job]
-            child = subprocess.Popen(command, stdout=subprocess.PIPE)
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
             assert child.stdout
             child.stdout.readline()
             time.sleep(run.random.uniform(0, 0.5))
@@ -87,7 +90,7 @@ def clients(run: Run) -> None:
             1,
             least=True,
         )
-        client.submit(standin(30, job))
+        submit_tiny(client, 30, job)
         run.check_done(client, [job], "kill -9 of a client")
 
 
@@ -97,7 +100,7 @@ def checkpoints(run: Run) -> None:
     jobs, damaged = [], 0
     with run.service("checkpoints") as service, service.client(PATIENCE_S) as client:
         while damaged < run.repeats:
-            job = client.submit(standin(200))
+            job = submit_tiny(client, 200)
             jobs.append(job)
             path = service.home / "jobs" / job / "work" / "checkpoint.safetensors"
             until(lambda job=job: client.status(job).stage == "photometric fusion")
@@ -146,7 +149,7 @@ def network(run: Run) -> None:
                     wrong += sha256(back) != sha256(path)
                     rounds += 1
                 job = framing.new_id()
-                _again(lambda: client.submit(standin(300, job)))
+                _again(lambda: submit_tiny(client, 300, job))
                 status = _again(lambda: client.watch(job, lambda event, arrays: None))
                 stop.set()
                 run.add("cut and slow network: all connections cut, times", cuts, "")
@@ -179,7 +182,7 @@ def disk(run: Run) -> None:
         process = psutil.Process(Connection.read(service.file).pid)
         for _ in range(run.repeats):
             path.write_bytes(os.urandom(12_000_000))
-            job = client.submit(standin(200))
+            job = submit_tiny(client, 200)
             jobs.append(job)
             until(lambda job=job: worker_pid(service, job))
             time.sleep(run.random.uniform(0, 3))

@@ -7,7 +7,7 @@ import psutil
 from restage4d.protocol import framing
 from restage4d.protocol.connection import Connection
 
-from .run import PATIENCE_S, TOML, Run, standin, until
+from .run import PATIENCE_S, TOML, Run, submit_tiny, until
 
 
 def load(run: Run) -> None:
@@ -22,7 +22,7 @@ def load(run: Run) -> None:
             try:
                 for key in keys[i::n_clients]:
                     for _ in range(2):  # each twice: the second must not make another job
-                        clients[i].submit(standin(10, key))
+                        submit_tiny(clients[i], 10, key)
             except Exception as error:
                 failures.append(error)
 

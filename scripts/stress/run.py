@@ -10,24 +10,16 @@ from pathlib import Path
 
 import psutil
 from protocol.conftest import Service
+from tiny_job import tiny_job
 
 from restage4d.protocol.client import Client
 from restage4d.protocol.errors import TimedOut
-from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
 
 # of clients: how long an answer takes is measured where that counts, and a busy machine may stand
 # still
 PATIENCE_S = 600.0
 TOML = "slots = 2\nattempts = 1000\n[limits]\njobs_per_client = 1000\n"
-
-
-def standin(steps: int, key: str = "") -> Submit:
-    """A tiny real fit; 100 steps take about a second."""
-    return Submit(key=key, job_kind="standin", settings={"fusion.steps": steps})
-
-
-ENDLESS = standin(100_000)
 
 
 @dataclass
@@ -93,6 +85,11 @@ class Run:
                 bad += 1
         self.add(f"{what}: jobs lost", len(set(jobs) - {s.id for s in client.jobs()}), "", 0)
         self.add(f"{what}: corrupt puppets handed out", bad, "", 0)
+
+
+def submit_tiny(client: Client, steps: int, key: str = "") -> str:
+    """Hands in a job that takes seconds and returns its id; 100 steps take about two seconds."""
+    return client.submit(tiny_job(client.upload, steps, key=key))
 
 
 def worker_pid(service: Service, job: str) -> int:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from statistics import median
 
 import numpy as np
+from tiny_job import ENDLESS
 
 from backend.store.content_store import Store
 from restage4d.protocol.client import Client
 
-from .run import ENDLESS, PATIENCE_S, Run, runs, sha256, until, worker_pid
+from .run import PATIENCE_S, Run, runs, sha256, submit_tiny, until, worker_pid
 
 
 def transfer(run: Run) -> None:
@@ -56,7 +57,7 @@ def cancel(run: Run) -> None:
     times, acks, gone = [], [], []
     with run.service("cancel", "slots = 1\n") as service, service.client(PATIENCE_S) as client:
         for i in range(run.repeats):
-            job = client.submit(ENDLESS)
+            job = submit_tiny(client, ENDLESS)
             until(
                 lambda job=job: client.status(job).state == "running" and worker_pid(service, job)
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
+from tiny_job import tiny_job
 
 from restage4d.protocol import framing
 from restage4d.protocol.channel import secure
@@ -142,14 +143,10 @@ def control(address):
 
 @pytest.fixture(scope="session")
 def done_job(address):
-    """A stand-in job that ran to its end, with all events that came meanwhile."""
-    from restage4d.protocol.messages import Submit
-
+    """A tiny job that ran to its end, with all events that came meanwhile."""
     events = []
     with Client.connect(address, timeout_s=60.0) as client:
-        job = client.submit(
-            Submit(job_kind="standin", prompt="roll", settings={"fusion.steps": 60})
-        )
+        job = client.submit(tiny_job(client.upload, steps=60))
         status = client.watch(job, lambda event, arrays: events.append((event, arrays)))
     assert status.state == "done", status
     return job, status, events

@@ -4,13 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from tiny_job import ENDLESS, tiny_job
 
 from restage4d.cli import main
 from restage4d.protocol.client import Client
-from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
 
-from .test_jobs import LONG, until
+from .test_jobs import until
 
 _ALONE = """
 import sys
@@ -94,7 +94,7 @@ def test_submit_and_cancel(restage4d, client, tmp_path):
     code, _, err = restage4d("submit", str(tmp_path / "a.mp4"), "jump", "--set", "fusion.steps")
     assert code == 1
     assert "KEY=VALUE" in err
-    job = client.submit(Submit(job_kind="standin", settings=LONG))
+    job = client.submit(tiny_job(client.upload, ENDLESS))
     code, out, _ = restage4d("cancel", job)
     assert code == 0
     assert out.startswith(job[:12])

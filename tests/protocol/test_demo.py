@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from restage4d.protocol.messages import (
-    Points,
+    JobProgress,
     Preview,
-    Progress,
-    Selection,
+    PreviewPoints,
+    SubjectSelection,
     Submit,
 )
 from restage4d.puppet import Puppet
@@ -24,7 +24,7 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
         Submit(
             base=client.upload(DEMO / "base.mp4", lambda done, total: sent.append(done)),
             prompt="it nods, then jumps",
-            selection=Selection(mask=client.upload(DEMO / "masks" / "00000.png")),
+            selection=SubjectSelection(mask=client.upload(DEMO / "masks" / "00000.png")),
             longer_side=128,
             frames=10,
             seed=3,
@@ -40,12 +40,12 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
     status = client.watch(job, lambda event, arrays: events.append((event, arrays)))
     assert status.state == "done", status
     assert sent
-    told = [e for e, _ in events if isinstance(e, Progress)]
+    told = [e for e, _ in events if isinstance(e, JobProgress)]
     assert {"tracks", "motion initialisation", "photometric fusion"} <= {e.stage for e in told}
     assert [e.percent for e in told] == sorted(e.percent for e in told)
     assert any(e.time_left_s is not None for e in told)
     assert any(isinstance(e, Preview) for e, _ in events)
-    grown = [a for e, a in events if isinstance(e, Points)]
+    grown = [a for e, a in events if isinstance(e, PreviewPoints)]
     assert grown
     assert grown[-1]["bases"].shape[0] == 20
     puppet = Puppet.load(client.fetch_puppet(job, tmp_path / "demo.puppet"))

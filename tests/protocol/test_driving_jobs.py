@@ -10,7 +10,7 @@ from moving import CENTRE, moving
 
 from restage4d.io.video import decode, encode
 from restage4d.protocol.errors import WireError
-from restage4d.protocol.messages import Prepare, Selection, Submit
+from restage4d.protocol.messages import Prepare, SubjectSelection, Submit
 from restage4d.puppet import Puppet
 
 pytest.importorskip("runwayml", reason="the extra hosted is not installed")
@@ -69,7 +69,7 @@ def test_the_draft_driver_s_video_is_made_alone_and_measured(own, base, tmp_path
         content = client.upload(base)
         asked = client.prepare(Prepare(content=content, prompt="it jumps", driving="kinematic"))
         assert (asked.prompt, asked.terms) == ("it jumps", [])
-        where = Selection(point=CENTRE)
+        where = SubjectSelection(point=CENTRE)
         job = client.submit(
             Submit(
                 job_kind="driving",
@@ -131,7 +131,7 @@ def test_candidates_of_a_service_are_announced_made_and_one_becomes_the_puppet(o
                 for text in asked.terms
             )
             assert hosted.asked == []  # nothing was sent, nothing is paid
-            where, mine = Selection(point=CENTRE), asked.prompt + " It is dusk."
+            where, mine = SubjectSelection(point=CENTRE), asked.prompt + " It is dusk."
             whole = {
                 "base": content,
                 "prompt": "it jumps",

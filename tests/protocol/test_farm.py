@@ -3,10 +3,10 @@
 import time
 
 import pytest
+from tiny_job import ENDLESS, tiny_job
 
 from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
-from restage4d.protocol.messages import Submit
 from restage4d.puppet import Puppet
 
 ray = pytest.importorskip("ray", reason="the extra 'farm' is not installed")
@@ -28,30 +28,30 @@ def test_a_job_outlives_its_node(tmp_path):
     node = cluster.add_node(num_cpus=1, object_store_memory=memory)
     executor = RayExecutor(store, cluster.address, 1)
     try:
-        assert [d.kind for d in executor.devices()].count("cpu") == 2
+        assert [d.kind for d in executor.list_devices()].count("cpu") == 2
         folder = Folder(tmp_path / "job")
-        folder.prepare(Submit(key="a" * 32, job_kind="standin", settings={"fusion.steps": 900}))
+        folder.prepare(tiny_job(lambda path: store.add(path)[0], 900, key="a" * 32))
         executor.start("a" * 32, folder, "ray:0")
         wait(lambda: (folder.work / "checkpoint.safetensors").exists(), executor, folder)
-        step = len(folder.event("progress")[1])
+        step = len(folder.read_event("progress")[1])
         assert step
         cluster.remove_node(node, allow_graceful=False)
         cluster.add_node(num_cpus=1, object_store_memory=memory)
-        wait(lambda: not executor.alive("a" * 32, folder), executor, folder)
-        result = folder.result()
-        assert result, executor.why("a" * 32)
+        wait(lambda: not executor.is_alive("a" * 32, folder), executor, folder)
+        result = folder.read_result()
+        assert result, executor.explain_end("a" * 32)
         assert result.outcome == "done", result
         puppet = result.artefacts["puppet"]
         assert store.check(puppet.content) == puppet.size
         Puppet.load(store.path(puppet.content))
 
         folder = Folder(tmp_path / "cancelled")
-        folder.prepare(Submit(key="b" * 32, job_kind="standin", settings={"fusion.steps": 100_000}))
+        folder.prepare(tiny_job(lambda path: store.add(path)[0], ENDLESS, key="b" * 32))
         executor.start("b" * 32, folder, "ray:0")
-        wait(lambda: folder.event("progress"), executor, folder)
-        folder.command("cancel")
-        wait(lambda: not executor.alive("b" * 32, folder), executor, folder)
-        assert folder.result().outcome == "cancelled"
+        wait(lambda: folder.read_event("progress"), executor, folder)
+        folder.write_command("cancel")
+        wait(lambda: not executor.is_alive("b" * 32, folder), executor, folder)
+        assert folder.read_result().outcome == "cancelled"
     finally:
         executor.close()
         cluster.shutdown()

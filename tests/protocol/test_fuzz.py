@@ -91,7 +91,7 @@ def test_reading_gives_a_message_or_an_error(frames):
         try:
             message = framing.decode(held, decoder)
         except WireError:
-            framing.parent_of(held)
+            framing.read_parent(held)
         else:
             assert sum(a.nbytes for a in message.arrays) == sum(len(f) for f in frames[2:])
 

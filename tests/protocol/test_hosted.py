@@ -11,7 +11,7 @@ from moving import CENTRE, moving
 
 from restage4d.io.video import encode
 from restage4d.protocol import framing
-from restage4d.protocol.messages import Selection, Submit
+from restage4d.protocol.messages import SubjectSelection, Submit
 
 pytest.importorskip("runwayml", reason="the extra hosted is not installed")
 
@@ -46,7 +46,7 @@ def test_a_key_is_in_no_file_log_or_message_of_the_service(own, tmp_path, monkey
             content = client.upload(tmp_path / "base.mp4")
             job = client.submit(
                 Submit(
-                    base=content, prompt="it jumps", selection=Selection(point=CENTRE),
+                    base=content, prompt="it jumps", selection=SubjectSelection(point=CENTRE),
                     driving="runway", longer_side=160,
                     quality="draft",
                 )

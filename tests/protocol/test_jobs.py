@@ -7,22 +7,21 @@ import numpy as np
 import pytest
 import zmq
 from PIL import Image
+from tiny_job import ENDLESS, tiny_job
 
 from restage4d.protocol.channel import secure
 from restage4d.protocol.client import Client
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import (
-    Points,
+    JobProgress,
     Preview,
-    Progress,
+    PreviewPoints,
     StateChanged,
     Submit,
 )
 from restage4d.puppet import Puppet
 from restage4d.render import rasterize
-
-LONG = {"fusion.steps": 100_000}
 
 
 def until(condition, seconds: float = 120.0):
@@ -39,7 +38,7 @@ def test_a_watcher_sees_everything(done_job):
     states = [e.status.state for e, _ in events if isinstance(e, StateChanged)]
     assert states == sorted(states, key=["queued", "running", "done"].index)
     assert states[-1] == "done"
-    told = [e for e, _ in events if isinstance(e, Progress)]
+    told = [e for e, _ in events if isinstance(e, JobProgress)]
     assert {"motion initialisation", "photometric fusion"} & {e.stage for e in told}
     percents = [e.percent for e in told]
     assert percents == sorted(percents)
@@ -59,7 +58,7 @@ def test_the_preview_is_a_picture_and_the_points_are_a_puppet(done_job):
     picture = np.asarray(Image.open(io.BytesIO(pictures[-1].tobytes())))
     assert picture.ndim == 3
     assert picture.std() > 5
-    arrays = next(a for e, a in events if isinstance(e, Points))
+    arrays = next(a for e, a in events if isinstance(e, PreviewPoints))
     n, k, t = len(arrays["means"]), len(arrays["bases"]), arrays["bases"].shape[1]
     assert arrays["means"].shape == (n, 3)
     assert arrays["colors"].shape == (n, 3)
@@ -105,7 +104,7 @@ def test_puppet_gaussians_and_renders_agree(client, done_job, tmp_path):
 
 
 def test_cancel_pause_resume_delete(client, address):
-    job = client.submit(Submit(job_kind="standin", settings=LONG))
+    job = client.submit(tiny_job(client.upload, ENDLESS))
     until(lambda: client.status(job).stage == "photometric fusion")
     status = client.pause(job)
     assert status.stopping or status.state == "paused"
@@ -168,7 +167,7 @@ def test_nobody_follows_the_jobs_of_all(address, done_job):
         socket.setsockopt(zmq.SUBSCRIBE, b"")
         time.sleep(0.5)
         with Client.connect(address, timeout_s=30.0) as client:
-            job = client.submit(Submit(job_kind="standin", settings=LONG))
+            job = client.submit(tiny_job(client.upload, ENDLESS))
             until(lambda: client.status(job).state == "running")
             client.delete(job)
         assert not socket.poll(500)

@@ -90,19 +90,23 @@ def test_more_chunks_than_the_credit_end_the_upload(tmp_path):
     pool.go()
     token = answers.pop().token
     for i in range(3):
-        uploads.chunk(
+        uploads.add_chunk(
             "anna",
             UploadChunk(token=token, offset=i),
             memoryview(b"abcdef")[i : i + 1],
             answers.append,
         )
     with pytest.raises(WireError) as caught:
-        uploads.chunk("anna", UploadChunk(token=token, offset=3), memoryview(b"d"), answers.append)
+        uploads.add_chunk(
+            "anna", UploadChunk(token=token, offset=3), memoryview(b"d"), answers.append
+        )
     assert caught.value.code == "limit"
     pool.go()
     assert [a.code for a in answers] == ["refused"] * 3
     with pytest.raises(WireError) as caught:
-        uploads.chunk("anna", UploadChunk(token=token, offset=0), memoryview(b"a"), answers.append)
+        uploads.add_chunk(
+            "anna", UploadChunk(token=token, offset=0), memoryview(b"a"), answers.append
+        )
     assert caught.value.code == "refused"
 
 
@@ -115,7 +119,7 @@ def test_a_token_is_of_its_owner_alone(tmp_path):
     )
     pool.go()
     with pytest.raises(WireError) as caught:
-        uploads.chunk(
+        uploads.add_chunk(
             "ben", UploadChunk(token=answers[0].token, offset=0), memoryview(b"a"), answers.append
         )
     assert caught.value.code == "refused"

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import zmq
+from tiny_job import ENDLESS, tiny_job
 
 from restage4d.protocol import framing
 from restage4d.protocol.errors import VersionMismatch, WireError
@@ -277,9 +278,7 @@ def test_a_job_that_cannot_be_is_refused_at_once(work, client, tmp_path, change,
 
 
 def test_a_job_submitted_twice_is_one_job(client):
-    spec = Submit(
-        key=framing.new_id(), job_kind="standin", prompt="once", settings={"fusion.steps": 100_000}
-    )
+    spec = tiny_job(client.upload, ENDLESS, key=framing.new_id())
     assert client.submit(spec) == client.submit(spec) == spec.key
     assert [s.id for s in client.jobs()].count(spec.key) == 1
     client.delete(spec.key)
@@ -304,16 +303,15 @@ def test_too_many_jobs_are_refused(client):
     limit = client.hello().limits.jobs_per_client
     if limit > 50:
         pytest.skip("this service takes more jobs than a test should make")
-    endless = {"fusion.steps": 100_000}
-    keys = []
+    endless, keys = tiny_job(client.upload, ENDLESS), []
     try:
         while (
             len(keys) < limit
             and sum(s.state in ("queued", "running", "paused") for s in client.jobs()) < limit
         ):
-            keys.append(client.submit(Submit(job_kind="standin", settings=endless)))
+            keys.append(client.submit(endless))
         with pytest.raises(WireError) as caught:
-            client.submit(Submit(job_kind="standin", settings=endless))
+            client.submit(endless)
         assert caught.value.code == "limit"
     finally:
         for key in reversed(keys):

@@ -9,12 +9,13 @@ from dataclasses import replace
 import psutil
 import pytest
 import zmq
+from tiny_job import ENDLESS, tiny_job
 
-from backend.file_lock import FileLock, held
-from backend.jobs.job_table import Jobs
+from backend.file_lock import FileLock, is_locked
+from backend.jobs.job_table import JobTable
 from backend.keys import Keys, make_client
 from backend.retention import sweep
-from backend.settings import Settings
+from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.cli import main
 from restage4d.errors import InputError
@@ -28,7 +29,7 @@ from restage4d.protocol.service import start_service, stop_service
 from restage4d.puppet import Puppet
 
 from .conftest import Service
-from .test_jobs import LONG, until
+from .test_jobs import until
 
 
 def is_refused(client: Client) -> bool:
@@ -115,7 +116,7 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
         assert connection.mechanism == "curve"
         assert not connection.secret
         with service.client() as client:
-            mine = client.submit(Submit(job_kind="standin", settings=LONG))
+            mine = client.submit(tiny_job(client.upload, ENDLESS))
         for name in ("anna", "ben"):
             assert (
                 main.main(
@@ -139,7 +140,7 @@ def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
                     request(mine)
                 assert caught.value.code == "not_found"
             with pytest.raises(WireError) as caught:
-                anna.submit(Submit(key=mine, job_kind="standin"))
+                anna.submit(tiny_job(anna.upload, key=mine))
             assert caught.value.code == "refused"
             with pytest.raises(WireError) as caught:
                 anna.shutdown()
@@ -183,7 +184,7 @@ def test_a_job_outlives_the_service_and_its_own_process(own, tmp_path):
     end, once."""
     own.start()
     with own.client() as client:
-        job = client.submit(Submit(job_kind="standin", settings={"fusion.steps": 1200}))
+        job = client.submit(tiny_job(client.upload, steps=1200))
         until(
             lambda: (
                 client.status(job).step > 20 and client.status(job).stage == "photometric fusion"
@@ -275,7 +276,7 @@ def test_a_flood_of_frames_does_not_fill_the_memory(own):
 
 
 def test_retention_by_age_and_size(tmp_path):
-    jobs, store = Jobs(tmp_path / "jobs.sqlite"), Store(tmp_path / "store")
+    jobs, store = JobTable(tmp_path / "jobs.sqlite"), Store(tmp_path / "store")
     contents = []
     for i in range(3):
         (tmp_path / "f").write_bytes(os.urandom(1000))
@@ -283,16 +284,16 @@ def test_retention_by_age_and_size(tmp_path):
         spec = Submit(key=f"{i:032x}", base=contents[-1], prompt="p")
         jobs.add("local", spec, 10)
         if i < 2:
-            jobs.moves(spec.key, ("queued",), "cancelled")
+            jobs.change_state(spec.key, ("queued",), "cancelled")
         (tmp_path / "folders" / spec.key).mkdir(parents=True)
         os.utime(store.path(contents[-1]), (time.time() - 7200, time.time() - 7200))
-    sweep(jobs, store, tmp_path / "folders", Settings())
+    sweep(jobs, store, tmp_path / "folders", ServiceSettings())
     assert len(jobs.list()) == 3
-    sweep(jobs, store, tmp_path / "folders", Settings(keep_gigabytes=2.5e-6))
+    sweep(jobs, store, tmp_path / "folders", ServiceSettings(keep_gigabytes=2.5e-6))
     assert [j.id[-1] for j in jobs.list()] == ["2", "1"]
     assert store.size(contents[0]) is None
     assert not (tmp_path / "folders" / f"{0:032x}").exists()
-    sweep(jobs, store, tmp_path / "folders", Settings(keep_days=0))
+    sweep(jobs, store, tmp_path / "folders", ServiceSettings(keep_days=0))
     assert [j.id[-1] for j in jobs.list()] == ["2"]
     assert store.size(contents[2]) == 1000, "a queued job's video went"
 
@@ -300,11 +301,11 @@ def test_retention_by_age_and_size(tmp_path):
 def test_settings_are_checked(tmp_path):
     path = tmp_path / "service.toml"
     path.write_text("keep_days = 3\n[limits]\nframes = 10\n")
-    assert Settings.load(path) == Settings(keep_days=3, limits=Limits(frames=10))
+    assert ServiceSettings.load(path) == ServiceSettings(keep_days=3, limits=Limits(frames=10))
     for text in ("keep_dayz = 3", "keep_days = 'x'", "[limits]\nframez = 1", "=="):
         path.write_text(text)
         with pytest.raises(InputError):
-            Settings.load(path)
+            ServiceSettings.load(path)
 
 
 _HOLDER = """
@@ -322,8 +323,8 @@ def test_a_lock_goes_with_its_process(tmp_path):
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout
     assert child.stdout.readline().strip() == "True"
-    assert held(tmp_path / "lock")
+    assert is_locked(tmp_path / "lock")
     assert not FileLock(tmp_path / "lock").acquire()
     child.kill()
     child.wait()
-    assert not held(tmp_path / "lock")
+    assert not is_locked(tmp_path / "lock")
