@@ -202,7 +202,7 @@ def restage(
     auto: bool = False,
     refine_url: str = "",
     refine_model: str = "",
-    refined_prompt: str | None = None,
+    refined_prompt: str = "",
     progress: Progress | None = None,
 ) -> Puppet:
     """Makes a puppet of a filmed subject: ``restage4d run`` as a function, with the same options
