@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The operator that collects a bug report."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
     bl_idname = "restage4d.report_bug"
     bl_label = "Collect a Bug Report"
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
-    filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})  # type: ignore[valid-type]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})
 
     def invoke(self, context: Any, event: Any) -> set[str]:
         self.filepath = "restage4d_bug_report.zip"
@@ -41,7 +42,7 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
         }
         settings = {
             name: getattr(preferences.get(), name)
-            for name in preferences.Restage4DPreferences.__annotations__
+            for name in (field.name for field in fields(preferences.Preferences))
         }
         try:
             names = bug_report.write(

@@ -6,14 +6,12 @@ from typing import Any
 
 import bpy
 
-from .. import (
-    paths,
-    preferences,
-    runtime,
-    takes,
-)
+from .. import orders, paths, preferences, runtime, takes
+from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet.camera import MOVIES
 from ..session.models import DRAFT, PRIORS
+from ..session.session import Session
+from ..viewport.live_preview import redraw
 
 AS_FILMED = (
     0.743,
@@ -91,8 +89,8 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
     bl_idname = "restage4d.pick_video"
     bl_label = "Pick a Video to Restage"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: bpy.props.StringProperty(
         default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
     )
 
@@ -106,7 +104,7 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
         if not Path(self.filepath).exists():
             self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
             return {"CANCELLED"}
-        chosen = context.scene.restage4d
+        chosen = get_shot(context.scene)
         if not chosen.video:
             chosen.quality = preferences.get().quality
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
@@ -133,20 +131,20 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        chosen, session = context.scene.restage4d, runtime.session()
-        missing = _missing(chosen, session)
+        chosen, session = get_shot(context.scene), runtime.session()
+        missing = _find_missing(chosen, session)
         if missing:
             cls.poll_message_set(missing)
         return not missing
 
     def execute(self, context: Any) -> set[str]:
-        chosen = context.scene.restage4d
-        job = runtime.session().restage(runtime.order(chosen))
+        chosen = get_shot(context.scene)
+        job = runtime.session().restage(orders.make_order(chosen))
         chosen.job = job.id
         return {"FINISHED"}
 
 
-def _missing(chosen: Any, session: Any) -> str:
+def _find_missing(chosen: RESTAGE4D_PG_shot, session: Session) -> str:
     """Why the shot cannot be restaged yet; empty where it can."""
     if session.backend.phase != "ready":
         return "The backend is not running: start it at the top of this panel"
@@ -161,12 +159,12 @@ def _missing(chosen: Any, session: Any) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == DRAFT and not runtime.understood(chosen.prompt)[0]:
+    elif chosen.provider == DRAFT and not orders.check_draft_prompt(chosen.prompt)[0]:
         return (
             "The draft driver understands nothing of the prompt: the Direction panel says what it "
             "knows"
         )
-    elif chosen.provider != DRAFT and takes.picked(chosen) is None:
+    elif chosen.provider != DRAFT and takes.find_picked(chosen) is None:
         return "Make a driving video in the Direction panel and look at it first"
     for kind in PRIORS:
         estimator = session.backend.provider(kind, getattr(chosen, kind))
@@ -232,7 +230,7 @@ class RESTAGE4D_OT_forget_job(bpy.types.Operator):
     bl_label = "Put Away"
 
     def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.job = ""
+        get_shot(context.scene).job = ""
         runtime.session().forget()
         runtime.live.hide()
         return {"FINISHED"}
@@ -257,7 +255,7 @@ class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
                     2.2 * found[1],
                     AS_FILMED,
                 )
-        runtime.redraw()
+        redraw()
         return {"FINISHED"}
 
 

@@ -75,7 +75,7 @@ class RESTAGE4D_OT_play_performance(_OnPuppet):
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
-    name: bpy.props.EnumProperty(name="Performance", items=_performances)  # type: ignore[valid-type]
+    name: bpy.props.EnumProperty(name="Performance", items=_performances)
 
     def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
         importer.activate(imported, self.name, scene=context.scene)
@@ -87,14 +87,14 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
 
     bl_idname = "restage4d.blend_performances"
     bl_label = "Blend Performances"
-    first: bpy.props.EnumProperty(name="From", items=_performances)  # type: ignore[valid-type]
-    second: bpy.props.EnumProperty(name="To", items=_performances)  # type: ignore[valid-type]
+    first: bpy.props.EnumProperty(name="From", items=_performances)
+    second: bpy.props.EnumProperty(name="To", items=_performances)
     start: bpy.props.IntProperty(
         name="Start", description="Frame where the second begins to show", default=1
-    )  # type: ignore[valid-type]
+    )
     frames: bpy.props.IntProperty(
         name="Length", description="Frames until it has taken over", default=12, min=1
-    )  # type: ignore[valid-type]
+    )
 
     @classmethod
     def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
@@ -124,12 +124,12 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
 
     bl_idname = "restage4d.select_bones"
     bl_label = "Bones of Selected Points"
-    handles: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    handles: bpy.props.BoolProperty(
         name="Handles",
         description="Select the handles of the bones' regions instead of the bones themselves",
         default=False,
     )
-    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+    least: bpy.props.FloatProperty(
         name="Least",
         description="Bones with at least this share of the strongest one's influence",
         default=0.1,
@@ -163,7 +163,7 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
 
     bl_idname = "restage4d.select_points"
     bl_label = "Points of Selected Bones"
-    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+    least: bpy.props.FloatProperty(
         name="Least",
         description="Points that owe at least this much of their motion to the bones",
         default=0.5,
@@ -276,7 +276,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
         self.done = f"{len(rig.bone_names(imported.armature))} vertex groups written"
 
 
-_CLASSES = (
+CLASSES = (
     RESTAGE4D_OT_play_performance,
     RESTAGE4D_OT_blend_performances,
     RESTAGE4D_OT_select_bones,
@@ -285,13 +285,3 @@ _CLASSES = (
     RESTAGE4D_OT_apply_weights,
     RESTAGE4D_OT_write_weights,
 )
-
-
-def register() -> None:
-    for c in _CLASSES:
-        bpy.utils.register_class(c)
-
-
-def unregister() -> None:
-    for c in reversed(_CLASSES):
-        bpy.utils.unregister_class(c)

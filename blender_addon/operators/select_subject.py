@@ -10,7 +10,8 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
-from .. import runtime
+from .. import orders, runtime
+from ..properties import get_shot
 from ..ui import thumbnails
 
 DRAG = 6  # pixels of the screen: a shorter drag is a click
@@ -93,7 +94,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
 
     def _choose(self, context: Any, a: tuple[int, int], b: tuple[int, int]) -> None:
         """Region pixels to the video's, and on to the session."""
-        shot, chosen = runtime.session().shot, context.scene.restage4d
+        shot, chosen = runtime.session().shot, get_shot(context.scene)
         assert shot is not None  # modal
         x0, y0, scale = frame_of(self.area, self.region, shot.size)
         ends = []
@@ -108,7 +109,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
                 "BOX",
                 (min(u0, u1), min(v0, v1), max(u0, u1), max(v0, v1)),
             )
-        runtime.select(chosen)
+        orders.select_subject(chosen)
 
     def paint(self) -> None:
         shot = runtime.session().shot
@@ -119,9 +120,9 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
         x, y, scale = frame_of(self.area, self.region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
-        if not thumbnails.same(self.shown, (shot.first, shot.mask)):
+        if not thumbnails.are_same(self.shown, (shot.first, shot.mask)):
             picture = (
-                shot.first if shot.mask is None else thumbnails.with_mask(shot.first, shot.mask)
+                shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask)
             )
             self.texture, self.shown = _texture(picture), (shot.first, shot.mask)
         shader = gpu.shader.from_builtin("IMAGE")
@@ -156,8 +157,8 @@ class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
     bl_label = "Forget the Selection"
 
     def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.selection = "MOTION"
-        runtime.select(context.scene.restage4d)
+        get_shot(context.scene).selection = "MOTION"
+        orders.select_subject(get_shot(context.scene))
         return {"FINISHED"}
 
 

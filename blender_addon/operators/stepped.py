@@ -4,11 +4,10 @@ Esc ends it.
 
 `Stepped` is for operators whose work is `steps.Steps`: in a window a timer runs some steps at a
 time, and input other than turning the view is kept away, since the scene is half made; from a
-script all steps run at once. `shown` tells a panel what runs.
+script all steps run at once. `running_work` tells the others what runs.
 """
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -16,6 +15,8 @@ import bpy
 from restage4d.errors import Cancelled, InputError
 
 from ..puppet import importer
+from ..session import running_work
+from ..session.running_work import RunningWork
 from ..session.steps import Steps
 
 SLICE = 0.015  # seconds of work in one turn; the last step of a turn may take longer
@@ -30,19 +31,6 @@ _NAVIGATION = {
 }
 
 
-@dataclass
-class Shown:
-    """Work under way, for a panel: what, how far (0..1), and whether the user has asked it to
-    end."""
-
-    label: str
-    fraction: float = 0.0
-    cancelled: bool = False
-
-
-shown: Shown | None = None
-
-
 class Stepped:
     """Mixed into operators; they define ``steps(context)``, which yields `Steps`, and say in
     ``done`` what they made."""
@@ -52,39 +40,37 @@ class Stepped:
 
     @classmethod
     def poll(cls, context: Any) -> bool:
-        if shown is not None:
-            cls.poll_message_set(f"Wait until this is done: {shown.label}")  # type: ignore[attr-defined]
+        if running_work.current is not None:
+            cls.poll_message_set(f"Wait until this is done: {running_work.current.label}")  # type: ignore[attr-defined]
             return False
         return True
 
     def execute(self: Any, context: Any) -> set[str]:
-        global shown
         self._steps = self.steps(context)
         if not self.options.is_invoke or bpy.app.background:
             return self._advance(context, None)
-        shown = Shown(self.bl_label)
+        running_work.current = RunningWork(self.bl_label)
         window = context.window_manager
         self._timer = window.event_timer_add(0.01, window=context.window)
         window.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self: Any, context: Any, event: Any) -> set[str]:
-        assert shown is not None
+        assert running_work.current is not None
         if event.type == "ESC":
-            shown.cancelled = True
+            running_work.current.cancelled = True
         if event.type in _NAVIGATION:
             return {"PASS_THROUGH"}
         if event.type != "TIMER":
             return {"RUNNING_MODAL"}
-        return self._advance(context, shown)
+        return self._advance(context, running_work.current)
 
     def cancel(self: Any, context: Any) -> None:
         """Blender ends it: another file is loaded, or the window closes."""
-        global shown
         self._steps.close()
-        shown = None
+        running_work.current = None
 
-    def _advance(self: Any, context: Any, about: Shown | None) -> set[str]:
+    def _advance(self: Any, context: Any, about: RunningWork | None) -> set[str]:
         """The steps of one turn in a window (``about`` is given), otherwise all of them."""
         until = time.perf_counter() + SLICE
         try:
@@ -110,11 +96,10 @@ class Stepped:
             return self._end(context, {"CANCELLED"})
 
     def _end(self: Any, context: Any, result: set[str]) -> set[str]:
-        global shown
-        if shown is not None:
+        if running_work.current is not None:
             context.workspace.status_text_set(None)
             context.window_manager.event_timer_remove(self._timer)
-            shown = None
+            running_work.current = None
         return result
 
 

@@ -186,6 +186,19 @@ def frame_scene(
     r.pixel_aspect_x, r.pixel_aspect_y = pixel_aspect(aspect)
 
 
+def look_through(space: bpy.types.SpaceView3D, means: F32) -> None:  # (N, 3)
+    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by
+    attribute and unlit.
+
+    Turned out of the camera, it goes round the subject, whose points are ``means``.
+    """
+    space.shading.type, space.shading.light, space.shading.color_type = "SOLID", "FLAT", "VERTEX"
+    if space.region_3d is not None:
+        space.region_3d.view_location = means.mean(0)
+        space.region_3d.view_distance = 2.5 * float(np.linalg.norm(np.ptp(means, axis=0)))
+        space.region_3d.view_perspective = "CAMERA"
+
+
 def pixel_aspect(aspect: float) -> tuple[float, float]:
     """Blender's two figures, of which neither may be below 1, for fx / fy."""
     return max(1.0, 1 / aspect), max(1.0, aspect)

@@ -7,8 +7,9 @@ from typing import Any
 import bpy
 
 from .. import runtime
-from ..operators import stepped
-from ..session.models import Job, Shot
+from ..properties import get_shot
+from ..session import running_work
+from ..session.models import Shot, WatchedJob
 from . import direction_panel, thumbnails
 from .panel_base import Step
 from .text import fault_box, paragraph
@@ -30,7 +31,7 @@ class RESTAGE4D_PT_backend(Step):
             row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             return
         if backend.phase in ("starting", "setting up", "lost"):
-            paragraph(layout, context, backend.said)
+            paragraph(layout, context, backend.message)
             return
         if backend.fault is not None:
             fault_box(layout, context, backend.fault)
@@ -73,13 +74,15 @@ class RESTAGE4D_PT_shot(Step):
         return shot is not None and shot.phase == "ready"
 
     def draw(self, context: Any) -> None:
-        layout, chosen, shot = self.layout, context.scene.restage4d, runtime.session().shot
+        layout, chosen, shot = self.layout, get_shot(context.scene), runtime.session().shot
         row = layout.row(align=True)
         row.prop(chosen, "video", text="")
         if not chosen.video:
             paragraph(layout, context, "Pick the filmed shot, or drop it on the 3D view.")
             return
-        icon = thumbnails.icon_of("shot") or thumbnails.movie_icon(bpy.path.abspath(chosen.video))
+        icon = thumbnails.get_icon("shot") or thumbnails.get_movie_icon(
+            bpy.path.abspath(chosen.video)
+        )
         if icon:
             layout.template_icon(icon_value=icon, scale=7)
         if shot is not None:
@@ -121,7 +124,7 @@ class RESTAGE4D_PT_restage(Step):
     def draw(self, context: Any) -> None:
         layout, job = self.layout, runtime.session().job
         if job is None or not job.active:
-            layout.prop(context.scene.restage4d, "quality")
+            layout.prop(get_shot(context.scene), "quality")
             direction_panel.draw_priors(layout, context)
             row = layout.row()
             row.scale_y = 1.6
@@ -130,7 +133,7 @@ class RESTAGE4D_PT_restage(Step):
             _draw_job(layout, context, job)
 
 
-def _draw_job(layout: Any, context: Any, job: Job) -> None:
+def _draw_job(layout: Any, context: Any, job: WatchedJob) -> None:
     box = layout.box()
     if job.active and runtime.session().backend.phase != "ready":
         box.label(text="Waits for the backend", icon="SORTTIME")
@@ -142,7 +145,7 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         column.scale_y = 0.75
         column.label(text=job.stage)
         column.label(text=job.figures_line)
-    if (job.active or job.state == "done") and (icon := thumbnails.icon_of("preview")):
+    if (job.active or job.state == "done") and (icon := thumbnails.get_icon("preview")):
         box.template_icon(icon_value=icon, scale=8.5)
     if job.fault is not None:
         fault_box(box, context, job.fault)
@@ -162,8 +165,10 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         )
     elif job.state == "done" and not job.brought_in and job.fetching:
         box.progress(factor=job.fraction, text="Fetching the puppet")
-    elif stepped.shown is not None and stepped.shown.label == "Bring In the Puppet":
-        box.progress(factor=stepped.shown.fraction, text="Bringing in the puppet, Esc: later")
+    elif running_work.current is not None and running_work.current.label == "Bring In the Puppet":
+        box.progress(
+            factor=running_work.current.fraction, text="Bringing in the puppet, Esc: later"
+        )
     elif job.state == "done" and not job.brought_in:
         row = box.row()
         row.scale_y = 1.4

@@ -5,8 +5,8 @@ from typing import Any
 
 import bpy
 
-from ..operators import render_splats, stepped
-from ..puppet import export, importer
+from ..puppet import export, importer, render_job
+from ..session import running_work
 from .panel_base import Step
 from .text import paragraph
 
@@ -83,11 +83,12 @@ class RESTAGE4D_PT_export(Step):
                 name != "export_alembic" or export.has_alembic()
             ):
                 column.operator(f"restage4d.{name}", icon=icon)
-        if stepped.shown is not None and stepped.shown.label.startswith("Export"):
+        if running_work.current is not None and running_work.current.label.startswith("Export"):
             self.layout.progress(
-                factor=stepped.shown.fraction, text=f"{stepped.shown.label}, Esc: cancel"
+                factor=running_work.current.fraction,
+                text=f"{running_work.current.label}, Esc: cancel",
             )
-        job = render_splats.job
+        job = render_job.current
         if job is not None:
             box = self.layout.box()
             if not job.finished:

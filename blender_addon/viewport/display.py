@@ -20,8 +20,8 @@ from restage4d import se3
 from restage4d.puppet import F32, Puppet, sh_to_rgb
 
 from .. import compat
-from ..operators import stepped
 from ..puppet import attributes, importer, weights
+from ..session import running_work
 from ..session.steps import Steps
 from . import splat_painter
 
@@ -56,9 +56,9 @@ def _changed(settings: Any, context: Any) -> None:
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
-    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)  # type: ignore[valid-type]
-    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)  # type: ignore[valid-type]
-    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)
+    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)
+    background: bpy.props.BoolProperty(
         name="Background", description="Show the static background", default=True, update=_changed
     )
 
@@ -182,7 +182,7 @@ class _Drawing:
     def _draw(self, context: Any) -> None:
         shown = _shown(context)
         if (
-            not shown or stepped.shown is not None
+            not shown or running_work.current is not None
         ):  # the costly display is off while frames are stepped through
             return
         key = tuple((obj.name_full, color) for obj, color in shown)

@@ -12,17 +12,17 @@ from gpu_extras.batch import batch_for_shader
 from restage4d import se3
 from restage4d.puppet import F32
 
-from ..session.models import Points
+from ..session.models import PreviewPoints
 
 FIRST_FRAME = 1  # as `actions.FIRST_FRAME`: a performance's frame 0 stands at scene frame 1
 
 
-class Live:
-    """Points of a puppet in the making. `show` and `hide` are called by the pump, `draw` by
+class LivePreview:
+    """Points of a puppet in the making. `show` and `hide` are called by the timer, `draw` by
     Blender."""
 
     def __init__(self) -> None:
-        self._points: Points | None = None
+        self._points: PreviewPoints | None = None
         self._handle: Any = None
         self._shader: Any = None
         self._batch: Any = None
@@ -32,7 +32,7 @@ class Live:
     def visible(self) -> bool:
         return self._handle is not None
 
-    def show(self, points: Points) -> None:
+    def show(self, points: PreviewPoints) -> None:
         """Replaces what is drawn."""
         self._points = points
         self._colors = np.concatenate(

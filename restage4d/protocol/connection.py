@@ -1,5 +1,6 @@
 """The connection file: how clients find the service. Standard library only."""
 
+import ipaddress
 import json
 import os
 import sys
@@ -28,6 +29,14 @@ def home() -> Path:
     if sys.platform == "darwin":
         return user / "Library" / "Application Support" / "restage4d"
     return Path(os.environ.get("XDG_DATA_HOME") or user / ".local" / "share") / "restage4d"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this computer; names other than "localhost" do not."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True)

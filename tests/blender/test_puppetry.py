@@ -7,8 +7,8 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
+import blender_addon
 from blender_addon import compat
-from blender_addon.operators import import_export
 from blender_addon.puppet import (
     actions,
     attributes,
@@ -28,9 +28,9 @@ from restage4d.puppet import sh_to_rgb
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
-    import_export.register()
+    blender_addon.register()
     yield
-    import_export.unregister()
+    blender_addon.unregister()
 
 
 @pytest.fixture
@@ -362,13 +362,13 @@ def test_gaussians_are_saved_as_ellipsoids(tmp_path, creature):
     imported.armature.restage4d_display.mode = "GAUSSIANS"
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     assert imported.splats.hide_viewport
-    import_export.unregister()
+    blender_addon.unregister()
     try:
         bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
         (found,) = importer.find_puppets(bpy.context.scene)
         assert not found.splats.hide_viewport
     finally:
-        import_export.register()
+        blender_addon.register()
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
     (found,) = importer.find_puppets(bpy.context.scene)
     assert found.armature.restage4d_display.mode == "GAUSSIANS"
