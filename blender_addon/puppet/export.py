@@ -282,7 +282,7 @@ def _cache(imported: importer.ImportedPuppet, scene: Any, what: What, kind: str)
     data = (bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds).new(name)
     obj = bpy.data.objects.new(name, data)
     groups = [group.name for group in imported.points.vertex_groups]
-    tree = node_groups.cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
+    tree = node_groups.make_cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
     layer = bpy.context.view_layer
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")

@@ -186,7 +186,7 @@ def apply_groups_steps(imported: importer.ImportedPuppet) -> Steps[tuple[int, in
     points.data["restage4d_shown"] = ""
     if new_index.shape[1] > index.shape[1]:
         modifier = points.modifiers["Eq. 1"]
-        modifier.node_group = node_groups.skinning(new_index.shape[1])
+        modifier.node_group = node_groups.make_skinning(new_index.shape[1])
         compat.set_input(modifier, "Bases", imported.bases_frames)
     if mode != "OBJECT":
         enter(points, mode)
