@@ -104,7 +104,7 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")
 
 
-def get_shot(scene: bpy.types.Scene) -> RESTAGE4D_PG_shot:
+def get_shot(scene: bpy.types.Scene | None) -> RESTAGE4D_PG_shot:
     """What the artist chose in a scene."""
     return getattr(scene, _NAME)
 

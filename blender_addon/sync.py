@@ -262,7 +262,7 @@ def _bring_in_when_possible(here: Session) -> None:
         return
     if bpy.context.mode != "OBJECT" or running_work.current is not None:
         return
-    bring_in = bpy.ops.restage4d.bring_in
+    bring_in = bpy.ops.restage4d.bring_in  # pyright: ignore[reportAttributeAccessIssue]
     if bpy.app.background:
         bring_in()
         return

@@ -53,7 +53,7 @@ def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
     selecting = importlib.import_module(f"{MODULE}.operators.select_subject")
     area, region, _ = view()
     size = runtime.session().shot.size
-    x, y, scale = selecting.frame_of(area, region, size)
+    x, y, scale = selecting.find_frame(area, region, size)
     height = bpy.context.window_manager.windows[0].height
     at = [
         (

@@ -2,7 +2,6 @@
 """The finished puppet comes into the scene: begun by `sync` or by the panel's button."""
 
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -27,14 +26,14 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
     undone = "Cancelled; the Restage panel brings it in later"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         job = runtime.session().job
         if job is None or job.loaded is None:
             cls.poll_message_set("It is still being fetched")
             return False
         return super().poll(context)
 
-    def steps(self, context: Any) -> Steps[None]:
+    def steps(self, context: bpy.types.Context) -> Steps[None]:
         job, scene = runtime.session().job, context.scene
         assert job is not None
         try:
@@ -47,7 +46,7 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
             raise
 
 
-def _bring_in_steps(job: WatchedJob, scene: bpy.types.Scene) -> Steps[None]:
+def _bring_in_steps(job: WatchedJob, scene: bpy.types.Scene | None) -> Steps[None]:
     assert job.loaded is not None
     puppet, first = job.loaded, not importer.find_puppets(scene)
     chosen = get_shot(scene)

@@ -3,7 +3,6 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -22,12 +21,12 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
     filepath: bpy.props.StringProperty(subtype="FILE_PATH")
     filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.filepath = "restage4d_bug_report.zip"
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
         facts = {
             "blender": bpy.app.version_string,

@@ -2,7 +2,7 @@
 """The Direction step's buttons: who makes the driving video, what it is asked for, making some, and
 picking one."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import bpy
@@ -30,11 +30,11 @@ class RESTAGE4D_OT_use_provider(bpy.types.Operator):
     name: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
     @classmethod
-    def description(cls, context: Any, properties: Any) -> str:
+    def description(cls, context: bpy.types.Context, properties: Any) -> str:
         provider = runtime.session().backend.provider(properties.kind, properties.name)
         return provider.about if provider is not None else "Choose who makes or estimates this"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         name = "provider" if self.kind == "driving" else self.kind
         if self.kind not in ("driving", *PRIORS):
             return {"CANCELLED"}
@@ -71,7 +71,7 @@ class _AsksConsent(bpy.types.Operator):
     agree = "Go On"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if why := cls.find_obstacle(get_shot(context.scene)):
             cls.poll_message_set(why)
         return not why
@@ -84,15 +84,15 @@ class _AsksConsent(bpy.types.Operator):
         """What a person must know before; empty for nothing."""
         return []
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if not self.terms(get_shot(context.scene)):
             return self.execute(context)
         dialog = context.window_manager.invoke_props_dialog
         return dialog(self, width=420, title=self.bl_label, confirm_text=self.agree)
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         for text in self.terms(get_shot(context.scene)):
-            paragraph(self.layout, context, text, icon="INFO", width=420)
+            paragraph(cast(bpy.types.UILayout, self.layout), context, text, icon="INFO", width=420)
 
 
 class RESTAGE4D_OT_refine_prompt(_AsksConsent):
@@ -122,7 +122,7 @@ class RESTAGE4D_OT_refine_prompt(_AsksConsent):
             else []
         )
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().prepare(orders.make_driving_order(get_shot(context.scene)))
         return {"FINISHED"}
 
@@ -156,7 +156,7 @@ class RESTAGE4D_OT_make_driving(_AsksConsent):
         )
         return [*chosen.terms.splitlines(), *many]
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = get_shot(context.scene)
         job = runtime.session().make_driving(orders.make_driving_order(chosen))
         chosen.driving_job, chosen.takes_for = job.id, takes.make_key(chosen)
@@ -171,14 +171,14 @@ class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
     bl_label = "Cancel"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         job = runtime.session().driving_job
         if job is None or not job.active:
             cls.poll_message_set("None are being made")
             return False
         return True
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
         if session.driving_job is not None:
             session.cancel(session.driving_job)
@@ -191,7 +191,7 @@ class RESTAGE4D_OT_forget_driving(bpy.types.Operator):
     bl_idname = "restage4d.forget_driving"
     bl_label = "Put Away"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         get_shot(context.scene).driving_job = ""
         runtime.session().forget_driving()
         return {"FINISHED"}
@@ -205,7 +205,7 @@ class RESTAGE4D_OT_pick_take(bpy.types.Operator):
     bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
     number: bpy.props.IntProperty()
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         get_shot(context.scene).take = self.number
         return {"FINISHED"}
 
@@ -218,11 +218,11 @@ class RESTAGE4D_OT_play_take(bpy.types.Operator):
     bl_options = {"INTERNAL"}  # noqa: RUF012
     number: bpy.props.IntProperty()
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         take = next((t for t in get_shot(context.scene).takes if t.number == self.number), None)
         if take is None:
             return {"CANCELLED"}
-        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))
+        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))  # pyright: ignore[reportReturnType]
 
 
 CLASSES = (

@@ -9,7 +9,7 @@ the display is a property of the armature, `viewport.display`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
@@ -25,6 +25,9 @@ from . import stepped
 class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelper):
     """Import a puppet with its performances, camera and background"""
 
+    if TYPE_CHECKING:
+        filepath: str  # of the helper, whose types leave it out
+
     bl_idname = "restage4d.import_puppet"
     bl_label = "Import Restage4D Puppet"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
@@ -37,7 +40,7 @@ class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelp
         default=True,
     )
 
-    def steps(self, context: Any) -> Steps[None]:
+    def steps(self, context: bpy.types.Context) -> Steps[None]:
         path = Path(self.filepath)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
         self.done = f"Imported {path.name}"
@@ -45,11 +48,21 @@ class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelp
 
 
 class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
+    if TYPE_CHECKING:
+        filepath: str  # of the helper, whose types leave it out
+
     bl_options = {"REGISTER"}  # noqa: RUF012
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        raise NotImplementedError
+
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
         self.done = f"Wrote {self.filepath}"
-        return self.write(context, imported, Path(self.filepath))
+        return self.write(cast(bpy.types.Scene, context.scene), imported, Path(self.filepath))
 
 
 class _ExportPoints(_Export):
@@ -78,9 +91,8 @@ class _ExportPoints(_Export):
         ),
     )
 
-    def what(self, context: Any) -> export.What:
+    def choose(self, scene: bpy.types.Scene) -> export.What:
         """The choices, for `export`."""
-        scene = context.scene
         first, last = (
             (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
         )
@@ -88,7 +100,7 @@ class _ExportPoints(_Export):
             range(first, last + 1), self.subject, self.background, self.space == "LOCAL"
         )
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "subject")
@@ -116,8 +128,10 @@ class RESTAGE4D_OT_export_puppet(_Export):
         ),
     )
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.puppet_steps(imported, context.scene, path, self.tweaked)
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.puppet_steps(imported, scene, path, self.tweaked)
 
 
 class RESTAGE4D_OT_export_ply(_ExportPoints):
@@ -128,8 +142,10 @@ class RESTAGE4D_OT_export_ply(_ExportPoints):
     filename_ext = ".ply"
     filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.ply_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.ply_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_npz(_ExportPoints):
@@ -140,8 +156,10 @@ class RESTAGE4D_OT_export_npz(_ExportPoints):
     filename_ext = ".npz"
     filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.npz_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.npz_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_alembic(_ExportPoints):
@@ -153,7 +171,7 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
     filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_alembic():
             cls.poll_message_set(
                 "This Blender was built without Alembic; the ones from blender.org have it"
@@ -161,8 +179,10 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.alembic_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.alembic_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_usd(_ExportPoints):
@@ -175,7 +195,7 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
     filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_usd():
             cls.poll_message_set(
                 "This Blender was built without USD; the ones from blender.org have it"
@@ -183,8 +203,10 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.usd_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.usd_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
@@ -194,7 +216,7 @@ class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
     bl_file_extensions = ".puppet"
 
     @classmethod
-    def poll_drop(cls, context: Any) -> bool:
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
         return context.area is not None and context.area.type in {"VIEW_3D", "OUTLINER"}
 
 
@@ -208,11 +230,11 @@ _EXPORTS = (
 CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
 
 
-def _draw_import_menu(self: bpy.types.Menu, context: Any) -> None:
+def _draw_import_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.operator(RESTAGE4D_OT_import_puppet.bl_idname, text="Restage4D Puppet (.puppet)")
 
 
-def _draw_export_menu(self: bpy.types.Menu, context: Any) -> None:
+def _draw_export_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     for operator in _EXPORTS:
         label = operator.bl_label.removeprefix("Export ")
         self.layout.operator(operator.bl_idname, text=f"Restage4D {label}")

@@ -2,7 +2,7 @@
 """The panel's buttons: they hand requests to the session and return at once."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bpy
 
@@ -25,7 +25,7 @@ class _OwnBackend(bpy.types.Operator):
     """A button for the backend on this computer."""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if preferences.get().connection != "OWN":
             cls.poll_message_set(
                 "The preferences name a backend on another computer: its keeper starts and stops it"
@@ -43,7 +43,7 @@ class RESTAGE4D_OT_start_backend(_OwnBackend):
     bl_idname = "restage4d.start_backend"
     bl_label = "Start the Backend"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().start()
         return {"FINISHED"}
 
@@ -55,7 +55,7 @@ class RESTAGE4D_OT_set_up_backend(_OwnBackend):
     bl_label = "Set Up and Start"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not bpy.app.online_access:
             cls.poll_message_set(
                 "It downloads packages: allow it in Preferences > System > Network > Allow Online "
@@ -67,7 +67,7 @@ class RESTAGE4D_OT_set_up_backend(_OwnBackend):
             return False
         return super().poll(context)
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().start()
         return {"FINISHED"}
 
@@ -78,7 +78,7 @@ class RESTAGE4D_OT_stop_backend(_OwnBackend):
     bl_idname = "restage4d.stop_backend"
     bl_label = "Stop"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().stop()
         return {"FINISHED"}
 
@@ -94,13 +94,13 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
         default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
     )
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.filepath:  # dropped on the window
             return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         if not Path(self.filepath).exists():
             self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
             return {"CANCELLED"}
@@ -118,7 +118,7 @@ class RESTAGE4D_FH_video(bpy.types.FileHandler):
     bl_file_extensions = ";".join(sorted(MOVIES))
 
     @classmethod
-    def poll_drop(cls, context: Any) -> bool:
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
@@ -130,14 +130,14 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
     bl_options = {"UNDO"}  # noqa: RUF012
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         chosen, session = get_shot(context.scene), runtime.session()
         missing = _find_missing(chosen, session)
         if missing:
             cls.poll_message_set(missing)
         return not missing
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = get_shot(context.scene)
         job = runtime.session().restage(orders.make_order(chosen))
         chosen.job = job.id
@@ -181,7 +181,7 @@ class _OfJob(bpy.types.Operator):
     request = ""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         session = runtime.session()
         if session.job is None or not session.job.active:
             cls.poll_message_set("Nothing runs")
@@ -193,7 +193,7 @@ class _OfJob(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
         getattr(session, self.request)(session.job)
         return {"FINISHED"}
@@ -229,7 +229,7 @@ class RESTAGE4D_OT_forget_job(bpy.types.Operator):
     bl_idname = "restage4d.forget_job"
     bl_label = "Put Away"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         get_shot(context.scene).job = ""
         runtime.session().forget()
         runtime.live.hide()
@@ -242,13 +242,13 @@ class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
     bl_idname = "restage4d.look_at_it"
     bl_label = "Look at It"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         found = runtime.live.middle()
         if found is None:
             return {"CANCELLED"}
         for area in context.window.screen.areas:
             if area.type == "VIEW_3D":
-                view = area.spaces.active.region_3d
+                view = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d
                 view.view_perspective = "PERSP"
                 view.view_location, view.view_distance, view.view_rotation = (
                     found[0],

@@ -3,7 +3,7 @@
 Blender is free."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bpy
 
@@ -30,7 +30,7 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if render_job.current is not None and not render_job.current.finished:
             cls.poll_message_set("Splats are being rendered already")
             return False
@@ -39,12 +39,14 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
             return False
         return super().poll(context)
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
-        scene = context.scene
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
+        scene = cast(bpy.types.Scene, context.scene)
         frames = range(scene.frame_start, scene.frame_end + 1)
         reading = render_job.render_steps(imported, scene, frames, background=self.background)
         try:
@@ -71,13 +73,13 @@ class RESTAGE4D_OT_cancel_render(bpy.types.Operator):
     bl_label = "Cancel Rendering"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if render_job.current is None or render_job.current.finished:
             cls.poll_message_set("No splats are being rendered")
             return False
         return True
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         assert render_job.current is not None
         render_job.current.cancelled = True
         return {"FINISHED"}

@@ -39,13 +39,13 @@ class Stepped:
     undone = "Cancelled; nothing was written"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if running_work.current is not None:
             cls.poll_message_set(f"Wait until this is done: {running_work.current.label}")  # type: ignore[attr-defined]
             return False
         return True
 
-    def execute(self: Any, context: Any) -> set[str]:
+    def execute(self: Any, context: bpy.types.Context) -> set[str]:
         self._steps = self.steps(context)
         if not self.options.is_invoke or bpy.app.background:
             return self._advance(context, None)
@@ -55,7 +55,7 @@ class Stepped:
         window.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self: Any, context: Any, event: Any) -> set[str]:
+    def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         assert running_work.current is not None
         if event.type == "ESC":
             running_work.current.cancelled = True
@@ -65,12 +65,12 @@ class Stepped:
             return {"RUNNING_MODAL"}
         return self._advance(context, running_work.current)
 
-    def cancel(self: Any, context: Any) -> None:
+    def cancel(self: Any, context: bpy.types.Context) -> None:
         """Blender ends it: another file is loaded, or the window closes."""
         self._steps.close()
         running_work.current = None
 
-    def _advance(self: Any, context: Any, about: RunningWork | None) -> set[str]:
+    def _advance(self: Any, context: bpy.types.Context, about: RunningWork | None) -> set[str]:
         """The steps of one turn in a window (``about`` is given), otherwise all of them."""
         until = time.perf_counter() + SLICE
         try:
@@ -95,7 +95,7 @@ class Stepped:
             self.report({"ERROR"}, str(error))
             return self._end(context, {"CANCELLED"})
 
-    def _end(self: Any, context: Any, result: set[str]) -> set[str]:
+    def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
         if running_work.current is not None:
             context.workspace.status_text_set(None)
             context.window_manager.event_timer_remove(self._timer)
@@ -107,13 +107,13 @@ class OnPuppet(Stepped):
     """Of work on the selected puppet; these define ``steps_on(context, imported)``."""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if importer.selected_puppet(context) is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
             return False
         return super().poll(context)
 
-    def steps(self: Any, context: Any) -> Steps[Any]:
+    def steps(self: Any, context: bpy.types.Context) -> Steps[Any]:
         imported = importer.selected_puppet(context)
         assert imported is not None  # poll
         return self.steps_on(context, imported)

@@ -7,6 +7,7 @@ extension.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import bpy
 
@@ -44,7 +45,7 @@ def skinning_steps(influences: int) -> Iterator[bpy.types.NodeTree]:
         "GeometryNodeObjectInfo", {"Object": group.outputs["Bases"]}, transform_space="ORIGINAL"
     ).outputs["Geometry"]
     position = t.node("GeometryNodeInputPosition").outputs[0]
-    blended: list[bpy.types.NodeSocket | None] = [None, None, None]  # t, t + r0, t + r1
+    blended: list[Any] = [None, None, None]  # t, t + r0, t + r1
     for j in range(influences):
         weight = t.attribute(f"weight_{j}", "FLOAT")
         basis = t.attribute(f"influence_{j}", "INT")
@@ -197,7 +198,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     def add_instances(
         geometry: bpy.types.NodeSocket,
         shape: bpy.types.NodeSocket,
-        size: bpy.types.NodeSocket | tuple[float, ...],
+        size: Any,
     ) -> bpy.types.NodeSocket:
         inputs = {
             "Points": geometry,
@@ -244,7 +245,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
         "Size": 1.3,
         "Min Opacity": 0.2,
     }.items():
-        socket = t.tree.interface.items_tree[name]
+        socket: Any = t.tree.interface.items_tree[name]
         socket.default_value = value
         if name == "Size":
             socket.min_value = 0.0

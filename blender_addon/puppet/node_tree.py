@@ -2,7 +2,7 @@
 """Node trees by code: nodes with their settings and inputs in one call."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
@@ -14,9 +14,7 @@ class NodeTree:
     def __init__(self, tree: bpy.types.NodeTree) -> None:
         self.tree = tree
 
-    def node(
-        self, kind: str, inputs: Mapping[str | int, Any] | None = None, **settings: Any
-    ) -> Any:
+    def node(self, kind: str, inputs: Mapping[Any, Any] | None = None, **settings: Any) -> Any:
         node = self.tree.nodes.new(kind)
         for name, value in settings.items():
             setattr(node, name, value)
@@ -24,7 +22,7 @@ class NodeTree:
             if isinstance(value, bpy.types.NodeSocket):
                 self.tree.links.new(value, node.inputs[name])
             else:
-                node.inputs[name].default_value = value
+                cast(Any, node.inputs[name]).default_value = value
         return node
 
     def math(self, operation: str, *values: "bpy.types.NodeSocket | float") -> bpy.types.NodeSocket:
@@ -46,7 +44,7 @@ class NodeTree:
 
     def arrange(self) -> None:
         """Columns by distance from the output, so that a person who opens the tree can read it."""
-        depth: dict[bpy.types.Node, int] = {}
+        depth: dict[bpy.types.Node | None, int] = {}
         links = [(link.from_node, link.to_node) for link in self.tree.links]
         level = {n for n in self.tree.nodes if not any(a == n for a, _ in links)}
         column = 0
@@ -69,3 +67,12 @@ def add_group(name: str, inputs: list[tuple[str, str]]) -> tuple[NodeTree, bpy.t
     tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
     tree.is_modifier = True
     return NodeTree(tree), tree.nodes.new("NodeGroupInput")
+
+
+def add_modifier(
+    obj: bpy.types.Object, name: str, tree: bpy.types.NodeTree
+) -> bpy.types.NodesModifier:
+    """A Geometry Nodes modifier with a group."""
+    modifier = cast(bpy.types.NodesModifier, obj.modifiers.new(name, "NODES"))
+    modifier.node_group = cast(bpy.types.GeometryNodeTree, tree)
+    return modifier

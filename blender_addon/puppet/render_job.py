@@ -28,6 +28,7 @@ from restage4d.puppet import (
 )
 
 from . import attributes, capture, export, importer
+from .camera import get_lens
 from .exr import write_exr
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def render_steps(
             scaled.
     """
     filming = scene.camera
-    if filming is None or filming.type != "CAMERA" or filming.data.type != "PERSP":
+    if filming is None or filming.type != "CAMERA" or get_lens(filming).type != "PERSP":
         raise InputError(
             "The scene has no perspective camera.",
             "Make one the scene's camera (Scene properties).",
@@ -108,8 +109,8 @@ def render_steps(
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
         rest = export.still(imported)
-    subject = attributes.read_gaussians(imported.points.data)
-    index, weight = attributes.read_influences(imported.points.data)
+    subject = attributes.read_gaussians(attributes.get_mesh(imported.points))
+    index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
     performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
     return Puppet(subject, index, weight, [performance], rest, **imported.about)
 

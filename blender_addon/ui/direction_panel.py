@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 
 from .. import orders, runtime, takes
-from ..properties import RESTAGE4D_PG_shot, get_shot
+from ..properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take, get_shot
 from ..session.models import DRAFT, PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
@@ -19,7 +19,7 @@ class RESTAGE4D_PT_direction(Step):
     bl_idname = "RESTAGE4D_PT_direction"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         chosen = get_shot(context.scene)
         if chosen.source == "FILE":
             return bool(chosen.driving)
@@ -27,7 +27,7 @@ class RESTAGE4D_PT_direction(Step):
             chosen.provider == DRAFT or takes.find_picked(chosen) is not None
         )
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, chosen = self.layout, get_shot(context.scene)
         layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
         layout.prop(chosen, "source", text="")
@@ -89,7 +89,7 @@ def _make_label(chosen: RESTAGE4D_PG_shot) -> str:
     return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
 
 
-def _draw_model(layout: Any, context: Any, provider: Any) -> None:
+def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider: Any) -> None:
     """Terms, and the prompt that a model or a service is asked for."""
     chosen, preparation = get_shot(context.scene), runtime.session().preparation
     if provider is not None and provider.needs:
@@ -111,7 +111,9 @@ def _draw_model(layout: Any, context: Any, provider: Any) -> None:
     layout.prop(chosen, "candidates")
 
 
-def _draw_driving_job(layout: Any, context: Any, job: WatchedJob) -> None:
+def _draw_driving_job(
+    layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob
+) -> None:
     box = layout.box()
     box.label(text=job.headline, icon="SORTTIME" if job.active else "ERROR" if job.fault else "DOT")
     if job.active:
@@ -124,7 +126,9 @@ def _draw_driving_job(layout: Any, context: Any, job: WatchedJob) -> None:
     box.operator("restage4d.forget_driving", icon="X")
 
 
-def _draw_take(layout: Any, chosen: RESTAGE4D_PG_shot, take: Any) -> None:
+def _draw_take(
+    layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot, take: RESTAGE4D_PG_take
+) -> None:
     mine = take.number == chosen.take
     row = layout.box().row()
     icon = thumbnails.get_movie_icon(bpy.path.abspath(take.path))
@@ -152,7 +156,7 @@ class _Providers(bpy.types.Menu):
     bl_label = "Provider"
     kind = ""
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         found = [p for p in runtime.session().backend.providers if p.kind == self.kind]
         if not found:
             self.layout.label(text="The backend tells what there is: start it")
@@ -172,7 +176,7 @@ def _menu(of: str) -> type:
     )
 
 
-def draw_priors(layout: Any, context: Any) -> None:
+def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Who estimates masks, depth, cameras and tracks."""
     header, body = layout.panel("restage4d_priors", default_closed=True)
     header.label(text="Estimators")

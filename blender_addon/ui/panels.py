@@ -2,8 +2,6 @@
 """The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show
 state; nothing here waits."""
 
-from typing import Any
-
 import bpy
 
 from .. import runtime
@@ -20,10 +18,10 @@ class RESTAGE4D_PT_backend(Step):
     bl_idname = "RESTAGE4D_PT_backend"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         return runtime.session().backend.phase == "ready"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, backend = self.layout, runtime.session().backend
         row = layout.row()
         row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
@@ -69,11 +67,11 @@ class RESTAGE4D_PT_shot(Step):
     bl_idname = "RESTAGE4D_PT_shot"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         shot = runtime.session().shot
         return shot is not None and shot.phase == "ready"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, chosen, shot = self.layout, get_shot(context.scene), runtime.session().shot
         row = layout.row(align=True)
         row.prop(chosen, "video", text="")
@@ -99,7 +97,7 @@ class RESTAGE4D_PT_shot(Step):
             row.operator("restage4d.forget_selection", text="", icon="X")
 
 
-def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
+def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Shot) -> None:
     if shot.phase == "uploading":
         layout.progress(factor=shot.fraction, text=f"Sending to the backend {shot.fraction:.0%}")
     elif shot.phase == "waiting":
@@ -117,11 +115,11 @@ class RESTAGE4D_PT_restage(Step):
     bl_idname = "RESTAGE4D_PT_restage"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         job = runtime.session().job
         return job is not None and job.state == "done"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, job = self.layout, runtime.session().job
         if job is None or not job.active:
             layout.prop(get_shot(context.scene), "quality")
@@ -133,7 +131,7 @@ class RESTAGE4D_PT_restage(Step):
             _draw_job(layout, context, job)
 
 
-def _draw_job(layout: Any, context: Any, job: WatchedJob) -> None:
+def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob) -> None:
     box = layout.box()
     if job.active and runtime.session().backend.phase != "ready":
         box.label(text="Waits for the backend", icon="SORTTIME")

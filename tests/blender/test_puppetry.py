@@ -257,7 +257,7 @@ def test_performances_blend_in_the_nla(imported, puppet):
     again = capture.capture_puppet(imported, scene)
     for p, q in zip(puppet.performances, again.performances, strict=True):
         np.testing.assert_allclose(p.bases, q.bases, atol=1e-5)
-    assert nla.playing(imported) is None
+    assert nla.find_playing(imported) is None
     scene.frame_set(5)
     bpy.ops.restage4d.play_performance(name="base")
     scene.frame_set(8)
