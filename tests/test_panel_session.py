@@ -154,7 +154,7 @@ def test_a_driving_video_is_made_looked_at_and_restaged(
     job = session.restage(
         Order("it jumps", longer_side=128, driving=take.path, made_by="kinematic")
     )
-    wait(session, lambda: job.handed_in.is_set() and job.state != "sending")
+    wait(session, lambda: job.submitted.is_set() and job.state != "sending")
     session.cancel(job)
     wait(session, lambda: job.state == "cancelled")
     assert session.driving_job is driving_job, "two jobs are followed side by side"

@@ -2,8 +2,8 @@
 """Long work on the scene in small steps, so that Blender stays alive: progress in the status bar,
 Esc ends it.
 
-`Stepped` is for operators whose work is `steps.Steps`: in a window a timer runs some steps at a
-time, and input other than turning the view is kept away, since the scene is half made; from a
+`Stepped` is for operators whose work is `session.steps.Steps`: in a window a timer runs some steps
+at a time, and input other than turning the view is kept away, since the scene is half made; from a
 script all steps run at once. `running_work` tells the others what runs.
 """
 

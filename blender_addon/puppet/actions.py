@@ -34,7 +34,7 @@ def write_curves(
 
 
 def add_action(name: str, frames: int) -> bpy.types.Action:
-    """An Action that survives without users, with its frame range told."""
+    """An Action that survives without users, with its frame range set."""
     action = bpy.data.actions.new(name)
     action.use_fake_user = True
     action.use_frame_range = True

@@ -2,7 +2,7 @@
 """What the artist made of a puppet, read back: bones into bases, camera into K and w2c, everything
 into a `Puppet`.
 
-The inverse of `importing.import_puppet`: a puppet imported and captured is the same to float32.
+The inverse of `importer.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
 from collections.abc import Generator, Iterator

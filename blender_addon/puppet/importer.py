@@ -22,7 +22,7 @@ from ..session.steps import Steps, drain, in_thread
 from . import actions, builder, camera
 
 KEY = "restage4d"
-BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
+BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
 
 
 @dataclass
@@ -156,7 +156,7 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Sce
     """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its
     frames, rate and picture.
 
-    What `mixing.blend` laid into the NLA is muted.
+    What `nla.blend` laid into the NLA is muted.
     """
     p = imported.performance(performance)
     for track in find_blended_tracks(imported):
@@ -177,7 +177,7 @@ def get_animated(
 
 
 def find_blended_tracks(imported: ImportedPuppet) -> list[bpy.types.NlaTrack]:
-    """The NLA tracks that `mixing.blend` made."""
+    """The NLA tracks that `nla.blend` made."""
     tracks = [
         t
         for o in get_animated(imported)

@@ -119,9 +119,9 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     * Splats: the Gaussians themselves, soft and blended along the view ray, for Cycles and EEVEE.
 
     "Color" is as filmed, of the region that moves a point most, or the weight of the bones shown
-    (`splats.WEIGHT`), blue to red. "Size" is the radius in standard deviations of points and
+    (`attributes.WEIGHT`), blue to red. "Size" is the radius in standard deviations of points and
     ellipsoids; those fainter than "Min Opacity" are left out there. The shape of the ellipsoids is
-    the object's own mesh (`splats.ball_mesh`).
+    the object's own mesh (`attributes.ball_mesh`).
 
     Yields the tree after every part of it.
     """
@@ -269,7 +269,7 @@ def _add_menu(
 
 
 def _add_ramp(t: NodeTree, value: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-    """The colour of a weight: `splats.RAMP_COLORS`."""
+    """The colour of a weight: `attributes.RAMP_COLORS`."""
     node = t.node("ShaderNodeValToRGB", {"Fac": value})
     elements = node.color_ramp.elements
     while len(elements) < len(RAMP_PLACES):

@@ -81,7 +81,7 @@ def apply(imported: importer.ImportedPuppet) -> None:
 
 
 def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppet]:
-    """`importing.import_steps`, shown as Gaussians."""
+    """`importer.import_steps`, shown as Gaussians."""
     imported = yield from importer.import_steps(puppet, **options, shown=False)
     get_display(imported.armature).mode = "GAUSSIANS"
     return imported
