@@ -1,65 +1,69 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Restage4D in Blender. Importing this package needs no Blender; registering it and most of its
-modules do."""
+modules do.
+
+From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
+chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
+Blender. Below all: `paths`, `preferences`, `properties`, `takes`, `compat`. Imports go down only.
+`headless` is a program of its own.
+"""
 
 
 def register() -> None:
     import bpy
 
-    from . import preferences, properties, runtime
-    from .operators import (
-        bring_in,
-        bug_report,
-        driving,
-        import_export,
-        jobs,
-        select_subject,
-    )
-    from .ui import panels, puppet_panel
+    from . import properties, sync
+    from .operators import import_export
+    from .viewport import display
 
-    import_export.register()
+    display.register()
     properties.register()
-    for module in (
-        preferences,
-        jobs,
-        driving,
-        bring_in,
-        select_subject,
-        bug_report,
-        panels,
-        puppet_panel,
-    ):
-        for c in module.CLASSES:
-            bpy.utils.register_class(c)
-    runtime.register()
+    for c in _classes():
+        bpy.utils.register_class(c)
+    import_export.add_menus()
+    sync.register()
 
 
 def unregister() -> None:
     import bpy
 
-    from . import preferences, properties, runtime
+    from . import properties, sync
+    from .operators import import_export
+    from .viewport import display
+
+    sync.unregister()
+    import_export.remove_menus()
+    for c in reversed(_classes()):
+        bpy.utils.unregister_class(c)
+    properties.unregister()
+    display.unregister()
+
+
+def _classes() -> list[type]:
+    """What is registered, in its order: panels stand in the sidebar as they are registered."""
     from .operators import (
         bring_in,
         bug_report,
         driving,
         import_export,
         jobs,
+        puppet,
+        render_splats,
         select_subject,
     )
-    from .ui import panels, puppet_panel
+    from .ui import panels, preferences_page, puppet_panel
 
-    runtime.unregister()
-    for module in (
-        puppet_panel,
-        panels,
-        bug_report,
-        select_subject,
-        bring_in,
-        driving,
+    modules = (
+        import_export,
+        render_splats,
+        puppet,
+        preferences_page,
         jobs,
-        preferences,
-    ):
-        for c in reversed(module.CLASSES):
-            bpy.utils.unregister_class(c)
-    properties.unregister()
-    import_export.unregister()
+        driving,
+        bring_in,
+        select_subject,
+        bug_report,
+        panels,
+        puppet_panel,
+    )
+    return [c for module in modules for c in module.CLASSES]

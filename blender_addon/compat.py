@@ -2,7 +2,7 @@
 """The one module that knows how Blender's versions differ (4.5, 5.0, 5.2); everything else is the
 same on all of them."""
 
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
@@ -10,9 +10,8 @@ EEVEE = "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT
 
 # Blender 5.3's splats want a plain 4-vector, which 5.1 brought; before that four floats are only
 # had as a colour.
-_ATTRIBUTE_TYPES = {
-    item.identifier for item in bpy.types.Attribute.bl_rna.properties["data_type"].enum_items
-}
+_DATA_TYPE: Any = bpy.types.Attribute.bl_rna.properties["data_type"]
+_ATTRIBUTE_TYPES = {item.identifier for item in _DATA_TYPE.enum_items}
 FLOAT4, FLOAT4_FIELD = (
     ("FLOAT4", "vector") if "FLOAT4" in _ATTRIBUTE_TYPES else ("FLOAT_COLOR", "color")
 )
@@ -69,9 +68,10 @@ def show_bone(posed: Any) -> None:
         posed.hide = False
 
 
-def material_tree(material: Any) -> Any:
+def material_tree(material: bpy.types.Material) -> bpy.types.NodeTree:
     """The emptied node tree of a material; materials without one ended with 5.0."""
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True
-    material.node_tree.nodes.clear()
-    return material.node_tree
+    tree = cast(bpy.types.NodeTree, material.node_tree)
+    tree.nodes.clear()
+    return tree

@@ -10,13 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.puppet import F32, Puppet
+from restage4d.puppet import Puppet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str, Path]) -> None:
-    """Writes ``blend``, whole or not at all, from an empty scene; footage is told relative to it.
+    """Writes ``blend``, whole or not at all, from an empty scene; footage is named relative to it.
     The scene stays loaded."""
     loaded = Puppet.load(puppet)
     import bpy
@@ -87,24 +84,11 @@ def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str
     for screen in bpy.data.screens:
         for area in screen.areas:
             if area.type == "VIEW_3D":
-                look_through(area.spaces.active, loaded.subject.means)
+                camera.look_through(area.spaces.active, loaded.subject.means)
     with replacing(blend) as temporary:
         bpy.ops.wm.save_as_mainfile(
             filepath=str(temporary), compress=True, relative_remap=False, check_existing=False
         )
-
-
-def look_through(space: Any, means: F32) -> None:  # (N, 3)
-    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by
-    attribute and unlit.
-
-    Turned out of the camera, it goes round the subject, whose points are ``means``.
-    """
-    space.shading.type, space.shading.light, space.shading.color_type = "SOLID", "FLAT", "VERTEX"
-    if space.region_3d is not None:
-        space.region_3d.view_location = means.mean(0)
-        space.region_3d.view_distance = 2.5 * float(np.linalg.norm(np.ptp(means, axis=0)))
-        space.region_3d.view_perspective = "CAMERA"
 
 
 def render_still(path: Path, engine: str, frame: int | None) -> None:

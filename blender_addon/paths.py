@@ -21,7 +21,7 @@ def user_folder() -> Path:
     """The extension's folder in Blender's user files; where this is no extension, one in
     Restage4D's own."""
     try:
-        return Path(bpy.utils.extension_path_user(__package__, create=True))
+        return Path(bpy.utils.extension_path_user(preferences.PACKAGE, create=True))
     except ValueError:
         return home() / "blender"
 

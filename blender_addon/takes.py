@@ -3,26 +3,14 @@
 that the artist picked."""
 
 from pathlib import Path
-from typing import Any
 
 import bpy
 
-from .session.models import Job
+from .properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take
+from .session.models import WatchedJob
 
 
-class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
-    """A driving video. Figures as in restage4d.driving.candidates."""
-
-    number: bpy.props.IntProperty()  # type: ignore[valid-type]
-    path: bpy.props.StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
-    seam: bpy.props.FloatProperty()  # type: ignore[valid-type]
-    camera: bpy.props.FloatProperty()  # type: ignore[valid-type]
-    subject: bpy.props.FloatProperty()  # type: ignore[valid-type]
-    tracks: bpy.props.FloatProperty()  # type: ignore[valid-type]
-    score: bpy.props.FloatProperty()  # type: ignore[valid-type]
-
-
-def key(chosen: Any) -> str:
+def make_key(chosen: RESTAGE4D_PG_shot) -> str:
     """What a driving video is made for: another shot, prompt or provider needs another one."""
     first = chosen.first_frame if chosen.use_range else 1
     return "\n".join(
@@ -30,18 +18,18 @@ def key(chosen: Any) -> str:
     )
 
 
-def valid(chosen: Any) -> list[Any]:
+def find_valid(chosen: RESTAGE4D_PG_shot) -> list[RESTAGE4D_PG_take]:
     """The takes of what is chosen now."""
-    return list(chosen.takes) if chosen.takes_for == key(chosen) else []
+    return list(chosen.takes) if chosen.takes_for == make_key(chosen) else []
 
 
-def picked(chosen: Any) -> Any | None:
+def find_picked(chosen: RESTAGE4D_PG_shot) -> RESTAGE4D_PG_take | None:
     """The take that the artist picked, where its file is there."""
-    found = next((take for take in valid(chosen) if take.number == chosen.take), None)
+    found = next((take for take in find_valid(chosen) if take.number == chosen.take), None)
     return found if found is not None and Path(bpy.path.abspath(found.path)).is_file() else None
 
 
-def keep(chosen: Any, job: Job) -> None:
+def keep(chosen: RESTAGE4D_PG_shot, job: WatchedJob) -> None:
     """Keeps the driving videos of a finished job, the best by score picked."""
     chosen.takes.clear()
     for candidate in job.candidates:
@@ -53,7 +41,7 @@ def keep(chosen: Any, job: Job) -> None:
     chosen.take = max(job.candidates, key=lambda c: c.figures["score"]).number
 
 
-def figures(take: Any) -> list[str]:
+def describe(take: RESTAGE4D_PG_take) -> list[str]:
     """A take's figures in words."""
     return [
         f"First frame: {take.seam:.0f} dB" if take.seam < 60 else "First frame: the same",

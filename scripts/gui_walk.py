@@ -20,8 +20,9 @@ bpy.context.preferences.view.show_splash = False
 WANTED = json.loads((INSIDE / "wanted.json").read_text())
 MODULE = "bl_ext.user_default.restage4d"
 runtime = importlib.import_module(f"{MODULE}.runtime")
+orders = importlib.import_module(f"{MODULE}.orders")
 takes = importlib.import_module(f"{MODULE}.takes")
-work = importlib.import_module(f"{MODULE}.operators.stepped")
+running_work = importlib.import_module(f"{MODULE}.session.running_work")
 watch = Watch(MODULE)
 figures: dict[str, object] = {"blender": bpy.app.version_string}
 began = time.monotonic()
@@ -52,7 +53,7 @@ def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
     selecting = importlib.import_module(f"{MODULE}.operators.select_subject")
     area, region, _ = view()
     size = runtime.session().shot.size
-    x, y, scale = selecting.frame_of(area, region, size)
+    x, y, scale = selecting.find_frame(area, region, size)
     height = bpy.context.window_manager.windows[0].height
     at = [
         (
@@ -112,7 +113,7 @@ def export(operator, path: Path):
     yield 0.5
     subprocess.Popen(["xdotool", "key", "Return"])
     yield (
-        lambda: work.shown is None and len(bpy.context.window_manager.windows) == 1,
+        lambda: running_work.current is None and len(bpy.context.window_manager.windows) == 1,
         120,
         f"{path.name} to be written",
     )
@@ -198,7 +199,7 @@ def walk():
     bpy.ops.restage4d.use_provider(kind="driving", name="runway")
     chosen.candidates = 2
     bpy.ops.restage4d.refine_prompt()
-    yield lambda: runtime.refined(chosen) != "", 120, "the refined prompt and the terms"
+    yield lambda: orders.get_refined_prompt(chosen) != "", 120, "the refined prompt and the terms"
     chosen.refined += " It is a quiet morning."
     yield 0.5
     picture("06_terms")
@@ -209,18 +210,18 @@ def walk():
     yield lambda: chosen.driving_job != "", 30, "the artist to agree"
     preferences.system.use_online_access = False
     yield (
-        lambda: takes.valid(chosen) or runtime.session().audition.fault is not None,
+        lambda: takes.find_valid(chosen) or runtime.session().driving_job.fault is not None,
         300,
         "two driving videos to pick from",
     )
-    assert takes.valid(chosen), runtime.session().audition.fault
+    assert takes.find_valid(chosen), runtime.session().driving_job.fault
     scroll(12)
     yield 2.0
     picture("08_takes")
     bpy.ops.restage4d.use_provider(kind="driving", name="kinematic")
     bpy.ops.restage4d.make_driving()
     yield (
-        lambda: takes.valid(chosen) or runtime.session().audition.fault is not None,
+        lambda: takes.find_valid(chosen) or runtime.session().driving_job.fault is not None,
         300,
         "the draft driver's video",
     )
@@ -228,9 +229,9 @@ def walk():
     picture("09_take")
     scroll(-12)
     if steps := WANTED["steps"]:  # nothing an artist would set
-        whole = runtime.order
+        whole = orders.make_order
         few = {"fusion.steps": steps, "motion.steps": steps}
-        runtime.order = lambda chosen: dataclasses.replace(whole(chosen), settings=few)
+        orders.make_order = lambda chosen: dataclasses.replace(whole(chosen), settings=few)
     bpy.ops.restage4d.restage()
     yield lambda: job().state == "running" and job().fraction > 0.1, 300, "the job to run"
     picture("10_running")

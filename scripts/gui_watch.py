@@ -52,7 +52,7 @@ class Watch:
             for i, handler in enumerate(handlers if isinstance(handlers, list) else []):
                 if getattr(handler, "__module__", "").startswith(self.package):
                     handlers[i] = self.timed(handler, handler.__name__)
-        for module, function in (("pump", "tick"), ("rendering", "_watch")):
+        for module, function in (("sync", "tick"), ("operators.render_splats", "_watch")):
             self._timer(sys.modules[f"{self.package}.{module}"], function)
         bpy.app.timers.register(self._turn, persistent=True)
 

@@ -34,6 +34,7 @@ bpy.ops.extensions.package_install_files(
 )
 name = "bl_ext.user_default.restage4d"
 runtime = importlib.import_module(name + ".runtime")
+sync = importlib.import_module(name + ".sync")
 from pathlib import Path
 resources = Path(os.environ["BLENDER_USER_RESOURCES"])
 (place,) = resources.glob("extensions/.local/lib/python3.*/site-packages")
@@ -45,7 +46,7 @@ mine.store, mine.longer_side, mine.quality = home, 128, "draft"
 def until(condition, what, seconds=100):
     end = time.monotonic() + seconds
     while not condition():
-        runtime.tick()
+        sync.tick()
         here = runtime.session()
         assert time.monotonic() < end, (what, here.backend, here.shot, here.job)
         time.sleep(0.05)
@@ -69,7 +70,7 @@ until(lambda: runtime.session().job.state == "running", "running")
 blend = os.path.join(folder, "shot.blend")
 bpy.ops.wm.save_as_mainfile(filepath=blend)
 bpy.ops.wm.read_homefile()
-runtime.tick()
+sync.tick()
 assert runtime.session().job is None
 bpy.ops.wm.open_mainfile(filepath=blend)
 until(lambda: getattr(runtime.session().job, "state", "") == "running", "attached again")

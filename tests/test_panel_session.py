@@ -16,7 +16,7 @@ import pytest
 from tiny_job import tiny_job
 
 from blender_addon.session import bug_report, launcher
-from blender_addon.session.models import Order, duration, thinned
+from blender_addon.session.models import Order, format_duration, thin_points
 from blender_addon.session.session import Link, Session
 from restage4d.errors import InputError
 from restage4d.protocol.client import Client
@@ -140,22 +140,22 @@ def test_a_driving_video_is_made_looked_at_and_restaged(
     asked = session.prepare(Order("it jumps"))
     wait(session, lambda: asked.phase != "asking")
     assert (asked.phase, asked.refined, asked.terms) == ("ready", "it jumps", []), asked.fault
-    audition = session.make_driving(Order("it jumps", longer_side=128))
-    wait(session, lambda: audition.state == "done" or audition.fault)
-    assert audition.fault is None
-    session.fetch(audition, tmp_path)
-    wait(session, lambda: not audition.fetching)
-    (take,) = audition.candidates
+    driving_job = session.make_driving(Order("it jumps", longer_side=128))
+    wait(session, lambda: driving_job.state == "done" or driving_job.fault)
+    assert driving_job.fault is None
+    session.fetch(driving_job, tmp_path)
+    wait(session, lambda: not driving_job.fetching)
+    (take,) = driving_job.candidates
     assert take.path.stat().st_size > 1000
     assert set(take.figures) == {"seam", "camera", "subject", "tracks", "score"}
-    assert audition.made_by == "kinematic"
+    assert driving_job.made_by == "kinematic"
     job = session.restage(
         Order("it jumps", longer_side=128, driving=take.path, made_by="kinematic")
     )
-    wait(session, lambda: job.handed_in.is_set() and job.state != "sending")
+    wait(session, lambda: job.submitted.is_set() and job.state != "sending")
     session.cancel(job)
     wait(session, lambda: job.state == "cancelled")
-    assert session.audition is audition, "two jobs are followed side by side"
+    assert session.driving_job is driving_job, "two jobs are followed side by side"
 
 
 def test_what_a_provider_cannot_do_is_told_before_it_is_asked(
@@ -296,12 +296,12 @@ def test_requests_return_at_once_and_draining_keeps_its_budget() -> None:
         session.pause(job)
         assert time.perf_counter() - began < 1.0, "a request waited for the network"
         for i in range(20_000):
-            session.changes.put(session.backend, said=str(i))
+            session.updates.put(session.backend, message=str(i))
         session.drain(0.0)
-        assert session.changes.revision == 0
+        assert session.updates.revision == 0
         while session.drain():
             pass
-        assert session.backend.said == "19999"
+        assert session.backend.message == "19999"
     finally:
         session.close()
 
@@ -320,14 +320,14 @@ def test_points_are_thinned_to_the_newest_performance_in_playing_order() -> None
         "source": source,
         "index": index,
     }
-    points = thinned(arrays, 24.0)
+    points = thin_points(arrays, 24.0)
     assert len(points.means) == len(points.weight) == len(points.colors) <= 8_000
     assert points.colors.max() <= 1
     assert np.array_equal(points.bases, arrays["bases"][:, [2, 5, 6]])
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (1, 22, 89, 200, 3900)] == [
+    assert [format_duration(s) for s in (1, 22, 89, 200, 3900)] == [
         "5 s",
         "20 s",
         "90 s",

@@ -1,38 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The finished puppet comes into the scene: by itself where the artist is in nothing else, or by
-the panel's button."""
+"""The finished puppet comes into the scene: begun by `sync` or by the panel's button."""
 
 from pathlib import Path
-from typing import Any
 
 import bpy
 
 from restage4d.errors import InputError
 
-from .. import headless, runtime
-from ..puppet import importer
-from ..session.models import Fault, Job
-from ..session.session import Session
+from .. import runtime
+from ..properties import get_shot
+from ..puppet import camera, importer
+from ..session.models import Fault, WatchedJob
 from ..session.steps import Steps
 from ..viewport import display
 from . import stepped
-
-
-def when_possible(here: Session) -> None:
-    """Begins to bring in a finished puppet, unless the artist is in the middle of something or has
-    put it off."""
-    job = here.job
-    if job is None or job.loaded is None or job.brought_in or job.put_off or job.fault is not None:
-        return
-    if bpy.context.mode != "OBJECT" or stepped.shown is not None:
-        return
-    if bpy.app.background:
-        bpy.ops.restage4d.bring_in()
-        return
-    windows = bpy.context.window_manager.windows
-    if not any(len(w.modal_operators) for w in windows):
-        with bpy.context.temp_override(window=windows[0]):
-            bpy.ops.restage4d.bring_in("INVOKE_DEFAULT")
 
 
 class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
@@ -45,18 +26,18 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
     undone = "Cancelled; the Restage panel brings it in later"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         job = runtime.session().job
         if job is None or job.loaded is None:
             cls.poll_message_set("It is still being fetched")
             return False
         return super().poll(context)
 
-    def steps(self, context: Any) -> Steps[None]:
+    def steps(self, context: bpy.types.Context) -> Steps[None]:
         job, scene = runtime.session().job, context.scene
         assert job is not None
         try:
-            yield from _steps(job, scene)
+            yield from _bring_in_steps(job, scene)
         except InputError as error:
             job.fault = Fault.of(error)
             raise
@@ -65,22 +46,23 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
             raise
 
 
-def _steps(job: Job, scene: Any) -> Steps[None]:
+def _bring_in_steps(job: WatchedJob, scene: bpy.types.Scene | None) -> Steps[None]:
     assert job.loaded is not None
     puppet, first = job.loaded, not importer.find_puppets(scene)
-    name = Path(bpy.path.abspath(scene.restage4d.video)).stem if scene.restage4d.video else "puppet"
-    yield from display.import_steps(puppet, name=name, footage=_footage(job))
+    chosen = get_shot(scene)
+    name = Path(bpy.path.abspath(chosen.video)).stem if chosen.video else "puppet"
+    yield from display.import_steps(puppet, name=name, footage=_find_footage(job))
     if first:
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:
                 if area.type == "VIEW_3D":
-                    headless.look_through(area.spaces.active, puppet.subject.means)
+                    camera.look_through(area.spaces.active, puppet.subject.means)
     job.brought_in, job.loaded = True, None
-    scene.restage4d.job = ""
+    chosen.job = ""
     runtime.live.hide()
 
 
-def _footage(job: Job) -> dict[str, Path]:
+def _find_footage(job: WatchedJob) -> dict[str, Path]:
     """Footage by performance: files have spaces of the names as underscores."""
     assert job.loaded is not None
     files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in job.loaded.performances}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The operator that collects a bug report."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -18,15 +18,15 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
     bl_idname = "restage4d.report_bug"
     bl_label = "Collect a Bug Report"
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH")  # type: ignore[valid-type]
-    filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})  # type: ignore[valid-type]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.filepath = "restage4d_bug_report.zip"
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
         facts = {
             "blender": bpy.app.version_string,
@@ -41,7 +41,7 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
         }
         settings = {
             name: getattr(preferences.get(), name)
-            for name in preferences.Restage4DPreferences.__annotations__
+            for name in (field.name for field in fields(preferences.Preferences))
         }
         try:
             names = bug_report.write(

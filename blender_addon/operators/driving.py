@@ -2,12 +2,15 @@
 """The Direction step's buttons: who makes the driving video, what it is asked for, making some, and
 picking one."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import bpy
 
-from .. import runtime, takes
+from restage4d.protocol.connection import is_loopback
+
+from .. import orders, runtime, takes
+from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session.models import DRAFT, PRIORS
 from ..ui.text import paragraph
 
@@ -23,23 +26,23 @@ class RESTAGE4D_OT_use_provider(bpy.types.Operator):
     bl_idname = "restage4d.use_provider"
     bl_label = "Use This Provider"
     bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
-    kind: bpy.props.StringProperty(default="driving", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    name: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    kind: bpy.props.StringProperty(default="driving", options={"SKIP_SAVE"})
+    name: bpy.props.StringProperty(options={"SKIP_SAVE"})
 
     @classmethod
-    def description(cls, context: Any, properties: Any) -> str:
+    def description(cls, context: bpy.types.Context, properties: Any) -> str:
         provider = runtime.session().backend.provider(properties.kind, properties.name)
         return provider.about if provider is not None else "Choose who makes or estimates this"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         name = "provider" if self.kind == "driving" else self.kind
         if self.kind not in ("driving", *PRIORS):
             return {"CANCELLED"}
-        setattr(context.scene.restage4d, name, self.name)
+        setattr(get_shot(context.scene), name, self.name)
         return {"FINISHED"}
 
 
-def unready(chosen: Any) -> str:
+def find_obstacle(chosen: RESTAGE4D_PG_shot) -> str:
     """Why no driving video can be made from the prompt; empty where one can."""
     session = runtime.session()
     if session.backend.phase != "ready":
@@ -55,44 +58,44 @@ def unready(chosen: Any) -> str:
         return f"{provider.label} is not set up: {provider.needs[0]}"
     if provider.sends and not bpy.app.online_access:
         return OFFLINE
-    if chosen.provider == DRAFT and not runtime.understood(chosen.prompt)[0]:
+    if chosen.provider == DRAFT and not orders.check_draft_prompt(chosen.prompt)[0]:
         return "The draft driver understands nothing of the prompt: see what it knows below it"
-    if session.audition is not None and session.audition.active:
+    if session.driving_job is not None and session.driving_job.active:
         return "Driving videos are being made already"
     return ""
 
 
-class _Directing(bpy.types.Operator):
+class _AsksConsent(bpy.types.Operator):
     """A button of which a person must know something before; then a dialog says it and asks."""
 
     agree = "Go On"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        if why := cls.missing(context.scene.restage4d):
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if why := cls.find_obstacle(get_shot(context.scene)):
             cls.poll_message_set(why)
         return not why
 
     @classmethod
-    def missing(cls, chosen: Any) -> str:
-        return unready(chosen)
+    def find_obstacle(cls, chosen: RESTAGE4D_PG_shot) -> str:
+        return find_obstacle(chosen)
 
-    def terms(self, chosen: Any) -> list[str]:
+    def terms(self, chosen: RESTAGE4D_PG_shot) -> list[str]:
         """What a person must know before; empty for nothing."""
         return []
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
-        if not self.terms(context.scene.restage4d):
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if not self.terms(get_shot(context.scene)):
             return self.execute(context)
         dialog = context.window_manager.invoke_props_dialog
         return dialog(self, width=420, title=self.bl_label, confirm_text=self.agree)
 
-    def draw(self, context: Any) -> None:
-        for text in self.terms(context.scene.restage4d):
-            paragraph(self.layout, context, text, icon="INFO", width=420)
+    def draw(self, context: bpy.types.Context) -> None:
+        for text in self.terms(get_shot(context.scene)):
+            paragraph(cast(bpy.types.UILayout, self.layout), context, text, icon="INFO", width=420)
 
 
-class RESTAGE4D_OT_refine_prompt(_Directing):
+class RESTAGE4D_OT_refine_prompt(_AsksConsent):
     """Show what the provider will be asked for, to be changed, and what it costs. Nothing is made
     yet"""
 
@@ -101,14 +104,14 @@ class RESTAGE4D_OT_refine_prompt(_Directing):
     agree = "Send Them"
 
     @classmethod
-    def missing(cls, chosen: Any) -> str:
+    def find_obstacle(cls, chosen: RESTAGE4D_PG_shot) -> str:
         refiner = runtime.session().backend.refiner
-        elsewhere = refiner and not runtime.is_loopback(
+        elsewhere = refiner and not is_loopback(
             urlsplit(refiner.rpartition(" at ")[2]).hostname or ""
         )
-        return OFFLINE if elsewhere and not bpy.app.online_access else unready(chosen)
+        return OFFLINE if elsewhere and not bpy.app.online_access else find_obstacle(chosen)
 
-    def terms(self, chosen: Any) -> list[str]:
+    def terms(self, chosen: RESTAGE4D_PG_shot) -> list[str]:
         refiner = runtime.session().backend.refiner
         return (
             [
@@ -119,12 +122,12 @@ class RESTAGE4D_OT_refine_prompt(_Directing):
             else []
         )
 
-    def execute(self, context: Any) -> set[str]:
-        runtime.session().prepare(runtime.driving_order(context.scene.restage4d))
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        runtime.session().prepare(orders.make_driving_order(get_shot(context.scene)))
         return {"FINISHED"}
 
 
-class RESTAGE4D_OT_make_driving(_Directing):
+class RESTAGE4D_OT_make_driving(_AsksConsent):
     """Make the driving video to look at before the shot is restaged"""
 
     bl_idname = "restage4d.make_driving"
@@ -133,16 +136,16 @@ class RESTAGE4D_OT_make_driving(_Directing):
     agree = "Agree and Make"
 
     @classmethod
-    def missing(cls, chosen: Any) -> str:
+    def find_obstacle(cls, chosen: RESTAGE4D_PG_shot) -> str:
         if (
-            not (why := unready(chosen))
+            not (why := find_obstacle(chosen))
             and chosen.provider != DRAFT
-            and not runtime.refined(chosen)
+            and not orders.get_refined_prompt(chosen)
         ):
             return "Refine the prompt first: that shows what will be asked for, on which terms"
         return why
 
-    def terms(self, chosen: Any) -> list[str]:
+    def terms(self, chosen: RESTAGE4D_PG_shot) -> list[str]:
         if chosen.provider == DRAFT:
             return []
         count = chosen.candidates
@@ -153,10 +156,10 @@ class RESTAGE4D_OT_make_driving(_Directing):
         )
         return [*chosen.terms.splitlines(), *many]
 
-    def execute(self, context: Any) -> set[str]:
-        chosen = context.scene.restage4d
-        job = runtime.session().make_driving(runtime.driving_order(chosen))
-        chosen.driving_job, chosen.takes_for = job.id, takes.key(chosen)
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        chosen = get_shot(context.scene)
+        job = runtime.session().make_driving(orders.make_driving_order(chosen))
+        chosen.driving_job, chosen.takes_for = job.id, takes.make_key(chosen)
         chosen.takes.clear()
         return {"FINISHED"}
 
@@ -168,17 +171,17 @@ class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
     bl_label = "Cancel"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        job = runtime.session().audition
+    def poll(cls, context: bpy.types.Context) -> bool:
+        job = runtime.session().driving_job
         if job is None or not job.active:
             cls.poll_message_set("None are being made")
             return False
         return True
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
-        if session.audition is not None:
-            session.cancel(session.audition)
+        if session.driving_job is not None:
+            session.cancel(session.driving_job)
         return {"FINISHED"}
 
 
@@ -188,8 +191,8 @@ class RESTAGE4D_OT_forget_driving(bpy.types.Operator):
     bl_idname = "restage4d.forget_driving"
     bl_label = "Put Away"
 
-    def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.driving_job = ""
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        get_shot(context.scene).driving_job = ""
         runtime.session().forget_driving()
         return {"FINISHED"}
 
@@ -200,10 +203,10 @@ class RESTAGE4D_OT_pick_take(bpy.types.Operator):
     bl_idname = "restage4d.pick_take"
     bl_label = "Pick This Driving Video"
     bl_options = {"INTERNAL", "UNDO"}  # noqa: RUF012
-    number: bpy.props.IntProperty()  # type: ignore[valid-type]
+    number: bpy.props.IntProperty()
 
-    def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.take = self.number
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        get_shot(context.scene).take = self.number
         return {"FINISHED"}
 
 
@@ -213,13 +216,13 @@ class RESTAGE4D_OT_play_take(bpy.types.Operator):
     bl_idname = "restage4d.play_take"
     bl_label = "Play"
     bl_options = {"INTERNAL"}  # noqa: RUF012
-    number: bpy.props.IntProperty()  # type: ignore[valid-type]
+    number: bpy.props.IntProperty()
 
-    def execute(self, context: Any) -> set[str]:
-        take = next((t for t in context.scene.restage4d.takes if t.number == self.number), None)
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        take = next((t for t in get_shot(context.scene).takes if t.number == self.number), None)
         if take is None:
             return {"CANCELLED"}
-        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))
+        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))  # pyright: ignore[reportReturnType]
 
 
 CLASSES = (

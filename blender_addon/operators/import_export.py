@@ -4,12 +4,12 @@ again.
 
 ``restage4d.import_puppet``; ``restage4d.export_puppet``, ``export_ply``, ``export_npz``,
 ``export_alembic``, ``export_usd``: from a panel they ask for a file and then run in steps
-(`work.shown` says how far), from a script at once. More operators: `tweaking`, `rendering`; the
-display is a property of the armature, `display`.
+(`running_work` says how far), from a script at once. More operators: `puppet`, `render_splats`;
+the display is a property of the armature, `viewport.display`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
@@ -25,19 +25,22 @@ from . import stepped
 class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelper):
     """Import a puppet with its performances, camera and background"""
 
+    if TYPE_CHECKING:
+        filepath: str  # of the helper, whose types leave it out
+
     bl_idname = "restage4d.import_puppet"
     bl_label = "Import Restage4D Puppet"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
     undone = "Cancelled; nothing was imported"
     filename_ext = ".puppet"
-    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
-    set_up_scene: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})
+    set_up_scene: bpy.props.BoolProperty(
         name="Set Up Scene",
         description="Frame range, rate, picture size, camera and colours of the scene as filmed",
         default=True,
     )
 
-    def steps(self, context: Any) -> Steps[None]:
+    def steps(self, context: bpy.types.Context) -> Steps[None]:
         path = Path(self.filepath)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
         self.done = f"Imported {path.name}"
@@ -45,32 +48,42 @@ class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelp
 
 
 class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
+    if TYPE_CHECKING:
+        filepath: str  # of the helper, whose types leave it out
+
     bl_options = {"REGISTER"}  # noqa: RUF012
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        raise NotImplementedError
+
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
         self.done = f"Wrote {self.filepath}"
-        return self.write(context, imported, Path(self.filepath))
+        return self.write(cast(bpy.types.Scene, context.scene), imported, Path(self.filepath))
 
 
 class _ExportPoints(_Export):
     """With a choice of what leaves."""
 
-    use_range: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    use_range: bpy.props.BoolProperty(
         name="Own Range",
         description="Instead of the scene's frames, those given here",
         default=False,
     )
     first: bpy.props.IntProperty(
         name="First", description="First frame, with an own range", default=1
-    )  # type: ignore[valid-type]
+    )
     last: bpy.props.IntProperty(
         name="Last", description="Last frame, with an own range", default=100
-    )  # type: ignore[valid-type]
-    subject: bpy.props.BoolProperty(name="Subject", default=True)  # type: ignore[valid-type]
-    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    )
+    subject: bpy.props.BoolProperty(name="Subject", default=True)
+    background: bpy.props.BoolProperty(
         name="Background", description="The static background, in every frame", default=False
     )
-    space: bpy.props.EnumProperty(  # type: ignore[valid-type]
+    space: bpy.props.EnumProperty(
         name="Space",
         items=(
             ("WORLD", "World", "Where the points are in the scene"),
@@ -78,9 +91,8 @@ class _ExportPoints(_Export):
         ),
     )
 
-    def what(self, context: Any) -> export.What:
+    def choose(self, scene: bpy.types.Scene) -> export.What:
         """The choices, for `export`."""
-        scene = context.scene
         first, last = (
             (self.first, self.last) if self.use_range else (scene.frame_start, scene.frame_end)
         )
@@ -88,7 +100,7 @@ class _ExportPoints(_Export):
             range(first, last + 1), self.subject, self.background, self.space == "LOCAL"
         )
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "subject")
@@ -107,8 +119,8 @@ class RESTAGE4D_OT_export_puppet(_Export):
     bl_idname = "restage4d.export_puppet"
     bl_label = "Export Puppet (.puppet)"
     filename_ext = ".puppet"
-    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})  # type: ignore[valid-type]
-    tweaked: bpy.props.StringProperty(  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})
+    tweaked: bpy.props.StringProperty(
         name="Also as Played",
         description=(
             "A name: what plays now over the scene's frames (NLA, handles, constraints) becomes "
@@ -116,8 +128,10 @@ class RESTAGE4D_OT_export_puppet(_Export):
         ),
     )
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.puppet_steps(imported, context.scene, path, self.tweaked)
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.puppet_steps(imported, scene, path, self.tweaked)
 
 
 class RESTAGE4D_OT_export_ply(_ExportPoints):
@@ -126,10 +140,12 @@ class RESTAGE4D_OT_export_ply(_ExportPoints):
     bl_idname = "restage4d.export_ply"
     bl_label = "Export Splats (PLY Sequence)"
     filename_ext = ".ply"
-    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.ply_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.ply_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_npz(_ExportPoints):
@@ -138,10 +154,12 @@ class RESTAGE4D_OT_export_npz(_ExportPoints):
     bl_idname = "restage4d.export_npz"
     bl_label = "Export Gaussians (NPZ Sequence)"
     filename_ext = ".npz"
-    filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.npz_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.npz_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_alembic(_ExportPoints):
@@ -150,10 +168,10 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
     bl_idname = "restage4d.export_alembic"
     bl_label = "Export Points (Alembic)"
     filename_ext = ".abc"
-    filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_alembic():
             cls.poll_message_set(
                 "This Blender was built without Alembic; the ones from blender.org have it"
@@ -161,8 +179,10 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.alembic_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.alembic_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_OT_export_usd(_ExportPoints):
@@ -172,10 +192,10 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
     bl_idname = "restage4d.export_usd"
     bl_label = "Export Points (USD)"
     filename_ext = ".usdc"
-    filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_usd():
             cls.poll_message_set(
                 "This Blender was built without USD; the ones from blender.org have it"
@@ -183,8 +203,10 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
             return False
         return super().poll(context)
 
-    def write(self, context: Any, imported: importer.ImportedPuppet, path: Path) -> Steps[None]:
-        return export.usd_steps(imported, context.scene, path, self.what(context))
+    def write(
+        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+    ) -> Steps[None]:
+        return export.usd_steps(imported, scene, path, self.choose(scene))
 
 
 class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
@@ -194,7 +216,7 @@ class RESTAGE4D_FH_puppet(bpy.types.FileHandler):
     bl_file_extensions = ".puppet"
 
     @classmethod
-    def poll_drop(cls, context: Any) -> bool:
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
         return context.area is not None and context.area.type in {"VIEW_3D", "OUTLINER"}
 
 
@@ -205,36 +227,24 @@ _EXPORTS = (
     RESTAGE4D_OT_export_alembic,
     RESTAGE4D_OT_export_usd,
 )
-_CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
+CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
 
 
-def _import_menu(self: Any, context: Any) -> None:
+def _draw_import_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.operator(RESTAGE4D_OT_import_puppet.bl_idname, text="Restage4D Puppet (.puppet)")
 
 
-def _export_menu(self: Any, context: Any) -> None:
+def _draw_export_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     for operator in _EXPORTS:
         label = operator.bl_label.removeprefix("Export ")
         self.layout.operator(operator.bl_idname, text=f"Restage4D {label}")
 
 
-def register() -> None:
-    from . import puppet, render_splats
-
-    display.register()
-    for c in (*_CLASSES, *render_splats.CLASSES):
-        bpy.utils.register_class(c)
-    puppet.register()
-    bpy.types.TOPBAR_MT_file_import.append(_import_menu)
-    bpy.types.TOPBAR_MT_file_export.append(_export_menu)
+def add_menus() -> None:
+    bpy.types.TOPBAR_MT_file_import.append(_draw_import_menu)
+    bpy.types.TOPBAR_MT_file_export.append(_draw_export_menu)
 
 
-def unregister() -> None:
-    from . import puppet, render_splats
-
-    puppet.unregister()
-    bpy.types.TOPBAR_MT_file_export.remove(_export_menu)
-    bpy.types.TOPBAR_MT_file_import.remove(_import_menu)
-    for c in reversed((*_CLASSES, *render_splats.CLASSES)):
-        bpy.utils.unregister_class(c)
-    display.unregister()
+def remove_menus() -> None:
+    bpy.types.TOPBAR_MT_file_export.remove(_draw_export_menu)
+    bpy.types.TOPBAR_MT_file_import.remove(_draw_import_menu)

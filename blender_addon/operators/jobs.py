@@ -2,18 +2,16 @@
 """The panel's buttons: they hand requests to the session and return at once."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bpy
 
-from .. import (
-    paths,
-    preferences,
-    runtime,
-    takes,
-)
+from .. import orders, paths, preferences, runtime, takes
+from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet.camera import MOVIES
 from ..session.models import DRAFT, PRIORS
+from ..session.session import Session
+from ..viewport.live_preview import redraw
 
 AS_FILMED = (
     0.743,
@@ -27,7 +25,7 @@ class _OwnBackend(bpy.types.Operator):
     """A button for the backend on this computer."""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if preferences.get().connection != "OWN":
             cls.poll_message_set(
                 "The preferences name a backend on another computer: its keeper starts and stops it"
@@ -45,7 +43,7 @@ class RESTAGE4D_OT_start_backend(_OwnBackend):
     bl_idname = "restage4d.start_backend"
     bl_label = "Start the Backend"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().start()
         return {"FINISHED"}
 
@@ -57,7 +55,7 @@ class RESTAGE4D_OT_set_up_backend(_OwnBackend):
     bl_label = "Set Up and Start"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not bpy.app.online_access:
             cls.poll_message_set(
                 "It downloads packages: allow it in Preferences > System > Network > Allow Online "
@@ -69,7 +67,7 @@ class RESTAGE4D_OT_set_up_backend(_OwnBackend):
             return False
         return super().poll(context)
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().start()
         return {"FINISHED"}
 
@@ -80,7 +78,7 @@ class RESTAGE4D_OT_stop_backend(_OwnBackend):
     bl_idname = "restage4d.stop_backend"
     bl_label = "Stop"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().stop()
         return {"FINISHED"}
 
@@ -91,22 +89,22 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
     bl_idname = "restage4d.pick_video"
     bl_label = "Pick a Video to Restage"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # type: ignore[valid-type]
-    filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: bpy.props.StringProperty(
         default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
     )
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.filepath:  # dropped on the window
             return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         if not Path(self.filepath).exists():
             self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
             return {"CANCELLED"}
-        chosen = context.scene.restage4d
+        chosen = get_shot(context.scene)
         if not chosen.video:
             chosen.quality = preferences.get().quality
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
@@ -120,7 +118,7 @@ class RESTAGE4D_FH_video(bpy.types.FileHandler):
     bl_file_extensions = ";".join(sorted(MOVIES))
 
     @classmethod
-    def poll_drop(cls, context: Any) -> bool:
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
@@ -132,21 +130,21 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
     bl_options = {"UNDO"}  # noqa: RUF012
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        chosen, session = context.scene.restage4d, runtime.session()
-        missing = _missing(chosen, session)
+    def poll(cls, context: bpy.types.Context) -> bool:
+        chosen, session = get_shot(context.scene), runtime.session()
+        missing = _find_missing(chosen, session)
         if missing:
             cls.poll_message_set(missing)
         return not missing
 
-    def execute(self, context: Any) -> set[str]:
-        chosen = context.scene.restage4d
-        job = runtime.session().restage(runtime.order(chosen))
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        chosen = get_shot(context.scene)
+        job = runtime.session().restage(orders.make_order(chosen))
         chosen.job = job.id
         return {"FINISHED"}
 
 
-def _missing(chosen: Any, session: Any) -> str:
+def _find_missing(chosen: RESTAGE4D_PG_shot, session: Session) -> str:
     """Why the shot cannot be restaged yet; empty where it can."""
     if session.backend.phase != "ready":
         return "The backend is not running: start it at the top of this panel"
@@ -161,12 +159,12 @@ def _missing(chosen: Any, session: Any) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == DRAFT and not runtime.understood(chosen.prompt)[0]:
+    elif chosen.provider == DRAFT and not orders.check_draft_prompt(chosen.prompt)[0]:
         return (
             "The draft driver understands nothing of the prompt: the Direction panel says what it "
             "knows"
         )
-    elif chosen.provider != DRAFT and takes.picked(chosen) is None:
+    elif chosen.provider != DRAFT and takes.find_picked(chosen) is None:
         return "Make a driving video in the Direction panel and look at it first"
     for kind in PRIORS:
         estimator = session.backend.provider(kind, getattr(chosen, kind))
@@ -183,7 +181,7 @@ class _OfJob(bpy.types.Operator):
     request = ""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         session = runtime.session()
         if session.job is None or not session.job.active:
             cls.poll_message_set("Nothing runs")
@@ -195,7 +193,7 @@ class _OfJob(bpy.types.Operator):
             return True
         return False
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         session = runtime.session()
         getattr(session, self.request)(session.job)
         return {"FINISHED"}
@@ -231,8 +229,8 @@ class RESTAGE4D_OT_forget_job(bpy.types.Operator):
     bl_idname = "restage4d.forget_job"
     bl_label = "Put Away"
 
-    def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.job = ""
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        get_shot(context.scene).job = ""
         runtime.session().forget()
         runtime.live.hide()
         return {"FINISHED"}
@@ -244,20 +242,20 @@ class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
     bl_idname = "restage4d.look_at_it"
     bl_label = "Look at It"
 
-    def execute(self, context: Any) -> set[str]:
+    def execute(self, context: bpy.types.Context) -> set[str]:
         found = runtime.live.middle()
         if found is None:
             return {"CANCELLED"}
         for area in context.window.screen.areas:
             if area.type == "VIEW_3D":
-                view = area.spaces.active.region_3d
+                view = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d
                 view.view_perspective = "PERSP"
                 view.view_location, view.view_distance, view.view_rotation = (
                     found[0],
                     2.2 * found[1],
                     AS_FILMED,
                 )
-        runtime.redraw()
+        redraw()
         return {"FINISHED"}
 
 

@@ -7,7 +7,7 @@ points), ``restage4d.select_points`` (of the selected bones), ``restage4d.apply_
 ``restage4d.write_weights`` (vertex groups to the rig and back).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
@@ -31,7 +31,7 @@ class _OnPuppet(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         imported = importer.selected_puppet(context)
         if imported is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")
@@ -42,11 +42,11 @@ class _OnPuppet(bpy.types.Operator):
         return not why
 
     @classmethod
-    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         """What is missing before it can run; empty for nothing."""
         return ""
 
-    def execute(self: Any, context: Any) -> set[str]:
+    def execute(self: Any, context: bpy.types.Context) -> set[str]:
         imported = importer.selected_puppet(context)
         assert imported is not None  # poll
         try:
@@ -60,7 +60,7 @@ class _OnPuppet(bpy.types.Operator):
 _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of a callback alive
 
 
-def _performances(self: Any, context: Any) -> list[tuple[str, str, str]]:
+def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
     imported = importer.selected_puppet(context) if context else None
     _items[:] = (
         [(p.name, p.name, p.prompt) for p in imported.performances]
@@ -75,9 +75,9 @@ class RESTAGE4D_OT_play_performance(_OnPuppet):
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
-    name: bpy.props.EnumProperty(name="Performance", items=_performances)  # type: ignore[valid-type]
+    name: bpy.props.EnumProperty(name="Performance", items=_list_performances)
 
-    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         importer.activate(imported, self.name, scene=context.scene)
         return f"Playing {self.name!r}"
 
@@ -87,27 +87,27 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
 
     bl_idname = "restage4d.blend_performances"
     bl_label = "Blend Performances"
-    first: bpy.props.EnumProperty(name="From", items=_performances)  # type: ignore[valid-type]
-    second: bpy.props.EnumProperty(name="To", items=_performances)  # type: ignore[valid-type]
+    first: bpy.props.EnumProperty(name="From", items=_list_performances)
+    second: bpy.props.EnumProperty(name="To", items=_list_performances)
     start: bpy.props.IntProperty(
         name="Start", description="Frame where the second begins to show", default=1
-    )  # type: ignore[valid-type]
+    )
     frames: bpy.props.IntProperty(
         name="Length", description="Frames until it has taken over", default=12, min=1
-    )  # type: ignore[valid-type]
+    )
 
     @classmethod
-    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return "" if len(imported.performances) > 1 else "The puppet has only one performance"
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         imported = importer.selected_puppet(context)
         assert imported is not None  # poll
         self.first, self.second = imported.performances[0].name, imported.performances[-1].name
         self.start = context.scene.frame_current
         return context.window_manager.invoke_props_dialog(self)
 
-    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         if self.first == self.second:
             raise InputError("Both performances are the same.", "Choose two different ones.")
         context.scene.frame_end = nla.blend(
@@ -124,12 +124,12 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
 
     bl_idname = "restage4d.select_bones"
     bl_label = "Bones of Selected Points"
-    handles: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    handles: bpy.props.BoolProperty(
         name="Handles",
         description="Select the handles of the bones' regions instead of the bones themselves",
         default=False,
     )
-    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+    least: bpy.props.FloatProperty(
         name="Least",
         description="Bones with at least this share of the strongest one's influence",
         default=0.1,
@@ -138,18 +138,18 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
     )
 
     @classmethod
-    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return (
             ""
             if imported.points.mode == "EDIT"
             else "Select points of the puppet in Edit Mode first"
         )
 
-    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         chosen = weights.selected_points(imported.points)
         if not chosen.any():
             raise InputError("No point is selected.", "Select some in Edit Mode.")
-        index, weight = attributes.read_influences(imported.points.data)
+        index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
         k = len(rig.bone_names(imported.armature))
         share = weights.shares(index[chosen], weight[chosen], k)
         return (
@@ -163,7 +163,7 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
 
     bl_idname = "restage4d.select_points"
     bl_label = "Points of Selected Bones"
-    least: bpy.props.FloatProperty(  # type: ignore[valid-type]
+    least: bpy.props.FloatProperty(
         name="Least",
         description="Points that owe at least this much of their motion to the bones",
         default=0.5,
@@ -172,14 +172,14 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
     )
 
     @classmethod
-    def missing(cls, context: Any, imported: importer.ImportedPuppet) -> str:
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return (
             ""
             if weights.selected_bones(imported.armature)
             else "Select bones of the puppet in Pose Mode first"
         )
 
-    def work(self, context: Any, imported: importer.ImportedPuppet) -> str:
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
@@ -190,7 +190,7 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
     bl_idname = "restage4d.pick_bones"
     bl_label = "Pick on the Puppet"
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "This works in a 3D view.")
             return {"CANCELLED"}
@@ -201,7 +201,7 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: Any, event: Any) -> set[str]:
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if event.type in {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MOUSEMOVE"}:
             return {"PASS_THROUGH"}
         if event.type == "LEFTMOUSE" and event.value == "PRESS":
@@ -212,24 +212,24 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
             return {"CANCELLED"}
         return {"RUNNING_MODAL"}
 
-    def _leave(self, context: Any) -> None:
+    def _leave(self, context: bpy.types.Context) -> None:
         context.workspace.status_text_set(None)
         context.window.cursor_modal_restore()
 
-    def _pick(self, context: Any, event: Any) -> set[str]:
+    def _pick(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         imported = importer.selected_puppet(context)
         region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
         if imported is None or region is None:
             return {"CANCELLED"}
         at = event.mouse_x - region.x, event.mouse_y - region.y
-        matrix = context.space_data.region_3d.perspective_matrix
+        matrix = cast(bpy.types.SpaceView3D, context.space_data).region_3d.perspective_matrix
         point = weights.pick(
             imported, context.evaluated_depsgraph_get(), at, matrix, (region.width, region.height)
         )
         if point < 0:
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}
-        index, weight = attributes.read_influences(imported.points.data)
+        index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
         share = weights.shares(index[point], weight[point], len(rig.bone_names(imported.armature)))
         weights.select_bones(
             imported, share, 0.25 if event.ctrl else 1.0, handles=not event.ctrl, extend=event.shift
@@ -246,7 +246,9 @@ class RESTAGE4D_OT_apply_weights(stepped.OnPuppet, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
     undone = "Cancelled; the weights are as they were"
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
         changed, cut = yield from weights.apply_groups_steps(imported)
         self.done = f"{changed} points have new weights" + (
             f"; {cut} kept the eight largest" if cut else ""
@@ -262,7 +264,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
     undone = "Cancelled; the vertex groups are as they were"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if not super().poll(context):
             return False
         imported = importer.selected_puppet(context)
@@ -271,12 +273,14 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
             return False
         return True
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
         yield from weights.write_groups_steps(imported)
         self.done = f"{len(rig.bone_names(imported.armature))} vertex groups written"
 
 
-_CLASSES = (
+CLASSES = (
     RESTAGE4D_OT_play_performance,
     RESTAGE4D_OT_blend_performances,
     RESTAGE4D_OT_select_bones,
@@ -285,13 +289,3 @@ _CLASSES = (
     RESTAGE4D_OT_apply_weights,
     RESTAGE4D_OT_write_weights,
 )
-
-
-def register() -> None:
-    for c in _CLASSES:
-        bpy.utils.register_class(c)
-
-
-def unregister() -> None:
-    for c in reversed(_CLASSES):
-        bpy.utils.unregister_class(c)

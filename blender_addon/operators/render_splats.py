@@ -1,178 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""*Render splats*: the backend draws the scene camera's animation of the tweaked puppet; here it
-becomes EXR sequences.
+"""*Render Splats*: reads the scene step by step, then the backend draws it (`render_job`) while
+Blender is free."""
 
-First the scene is stepped through and bases, cameras and points are read (`work.Stepped`); then a
-thread sends them, gets pictures and writes them, while Blender is free. `job` tells a panel what
-runs. Pictures: ``NAME_rgba_0001.exr`` (scene-linear, colour premultiplied by alpha) and
-``NAME_depth_0001.exr`` (planar z in scene units in channel Y, `FAR` where nothing is).
-"""
-
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bpy
-import numpy as np
 
-from restage4d.errors import Cancelled, InputError
-from restage4d.puppet import (
-    F32,
-    Gaussians,
-    Performance,
-    Puppet,
-)
-
-from ..puppet import (
-    attributes,
-    capture,
-    export,
-    importer,
-)
-from ..puppet.exr import write_exr
+from .. import runtime
+from ..puppet import importer, render_job
 from ..session.steps import Steps
 from ..viewport.live_preview import redraw
 from . import stepped
-
-FAR = 1e10  # Blender's own depth of nothing
-
-
-@dataclass
-class Render:
-    """A rendering under way or over; `thread` moves it, everybody else only reads it and sets
-    ``cancelled``.
-
-    ``performance`` holds bases and cameras of the scene frames ``frames``.
-    """
-
-    puppet: Puppet
-    frames: range
-    background: bool
-    path: Path
-    connect: Callable[[], Any]
-    done: int = 0
-    cancelled: bool = False
-    finished: bool = False
-    error: InputError | None = None
-    began: float = field(default_factory=time.monotonic)
-    thread: threading.Thread | None = None
-
-    @property
-    def fraction(self) -> float:
-        return self.done / len(self.frames)
-
-    @property
-    def says(self) -> str:
-        """One line for a panel."""
-        if self.error is not None:
-            return str(self.error)
-        if self.cancelled:
-            return "Cancelled; nothing was written" if self.finished else "Cancelling"
-        if self.finished:
-            return f"Wrote {2 * len(self.frames)} pictures to {self.path.parent}"
-        left = (
-            (time.monotonic() - self.began) / self.done * (len(self.frames) - self.done)
-            if self.done
-            else None
-        )
-        return f"Frame {self.done} of {len(self.frames)}" + (
-            f", {left:.0f} s left" if left is not None else ""
-        )
-
-
-job: Render | None = None  # the last one
-
-
-def render_steps(
-    imported: importer.ImportedPuppet, scene: Any, frames: range, *, background: bool
-) -> Generator[None, None, Puppet]:
-    """The puppet as it is, with one performance: what plays over scene frames, seen by the scene's
-    camera. Yields once a frame.
-
-    Raises:
-        InputError: the scene has no camera, or one that is no perspective camera; or a bone is
-            scaled.
-    """
-    filming = scene.camera
-    if filming is None or filming.type != "CAMERA" or filming.data.type != "PERSP":
-        raise InputError(
-            "The scene has no perspective camera.",
-            "Make one the scene's camera (Scene properties).",
-        )
-    r = scene.render
-    size = (
-        round(r.resolution_x * r.resolution_percentage / 100),
-        round(r.resolution_y * r.resolution_percentage / 100),
-    )
-    aspect = r.pixel_aspect_y / r.pixel_aspect_x
-    bases, K, w2c = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
-    rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
-    if background and imported.background is not None:
-        rest = export.still(imported)
-    subject = attributes.read_gaussians(imported.points.data)
-    index, weight = attributes.read_influences(imported.points.data)
-    performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
-    return Puppet(subject, index, weight, [performance], rest, **imported.about)
-
-
-def start(render: Render) -> None:
-    """Begins in a thread of its own."""
-    render.thread = threading.Thread(
-        target=_run, args=(render,), name="restage4d render", daemon=True
-    )
-    render.thread.start()
-
-
-def _run(render: Render) -> None:
-    try:
-        _draw(render)
-    except Cancelled:
-        pass
-    except InputError as error:
-        render.error = error
-    except Exception as error:
-        render.error = InputError(f"Rendering failed: {error}.", "See the backend's log.")
-    finally:
-        render.finished = True
-
-
-def _draw(render: Render) -> None:
-    performance, frames = render.puppet.performances[0], render.frames
-    rgba, depth = (
-        render.path.with_name(f"{render.path.stem}_{kind}.exr") for kind in ("rgba", "depth")
-    )
-    with tempfile.TemporaryDirectory() as folder, render.connect() as client:
-        render.puppet.save(Path(folder) / "render.puppet")
-        content = client.upload(Path(folder) / "render.puppet")
-        with export.sequence(rgba, frames) as pictures, export.sequence(depth, frames) as depths:
-            for i, frame in enumerate(frames):
-                if render.cancelled:
-                    raise Cancelled("cancelled by the user")
-                seen, z = client.render(
-                    content,
-                    performance.bases[:, i],
-                    performance.w2c[i],
-                    performance.K[i],
-                    performance.size,
-                    background=render.background,
-                )
-                seen = linear(seen)
-                write_exr(pictures[frame], {name: seen[..., c] for c, name in enumerate("RGBA")})
-                write_exr(depths[frame], {"Y": np.where(z > 0, z, np.float32(FAR))})
-                render.done += 1
-
-
-def linear(rgba: F32) -> F32:  # (H, W, 4) -> (H, W, 4)
-    """sRGB-encoded premultiplied colour to scene-linear premultiplied colour."""
-    alpha = rgba[..., 3:]
-    straight = rgba[..., :3] / np.maximum(alpha, 1e-6)
-    return np.concatenate([attributes.srgb_to_linear(straight.clip(0)) * alpha, alpha], -1).astype(
-        np.float32
-    )
 
 
 class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
@@ -182,17 +21,17 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
     bl_idname = "restage4d.render_splats"
     bl_label = "Render Splats"
     bl_options = {"REGISTER"}  # noqa: RUF012
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", default="//splats.exr")  # type: ignore[valid-type]
-    filter_glob: bpy.props.StringProperty(default="*.exr", options={"HIDDEN"})  # type: ignore[valid-type]
-    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", default="//splats.exr")
+    filter_glob: bpy.props.StringProperty(default="*.exr", options={"HIDDEN"})
+    background: bpy.props.BoolProperty(
         name="Background",
         description="With the static background; without, the subject alone on clear ground",
         default=True,
     )
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        if job is not None and not job.finished:
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if render_job.current is not None and not render_job.current.finished:
             cls.poll_message_set("Splats are being rendered already")
             return False
         if context.scene.camera is None:
@@ -200,17 +39,16 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
             return False
         return super().poll(context)
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
-    def steps_on(self, context: Any, imported: importer.ImportedPuppet) -> Steps[None]:
-        from .. import runtime
-
-        global job
-        scene = context.scene
+    def steps_on(
+        self, context: bpy.types.Context, imported: importer.ImportedPuppet
+    ) -> Steps[None]:
+        scene = cast(bpy.types.Scene, context.scene)
         frames = range(scene.frame_start, scene.frame_end + 1)
-        reading = render_steps(imported, scene, frames, background=self.background)
+        reading = render_job.render_steps(imported, scene, frames, background=self.background)
         try:
             for i in range(len(frames)):
                 next(reading)
@@ -218,8 +56,10 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
             next(reading)
         except StopIteration as end:
             path = Path(bpy.path.abspath(self.filepath))
-            job = Render(end.value, frames, self.background, path, runtime.connector())
-            start(job)
+            render_job.current = render_job.Render(
+                end.value, frames, self.background, path, runtime.make_connector()
+            )
+            render_job.start(render_job.current)
             bpy.app.timers.register(_watch, first_interval=0.2)
             self.done = "The backend renders; Blender is free meanwhile"
         finally:
@@ -233,24 +73,26 @@ class RESTAGE4D_OT_cancel_render(bpy.types.Operator):
     bl_label = "Cancel Rendering"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        if job is None or job.finished:
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if render_job.current is None or render_job.current.finished:
             cls.poll_message_set("No splats are being rendered")
             return False
         return True
 
-    def execute(self, context: Any) -> set[str]:
-        assert job is not None
-        job.cancelled = True
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        assert render_job.current is not None
+        render_job.current.cancelled = True
         return {"FINISHED"}
 
 
 def _watch() -> float | None:
     """Keeps the sidebar and the status bar up to date until the rendering is over."""
-    assert job is not None
-    over = job.finished
+    assert render_job.current is not None
+    over = render_job.current.finished
     for window in bpy.context.window_manager.windows:
-        window.workspace.status_text_set(None if over else f"Render Splats: {job.says}")
+        window.workspace.status_text_set(
+            None if over else f"Render Splats: {render_job.current.says}"
+        )
     redraw(views=False)
     return None if over else 0.3
 

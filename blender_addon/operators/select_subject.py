@@ -2,15 +2,15 @@
 """Pointing at the subject: the shot's first frame over the 3D view, a click or a box, and the mask
 that came of it."""
 
-from typing import Any
-
 import blf
 import bpy
 import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
+from numpy.typing import NDArray
 
-from .. import runtime
+from .. import orders, runtime
+from ..properties import get_shot
 from ..ui import thumbnails
 
 DRAG = 6  # pixels of the screen: a shorter drag is a click
@@ -25,7 +25,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
     bl_label = "Select the Subject"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         shot = runtime.session().shot
         if context.area is None or context.area.type != "VIEW_3D":
             cls.poll_message_set("Works in a 3D view")
@@ -39,7 +39,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             return True
         return False
 
-    def invoke(self, context: Any, event: Any) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         self.region = next(r for r in context.area.regions if r.type == "WINDOW")
         self.area = context.area
         self.down: tuple[int, int] | None = None
@@ -51,7 +51,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         self.area.tag_redraw()
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: Any, event: Any) -> set[str]:
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         shot = runtime.session().shot
         if (
             shot is None
@@ -74,15 +74,15 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         self.area.tag_redraw()
         return {"RUNNING_MODAL"} if event.type != "TIMER" else {"PASS_THROUGH"}
 
-    def cancel(self, context: Any) -> None:
+    def cancel(self, context: bpy.types.Context) -> None:
         self._end(context)
 
-    def _end(self, context: Any) -> None:
+    def _end(self, context: bpy.types.Context) -> None:
         bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
         context.window.cursor_modal_restore()
         self.area.tag_redraw()
 
-    def _over_sidebar(self, event: Any) -> bool:
+    def _over_sidebar(self, event: bpy.types.Event) -> bool:
         return any(
             r.x <= event.mouse_x < r.x + r.width
             and r.y <= event.mouse_y < r.y + r.height
@@ -91,11 +91,11 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             if r.type in {"UI", "TOOLS", "HEADER", "TOOL_HEADER"}
         )
 
-    def _choose(self, context: Any, a: tuple[int, int], b: tuple[int, int]) -> None:
+    def _choose(self, context: bpy.types.Context, a: tuple[int, int], b: tuple[int, int]) -> None:
         """Region pixels to the video's, and on to the session."""
-        shot, chosen = runtime.session().shot, context.scene.restage4d
+        shot, chosen = runtime.session().shot, get_shot(context.scene)
         assert shot is not None  # modal
-        x0, y0, scale = frame_of(self.area, self.region, shot.size)
+        x0, y0, scale = find_frame(self.area, self.region, shot.size)
         ends = []
         for x, y in (a, b):
             u, v = (x - x0) / scale, shot.size[1] - (y - y0) / scale
@@ -108,7 +108,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
                 "BOX",
                 (min(u0, u1), min(v0, v1), max(u0, u1), max(v0, v1)),
             )
-        runtime.select(chosen)
+        orders.select_subject(chosen)
 
     def paint(self) -> None:
         shot = runtime.session().shot
@@ -117,13 +117,13 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         width, height = self.region.width, self.region.height
         gpu.state.blend_set("ALPHA")
         _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
-        x, y, scale = frame_of(self.area, self.region, shot.size)
+        x, y, scale = find_frame(self.area, self.region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
-        if not thumbnails.same(self.shown, (shot.first, shot.mask)):
+        if not thumbnails.are_same(self.shown, (shot.first, shot.mask)):
             picture = (
-                shot.first if shot.mask is None else thumbnails.with_mask(shot.first, shot.mask)
+                shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask)
             )
-            self.texture, self.shown = _texture(picture), (shot.first, shot.mask)
+            self.texture, self.shown = _make_texture(picture), (shot.first, shot.mask)
         shader = gpu.shader.from_builtin("IMAGE")
         corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
         content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
@@ -155,13 +155,15 @@ class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
     bl_idname = "restage4d.forget_selection"
     bl_label = "Forget the Selection"
 
-    def execute(self, context: Any) -> set[str]:
-        context.scene.restage4d.selection = "MOTION"
-        runtime.select(context.scene.restage4d)
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        get_shot(context.scene).selection = "MOTION"
+        orders.select_subject(get_shot(context.scene))
         return {"FINISHED"}
 
 
-def frame_of(area: Any, region: Any, size: tuple[int, int]) -> tuple[float, float, float]:
+def find_frame(
+    area: bpy.types.Area | None, region: bpy.types.Region, size: tuple[int, int]
+) -> tuple[float, float, float]:
     """Left and bottom edge of the shown frame in the region, and screen pixels per video pixel."""
     sidebar = next((r.width for r in area.regions if r.type == "UI"), 0)
     tools = next((r.width for r in area.regions if r.type == "TOOLS"), 0)
@@ -174,12 +176,12 @@ def frame_of(area: Any, region: Any, size: tuple[int, int]) -> tuple[float, floa
     )
 
 
-def _texture(picture: Any) -> Any:  # (H, W, 3) uint8 sRGB
+def _make_texture(picture: NDArray[np.uint8]) -> gpu.types.GPUTexture:  # (H, W, 3) uint8 sRGB
     """The picture with its last row first, as the screen counts."""
     pixels = np.ones((*picture.shape[:2], 4), np.float32)
     pixels[..., :3] = picture[::-1] / np.float32(255)
-    buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels.ravel())
-    return gpu.types.GPUTexture((picture.shape[1], picture.shape[0]), format="RGBA16F", data=buffer)
+    buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels.ravel())  # pyright: ignore[reportCallIssue]
+    return gpu.types.GPUTexture((picture.shape[1], picture.shape[0]), format="RGBA16F", data=buffer)  # pyright: ignore[reportCallIssue]
 
 
 def _rectangle(

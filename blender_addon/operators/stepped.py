@@ -2,13 +2,12 @@
 """Long work on the scene in small steps, so that Blender stays alive: progress in the status bar,
 Esc ends it.
 
-`Stepped` is for operators whose work is `steps.Steps`: in a window a timer runs some steps at a
-time, and input other than turning the view is kept away, since the scene is half made; from a
-script all steps run at once. `shown` tells a panel what runs.
+`Stepped` is for operators whose work is `session.steps.Steps`: in a window a timer runs some steps
+at a time, and input other than turning the view is kept away, since the scene is half made; from a
+script all steps run at once. `running_work` tells the others what runs.
 """
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -16,6 +15,8 @@ import bpy
 from restage4d.errors import Cancelled, InputError
 
 from ..puppet import importer
+from ..session import running_work
+from ..session.running_work import RunningWork
 from ..session.steps import Steps
 
 SLICE = 0.015  # seconds of work in one turn; the last step of a turn may take longer
@@ -30,19 +31,6 @@ _NAVIGATION = {
 }
 
 
-@dataclass
-class Shown:
-    """Work under way, for a panel: what, how far (0..1), and whether the user has asked it to
-    end."""
-
-    label: str
-    fraction: float = 0.0
-    cancelled: bool = False
-
-
-shown: Shown | None = None
-
-
 class Stepped:
     """Mixed into operators; they define ``steps(context)``, which yields `Steps`, and say in
     ``done`` what they made."""
@@ -51,40 +39,38 @@ class Stepped:
     undone = "Cancelled; nothing was written"
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
-        if shown is not None:
-            cls.poll_message_set(f"Wait until this is done: {shown.label}")  # type: ignore[attr-defined]
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if running_work.current is not None:
+            cls.poll_message_set(f"Wait until this is done: {running_work.current.label}")  # type: ignore[attr-defined]
             return False
         return True
 
-    def execute(self: Any, context: Any) -> set[str]:
-        global shown
+    def execute(self: Any, context: bpy.types.Context) -> set[str]:
         self._steps = self.steps(context)
         if not self.options.is_invoke or bpy.app.background:
             return self._advance(context, None)
-        shown = Shown(self.bl_label)
+        running_work.current = RunningWork(self.bl_label)
         window = context.window_manager
         self._timer = window.event_timer_add(0.01, window=context.window)
         window.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
-    def modal(self: Any, context: Any, event: Any) -> set[str]:
-        assert shown is not None
+    def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        assert running_work.current is not None
         if event.type == "ESC":
-            shown.cancelled = True
+            running_work.current.cancelled = True
         if event.type in _NAVIGATION:
             return {"PASS_THROUGH"}
         if event.type != "TIMER":
             return {"RUNNING_MODAL"}
-        return self._advance(context, shown)
+        return self._advance(context, running_work.current)
 
-    def cancel(self: Any, context: Any) -> None:
+    def cancel(self: Any, context: bpy.types.Context) -> None:
         """Blender ends it: another file is loaded, or the window closes."""
-        global shown
         self._steps.close()
-        shown = None
+        running_work.current = None
 
-    def _advance(self: Any, context: Any, about: Shown | None) -> set[str]:
+    def _advance(self: Any, context: bpy.types.Context, about: RunningWork | None) -> set[str]:
         """The steps of one turn in a window (``about`` is given), otherwise all of them."""
         until = time.perf_counter() + SLICE
         try:
@@ -109,12 +95,11 @@ class Stepped:
             self.report({"ERROR"}, str(error))
             return self._end(context, {"CANCELLED"})
 
-    def _end(self: Any, context: Any, result: set[str]) -> set[str]:
-        global shown
-        if shown is not None:
+    def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
+        if running_work.current is not None:
             context.workspace.status_text_set(None)
             context.window_manager.event_timer_remove(self._timer)
-            shown = None
+            running_work.current = None
         return result
 
 
@@ -122,13 +107,13 @@ class OnPuppet(Stepped):
     """Of work on the selected puppet; these define ``steps_on(context, imported)``."""
 
     @classmethod
-    def poll(cls, context: Any) -> bool:
+    def poll(cls, context: bpy.types.Context) -> bool:
         if importer.selected_puppet(context) is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
             return False
         return super().poll(context)
 
-    def steps(self: Any, context: Any) -> Steps[Any]:
+    def steps(self: Any, context: bpy.types.Context) -> Steps[Any]:
         imported = importer.selected_puppet(context)
         assert imported is not None  # poll
         return self.steps_on(context, imported)

@@ -2,7 +2,7 @@
 """Performances as Actions with slots: keyframes written in bulk, and who plays what."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import bpy
 import numpy as np
@@ -11,12 +11,13 @@ from restage4d.se3 import Array
 
 from .. import compat
 
+Animated = bpy.types.Object | bpy.types.Camera
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
 
 
 def write_curves(
-    channelbag: Any, data_path: str, group: str, values: Array
+    channelbag: bpy.types.ActionChannelbag, data_path: str, group: str, values: Array
 ) -> None:  # (T, C) or (T,)
     """One F-curve per column of ``values`` from `FIRST_FRAME` on, linear between keys, in bulk."""
     columns = values.reshape(len(values), -1).T
@@ -32,8 +33,8 @@ def write_curves(
         fcurve.update()
 
 
-def add_action(name: str, frames: int) -> Any:
-    """An Action that survives without users, with its frame range told."""
+def add_action(name: str, frames: int) -> bpy.types.Action:
+    """An Action that survives without users, with its frame range set."""
     action = bpy.data.actions.new(name)
     action.use_fake_user = True
     action.use_frame_range = True
@@ -42,13 +43,16 @@ def add_action(name: str, frames: int) -> Any:
     return action
 
 
-def add_slot(action: Any, owner: Any, name: str) -> Any:
+def add_slot(
+    action: bpy.types.Action, owner: bpy.types.ID, name: str
+) -> bpy.types.ActionChannelbag:
     """A slot of the Action for data of the owner's kind; returns its channel bag."""
     slot = action.slots.new(id_type=owner.id_type, name=name)
-    return action.layers[0].strips[0].channelbag(slot, ensure=True)
+    strip = cast(bpy.types.ActionKeyframeStrip, action.layers[0].strips[0])
+    return strip.channelbag(slot, ensure=True)
 
 
-def use_action(owner: Any, action: Any, name: str) -> None:
+def use_action(owner: Animated, action: bpy.types.Action, name: str) -> None:
     """Plays the Action's slot of that name on ``owner``; where there is none, ``owner`` stands
     still."""
     slot = next(
@@ -58,7 +62,11 @@ def use_action(owner: Any, action: Any, name: str) -> None:
     play(owner, action if slot else None, slot)
 
 
-def play(owner: Any, action: Any | None, slot: Any | None) -> None:
+def play(
+    owner: Animated,
+    action: bpy.types.Action | None,
+    slot: bpy.types.ActionSlot | None,
+) -> None:
     """Plays a slot of an Action on ``owner``; with None it stands still. NLA tracks and drivers
     stay."""
     if action is None:
@@ -70,13 +78,17 @@ def play(owner: Any, action: Any | None, slot: Any | None) -> None:
     data.action_slot = slot
 
 
-def played(owner: Any) -> tuple[Any | None, Any | None]:
+def find_played(
+    owner: Animated,
+) -> tuple[bpy.types.Action | None, bpy.types.ActionSlot | None]:
     """The Action and the slot that play on ``owner``."""
     data = owner.animation_data
     return (data.action, data.action_slot) if data is not None else (None, None)
 
 
-def write_bones(action: Any, armature: Any, keys: dict[str, tuple[Array, Array]]) -> Iterator[None]:
+def write_bones(
+    action: bpy.types.Action, armature: bpy.types.Object, keys: dict[str, tuple[Array, Array]]
+) -> Iterator[None]:
     """Keyframes of bones, see `motions.channels`; yields after each."""
     channelbag = add_slot(action, armature, SLOT)
     for name, (location, quats) in keys.items():

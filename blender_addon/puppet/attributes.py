@@ -9,7 +9,7 @@ for the rig.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import bmesh
 import bpy
@@ -35,7 +35,17 @@ RAMP_COLORS = (
 )  # linear
 
 
-def points_mesh(name: str, means: F32) -> Any:  # (N, 3)
+def get_mesh(obj: bpy.types.Object) -> bpy.types.Mesh:
+    """The mesh of an object of points."""
+    return cast(bpy.types.Mesh, obj.data)
+
+
+def _get_values(attribute: bpy.types.Attribute) -> Any:
+    """The values, whose type hangs on the attribute's."""
+    return cast(Any, attribute).data
+
+
+def points_mesh(name: str, means: F32) -> bpy.types.Mesh:  # (N, 3)
     """A vertex-only mesh of positions; `write_gaussians` gives it the rest."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(means))
@@ -43,7 +53,7 @@ def points_mesh(name: str, means: F32) -> Any:  # (N, 3)
     return mesh
 
 
-def write_gaussians(mesh: Any, gaussians: Gaussians) -> None:
+def write_gaussians(mesh: bpy.types.Mesh, gaussians: Gaussians) -> None:
     """The Gaussians' attributes beside the positions."""
     n = len(gaussians)
     color = np.ones((n, 4), np.float32)
@@ -60,7 +70,7 @@ def write_gaussians(mesh: Any, gaussians: Gaussians) -> None:
     mesh.color_attributes.render_color_index = mesh.color_attributes.find(COLOR)
 
 
-def ball_mesh(name: str) -> Any:
+def ball_mesh(name: str) -> bpy.types.Mesh:
     """The unit icosphere of 20 faces that stands for a Gaussian, with `COLOR` as its active
     colour."""
     mesh = bpy.data.meshes.new(name)
@@ -75,24 +85,26 @@ def ball_mesh(name: str) -> Any:
     return mesh
 
 
-def set_attribute(mesh: Any, name: str, kind: str, field: str, values: NDArray[Any]) -> None:
+def set_attribute(
+    mesh: bpy.types.Mesh, name: str, kind: str, field: str, values: NDArray[Any]
+) -> None:
     """A point attribute, new or there already, set in bulk; values of another dtype than its own
     are 10 to 100 times slower."""
     attribute = mesh.attributes.get(name) or mesh.attributes.new(name, kind, "POINT")
-    attribute.data.foreach_set(field, np.ascontiguousarray(values).ravel())
+    _get_values(attribute).foreach_set(field, np.ascontiguousarray(values).ravel())
     mesh.update_tag()
 
 
 def read_attribute(
-    mesh: Any, name: str, field: str, width: int
+    mesh: bpy.types.Mesh, name: str, field: str, width: int
 ) -> F32:  # -> (N, width), (N,) for width 1
     """A float point attribute; KeyError names it where it is missing."""
     out = np.empty(len(mesh.vertices) * width, np.float32)
-    mesh.attributes[name].data.foreach_get(field, out)
+    _get_values(mesh.attributes[name]).foreach_get(field, out)
     return out.reshape(-1, width) if width > 1 else out
 
 
-def read_gaussians(mesh: Any) -> Gaussians:
+def read_gaussians(mesh: bpy.types.Mesh) -> Gaussians:
     """What `points_mesh` and `write_gaussians` wrote, to the bit. For an evaluated mesh: the posed
     Gaussians."""
     radiance = read_attribute(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)
@@ -108,45 +120,49 @@ def read_gaussians(mesh: Any) -> Gaussians:
     )
 
 
-def read_weights(mesh: Any, bases: NDArray[np.bool_]) -> F32:  # (K,) -> (N,)
+def read_weights(mesh: bpy.types.Mesh, bases: NDArray[np.bool_]) -> F32:  # (K,) -> (N,)
     """How much some of the bases, together, move each point."""
     index, weight = read_influences(mesh)
     return np.where(bases[index], weight, 0).sum(1, dtype=np.float32)
 
 
-def write_regions(mesh: Any, region: NDArray[np.intp], colors: F32) -> None:  # (N,), (R, 3) sRGB
+def write_regions(
+    mesh: bpy.types.Mesh, region: NDArray[np.intp], colors: F32
+) -> None:  # (N,), (R, 3) sRGB
     """`REGION_COLOR` of every point: that of its region."""
     color = np.ones((len(region), 4), np.float32)
     color[:, :3] = srgb_to_linear(colors)[region]
     set_attribute(mesh, REGION_COLOR, "FLOAT_COLOR", "color", color)
 
 
-def write_weights(mesh: Any, bases: NDArray[np.bool_]) -> None:  # (K,)
+def write_weights(mesh: bpy.types.Mesh, bases: NDArray[np.bool_]) -> None:  # (K,)
     """`WEIGHT` of every point: how much some of the bases, together, move it."""
     set_attribute(mesh, WEIGHT, "FLOAT", "value", read_weights(mesh, bases))
 
 
-def write_influences(mesh: Any, index: NDArray[np.uint16], weight: F32) -> None:  # (N, M), (N, M)
+def write_influences(
+    mesh: bpy.types.Mesh, index: NDArray[np.uint16], weight: F32
+) -> None:  # (N, M), (N, M)
     """``influence_j`` and ``weight_j``, what the rig reads."""
     for j in range(index.shape[1]):
         set_attribute(mesh, f"influence_{j}", "INT", "value", index[:, j].astype(np.int32))
         set_attribute(mesh, f"weight_{j}", "FLOAT", "value", weight[:, j])
 
 
-def read_influences(mesh: Any) -> tuple[NDArray[np.uint16], F32]:
+def read_influences(mesh: bpy.types.Mesh) -> tuple[NDArray[np.uint16], F32]:
     """What `write_influences` wrote: (N, M) and (N, M)."""
     m = sum(1 for j in range(8) if f"influence_{j}" in mesh.attributes)
     index = np.empty((len(mesh.vertices), m), np.uint16)
     weight = np.empty((len(mesh.vertices), m), np.float32)
     column = np.empty(len(mesh.vertices), np.int32)
     for j in range(m):
-        mesh.attributes[f"influence_{j}"].data.foreach_get("value", column)
+        _get_values(mesh.attributes[f"influence_{j}"]).foreach_get("value", column)
         index[:, j], weight[:, j] = column, read_attribute(mesh, f"weight_{j}", "value", 1)
     return index, weight
 
 
 def vertex_group_steps(
-    obj: Any, names: list[str], index: NDArray[np.integer], weight: F32
+    obj: bpy.types.Object, names: list[str], index: NDArray[np.integer], weight: F32
 ) -> Iterator[float]:
     """Vertex groups of the bones' names with the same weights, for painting and for exporters that
     know skins.
@@ -164,7 +180,7 @@ def vertex_group_steps(
     before = set(there.values())
     bm = bmesh.new()
     try:
-        bm.from_mesh(obj.data)
+        bm.from_mesh(get_mesh(obj))
         layer = bm.verts.layers.deform.verify()
         vertices = iter(bm.verts)
         for first in range(0, len(index), _ROWS):
@@ -178,7 +194,7 @@ def vertex_group_steps(
                     if value > 0:  # an index may stand twice in a row
                         deform[place[group]] = deform.get(place[group], 0.0) + value
         yield 1.0
-        bm.to_mesh(obj.data)
+        bm.to_mesh(get_mesh(obj))
     finally:
         bm.free()
 

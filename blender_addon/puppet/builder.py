@@ -8,7 +8,7 @@ are made in edit mode, which wants that), so that Blender has nothing to evaluat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bpy
 import numpy as np
@@ -24,6 +24,7 @@ from . import (
     bone_curves,
     camera,
     node_groups,
+    node_tree,
     regions,
     rig,
 )
@@ -52,18 +53,18 @@ class Parts:
     """What was made so far. ``collections`` are "subject", "rig", "background" and "camera" below
     ``top``."""
 
-    top: Any
-    collections: dict[str, Any]
-    armature: Any = None
+    top: bpy.types.Collection
+    collections: dict[str, bpy.types.Collection]
+    armature: Any = None  # these are objects once they are made
     points: Any = None
     frames: Any = None
     splats: Any = None
     background: Any = None
     background_splats: Any = None
     camera: Any = None
-    actions: dict[str, Any] = field(default_factory=dict)  # by performance
-    footage: dict[str, Any] = field(default_factory=dict)  # images, by performance
-    trees: list[Any] = field(default_factory=list)
+    actions: dict[str, bpy.types.Action] = field(default_factory=dict)  # by performance
+    footage: dict[str, bpy.types.Image] = field(default_factory=dict)  # images, by performance
+    trees: list[bpy.types.NodeTree] = field(default_factory=list)
 
 
 def prepare(puppet: Puppet, name: str) -> Ready:
@@ -81,7 +82,7 @@ def build_steps(
     ready: Ready,
     name: str,
     footage: dict[str, list[Path]],
-    parent: Any,
+    parent: bpy.types.Collection,
     *,
     shown: bool,
 ) -> Steps[Parts]:
@@ -138,10 +139,9 @@ def _build(
     for work in _dress(parts.points, puppet, ready, parts.armature):
         work()
         yield _TREES, 100
-    skinning = yield from _grown(parts, node_groups.skinning_steps(puppet.index.shape[1]))
-    display = yield from _grown(parts, node_groups.display_steps())
-    eq1 = parts.points.modifiers.new("Eq. 1", "NODES")
-    eq1.node_group = skinning
+    skinning = yield from _grow(parts, node_groups.skinning_steps(puppet.index.shape[1]))
+    display = yield from _grow(parts, node_groups.display_steps())
+    eq1 = node_tree.add_modifier(parts.points, "Eq. 1", skinning)
     compat.set_input(eq1, "Bases", parts.frames)
     parts.splats = _add_display(
         f"{name} splats", parts.points, display, parts.collections["subject"], shown
@@ -155,7 +155,7 @@ def _build(
             True  # its box would frame everything; what shows it finds it all the same
         )
         yield _KEYS, 100
-        attributes.write_gaussians(parts.background.data, puppet.background)
+        attributes.write_gaussians(attributes.get_mesh(parts.background), puppet.background)
         shows = (f"{name} background", parts.background, display, parts.collections["background"])
         parts.background_splats = _add_display(*shows, shown)
         yield _KEYS, 100
@@ -185,7 +185,7 @@ def _add_performances(
         yield after
 
 
-def _grown(parts: Parts, growing: Iterator[Any]) -> Steps[Any]:
+def _grow(parts: Parts, growing: Iterator[bpy.types.NodeTree]) -> Steps[bpy.types.NodeTree]:
     """A node tree, part by part."""
     tree = next(growing)
     parts.trees.append(tree)
@@ -195,9 +195,11 @@ def _grown(parts: Parts, growing: Iterator[Any]) -> Steps[Any]:
     return tree
 
 
-def _dress(points: Any, puppet: Puppet, ready: Ready, armature: Any) -> list[Callable[[], None]]:
+def _dress(
+    points: bpy.types.Object, puppet: Puppet, ready: Ready, armature: bpy.types.Object
+) -> list[Callable[[], None]]:
     """What gives the subject's points their attributes, in parts."""
-    mesh = points.data
+    mesh = attributes.get_mesh(points)
     return [
         lambda: attributes.write_gaussians(mesh, puppet.subject),
         lambda: attributes.write_influences(mesh, puppet.index, puppet.weight),
@@ -205,7 +207,12 @@ def _dress(points: Any, puppet: Puppet, ready: Ready, armature: Any) -> list[Cal
     ]
 
 
-def _add_points(name: str, gaussians: Gaussians, collection: Any, parent: Any | None) -> Any:
+def _add_points(
+    name: str,
+    gaussians: Gaussians,
+    collection: bpy.types.Collection,
+    parent: bpy.types.Object | None,
+) -> bpy.types.Object:
     obj = bpy.data.objects.new(name, attributes.points_mesh(name, gaussians.means))
     obj.display_type = (
         "BOUNDS"  # its display is another object; a mesh of vertices would be drawn as black dots
@@ -215,11 +222,16 @@ def _add_points(name: str, gaussians: Gaussians, collection: Any, parent: Any | 
     return obj
 
 
-def _add_display(name: str, points: Any, tree: Any, collection: Any, shown: bool) -> Any:
+def _add_display(
+    name: str,
+    points: bpy.types.Object,
+    tree: bpy.types.NodeTree,
+    collection: bpy.types.Collection,
+    shown: bool,
+) -> bpy.types.Object:
     obj = bpy.data.objects.new(name, attributes.ball_mesh(name))
     for use, mode in (("Viewport", "Ellipsoids"), ("Render", "Splats")):
-        modifier = obj.modifiers.new(use, "NODES")
-        modifier.node_group = tree
+        modifier = node_tree.add_modifier(obj, use, tree)
         compat.set_input(modifier, "Points", points)
         compat.set_input(modifier, "Mode", mode)
         modifier.show_viewport, modifier.show_render = use == "Viewport", use == "Render"
@@ -233,7 +245,7 @@ def _take_back(parts: Parts) -> None:
     """Removes all that was made."""
     objects = [obj for collection in parts.collections.values() for obj in collection.objects]
     materials = {
-        n.inputs["Material"].default_value
+        cast(Any, n.inputs["Material"]).default_value
         for tree in parts.trees
         for n in tree.nodes
         if "Material" in n.inputs

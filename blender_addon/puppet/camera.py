@@ -3,7 +3,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import bpy
 import numpy as np
@@ -39,7 +39,7 @@ def pose_curves(w2c: F32) -> tuple[Array, Array]:  # (T, 4, 4) -> (T, 3), (T, 4)
 
 
 def read_camera(
-    obj: Any, depsgraph: Any, size: tuple[int, int], aspect: float
+    obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, size: tuple[int, int], aspect: float
 ) -> tuple[F32, F32]:  # -> (3, 3), (4, 4)
     """K in pixels of ``size`` and the OpenCV w2c of an evaluated camera; ``aspect`` as in
     `frame_scene`."""
@@ -63,7 +63,13 @@ def read_camera(
     return K.astype(np.float32), w2c.astype(np.float32)
 
 
-def add_camera(name: str, performances: list[Performance], reach: float, collection: Any) -> Any:
+def get_lens(camera: bpy.types.Object) -> bpy.types.Camera:
+    return cast(bpy.types.Camera, camera.data)
+
+
+def add_camera(
+    name: str, performances: list[Performance], reach: float, collection: bpy.types.Collection
+) -> bpy.types.Object:
     """The camera as it stands in the first performance's first frame; sees from 1e-3 to 4 times
     ``reach`` world units."""
     data = bpy.data.cameras.new(f"{name} camera")
@@ -89,7 +95,12 @@ def moves(performances: list[Performance]) -> tuple[bool, bool]:
 
 
 def write_performance(
-    action: Any, camera: Any, performance: Performance, *, pose: bool, lens: bool
+    action: bpy.types.Action,
+    camera: bpy.types.Object,
+    performance: Performance,
+    *,
+    pose: bool,
+    lens: bool,
 ) -> None:
     """The performance's camera as keyframes: of the object where ``pose``, of its lens where
     ``lens``."""
@@ -99,7 +110,7 @@ def write_performance(
         actions.write_curves(channelbag, "location", "Object Transforms", location)
         actions.write_curves(channelbag, "rotation_quaternion", "Object Transforms", quats)
     if lens:
-        channelbag = actions.add_slot(action, camera.data, SLOT)
+        channelbag = actions.add_slot(action, get_lens(camera), SLOT)
         for path, values in zip(
             ("lens", "shift_x", "shift_y"),
             lens_curves(performance.K, performance.size).T,
@@ -134,12 +145,14 @@ def find_footage(path: Path) -> list[Path]:
     return [path]
 
 
-def add_footage(camera: Any, name: str, files: list[Path], frames: int) -> Any:
+def add_footage(
+    camera: bpy.types.Object, name: str, files: list[Path], frames: int
+) -> bpy.types.Image:
     """Footage as one of the camera's background images, hidden; its first frame stands at
     `actions.FIRST_FRAME`."""
     image = bpy.data.images.load(str(files[0].resolve()))
     image.name = name
-    background = camera.data.background_images.new()
+    background = get_lens(camera).background_images.new()
     background.image = image
     background.alpha, background.display_depth, background.frame_method = 1.0, "BACK", "STRETCH"
     background.show_background_image = background.show_expanded = False
@@ -151,14 +164,14 @@ def add_footage(camera: Any, name: str, files: list[Path], frames: int) -> Any:
     return image
 
 
-def show_footage(camera: Any, image: Any) -> None:
+def show_footage(camera: bpy.types.Object, image: bpy.types.Image | None) -> None:
     """Shows this background image and hides the others."""
-    for background in camera.data.background_images:
+    for background in get_lens(camera).background_images:
         background.show_background_image = image is not None and background.image == image
-    camera.data.show_background_images = image is not None
+    get_lens(camera).show_background_images = image is not None
 
 
-def relative_to(folder: Path, images: list[Any]) -> None:
+def relative_to(folder: Path, images: list[bpy.types.Image]) -> None:
     """Paths of the footage relative to a .blend that is going to lie in ``folder``; absolute on
     another drive."""
     for image in images:
@@ -171,7 +184,11 @@ def relative_to(folder: Path, images: list[Any]) -> None:
 
 
 def frame_scene(
-    scene: Any, performance_frames: int, fps: float, size: tuple[int, int], aspect: float
+    scene: bpy.types.Scene,
+    performance_frames: int,
+    fps: float,
+    size: tuple[int, int],
+    aspect: float,
 ) -> None:
     """Frame range, rate and picture of the scene. ``aspect`` is fx / fy, the height of a pixel to
     its width."""
@@ -184,6 +201,19 @@ def frame_scene(
     r.fps_base = r.fps / fps
     r.resolution_x, r.resolution_y, r.resolution_percentage = *size, 100
     r.pixel_aspect_x, r.pixel_aspect_y = pixel_aspect(aspect)
+
+
+def look_through(space: bpy.types.SpaceView3D, means: F32) -> None:  # (N, 3)
+    """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by
+    attribute and unlit.
+
+    Turned out of the camera, it goes round the subject, whose points are ``means``.
+    """
+    space.shading.type, space.shading.light, space.shading.color_type = "SOLID", "FLAT", "VERTEX"
+    if space.region_3d is not None:
+        space.region_3d.view_location = means.mean(0)
+        space.region_3d.view_distance = 2.5 * float(np.linalg.norm(np.ptp(means, axis=0)))
+        space.region_3d.view_perspective = "CAMERA"
 
 
 def pixel_aspect(aspect: float) -> tuple[float, float]:

@@ -2,12 +2,12 @@
 """What the artist made of a puppet, read back: bones into bases, camera into K and w2c, everything
 into a `Puppet`.
 
-The inverse of `importing.import_puppet`: a puppet imported and captured is the same to float32.
+The inverse of `importer.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 import bpy
 import numpy as np
@@ -29,10 +29,12 @@ from . import (
     rig,
 )
 
+T = TypeVar("T")
+
 
 @contextmanager
 def playing(
-    imported: importer.ImportedPuppet, scene: Any, *, points: bool = True
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, points: bool = True
 ) -> Iterator[None]:
     """While frames are stepped through: the costly display is off, without ``points`` the rig too;
     all comes back afterwards."""
@@ -56,7 +58,7 @@ def playing(
 
 def capture_performance(
     imported: importer.ImportedPuppet,
-    scene: Any,
+    scene: bpy.types.Scene,
     *,
     name: str,
     prompt: str = "",
@@ -71,23 +73,23 @@ def capture_performance(
         InputError: a bone is scaled or sheared, or was deleted.
     """
     total = scene.frame_end - scene.frame_start + 1
-    return through(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
+    return run_steps(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
 
 
 def capture_puppet(
-    imported: importer.ImportedPuppet, scene: Any, *, progress: Progress | None = None
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, progress: Progress | None = None
 ) -> Puppet:
     """The whole puppet from the .blend alone: points as they are, every performance as its Action
     plays now.
 
     What plays at the moment stays so. Raises `InputError` as `capture_performance` does.
     """
-    return through(
+    return run_steps(
         puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress
     )
 
 
-def through(steps: Generator[None, None, Any], total: int, progress: Progress | None) -> Any:
+def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | None) -> T:
     """Runs a generator that yields once a frame to its end and returns its value."""
     with (progress or Progress()).task(TaskId.CAPTURE, total) as stage:
         try:
@@ -101,7 +103,7 @@ def through(steps: Generator[None, None, Any], total: int, progress: Progress | 
 
 
 def performance_steps(
-    imported: importer.ImportedPuppet, scene: Any, *, name: str, prompt: str = ""
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, name: str, prompt: str = ""
 ) -> Generator[None, None, Performance]:
     """`capture_performance`, yielding once a frame."""
     r = scene.render
@@ -113,10 +115,12 @@ def performance_steps(
     return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
 
 
-def puppet_steps(imported: importer.ImportedPuppet, scene: Any) -> Generator[None, None, Puppet]:
+def puppet_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene
+) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
-    owners = importer.animated(imported)
-    before = [actions.played(o) for o in owners]
+    owners = importer.get_animated(imported)
+    before = [actions.find_played(o) for o in owners]
     layered = [
         o.animation_data
         for o in owners
@@ -139,12 +143,12 @@ def puppet_steps(imported: importer.ImportedPuppet, scene: Any) -> Generator[Non
         for data in layered:
             data.use_nla = True
         scene.frame_set(scene.frame_current)
-    index, weight = attributes.read_influences(imported.points.data)
+    index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:
-        background = attributes.read_gaussians(imported.background.data)
+        background = attributes.read_gaussians(attributes.get_mesh(imported.background))
     return Puppet(
-        attributes.read_gaussians(imported.points.data),
+        attributes.read_gaussians(attributes.get_mesh(imported.points)),
         index,
         weight,
         performances,
@@ -155,11 +159,11 @@ def puppet_steps(imported: importer.ImportedPuppet, scene: Any) -> Generator[Non
 
 def read_steps(
     imported: importer.ImportedPuppet,
-    scene: Any,
+    scene: bpy.types.Scene,
     frames: range,
     size: tuple[int, int],
     aspect: float,
-    filming: Any,
+    filming: bpy.types.Object,
 ) -> Generator[None, None, tuple[F32, F32, F32]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
     """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames;
     yields once a frame."""

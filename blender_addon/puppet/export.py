@@ -35,6 +35,7 @@ from . import (
     capture,
     importer,
     node_groups,
+    node_tree,
 )
 
 
@@ -68,9 +69,9 @@ def posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussian
     if not local:
         gaussians = _moved(gaussians, np.array(obj.matrix_world, np.float64))
     if gaussians.sh.shape[1] > 1:
-        rest = attributes.read_attribute(imported.points.data, "rotation", "value", 4) * np.array(
-            [1, -1, -1, -1], np.float32
-        )
+        rest = attributes.read_attribute(
+            attributes.get_mesh(imported.points), "rotation", "value", 4
+        ) * np.array([1, -1, -1, -1], np.float32)
         turn = se3.quat_to_matrix(se3.quat_multiply(gaussians.quats, rest))
         gaussians = replace(gaussians, sh=sh.rotate(gaussians.sh, turn))
     return gaussians
@@ -79,12 +80,12 @@ def posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussian
 def still(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
     """The background's Gaussians, as moved in the scene."""
     assert imported.background is not None
-    g = attributes.read_gaussians(imported.background.data)
+    g = attributes.read_gaussians(attributes.get_mesh(imported.background))
     return g if local else _moved(g, np.array(imported.background.matrix_world, np.float64))
 
 
 def frames_of(
-    imported: importer.ImportedPuppet, scene: Any, what: What
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, what: What
 ) -> Iterator[tuple[int, Gaussians]]:
     """Every frame's number and Gaussians, while the scene steps through them; afterwards it stands
     where it stood.
@@ -116,7 +117,9 @@ def check(imported: importer.ImportedPuppet, what: What) -> None:
         )
 
 
-def ply_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
+def ply_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, path: Path, what: What
+) -> Steps[None]:
     """Splat PLY files ``NAME_0001.ply`` ... (scene frame numbers) beside ``path``, as
     restage4d.io.ply writes them."""
     with sequence(path, what.frames) as places:
@@ -125,7 +128,9 @@ def ply_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: W
             yield i + 1, len(what.frames)
 
 
-def npz_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
+def npz_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, path: Path, what: What
+) -> Steps[None]:
     """``NAME_0001.npz`` ...: ``means`` (N, 3), ``quats`` (N, 4) wxyz, ``scales`` (N, 3) σ,
     ``opacities`` (N,), ``sh`` (N, C, 3) turned with the Gaussians, ``frame``, ``fps``. Load with
     ``np.load(path, allow_pickle=False)``."""
@@ -138,7 +143,7 @@ def npz_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: W
 
 
 def puppet_steps(
-    imported: importer.ImportedPuppet, scene: Any, path: Path, tweaked: str = ""
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, path: Path, tweaked: str = ""
 ) -> Steps[None]:
     """The ``.puppet``: every performance as its Action plays now; named ``tweaked``, also what
     plays now over the scene's range.
@@ -152,7 +157,7 @@ def puppet_steps(
     total = sum(p.n_frames for p in imported.performances) + extra
     done = 0
 
-    def counted(steps: Any) -> Any:
+    def count(steps: Any) -> Any:
         nonlocal done
         while True:
             try:
@@ -164,8 +169,8 @@ def puppet_steps(
 
     added = None
     if tweaked:
-        added = yield from counted(capture.performance_steps(imported, scene, name=tweaked))
-    puppet = yield from counted(capture.puppet_steps(imported, scene))
+        added = yield from count(capture.performance_steps(imported, scene, name=tweaked))
+    puppet = yield from count(capture.puppet_steps(imported, scene))
     if added is not None:
         puppet.performances.append(added)
     yield from in_thread((done, total), lambda: puppet.save(path))
@@ -204,7 +209,7 @@ def has_usd() -> bool:
 
 
 def alembic_steps(
-    imported: importer.ImportedPuppet, scene: Any, path: Path, what: What
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, path: Path, what: What
 ) -> Steps[None]:
     """Moving points (positions) by Blender's Alembic exporter, which cannot be interrupted: one
     step.
@@ -229,11 +234,13 @@ def alembic_steps(
             as_background_job=False,
             check_existing=False,
         )
-        _written(result, temporary, path)
+        _check_written(result, temporary, path)
     yield 1, 1
 
 
-def usd_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: What) -> Steps[None]:
+def usd_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, path: Path, what: What
+) -> Steps[None]:
     """UsdGeomPoints with time samples by Blender's USD exporter; scale, rotation, opacity and
     colour as primvars. One step.
 
@@ -262,19 +269,26 @@ def usd_steps(imported: importer.ImportedPuppet, scene: Any, path: Path, what: W
             )
         finally:
             scene.frame_start, scene.frame_end = first, last
-        _written(result, temporary, path)
+        _check_written(result, temporary, path)
     yield 1, 1
 
 
-def _written(result: set[str], temporary: Path, path: Path) -> None:
-    if "FINISHED" not in result or not temporary.exists() or temporary.stat().st_size == 0:
+def _check_written(result: set | None, temporary: Path, path: Path) -> None:
+    if (
+        not result
+        or "FINISHED" not in result
+        or not temporary.exists()
+        or temporary.stat().st_size == 0
+    ):
         raise InputError(
             f"Blender could not write {path}.", "See Blender's console for its reason."
         )
 
 
 @contextmanager
-def _cache(imported: importer.ImportedPuppet, scene: Any, what: What, kind: str) -> Iterator[Any]:
+def _cache(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, what: What, kind: str
+) -> Iterator[Any]:
     """An object that follows what is to be exported, the only one selected; gone again
     afterwards."""
     check(imported, what)
@@ -282,7 +296,7 @@ def _cache(imported: importer.ImportedPuppet, scene: Any, what: What, kind: str)
     data = (bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds).new(name)
     obj = bpy.data.objects.new(name, data)
     groups = [group.name for group in imported.points.vertex_groups]
-    tree = node_groups.cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
+    tree = node_groups.make_cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
     layer = bpy.context.view_layer
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
@@ -290,8 +304,7 @@ def _cache(imported: importer.ImportedPuppet, scene: Any, what: What, kind: str)
     with capture.playing(imported, scene):
         try:
             scene.collection.objects.link(obj)
-            modifier = obj.modifiers.new("Cache", "NODES")
-            modifier.node_group = tree
+            modifier = node_tree.add_modifier(obj, "Cache", tree)
             for part, source in (("Subject", imported.points), ("Background", imported.background)):
                 if getattr(what, part.lower()):
                     compat.set_input(modifier, part, source)

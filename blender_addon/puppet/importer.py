@@ -22,7 +22,7 @@ from ..session.steps import Steps, drain, in_thread
 from . import actions, builder, camera
 
 KEY = "restage4d"
-BLEND = "Restage4D "  # NLA tracks by `mixing.blend` begin so
+BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
 
 
 @dataclass
@@ -31,13 +31,13 @@ class ImportedPerformance:
     ``size`` is (width, height)."""
 
     name: str
-    action: Any
+    action: bpy.types.Action
     fps: float
     n_frames: int
     size: tuple[int, int]
     aspect: float
     prompt: str
-    footage: Any | None
+    footage: bpy.types.Image | None
 
 
 @dataclass
@@ -57,16 +57,16 @@ class ImportedPuppet:
         about: provenance, metrics and metres_per_unit of the puppet.
     """
 
-    armature: Any
-    points: Any
-    bases_frames: Any
-    splats: Any
-    background: Any | None
-    background_splats: Any | None
-    camera: Any
+    armature: bpy.types.Object
+    points: bpy.types.Object
+    bases_frames: bpy.types.Object
+    splats: bpy.types.Object
+    background: bpy.types.Object | None
+    background_splats: bpy.types.Object | None
+    camera: bpy.types.Object
     performances: list[ImportedPerformance]
     about: dict[str, Any]
-    collection: Any | None = None
+    collection: bpy.types.Collection | None = None
 
     def performance(self, name: str) -> ImportedPerformance:
         """The performance of that name. Raises KeyError with the names there are."""
@@ -86,7 +86,7 @@ def import_steps(
     *,
     name: str,
     footage: dict[str, Path] | None = None,
-    collection: Any | None = None,
+    collection: bpy.types.Collection | None = None,
     set_up_scene: bool = True,
     shown: bool = True,
 ) -> Steps[ImportedPuppet]:
@@ -152,14 +152,14 @@ def import_steps(
     return imported
 
 
-def activate(imported: ImportedPuppet, performance: str, *, scene: Any | None) -> None:
+def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Scene | None) -> None:
     """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its
     frames, rate and picture.
 
-    What `mixing.blend` laid into the NLA is muted.
+    What `nla.blend` laid into the NLA is muted.
     """
     p = imported.performance(performance)
-    for track in blended_tracks(imported):
+    for track in find_blended_tracks(imported):
         track.mute = True
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
@@ -169,16 +169,18 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: Any | None) -
         scene.frame_set(actions.FIRST_FRAME)
 
 
-def animated(imported: ImportedPuppet) -> tuple[Any, Any, Any]:
+def get_animated(
+    imported: ImportedPuppet,
+) -> tuple[actions.Animated, ...]:
     """What a performance moves: bones, camera and lens."""
-    return imported.armature, imported.camera, imported.camera.data
+    return imported.armature, imported.camera, camera.get_lens(imported.camera)
 
 
-def blended_tracks(imported: ImportedPuppet) -> list[Any]:
-    """The NLA tracks that `mixing.blend` made."""
+def find_blended_tracks(imported: ImportedPuppet) -> list[bpy.types.NlaTrack]:
+    """The NLA tracks that `nla.blend` made."""
     tracks = [
         t
-        for o in animated(imported)
+        for o in get_animated(imported)
         if o.animation_data is not None
         for t in o.animation_data.nla_tracks
     ]
@@ -190,7 +192,7 @@ def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
     that stands still."""
     actions.use_action(imported.armature, performance.action, actions.SLOT)
     actions.use_action(imported.camera, performance.action, camera.SLOT)
-    actions.use_action(imported.camera.data, performance.action, camera.SLOT)
+    actions.use_action(camera.get_lens(imported.camera), performance.action, camera.SLOT)
 
 
 def as_filmed(scene: Any) -> None:
@@ -202,7 +204,7 @@ def as_filmed(scene: Any) -> None:
     scene.cycles.transparent_max_bounces = 1024
 
 
-def find_puppets(scene: Any) -> list[ImportedPuppet]:
+def find_puppets(scene: bpy.types.Scene | None) -> list[ImportedPuppet]:
     """The puppets in a scene, also in a .blend that was loaded, or whose puppets were appended or
     duplicated."""
     return [
@@ -212,7 +214,7 @@ def find_puppets(scene: Any) -> list[ImportedPuppet]:
     ]
 
 
-def selected_puppet(context: Any) -> ImportedPuppet | None:
+def selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
     """The puppet of the active object, or the scene's only one."""
     puppets = find_puppets(context.scene)
     active = context.active_object
@@ -250,7 +252,7 @@ def _remember(imported: ImportedPuppet) -> None:
     imported.armature[KEY] = {"said": json.dumps(said), **pointers}
 
 
-def recall(armature: Any) -> ImportedPuppet:
+def recall(armature: bpy.types.Object) -> ImportedPuppet:
     """The puppet that an armature with the custom property `KEY` belongs to."""
     kept = armature[KEY]
     said = json.loads(kept["said"])

@@ -2,8 +2,6 @@
 """Two performances of a puppet blended in Blender's NLA: of the bones' poses, after which the
 points follow Eq. 1 as ever."""
 
-from typing import Any
-
 from . import actions, camera, importer
 
 
@@ -20,7 +18,7 @@ def blend(
     a, b = imported.performance(first), imported.performance(second)
     last = actions.FIRST_FRAME + b.n_frames - 1
     for owner, slot in zip(
-        importer.animated(imported), (actions.SLOT, camera.SLOT, camera.SLOT), strict=True
+        importer.get_animated(imported), (actions.SLOT, camera.SLOT, camera.SLOT), strict=True
     ):
         data = owner.animation_data
         if data is not None:
@@ -57,10 +55,10 @@ def blend(
     return last
 
 
-def playing(imported: importer.ImportedPuppet) -> Any | None:
+def find_playing(imported: importer.ImportedPuppet) -> importer.ImportedPerformance | None:
     """The performance whose Action plays on the bones; None while the NLA or something else
     does."""
-    action = actions.played(imported.armature)[0]
+    action = actions.find_played(imported.armature)[0]
     return (
         next((p for p in imported.performances if p.action == action), None)
         if action is not None

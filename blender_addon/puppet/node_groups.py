@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node trees: Eq. 1 of the paper as exact skinning, the display of Gaussians, and their two
-materials.
+"""The node trees: Eq. 1 of the paper as exact skinning, the display of Gaussians, and what
+exporters see.
 
 All of it is plain nodes: a .blend plays and renders on a machine that never heard of this
 extension.
@@ -11,7 +11,6 @@ from typing import Any
 
 import bpy
 
-from .. import compat
 from .attributes import (
     COLOR,
     RAMP_COLORS,
@@ -19,77 +18,17 @@ from .attributes import (
     REGION_COLOR,
     WEIGHT,
 )
-
-CUTOFF = 3.0  # standard deviations at which soft splats end; the Gaussian is down to 1 % there
-
-
-class _Tree:
-    """Makes nodes with their settings and inputs in one call: an input is a value or the output
-    socket that feeds it."""
-
-    def __init__(self, tree: Any) -> None:
-        self.tree = tree
-
-    def node(self, kind: str, inputs: dict[Any, Any] | None = None, **settings: Any) -> Any:
-        node = self.tree.nodes.new(kind)
-        for name, value in settings.items():
-            setattr(node, name, value)
-        for name, value in (inputs or {}).items():
-            if isinstance(value, bpy.types.NodeSocket):
-                self.tree.links.new(value, node.inputs[name])
-            else:
-                node.inputs[name].default_value = value
-        return node
-
-    def math(self, operation: str, *values: Any) -> Any:
-        return self.node("ShaderNodeMath", dict(enumerate(values)), operation=operation).outputs[0]
-
-    def vector(self, operation: str, *values: Any) -> Any:
-        output = "Value" if operation in ("DOT_PRODUCT", "LENGTH") else "Vector"
-        return self.node(
-            "ShaderNodeVectorMath", dict(enumerate(values)), operation=operation
-        ).outputs[output]
-
-    def attribute(self, name: str, kind: str) -> Any:
-        """A named attribute as a field of Geometry Nodes."""
-        return self.node("GeometryNodeInputNamedAttribute", {"Name": name}, data_type=kind).outputs[
-            "Attribute"
-        ]
-
-    def arrange(self) -> None:
-        """Columns by distance from the output, so that a person who opens the tree can read it."""
-        depth: dict[Any, int] = {}
-        links = [(link.from_node, link.to_node) for link in self.tree.links]
-        level = {n for n in self.tree.nodes if not any(a == n for a, _ in links)}
-        column = 0
-        while level:
-            depth |= dict.fromkeys(level, column)
-            level, column = {a for a, b in links if b in level}, column + 1
-        rows: dict[int, int] = {}
-        for node in self.tree.nodes:
-            x = depth[node]
-            node.location = (-220 * x, -170 * rows.setdefault(x, 0))
-            rows[x] += 1
+from .materials import CUTOFF, make_material
+from .node_tree import NodeTree, add_group
 
 
-def _group(name: str, inputs: list[tuple[str, str]]) -> tuple[_Tree, Any]:
-    """A Geometry Nodes group with a geometry going in and out and further inputs; returns it and
-    its input node."""
-    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
-    for socket, kind in [("Geometry", "NodeSocketGeometry"), *inputs]:
-        tree.interface.new_socket(socket, in_out="INPUT", socket_type=kind)
-    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
-    tree.is_modifier = True
-    return _Tree(tree), tree.nodes.new("NodeGroupInput")
-
-
-def skinning(influences: int) -> Any:
+def make_skinning(influences: int) -> bpy.types.NodeTree:
     """The tree of `skinning_steps`."""
     *_, tree = skinning_steps(influences)
     return tree
 
 
-def skinning_steps(influences: int) -> Iterator[Any]:
+def skinning_steps(influences: int) -> Iterator[bpy.types.NodeTree]:
     """Eq. 1 for points with attributes ``influence_0..M-1`` and ``weight_0..M-1``.
 
     Its "Bases" object has three vertices per basis, at 0, e0 and e1 of the basis' frame. The three
@@ -99,7 +38,9 @@ def skinning_steps(influences: int) -> Iterator[Any]:
 
     Yields the tree after every part of it, since nodes and links are slow to make.
     """
-    t, group = _group(f"Restage4D Eq. 1, {influences} influences", [("Bases", "NodeSocketObject")])
+    t, group = add_group(
+        f"Restage4D Eq. 1, {influences} influences", [("Bases", "NodeSocketObject")]
+    )
     frames = t.node(
         "GeometryNodeObjectInfo", {"Object": group.outputs["Bases"]}, transform_space="ORIGINAL"
     ).outputs["Geometry"]
@@ -168,7 +109,7 @@ def skinning_steps(influences: int) -> Iterator[Any]:
     yield t.tree
 
 
-def display_steps() -> Iterator[Any]:
+def display_steps() -> Iterator[bpy.types.NodeTree]:
     """Shows the Gaussians of another object ("Points"), by its ``scale``, ``rotation``,
     ``display_color`` and ``opacity``.
 
@@ -178,9 +119,9 @@ def display_steps() -> Iterator[Any]:
     * Splats: the Gaussians themselves, soft and blended along the view ray, for Cycles and EEVEE.
 
     "Color" is as filmed, of the region that moves a point most, or the weight of the bones shown
-    (`splats.WEIGHT`), blue to red. "Size" is the radius in standard deviations of points and
+    (`attributes.WEIGHT`), blue to red. "Size" is the radius in standard deviations of points and
     ellipsoids; those fainter than "Min Opacity" are left out there. The shape of the ellipsoids is
-    the object's own mesh (`splats.ball_mesh`).
+    the object's own mesh (`attributes.ball_mesh`).
 
     Yields the tree after every part of it.
     """
@@ -191,7 +132,7 @@ def display_steps() -> Iterator[Any]:
         ("Size", "NodeSocketFloat"),
         ("Min Opacity", "NodeSocketFloat"),
     ]
-    t, group = _group("Restage4D Display", inputs)
+    t, group = add_group("Restage4D Display", inputs)
     source = t.node(
         "GeometryNodeObjectInfo", {"Object": group.outputs["Points"]}, transform_space="ORIGINAL"
     ).outputs["Geometry"]
@@ -200,29 +141,29 @@ def display_steps() -> Iterator[Any]:
     # ball, would cost seconds.
     index = t.node("GeometryNodeInputIndex").outputs[0]
 
-    def taken(value: Any, kind: str) -> Any:
+    def sample(value: bpy.types.NodeSocket, kind: str) -> bpy.types.NodeSocket:
         inputs = {"Geometry": source, "Value": value, "Index": index}
         return t.node("GeometryNodeSampleIndex", inputs, data_type=kind, domain="POINT").outputs[0]
 
     count = t.node(
         "GeometryNodeAttributeDomainSize", {"Geometry": source}, component="MESH"
     ).outputs["Point Count"]
-    position = taken(t.node("GeometryNodeInputPosition").outputs[0], "FLOAT_VECTOR")
+    position = sample(t.node("GeometryNodeInputPosition").outputs[0], "FLOAT_VECTOR")
     points = t.node(
         "GeometryNodePoints", {"Count": count, "Position": position, "Radius": 0.0}
     ).outputs[0]
     colors = {
         "Filmed": t.attribute(COLOR, "FLOAT_COLOR"),
         "Regions": t.attribute(REGION_COLOR, "FLOAT_COLOR"),
-        "Weights": _ramp(t, t.attribute(WEIGHT, "FLOAT")),
+        "Weights": _add_ramp(t, t.attribute(WEIGHT, "FLOAT")),
     }
-    color = _menu(t, group.outputs["Color"], "RGBA", colors)
+    color = _add_menu(t, group.outputs["Color"], "RGBA", colors)
     yield t.tree
     for name, kind, value in (
         (COLOR, "FLOAT_COLOR", color),
         ("opacity", "FLOAT", t.attribute("opacity", "FLOAT")),
     ):
-        inputs = {"Geometry": points, "Name": name, "Value": taken(value, kind)}
+        inputs = {"Geometry": points, "Name": name, "Value": sample(value, kind)}
         points = t.node(
             "GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT"
         ).outputs[0]
@@ -232,7 +173,7 @@ def display_steps() -> Iterator[Any]:
         ("rotation", "ROTATION", "QUATERNION"),
     ):
         capture.capture_items.new(item, name)
-        t.tree.links.new(taken(t.attribute(name, kind), kind), capture.inputs[name])
+        t.tree.links.new(sample(t.attribute(name, kind), kind), capture.inputs[name])
     points, scale, rotation = (capture.outputs[i] for i in ("Geometry", "scale", "rotation"))
     yield t.tree
 
@@ -254,7 +195,11 @@ def display_steps() -> Iterator[Any]:
     radius = t.math("MULTIPLY", t.math("POWER", volume, 1 / 3), group.outputs["Size"])
     dots = t.node("GeometryNodeSetPointRadius", {"Points": dense, "Radius": radius}).outputs[0]
 
-    def instances(geometry: Any, shape: Any, size: Any) -> Any:
+    def add_instances(
+        geometry: bpy.types.NodeSocket,
+        shape: bpy.types.NodeSocket,
+        size: Any,
+    ) -> bpy.types.NodeSocket:
         inputs = {
             "Points": geometry,
             "Instance": shape,
@@ -263,13 +208,18 @@ def display_steps() -> Iterator[Any]:
         }
         return t.node("GeometryNodeInstanceOnPoints", inputs).outputs[0]
 
-    def dressed(geometry: Any, material: Any) -> Any:
+    def set_material(
+        geometry: bpy.types.NodeSocket, material: bpy.types.Material
+    ) -> bpy.types.NodeSocket:
         return t.node(
             "GeometryNodeSetMaterial", {"Geometry": geometry, "Material": material}
         ).outputs[0]
 
     yield t.tree
-    solid, soft = _material("Restage4D Solid", soft=False), _material("Restage4D Splats", soft=True)
+    solid, soft = (
+        make_material("Restage4D Solid", soft=False),
+        make_material("Restage4D Splats", soft=True),
+    )
     ball = t.node("GeometryNodeMeshIcoSphere", {"Radius": 1.0, "Subdivisions": 2}).outputs["Mesh"]
     # The object's own mesh, an icosphere, has COLOR as its active colour, and the realized one
     # takes that over: solid shading shows nothing else. Its values must go, or they would hide the
@@ -278,15 +228,16 @@ def display_steps() -> Iterator[Any]:
         "GeometryNodeRemoveAttribute", {"Geometry": group.outputs["Geometry"], "Name": COLOR}
     ).outputs[0]
     ellipsoids = t.node(
-        "GeometryNodeRealizeInstances", {"Geometry": instances(dense, shape, group.outputs["Size"])}
+        "GeometryNodeRealizeInstances",
+        {"Geometry": add_instances(dense, shape, group.outputs["Size"])},
     ).outputs[0]
     modes = {
-        "Points": dressed(dots, solid),
-        "Ellipsoids": dressed(ellipsoids, solid),
-        "Splats": dressed(instances(points, ball, (CUTOFF,) * 3), soft),
+        "Points": set_material(dots, solid),
+        "Ellipsoids": set_material(ellipsoids, solid),
+        "Splats": set_material(add_instances(points, ball, (CUTOFF,) * 3), soft),
     }
 
-    t.node("NodeGroupOutput", {"Geometry": _menu(t, group.outputs["Mode"], "GEOMETRY", modes)})
+    t.node("NodeGroupOutput", {"Geometry": _add_menu(t, group.outputs["Mode"], "GEOMETRY", modes)})
     yield t.tree
     for name, value in {
         "Mode": "Ellipsoids",
@@ -294,7 +245,7 @@ def display_steps() -> Iterator[Any]:
         "Size": 1.3,
         "Min Opacity": 0.2,
     }.items():
-        socket = t.tree.interface.items_tree[name]
+        socket: Any = t.tree.interface.items_tree[name]
         socket.default_value = value
         if name == "Size":
             socket.min_value = 0.0
@@ -304,7 +255,9 @@ def display_steps() -> Iterator[Any]:
     yield t.tree
 
 
-def _menu(t: _Tree, chosen: Any, kind: str, values: dict[str, Any]) -> Any:
+def _add_menu(
+    t: NodeTree, chosen: bpy.types.NodeSocket, kind: str, values: dict[str, bpy.types.NodeSocket]
+) -> bpy.types.NodeSocket:
     """A Menu Switch between named values."""
     switch = t.node("GeometryNodeMenuSwitch", data_type=kind)
     switch.enum_items.clear()
@@ -315,8 +268,8 @@ def _menu(t: _Tree, chosen: Any, kind: str, values: dict[str, Any]) -> Any:
     return switch.outputs[0]
 
 
-def _ramp(t: _Tree, value: Any) -> Any:
-    """The colour of a weight: `splats.RAMP_COLORS`."""
+def _add_ramp(t: NodeTree, value: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+    """The colour of a weight: `attributes.RAMP_COLORS`."""
     node = t.node("ShaderNodeValToRGB", {"Fac": value})
     elements = node.color_ramp.elements
     while len(elements) < len(RAMP_PLACES):
@@ -328,48 +281,7 @@ def _ramp(t: _Tree, value: Any) -> Any:
     return node.outputs["Color"]
 
 
-def _material(name: str, *, soft: bool) -> Any:
-    """A material that gives off the colours as filmed, by attribute; soft ones are Gaussians on
-    balls of `CUTOFF` σ.
-
-    In the ball's own space (σ / CUTOFF = 1) a ray with direction d through p passes the centre at
-    distance ``b² = |p|² - (p·d)²``, so its opacity is ``opacity * exp(-b² CUTOFF² / 2)``: 3DGS
-    without its affine approximation.
-    """
-    material = bpy.data.materials.new(name)
-    t = _Tree(compat.material_tree(material))
-    kind = "INSTANCER" if soft else "GEOMETRY"
-    color = t.node("ShaderNodeAttribute", attribute_name=COLOR, attribute_type=kind).outputs[
-        "Color"
-    ]
-    surface = t.node("ShaderNodeEmission", {"Color": color}).outputs[0]
-    if soft:
-        geometry = t.node("ShaderNodeNewGeometry")
-        p = t.node("ShaderNodeTexCoord").outputs["Object"]
-        d = t.node(
-            "ShaderNodeVectorTransform",
-            {0: geometry.outputs["Incoming"]},
-            vector_type="VECTOR",
-            convert_from="WORLD",
-            convert_to="OBJECT",
-        ).outputs[0]
-        along = t.vector("DOT_PRODUCT", p, t.vector("NORMALIZE", d))
-        b2 = t.math("SUBTRACT", t.vector("DOT_PRODUCT", p, p), t.math("MULTIPLY", along, along))
-        falloff = t.math("EXPONENT", t.math("MULTIPLY", b2, -0.5 * CUTOFF * CUTOFF))
-        opacity = t.node(
-            "ShaderNodeAttribute", attribute_name="opacity", attribute_type=kind
-        ).outputs["Fac"]
-        front = t.math("SUBTRACT", 1.0, geometry.outputs["Backfacing"])
-        alpha = t.math("MULTIPLY", t.math("MULTIPLY", opacity, falloff), front)
-        clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
-        surface = t.node("ShaderNodeMixShader", {0: alpha, 1: clear, 2: surface}).outputs[0]
-        material.surface_render_method = "DITHERED"
-    t.node("ShaderNodeOutputMaterial", {"Surface": surface})
-    t.arrange()
-    return material
-
-
-def cache(*, points: bool, local: bool, groups: list[str]) -> Any:
+def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.NodeTree:
     """What exporters see: the points of "Subject" and "Background", in the world or each in its own
     space.
 
@@ -377,7 +289,7 @@ def cache(*, points: bool, local: bool, groups: list[str]) -> Any:
     Blenders need; ``groups`` are the vertex groups, which exporters take for numbers to write in
     every frame.
     """
-    t, group = _group(
+    t, group = add_group(
         "Restage4D Cache", [("Subject", "NodeSocketObject"), ("Background", "NodeSocketObject")]
     )
     space = "ORIGINAL" if local else "RELATIVE"

@@ -17,7 +17,7 @@ frame. Every bone's keys hold its pose relative to rest, ``B^-1 (motion of the p
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import bmesh
 import bpy
@@ -124,13 +124,13 @@ def plan(puppet: Puppet) -> Plan:
     return Plan(bones, found, float(np.quantile(means[:, 2], 0.01) - middle[2]))
 
 
-def add_bones(obj: Any, some: list[Bone]) -> None:
+def add_bones(obj: bpy.types.Object, some: list[Bone]) -> None:
     """Adds bones to an armature object that is in the view layer; their parents are there or among
     them."""
     bpy.context.view_layer.objects.active = obj
     bpy.ops.object.mode_set(mode="EDIT")
     try:
-        bones = obj.data.edit_bones
+        bones = get_armature(obj).edit_bones
         for planned in some:
             made, head = bones.new(planned.name), planned.head
             made.head, made.tail = head, (head[0], head[1] + planned.length, head[2])
@@ -141,7 +141,7 @@ def add_bones(obj: Any, some: list[Bone]) -> None:
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def armature_steps(name: str, planned: Plan, collection: Any) -> Iterator[Any]:
+def armature_steps(name: str, planned: Plan, collection: bpy.types.Collection) -> Iterator[Any]:
     """Builds the armature at rest, some bones at a time; yields its object after each step.
 
     Bone collections: "Controls" with the handles, one per region with its bases (hidden at first
@@ -162,9 +162,9 @@ def armature_steps(name: str, planned: Plan, collection: Any) -> Iterator[Any]:
         yield obj
 
 
-def _dress(obj: Any, found: regions.Regions, ground: float) -> Iterator[None]:
+def _dress(obj: bpy.types.Object, found: regions.Regions, ground: float) -> Iterator[None]:
     """Collections, colours and shapes of the bones, see `Plan`; yields after each bone."""
-    armature = obj.data
+    armature = get_armature(obj)
     controls, followers = (armature.collections.new(label) for label in (CONTROLS, FOLLOWERS))
     of_region = [armature.collections.new(label) for label in found.names]
     followers.is_visible = False
@@ -207,17 +207,17 @@ def _shape(name: str, build: Any) -> Any:
     return obj
 
 
-def _ring(bm: Any) -> None:
+def _ring(bm: bmesh.types.BMesh) -> None:
     """A circle about the z axis."""
     _circles(bm, (2,))
 
 
-def _ball(bm: Any) -> None:
+def _ball(bm: bmesh.types.BMesh) -> None:
     """Three circles, one about each axis."""
     _circles(bm, (0, 1, 2))
 
 
-def _circles(bm: Any, axes: tuple[int, ...]) -> None:
+def _circles(bm: bmesh.types.BMesh, axes: tuple[int, ...]) -> None:
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     for axis in axes:
         places = np.roll(np.stack([np.zeros(32), np.cos(angle), np.sin(angle)], 1), axis, axis=1)
@@ -226,7 +226,7 @@ def _circles(bm: Any, axes: tuple[int, ...]) -> None:
             bm.edges.new((a, b))
 
 
-def _diamond(bm: Any) -> None:
+def _diamond(bm: bmesh.types.BMesh) -> None:
     """An octahedron."""
     corners = [bm.verts.new(place) for place in np.concatenate([np.eye(3), -np.eye(3)])]
     for i in range(6):
@@ -238,14 +238,18 @@ def _diamond(bm: Any) -> None:
 SHAPES = {"Restage4D Root": _ring, "Restage4D Handle": _ball, "Restage4D Basis": _diamond}
 
 
-def bone_names(obj: Any) -> list[str]:
+def get_armature(obj: bpy.types.Object) -> bpy.types.Armature:
+    return cast(bpy.types.Armature, obj.data)
+
+
+def bone_names(obj: bpy.types.Object) -> list[str]:
     """The bones' names in the order of the bases, whatever the artist renamed, added or reordered.
 
     Raises:
         InputError: a bone of the puppet was deleted.
     """
-    found = {bone[BASIS]: bone.name for bone in obj.data.bones if BASIS in bone}
-    missing = sorted(set(range(obj.data[COUNT])) - set(found))
+    found = {bone[BASIS]: bone.name for bone in get_armature(obj).bones if BASIS in bone}
+    missing = sorted(set(range(get_armature(obj)[COUNT])) - set(found))
     if missing:
         raise InputError(
             f"{obj.name!r} lost the bones of bases {missing}.",
@@ -254,14 +258,14 @@ def bone_names(obj: Any) -> list[str]:
     return [found[k] for k in range(len(found))]
 
 
-def region_of_bases(obj: Any) -> NDArray[np.intp]:  # (K,)
+def region_of_bases(obj: bpy.types.Object) -> NDArray[np.intp]:  # (K,)
     """Which region each basis belongs to, as the bones say."""
-    return np.array([obj.data.bones[name][REGION] for name in bone_names(obj)])
+    return np.array([get_armature(obj).bones[name][REGION] for name in bone_names(obj)])
 
 
-def read_skeleton(obj: Any) -> bone_curves.Skeleton:
+def read_skeleton(obj: bpy.types.Object) -> bone_curves.Skeleton:
     """What the armature's bones are keyed by."""
-    bones, names = obj.data.bones, bone_names(obj)
+    bones, names = get_armature(obj).bones, bone_names(obj)
     followers = {bone[REGION]: bone.name for bone in bones if bone.get(ROLE) == FOLLOWER}
     return bone_curves.Skeleton(
         names=names,
@@ -275,22 +279,24 @@ def read_skeleton(obj: Any) -> bone_curves.Skeleton:
     )
 
 
-def region_colors(obj: Any) -> F32:  # (R, 3) sRGB
+def region_colors(obj: bpy.types.Object) -> F32:  # (R, 3) sRGB
     """The colours of the regions' controls, whatever the artist made of them; white where one was
     deleted."""
     colors = np.ones((int(region_of_bases(obj).max()) + 1, 3), np.float32)
-    for bone in obj.data.bones:
+    for bone in get_armature(obj).bones:
         if bone.get(ROLE) == CONTROL and bone[REGION] != WHOLE:
             colors[bone[REGION]] = bone.color.custom.normal
     return colors
 
 
-def rest_matrices(obj: Any, names: list[str]) -> Array:  # (K, 4, 4)
+def rest_matrices(obj: bpy.types.Object, names: list[str]) -> Array:  # (K, 4, 4)
     """The bones' rest matrices in armature space."""
-    return np.array([obj.data.bones[name].matrix_local for name in names], np.float64)
+    return np.array([get_armature(obj).bones[name].matrix_local for name in names], np.float64)
 
 
-def add_bases_frames(name: str, armature: Any, collection: Any) -> Any:
+def add_bases_frames(
+    name: str, armature: bpy.types.Object, collection: bpy.types.Collection
+) -> Any:
     """The helper mesh: per basis three vertices 0, e0, e1, moved by its bone alone (row 3k + c is
     vertex c of basis k)."""
     names = bone_names(armature)
@@ -308,7 +314,9 @@ def add_bases_frames(name: str, armature: Any, collection: Any) -> Any:
     return obj
 
 
-def read_bases(armature: Any, names: list[str], inverse_rest: Array) -> Array:  # -> (K, 9)
+def read_bases(
+    armature: bpy.types.Object, names: list[str], inverse_rest: Array
+) -> Array:  # -> (K, 9)
     """The bases that the bones hold now, in the world; ``armature`` must be evaluated.
 
     Columns as they are: a scaled bone gives columns that are not of unit length (see `deviation`).

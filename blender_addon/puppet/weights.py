@@ -2,10 +2,12 @@
 """From points to bones and back: which bases move a selection, which points a bone moves, and
 weights changed by hand."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
@@ -25,7 +27,9 @@ from . import (
 MOST = 8  # influences a point can have
 
 
-def bases_of_bones(armature: Any, chosen: Any) -> NDArray[np.bool_]:  # -> (K,)
+def bases_of_bones(
+    armature: bpy.types.Object, chosen: Iterable[bpy.types.PoseBone]
+) -> NDArray[np.bool_]:  # -> (K,)
     """The bases that some pose bones move: a basis' bone its own, a handle those of its region."""
     region = rig.region_of_bases(armature)
     out = np.zeros(len(region), bool)
@@ -40,7 +44,7 @@ def bases_of_bones(armature: Any, chosen: Any) -> NDArray[np.bool_]:  # -> (K,)
     return out
 
 
-def selected_bones(armature: Any) -> list[Any]:
+def selected_bones(armature: bpy.types.Object) -> list[bpy.types.PoseBone]:
     """The selected pose bones."""
     return [posed for posed in armature.pose.bones if compat.bone_selected(posed)]
 
@@ -51,7 +55,7 @@ def show_weights(imported: importer.ImportedPuppet) -> bool:
     if imported.points.mode == "EDIT":
         return False
     bases = bases_of_bones(imported.armature, selected_bones(imported.armature))
-    mesh = imported.points.data
+    mesh = attributes.get_mesh(imported.points)
     key = np.packbits(bases).tobytes().hex()
     if mesh.get("restage4d_shown") == key and attributes.WEIGHT in mesh.attributes:
         return False
@@ -60,12 +64,12 @@ def show_weights(imported: importer.ImportedPuppet) -> bool:
     return True
 
 
-def selected_points(points: Any) -> NDArray[np.bool_]:  # -> (N,)
+def selected_points(points: bpy.types.Object) -> NDArray[np.bool_]:  # -> (N,)
     """The selected vertices; leaves edit mode, in which Blender does not tell a mesh's
     attributes."""
     enter(points, "OBJECT")
-    out = np.empty(len(points.data.vertices), bool)
-    points.data.vertices.foreach_get("select", out)
+    out = np.empty(len(attributes.get_mesh(points).vertices), bool)
+    attributes.get_mesh(points).vertices.foreach_get("select", out)
     return out
 
 
@@ -113,7 +117,7 @@ def select_bones(
         if mine or not extend:
             compat.select_bone(posed, mine)
         if first:
-            armature.data.bones.active = bone
+            rig.get_armature(armature).bones.active = bone
     return int(wanted.sum())
 
 
@@ -122,13 +126,13 @@ def select_points(imported: importer.ImportedPuppet, least: float) -> int:
     returns how many."""
     bases = bases_of_bones(imported.armature, selected_bones(imported.armature))
     enter(imported.points, "OBJECT")
-    chosen = attributes.read_weights(imported.points.data, bases) >= least
-    imported.points.data.vertices.foreach_set("select", chosen)
+    chosen = attributes.read_weights(attributes.get_mesh(imported.points), bases) >= least
+    attributes.get_mesh(imported.points).vertices.foreach_set("select", chosen)
     enter(imported.points, "EDIT")
     return int(chosen.sum())
 
 
-def enter(obj: Any, mode: str) -> None:
+def enter(obj: bpy.types.Object, mode: Literal["OBJECT", "EDIT", "POSE"]) -> None:
     """Makes an object active, the only one selected, and goes to one of its modes."""
     layer = bpy.context.view_layer
     if layer.objects.active is not None and layer.objects.active.mode != "OBJECT":
@@ -166,27 +170,29 @@ def apply_groups_steps(imported: importer.ImportedPuppet) -> Steps[tuple[int, in
             "Write the weights to vertex groups first.",
         )
     rows, columns, values = [], [], []
-    for i, vertex in enumerate(points.data.vertices):
+    for i, vertex in enumerate(attributes.get_mesh(points).vertices):
         for g in vertex.groups:
             if g.weight > 0 and g.group in basis:
                 rows.append(i)
                 columns.append(basis[g.group])
                 values.append(g.weight)
         if i % 1024 == 0:
-            yield i, len(points.data.vertices)
+            yield i, len(attributes.get_mesh(points).vertices)
     painted = np.array(rows, np.int64), np.array(columns, np.int64), np.array(values, np.float64)
-    index, weight = attributes.read_influences(points.data)
+    index, weight = attributes.read_influences(attributes.get_mesh(points))
     at = len(index), len(index)
     result = yield from in_thread(at, lambda: _painted(index, weight, *painted, len(names)))
     new_index, new_weight, changed, cut = result
-    attributes.write_influences(points.data, new_index, new_weight)
+    attributes.write_influences(attributes.get_mesh(points), new_index, new_weight)
     of_basis = rig.region_of_bases(imported.armature)
     region = yield from in_thread(at, lambda: regions.of_points(new_index, new_weight, of_basis))
-    attributes.write_regions(points.data, region, rig.region_colors(imported.armature))
-    points.data["restage4d_shown"] = ""
+    attributes.write_regions(
+        attributes.get_mesh(points), region, rig.region_colors(imported.armature)
+    )
+    attributes.get_mesh(points)["restage4d_shown"] = ""
     if new_index.shape[1] > index.shape[1]:
-        modifier = points.modifiers["Eq. 1"]
-        modifier.node_group = node_groups.skinning(new_index.shape[1])
+        modifier = cast(bpy.types.NodesModifier, points.modifiers["Eq. 1"])
+        modifier.node_group = node_groups.make_skinning(new_index.shape[1])
         compat.set_input(modifier, "Bases", imported.bases_frames)
     if mode != "OBJECT":
         enter(points, mode)
@@ -231,7 +237,7 @@ def write_groups_steps(imported: importer.ImportedPuppet) -> Steps[None]:
     """Makes the vertex groups say what moves the points now; groups of other names stay."""
     names = rig.bone_names(imported.armature)
     for share in attributes.vertex_group_steps(
-        imported.points, names, *attributes.read_influences(imported.points.data)
+        imported.points, names, *attributes.read_influences(attributes.get_mesh(imported.points))
     ):
         yield round(100 * share), 100
 
@@ -245,9 +251,9 @@ def _dense(index: NDArray[np.integer], weight: F32, k: int) -> F32:  # (N, M), (
 
 def pick(
     imported: importer.ImportedPuppet,
-    depsgraph: Any,
+    depsgraph: bpy.types.Depsgraph,
     place: tuple[float, float],
-    view: Any,
+    view: Matrix | Array,
     size: tuple[int, int],
 ) -> int:
     """The splat that one sees at a place of a picture, -1 for none: the nearest within 8 pixels
@@ -258,7 +264,7 @@ def pick(
         view: (4, 4) world to clip space.
         size: (width, height) of the picture.
     """
-    mesh = imported.points.evaluated_get(depsgraph).data
+    mesh = attributes.get_mesh(imported.points.evaluated_get(depsgraph))
     world = np.array(imported.points.matrix_world, np.float64)
     means = (
         attributes.read_attribute(mesh, "position", "vector", 3) @ world[:3, :3].T + world[:3, 3]

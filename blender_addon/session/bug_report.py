@@ -55,15 +55,15 @@ def write(
 
 def without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with secrets replaced by whether they are set, and home folders by ~."""
-    told = {}
+    safe: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            told[name] = without_secrets(value)
+            safe[name] = without_secrets(value)
         elif _SECRET.search(name):
-            told[name] = "(set)" if value else "(not set)"
+            safe[name] = "(set)" if value else "(not set)"
         else:
-            told[name] = _homeless(value) if isinstance(value, str) else value
-    return told
+            safe[name] = _homeless(value) if isinstance(value, str) else value
+    return safe
 
 
 def tail(log: Path) -> str:

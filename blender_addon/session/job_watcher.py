@@ -1,40 +1,46 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows jobs, each in a thread of its own, until they end or nobody asks for them any more."""
+"""Watches jobs, each in a thread of its own, until they end or nobody asks for them any more."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
+
+from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 
-from .connection import Keeper
-from .models import Fault, Job, thinned
-from .update_queue import Changes
+from .connection import BackendConnection
+from .models import Fault, WatchedJob, thin_points
+from .update_queue import UpdateQueue
+
+if TYPE_CHECKING:
+    from restage4d.protocol.client import Lost
+    from restage4d.protocol.messages import Event, JobStatus
 
 
-class Follower:
+class JobWatcher:
     """Args:
-    keeper: knows how to reach the backend.
-    changes: where what is found is put.
+    connection: knows how to reach the backend.
+    updates: where what is found is put.
     """
 
-    def __init__(self, keeper: Keeper, changes: Changes) -> None:
-        self._keeper, self._changes = keeper, changes
+    def __init__(self, connection: BackendConnection, updates: UpdateQueue) -> None:
+        self._connection, self._updates = connection, updates
         self._stops: dict[str, threading.Event] = {}  # by job
 
-    def follow(self, job: Job) -> None:
-        """Begins to follow a job, or begins anew."""
-        self.leave(job)
+    def watch(self, job: WatchedJob) -> None:
+        """Begins to watch a job, or begins anew."""
+        self.unwatch(job)
         stop = self._stops[job.id] = threading.Event()
         threading.Thread(
             target=self._run, args=(job, stop), name="restage4d watch", daemon=True
         ).start()
 
-    def leave(self, job: Job) -> None:
-        """Follows it no more; it goes on."""
+    def unwatch(self, job: WatchedJob) -> None:
+        """Watches it no more; it goes on."""
         if (stop := self._stops.pop(job.id, None)) is not None:
             stop.set()
 
-    def apply(self, job: Job, status: Any) -> None:
+    def apply(self, job: WatchedJob, status: "JobStatus") -> None:
         """Takes over a `JobStatus`."""
         fault = None if status.error is None else Fault(status.error.what, status.error.remedy)
         stage = (
@@ -42,7 +48,7 @@ class Follower:
             if status.state == "queued" and status.ahead
             else status.stage
         )
-        self._changes.put(
+        self._updates.put(
             job,
             state=status.state,
             stopping=status.stopping,
@@ -52,18 +58,18 @@ class Follower:
             prompt=status.prompt or job.prompt,
             fault=fault,
         )
-        job.handed_in.set()
+        job.submitted.set()
 
-    def _run(self, job: Job, stop: threading.Event) -> None:
-        def ended() -> bool:
-            return stop.is_set() or self._changes.ending.is_set()
+    def _run(self, job: WatchedJob, stop: threading.Event) -> None:
+        def is_over() -> bool:
+            return stop.is_set() or self._updates.ending.is_set()
 
-        while not ended():
-            if not self._keeper.ready.wait(0.2):
+        while not is_over():
+            if not self._connection.ready.wait(0.2):
                 continue
             try:
-                with self._keeper.link.connect() as client:
-                    for event, arrays in client.events(job.id, ended):
+                with self._connection.link.connect() as client:
+                    for event, arrays in client.events(job.id, is_over):
                         self._note(job, event, arrays)
                     return
             except InputError as error:
@@ -72,7 +78,7 @@ class Follower:
                         "It was deleted, or another backend has it. Start again, or choose that "
                         "backend."
                     )
-                    self._changes.put(
+                    self._updates.put(
                         job,
                         state="failed",
                         fault=Fault("The backend does not know this job.", remedy),
@@ -80,21 +86,22 @@ class Follower:
                     return
                 stop.wait(1.0)
 
-    def _note(self, job: Job, event: Any, arrays: dict[str, Any]) -> None:
+    def _note(self, job: WatchedJob, event: "Event | Lost", arrays: dict[str, NDArray]) -> None:
         """One event of the job."""
-        kind = type(event).__name__
-        if kind == "StateChanged":
+        from restage4d.protocol import client, messages
+
+        if isinstance(event, messages.StateChanged):
             self.apply(job, event.status)
-        elif kind == "JobProgress":
+        elif isinstance(event, messages.JobProgress):
             fields = {
                 "stage": event.stage,
                 "fraction": event.percent / 100,
                 "seconds_left": event.time_left_s,
             }
-            self._changes.put(job, **fields, figures=event.losses)
-        elif kind == "Preview":
-            self._changes.put(job, picture=arrays["png"].tobytes())
-        elif kind == "PreviewPoints":
-            self._changes.put(job, points=thinned(arrays, event.fps))
-        elif kind == "Lost":
-            self._changes.put(job, stage="Waits for the backend", seconds_left=None)
+            self._updates.put(job, **fields, figures=event.losses)
+        elif isinstance(event, messages.Preview):
+            self._updates.put(job, picture=arrays["png"].tobytes())
+        elif isinstance(event, messages.PreviewPoints):
+            self._updates.put(job, points=thin_points(arrays, event.fps))
+        elif isinstance(event, client.Lost):
+            self._updates.put(job, stage="Waits for the backend", seconds_left=None)

@@ -77,7 +77,7 @@ def start(
         answers: whether the backend answers; asked several times a second.
         seconds: that it has for it, set-up not counted.
         stopped: ends the waiting.
-        say: told the newest line and whether it is still setting up.
+        say: called with the newest line and whether it is still setting up.
 
     Raises:
         InputError: it ended or did not answer in time; says what its log says.

@@ -5,12 +5,15 @@ network."""
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.puppet import Puppet
+
+if TYPE_CHECKING:
+    from restage4d.protocol.messages import Provider
 
 F32 = NDArray[np.float32]
 MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
@@ -45,7 +48,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Provider:
+class ProviderView:
     """Who can make or estimate something, see `restage4d.protocol.messages.ProviderInfo`;
     ``needs`` is empty where it can work now."""
 
@@ -60,9 +63,9 @@ class Provider:
     memory: float = 0.0
 
     @staticmethod
-    def told(p: Any) -> "Provider":
+    def from_message(p: "Provider") -> "ProviderView":
         """From the message."""
-        return Provider(
+        return ProviderView(
             p.kind,
             p.name,
             p.title,
@@ -96,14 +99,14 @@ class Backend:
     """``phase``: "unknown", "absent", "setting up", "starting", "ready", "lost" or "refused"."""
 
     phase: str = "unknown"
-    said: str = ""
+    message: str = ""
     fault: Fault | None = None
     version: str = ""
     devices: list[str] = field(default_factory=list)
-    providers: list[Provider] = field(default_factory=list)
+    providers: list[ProviderView] = field(default_factory=list)
     refiner: str = ""  # who refines prompts, "" for fixed words
 
-    def provider(self, kind: str, name: str) -> Provider | None:
+    def provider(self, kind: str, name: str) -> ProviderView | None:
         return next((p for p in self.providers if (p.kind, p.name) == (kind, name)), None)
 
     @property
@@ -146,7 +149,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Points:
+class PreviewPoints:
     """A puppet in the making; moments are a performance's in playing order."""
 
     means: F32  # (N, 3)
@@ -201,7 +204,7 @@ class Candidate:
 
 
 @dataclass
-class Job:
+class WatchedJob:
     """A restaging, or driving videos alone (``kind`` "driving").
 
     ``state``: "sending", "queued", "running", "paused", "done", "failed" or "cancelled".
@@ -217,7 +220,7 @@ class Job:
     figures: dict[str, float] = field(default_factory=dict)
     fault: Fault | None = None
     picture: bytes = b""  # PNG
-    points: Points | None = None
+    points: PreviewPoints | None = None
     stopping: bool = False
     fetching: bool = False
     puppet: Path | None = None  # where the finished one lies
@@ -230,7 +233,7 @@ class Job:
     refined_prompt: str = ""  # what it was asked for
     brought_in: bool = False
     put_off: bool = False  # the artist stopped its coming in
-    handed_in: threading.Event = field(
+    submitted: threading.Event = field(
         default_factory=threading.Event, repr=False
     )  # set by threads
     unwanted: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -253,7 +256,7 @@ class Job:
 
     @property
     def time_left(self) -> str:
-        return f"{duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        return f"{format_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
 
     @property
     def figures_line(self) -> str:
@@ -264,7 +267,7 @@ class Job:
         )
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """ "1 h 05 min", "3 min" or "20 s"."""
     minutes = round(seconds / 60)
     if seconds < 90:
@@ -272,7 +275,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def thinned(arrays: dict[str, Any], fps: float) -> Points:
+def thin_points(arrays: dict[str, NDArray[Any]], fps: float) -> PreviewPoints:
     """Points as they are drawn: not more than `MOST_POINTS`, the newest driving video's moments in
     playing order."""
     source, index = arrays["source"], arrays["index"]
@@ -280,9 +283,9 @@ def thinned(arrays: dict[str, Any], fps: float) -> Points:
     rows = np.flatnonzero((source == newest) | ((source == 0) & (index == 0)))
     rows = rows[np.argsort(index[rows], kind="stable")]
     step = -(-len(arrays["means"]) // MOST_POINTS) or 1
-    return Points(
+    return PreviewPoints(
         means=np.array(arrays["means"][::step], np.float32),
-        colors=arrays["colors"][::step].astype(np.float32) / 255,
+        colors=arrays["colors"][::step].astype(np.float32) / np.float32(255),
         index=np.array(arrays["influence_index"][::step]),
         weight=np.array(arrays["influence_weight"][::step], np.float32),
         bases=np.ascontiguousarray(arrays["bases"][:, rows], np.float32),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the work and select threads do: send videos, look at them, hand in jobs, fetch what came of
-them."""
+"""What the work and the select thread do: send videos, look at them, submit jobs, fetch what came
+of them."""
 
 import json
 from collections.abc import Callable
@@ -10,41 +10,41 @@ from typing import Any
 from restage4d.errors import Cancelled, InputError
 from restage4d.puppet import Puppet
 
-from .connection import Keeper
-from .job_watcher import Follower
+from .connection import BackendConnection
+from .job_watcher import JobWatcher
 from .models import (
     Candidate,
     Fault,
-    Job,
     Order,
     Preparation,
     Shot,
+    WatchedJob,
 )
-from .update_queue import Changes
-from .worker_thread import Lane
+from .update_queue import UpdateQueue
+from .worker_thread import WorkerThread
 
 LOOK_LIMIT = 150.0  # seconds: the first look starts a process, which takes long on a busy machine
 
 
-class Errands:
-    """Requests return at once; results are put into ``changes``.
+class Requests:
+    """Requests return at once; results are put into ``updates``.
 
     Args:
-        keeper: has the clients.
-        follower: of jobs that were handed in.
-        changes: where what is found is put.
-        failed: told what a request did not expect.
+        connection: has the clients.
+        watcher: of jobs that were submitted.
+        updates: where what is found is put.
+        report: called with an error that a request did not expect.
     """
 
     def __init__(
         self,
-        keeper: Keeper,
-        follower: Follower,
-        changes: Changes,
-        failed: Callable[[Exception], None],
+        connection: BackendConnection,
+        watcher: JobWatcher,
+        updates: UpdateQueue,
+        report: Callable[[Exception], None],
     ) -> None:
-        self._keeper, self._follower, self._changes = keeper, follower, changes
-        self._work, self._select = (Lane(changes.ending, failed) for _ in range(2))
+        self._connection, self._watcher, self._updates = connection, watcher, updates
+        self._work, self._select = (WorkerThread(updates.ending, report) for _ in range(2))
         self._work.start()
         self._select.start()
         self._shot: Shot | None = None  # the one that is wanted
@@ -62,16 +62,16 @@ class Errands:
         """Asks what the provider would be asked for."""
         self._select.put(self._prepare, shot, order, preparation)
 
-    def submit(self, shot: Shot, job: Job, order: Order) -> None:
+    def submit(self, shot: Shot, job: WatchedJob, order: Order) -> None:
         self._work.put(self._submit, shot, job, order)
 
-    def fetch(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+    def fetch(self, job: WatchedJob, folder: Path, is_wanted: Callable[[], bool]) -> None:
         """Fetches a finished job's puppet and footage, or its driving videos."""
         self._work.put(
             self._fetch_puppet if job.kind == "restage" else self._fetch_candidates,
             job,
             folder,
-            wanted,
+            is_wanted,
         )
 
     def end(self) -> None:
@@ -81,28 +81,26 @@ class Errands:
     # --- of the threads ---------------------------------------------------------------------------
 
     def _send_shot(self, shot: Shot) -> None:
-        def wanted() -> bool:
+        def is_wanted() -> bool:
             return self._shot is shot
 
         try:
-            client = self._keeper.client(self._work, wanted)
-            self._changes.put(shot, phase="uploading")
-            content = client.upload(shot.path, self._changes.meter(shot, wanted))
-            looked, frame, _ = client.look(
+            client = self._connection.get_client(self._work, is_wanted)
+            self._updates.put(shot, phase="uploading")
+            content = client.upload(shot.path, self._updates.make_meter(shot, is_wanted))
+            seen, frame, _ = client.look(
                 content, first=shot.first_frame, longer_side=shot.longer_side, timeout_s=LOOK_LIMIT
             )
-            about = (
-                f"{looked.width} x {looked.height}, {looked.fps:.4g} fps, {looked.frames} frames"
-            )
-            size = (looked.width, looked.height)
-            self._changes.put(
+            about = f"{seen.width} x {seen.height}, {seen.fps:.4g} fps, {seen.frames} frames"
+            size = (seen.width, seen.height)
+            self._updates.put(
                 shot, content=content, first=frame, size=size, about=about, phase="selecting"
             )
             self._select.put(self._look, shot, shot.place, content)
         except Cancelled:
             pass
         except (InputError, OSError) as error:
-            self._changes.put(shot, phase="failed", fault=Fault.of(error))
+            self._updates.put(shot, phase="failed", fault=Fault.of(error))
 
     def _look(self, shot: Shot, place: dict[str, tuple[float, ...]], content: str) -> None:
         """The subject in the shot's first frame."""
@@ -110,7 +108,7 @@ class Errands:
 
         values: dict[str, Any] = {"fault": None}
         try:
-            client = self._keeper.client(self._select, lambda: self._shot is shot)
+            client = self._connection.get_client(self._select, lambda: self._shot is shot)
             selection = SubjectSelection(**place)  # pyright: ignore
             side = shot.longer_side
             _, _, mask = client.look(
@@ -127,14 +125,14 @@ class Errands:
         except InputError as error:
             values["fault"] = Fault.of(error)
         if place == shot.place:  # not asked for another meanwhile
-            self._changes.put(shot, phase="ready", **values)
+            self._updates.put(shot, phase="ready", **values)
 
     def _prepare(self, shot: Shot, order: Order, preparation: Preparation) -> None:
         from restage4d.protocol.messages import Prepare
 
         side, first = shot.longer_side, shot.first_frame
         try:
-            client = self._keeper.client(self._select, lambda: self._shot is shot)
+            client = self._connection.get_client(self._select, lambda: self._shot is shot)
             request = Prepare(
                 content=shot.content,
                 prompt=order.prompt,
@@ -142,28 +140,28 @@ class Errands:
                 first=first,
                 longer_side=side,
             )
-            said = client.prepare(request)
-            self._changes.put(preparation, phase="ready", refined=said.prompt, terms=said.terms)
+            answer = client.prepare(request)
+            self._updates.put(preparation, phase="ready", refined=answer.prompt, terms=answer.terms)
         except Cancelled:
             pass
         except InputError as error:
-            self._changes.put(preparation, phase="failed", fault=Fault.of(error))
+            self._updates.put(preparation, phase="failed", fault=Fault.of(error))
 
-    def _submit(self, shot: Shot, job: Job, order: Order) -> None:
+    def _submit(self, shot: Shot, job: WatchedJob, order: Order) -> None:
         from restage4d.protocol.messages import SubjectSelection, Submit
 
-        def wanted() -> bool:
+        def is_wanted() -> bool:
             return not job.unwanted.is_set()
 
         try:
-            client = self._keeper.client(self._work, wanted)
+            client = self._connection.get_client(self._work, is_wanted)
             content = client.upload(
-                shot.path, self._changes.meter(job, wanted)
+                shot.path, self._updates.make_meter(job, is_wanted)
             )  # sends nothing where the backend has it already
             driving: Any = order.provider
             if order.driving is not None:
-                self._changes.put(job, stage="Sending the driving video")
-                driving = [client.upload(order.driving, self._changes.meter(job, wanted))]
+                self._updates.put(job, stage="Sending the driving video")
+                driving = [client.upload(order.driving, self._updates.make_meter(job, is_wanted))]
             first, last = shot.frames or (1, None)
             submit = Submit(
                 key=job.id,
@@ -183,19 +181,19 @@ class Errands:
                 first=first - 1,
                 frames=None if last is None else last - first + 1,
             )
-            job.handed_in.set()
+            job.submitted.set()
             client.submit(submit)
-            self._changes.put(job, state="queued", stage="")
-            self._follower.follow(job)
+            self._updates.put(job, state="queued", stage="")
+            self._watcher.watch(job)
         except Cancelled:
-            self._changes.put(job, state="cancelled")
+            self._updates.put(job, state="cancelled")
         except (InputError, OSError) as error:
-            self._changes.put(job, state="failed", fault=Fault.of(error))
+            self._updates.put(job, state="failed", fault=Fault.of(error))
 
-    def _fetch_puppet(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+    def _fetch_puppet(self, job: WatchedJob, folder: Path, is_wanted: Callable[[], bool]) -> None:
         try:
-            client = self._keeper.client(self._work, wanted)
-            self._changes.put(job, stage="Fetching the puppet")
+            client = self._connection.get_client(self._work, is_wanted)
+            self._updates.put(job, stage="Fetching the puppet")
             status = client.status(job.id)
             footage = {}
             for name in status.artefacts:
@@ -204,9 +202,9 @@ class Errands:
                         job.id, name, folder / "footage" / Path(name).name
                     )
             puppet = client.fetch_puppet(
-                job.id, folder / "puppet.puppet", self._changes.meter(job, wanted)
+                job.id, folder / "puppet.puppet", self._updates.make_meter(job, is_wanted)
             )
-            self._changes.put(
+            self._updates.put(
                 job,
                 puppet=puppet,
                 footage=footage,
@@ -217,12 +215,14 @@ class Errands:
         except Cancelled:
             pass
         except (InputError, OSError) as error:
-            self._changes.put(job, fetching=False, fault=Fault.of(error))
+            self._updates.put(job, fetching=False, fault=Fault.of(error))
 
-    def _fetch_candidates(self, job: Job, folder: Path, wanted: Callable[[], bool]) -> None:
+    def _fetch_candidates(
+        self, job: WatchedJob, folder: Path, is_wanted: Callable[[], bool]
+    ) -> None:
         try:
-            client = self._keeper.client(self._work, wanted)
-            self._changes.put(job, stage="Fetching the driving video")
+            client = self._connection.get_client(self._work, is_wanted)
+            self._updates.put(job, stage="Fetching the driving video")
             report = json.loads(
                 client.fetch_artefact(
                     job.id, "candidates.json", folder / "candidates.json"
@@ -235,9 +235,15 @@ class Errands:
                 found.append(
                     Candidate(number, client.fetch_artefact(job.id, name, folder / name), figures)
                 )
-            told = {"made_by": report["provider"], "refined_prompt": report["refined_prompt"]}
-            self._changes.put(job, candidates=found, fetching=False, stage="", **told)
+            self._updates.put(
+                job,
+                candidates=found,
+                made_by=report["provider"],
+                refined_prompt=report["refined_prompt"],
+                fetching=False,
+                stage="",
+            )
         except Cancelled:
             pass
         except (InputError, OSError) as error:
-            self._changes.put(job, fetching=False, fault=Fault.of(error))
+            self._updates.put(job, fetching=False, fault=Fault.of(error))

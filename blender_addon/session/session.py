@@ -3,70 +3,74 @@
 them.
 
 The interface's thread calls the requests and `Session.drain`, and reads `backend`, `shot`, `job`
-and `audition` (see `state`). Threads never write those: they put changes into a queue (`changes`),
-and `drain` applies them. So the interface never waits, and nothing changes while it draws. The
-threads: `keeping` (control), `errands` (work, select), `following` (one per job).
+and `driving_job` (see `models`). Threads never write those: they put updates into a queue
+(`updates`), and `drain` applies them. So the interface never waits, and nothing changes while it
+draws. The threads: `connection` (control), `requests` (work, select), `job_watcher` (one per job).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .connection import Keeper, Link
-from .job_watcher import Follower
+from .connection import BackendConnection, Link
+from .job_watcher import JobWatcher
 from .models import (
     Backend,
     Fault,
-    Job,
     Order,
     Preparation,
     Shot,
+    WatchedJob,
 )
-from .requests import Errands
-from .update_queue import Changes
+from .requests import Requests
+from .update_queue import UpdateQueue
+
+if TYPE_CHECKING:
+    from restage4d.protocol.messages import JobStatus
 
 
 class Session:
-    """One backend, one shot, one restaging and one audition of driving videos at a time.
+    """One backend, one shot, one restaging and one driving_job of driving videos at a time.
 
     Made in the interface's thread, closed with `close`.
     """
 
     shot: Shot | None
-    job: Job | None
-    audition: Job | None
+    job: WatchedJob | None
+    driving_job: WatchedJob | None
     preparation: Preparation | None
 
     def __init__(self, link: Link) -> None:
-        self.shot = self.job = self.audition = self.preparation = None
-        self.changes = Changes()
-        self._keeper = Keeper(link, self.changes, self._failed)
-        self._follower = Follower(self._keeper, self.changes)
-        self._errands = Errands(self._keeper, self._follower, self.changes, self._failed)
+        self.shot = self.job = self.driving_job = self.preparation = None
+        self.updates = UpdateQueue()
+        self._connection = BackendConnection(link, self.updates, self._report)
+        self._watcher = JobWatcher(self._connection, self.updates)
+        self._requests = Requests(self._connection, self._watcher, self.updates, self._report)
 
     @property
     def backend(self) -> Backend:
-        return self._keeper.backend
+        return self._connection.backend
 
     def drain(self, seconds: float = 0.004) -> bool:
         """Applies what the threads found, for at most ``seconds``; True where something changed."""
-        return self.changes.drain(seconds)
+        return self.updates.drain(seconds)
 
     def close(self) -> None:
         """Ends the threads; the backend and its jobs go on. Waits for at most a moment."""
-        self.changes.ending.set()
-        self._keeper.end()
-        self._errands.end()
+        self.updates.ending.set()
+        self._connection.end()
+        self._requests.end()
 
     def use(self, link: Link) -> None:
         """Another backend."""
-        self._keeper.use(link)
+        self._connection.use(link)
 
     def start(self) -> None:
         """Starts the backend."""
-        self._keeper.start()
+        self._connection.start()
 
     def stop(self) -> None:
         """Stops the backend; its jobs go on with its next start."""
-        self._keeper.stop()
+        self._connection.stop()
 
     def open_shot(
         self,
@@ -78,7 +82,7 @@ class Session:
         """Sends a video, so that it is there when it is needed, and looks at its first frame and
         the subject in it."""
         self.shot = Shot(path, frames, longer_side, place)
-        self._errands.send_shot(self.shot)
+        self._requests.send_shot(self.shot)
         return self.shot
 
     def select(self, place: dict[str, tuple[float, ...]]) -> None:
@@ -90,80 +94,82 @@ class Session:
                 None,
                 "selecting",
             )
-            self._errands.look(self.shot, place)
+            self._requests.look(self.shot, place)
 
     def prepare(self, order: Order) -> Preparation:
         """Asks what the order's provider would be asked for, and what a person must know before.
         Nothing is made or paid."""
         assert self.shot is not None
         self.preparation = Preparation(order.provider, order.prompt)
-        self._errands.prepare(self.shot, order, self.preparation)
+        self._requests.prepare(self.shot, order, self.preparation)
         return self.preparation
 
-    def restage(self, order: Order) -> Job:
+    def restage(self, order: Order) -> WatchedJob:
         """Hands in a restaging of the shot. Its id is known at once and stays the same whatever
         breaks."""
-        self.job = self._handed_in("restage", order)
+        self.job = self._submit("restage", order)
         return self.job
 
-    def make_driving(self, order: Order) -> Job:
+    def make_driving(self, order: Order) -> WatchedJob:
         """Hands in the making of driving videos alone, to look at."""
-        self.audition = self._handed_in("driving", order)
-        return self.audition
+        self.driving_job = self._submit("driving", order)
+        return self.driving_job
 
-    def attach(self, job: str, prompt: str = "") -> Job:
+    def attach(self, job: str, prompt: str = "") -> WatchedJob:
         """Follows a restaging that was handed in before."""
-        self.job = self._attached("restage", job, prompt)
+        self.job = self._attach("restage", job, prompt)
         return self.job
 
-    def attach_driving(self, job: str, prompt: str = "") -> Job:
+    def attach_driving(self, job: str, prompt: str = "") -> WatchedJob:
         """Follows driving videos that were asked for before."""
-        self.audition = self._attached("driving", job, prompt)
-        return self.audition
+        self.driving_job = self._attach("driving", job, prompt)
+        return self.driving_job
 
     def forget(self) -> None:
         """Follows no restaging any more; it goes on."""
         if self.job is not None:
-            self._follower.leave(self.job)
+            self._watcher.unwatch(self.job)
         self.job = None
 
     def forget_driving(self) -> None:
         """The same of driving videos."""
-        if self.audition is not None:
-            self._follower.leave(self.audition)
-        self.audition = None
+        if self.driving_job is not None:
+            self._watcher.unwatch(self.driving_job)
+        self.driving_job = None
 
-    def cancel(self, job: Job) -> None:
-        self._keeper.tell(job, "cancel", lambda status: self._follower.apply(job, status))
+    def cancel(self, job: WatchedJob) -> None:
+        self._connection.send_command(
+            job, "cancel", lambda status: self._watcher.apply(job, status)
+        )
 
-    def pause(self, job: Job) -> None:
-        self._keeper.tell(job, "pause", lambda status: self._follower.apply(job, status))
+    def pause(self, job: WatchedJob) -> None:
+        self._connection.send_command(job, "pause", lambda status: self._watcher.apply(job, status))
 
-    def resume(self, job: Job) -> None:
-        def resumed(status: object) -> None:
-            self._follower.apply(job, status)
-            self._follower.follow(job)
+    def resume(self, job: WatchedJob) -> None:
+        def watch_again(status: "JobStatus") -> None:
+            self._watcher.apply(job, status)
+            self._watcher.watch(job)
 
-        self._keeper.tell(job, "resume", resumed)
+        self._connection.send_command(job, "resume", watch_again)
 
-    def fetch(self, job: Job, folder: Path) -> None:
-        """Fetches what came of a finished job into ``folder``; `Job.puppet` or `Job.candidates`
-        then tell where it is."""
+    def fetch(self, job: WatchedJob, folder: Path) -> None:
+        """Fetches what came of a finished job into ``folder``; its `puppet` or `candidates` then
+        say where it is."""
         job.fetching = True
-        self._errands.fetch(job, folder, lambda: job in (self.job, self.audition))
+        self._requests.fetch(job, folder, lambda: job in (self.job, self.driving_job))
 
-    def _handed_in(self, kind: str, order: Order) -> Job:
+    def _submit(self, kind: str, order: Order) -> WatchedJob:
         from restage4d.protocol.framing import new_id
 
         assert self.shot is not None
-        job = Job(new_id(), order.prompt, kind=kind)
-        self._errands.submit(self.shot, job, order)
+        job = WatchedJob(new_id(), order.prompt, kind=kind)
+        self._requests.submit(self.shot, job, order)
         return job
 
-    def _attached(self, kind: str, job: str, prompt: str) -> Job:
-        made = Job(job, prompt, state="queued", stage="Looking for it", kind=kind)
-        self._follower.follow(made)
+    def _attach(self, kind: str, job: str, prompt: str) -> WatchedJob:
+        made = WatchedJob(job, prompt, state="queued", stage="Looking for it", kind=kind)
+        self._watcher.watch(made)
         return made
 
-    def _failed(self, error: Exception) -> None:
-        self.changes.put(self.job or self.backend, fault=Fault.of(error))
+    def _report(self, error: Exception) -> None:
+        self.updates.put(self.job or self.backend, fault=Fault.of(error))

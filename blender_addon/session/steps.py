@@ -2,8 +2,8 @@
 """Long work as generators that yield (steps done, steps in all) and return what they made; closed
 early, they undo it.
 
-Who runs them decides how many steps are taken at a time: `work.Stepped` in a window, `drain`
-everywhere else. Needs no Blender.
+Who runs them decides how many steps are taken at a time: `operators.stepped.Stepped` in a window,
+`drain` everywhere else. Needs no Blender.
 """
 
 import threading

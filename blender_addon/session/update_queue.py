@@ -12,16 +12,16 @@ from typing import Any
 from restage4d.errors import Cancelled
 
 
-class Changes:
+class UpdateQueue:
     """Changes of attributes, applied in the order in which they came. ``ending`` tells all threads
     to end."""
 
     def __init__(self) -> None:
         self.revision = 0  # counts changes
         self.ending = threading.Event()
-        self._queue: queue.SimpleQueue[tuple[Any, dict[str, Any]]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[object, dict[str, Any]]] = queue.SimpleQueue()
 
-    def put(self, target: Any, **values: Any) -> None:
+    def put(self, target: object, **values: Any) -> None:
         """From any thread."""
         self._queue.put((target, values))
 
@@ -37,17 +37,19 @@ class Changes:
                 self.revision += 1
         return self.revision != before
 
-    def meter(self, target: Any, wanted: Callable[[], bool]) -> Callable[[int, int], None]:
-        """Tells ``target`` the fraction sent or fetched, ten times a second at most; ends what is
-        not wanted any more."""
-        told = 0.0
+    def make_meter(
+        self, target: object, is_wanted: Callable[[], bool]
+    ) -> Callable[[int, int], None]:
+        """A progress callback (done, total): puts the fraction into ``target``, ten times a second
+        at most, and ends what is not wanted any more."""
+        reported = 0.0
 
         def advance(done: int, total: int) -> None:
-            nonlocal told
-            if not wanted() or self.ending.is_set():
+            nonlocal reported
+            if not is_wanted() or self.ending.is_set():
                 raise Cancelled
-            if time.monotonic() - told > 0.1 or done >= total:
-                told = time.monotonic()
+            if time.monotonic() - reported > 0.1 or done >= total:
+                reported = time.monotonic()
                 self.put(target, fraction=done / max(total, 1))
 
         return advance

@@ -4,22 +4,25 @@
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-BEAT = 1.0  # seconds between two idle turns
+if TYPE_CHECKING:
+    from restage4d.protocol.client import Client
+
+IDLE = 1.0  # seconds between two idle turns
 
 
-class Lane:
+class WorkerThread:
     """A thread that does one request after the other with a client of its own.
 
     Args:
         ending: set when the thread shall end.
-        failed: told what a request did not expect.
+        report: called with an error that a request did not expect.
     """
 
-    def __init__(self, ending: threading.Event, failed: Callable[[Exception], None]) -> None:
-        self.client: Any = None
-        self._ending, self._failed, self._generation = ending, failed, -1
+    def __init__(self, ending: threading.Event, report: Callable[[Exception], None]) -> None:
+        self.client: Client | None = None
+        self._ending, self._report, self._generation = ending, report, -1
         self._requests: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = (
             queue.SimpleQueue()
         )
@@ -32,20 +35,22 @@ class Lane:
     def put(self, request: Callable[..., None], *arguments: Any) -> None:
         self._requests.put((request, arguments))
 
-    def use(self, client: Any) -> None:
-        """From the lane's own thread: another client, or none."""
+    def use(self, client: "Client | None") -> None:
+        """From the thread itself: another client, or none."""
         if self.client is not None:
             self.client.close()
         self.client = client
 
-    def client_of(self, generation: int, connect: Callable[[], Any]) -> Any:
-        """From the lane's own thread: its client, a new one where the backend is another than
+    def get_client(self, generation: int, connect: Callable[[], "Client"]) -> "Client":
+        """From the thread itself: its client, a new one where the backend is another than
         before."""
-        if self.client is None or self._generation != generation:
+        client = self.client
+        if client is None or self._generation != generation:
             self.use(None)
-            self.use(connect())
+            client = connect()
+            self.use(client)
             self._generation = generation
-        return self.client
+        return client
 
     def end(self) -> None:
         self.put(lambda: None)
@@ -54,11 +59,11 @@ class Lane:
     def _run(self) -> None:
         while not self._ending.is_set():
             try:
-                request, arguments = self._requests.get(timeout=BEAT if self._idle else None)
+                request, arguments = self._requests.get(timeout=IDLE if self._idle else None)
             except queue.Empty:
                 request, arguments = self._idle or (lambda: None), ()
             try:
                 request(*arguments)
             except Exception as error:  # a thread that ended would leave the panel waiting for good
-                self._failed(error)
+                self._report(error)
         self.use(None)

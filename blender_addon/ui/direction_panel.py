@@ -6,8 +6,9 @@ from typing import Any
 
 import bpy
 
-from .. import runtime, takes
-from ..session.models import DRAFT, PRIORS, Job
+from .. import orders, runtime, takes
+from ..properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take, get_shot
+from ..session.models import DRAFT, PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
 from .text import fault_box, paragraph
@@ -18,22 +19,24 @@ class RESTAGE4D_PT_direction(Step):
     bl_idname = "RESTAGE4D_PT_direction"
 
     @staticmethod
-    def done(context: Any) -> bool:
-        chosen = context.scene.restage4d
+    def done(context: bpy.types.Context) -> bool:
+        chosen = get_shot(context.scene)
         if chosen.source == "FILE":
             return bool(chosen.driving)
         return bool(chosen.prompt.strip()) and (
-            chosen.provider == DRAFT or takes.picked(chosen) is not None
+            chosen.provider == DRAFT or takes.find_picked(chosen) is not None
         )
 
-    def draw(self, context: Any) -> None:
-        layout, chosen = self.layout, context.scene.restage4d
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, chosen = self.layout, get_shot(context.scene)
         layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
         layout.prop(chosen, "source", text="")
         if chosen.source == "FILE":
             layout.prop(chosen, "driving", text="")
             icon = (
-                thumbnails.movie_icon(bpy.path.abspath(chosen.driving)) if chosen.driving else None
+                thumbnails.get_movie_icon(bpy.path.abspath(chosen.driving))
+                if chosen.driving
+                else None
             )
             if icon:
                 layout.template_icon(icon_value=icon, scale=6)
@@ -50,17 +53,17 @@ class RESTAGE4D_PT_direction(Step):
         layout.menu("RESTAGE4D_MT_driving", text=label)
         if chosen.provider == DRAFT:
             if chosen.prompt.strip():
-                understood, text = runtime.understood(chosen.prompt)
+                understood, text = orders.check_draft_prompt(chosen.prompt)
                 paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
         else:
             _draw_model(layout, context, provider)
         layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
-        if (job := runtime.session().audition) is not None:
-            _draw_audition(layout, context, job)
-        found = takes.valid(chosen)
+        if (job := runtime.session().driving_job) is not None:
+            _draw_driving_job(layout, context, job)
+        found = takes.find_valid(chosen)
         for take in found:
             _draw_take(layout, chosen, take)
-        if not found and (icon := runtime.driving_icon()):
+        if not found and (icon := _find_driving_icon()):
             layout.template_icon(icon_value=icon, scale=6)
         if len(chosen.takes) and not found:
             paragraph(
@@ -71,19 +74,28 @@ class RESTAGE4D_PT_direction(Step):
             )
 
 
-def _make_label(chosen: Any) -> str:
+def _find_driving_icon() -> int | None:
+    """Of the driving video that was made for the last restaging, once it is done."""
+    job = runtime.session().job
+    if job is None or not job.brought_in:
+        return None
+    made = [path for name, path in job.footage.items() if name != "base"]
+    return thumbnails.get_movie_icon(str(made[-1])) if made else None
+
+
+def _make_label(chosen: RESTAGE4D_PG_shot) -> str:
     count = 1 if chosen.provider == DRAFT else chosen.candidates
-    again = " Again" if takes.valid(chosen) else ""
+    again = " Again" if takes.find_valid(chosen) else ""
     return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
 
 
-def _draw_model(layout: Any, context: Any, provider: Any) -> None:
+def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider: Any) -> None:
     """Terms, and the prompt that a model or a service is asked for."""
-    chosen, preparation = context.scene.restage4d, runtime.session().preparation
+    chosen, preparation = get_shot(context.scene), runtime.session().preparation
     if provider is not None and provider.needs:
         paragraph(layout, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
         return
-    if provider is not None and provider.terms and not runtime.refined(chosen):
+    if provider is not None and provider.terms and not orders.get_refined_prompt(chosen):
         paragraph(layout, context, provider.terms, icon="INFO")
     column = layout.column(align=True)
     column.operator("restage4d.refine_prompt", icon="TEXT")
@@ -91,7 +103,7 @@ def _draw_model(layout: Any, context: Any, provider: Any) -> None:
         column.label(text="Asking ...", icon="SORTTIME")
     elif preparation is not None and preparation.fault is not None:
         fault_box(layout, context, preparation.fault)
-    if runtime.refined(chosen):
+    if orders.get_refined_prompt(chosen):
         column.prop(chosen, "refined", text="")
         paragraph(layout, context, chosen.refined)
         for text in chosen.terms.splitlines()[-1:]:  # all of them are in the dialog that asks
@@ -99,7 +111,9 @@ def _draw_model(layout: Any, context: Any, provider: Any) -> None:
     layout.prop(chosen, "candidates")
 
 
-def _draw_audition(layout: Any, context: Any, job: Job) -> None:
+def _draw_driving_job(
+    layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob
+) -> None:
     box = layout.box()
     box.label(text=job.headline, icon="SORTTIME" if job.active else "ERROR" if job.fault else "DOT")
     if job.active:
@@ -112,10 +126,12 @@ def _draw_audition(layout: Any, context: Any, job: Job) -> None:
     box.operator("restage4d.forget_driving", icon="X")
 
 
-def _draw_take(layout: Any, chosen: Any, take: Any) -> None:
+def _draw_take(
+    layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot, take: RESTAGE4D_PG_take
+) -> None:
     mine = take.number == chosen.take
     row = layout.box().row()
-    icon = thumbnails.movie_icon(bpy.path.abspath(take.path))
+    icon = thumbnails.get_movie_icon(bpy.path.abspath(take.path))
     if icon:
         row.template_icon(icon_value=icon, scale=4)
     column = row.column(align=True)
@@ -130,7 +146,7 @@ def _draw_take(layout: Any, chosen: Any, take: Any) -> None:
     buttons.operator("restage4d.play_take", text="", icon="PLAY").number = take.number
     lines = column.column(align=True)
     lines.scale_y = 0.7
-    for line in takes.figures(take):
+    for line in takes.describe(take):
         lines.label(text=line)
 
 
@@ -140,7 +156,7 @@ class _Providers(bpy.types.Menu):
     bl_label = "Provider"
     kind = ""
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         found = [p for p in runtime.session().backend.providers if p.kind == self.kind]
         if not found:
             self.layout.label(text="The backend tells what there is: start it")
@@ -160,13 +176,13 @@ def _menu(of: str) -> type:
     )
 
 
-def draw_priors(layout: Any, context: Any) -> None:
+def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Who estimates masks, depth, cameras and tracks."""
     header, body = layout.panel("restage4d_priors", default_closed=True)
     header.label(text="Estimators")
     if body is None:
         return
-    chosen, backend = context.scene.restage4d, runtime.session().backend
+    chosen, backend = get_shot(context.scene), runtime.session().backend
     for kind in PRIORS:
         name = getattr(chosen, kind)
         provider = backend.provider(kind, name)

@@ -2,7 +2,7 @@
 """A step in the sidebar."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import bpy
 
@@ -14,7 +14,10 @@ class Step(bpy.types.Panel):
     bl_region_type = "UI"
     bl_category = CATEGORY
 
-    done: Callable[[Any], bool]  # of the context: whether the step needs nothing more
+    if TYPE_CHECKING:
+        layout: bpy.types.UILayout  # Blender's types call it optional, but not while drawing
 
-    def draw_header(self, context: Any) -> None:
+    done: Callable[[bpy.types.Context], bool]  # of the context: whether the step needs nothing more
+
+    def draw_header(self, context: bpy.types.Context) -> None:
         self.layout.label(icon="CHECKMARK" if type(self).done(context) else "DOT")

@@ -2,13 +2,12 @@
 """The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show
 state; nothing here waits."""
 
-from typing import Any
-
 import bpy
 
 from .. import runtime
-from ..operators import stepped
-from ..session.models import Job, Shot
+from ..properties import get_shot
+from ..session import running_work
+from ..session.models import Shot, WatchedJob
 from . import direction_panel, thumbnails
 from .panel_base import Step
 from .text import fault_box, paragraph
@@ -19,10 +18,10 @@ class RESTAGE4D_PT_backend(Step):
     bl_idname = "RESTAGE4D_PT_backend"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         return runtime.session().backend.phase == "ready"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, backend = self.layout, runtime.session().backend
         row = layout.row()
         row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
@@ -30,7 +29,7 @@ class RESTAGE4D_PT_backend(Step):
             row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             return
         if backend.phase in ("starting", "setting up", "lost"):
-            paragraph(layout, context, backend.said)
+            paragraph(layout, context, backend.message)
             return
         if backend.fault is not None:
             fault_box(layout, context, backend.fault)
@@ -68,18 +67,20 @@ class RESTAGE4D_PT_shot(Step):
     bl_idname = "RESTAGE4D_PT_shot"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         shot = runtime.session().shot
         return shot is not None and shot.phase == "ready"
 
-    def draw(self, context: Any) -> None:
-        layout, chosen, shot = self.layout, context.scene.restage4d, runtime.session().shot
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, chosen, shot = self.layout, get_shot(context.scene), runtime.session().shot
         row = layout.row(align=True)
         row.prop(chosen, "video", text="")
         if not chosen.video:
             paragraph(layout, context, "Pick the filmed shot, or drop it on the 3D view.")
             return
-        icon = thumbnails.icon_of("shot") or thumbnails.movie_icon(bpy.path.abspath(chosen.video))
+        icon = thumbnails.get_icon("shot") or thumbnails.get_movie_icon(
+            bpy.path.abspath(chosen.video)
+        )
         if icon:
             layout.template_icon(icon_value=icon, scale=7)
         if shot is not None:
@@ -96,7 +97,7 @@ class RESTAGE4D_PT_shot(Step):
             row.operator("restage4d.forget_selection", text="", icon="X")
 
 
-def _draw_shot(layout: Any, context: Any, shot: Shot) -> None:
+def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Shot) -> None:
     if shot.phase == "uploading":
         layout.progress(factor=shot.fraction, text=f"Sending to the backend {shot.fraction:.0%}")
     elif shot.phase == "waiting":
@@ -114,14 +115,14 @@ class RESTAGE4D_PT_restage(Step):
     bl_idname = "RESTAGE4D_PT_restage"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         job = runtime.session().job
         return job is not None and job.state == "done"
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout, job = self.layout, runtime.session().job
         if job is None or not job.active:
-            layout.prop(context.scene.restage4d, "quality")
+            layout.prop(get_shot(context.scene), "quality")
             direction_panel.draw_priors(layout, context)
             row = layout.row()
             row.scale_y = 1.6
@@ -130,7 +131,7 @@ class RESTAGE4D_PT_restage(Step):
             _draw_job(layout, context, job)
 
 
-def _draw_job(layout: Any, context: Any, job: Job) -> None:
+def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob) -> None:
     box = layout.box()
     if job.active and runtime.session().backend.phase != "ready":
         box.label(text="Waits for the backend", icon="SORTTIME")
@@ -142,7 +143,7 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         column.scale_y = 0.75
         column.label(text=job.stage)
         column.label(text=job.figures_line)
-    if (job.active or job.state == "done") and (icon := thumbnails.icon_of("preview")):
+    if (job.active or job.state == "done") and (icon := thumbnails.get_icon("preview")):
         box.template_icon(icon_value=icon, scale=8.5)
     if job.fault is not None:
         fault_box(box, context, job.fault)
@@ -162,8 +163,10 @@ def _draw_job(layout: Any, context: Any, job: Job) -> None:
         )
     elif job.state == "done" and not job.brought_in and job.fetching:
         box.progress(factor=job.fraction, text="Fetching the puppet")
-    elif stepped.shown is not None and stepped.shown.label == "Bring In the Puppet":
-        box.progress(factor=stepped.shown.fraction, text="Bringing in the puppet, Esc: later")
+    elif running_work.current is not None and running_work.current.label == "Bring In the Puppet":
+        box.progress(
+            factor=running_work.current.fraction, text="Bringing in the puppet, Esc: later"
+        )
     elif job.state == "done" and not job.brought_in:
         row = box.row()
         row.scale_y = 1.4

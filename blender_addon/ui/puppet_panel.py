@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last two steps in the sidebar: the puppet in the scene, and what leaves Blender."""
 
-from typing import Any
-
 import bpy
 
-from ..operators import render_splats, stepped
-from ..puppet import export, importer
+from ..puppet import export, importer, render_job
+from ..session import running_work
+from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .panel_base import Step
 from .text import paragraph
 
@@ -16,10 +15,10 @@ class RESTAGE4D_PT_puppet(Step):
     bl_idname = "RESTAGE4D_PT_puppet"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         return bool(importer.find_puppets(context.scene))
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         imported = importer.selected_puppet(context)
         if imported is None:
@@ -49,7 +48,7 @@ class RESTAGE4D_PT_puppet(Step):
             row.name = p.name
         if len(imported.performances) > 1:
             layout.operator("restage4d.blend_performances", icon="NLA")
-        _draw_display(layout, imported.armature.restage4d_display)
+        _draw_display(layout, get_display(imported.armature))
         header, body = layout.panel("restage4d_bones", default_closed=True)
         header.label(text="Bones and Points")
         if body is not None:
@@ -61,7 +60,7 @@ class RESTAGE4D_PT_puppet(Step):
                 column.operator(f"restage4d.{name}")
 
 
-def _draw_display(layout: Any, display: Any) -> None:
+def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> None:
     column = layout.column()
     column.use_property_split, column.use_property_decorate = True, False
     for name in ("mode", "color", "background"):
@@ -73,21 +72,22 @@ class RESTAGE4D_PT_export(Step):
     bl_idname = "RESTAGE4D_PT_export"
 
     @staticmethod
-    def done(context: Any) -> bool:
+    def done(context: bpy.types.Context) -> bool:
         return False
 
-    def draw(self, context: Any) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         column = self.layout.column(align=True)
         for name, icon in _EXPORTS:
             if hasattr(bpy.types, f"RESTAGE4D_OT_{name}") and (
                 name != "export_alembic" or export.has_alembic()
             ):
                 column.operator(f"restage4d.{name}", icon=icon)
-        if stepped.shown is not None and stepped.shown.label.startswith("Export"):
+        if running_work.current is not None and running_work.current.label.startswith("Export"):
             self.layout.progress(
-                factor=stepped.shown.fraction, text=f"{stepped.shown.label}, Esc: cancel"
+                factor=running_work.current.fraction,
+                text=f"{running_work.current.label}, Esc: cancel",
             )
-        job = render_splats.job
+        job = render_job.current
         if job is not None:
             box = self.layout.box()
             if not job.finished:

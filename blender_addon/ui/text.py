@@ -2,13 +2,18 @@
 """Words in panels: paragraphs wrapped to the width, and what is wrong with what to do about it."""
 
 import textwrap
-from typing import Any
+
+import bpy
 
 from ..session.models import Fault
 
 
 def paragraph(
-    layout: Any, context: Any, text: str, icon: str = "NONE", width: int | None = None
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    text: str,
+    icon: str = "NONE",
+    width: int | None = None,
 ) -> None:
     """A text wrapped to the sidebar's width, or to ``width`` in pixels of a scale of 1."""
     scale = context.preferences.system.ui_scale
@@ -20,7 +25,7 @@ def paragraph(
         column.label(text=line, icon=icon if i == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
 
 
-def fault_box(layout: Any, context: Any, fault: Fault) -> None:
+def fault_box(layout: bpy.types.UILayout, context: bpy.types.Context, fault: Fault) -> None:
     """What is wrong, and below it what to do."""
     box = layout.box()
     column = box.column()

@@ -62,7 +62,7 @@ def _next(name: str) -> str:
     return f"{name} {_count}"
 
 
-def icon_of(name: str) -> int | None:
+def get_icon(name: str) -> int | None:
     """Icon id of what is shown under that name."""
     return _shown[name].icon_id if name in _shown else None
 
@@ -71,7 +71,7 @@ def forget(name: str) -> None:
     _shown.pop(name, None)
 
 
-def movie_icon(path: str) -> int | None:
+def get_movie_icon(path: str) -> int | None:
     """Blender's thumbnail of a movie, made in the background; None where there is no such file."""
     if path not in _icons:
         if not Path(path).is_file():
@@ -80,13 +80,13 @@ def movie_icon(path: str) -> int | None:
     return _icons[path].icon_id
 
 
-def same(seen: tuple[Any, ...] | None, now: tuple[Any, ...]) -> bool:
+def are_same(seen: tuple[Any, ...] | None, now: tuple[Any, ...]) -> bool:
     """Whether these are the objects that were shown. They are kept, since the id of a freed array
     may be another's."""
     return seen is not None and all(a is b for a, b in zip(seen, now, strict=True))
 
 
-def with_mask(
+def draw_mask(
     picture: NDArray[np.uint8], mask: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:  # (H, W, 3), (H, W)
     """The picture with the subject tinted and outlined and the rest darkened."""

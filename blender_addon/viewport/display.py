@@ -9,7 +9,8 @@ opened without the extension shows something, Gaussians are saved as ellipsoids.
 """
 
 import traceback
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import bpy
 import gpu
@@ -20,11 +21,12 @@ from restage4d import se3
 from restage4d.puppet import F32, Puppet, sh_to_rgb
 
 from .. import compat
-from ..operators import stepped
 from ..puppet import attributes, importer, weights
+from ..session import running_work
 from ..session.steps import Steps
 from . import splat_painter
 
+_NAME = "restage4d_display"  # of the armature's property; saved files have it
 MODES = (
     (
         "GAUSSIANS",
@@ -50,22 +52,28 @@ COLORS = (
 )
 
 
-def _changed(settings: Any, context: Any) -> None:
-    if importer.KEY in settings.id_data:
-        apply(importer.recall(settings.id_data))
+def _changed(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
+    armature = cast(bpy.types.Object, settings.id_data)
+    if importer.KEY in armature:
+        apply(importer.recall(armature))
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
-    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)  # type: ignore[valid-type]
-    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)  # type: ignore[valid-type]
-    background: bpy.props.BoolProperty(  # type: ignore[valid-type]
+    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)
+    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)
+    background: bpy.props.BoolProperty(
         name="Background", description="Show the static background", default=True, update=_changed
     )
 
 
+def get_display(armature: bpy.types.Object) -> RESTAGE4D_PG_display:
+    """How the puppet of an armature is shown."""
+    return getattr(armature, _NAME)
+
+
 def apply(imported: importer.ImportedPuppet) -> None:
     """Makes the display objects what the armature's ``restage4d_display`` says."""
-    settings = imported.armature.restage4d_display
+    settings = get_display(imported.armature)
     _show(imported, settings.mode)
     if settings.color == "WEIGHTS":
         weights.show_weights(imported)
@@ -73,14 +81,14 @@ def apply(imported: importer.ImportedPuppet) -> None:
 
 
 def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppet]:
-    """`importing.import_steps`, shown as Gaussians."""
+    """`importer.import_steps`, shown as Gaussians."""
     imported = yield from importer.import_steps(puppet, **options, shown=False)
-    imported.armature.restage4d_display.mode = "GAUSSIANS"
+    get_display(imported.armature).mode = "GAUSSIANS"
     return imported
 
 
 def _show(imported: importer.ImportedPuppet, mode: str) -> None:
-    settings = imported.armature.restage4d_display
+    settings = get_display(imported.armature)
     for shown, color in (
         (imported.splats, settings.color.title()),
         (imported.background_splats, "Filmed"),
@@ -97,7 +105,9 @@ def _show(imported: importer.ImportedPuppet, mode: str) -> None:
             compat.set_input(shown.modifiers["Viewport"], "Color", color)
 
 
-def gather(depsgraph: Any, shown: list[tuple[Any, str]]) -> splat_painter.Cloud:
+def gather(
+    depsgraph: bpy.types.Depsgraph, shown: list[tuple[bpy.types.Object, str]]
+) -> splat_painter.Cloud:
     """The Gaussians of evaluated point objects, each with its item of `COLORS`, as they stand in
     the world."""
     # A static object may be hidden and so not be evaluated: it is as it is.
@@ -108,8 +118,8 @@ def gather(depsgraph: Any, shown: list[tuple[Any, str]]) -> splat_painter.Cloud:
     return splat_painter.Cloud(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _gaussians(obj: Any, color: str) -> tuple[F32, F32, F32, F32, F32]:
-    mesh = obj.data
+def _gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
+    mesh = attributes.get_mesh(obj)
     read = attributes.read_attribute
     means, quats = read(mesh, "position", "vector", 3), read(mesh, "rotation", "value", 4)
     world = np.array(obj.matrix_world, np.float64)
@@ -143,16 +153,27 @@ def _gaussians(obj: Any, color: str) -> tuple[F32, F32, F32, F32, F32]:
     return means, quats, scales, opacities, colors
 
 
+@dataclass
+class RegionBuffer:
+    """What is kept of a view's region: its offscreen buffer, and the order of the splats for the
+    clouds and the direction that ``order_key`` names."""
+
+    size: tuple[int, int]
+    target: gpu.types.GPUOffScreen
+    order_key: tuple | None = None
+    order: gpu.types.GPUTexture | None = None
+
+
 class _Drawing:
     """What the draw handler keeps between redraws: clouds until something changes, and per region a
     buffer and an order."""
 
     def __init__(self) -> None:
-        self.handle: Any = None
+        self.handle: object | None = None
         self.painter: splat_painter.Painter | None = None
         self.clouds: dict[tuple, splat_painter.Cloud] = {}
         self.version = 0
-        self.regions: dict[int, dict[str, Any]] = {}
+        self.regions: dict[int, RegionBuffer] = {}
 
     def changed(self) -> None:
         self.clouds.clear()
@@ -179,10 +200,10 @@ class _Drawing:
                     lambda armature=imported.armature: _fall_back(armature), first_interval=0.0
                 )
 
-    def _draw(self, context: Any) -> None:
+    def _draw(self, context: bpy.types.Context) -> None:
         shown = _shown(context)
         if (
-            not shown or stepped.shown is not None
+            not shown or running_work.current is not None
         ):  # the costly display is off while frames are stepped through
             return
         key = tuple((obj.name_full, color) for obj, color in shown)
@@ -192,42 +213,43 @@ class _Drawing:
         self.painter = self.painter or splat_painter.Painter()
         region, rv3d = context.region, context.region_data
         width, height = region.width, region.height
-        frame = gpu.state.active_framebuffer_get()
+        frame = gpu.state.active_framebuffer_get()  # pyright: ignore[reportCallIssue]
         depth = frame.read_depth(0, 0, width, height)
-        scene = gpu.types.GPUTexture((width, height), format="R32F", data=depth)
+        scene = gpu.types.GPUTexture((width, height), format="R32F", data=depth)  # pyright: ignore[reportCallIssue]
         overlays = None
-        if context.space_data.overlay.show_overlays:
+        space = cast(bpy.types.SpaceView3D, context.space_data)
+        if space.overlay.show_overlays:
             color = frame.read_color(0, 0, width, height, 4, 0, "FLOAT")
-            overlays = gpu.types.GPUTexture((width, height), format="RGBA16F", data=color)
-        kept = self.regions.setdefault(region.as_pointer(), {})
-        if kept.get("size") != (width, height):
-            kept["size"] = (width, height)
-            kept["target"] = gpu.types.GPUOffScreen(width, height, format="RGBA16F")
+            overlays = gpu.types.GPUTexture((width, height), format="RGBA16F", data=color)  # pyright: ignore[reportCallIssue]
+        kept = self.regions.get(region.as_pointer())
+        if kept is None or kept.size != (width, height):
+            target = gpu.types.GPUOffScreen(width, height, format="RGBA16F")  # pyright: ignore[reportCallIssue]
+            kept = self.regions[region.as_pointer()] = RegionBuffer((width, height), target)
         view = np.array(rv3d.view_matrix, np.float64)
-        looked = (self.version, key, view[2].tobytes())
-        if kept.get("looked") != looked:
-            kept["looked"], kept["order"] = looked, cloud.order(view)
+        order_key = (self.version, key, view[2].tobytes())
+        if kept.order is None or kept.order_key != order_key:
+            kept.order_key, kept.order = order_key, cloud.order(view)
         self.painter.paint(
-            kept["target"],
+            kept.target,
             cloud,
-            kept["order"],
+            kept.order,
             view,
             np.array(rv3d.window_matrix, np.float64),
             scene,
         )
-        self.painter.lay_over(kept["target"], overlays)
+        self.painter.lay_over(kept.target, overlays)
 
 
 _drawing = _Drawing()
 
 
-def _shown(context: Any) -> list[tuple[Any, str]]:
+def _shown(context: bpy.types.Context) -> list[tuple[bpy.types.Object, str]]:
     """The point objects whose Gaussians show in a 3D view."""
     shown = []
     for armature in context.scene.objects:
         if armature.type != "ARMATURE" or importer.KEY not in armature:
             continue
-        settings, kept = armature.restage4d_display, armature[importer.KEY]
+        settings, kept = get_display(armature), armature[importer.KEY]
         if settings.mode != "GAUSSIANS":
             continue
         points, background = kept.get("points"), kept.get("background")
@@ -242,7 +264,7 @@ def _shown(context: Any) -> list[tuple[Any, str]]:
     return shown
 
 
-def _in_sight(obj: Any, layer: Any) -> bool:
+def _in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> bool:
     """Whether an object lies in a collection that shows, whatever is set on the object itself."""
     if layer.exclude or not layer.is_visible:
         return False
@@ -251,30 +273,32 @@ def _in_sight(obj: Any, layer: Any) -> bool:
     )
 
 
-def _fall_back(armature: Any) -> None:
-    armature.restage4d_display.mode = "ELLIPSOIDS"
+def _fall_back(armature: bpy.types.Object) -> None:
+    get_display(armature).mode = "ELLIPSOIDS"
 
 
 @persistent
-def _something_changed(scene: Any, depsgraph: Any = None) -> None:
+def _something_changed(
+    scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None
+) -> None:
     _drawing.changed()
     for imported in importer.find_puppets(scene) if isinstance(scene, bpy.types.Scene) else ():
-        if imported.armature.restage4d_display.color == "WEIGHTS":
+        if get_display(imported.armature).color == "WEIGHTS":
             weights.show_weights(imported)
 
 
 @persistent
-def _frame_changed(scene: Any, depsgraph: Any = None) -> None:
+def _frame_changed(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     _drawing.changed()
 
 
 @persistent
-def _before_saving(*_: Any) -> None:
+def _before_saving(*_: object) -> None:
     _for_all("ELLIPSOIDS")
 
 
 @persistent
-def _after_saving(*_: Any) -> None:
+def _after_saving(*_: object) -> None:
     _for_all("GAUSSIANS")
 
 
@@ -282,12 +306,12 @@ def _for_all(mode: str) -> None:
     """Shows what is drawn by this extension as ``mode``, without changing what is set."""
     for scene in bpy.data.scenes:
         for imported in importer.find_puppets(scene):
-            if imported.armature.restage4d_display.mode == "GAUSSIANS":
+            if get_display(imported.armature).mode == "GAUSSIANS":
                 _show(imported, mode)
 
 
 @persistent
-def _loaded(*_: Any) -> None:
+def _loaded(*_: object) -> None:
     _drawing.changed()
     _drawing.regions.clear()
     _for_all("GAUSSIANS")
@@ -307,7 +331,7 @@ _HANDLERS = (
 
 def register() -> None:
     bpy.utils.register_class(RESTAGE4D_PG_display)
-    bpy.types.Object.restage4d_display = bpy.props.PointerProperty(type=RESTAGE4D_PG_display)
+    setattr(bpy.types.Object, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_display))
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
     if not bpy.app.background:
@@ -318,5 +342,5 @@ def unregister() -> None:
     _drawing.stop()
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).remove(handler)
-    del bpy.types.Object.restage4d_display
+    delattr(bpy.types.Object, _NAME)
     bpy.utils.unregister_class(RESTAGE4D_PG_display)

@@ -2,8 +2,6 @@
 """The puppet while it converges: its points in the 3D views, drawn and never part of the scene,
 moved as the timeline moves."""
 
-from typing import Any
-
 import bpy
 import gpu
 import numpy as np
@@ -12,27 +10,27 @@ from gpu_extras.batch import batch_for_shader
 from restage4d import se3
 from restage4d.puppet import F32
 
-from ..session.models import Points
+from ..session.models import PreviewPoints
 
 FIRST_FRAME = 1  # as `actions.FIRST_FRAME`: a performance's frame 0 stands at scene frame 1
 
 
-class Live:
-    """Points of a puppet in the making. `show` and `hide` are called by the pump, `draw` by
+class LivePreview:
+    """Points of a puppet in the making. `show` and `hide` are called by the timer, `draw` by
     Blender."""
 
     def __init__(self) -> None:
-        self._points: Points | None = None
-        self._handle: Any = None
-        self._shader: Any = None
-        self._batch: Any = None
+        self._points: PreviewPoints | None = None
+        self._handle: object | None = None
+        self._shader: gpu.types.GPUShader | None = None
+        self._batch: gpu.types.GPUBatch | None = None
         self._drawn: int | None = None  # the frame of the batch
 
     @property
     def visible(self) -> bool:
         return self._handle is not None
 
-    def show(self, points: Points) -> None:
+    def show(self, points: PreviewPoints) -> None:
         """Replaces what is drawn."""
         self._points = points
         self._colors = np.concatenate(
@@ -72,7 +70,7 @@ class Live:
         # Compiling takes long where there is no GPU, and so does the first drawing: each has a turn
         # of its own.
         if self._shader is None:
-            self._shader = _shader()
+            self._shader = _make_shader()
             redraw()
             return
         if self._batch is None or self._drawn != frame:
@@ -102,9 +100,9 @@ def redraw(*, views: bool = True) -> None:
                         region.tag_redraw()
 
 
-def _shader() -> Any:
+def _make_shader() -> gpu.types.GPUShader:
     """Round points, 5 pixels wide, in their own colours."""
-    passed = gpu.types.GPUStageInterfaceInfo("restage4d_live")
+    passed = gpu.types.GPUStageInterfaceInfo("restage4d_live")  # pyright: ignore[reportCallIssue]
     passed.smooth("VEC4", "shade")
     info = gpu.types.GPUShaderCreateInfo()
     info.push_constant("MAT4", "matrix")

@@ -8,8 +8,6 @@ with the order by depth, so that a turned view costs one small upload. Only floa
 constants are used: the same shader on OpenGL, Vulkan and Metal.
 """
 
-from typing import Any
-
 import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
@@ -133,7 +131,7 @@ class Cloud:
         table[:n, 1], table[:n, 2, :3], table[:n, 3, :3] = quats, scales, colors
         self.texture = _texture(table.reshape(-1, 4 * _ROW, 4), "RGBA32F")
 
-    def order(self, view: Array) -> Any:  # (4, 4)
+    def order(self, view: Array) -> gpu.types.GPUTexture:  # (4, 4)
         """Texture with the splats' numbers, farthest first. Depths are sorted as 16-bit numbers, by
         numpy's radix sort."""
         n = len(self.means)
@@ -159,7 +157,7 @@ class Painter:
             info.push_constant(kind, name)
         for slot, name in enumerate(("splats", "order", "scene")):
             info.sampler(slot, "FLOAT_2D", name)
-        between = gpu.types.GPUStageInterfaceInfo("restage4d_splat")
+        between = gpu.types.GPUStageInterfaceInfo("restage4d_splat")  # pyright: ignore[reportCallIssue]
         between.smooth("VEC2", "place")
         between.flat("VEC4", "tint")
         info.vertex_in(0, "VEC2", "corner")
@@ -184,12 +182,12 @@ class Painter:
 
     def paint(
         self,
-        target: Any,
+        target: gpu.types.GPUOffScreen,
         cloud: Cloud,
-        order: Any,
+        order: gpu.types.GPUTexture,
         view: Array,
         projection: Array,
-        scene: Any | None,
+        scene: gpu.types.GPUTexture | None,
     ) -> None:
         """Splats into an offscreen buffer with premultiplied sRGB values.
 
@@ -204,8 +202,8 @@ class Painter:
         P = np.asarray(projection, np.float64)
         perspective = abs(P[3, 3]) < 0.5
         shift = -P[:2, 2] if perspective else P[:2, 3]
-        with target.bind():
-            gpu.state.active_framebuffer_get().clear(color=(0.0, 0.0, 0.0, 0.0))
+        with target.bind():  # pyright: ignore[reportGeneralTypeIssues]
+            gpu.state.active_framebuffer_get().clear(color=(0.0, 0.0, 0.0, 0.0))  # pyright: ignore[reportCallIssue]
             gpu.state.blend_set("ALPHA_PREMULT")
             gpu.state.depth_test_set("NONE")
             gpu.state.depth_mask_set(False)
@@ -225,7 +223,9 @@ class Painter:
                 self.quad.draw_instanced(self.splat, instance_count=len(cloud.means))
             gpu.state.blend_set("NONE")
 
-    def lay_over(self, painted: Any, overlays: Any | None) -> None:
+    def lay_over(
+        self, painted: gpu.types.GPUOffScreen, overlays: gpu.types.GPUTexture | None
+    ) -> None:
         """What `paint` made, over the framebuffer that is bound; ``overlays`` is that framebuffer's
         colour until now."""
         gpu.state.blend_set("ALPHA_PREMULT")
@@ -244,11 +244,11 @@ def render(
 ) -> F32:  # (4, 4), (4, 4) -> (H, W, 4)
     """The splats alone, as the viewport draws them: premultiplied sRGB values and alpha, first row
     on top."""
-    target = gpu.types.GPUOffScreen(width, height, format="RGBA16F")
+    target = gpu.types.GPUOffScreen(width, height, format="RGBA16F")  # pyright: ignore[reportCallIssue]
     try:
         Painter().paint(target, cloud, cloud.order(view), view, projection, None)
-        with target.bind():
-            pixels = gpu.state.active_framebuffer_get().read_color(
+        with target.bind():  # pyright: ignore[reportGeneralTypeIssues]
+            pixels = gpu.state.active_framebuffer_get().read_color(  # pyright: ignore[reportCallIssue]
                 0, 0, width, height, 4, 0, "FLOAT"
             )
         return np.array(pixels.to_list(), np.float32).reshape(height, width, 4)[::-1]
@@ -256,8 +256,7 @@ def render(
         target.free()
 
 
-def _texture(values: F32, kind: str) -> Any:  # (H, W) or (H, W, 4)
-    buffer = gpu.types.Buffer(
-        "FLOAT", values.size, np.ascontiguousarray(values, np.float32).ravel()
-    )
-    return gpu.types.GPUTexture((values.shape[1], values.shape[0]), format=kind, data=buffer)
+def _texture(values: F32, kind: str) -> gpu.types.GPUTexture:  # (H, W) or (H, W, 4)
+    pixels = np.ascontiguousarray(values, np.float32).ravel()
+    buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels)  # pyright: ignore[reportCallIssue]
+    return gpu.types.GPUTexture((values.shape[1], values.shape[0]), format=kind, data=buffer)  # pyright: ignore[reportCallIssue]

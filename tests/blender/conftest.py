@@ -1,14 +1,18 @@
 """These tests need bpy: `tests/test_blender.py` runs each file in a process of its own. Without bpy
 they are not collected."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-if importlib.util.find_spec("bpy") is None:
+try:
+    from bpy.app import version  # type stubs of bpy are a package, too, but an empty one
+except ImportError:
+    version = None
+
+if version is None:
     collect_ignore_glob = ["test_*.py"]
 else:
     sys.path[:0] = [
@@ -32,6 +36,12 @@ else:
     @pytest.fixture
     def imported(empty_scene, puppet):
         return importer.import_puppet(puppet, name="stress")
+
+    @pytest.fixture
+    def creature():
+        """A walking quadruped of seven bases, and what it became in Blender."""
+        puppet = puppets.creature(n=1500, frames=10, size=(96, 72))
+        return puppet, importer.import_puppet(puppet, name="creature")
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(config):

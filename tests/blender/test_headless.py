@@ -11,7 +11,7 @@ import numpy as np
 import puppets
 import pytest
 
-import blender_addon.operators.import_export
+import blender_addon
 from blender_addon import compat, headless
 from blender_addon.puppet import export, importer
 from restage4d.puppet import Puppet
@@ -114,7 +114,7 @@ def test_a_stranger_plays_the_file(tmp_path, puppet_file, frames_folder):
 def test_a_stranger_renders_the_file(tmp_path):
     """Saved with the extension at work and its own drawing on; rendered by a Blender that never
     heard of either."""
-    blender_addon.operators.import_export.register()
+    blender_addon.register()
     try:
         puppet = puppets.creature(n=2000, frames=4, size=(96, 72))
         imported = importer.import_puppet(puppet, name="c")
@@ -122,7 +122,7 @@ def test_a_stranger_renders_the_file(tmp_path):
         bpy.context.scene.world = bpy.data.worlds.new("World")
         bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "c.blend"))
     finally:
-        blender_addon.operators.import_export.unregister()
+        blender_addon.unregister()
     stranger = [
         sys.executable,
         "-c",

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import blender_addon
-from blender_addon import runtime, takes
+from blender_addon import orders, runtime, sync, takes
 from blender_addon.session.models import (
+    PRIORS,
     Candidate,
-    Job,
     Preparation,
-    Provider,
+    ProviderView,
     Shot,
+    WatchedJob,
 )
 from restage4d.puppet import Puppet
 
@@ -30,7 +31,7 @@ def registered(empty_scene):
 def tick(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
-        runtime.tick()
+        sync.tick()
         assert time.monotonic() < end, runtime.session().backend
         time.sleep(0.05)
 
@@ -81,12 +82,14 @@ def test_a_finished_puppet_comes_in_with_its_footage_and_waits_for_object_mode(
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.object.mode_set(mode="EDIT")
     scene = bpy.context.scene.restage4d
-    job = runtime.session().job = Job("0" * 32, state="done", loaded=puppet, puppet=Path("x"))
+    job = runtime.session().job = WatchedJob(
+        "0" * 32, state="done", loaded=puppet, puppet=Path("x")
+    )
     scene.job = job.id
-    runtime.tick()
+    sync.tick()
     assert not job.brought_in, "the artist is editing"
     bpy.ops.object.mode_set(mode="OBJECT")
-    runtime.tick()
+    sync.tick()
     assert job.brought_in
     assert scene.job == ""
     armature = next(o for o in bpy.context.scene.objects if o.type == "ARMATURE")
@@ -114,7 +117,7 @@ def test_what_was_chosen_is_saved(registered, tmp_path):
         "high",
         "BOX",
     )
-    assert runtime.place_of(chosen) == {"box": (1, 2, 3, 4)}
+    assert orders.get_place(chosen) == {"box": (1, 2, 3, 4)}
 
 
 @pytest.fixture
@@ -125,18 +128,18 @@ def chosen(registered, tmp_path):
     video.write_bytes(b"x")
     scene = bpy.context.scene.restage4d
     scene.video, scene.prompt, scene.provider = str(video), "it jumps", "runway"
-    runtime.tick()
-    runtime.tick()
-    here.changes.drain(1)
+    sync.tick()
+    sync.tick()
+    here.updates.drain(1)
     here.shot = Shot(video, None, 384, phase="ready", content="a" * 64)
     here.backend.phase = "ready"
     here.backend.providers = [
-        Provider("driving", "kinematic", "the draft driver"),
-        Provider("driving", "runway", "Runway Gen-4", "Runway API terms", "paid", sends=True),
-        Provider(
+        ProviderView("driving", "kinematic", "the draft driver"),
+        ProviderView("driving", "runway", "Runway Gen-4", "Runway API terms", "paid", sends=True),
+        ProviderView(
             "driving", "wan2.2", "Wan 2.2", needs=("model_index.json into the weights folder",)
         ),
-        *(Provider(kind, name, name) for kind, name in runtime.PRIORS.items()),
+        *(ProviderView(kind, name, name) for kind, name in PRIORS.items()),
     ]
     return scene
 
@@ -154,18 +157,20 @@ def test_a_paid_provider_is_asked_only_after_its_terms_were_shown(chosen, monkey
     here.preparation = Preparation(
         "runway", "it jumps", "ready", "It jumps. The camera stands.", ["Sent to Runway, $0.25."]
     )
-    runtime.tick()
+    sync.tick()
     assert (chosen.refined, chosen.terms) == (
         "It jumps. The camera stands.",
         "Sent to Runway, $0.25.",
     )
     chosen.refined, chosen.candidates = "It jumps high. The camera stands.", 3
-    orders = []
+    made = []
     monkeypatch.setattr(
-        here, "make_driving", lambda order: orders.append(order) or Job("b" * 32, kind="driving")
+        here,
+        "make_driving",
+        lambda order: made.append(order) or WatchedJob("b" * 32, kind="driving"),
     )
     assert make() == {"FINISHED"}
-    (order,) = orders
+    (order,) = made
     assert (order.provider, order.refined_prompt, order.candidates) == (
         "runway",
         "It jumps high. The camera stands.",
@@ -198,7 +203,7 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
     found = [
         Candidate(n, videos[n - 1], figures | {"score": score}) for n, score in ((1, 0.4), (2, 0.7))
     ]
-    here.audition = Job(
+    here.driving_job = WatchedJob(
         "c" * 32,
         state="done",
         kind="driving",
@@ -206,12 +211,12 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
         made_by="runway:gen4",
         refined_prompt="It jumps.",
     )
-    chosen.driving_job, chosen.takes_for = here.audition.id, takes.key(chosen)
-    runtime.tick()
+    chosen.driving_job, chosen.takes_for = here.driving_job.id, takes.make_key(chosen)
+    sync.tick()
     assert chosen.driving_job == ""
-    assert takes.picked(chosen).number == 2
+    assert takes.find_picked(chosen).number == 2
     assert bpy.ops.restage4d.pick_take(number=1) == {"FINISHED"}
-    order = runtime.order(chosen)
+    order = orders.make_order(chosen)
     assert (order.driving, order.made_by, order.refined_prompt) == (
         videos[0],
         "runway:gen4",
@@ -219,24 +224,24 @@ def test_the_best_take_is_picked_until_the_artist_picks_another(chosen, tmp_path
     )
     assert bpy.ops.restage4d.restage.poll()
     chosen.use_range, chosen.first_frame = True, 5
-    assert takes.picked(chosen) is None, "the shot begins elsewhere"
+    assert takes.find_picked(chosen) is None, "the shot begins elsewhere"
     chosen.use_range = False
     videos[0].unlink()
-    assert takes.picked(chosen) is None, "the file is gone"
+    assert takes.find_picked(chosen) is None, "the file is gone"
 
 
 def test_every_new_mask_is_shown_over_the_view(chosen, monkeypatch):
     """Also one that lies where the last one lay in memory."""
     here, redrawn = runtime.session(), []
-    monkeypatch.setattr(runtime, "redraw", lambda *, views=True: redrawn.append(views))
+    monkeypatch.setattr(sync, "redraw", lambda *, views=True: redrawn.append(views))
     here.shot.first = np.zeros((8, 8, 3), np.uint8)
     for i in range(5):
         here.shot.mask, here.shot.phase = (
             None,
             "selecting",
         )  # as `Session.select` does, without a turn of the timer
-        here.changes.put(here.shot, mask=np.full((8, 8), i % 2 == 0), phase="ready")
-        runtime.tick()
+        here.updates.put(here.shot, mask=np.full((8, 8), i % 2 == 0), phase="ready")
+        sync.tick()
         assert any(redrawn), f"mask {i} is not shown"  # once with the views
         redrawn.clear()
 
@@ -244,20 +249,20 @@ def test_every_new_mask_is_shown_over_the_view(chosen, monkeypatch):
 def test_undo_does_not_lose_a_job(chosen):
     bpy.ops.ed.undo_push(message="before")
     here = runtime.session()
-    here.job, here.audition = (
-        Job("d" * 32, state="running"),
-        Job("e" * 32, state="running", kind="driving"),
+    here.job, here.driving_job = (
+        WatchedJob("d" * 32, state="running"),
+        WatchedJob("e" * 32, state="running", kind="driving"),
     )
-    chosen.job, chosen.driving_job = here.job.id, here.audition.id
-    runtime.tick()
+    chosen.job, chosen.driving_job = here.job.id, here.driving_job.id
+    sync.tick()
     bpy.ops.ed.undo_push(message="a cube was moved")
     assert bpy.ops.ed.undo() == {"FINISHED"}
     now = bpy.context.scene.restage4d
     assert (now.job, now.driving_job) == ("d" * 32, "e" * 32)
-    runtime.tick()
+    sync.tick()
     assert here.job is not None
     bpy.ops.wm.read_homefile(use_empty=True)
-    runtime.tick()
+    sync.tick()
     assert here.job is None, "another file has none"
 
 
@@ -266,6 +271,6 @@ def test_estimators_that_are_not_set_up_are_told(chosen):
     assert bpy.ops.restage4d.restage.poll()
     assert bpy.ops.restage4d.use_provider(kind="masks", name="sam2") == {"FINISHED"}
     assert "estimator of masks is not set up" in why_not(bpy.ops.restage4d.restage)
-    runtime.session().backend.providers.append(Provider("masks", "sam2", "SAM 2.1 large"))
+    runtime.session().backend.providers.append(ProviderView("masks", "sam2", "SAM 2.1 large"))
     assert bpy.ops.restage4d.restage.poll()
-    assert runtime.order(chosen).priors == {"masks": "sam2"}
+    assert orders.make_order(chosen).priors == {"masks": "sam2"}

@@ -1,14 +1,14 @@
-"""The artist's tools: regions and handles, selections, weights, the NLA, display; and what a file
-goes through in a studio."""
+"""The artist's tools: regions and handles, selections, weights, the NLA."""
 
 import bpy
 import numpy as np
 import puppets
 import pytest
 from mathutils import Quaternion
+from rig_checks import assert_eq_1, basis_bones, find_control
 
+import blender_addon
 from blender_addon import compat
-from blender_addon.operators import import_export
 from blender_addon.puppet import (
     actions,
     attributes,
@@ -20,54 +20,15 @@ from blender_addon.puppet import (
     weights,
 )
 from blender_addon.session.steps import drain
-from blender_addon.viewport import display
 from restage4d import se3
 from restage4d.errors import InputError
-from restage4d.puppet import sh_to_rgb
 
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
-    import_export.register()
+    blender_addon.register()
     yield
-    import_export.unregister()
-
-
-@pytest.fixture
-def creature():
-    """A walking quadruped of seven bases, and what it became in Blender."""
-    puppet = puppets.creature(n=1500, frames=10, size=(96, 72))
-    return puppet, importer.import_puppet(puppet, name="creature")
-
-
-def basis_bones(imported):
-    return [imported.armature.pose.bones[n] for n in rig.bone_names(imported.armature)]
-
-
-def control(imported, region):
-    bones_ = imported.armature.pose.bones
-    return next(
-        b for b in bones_ if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == region
-    )
-
-
-def assert_eq_1(imported, puppet):
-    """What Blender shows is `se3.blend` of what its bones hold now."""
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    names = rig.bone_names(imported.armature)
-    rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
-    bases = rig.read_bases(imported.armature.evaluated_get(depsgraph), names, rest)
-    R, t = se3.blend(
-        bases,
-        *(
-            x if x.dtype.kind == "u" else x.astype(np.float64)
-            for x in (puppet.index, puppet.weight)
-        ),
-    )
-    want = se3.transform(R, t, puppet.subject.means.astype(np.float64))
-    extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
-    assert np.linalg.norm(export.posed(imported).means - want, axis=1).max() < 1e-4 * extent
-    return bases
+    blender_addon.unregister()
 
 
 def test_regions_are_bone_collections_of_their_colour(creature):
@@ -80,18 +41,20 @@ def test_regions_are_bone_collections_of_their_colour(creature):
     assert len(names) == 2 + region.max() + 1
     assert len(set(names)) == len(names)
     colors = {
-        tuple(np.round(control(imported, r).bone.color.custom.normal, 3))
+        tuple(np.round(find_control(imported, r).bone.color.custom.normal, 3))
         for r in range(region.max() + 1)
     }
     assert len(colors) == region.max() + 1
     for r, collection in enumerate(names[2:]):
         mine = {b.name for b in armature.collections[collection].bones}
         assert mine == {b.name for b in basis_bones(imported) if b.bone[rig.REGION] == r}
-        assert control(imported, r).name == collection
+        assert find_control(imported, r).name == collection
     # Legs, tail, neck and trunk of the creature move different points: every limb is a region of
     # its own.
     assert region.max() + 1 == 7
-    assert [control(imported, r).custom_shape.name for r in range(2)] == ["Restage4D Handle"] * 2
+    assert [find_control(imported, r).custom_shape.name for r in range(2)] == [
+        "Restage4D Handle"
+    ] * 2
 
 
 def test_regions_follow_the_coefficients_and_repeat():
@@ -132,7 +95,7 @@ def test_points_select_their_bones_and_back(creature):
     assert bpy.ops.restage4d.select_bones(handles=True, least=0.9) == {"FINISHED"}
     region = rig.region_of_bases(imported.armature)[4]
     assert [b.name for b in weights.selected_bones(imported.armature)] == [
-        control(imported, region).name
+        find_control(imported, region).name
     ]
 
 
@@ -147,7 +110,7 @@ def test_weights_of_the_selected_bones_are_shown(creature):
     np.testing.assert_allclose(shown, want, atol=1e-6)
     for posed in imported.armature.pose.bones:
         compat.select_bone(
-            posed, posed == control(imported, rig.region_of_bases(imported.armature)[5])
+            posed, posed == find_control(imported, rig.region_of_bases(imported.armature)[5])
         )
     imported.armature.data.update_tag()
     bpy.context.view_layer.update()  # the handler sees the new selection
@@ -294,7 +257,7 @@ def test_performances_blend_in_the_nla(imported, puppet):
     again = capture.capture_puppet(imported, scene)
     for p, q in zip(puppet.performances, again.performances, strict=True):
         np.testing.assert_allclose(p.bases, q.bases, atol=1e-5)
-    assert nla.playing(imported) is None
+    assert nla.find_playing(imported) is None
     scene.frame_set(5)
     bpy.ops.restage4d.play_performance(name="base")
     scene.frame_set(8)
@@ -306,7 +269,7 @@ def test_performances_blend_in_the_nla(imported, puppet):
 def test_a_hand_moved_handle_rides_on_the_blend(imported, puppet):
     scene = bpy.context.scene
     nla.blend(imported, "base", "jump", start=2, frames=5)
-    handle = control(imported, 1)
+    handle = find_control(imported, 1)
     handle.rotation_quaternion, handle.location = Quaternion((0.1, 1, 0.3), 0.8), (0.2, 0, 0.1)
     for frame in (1, 4, 9):
         scene.frame_set(frame)
@@ -327,114 +290,3 @@ def test_neighbouring_quaternions_blend_the_short_way():
     bpy.context.scene.frame_set(1)
     want = puppet.pose(puppet.performance("base"), 0).means
     assert np.abs(export.posed(turned).means - want).max() < 1e-3
-
-
-def test_display_says_what_shows(creature):
-    _, imported = creature
-    settings = imported.armature.restage4d_display
-    assert settings.mode == "ELLIPSOIDS"
-    settings.mode = "GAUSSIANS"
-    assert imported.splats.hide_viewport
-    assert imported.background_splats.hide_viewport
-    settings.mode = "POINTS"
-    assert not imported.splats.hide_viewport
-    seen = imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
-    assert len(seen.pointcloud.points) > 0
-    settings.background = False
-    assert imported.background_splats.hide_viewport
-    settings.color = "REGIONS"
-    bpy.context.view_layer.update()
-    geometry = imported.splats.evaluated_get(
-        bpy.context.evaluated_depsgraph_get()
-    ).evaluated_geometry()
-    seen = geometry.pointcloud
-    color = np.empty(4 * len(seen.points), np.float32)
-    seen.attributes[attributes.COLOR].data.foreach_get("color", color)
-    palette = attributes.srgb_to_linear(rig.region_colors(imported.armature))
-    off = np.abs(color.reshape(-1, 4)[:, None, :3] - palette).max(-1)
-    assert off.min(1).max() < 1e-3
-    assert len(np.unique(off.argmin(1))) == len(palette)
-
-
-def test_gaussians_are_saved_as_ellipsoids(tmp_path, creature):
-    """A file opened without the extension shows the puppet; opened with it, it looks as it did."""
-    _, imported = creature
-    imported.armature.restage4d_display.mode = "GAUSSIANS"
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
-    assert imported.splats.hide_viewport
-    import_export.unregister()
-    try:
-        bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-        (found,) = importer.find_puppets(bpy.context.scene)
-        assert not found.splats.hide_viewport
-    finally:
-        import_export.register()
-    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    (found,) = importer.find_puppets(bpy.context.scene)
-    assert found.armature.restage4d_display.mode == "GAUSSIANS"
-    assert found.splats.hide_viewport
-
-
-def test_cloud_of_a_moved_puppet_is_its_gaussians(creature):
-    puppet, imported = creature
-    scene = bpy.context.scene
-    imported.armature.location = (1, 2, 3)
-    imported.armature.rotation_euler = (0.3, 0.2, 1.0)
-    scene.frame_set(6)
-    want = export.posed(imported)
-    obj = imported.points.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    means, quats, scales, opacities, colors = display._gaussians(obj, "FILMED")
-    np.testing.assert_allclose(means, want.means, atol=1e-5)
-    np.testing.assert_allclose(np.abs((quats * want.quats).sum(1)), 1, atol=1e-5)
-    np.testing.assert_array_equal(scales, puppet.subject.scales)
-    np.testing.assert_array_equal(opacities, puppet.subject.opacities)
-    np.testing.assert_allclose(colors, sh_to_rgb(puppet.subject.sh[:, 0]).clip(0), atol=1e-6)
-
-
-def test_undo_takes_a_moved_handle_back(creature):
-    puppet, imported = creature
-    scene = bpy.context.scene
-    scene.frame_set(3)
-    name = control(imported, 0).name
-    bpy.ops.ed.undo_push(message="before")
-    control(imported, 0).location = (0, 0, 1)
-    bpy.context.view_layer.update()
-    bpy.ops.ed.undo_push(message="moved")
-    bpy.ops.ed.undo()
-    (imported,) = importer.find_puppets(bpy.context.scene)
-    assert imported.armature.pose.bones[name].location.length == 0
-    want = puppet.pose(puppet.performances[-1], 2).means
-    bpy.context.scene.frame_set(3)
-    np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
-    bpy.ops.ed.redo()
-    (imported,) = importer.find_puppets(bpy.context.scene)
-    assert imported.armature.pose.bones[name].location.z == 1
-    assert_eq_1(imported, puppet)
-
-
-def test_a_linked_puppet_plays(tmp_path, imported, puppet):
-    """Linked from another file, as a collection in the scene: it plays there, and stays what it is
-    in its own."""
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    with bpy.data.libraries.load(str(tmp_path / "a.blend"), link=True) as (there, here):
-        here.collections = [n for n in there.collections if n == "Restage4D stress"]
-    bpy.context.scene.collection.children.link(here.collections[0])
-    (found,) = importer.find_puppets(bpy.context.scene)
-    assert found.armature.library is not None
-    bpy.context.scene.frame_set(4)
-    want = puppet.pose(puppet.performances[-1], 3).means
-    np.testing.assert_allclose(export.posed(found).means, want, atol=2e-4)
-
-
-def test_the_whole_collection_duplicates(imported, puppet):
-    """Every object of the collection copied, as with Alt+D or a full copy of the scene: two puppets
-    apart."""
-    bpy.ops.scene.new(type="FULL_COPY")
-    (copy,) = importer.find_puppets(bpy.context.scene)
-    assert copy.armature != imported.armature
-    assert copy.points != imported.points
-    bpy.context.scene.frame_set(5)
-    control(copy, 0).location.x += 1
-    bpy.context.view_layer.update()
-    assert_eq_1(copy, puppet)

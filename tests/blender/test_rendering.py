@@ -14,11 +14,12 @@ import puppets
 import pytest
 from mathutils import Quaternion
 
-from blender_addon.operators import import_export, render_splats
+import blender_addon
 from blender_addon.puppet import (
     attributes,
     exr,
     importer,
+    render_job,
     rig,
 )
 from blender_addon.viewport import display, splat_painter
@@ -31,9 +32,9 @@ BACKEND = ROOT / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
-    import_export.register()
+    blender_addon.register()
     yield
-    import_export.unregister()
+    blender_addon.unregister()
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def drawn(imported, scene, filming, size):
 
 
 def run(job):
-    render_splats.start(job)
+    render_job.start(job)
     job.thread.join(120)
     assert job.finished
 
@@ -148,12 +149,12 @@ def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
         50,
     )
     frames = range(2, 5)
-    steps = render_splats.render_steps(imported, scene, frames, background=True)
+    steps = render_job.render_steps(imported, scene, frames, background=True)
     for _ in frames:
         next(steps)
     with pytest.raises(StopIteration) as end:
         next(steps)
-    job = render_splats.Render(
+    job = render_job.Render(
         end.value.value,
         frames,
         True,
@@ -178,7 +179,7 @@ def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
         want = drawn(imported, scene, filming, (160, 120))
         error = np.concatenate([rgb, alpha[..., None]], -1) - want
         assert -10 * np.log10((error**2).mean()) > 40
-        assert (z[alpha < 0.003] == render_splats.FAR).mean() > 0.99
+        assert (z[alpha < 0.003] == render_job.FAR).mean() > 0.99
         assert 1 < np.median(z[alpha > 0.9]) < 4
 
 
@@ -187,7 +188,7 @@ def test_cancelled_rendering_leaves_nothing(tmp_path, connection):
 
     puppet = puppets.creature(n=500, frames=6, size=(64, 48))
     frames = range(1, 7)
-    job = render_splats.Render(
+    job = render_job.Render(
         puppet, frames, False, tmp_path / "out" / "s.exr", lambda: Client.connect(connection)
     )
     job.cancelled = True
@@ -200,7 +201,7 @@ def test_no_backend_is_one_sentence(tmp_path):
     pytest.importorskip("zmq")
     from restage4d.protocol.client import Client
 
-    job = render_splats.Render(
+    job = render_job.Render(
         puppets.creature(n=50, frames=2),
         range(1, 3),
         True,
@@ -217,7 +218,7 @@ def test_without_a_camera_the_button_says_why(imported):
     bpy.context.scene.camera = None
     assert not bpy.ops.restage4d.render_splats.poll()
     with pytest.raises(InputError, match="no perspective camera"):
-        next(render_splats.render_steps(imported, bpy.context.scene, range(1, 2), background=True))
+        next(render_job.render_steps(imported, bpy.context.scene, range(1, 2), background=True))
 
 
 def test_orthographic_views_and_objects_in_front_and_behind():

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The extension's page in Blender's preferences."""
+
+import bpy
+
+from .. import preferences, properties, runtime
+
+
+class Restage4DPreferences(bpy.types.AddonPreferences):
+    bl_idname = preferences.PACKAGE
+
+    connection: bpy.props.EnumProperty(
+        name="Backend",
+        items=(
+            ("OWN", "This Computer", "Found by itself, and started and stopped here"),
+            (
+                "FILE",
+                "A Connection File",
+                "Of a backend on another computer; its keeper makes the file for you",
+            ),
+        ),
+    )
+    connection_file: bpy.props.StringProperty(
+        name="Connection File",
+        description="It holds the address and the keys: keep it to yourself",
+        subtype="FILE_PATH",
+    )
+    folder: bpy.props.StringProperty(
+        name="Restage4D Folder",
+        description=(
+            "A checkout with scripts/bootstrap.py to start the backend from; empty: set up by "
+            "this extension"
+        ),
+        subtype="DIR_PATH",
+    )
+    store: bpy.props.StringProperty(
+        name="Store",
+        description="Where the backend keeps uploads, jobs and results; empty: its usual place",
+        subtype="DIR_PATH",
+    )
+    stop_with_blender: bpy.props.BoolProperty(
+        name="Stop the Backend with Blender",
+        description=(
+            "A backend started here ends with Blender, and its jobs go on with its next start"
+        ),
+    )
+    start_by_itself: bpy.props.BoolProperty(
+        name="Start It Again by Itself",
+        description="A backend on this computer that was lost while a job ran is started again",
+        default=preferences.DEFAULTS.start_by_itself,
+    )
+    answer_limit: bpy.props.FloatProperty(
+        name="Answer",
+        description="Seconds that the backend has for an answer",
+        default=preferences.DEFAULTS.answer_limit,
+        min=1.0,
+        max=120.0,
+        subtype="TIME_ABSOLUTE",
+    )
+    start_limit: bpy.props.FloatProperty(
+        name="Start",
+        description="Seconds that the backend has to start",
+        default=preferences.DEFAULTS.start_limit,
+        min=5.0,
+        max=600.0,
+        subtype="TIME_ABSOLUTE",
+    )
+    quality: bpy.props.EnumProperty(
+        name="Quality",
+        description="Of new scenes",
+        items=properties.QUALITIES,
+        default=preferences.DEFAULTS.quality,
+    )
+    longer_side: bpy.props.IntProperty(
+        name="Working Size",
+        description=(
+            "Longer side, in pixels, at which shots are reconstructed; time grows with its square"
+        ),
+        default=preferences.DEFAULTS.longer_side,
+        min=128,
+        max=2048,
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        column = layout.column(heading="Connection")
+        column.prop(self, "connection")
+        if self.connection == "FILE":
+            column.prop(self, "connection_file")
+        else:
+            column.prop(self, "folder")
+            column.prop(self, "store")
+            column.prop(self, "start_by_itself")
+            column.prop(self, "stop_with_blender")
+        column = layout.column(heading="Time Limits", align=True)
+        column.prop(self, "answer_limit")
+        column.prop(self, "start_limit")
+        column = layout.column(heading="New Scenes")
+        column.prop(self, "quality")
+        column.prop(self, "longer_side")
+        _draw_keys(layout)
+        layout.operator("restage4d.report_bug", icon="URL")
+
+
+def _draw_keys(layout: bpy.types.UILayout) -> None:
+    """Keys of providers are the backend's: no .blend and no preferences hold them."""
+    box = layout.box()
+    box.label(
+        text="Keys of driving-video services are kept by the backend, never by Blender",
+        icon="LOCKED",
+    )
+    for provider in runtime.session().backend.providers:
+        if provider.sends:
+            row = box.row()
+            row.label(text=provider.label, icon="X" if provider.needs else "CHECKMARK")
+            row.label(text=provider.needs[0] if provider.needs else "Its key is there")
+
+
+CLASSES = (Restage4DPreferences,)
