@@ -168,7 +168,7 @@ def _build(
 def _add_performances(
     parts: Parts, puppet: Puppet, name: str, footage: dict[str, list[Path]]
 ) -> Steps[None]:
-    pose, lens = camera.moves(puppet.performances)
+    pose, lens = camera.find_motion(puppet.performances)
     skeleton = rig.read_skeleton(parts.armature)
     first, count = puppet.performances[0], len(puppet.performances)
     for i, p in enumerate(puppet.performances):

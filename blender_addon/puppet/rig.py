@@ -47,7 +47,7 @@ CONTROLS, FOLLOWERS = "Controls", "Followers"  # bone collections beside those o
 def check_bases(performance: Performance) -> None:
     """Raises `InputError` if a basis is not a rotation: a bone cannot hold it, and Eq. 1 blends
     what the bones hold."""
-    error = deviation(performance.bases)
+    error = measure_deviation(performance.bases)
     if error.max() > ORTHONORMAL:
         k, frame = np.unravel_index(error.argmax(), error.shape)
         raise InputError(
@@ -58,7 +58,7 @@ def check_bases(performance: Performance) -> None:
         )
 
 
-def deviation(bases: Array) -> Array:  # (..., 9) -> (...)
+def measure_deviation(bases: Array) -> Array:  # (..., 9) -> (...)
     """How far the first two columns are from orthonormal: the largest fault of lengths and of the
     angle between them."""
     a, b = bases[..., :3], bases[..., 3:6]
@@ -319,7 +319,8 @@ def read_bases(
 ) -> Array:  # -> (K, 9)
     """The bases that the bones hold now, in the world; ``armature`` must be evaluated.
 
-    Columns as they are: a scaled bone gives columns that are not of unit length (see `deviation`).
+    Columns as they are: a scaled bone gives columns that are not of unit length (see
+    `measure_deviation`).
     """
     pose = np.array([armature.pose.bones[name].matrix for name in names], np.float64)
     T = np.array(armature.matrix_world, np.float64) @ pose @ inverse_rest

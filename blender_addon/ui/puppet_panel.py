@@ -20,7 +20,7 @@ class RESTAGE4D_PT_puppet(Step):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         if imported is None:
             several = len(importer.find_puppets(context.scene)) > 1
             paragraph(

@@ -49,7 +49,7 @@ class LivePreview:
             redraw()
         self._handle = self._batch = self._points = None
 
-    def posed(self, frame: int) -> F32:  # -> (N, 3)
+    def pose(self, frame: int) -> F32:  # -> (N, 3)
         """The points at a frame of the performance, which repeats."""
         p = self._points
         assert p is not None
@@ -60,7 +60,7 @@ class LivePreview:
         """Centre and extent of what is drawn, leaving out the outermost hundredth."""
         if self._points is None:
             return None
-        low, high = np.percentile(self.posed(0), (1, 99), axis=0)
+        low, high = np.percentile(self.pose(0), (1, 99), axis=0)
         return ((low + high) / 2).astype(np.float32), float(np.linalg.norm(high - low))
 
     def draw(self) -> None:
@@ -74,7 +74,7 @@ class LivePreview:
             redraw()
             return
         if self._batch is None or self._drawn != frame:
-            content = {"pos": self.posed(frame), "color": self._colors}
+            content = {"pos": self.pose(frame), "color": self._colors}
             self._batch = batch_for_shader(self._shader, "POINTS", content)
             self._drawn = frame
         gpu.state.program_point_size_set(True)
