@@ -52,7 +52,7 @@ def set_input(modifier: Any, name: str, value: Any) -> None:
     modifier.id_data.update_tag()  # neither way tells the dependency graph
 
 
-def bone_selected(posed: Any) -> bool:
+def is_bone_selected(posed: Any) -> bool:
     """Whether a pose bone is selected; 5.0 moved this from the bone to the pose bone."""
     return (posed if bpy.app.version >= (5, 0, 0) else posed.bone).select
 

@@ -111,9 +111,10 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
             for obj in (imported.splats, imported.background_splats):
                 if obj is not None:
                     compat.set_input(obj.modifiers["Render"], "Mode", "Ellipsoids")
-        scene.render.engine = "BLENDER_WORKBENCH"
+        scene.render.engine = "BLENDER_WORKBENCH"  # pyright: ignore[reportAttributeAccessIssue]
     else:
-        scene.render.engine, scene.cycles.samples, scene.cycles.use_denoising = "CYCLES", 8, False
+        scene.render.engine = "CYCLES"  # pyright: ignore[reportAttributeAccessIssue]
+        scene.cycles.samples, scene.cycles.use_denoising = 8, False
     scene.render.image_settings.file_format = "PNG"
     scene.frame_set(actions.FIRST_FRAME + frame)
     with replacing(path) as temporary:

@@ -71,7 +71,7 @@ def error(
 ) -> tuple[float, float, float]:
     """Largest distance to Eq. 1 in extents, that of `se3.blend` in float32, and the 99.9 % quantile
     of the turn in radians."""
-    seen = export.posed(imported)
+    seen = export.read_posed(imported)
     R, t = se3.blend(bases.astype(np.float64), puppet.index, puppet.weight.astype(np.float64))
     means = se3.transform(R, t, puppet.subject.means.astype(np.float64))
     extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
@@ -210,7 +210,7 @@ def measure(n: int, k: int, frames: int, *, check_all: bool) -> dict[str, float]
     figures = {"import_s": time.perf_counter() - began}
     scene = bpy.context.scene
     importer.activate(imported, "base", scene=scene)
-    with capture.playing(imported, scene):
+    with capture.step_frames(imported, scene):
         scene.frame_set(1)
         figures["frame_ms"] = frame_changes(scene, 30)
     for mode in ("Points", "Ellipsoids", "Splats"):
@@ -218,7 +218,7 @@ def measure(n: int, k: int, frames: int, *, check_all: bool) -> dict[str, float]
             compat.set_input(obj.modifiers["Viewport"], "Mode", mode)
         scene.frame_set(1)
         figures[f"frame_{mode.lower()}_ms"] = frame_changes(scene, 10)
-    with capture.playing(imported, scene):
+    with capture.step_frames(imported, scene):
         worst = []
         for frame in range(frames) if check_all else (0, frames // 2):
             scene.frame_set(1 + frame)

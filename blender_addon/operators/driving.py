@@ -2,6 +2,7 @@
 """The Direction step's buttons: who makes the driving video, what it is asked for, making some, and
 picking one."""
 
+from collections.abc import Set
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -84,7 +85,7 @@ class _AsksConsent(bpy.types.Operator):
         """What a person must know before; empty for nothing."""
         return []
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if not self.terms(get_shot(context.scene)):
             return self.execute(context)
         dialog = context.window_manager.invoke_props_dialog

@@ -251,7 +251,7 @@ class RESTAGE4D_OT_look_at_it(bpy.types.Operator):
                 view = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d
                 view.view_perspective = "PERSP"
                 view.view_location, view.view_distance, view.view_rotation = (
-                    found[0],
+                    found[0].tolist(),
                     2.2 * found[1],
                     AS_FILMED,
                 )

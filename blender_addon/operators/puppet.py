@@ -7,6 +7,7 @@ points), ``restage4d.select_points`` (of the selected bones), ``restage4d.apply_
 ``restage4d.write_weights`` (vertex groups to the rig and back).
 """
 
+from collections.abc import Set
 from typing import Any, cast
 
 import bpy
@@ -32,7 +33,7 @@ class _OnPuppet(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         if imported is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")
             return False
@@ -47,7 +48,7 @@ class _OnPuppet(bpy.types.Operator):
         return ""
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         assert imported is not None  # poll
         try:
             self.report({"INFO"}, self.work(context, imported))
@@ -61,7 +62,7 @@ _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of 
 
 
 def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
-    imported = importer.selected_puppet(context) if context else None
+    imported = importer.find_selected_puppet(context) if context else None
     _items[:] = (
         [(p.name, p.name, p.prompt) for p in imported.performances]
         if imported
@@ -100,8 +101,8 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
     def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return "" if len(imported.performances) > 1 else "The puppet has only one performance"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        imported = importer.selected_puppet(context)
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
+        imported = importer.find_selected_puppet(context)
         assert imported is not None  # poll
         self.first, self.second = imported.performances[0].name, imported.performances[-1].name
         self.start = context.scene.frame_current
@@ -146,12 +147,12 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
         )
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
-        chosen = weights.selected_points(imported.points)
+        chosen = weights.find_selected_points(imported.points)
         if not chosen.any():
             raise InputError("No point is selected.", "Select some in Edit Mode.")
         index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
         k = len(rig.bone_names(imported.armature))
-        share = weights.shares(index[chosen], weight[chosen], k)
+        share = weights.sum_shares(index[chosen], weight[chosen], k)
         return (
             f"{weights.select_bones(imported, share, self.least, handles=self.handles)} bases "
             f"move the {chosen.sum()} points"
@@ -175,7 +176,7 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
     def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         return (
             ""
-            if weights.selected_bones(imported.armature)
+            if weights.find_selected_bones(imported.armature)
             else "Select bones of the puppet in Pose Mode first"
         )
 
@@ -217,7 +218,7 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
         context.window.cursor_modal_restore()
 
     def _pick(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
         if imported is None or region is None:
             return {"CANCELLED"}
@@ -230,7 +231,9 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}
         index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
-        share = weights.shares(index[point], weight[point], len(rig.bone_names(imported.armature)))
+        share = weights.sum_shares(
+            index[point], weight[point], len(rig.bone_names(imported.armature))
+        )
         weights.select_bones(
             imported, share, 0.25 if event.ctrl else 1.0, handles=not event.ctrl, extend=event.shift
         )
@@ -267,7 +270,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not super().poll(context):
             return False
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         if imported is not None and imported.points.mode != "OBJECT":
             cls.poll_message_set("Leave Edit and Weight Paint Mode first")
             return False

@@ -128,6 +128,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
         corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
         content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
         batch = batch_for_shader(shader, "TRIS", content, indices=((0, 1, 2), (0, 2, 3)))
+        assert self.texture is not None
         shader.uniform_sampler("image", self.texture)
         batch.draw(shader)
         if self.down is not None:

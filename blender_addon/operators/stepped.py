@@ -108,12 +108,12 @@ class OnPuppet(Stepped):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if importer.selected_puppet(context) is None:
+        if importer.find_selected_puppet(context) is None:
             cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
             return False
         return super().poll(context)
 
     def steps(self: Any, context: bpy.types.Context) -> Steps[Any]:
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         assert imported is not None  # poll
         return self.steps_on(context, imported)

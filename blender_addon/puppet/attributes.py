@@ -49,7 +49,7 @@ def points_mesh(name: str, means: F32) -> bpy.types.Mesh:  # (N, 3)
     """A vertex-only mesh of positions; `write_gaussians` gives it the rest."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(means))
-    mesh.attributes["position"].data.foreach_set("vector", means.ravel())
+    _get_values(mesh.attributes["position"]).foreach_set("vector", means.ravel())
     return mesh
 
 
@@ -86,7 +86,7 @@ def ball_mesh(name: str) -> bpy.types.Mesh:
 
 
 def set_attribute(
-    mesh: bpy.types.Mesh, name: str, kind: str, field: str, values: NDArray[Any]
+    mesh: bpy.types.Mesh, name: str, kind: Any, field: str, values: NDArray[Any]
 ) -> None:
     """A point attribute, new or there already, set in bulk; values of another dtype than its own
     are 10 to 100 times slower."""
@@ -187,7 +187,7 @@ def vertex_group_steps(
             yield first / len(index)
             rows = slice(first, first + _ROWS)
             for groups, weights in zip(index[rows].tolist(), weight[rows].tolist(), strict=True):
-                deform = next(vertices)[layer]
+                deform: Any = next(vertices)[layer]
                 for group in before.intersection(deform.keys()) if before else ():
                     del deform[group]
                 for group, value in zip(groups, weights, strict=True):

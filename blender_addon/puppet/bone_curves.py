@@ -96,10 +96,10 @@ def pose_curves(
     """Location and quaternion (wxyz, without jumps of sign) of bones that ``motion`` moves within
     their parents."""
     pose = np.linalg.inv(rest)[..., None, :, :] @ motion @ rest[..., None, :, :]
-    return pose[..., :3, 3], continuous(se3.matrix_to_quat(pose[..., :3, :3]))
+    return pose[..., :3, 3], make_continuous(se3.matrix_to_quat(pose[..., :3, :3]))
 
 
-def continuous(quats: Array) -> Array:  # (..., T, 4) -> (..., T, 4)
+def make_continuous(quats: Array) -> Array:  # (..., T, 4) -> (..., T, 4)
     """The same rotations with signs such that neighbouring frames are the short way round."""
     flip = np.where((quats[..., 1:, :] * quats[..., :-1, :]).sum(-1) < 0, -1.0, 1.0)
     quats = quats.copy()

@@ -168,7 +168,7 @@ def _build(
 def _add_performances(
     parts: Parts, puppet: Puppet, name: str, footage: dict[str, list[Path]]
 ) -> Steps[None]:
-    pose, lens = camera.moves(puppet.performances)
+    pose, lens = camera.find_motion(puppet.performances)
     skeleton = rig.read_skeleton(parts.armature)
     first, count = puppet.performances[0], len(puppet.performances)
     for i, p in enumerate(puppet.performances):
@@ -264,7 +264,8 @@ def _take_back(parts: Parts) -> None:
         [*made, *parts.footage.values(), *(m for m in materials if m is not None)]
     )
     unused = [shape for shape in shapes if shape.users == 0]
-    bpy.data.batch_remove([*unused, *(shape.data for shape in unused)])
+    meshes: list[Any] = [shape.data for shape in unused]
+    bpy.data.batch_remove([*unused, *meshes])
 
 
 def _reach(puppet: Puppet) -> float:

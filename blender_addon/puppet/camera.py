@@ -35,7 +35,7 @@ def pose_curves(w2c: F32) -> tuple[Array, Array]:  # (T, 4, 4) -> (T, 3), (T, 4)
     """Location and quaternion of the Blender camera."""
     R = np.swapaxes(w2c[:, :3, :3].astype(np.float64), 1, 2)
     location = -np.einsum("tij,tj->ti", R, w2c[:, :3, 3].astype(np.float64))
-    return location, bone_curves.continuous(se3.matrix_to_quat(R @ _FLIP))
+    return location, bone_curves.make_continuous(se3.matrix_to_quat(R @ _FLIP))
 
 
 def read_camera(
@@ -87,7 +87,7 @@ def add_camera(
     return obj
 
 
-def moves(performances: list[Performance]) -> tuple[bool, bool]:
+def find_motion(performances: list[Performance]) -> tuple[bool, bool]:
     """Whether the camera's pose and its lens change, within a performance or between them."""
     w2c = np.concatenate([p.w2c for p in performances])
     lens = np.concatenate([lens_curves(p.K, p.size) for p in performances])
@@ -130,7 +130,7 @@ def find_footage(path: Path) -> list[Path]:
             p for p in path.iterdir() if p.suffix.lower() in PICTURES and re.search(r"\d", p.stem)
         ]
         if pictures:
-            return sorted(pictures, key=lambda p: (_number(p), p.name))
+            return sorted(pictures, key=lambda p: (_read_number(p), p.name))
         raise InputError(
             f"The footage folder {path} has no numbered pictures.",
             "Give a movie file or a folder of numbered frames.",
@@ -159,7 +159,7 @@ def add_footage(
     user = background.image_user
     if len(files) > 1:
         image.source = "SEQUENCE"
-        user.frame_offset = _number(files[0]) - 1
+        user.frame_offset = _read_number(files[0]) - 1
     user.frame_start, user.frame_duration, user.use_auto_refresh = actions.FIRST_FRAME, frames, True
     return image
 
@@ -203,12 +203,13 @@ def frame_scene(
     r.pixel_aspect_x, r.pixel_aspect_y = pixel_aspect(aspect)
 
 
-def look_through(space: bpy.types.SpaceView3D, means: F32) -> None:  # (N, 3)
+def look_through(space: bpy.types.Space | None, means: F32) -> None:  # (N, 3)
     """A 3D view that shows the puppet as filmed: through the camera, solid shading, colours by
     attribute and unlit.
 
     Turned out of the camera, it goes round the subject, whose points are ``means``.
     """
+    assert isinstance(space, bpy.types.SpaceView3D)
     space.shading.type, space.shading.light, space.shading.color_type = "SOLID", "FLAT", "VERTEX"
     if space.region_3d is not None:
         space.region_3d.view_location = means.mean(0)
@@ -221,6 +222,6 @@ def pixel_aspect(aspect: float) -> tuple[float, float]:
     return max(1.0, 1 / aspect), max(1.0, aspect)
 
 
-def _number(path: Path) -> int:
+def _read_number(path: Path) -> int:
     """The last number in a file's name, by which Blender counts a sequence."""
     return int(re.findall(r"\d+", path.stem)[-1])

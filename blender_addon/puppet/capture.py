@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def playing(
+def step_frames(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, points: bool = True
 ) -> Iterator[None]:
     """While frames are stepped through: the costly display is off, without ``points`` the rig too;
@@ -171,7 +171,7 @@ def read_steps(
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = np.empty((len(names), len(frames), 9))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
-    with playing(imported, scene, points=False):
+    with step_frames(imported, scene, points=False):
         for i, frame in enumerate(frames):
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()
@@ -182,7 +182,7 @@ def read_steps(
                 filming.evaluated_get(depsgraph), depsgraph, size, aspect
             )
             yield
-    off = np.argwhere(rig.deviation(bases).T > rig.ORTHONORMAL)
+    off = np.argwhere(rig.measure_deviation(bases).T > rig.ORTHONORMAL)
     if len(off):
         i, k = off[0]
         raise InputError(

@@ -53,7 +53,7 @@ class What:
     local: bool = False
 
 
-def posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
+def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
     """The subject's Gaussians as Blender evaluates them now (Eq. 1 of the bones as they stand); SH
     turns with them.
 
@@ -67,7 +67,7 @@ def posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussian
     finally:
         obj.to_mesh_clear()
     if not local:
-        gaussians = _moved(gaussians, np.array(obj.matrix_world, np.float64))
+        gaussians = _transform(gaussians, np.array(obj.matrix_world, np.float64))
     if gaussians.sh.shape[1] > 1:
         rest = attributes.read_attribute(
             attributes.get_mesh(imported.points), "rotation", "value", 4
@@ -77,11 +77,11 @@ def posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussian
     return gaussians
 
 
-def still(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
+def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
     """The background's Gaussians, as moved in the scene."""
     assert imported.background is not None
     g = attributes.read_gaussians(attributes.get_mesh(imported.background))
-    return g if local else _moved(g, np.array(imported.background.matrix_world, np.float64))
+    return g if local else _transform(g, np.array(imported.background.matrix_world, np.float64))
 
 
 def frames_of(
@@ -94,11 +94,11 @@ def frames_of(
         InputError: there is nothing to export.
     """
     check(imported, what)
-    rest = still(imported, local=what.local) if what.background else None
-    with capture.playing(imported, scene):
+    rest = read_background(imported, local=what.local) if what.background else None
+    with capture.step_frames(imported, scene):
         for frame in what.frames:
             scene.frame_set(frame)
-            g = posed(imported, local=what.local) if what.subject else rest
+            g = read_posed(imported, local=what.local) if what.subject else rest
             assert g is not None
             yield frame, join_gaussians(g, rest) if what.subject and rest is not None else g
 
@@ -293,7 +293,8 @@ def _cache(
     afterwards."""
     check(imported, what)
     name = imported.armature.name.removesuffix(" bases")
-    data = (bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds).new(name)
+    kept: Any = bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds
+    data = kept.new(name)
     obj = bpy.data.objects.new(name, data)
     groups = [group.name for group in imported.points.vertex_groups]
     tree = node_groups.make_cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
@@ -301,7 +302,7 @@ def _cache(
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     selected, active = list(bpy.context.selected_objects), layer.objects.active
-    with capture.playing(imported, scene):
+    with capture.step_frames(imported, scene):
         try:
             scene.collection.objects.link(obj)
             modifier = node_tree.add_modifier(obj, "Cache", tree)
@@ -315,7 +316,7 @@ def _cache(
             yield obj
         finally:
             bpy.data.objects.remove(obj)
-            (bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds).remove(data)
+            kept.remove(data)
             bpy.data.node_groups.remove(tree)
             for o in selected:
                 o.select_set(True)
@@ -338,7 +339,7 @@ def run(steps: Steps[None], progress: Progress | None = None) -> None:
         steps.close()
 
 
-def _moved(g: Gaussians, world: Array) -> Gaussians:
+def _transform(g: Gaussians, world: Array) -> Gaussians:
     """Gaussians under a rigid motion (4, 4); an object's scale has no place in a Gaussian's
     rotation."""
     R, t = world[:3, :3], world[:3, 3]

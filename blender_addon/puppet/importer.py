@@ -148,7 +148,7 @@ def import_steps(
     _remember(imported)
     activate(imported, performances[-1].name, scene=bpy.context.scene if set_up_scene else None)
     if set_up_scene:
-        as_filmed(bpy.context.scene)
+        set_filmed_colors(bpy.context.scene)
     return imported
 
 
@@ -195,7 +195,7 @@ def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
     actions.use_action(camera.get_lens(imported.camera), performance.action, camera.SLOT)
 
 
-def as_filmed(scene: Any) -> None:
+def set_filmed_colors(scene: Any) -> None:
     """Colours come out as in the video, and a view ray gets through as many soft splats as lie on
     it."""
     scene.view_settings.view_transform = "Standard"
@@ -214,7 +214,7 @@ def find_puppets(scene: bpy.types.Scene | None) -> list[ImportedPuppet]:
     ]
 
 
-def selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
+def find_selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
     """The puppet of the active object, or the scene's only one."""
     puppets = find_puppets(context.scene)
     active = context.active_object

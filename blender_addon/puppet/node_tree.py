@@ -61,7 +61,7 @@ class NodeTree:
 def add_group(name: str, inputs: list[tuple[str, str]]) -> tuple[NodeTree, bpy.types.Node]:
     """A Geometry Nodes group with a geometry going in and out and further inputs; returns it and
     its input node."""
-    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
+    tree: Any = bpy.data.node_groups.new(name, "GeometryNodeTree")
     for socket, kind in [("Geometry", "NodeSocketGeometry"), *inputs]:
         tree.interface.new_socket(socket, in_out="INPUT", socket_type=kind)
     tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")

@@ -45,7 +45,7 @@ class Regions:
 def find_regions(puppet: Puppet) -> Regions:
     """Regions of a puppet; the same puppet gives the same ones."""
     k = puppet.n_bases
-    total, centre, square = _moments(puppet)
+    total, centre, square = _compute_moments(puppet)
     of_basis = cluster(puppet.index, puppet.weight, k)
     idle = total < 1e-9
     if idle.any() and not idle.all():  # what moves nothing goes with the nearest that does
@@ -64,12 +64,12 @@ def find_regions(puppet: Puppet) -> Regions:
         / mass
     )
     order = np.argsort(
-        _seen(puppet.performances[0], of_basis, middle)[:, 2], kind="stable"
+        _project_regions(puppet.performances[0], of_basis, middle)[:, 2], kind="stable"
     )  # nearest first
     of_basis, middle, reach = np.argsort(order)[of_basis], middle[order], reach[order]
     return Regions(
         of_basis=of_basis,
-        names=_names(_seen(puppet.performances[0], of_basis, middle)),
+        names=_name_regions(_project_regions(puppet.performances[0], of_basis, middle)),
         colors=np.array([colorsys.hsv_to_rgb(i / count, 0.75, 1.0) for i in range(count)]),
         total=total,
         centre=centre,
@@ -158,7 +158,7 @@ def mean_motion(
     return motion
 
 
-def _moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,)
+def _compute_moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,)
     """Weight, weighted mean and mean squared distance of the points of each basis; the whole
     subject's for an idle one."""
     k, means = puppet.n_bases, puppet.subject.means.astype(np.float64)
@@ -179,7 +179,7 @@ def _moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,
     return total, np.where(idle[:, None], mean, centre), square
 
 
-def _seen(
+def _project_regions(
     performance: Performance, of_basis: NDArray[np.intp], middle: Array
 ) -> Array:  # (R, 3) x right, y down, z away
     """Where the regions are in the first frame, in camera coordinates."""
@@ -195,7 +195,7 @@ def _seen(
     return posed @ w2c[:3, :3].T + w2c[:3, 3]
 
 
-def _names(seen: Array) -> list[str]:
+def _name_regions(seen: Array) -> list[str]:
     """By thirds of the picture that they span; where several share one they are numbered, nearest
     first."""
     low, span = seen[:, :2].min(0), np.ptp(seen[:, :2], axis=0)

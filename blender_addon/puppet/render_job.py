@@ -108,7 +108,7 @@ def render_steps(
     bases, K, w2c = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
-        rest = export.still(imported)
+        rest = export.read_background(imported)
     subject = attributes.read_gaussians(attributes.get_mesh(imported.points))
     index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
     performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)

@@ -47,7 +47,7 @@ CONTROLS, FOLLOWERS = "Controls", "Followers"  # bone collections beside those o
 def check_bases(performance: Performance) -> None:
     """Raises `InputError` if a basis is not a rotation: a bone cannot hold it, and Eq. 1 blends
     what the bones hold."""
-    error = deviation(performance.bases)
+    error = measure_deviation(performance.bases)
     if error.max() > ORTHONORMAL:
         k, frame = np.unravel_index(error.argmax(), error.shape)
         raise InputError(
@@ -58,7 +58,7 @@ def check_bases(performance: Performance) -> None:
         )
 
 
-def deviation(bases: Array) -> Array:  # (..., 9) -> (...)
+def measure_deviation(bases: Array) -> Array:  # (..., 9) -> (...)
     """How far the first two columns are from orthonormal: the largest fault of lengths and of the
     angle between them."""
     a, b = bases[..., :3], bases[..., 3:6]
@@ -132,7 +132,7 @@ def add_bones(obj: bpy.types.Object, some: list[Bone]) -> None:
     try:
         bones = get_armature(obj).edit_bones
         for planned in some:
-            made, head = bones.new(planned.name), planned.head
+            made, head = bones.new(planned.name), planned.head.tolist()
             made.head, made.tail = head, (head[0], head[1] + planned.length, head[2])
             made.parent = bones[planned.parent] if planned.parent else None
             for key, value in planned.about.items():
@@ -285,7 +285,8 @@ def region_colors(obj: bpy.types.Object) -> F32:  # (R, 3) sRGB
     colors = np.ones((int(region_of_bases(obj).max()) + 1, 3), np.float32)
     for bone in get_armature(obj).bones:
         if bone.get(ROLE) == CONTROL and bone[REGION] != WHOLE:
-            colors[bone[REGION]] = bone.color.custom.normal
+            color = bone.color.custom.normal
+            colors[bone[REGION]] = color.r, color.g, color.b
     return colors
 
 
@@ -305,7 +306,7 @@ def add_bases_frames(
     obj = bpy.data.objects.new(f"{name} frames", mesh)
     for k, bone in enumerate(names):
         obj.vertex_groups.new(name=bone).add([3 * k, 3 * k + 1, 3 * k + 2], 1.0, "REPLACE")
-    modifier = obj.modifiers.new("Armature", "ARMATURE")
+    modifier: Any = obj.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     obj.parent = armature
     obj.hide_render = obj.hide_select = True
@@ -319,7 +320,8 @@ def read_bases(
 ) -> Array:  # -> (K, 9)
     """The bases that the bones hold now, in the world; ``armature`` must be evaluated.
 
-    Columns as they are: a scaled bone gives columns that are not of unit length (see `deviation`).
+    Columns as they are: a scaled bone gives columns that are not of unit length (see
+    `measure_deviation`).
     """
     pose = np.array([armature.pose.bones[name].matrix for name in names], np.float64)
     T = np.array(armature.matrix_world, np.float64) @ pose @ inverse_rest

@@ -3,7 +3,7 @@
 weights changed by hand."""
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import cast
 
 import bpy
 import numpy as np
@@ -27,7 +27,7 @@ from . import (
 MOST = 8  # influences a point can have
 
 
-def bases_of_bones(
+def find_bases(
     armature: bpy.types.Object, chosen: Iterable[bpy.types.PoseBone]
 ) -> NDArray[np.bool_]:  # -> (K,)
     """The bases that some pose bones move: a basis' bone its own, a handle those of its region."""
@@ -44,9 +44,9 @@ def bases_of_bones(
     return out
 
 
-def selected_bones(armature: bpy.types.Object) -> list[bpy.types.PoseBone]:
+def find_selected_bones(armature: bpy.types.Object) -> list[bpy.types.PoseBone]:
     """The selected pose bones."""
-    return [posed for posed in armature.pose.bones if compat.bone_selected(posed)]
+    return [posed for posed in armature.pose.bones if compat.is_bone_selected(posed)]
 
 
 def show_weights(imported: importer.ImportedPuppet) -> bool:
@@ -54,7 +54,7 @@ def show_weights(imported: importer.ImportedPuppet) -> bool:
     or points are being edited."""
     if imported.points.mode == "EDIT":
         return False
-    bases = bases_of_bones(imported.armature, selected_bones(imported.armature))
+    bases = find_bases(imported.armature, find_selected_bones(imported.armature))
     mesh = attributes.get_mesh(imported.points)
     key = np.packbits(bases).tobytes().hex()
     if mesh.get("restage4d_shown") == key and attributes.WEIGHT in mesh.attributes:
@@ -64,7 +64,7 @@ def show_weights(imported: importer.ImportedPuppet) -> bool:
     return True
 
 
-def selected_points(points: bpy.types.Object) -> NDArray[np.bool_]:  # -> (N,)
+def find_selected_points(points: bpy.types.Object) -> NDArray[np.bool_]:  # -> (N,)
     """The selected vertices; leaves edit mode, in which Blender does not tell a mesh's
     attributes."""
     enter(points, "OBJECT")
@@ -73,7 +73,7 @@ def selected_points(points: bpy.types.Object) -> NDArray[np.bool_]:  # -> (N,)
     return out
 
 
-def shares(
+def sum_shares(
     index: NDArray[np.integer], weight: F32, n_bases: int
 ) -> Array:  # (..., M), (..., M) -> (K,)
     """How much each basis moves some points, in all."""
@@ -124,7 +124,7 @@ def select_bones(
 def select_points(imported: importer.ImportedPuppet, least: float) -> int:
     """Selects, in edit mode, the points that the selected bones move by at least ``least`` in all;
     returns how many."""
-    bases = bases_of_bones(imported.armature, selected_bones(imported.armature))
+    bases = find_bases(imported.armature, find_selected_bones(imported.armature))
     enter(imported.points, "OBJECT")
     chosen = attributes.read_weights(attributes.get_mesh(imported.points), bases) >= least
     attributes.get_mesh(imported.points).vertices.foreach_set("select", chosen)
@@ -132,7 +132,7 @@ def select_points(imported: importer.ImportedPuppet, least: float) -> int:
     return int(chosen.sum())
 
 
-def enter(obj: bpy.types.Object, mode: Literal["OBJECT", "EDIT", "POSE"]) -> None:
+def enter(obj: bpy.types.Object, mode: Any) -> None:
     """Makes an object active, the only one selected, and goes to one of its modes."""
     layer = bpy.context.view_layer
     if layer.objects.active is not None and layer.objects.active.mode != "OBJECT":
@@ -181,7 +181,7 @@ def apply_groups_steps(imported: importer.ImportedPuppet) -> Steps[tuple[int, in
     painted = np.array(rows, np.int64), np.array(columns, np.int64), np.array(values, np.float64)
     index, weight = attributes.read_influences(attributes.get_mesh(points))
     at = len(index), len(index)
-    result = yield from in_thread(at, lambda: _painted(index, weight, *painted, len(names)))
+    result = yield from in_thread(at, lambda: _apply_painted(index, weight, *painted, len(names)))
     new_index, new_weight, changed, cut = result
     attributes.write_influences(attributes.get_mesh(points), new_index, new_weight)
     of_basis = rig.region_of_bases(imported.armature)
@@ -199,7 +199,7 @@ def apply_groups_steps(imported: importer.ImportedPuppet) -> Steps[tuple[int, in
     return changed, cut
 
 
-def _painted(
+def _apply_painted(
     index: NDArray[np.uint16],
     weight: F32,
     row: NDArray[np.int64],

@@ -45,24 +45,24 @@ def write(
         replacing(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        archive.writestr("versions.json", _json(facts))
-        archive.writestr("settings.json", _json(without_secrets(settings)))
+        archive.writestr("versions.json", _format_json(facts))
+        archive.writestr("settings.json", _format_json(remove_secrets(settings)))
         for log in logs:
             if log.is_file():
                 archive.writestr(f"logs/{log.name}", tail(log))
         return archive.namelist()
 
 
-def without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+def remove_secrets(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with secrets replaced by whether they are set, and home folders by ~."""
     safe: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            safe[name] = without_secrets(value)
+            safe[name] = remove_secrets(value)
         elif _SECRET.search(name):
             safe[name] = "(set)" if value else "(not set)"
         else:
-            safe[name] = _homeless(value) if isinstance(value, str) else value
+            safe[name] = _shorten_home(value) if isinstance(value, str) else value
     return safe
 
 
@@ -72,12 +72,12 @@ def tail(log: Path) -> str:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - TAIL))
         text = file.read().decode("utf-8", "replace")
-    return _homeless(_IN_TEXT.sub(lambda m: (m[1] or "") + "(left out)", text))
+    return _shorten_home(_IN_TEXT.sub(lambda m: (m[1] or "") + "(left out)", text))
 
 
-def _homeless(text: str) -> str:
+def _shorten_home(text: str) -> str:
     return text.replace(str(Path.home()), "~")
 
 
-def _json(value: dict[str, Any]) -> str:
-    return _homeless(json.dumps(value, indent=2, default=str)) + "\n"
+def _format_json(value: dict[str, Any]) -> str:
+    return _shorten_home(json.dumps(value, indent=2, default=str)) + "\n"

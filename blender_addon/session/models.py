@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from restage4d.puppet import Puppet
 
 if TYPE_CHECKING:
-    from restage4d.protocol.messages import Provider
+    from restage4d.protocol.messages import ProviderInfo
 
 F32 = NDArray[np.float32]
 MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
@@ -63,7 +63,7 @@ class ProviderView:
     memory: float = 0.0
 
     @staticmethod
-    def from_message(p: "Provider") -> "ProviderView":
+    def from_message(p: "ProviderInfo") -> "ProviderView":
         """From the message."""
         return ProviderView(
             p.kind,

@@ -2,6 +2,8 @@
 """The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show
 state; nothing here waits."""
 
+from typing import Any
+
 import bpy
 
 from .. import runtime
@@ -51,7 +53,7 @@ class RESTAGE4D_PT_backend(Step):
             column.operator("restage4d.start_backend", icon="PLAY")
 
 
-_PHASE_ICONS = {
+_PHASE_ICONS: dict[str, Any] = {
     "unknown": "QUESTION",
     "absent": "UNLINKED",
     "setting up": "SORTTIME",
@@ -175,7 +177,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
         box.operator("restage4d.forget_job", icon="X")
 
 
-_STATE_ICONS = {
+_STATE_ICONS: dict[str, Any] = {
     "sending": "SORTTIME",
     "queued": "SORTTIME",
     "running": "RENDER_ANIMATION",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last two steps in the sidebar: the puppet in the scene, and what leaves Blender."""
 
+from typing import Any
+
 import bpy
 
 from ..puppet import export, importer, render_job
@@ -20,7 +22,7 @@ class RESTAGE4D_PT_puppet(Step):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        imported = importer.selected_puppet(context)
+        imported = importer.find_selected_puppet(context)
         if imported is None:
             several = len(importer.find_puppets(context.scene)) > 1
             paragraph(
@@ -97,7 +99,7 @@ class RESTAGE4D_PT_export(Step):
                 paragraph(box, context, job.says, "ERROR" if job.error is not None else "INFO")
 
 
-_EXPORTS = (
+_EXPORTS: tuple[tuple[str, Any], ...] = (
     ("render_splats", "RENDER_ANIMATION"),
     ("export_puppet", "FILE"),
     ("export_ply", "FILE_3D"),

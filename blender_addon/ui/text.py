@@ -2,6 +2,7 @@
 """Words in panels: paragraphs wrapped to the width, and what is wrong with what to do about it."""
 
 import textwrap
+from typing import Any
 
 import bpy
 
@@ -12,7 +13,7 @@ def paragraph(
     layout: bpy.types.UILayout,
     context: bpy.types.Context,
     text: str,
-    icon: str = "NONE",
+    icon: Any = "NONE",
     width: int | None = None,
 ) -> None:
     """A text wrapped to the sidebar's width, or to ``width`` in pixels of a scale of 1."""

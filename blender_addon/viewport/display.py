@@ -52,17 +52,22 @@ COLORS = (
 )
 
 
-def _changed(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
+def _on_setting(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
     armature = cast(bpy.types.Object, settings.id_data)
     if importer.KEY in armature:
         apply(importer.recall(armature))
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
-    mode: bpy.props.EnumProperty(name="Display", items=MODES, default="ELLIPSOIDS", update=_changed)
-    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_changed)
+    mode: bpy.props.EnumProperty(
+        name="Display", items=MODES, default="ELLIPSOIDS", update=_on_setting
+    )
+    color: bpy.props.EnumProperty(name="Color", items=COLORS, update=_on_setting)
     background: bpy.props.BoolProperty(
-        name="Background", description="Show the static background", default=True, update=_changed
+        name="Background",
+        description="Show the static background",
+        default=True,
+        update=_on_setting,
     )
 
 
@@ -112,13 +117,13 @@ def gather(
     the world."""
     # A static object may be hidden and so not be evaluated: it is as it is.
     parts = [
-        _gaussians(obj.evaluated_get(depsgraph) if obj.modifiers else obj, color)
+        _read_gaussians(obj.evaluated_get(depsgraph) if obj.modifiers else obj, color)
         for obj, color in shown
     ]
     return splat_painter.Cloud(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
+def _read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
     mesh = attributes.get_mesh(obj)
     read = attributes.read_attribute
     means, quats = read(mesh, "position", "vector", 3), read(mesh, "rotation", "value", 4)
@@ -201,7 +206,7 @@ class _Drawing:
                 )
 
     def _draw(self, context: bpy.types.Context) -> None:
-        shown = _shown(context)
+        shown = _find_shown(context)
         if (
             not shown or running_work.current is not None
         ):  # the costly display is off while frames are stepped through
@@ -243,7 +248,7 @@ class _Drawing:
 _drawing = _Drawing()
 
 
-def _shown(context: bpy.types.Context) -> list[tuple[bpy.types.Object, str]]:
+def _find_shown(context: bpy.types.Context) -> list[tuple[bpy.types.Object, str]]:
     """The point objects whose Gaussians show in a 3D view."""
     shown = []
     for armature in context.scene.objects:
@@ -258,18 +263,18 @@ def _shown(context: bpy.types.Context) -> list[tuple[bpy.types.Object, str]]:
         if (
             background is not None
             and settings.background
-            and _in_sight(background, context.view_layer.layer_collection)
+            and _is_in_sight(background, context.view_layer.layer_collection)
         ):
             shown.append((background, "FILMED"))
     return shown
 
 
-def _in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> bool:
+def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> bool:
     """Whether an object lies in a collection that shows, whatever is set on the object itself."""
     if layer.exclude or not layer.is_visible:
         return False
     return obj.name in layer.collection.objects or any(
-        _in_sight(obj, child) for child in layer.children
+        _is_in_sight(obj, child) for child in layer.children
     )
 
 
@@ -278,9 +283,7 @@ def _fall_back(armature: bpy.types.Object) -> None:
 
 
 @persistent
-def _something_changed(
-    scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None
-) -> None:
+def _on_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     _drawing.changed()
     for imported in importer.find_puppets(scene) if isinstance(scene, bpy.types.Scene) else ():
         if get_display(imported.armature).color == "WEIGHTS":
@@ -288,17 +291,17 @@ def _something_changed(
 
 
 @persistent
-def _frame_changed(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
+def _on_frame(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     _drawing.changed()
 
 
 @persistent
-def _before_saving(*_: object) -> None:
+def _on_save(*_: object) -> None:
     _for_all("ELLIPSOIDS")
 
 
 @persistent
-def _after_saving(*_: object) -> None:
+def _on_saved(*_: object) -> None:
     _for_all("GAUSSIANS")
 
 
@@ -311,21 +314,21 @@ def _for_all(mode: str) -> None:
 
 
 @persistent
-def _loaded(*_: object) -> None:
+def _on_load(*_: object) -> None:
     _drawing.changed()
     _drawing.regions.clear()
     _for_all("GAUSSIANS")
 
 
 _HANDLERS = (
-    ("depsgraph_update_post", _something_changed),
-    ("frame_change_post", _frame_changed),
-    ("undo_post", _loaded),
-    ("redo_post", _loaded),
-    ("load_post", _loaded),
-    ("save_pre", _before_saving),
-    ("save_post", _after_saving),
-    ("save_post_fail", _after_saving),
+    ("depsgraph_update_post", _on_update),
+    ("frame_change_post", _on_frame),
+    ("undo_post", _on_load),
+    ("redo_post", _on_load),
+    ("load_post", _on_load),
+    ("save_pre", _on_save),
+    ("save_post", _on_saved),
+    ("save_post_fail", _on_saved),
 )
 
 

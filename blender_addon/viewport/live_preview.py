@@ -2,6 +2,8 @@
 """The puppet while it converges: its points in the 3D views, drawn and never part of the scene,
 moved as the timeline moves."""
 
+from typing import Any
+
 import bpy
 import gpu
 import numpy as np
@@ -49,7 +51,7 @@ class LivePreview:
             redraw()
         self._handle = self._batch = self._points = None
 
-    def posed(self, frame: int) -> F32:  # -> (N, 3)
+    def pose(self, frame: int) -> F32:  # -> (N, 3)
         """The points at a frame of the performance, which repeats."""
         p = self._points
         assert p is not None
@@ -60,7 +62,7 @@ class LivePreview:
         """Centre and extent of what is drawn, leaving out the outermost hundredth."""
         if self._points is None:
             return None
-        low, high = np.percentile(self.posed(0), (1, 99), axis=0)
+        low, high = np.percentile(self.pose(0), (1, 99), axis=0)
         return ((low + high) / 2).astype(np.float32), float(np.linalg.norm(high - low))
 
     def draw(self) -> None:
@@ -74,15 +76,14 @@ class LivePreview:
             redraw()
             return
         if self._batch is None or self._drawn != frame:
-            content = {"pos": self.posed(frame), "color": self._colors}
+            content: dict[str, Any] = {"pos": self.pose(frame), "color": self._colors}
             self._batch = batch_for_shader(self._shader, "POINTS", content)
             self._drawn = frame
         gpu.state.program_point_size_set(True)
         gpu.state.depth_test_set("LESS_EQUAL")
         gpu.state.depth_mask_set(True)
-        self._shader.uniform_float(
-            "matrix", gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix()
-        )
+        matrix: Any = gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix()
+        self._shader.uniform_float("matrix", matrix)
         self._batch.draw(self._shader)
         gpu.state.depth_mask_set(False)
         gpu.state.depth_test_set("NONE")

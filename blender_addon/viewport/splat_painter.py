@@ -8,6 +8,8 @@ with the order by depth, so that a turned view costs one small upload. Only floa
 constants are used: the same shader on OpenGL, Vulkan and Metal.
 """
 
+from typing import Any
+
 import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
@@ -208,9 +210,8 @@ class Painter:
             gpu.state.depth_test_set("NONE")
             gpu.state.depth_mask_set(False)
             self.splat.bind()
-            self.splat.uniform_float(
-                "view", mathutils.Matrix(np.asarray(view, np.float64).tolist())
-            )
+            matrix: Any = mathutils.Matrix(np.asarray(view, np.float64).tolist())
+            self.splat.uniform_float("view", matrix)
             self.splat.uniform_float("lens", (P[0, 0], P[1, 1], *shift))
             self.splat.uniform_float(
                 "screen", (target.width, target.height, scene is not None, perspective)

@@ -33,5 +33,5 @@ def assert_eq_1(imported, puppet):
     )
     want = se3.transform(R, t, puppet.subject.means.astype(np.float64))
     extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
-    assert np.linalg.norm(export.posed(imported).means - want, axis=1).max() < 1e-4 * extent
+    assert np.linalg.norm(export.read_posed(imported).means - want, axis=1).max() < 1e-4 * extent
     return bases

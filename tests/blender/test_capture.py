@@ -80,7 +80,7 @@ def test_appended_with_one_object(tmp_path, imported, puppet):
     importer.activate(found, "jump", scene=bpy.context.scene)
     bpy.context.scene.frame_set(5)
     want = puppet.pose(puppet.performance("jump"), 4)
-    assert np.abs(export.posed(found).means - want.means).max() < 2e-4
+    assert np.abs(export.read_posed(found).means - want.means).max() < 2e-4
     assert [p.name for p in found.performances] == ["base", "jump"]
 
 
@@ -94,12 +94,12 @@ def test_duplicated_puppets_are_apart(imported, puppet):
     )
     assert copy.points != imported.points
     bpy.context.scene.frame_set(2)
-    before, other = export.posed(imported).means, export.posed(copy).means
+    before, other = export.read_posed(imported).means, export.read_posed(copy).means
     np.testing.assert_array_equal(before, other)
     copy.armature.location.x += 1
     bpy.context.view_layer.update()
-    np.testing.assert_array_equal(export.posed(imported).means, before)
-    np.testing.assert_allclose(export.posed(copy).means, other + np.eye(3)[0], atol=1e-5)
+    np.testing.assert_array_equal(export.read_posed(imported).means, before)
+    np.testing.assert_allclose(export.read_posed(copy).means, other + np.eye(3)[0], atol=1e-5)
 
 
 def test_an_artist_s_keyframes_come_back(imported, puppet):
@@ -129,7 +129,7 @@ def test_an_artist_s_keyframes_come_back(imported, puppet):
     for i, frame in enumerate(range(2, 7)):
         scene.frame_set(frame)
         want = puppet.pose(p, i).means
-        np.testing.assert_allclose(export.posed(imported).means, want, atol=2e-4)
+        np.testing.assert_allclose(export.read_posed(imported).means, want, atol=2e-4)
     original = puppet.performances[-1].bases[:, 1:6]
     scene.frame_set(6)
     parent = np.array(imported.armature.matrix_world @ control.parent.matrix, np.float64)
@@ -245,7 +245,9 @@ def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
     assert np.abs(again.performance("jump").bases - puppet.performance("jump").bases).max() > 0.1
     scene.frame_set(4)
     np.testing.assert_allclose(
-        again.pose(again.performance("tweaked"), 2).means, export.posed(imported).means, atol=2e-4
+        again.pose(again.performance("tweaked"), 2).means,
+        export.read_posed(imported).means,
+        atol=2e-4,
     )
     with pytest.raises(InputError, match="performance 'jump' already"):
         export.run(export.puppet_steps(imported, scene, tmp_path / "u.puppet", "jump"))

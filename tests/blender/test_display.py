@@ -75,9 +75,9 @@ def test_cloud_of_a_moved_puppet_is_its_gaussians(creature):
     imported.armature.location = (1, 2, 3)
     imported.armature.rotation_euler = (0.3, 0.2, 1.0)
     scene.frame_set(6)
-    want = export.posed(imported)
+    want = export.read_posed(imported)
     obj = imported.points.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    means, quats, scales, opacities, colors = display._gaussians(obj, "FILMED")
+    means, quats, scales, opacities, colors = display._read_gaussians(obj, "FILMED")
     np.testing.assert_allclose(means, want.means, atol=1e-5)
     np.testing.assert_allclose(np.abs((quats * want.quats).sum(1)), 1, atol=1e-5)
     np.testing.assert_array_equal(scales, puppet.subject.scales)
@@ -99,7 +99,7 @@ def test_undo_takes_a_moved_handle_back(creature):
     assert imported.armature.pose.bones[name].location.length == 0
     want = puppet.posed(puppet.performances[-1], 2).means
     bpy.context.scene.frame_set(3)
-    np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
+    np.testing.assert_allclose(export.read_posed(imported).means, want, atol=1e-4)
     bpy.ops.ed.redo()
     (imported,) = importer.find_puppets(bpy.context.scene)
     assert imported.armature.pose.bones[name].location.z == 1
@@ -118,7 +118,7 @@ def test_a_linked_puppet_plays(tmp_path, imported, puppet):
     assert found.armature.library is not None
     bpy.context.scene.frame_set(4)
     want = puppet.posed(puppet.performances[-1], 3).means
-    np.testing.assert_allclose(export.posed(found).means, want, atol=2e-4)
+    np.testing.assert_allclose(export.read_posed(found).means, want, atol=2e-4)
 
 
 def test_the_whole_collection_duplicates(imported, puppet):

@@ -317,4 +317,4 @@ def test_a_puppet_without_background_or_with_unused_bases(tmp_path):
     assert imported.background is None
     bpy.context.scene.frame_set(2)
     want = puppet.pose(puppet.performances[-1], 1).means
-    assert np.abs(export.posed(imported).means - want).max() < 2e-4
+    assert np.abs(export.read_posed(imported).means - want).max() < 2e-4

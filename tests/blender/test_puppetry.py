@@ -86,15 +86,15 @@ def test_points_select_their_bones_and_back(creature):
     bpy.ops.object.mode_set(mode="EDIT")
     assert bpy.ops.restage4d.select_bones(least=0.5) == {"FINISHED"}
     assert bpy.context.mode == "POSE"
-    assert [b.name for b in weights.selected_bones(imported.armature)] == [names[4]]
+    assert [b.name for b in weights.find_selected_bones(imported.armature)] == [names[4]]
     assert imported.armature.data.bones.active.name == names[4]
     assert bpy.ops.restage4d.select_points(least=0.9) == {"FINISHED"}
     assert bpy.context.mode == "EDIT_MESH"
-    np.testing.assert_array_equal(weights.selected_points(imported.points), strong)
+    np.testing.assert_array_equal(weights.find_selected_points(imported.points), strong)
     weights.enter(imported.points, "EDIT")
     assert bpy.ops.restage4d.select_bones(handles=True, least=0.9) == {"FINISHED"}
     region = rig.region_of_bases(imported.armature)[4]
-    assert [b.name for b in weights.selected_bones(imported.armature)] == [
+    assert [b.name for b in weights.find_selected_bones(imported.armature)] == [
         find_control(imported, region).name
     ]
 
@@ -159,12 +159,12 @@ def test_painted_weights_move_the_points(creature):
     the new weights."""
     puppet, imported = creature
     bpy.context.scene.frame_set(4)
-    before = export.posed(imported).means
+    before = export.read_posed(imported).means
     group = imported.points.vertex_groups[rig.bone_names(imported.armature)[6]]
     painted = list(range(0, 300))
     group.add(painted, 3.0, "REPLACE")  # clamped to 1 by Blender
     bpy.context.view_layer.update()
-    np.testing.assert_array_equal(export.posed(imported).means, before)
+    np.testing.assert_array_equal(export.read_posed(imported).means, before)
     assert bpy.ops.restage4d.apply_weights() == {"FINISHED"}
     dense = weights._dense(puppet.index, puppet.weight, 7)
     dense[painted, 6] = 1
@@ -180,7 +180,7 @@ def test_painted_weights_move_the_points(creature):
     bpy.context.view_layer.update()
     assert_eq_1(imported, changed)
     want = changed.pose(puppet.performances[-1], 3).means
-    np.testing.assert_allclose(export.posed(imported).means, want, atol=1e-4)
+    np.testing.assert_allclose(export.read_posed(imported).means, want, atol=1e-4)
     group.add(painted, 0.2, "REPLACE")
     bpy.ops.restage4d.write_weights()  # not applied: the groups say again what the rig does
     for i in (5, 299, 700):
@@ -289,4 +289,4 @@ def test_neighbouring_quaternions_blend_the_short_way():
     nla.blend(turned, "base", "gallop", start=0, frames=2)
     bpy.context.scene.frame_set(1)
     want = puppet.pose(puppet.performance("base"), 0).means
-    assert np.abs(export.posed(turned).means - want).max() < 1e-3
+    assert np.abs(export.read_posed(turned).means - want).max() < 1e-3

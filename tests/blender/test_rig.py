@@ -34,7 +34,7 @@ def turn_between(a, b):
 def assert_posed(imported, puppet, bases):
     """The evaluated points are Eq. 1 of ``bases`` (K, 9), blended in float64."""
     R, t = se3.blend(bases.astype(np.float64), puppet.index, puppet.weight.astype(np.float64))
-    seen = export.posed(imported)
+    seen = export.read_posed(imported)
     error = np.abs(seen.means - se3.transform(R, t, puppet.subject.means.astype(np.float64))).max()
     assert error < 1e-4 * extent(puppet)
     quats = se3.quat_multiply(se3.matrix_to_quat(R), puppet.subject.quats)
@@ -62,7 +62,7 @@ def test_any_number_of_influences(m):
 
 def test_agrees_with_the_puppet_s_own_posing(imported, puppet):
     bpy.context.scene.frame_set(5)
-    want, seen = puppet.pose(puppet.performances[-1], 4), export.posed(imported)
+    want, seen = puppet.pose(puppet.performances[-1], 4), export.read_posed(imported)
     assert np.abs(seen.means - want.means).max() < 1e-4 * extent(puppet)
 
 
@@ -71,7 +71,7 @@ def test_a_bone_moved_by_hand_moves_its_points_and_no_others(imported, puppet):
     still = ~((puppet.index == k) & (puppet.weight > 0)).any(1)
     assert 0 < still.sum() < len(still)
     bpy.context.scene.frame_set(3)
-    before = export.posed(imported)
+    before = export.read_posed(imported)
     bone = imported.armature.pose.bones[rig.bone_names(imported.armature)[k]]
     moved = Matrix.LocRotScale((0.3, -0.2, 0.5), Quaternion((0.3, 1.0, 0.2), 1.1), None)
     bone.matrix = moved
@@ -81,7 +81,7 @@ def test_a_bone_moved_by_hand_moves_its_points_and_no_others(imported, puppet):
     bases = p.bases[:, 2].astype(np.float64)
     bases[k] = se3.pack(Q, np.array(moved.translation, np.float64) - Q @ c)
     assert_posed(imported, puppet, bases)
-    after = export.posed(imported)
+    after = export.read_posed(imported)
     assert (after.means[still] == before.means[still]).all()
     assert (after.quats[still] == before.quats[still]).all()
     assert (np.abs(after.means - before.means).max(1) > 1e-6)[~still].mean() > 0.9
@@ -241,12 +241,12 @@ def test_bases_that_are_no_rotations_are_refused_before_anything_is_built():
 
 def test_the_armature_moves_the_whole_subject(imported, puppet):
     bpy.context.scene.frame_set(2)
-    before = export.posed(imported)
+    before = export.read_posed(imported)
     turn = Quaternion((0, 0, 1), 0.7)
     imported.armature.rotation_mode = "QUATERNION"
     imported.armature.rotation_quaternion, imported.armature.location = turn, (1, 2, 3)
     bpy.context.view_layer.update()
-    after, R = export.posed(imported), np.array(turn.to_matrix())
+    after, R = export.read_posed(imported), np.array(turn.to_matrix())
     np.testing.assert_allclose(after.means, before.means @ R.T + np.array([1, 2, 3]), atol=2e-6)
     want = se3.quat_multiply(np.broadcast_to(np.array(turn), before.quats.shape), before.quats)
     assert turn_between(after.quats, want).max() < 1e-5
@@ -259,7 +259,7 @@ def test_display_modes_follow_the_rig(imported, puppet):
     assert modifier.show_viewport
     assert not modifier.show_render
     bpy.context.scene.frame_set(3)
-    posed = export.posed(imported)
+    posed = export.read_posed(imported)
     centre = posed.means[puppet.subject.opacities >= 0.2].mean(0)
 
     def geometry(mode):
