@@ -114,7 +114,7 @@ def _ports(first: int, folder: Path) -> dict[str, int]:
 def _catalogue() -> list[Provider]:
     """All providers, as this computer is now."""
     from restage4d.providers.availability import find_needs
-    from restage4d.providers.registry import ENTRIES, announcement
+    from restage4d.providers.registry import ENTRIES, describe_terms
     from restage4d.providers.settings import read_settings
     from restage4d.providers.weights import Weights
 
@@ -125,7 +125,7 @@ def _catalogue() -> list[Provider]:
             name=e.name,
             title=e.title,
             licence=e.licence,
-            terms=announcement(e),
+            terms=describe_terms(e),
             needs=find_needs(e, weights, settings),
             sends=bool(e.key),
             gigabytes=e.size,
