@@ -21,7 +21,7 @@ from restage4d.protocol.connection import CHANNELS, Connection, home
 from restage4d.protocol.errors import NotRunning
 from restage4d.protocol.messages import ProviderInfo
 from restage4d.providers.availability import find_needs
-from restage4d.providers.registry import ENTRIES, announcement
+from restage4d.providers.registry import ENTRIES, describe_terms
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights
 from restage4d.threads import let_waiting_threads_sleep
@@ -128,7 +128,7 @@ def _list_providers() -> list[ProviderInfo]:
             name=e.name,
             title=e.title,
             licence=e.licence,
-            terms=announcement(e),
+            terms=describe_terms(e),
             needs=find_needs(e, weights, settings),
             sends=bool(e.key),
             gigabytes=e.size,

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-MODELS = ("test_learned_priors.py", "test_learned_contract.py", "test_driving_diffusion.py")
+MODELS = (
+    "test_learned_priors.py",
+    "test_learned_geometry.py",
+    "test_learned_contract.py",
+    "test_driving_diffusion.py",
+)
 FILES = [*sorted((TESTS / "gpu").glob("test_*.py")), *(TESTS / name for name in MODELS)]
 LIMIT = 600  # seconds; gsplat compiles its kernels at first use
 ENVIRONMENT = {

@@ -16,7 +16,7 @@ from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
 from restage4d.jobs import restaging
 from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
-from restage4d.providers.registry import ENTRIES, announcement, entry
+from restage4d.providers.registry import ENTRIES, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, find_missing_files
 
@@ -83,7 +83,7 @@ def test_the_defaults_are_in_the_catalogue_and_need_nothing():
     chosen = {**vars(PriorNames()), "driving": DRAFT_DRIVER}
     assert chosen.keys() == {e.kind for e in ENTRIES}
     for kind, name in chosen.items():
-        found = entry(kind, name)
+        found = find_entry(kind, name)
         assert (found.files, found.modules, found.key, found.get) == ((), (), "", "")
 
 
@@ -126,13 +126,13 @@ def test_settings_come_from_the_file_and_the_environment_overrules(tmp_path, mon
 
 
 def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
-    sam = entry("masks", "sam2")
+    sam = find_entry("masks", "sam2")
     for place in ("sam2", "sam2.1-hiera-large", "."):
         folder = tmp_path / place.replace(".", "_") / place
         folder.mkdir(parents=True)
         for name in sam.files:
             (folder / name).write_bytes(b"x")
-        assert Weights(tmp_path / place.replace(".", "_")).local(sam) == folder
+        assert Weights(tmp_path / place.replace(".", "_")).find_local(sam) == folder
     pieces = tmp_path / "pieces"
     pieces.mkdir()
     (pieces / "config.json").write_bytes(b"x")
@@ -200,8 +200,8 @@ def test_the_catalogue_is_whole():
             assert found.memory > 0
             assert found.repo or found.get
         if found.key:
-            assert "sent to" in announcement(found)
+            assert "sent to" in describe_terms(found)
         if not found.commercial:
-            assert found.licence in announcement(found)
+            assert found.licence in describe_terms(found)
     page = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
     assert all(f"`{e.name}`" in page or e.name in page for e in ENTRIES if e.files or e.key)

@@ -22,11 +22,11 @@ FILES = {
 }
 PROGRAM = """
 import sys
-from restage4d.providers.registry import entry
+from restage4d.providers.registry import find_entry
 from restage4d.errors import InputError
 from restage4d.providers.weights import Weights
 try:
-    print(Weights(None, sys.argv[1] == "yes").find(entry("depth", "depth-anything-v2")))
+    print(Weights(None, sys.argv[1] == "yes").find(find_entry("depth", "depth-anything-v2")))
 except InputError as error:
     print(error)
 """

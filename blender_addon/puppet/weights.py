@@ -3,7 +3,7 @@
 weights changed by hand."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import bpy
 import numpy as np

@@ -48,7 +48,7 @@ def line(event: Event) -> str:
     For example "63 %  photometric fusion  45 %  120 s, 190 s left  loss 0.031".
     """
     text = (
-        f"{100 * event.share:3.0f} %  {event.task.label:<24} "
+        f"{int(100 * event.share):3d} %  {event.task.label:<24} "
         f"{100 * event.step // event.total:3d} %  {event.seconds:5.0f} s"
     )
     if event.whole_seconds_left is not None and event.share < 1:

@@ -17,7 +17,7 @@ from restage4d.priors.cameras.camera_files import CameraFiles
 from restage4d.priors.estimate import Providers, weight_free_providers
 from restage4d.providers.api_keys import need_key
 from restage4d.providers.modules import need_modules
-from restage4d.providers.registry import Entry, announcement, entry
+from restage4d.providers.registry import Entry, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, fingerprint
 
@@ -43,9 +43,9 @@ def make_prior_providers(
     for kind, name in vars(names).items():
         key = _key(kind, name)
         if key[0] != "file":
-            found = entry(kind, name)
+            found = find_entry(kind, name)
             need_modules(found)
-            text = announcement(found)
+            text = describe_terms(found)
             if text and found.repo + name not in announced:
                 announce(text)
                 announced.add(found.repo + name)
@@ -65,8 +65,8 @@ def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
         return CameraFiles(Path(name))
     if name == getattr(PriorNames(), kind):
         return getattr(weight_free_providers(), kind)
-    found = entry(kind, name)
-    if name == "cotracker3" and weights.download and weights.local(found) is None:
+    found = find_entry(kind, name)
+    if name == "cotracker3" and weights.download and weights.find_local(found) is None:
         from restage4d.priors.tracks.point_trackers import CoTrackerTracks, PointTrackerConfig
 
         return CoTrackerTracks(name, None, PointTrackerConfig("torch.hub"))
@@ -128,7 +128,7 @@ def make_driving_provider(
         return KinematicDriving()
     found, place = _find_driver(choice.driver)
     need_modules(found)
-    if text := announcement(found):
+    if text := describe_terms(found):
         announce(text)
     if found.key:
         need_key(found.key)
@@ -151,7 +151,7 @@ def _find_driver(driver: str) -> tuple[Entry, Path | None]:
     """The catalogue's entry, and the folder where ``driver`` is one; another model of the hub gets
     an entry of its own."""
     if Path(driver).is_dir() or "/" in driver or "\\" in driver:
-        needs = entry("driving", "ltx")
+        needs = find_entry("driving", "ltx")
         place = Path(driver) if Path(driver).is_dir() else None
         repo = "" if place else driver
         other = Entry(
@@ -169,7 +169,7 @@ def _find_driver(driver: str) -> tuple[Entry, Path | None]:
             ),
         )
         return other, place
-    return entry("driving", driver), None
+    return find_entry("driving", driver), None
 
 
 def _make_hosted(

@@ -20,7 +20,7 @@ def find_needs(entry: Entry, weights: Weights, settings: UserSettings) -> list[s
         )
     if entry.name == "depth-anything-3" and not Path(settings.da3_python or "-").is_file():
         needs.append(entry.get)
-    if entry.files and weights.local(entry) is None:
+    if entry.files and weights.find_local(entry) is None:
         place = weights.folder / entry.name if weights.folder else None
         files = find_missing_files(place, entry.files) if place else list(entry.files)
         source = f" of {entry.repo}" if entry.repo else ""

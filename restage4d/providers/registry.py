@@ -312,7 +312,7 @@ ENTRIES: tuple[Entry, ...] = (
 )
 
 
-def entry(kind: str, name: str) -> Entry:
+def find_entry(kind: str, name: str) -> Entry:
     """The provider of that name. Raises `InputError` listing those of its kind."""
     found = next((e for e in ENTRIES if (e.kind, e.name) == (kind, name)), None)
     if found is None:
@@ -324,11 +324,11 @@ def entry(kind: str, name: str) -> Entry:
     return found
 
 
-def announcement(chosen: Entry) -> str:
+def describe_terms(entry: Entry) -> str:
     """What a person must know before this provider is used; empty for most."""
     parts = []
-    if not chosen.commercial:
-        parts.append(f"its licence ({chosen.licence}) does not allow commercial use to everybody")
-    if chosen.terms:
-        parts.append(chosen.terms)
-    return f"{chosen.title}: {'; '.join(parts)}." if parts else ""
+    if not entry.commercial:
+        parts.append(f"its licence ({entry.licence}) does not allow commercial use to everybody")
+    if entry.terms:
+        parts.append(entry.terms)
+    return f"{entry.title}: {'; '.join(parts)}." if parts else ""

@@ -43,7 +43,7 @@ class Weights:
             download or settings.download,
         )
 
-    def local(self, entry: Entry) -> Path | None:
+    def find_local(self, entry: Entry) -> Path | None:
         """The folder on this computer that holds the provider's files, None if there is none."""
         if self.folder:
             names = (entry.name, entry.repo.split("/")[-1])
@@ -59,7 +59,7 @@ class Weights:
             InputError: they are not here and may not or cannot be fetched; names the file and both
                 ways to get it.
         """
-        found = self.local(entry)
+        found = self.find_local(entry)
         if found is None and self.download and entry.repo:
             found = _fetch(entry)
         if found is not None:
