@@ -101,10 +101,10 @@ def decode(
     at a constant rate.
 
     Rotation, mirroring and pixel shape are applied, interlaced fields made whole, HDR brought to
-    SDR. Every moment of an even grid takes the last frame that is due, so that an even video
-    passes unchanged, frame by frame, and a held frame is repeated; a part is that part of the whole video's grid. An uneven video has
-    the rate at which its frames follow one another fastest, one above 60 frames per second is
-    thinned to about 30.
+    SDR. Every moment of an even grid takes the last frame that is due, so that an even video passes
+    unchanged, frame by frame, and a held frame is repeated; a part is that part of the whole
+    video's grid. An uneven video has the rate at which its frames follow one another fastest; one
+    of more than 60 frames per second is thinned to at most 30.
 
     Args:
         path: mp4, mov, webm, mkv, avi, ts, gif ...; or pictures (jpg, png, webp, bmp, tif) of one

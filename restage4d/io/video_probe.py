@@ -30,7 +30,7 @@ from restage4d.io.video_frames import has_alpha, shown_size
 # containers are opened.
 _CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,ogg,asf,gif,apng,h264,hevc,ivf,mxf,"
-    "dv,obu,mp3,wav,flac,aac"
+    "dv,obu,yuv4mpegpipe,mp3,wav,flac,aac"
 )
 _COVER = 0x400  # disposition of an album cover
 _DECODED_PIXELS = 8192 * 4352  # what a decoder may allocate: 8K, so that its size can be told
@@ -117,6 +117,11 @@ def open_video(path: Path) -> InputContainer:
         sound = " It has sound only." if container.streams.audio else ""
         container.close()
         raise InputError(f"{path} has no picture in it.{sound}", "Give a video with pictures.")
+    if picture_stream(container).codec_context is None:
+        container.close()
+        raise InputError(
+            f"{path} is coded in a way that is not known here.", "Export it as H.264 mp4."
+        )
     return container
 
 
@@ -145,6 +150,16 @@ def holds_frame(packet: Packet) -> bool:
 
 def read_header(path: Path) -> Header:
     """Reads what a video holds. Raises `InputError`: unreadable, no video, too large."""
+    try:
+        return _read_header(path)
+    except UNREADABLE as error:
+        raise InputError(
+            f"{path} is damaged: its first frame cannot be read ({error}).",
+            "Copy or export it again.",
+        ) from error
+
+
+def _read_header(path: Path) -> Header:
     with open_video(path) as container:
         stream = picture_stream(container)
         check_pixels(path, stream.width, stream.height)
@@ -159,7 +174,9 @@ def read_header(path: Path) -> Header:
         check_pixels(path, width, height)
         rate, varies = _rate(stream, scan.times)
         every = int(np.ceil(rate / _USUAL - 0.05)) if rate > _FASTEST else 1
-        own = _own_seconds(stream)
+        own, origin = _own_seconds(stream), _time(frame, stream)
+        if own and "matroska" in container.format.name:  # counts from the clock's zero
+            own -= max(origin, 0.0)
         if scan.complete:
             shown = (scan.times[-1] - scan.times[0]) * rate + 1 if scan.times else scan.counted
             frames = max(1, int(np.ceil((round(shown) - 1e-9) / every)))
@@ -172,7 +189,7 @@ def read_header(path: Path) -> Header:
             height,
             rate,
             every,
-            origin=_time(frame, stream),
+            origin=origin,
             frames=frames,
             seconds=seconds,
             promised=own if _keeps_its_word(container) else None,
@@ -244,6 +261,9 @@ def _rate(stream: VideoStream, times: list[float]) -> tuple[float, bool]:
     if not times:
         given = [r for r in (stream.guessed_rate, stream.average_rate) if r]
     given = [r for r in given if 0 < r <= 1000]
+    if "mp4" not in stream.container.format.name and len(given) > 1 and _is_usual(given[1]):
+        # Only an index has exact mean rates; others are made of a few rounded times.
+        given = [r for r in given if _is_usual(r)]
     header = float(given[0]) if given else 24.0
     measured = dense_rate(times)
     if measured is None or abs(measured / header - 1) < 0.02:
@@ -252,6 +272,10 @@ def _rate(stream: VideoStream, times: list[float]) -> tuple[float, bool]:
     usual = [r for r in (*given, *_RATES) if abs(measured / float(r) - 1) < 0.01]
     nearest = min(usual, key=lambda r: abs(measured / float(r) - 1), default=None)
     return float(nearest) if nearest else measured, measured > 1.05 * mean
+
+
+def _is_usual(rate: Fraction) -> bool:
+    return any(abs(rate / r - 1) < 1e-4 for r in _RATES)
 
 
 def dense_rate(times: list[float]) -> float | None:
