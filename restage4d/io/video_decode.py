@@ -246,10 +246,12 @@ def check_whole(
         start, stop: the wanted part in seconds.
         ended: the file was read to its end.
     """
-    packets = tally.packets / 2 if tally.interlaced else tally.packets
-    if tally.frames < 0.9 * packets - 1 - (0 if ended else _DELAY):
+    promised = tally.packets
+    if ended and start == 0 and stop is None:
+        promised = max(promised, header.indexed)
+    if tally.frames < 0.9 * promised / (1 + tally.interlaced) - 1 - (0 if ended else _DELAY):
         raise InputError(
-            f"{path} is damaged: only {tally.frames} of {tally.packets} frames can be read.",
+            f"{path} is damaged: only {tally.frames} of {promised} frames can be read.",
             "Copy or export it again.",
         )
     if ended and header.promised:

@@ -55,6 +55,7 @@ class Header:
         frames: number of frames on the even grid, 0 where unknown.
         seconds: length, 0 where unknown.
         promised: seconds that the index promises, None where there is none to hold it to.
+        indexed: frames that the index lists, 0 where there is none.
         seekable: the container finds a moment by its presentation time.
         alpha: the first frame is transparent somewhere.
         notes: what a person should know, a sentence each.
@@ -68,6 +69,7 @@ class Header:
     frames: int
     seconds: float
     promised: float | None
+    indexed: int
     seekable: bool
     alpha: bool
     notes: tuple[str, ...]
@@ -193,6 +195,7 @@ def _read_header(path: Path) -> Header:
             frames=frames,
             seconds=seconds,
             promised=own if _keeps_its_word(container) else None,
+            indexed=_indexed(container, stream),
             seekable=container.format.name not in ("avi", "gif", "apng") and bool(scan.times),
             alpha=has_alpha(frame) and bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255),
             notes=_notes(frame, rate, every, varies),
@@ -233,6 +236,17 @@ def _keeps_its_word(container: InputContainer) -> bool:
     return any(name in container.format.name for name in ("mp4", "matroska", "avi"))
 
 
+def _indexed(container: InputContainer, stream: VideoStream) -> int:
+    """Frames in the index of an mp4 or avi; those cut off by an edit list and empty ones that
+    repeat the frame before are none."""
+    if not any(name in container.format.name for name in ("mp4", "avi")):
+        return 0
+    entries = stream.index_entries
+    if len(entries) > _SCANNED_PACKETS:
+        return 0
+    return sum(entry.size > 0 and not entry.is_discard for entry in entries)
+
+
 def _own_seconds(stream: VideoStream) -> float | None:
     """The length of this very stream, None where the header only knows the whole file's."""
     container = stream.container
@@ -266,12 +280,14 @@ def _rate(stream: VideoStream, times: list[float]) -> tuple[float, bool]:
         given = [r for r in given if _is_usual(r)]
     header = float(given[0]) if given else 24.0
     measured = dense_rate(times)
-    if measured is None or abs(measured / header - 1) < 0.02:
+    if measured is None:
         return header, False
-    mean = (len(times) - 1) / (times[-1] - times[0])
+    varies = measured > 1.05 * (len(times) - 1) / (times[-1] - times[0])
+    if abs(measured / header - 1) < 0.02:
+        return header, varies
     usual = [r for r in (*given, *_RATES) if abs(measured / float(r) - 1) < 0.01]
     nearest = min(usual, key=lambda r: abs(measured / float(r) - 1), default=None)
-    return float(nearest) if nearest else measured, measured > 1.05 * mean
+    return float(nearest) if nearest else measured, varies
 
 
 def _is_usual(rate: Fraction) -> bool:
