@@ -222,7 +222,7 @@ def test_a_hole_in_the_middle_is_told_with_its_frames(tmp_path: Path) -> None:
     for at in starts[10:40]:
         data[at + 8 : at + 408] = bytes(400)
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"damaged: only 3\d of 60 frames"):
+    with pytest.raises(InputError, match="damaged: only 29 of 60 frames"):
         video.decode(path)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
-from restage4d.io.images import PictureFile, read_values, read_with_alpha
+from restage4d.io.images import PictureFile, read_alpha, read_values
 
 Arrays = dict[str, NDArray]
 
@@ -104,19 +104,18 @@ def mask_picture(path: PictureFile) -> NDArray[np.uint8]:
         >>> np.unique(mask_picture(Path("labels_0_and_1.png")))
         array([  0, 255], dtype=uint8)
     """
-    _, alpha = read_with_alpha(path)
+    alpha = read_alpha(path)
     if alpha is not None and alpha.min() < alpha.max():
         return alpha
     values = read_values(path)
     values = values if values.ndim == 2 else values.max(-1)
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     low, high = values.min(), values.max()
-    full = 255.0 if values.dtype == np.uint8 else 65535.0 if values.dtype == np.uint16 else 1.0
+    whole = values.dtype.kind != "f"
+    full = 255.0 if values.dtype == np.uint8 else 65535.0 if whole else 1.0
     two = not np.any((values != low) & (values != high))
-    if low < high and (
-        (two and (high <= full / 2 or low > full / 2)) or (values.dtype.kind == "u" and high < 32)
-    ):
+    if low < high and ((two and (high <= full / 2 or low > full / 2)) or (whole and high < 32)):
         return np.where(values > low, 255, 0).astype(np.uint8)
-    if values.dtype == np.uint16 and high <= 255:  # 8 bits in a file of 16
+    if whole and high <= 255:  # 8 bits in a file of 16
         full = 255.0
     return np.clip(np.round(values * (255 / full)), 0, 255).astype(np.uint8)

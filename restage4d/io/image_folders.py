@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.io.images import PictureFile, is_folder, read_values, read_with_alpha
+from restage4d.io.images import PictureFile, is_folder, read_alpha, read_values
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _MASK_NAME = re.compile(r"(^|[^a-z])(mask|matte|alpha|seg|label)", re.IGNORECASE)
@@ -178,6 +178,10 @@ def _group(files: list[PictureFile]) -> list[_Series]:
             rest = [n if i != counting else "*" for i, n in enumerate(numbers)]
             name = "".join(w + n for w, n in zip(words, [*rest, ""], strict=True))
             groups.setdefault(name, []).append((int(numbers[counting]), file))
+        distinct = {number for group in groups.values() for number, _ in group}
+        if len(groups) > 1 and len(distinct) == len(members):  # a time of day, say
+            series.append(_Series("*".join(words), dict(enumerate(f for f, _ in members))))
+            continue
         for name, group in groups.items():
             series += _split_endings(name, group)
     return series
@@ -206,7 +210,7 @@ def _frames_of(series: list[_Series]) -> _Series | None:
 
 def _is_two_valued(series: _Series) -> bool:
     file = next(iter(series.files.values()))
-    _, alpha = read_with_alpha(file)
+    alpha = read_alpha(file)
     values = read_values(file)
     grey = values.ndim == 2 or (np.ptp(values, axis=-1) == 0).all()
     # A few values between are the softened edge of a mask.

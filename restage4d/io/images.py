@@ -41,22 +41,27 @@ def read(path: PictureFile, grey: bool = False) -> U8:
 def read_with_alpha(path: PictureFile) -> tuple[U8, U8 | None]:
     """One picture as RGB (H, W, 3) with straight (not premultiplied) colours, and its alpha (H, W),
     None where it is opaque. Raises `InputError` as `image` does."""
-    _, picture = _checked(path)
-    if picture is None or not picture.has_transparency_data:
-        return read(path), None
-    try:
-        rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, EOFError, zlib.error) as error:
-        raise _no_picture(path) from error
-    if rgba[..., 3].min() == 255:
+    rgba = _transparent(path)
+    if rgba is None:
         return read(path), None
     return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+
+
+def read_alpha(path: PictureFile) -> U8 | None:
+    """A picture's alpha (H, W), None where it is opaque. Raises `InputError` as `image` does."""
+    rgba = _transparent(path)
+    return None if rgba is None else np.ascontiguousarray(rgba[..., 3])
 
 
 def read_values(path: PictureFile) -> NDArray:
     """The values of a picture as they are stored, of any depth: (H, W) or, in colour, (H, W, 3)
     RGB, without alpha. Raises `InputError` as `image` does."""
-    data, _ = _checked(path)
+    data, picture = _checked(path)
+    if picture is not None and picture.mode in ("F", "I"):  # 32 bits, which OpenCV refuses
+        try:
+            return np.asarray(picture)
+        except (OSError, ValueError, SyntaxError, EOFError) as error:
+            raise _no_picture(path) from error
     pixels = _decoded(path, data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
@@ -104,6 +109,18 @@ def _checked(path: PictureFile) -> tuple[NDArray[np.uint8], Image.Image | None]:
         return np.frombuffer(data, np.uint8), None
     check_pixels(path, *picture.size)
     return np.frombuffer(data, np.uint8), picture
+
+
+def _transparent(path: PictureFile) -> U8 | None:
+    """A picture as (H, W, 4), turned upright; None where it is opaque everywhere."""
+    _, picture = _checked(path)
+    if picture is None or not picture.has_transparency_data:
+        return None
+    try:
+        rgba = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))
+    except (OSError, ValueError, SyntaxError, EOFError, zlib.error) as error:
+        raise _no_picture(path) from error
+    return rgba if rgba[..., 3].min() < 255 else None
 
 
 def _bytes_of(path: PictureFile) -> bytes:
