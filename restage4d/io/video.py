@@ -181,7 +181,7 @@ def _decode_video(
             alphas.append(alphas[-1])
         else:
             check_pixels(path, frame.width, frame.height)
-            rgb, alpha = picture(frame, size)
+            rgb, alpha = picture(frame, size, header.orientation)
             frames.append(rgb)
             alphas.append(alpha)
         last = frame

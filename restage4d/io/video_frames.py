@@ -1,6 +1,7 @@
 """One decoded frame as the picture that a player shows: square pixels, upright, sRGB."""
 
 from fractions import Fraction
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,32 @@ U8 = NDArray[np.uint8]
 BACKDROP = 128  # grey level that stands where a file is transparent
 
 
-def shown_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
+class Orientation(NamedTuple):
+    """What makes a decoded frame upright: transposed first, then mirrored left-right and
+    top-bottom."""
+
+    transpose: bool
+    mirror_x: bool
+    mirror_y: bool
+
+
+def find_orientation(frame: VideoFrame) -> Orientation:
+    """The orientation that a frame's display matrix asks for.
+
+    The matrix (ISO/IEC 14496-12, 8.3.2.3) maps (x, y) to (a x + c y, b x + d y), y down. Turns
+    between quarters go to the nearest one. Not for every frame of a video: a frame whose side data
+    was looked at lives, with its scaler's threads, until the garbage collector comes.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Orientation(False, False, False)
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), np.int32)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(True, c < 0, b < 0)
+    return Orientation(False, a < 0, d < 0)
+
+
+def shown_size(frame: VideoFrame, stream: VideoStream, turn: Orientation) -> tuple[int, int]:
     """(width, height) with square pixels, turned upright."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     if not Fraction(1, 16) <= aspect <= 16:  # what a damaged header may say
@@ -26,7 +52,7 @@ def shown_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
         if aspect >= 1
         else (frame.width, round(frame.height / aspect))
     )
-    return (height, width) if _orientation(frame)[0] else (width, height)
+    return (height, width) if turn.transpose else (width, height)
 
 
 def working_size(width: int, height: int, longer_side: int | None) -> tuple[int, int]:
@@ -42,19 +68,23 @@ def has_alpha(frame: VideoFrame) -> bool:
     return frame.format.name == "pal8" or any(c.is_alpha for c in frame.format.components)
 
 
-def picture(frame: VideoFrame, size: tuple[int, int]) -> tuple[U8, U8 | None]:
+def picture(frame: VideoFrame, size: tuple[int, int], turn: Orientation) -> tuple[U8, U8 | None]:
     """A frame in sRGB, turned upright and scaled, and its alpha.
 
     Matrix and range are those that the file names; without, HD is BT.709 by convention and SD
     BT.601 (the library's default). A transparent frame is composited over mid-grey.
+
+    Args:
+        frame: as decoded.
+        size: (width, height) upright.
+        turn: of the video's first frame, see `find_orientation`.
 
     Returns:
         (height, width, 3) and, where its format has alpha, (height, width).
     """
     untagged_hd = frame.colorspace == 2 and min(frame.width, frame.height) >= 720
     matrix = Colorspace.ITU709 if untagged_hd else None
-    transpose, flip_x, flip_y = _orientation(frame)
-    width, height = size[::-1] if transpose else size
+    width, height = size[::-1] if turn.transpose else size
     deep, transparent = is_wide(frame), has_alpha(frame)
     pixels = frame.to_ndarray(
         format=("rgba64le" if deep else "rgba")
@@ -75,10 +105,7 @@ def picture(frame: VideoFrame, size: tuple[int, int]) -> tuple[U8, U8 | None]:
         rgb = np.asarray(pixels, np.uint8)
     if alpha is not None:
         rgb, alpha = composite(rgb, alpha), scaled(alpha, width, height)
-    upright = [
-        None if a is None else _turned(a, transpose, flip_x, flip_y)
-        for a in (scaled(rgb, width, height), alpha)
-    ]
+    upright = [None if a is None else _turned(a, turn) for a in (scaled(rgb, width, height), alpha)]
     assert upright[0] is not None
     return upright[0], upright[1]
 
@@ -104,26 +131,11 @@ def scaled(pixels: NDArray, width: int, height: int) -> NDArray:
     )
 
 
-def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """(transpose, then mirror left-right, then mirror top-bottom) of the frame's display matrix.
-
-    The matrix (ISO/IEC 14496-12, 8.3.2.3) maps (x, y) to (a x + c y, b x + d y), y down. Turns
-    between quarters go to the nearest one.
-    """
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return False, False, False
-    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), np.int32)[:5])
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        return True, c < 0, b < 0
-    return False, a < 0, d < 0
-
-
-def _turned(pixels: U8, transpose: bool, flip_x: bool, flip_y: bool) -> U8:
-    if transpose:
+def _turned(pixels: U8, turn: Orientation) -> U8:
+    if turn.transpose:
         pixels = pixels.swapaxes(0, 1)
-    if flip_x:
+    if turn.mirror_x:
         pixels = pixels[:, ::-1]
-    if flip_y:
+    if turn.mirror_y:
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from restage4d.errors import InputError
 from restage4d.io.colour import HLG, PQ
 from restage4d.io.images import check_pixels, is_folder
-from restage4d.io.video_frames import has_alpha, shown_size
+from restage4d.io.video_frames import Orientation, find_orientation, has_alpha, shown_size
 
 # FFmpeg also "plays" text files, and playlists that name other files and addresses; only real video
 # containers are opened.
@@ -49,6 +49,7 @@ class Header:
 
     Attributes:
         width, height: as shown: turned upright, with square pixels.
+        orientation: how the decoded frames come to stand upright.
         rate: frames per second of the file where they follow one another fastest.
         every: of how many of them one is taken.
         origin: the first frame's presentation time in seconds of the file's own clock.
@@ -63,6 +64,7 @@ class Header:
 
     width: int
     height: int
+    orientation: Orientation
     rate: float
     every: int
     origin: float
@@ -172,7 +174,8 @@ def _read_header(path: Path) -> Header:
                 f"{path} is damaged: not one frame can be read.", "Copy or export it again."
             )
         check_pixels(path, frame.width, frame.height)
-        width, height = shown_size(frame, stream)
+        orientation = find_orientation(frame)
+        width, height = shown_size(frame, stream, orientation)
         check_pixels(path, width, height)
         rate, varies = _rate(stream, scan.times)
         every = int(np.ceil(rate / _USUAL - 0.05)) if rate > _FASTEST else 1
@@ -189,6 +192,7 @@ def _read_header(path: Path) -> Header:
         return Header(
             width,
             height,
+            orientation,
             rate,
             every,
             origin=origin,
