@@ -174,9 +174,11 @@ def _decode_video(
     frames: list[U8] = []
     alphas: list[U8 | None] = []
     source = decode_frames(path, header, clock, first / header.fps, tally)
-    last = None
-    for frame in resample(source, header.fps, first, end, 0.5 / header.rate):
-        if frame is last:  # held
+    # By number, as a frame that is kept keeps its scaler with its threads.
+    numbered = ((time, (i, frame)) for i, (time, frame) in enumerate(source))
+    last = -1
+    for i, frame in resample(numbered, header.fps, first, end, 0.5 / header.rate):
+        if i == last:  # held
             frames.append(frames[-1])
             alphas.append(alphas[-1])
         else:
@@ -184,7 +186,7 @@ def _decode_video(
             rgb, alpha = picture(frame, size, header.orientation)
             frames.append(rgb)
             alphas.append(alpha)
-        last = frame
+        last = i
         if len(frames) > max_frames:
             _check_length(path, len(frames), header.fps, max_frames)
         _check_bytes(path, len(frames), size)
