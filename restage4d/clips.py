@@ -17,10 +17,17 @@ F32 = NDArray[np.float32]
 
 @dataclass
 class Clip:
-    """A decoded video: ``frames`` (T, H, W, 3) uint8 sRGB and frames per second."""
+    """A decoded video: ``frames`` (T, H, W, 3) uint8 sRGB and frames per second.
+
+    ``alpha`` (T, H, W) uint8 is the file's own transparency, 255 where the subject is, or the masks
+    that lie beside its pictures; None where it has none. ``notes`` are sentences about what was
+    done to the file that a person should know.
+    """
 
     frames: NDArray[np.uint8]
     fps: float
+    alpha: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

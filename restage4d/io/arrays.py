@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
-from restage4d.io.images import image
+from restage4d.io.images import PictureFile, read_alpha, read_values
 
 Arrays = dict[str, NDArray]
 
@@ -89,7 +89,33 @@ def camera_kind(w2c: NDArray[np.float32]) -> str:
     return "pan" if np.ptp(w2c[:, :3, :3], axis=0).max() > 1e-6 else "static"
 
 
-def mask_picture(path: Path) -> NDArray[np.uint8]:
-    """A mask picture as (h, w): grey as it is, of a coloured one the brightest channel."""
-    picture = image(path)
-    return picture if picture.ndim == 2 else picture.max(-1)
+def mask_picture(path: PictureFile) -> NDArray[np.uint8]:
+    """A mask picture as (h, w), 255 where the subject is and 0 where not, between them as drawn.
+
+    Of a picture with alpha (a cut-out) the alpha; else grey as it is, of a coloured one the
+    brightest channel. Label pictures, whose values all lie below the middle or beyond what 8 bits
+    hold, are stretched: of two values the higher is the subject, of more every one above the
+    lowest.
+
+    Raises:
+        InputError: missing, or not a picture.
+
+    Example:
+        >>> np.unique(mask_picture(Path("labels_0_and_1.png")))
+        array([  0, 255], dtype=uint8)
+    """
+    alpha = read_alpha(path)
+    if alpha is not None and alpha.min() < alpha.max():
+        return alpha
+    values = read_values(path)
+    values = values if values.ndim == 2 else values.max(-1)
+    values = np.nan_to_num(values) if values.dtype.kind == "f" else values
+    low, high = values.min(), values.max()
+    whole = values.dtype.kind != "f"
+    full = 255.0 if values.dtype == np.uint8 else 65535.0 if whole else 1.0
+    two = not np.any((values != low) & (values != high))
+    if low < high and ((two and (high <= full / 2 or low > full / 2)) or (whole and high < 32)):
+        return np.where(values > low, 255, 0).astype(np.uint8)
+    if whole and high <= 255:  # 8 bits in a file of 16
+        full = 255.0
+    return np.clip(np.round(values * (255 / full)), 0, 255).astype(np.uint8)

@@ -16,11 +16,8 @@ from restage4d.io.arrays import mask_picture
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
     """``frames`` frames from number ``first`` on; None: to the end. Raises `InputError` as
     `video.decode` does."""
-    start = (
-        max(first - 0.25, 0.0) / fps
-    )  # a little early: no rounding of times may lose the frame itself
-    stop = None if frames is None else (first + frames - 0.5) / fps
-    return video.decode(path, longer_side=longer_side, start=start, stop=stop)
+    stop = None if frames is None else (first + frames) / fps
+    return video.decode(path, longer_side=longer_side, start=first / fps, stop=stop)
 
 
 def scale_selection(
