@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Clip
-from restage4d.driving.draft.acting import LONGEST, SHORTEST, length
+from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length
 from restage4d.driving.draft.body_plan import plan
 from restage4d.driving.draft.clean_plate import (
     empty_stage,
@@ -336,9 +336,9 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
 
 
 def test_lengths():
-    assert length(parse("turn left"), 90, 24.0)[0] == LONGEST
-    assert length(parse("turn left"), 10, 24.0)[0] == SHORTEST
-    frames, factor = length(parse("walk for 5 seconds, then nod"), 48, 24.0)
+    assert compute_length(parse("turn left"), 90, 24.0)[0] == LONGEST
+    assert compute_length(parse("turn left"), 10, 24.0)[0] == SHORTEST
+    frames, factor = compute_length(parse("walk for 5 seconds, then nod"), 48, 24.0)
     assert frames > LONGEST
     assert (frames - 1) / 24 >= factor * parse("walk for 5 seconds, then nod").seconds - 1e-6
     t = np.linspace(-1, 3, 200)

@@ -66,6 +66,11 @@ class BodyPlan:
     tail: Limb | None = None
     others: list[Limb] = field(default_factory=list)
 
+    @property
+    def limbs(self) -> list[Limb]:
+        """Legs first, then the others."""
+        return [*self.legs, *self.others]
+
 
 def plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
     """Reads a body plan from a mask.

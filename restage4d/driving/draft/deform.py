@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.acting import limbs_of
 from restage4d.driving.draft.body_plan import BodyPlan, Limb
 from restage4d.driving.draft.curves import Curves
 from restage4d.driving.draft.relief import Relief
@@ -37,7 +36,7 @@ class Figure:
 
     def __init__(self, relief: Relief, body: BodyPlan) -> None:
         self.relief, self.body = relief, body
-        self.bones = [_Bone(limb, relief) for limb in limbs_of(body)]
+        self.bones = [_Bone(limb, relief) for limb in body.limbs]
         self.head = _Bone(body.head, relief) if body.head else None
         self.tail = _Bone(body.tail, relief) if body.tail else None
         self.leg_share = np.clip(
