@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.priors.motion.optical_flow import Flow, optical_flow, sample
+from restage4d.priors.motion.optical_flow import Flow, compute_optical_flow, sample
 from restage4d.progress import Progress
 
 F32 = NDArray[np.float32]
@@ -50,7 +50,7 @@ class FlowTracks:
     def tracks(self, rewound: Rewound, masks: F32, progress: Progress) -> Tracks:
         """Tracks of the subject in ``masks`` (T, H, W). Raises `InputError` where no frame shows a
         subject."""
-        flow = optical_flow(rewound, progress)
+        flow = compute_optical_flow(rewound, progress)
         queries = query_frames(rewound, masks, self.config.query_frames)
         parts: list[Tracks] = []
         look = _Look(rewound)
@@ -158,9 +158,9 @@ def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start
         live = np.flatnonzero(visible[:, a])
         if not len(live):
             continue
-        step = sample(flow.between(a, b), xy[live, a])
+        step = sample(flow.get_flow(a, b), xy[live, a])
         end = xy[live, a] + step
-        miss = np.linalg.norm(step + sample(flow.between(b, a), end), axis=1)
+        miss = np.linalg.norm(step + sample(flow.get_flow(b, a), end), axis=1)
         better = look.refine(q, b, start[live], end)
         moved = np.linalg.norm(better - end, axis=1)
         alike = (look.patches(b, np.nan_to_num(better)) * patch[live]).sum(1)
