@@ -21,7 +21,7 @@ from restage4d.priors.depth.alignment import (
     Anchors,
     align,
     align_each,
-    point_anchors,
+    collect_point_anchors,
 )
 from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress
@@ -59,7 +59,7 @@ def structure_from_motion(
         )
         points.append((local - cameras.w2c[t, :3, 3]) @ cameras.w2c[t, :3, :3])
     found = Cameras(cameras.K, cameras.w2c, "moving", np.concatenate(points).astype(np.float32))
-    anchors = point_anchors(found, masks)
+    anchors = collect_point_anchors(found, masks)
     seen = rng.random(len(anchors.z)) < per_frame * len(true) / len(anchors.z)
     return found, Anchors(anchors.frame[seen], anchors.xy[seen], anchors.z[seen])
 

@@ -10,7 +10,7 @@ from scenes import Truth, hinge_scene
 from scipy.spatial import KDTree
 
 from restage4d.clips import Cameras, Priors, Tracks
-from restage4d.priors.tracks.flow_tracks import guess_hidden
+from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import (
     FitConfig,
@@ -222,7 +222,7 @@ def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
     tracks = truth.priors.tracks
     config = replace(CONFIG, motion=replace(CONFIG.motion, steps=20))
     guessed = replace(tracks, xy=tracks.xy.copy(), confidence=tracks.confidence.copy())
-    guess_hidden(truth.rewound, guessed)
+    extrapolate_occluded(truth.rewound, guessed)
     assert (~tracks.visible).sum() > 300
     means = []
     for shift in (0, 9):

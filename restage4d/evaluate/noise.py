@@ -19,7 +19,7 @@ from restage4d.clips import (
 from restage4d.errors import InputError
 from restage4d.evaluate.stage import Scene
 from restage4d.io.arrays import camera_kind
-from restage4d.priors.tracks.flow_tracks import guess_hidden
+from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -123,7 +123,7 @@ def _tracks(
     ever = visible.sum(1) >= 3
     xy, visible, claimed = xy[ever], visible[ever], claimed[ever]
     tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
-    guess_hidden(rewound, tracks)
+    extrapolate_occluded(rewound, tracks)
     claimed &= (tracks.xy >= 0).all(-1) & (tracks.xy < rewound.clip.size).all(-1)
     tracks.visible |= claimed
     tracks.confidence[claimed] = 1
