@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.evaluate.stage import read_stage, scene_of
+from restage4d.evaluate.stage import make_scene, read_stage
 from restage4d.priors.depth.alignment import (
     Anchors,
     align,
@@ -107,7 +107,7 @@ def main() -> None:
         "|\n|---|---|---|---|---|"
     )
     for folder in arguments.stages:
-        scene = scene_of(read_stage(folder), 0)
+        scene = make_scene(read_stage(folder), 0)
         rewound, truth = scene.rewound, scene.seen
         masks = truth.masks.astype(np.float32)
         with Progress().stage("background points", len(rewound)) as counted:

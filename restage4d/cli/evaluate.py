@@ -7,8 +7,8 @@ from pathlib import Path
 from restage4d.errors import InputError
 from restage4d.evaluate import plots, runs, tables
 from restage4d.evaluate.ablations import configure
-from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
-from restage4d.evaluate.real import real_pairs
+from restage4d.evaluate.metrics.perceptual import PerceptualMetrics, PerceptualWeights
+from restage4d.evaluate.real import run_real_pairs
 from restage4d.evaluate.runs import (
     Bench,
     Record,
@@ -17,8 +17,8 @@ from restage4d.evaluate.runs import (
 )
 from restage4d.evaluate.sheet import write_sheet
 from restage4d.evaluate.stage import read_stage
-from restage4d.evaluate.tradeoff import tradeoff
-from restage4d.evaluate.workers import do_all
+from restage4d.evaluate.tradeoff import run_tradeoff
+from restage4d.evaluate.workers import run_all
 from restage4d.io.atomic import replacing
 from restage4d.progress import Progress
 
@@ -31,21 +31,21 @@ def evaluate(arguments: argparse.Namespace, progress: Progress) -> None:
     out: Path = arguments.out
     settings = tuple(arguments.set)
     if arguments.davis:
-        pairs = real_pairs(arguments.davis, out, progress, settings)
+        pairs = run_real_pairs(arguments.davis, out, progress, settings)
         write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
         return
     if arguments.stage:
-        todo = runs.runs_of(
+        todo = runs.list_runs(
             arguments.stage, arguments.ablation, arguments.noise, arguments.seed, settings
         )
     else:
         todo = whole_set(arguments.stages, arguments.ablation, arguments.seed, settings)
     for run in todo:
         configure(run.ablation, settings, run.seed, 2)  # a wrong setting is said before work starts
-    judges = JudgeFolders(arguments.clip, arguments.lpips)
-    Judges(judges)  # so are weights that cannot be read
+    perceptual = PerceptualWeights(arguments.clip, arguments.lpips)
+    PerceptualMetrics(perceptual)  # so are weights that cannot be read
     done: list[Record] = []
-    for run, record in do_all(todo, out, judges, progress):
+    for run, record in run_all(todo, out, perceptual, progress):
         done.append(record)
         m = record["metrics"]
         print(
@@ -59,13 +59,13 @@ def evaluate(arguments: argparse.Namespace, progress: Progress) -> None:
     if arguments.stages:
         first = _first_of_each(arguments.stages)
         for folder in first[:1]:
-            curves += tradeoff(folder, out, arguments.seed, progress)
+            curves += run_tradeoff(folder, out, arguments.seed, progress)
         plots.plot_tradeoff(out / "tradeoff.png", curves)
         plots.plot_ablations(out / "ablations.png", records)
         plots.plot_lemma(out / "lemma.png", records)
     _results(out, todo, records, curves)
     with replacing(out / "tables.md") as temporary:
-        temporary.write_text(tables.write(records), encoding="utf-8")
+        temporary.write_text(tables.write_tables(records), encoding="utf-8")
     _sheets(out, todo)
     print(f"{out / 'results.json'}, {out / 'tables.md'} and sheets of held-out views are there.")
 
@@ -74,10 +74,10 @@ def whole_set(folder: Path, names: list[str], seed: int, settings: tuple[str, ..
     """Every stage with learned priors, faults included; of each character's first stage a second
     seed and clean priors too."""
     folders = _stage_folders(folder)
-    todo = [run for f in folders for run in runs.runs_of(f, names, "learned", seed, settings)]
+    todo = [run for f in folders for run in runs.list_runs(f, names, "learned", seed, settings)]
     for f in _first_of_each(folder):
-        todo += runs.runs_of(f, names, "learned", seed + 1, settings, faults=False)
-        todo += runs.runs_of(f, names, "clean", seed, settings, faults=False)
+        todo += runs.list_runs(f, names, "learned", seed + 1, settings, faults=False)
+        todo += runs.list_runs(f, names, "clean", seed, settings, faults=False)
     return todo
 
 
@@ -129,6 +129,6 @@ def _sheets(out: Path, todo: list[Run]) -> None:
         if not run.faulty and run.ablation in _SHOWN:
             shown.setdefault((run.stage, run.driving), {}).setdefault(run.ablation, run)
     for (folder, driving), found in shown.items():
-        puppets = {_SHOWN[name]: bench.puppet(found[name]) for name in _SHOWN if name in found}
-        truth = bench.stage(folder).driving[driving - 1]
+        puppets = {_SHOWN[name]: bench.load_puppet(found[name]) for name in _SHOWN if name in found}
+        truth = bench.get_stage(folder).driving[driving - 1]
         write_sheet(out / f"sheet_{folder.resolve().name}_{driving}.png", truth, puppets)
