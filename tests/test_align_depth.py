@@ -16,7 +16,7 @@ from restage4d.clips import (
 )
 from restage4d.io import video
 from restage4d.io.arrays import mask_picture
-from restage4d.priors.depth.alignment import Anchors, align, map_anchors
+from restage4d.priors.depth.alignment import Anchors, align, collect_map_anchors
 from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress, TaskId
 
@@ -83,7 +83,7 @@ def test_without_points_the_scale_is_that_of_a_depth_trusted_in_the_large(stage)
     rewound, masks, true, cameras, tracks = stage
     rng = np.random.default_rng(5)
     rough = true * np.exp(rng.normal(0, 0.1, true.shape)).astype(np.float32) * 2
-    depth = align(network(true, rng), rewound, cameras, tracks, map_anchors(rough, masks))
+    depth = align(network(true, rng), rewound, cameras, tracks, collect_map_anchors(rough, masks))
     assert np.median(depth / true) == pytest.approx(2, rel=0.05)
 
 
@@ -95,7 +95,9 @@ def test_a_still_camera_and_a_bare_wall():
     disparity = (
         np.ones((5, 20, 30), np.float32) * np.array([1, 2, 3, 2, 1], np.float32)[:, None, None]
     )
-    anchors = map_anchors(np.full((5, 20, 30), 4, np.float32), np.zeros((5, 20, 30), np.float32))
+    anchors = collect_map_anchors(
+        np.full((5, 20, 30), 4, np.float32), np.zeros((5, 20, 30), np.float32)
+    )
     for shift in (True, False):
         depth = align(disparity, rewound, cameras, np.zeros((0, 5, 2), np.float32), anchors, shift)
         np.testing.assert_allclose(depth, 4, rtol=0.01)

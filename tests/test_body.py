@@ -10,7 +10,7 @@ from scenes import Truth, hinge_scene
 from scipy.spatial import KDTree
 
 from restage4d.clips import Cameras, Priors, Tracks
-from restage4d.priors.tracks.flow_tracks import guess_hidden
+from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import (
     FitConfig,
@@ -18,11 +18,11 @@ from restage4d.reconstruct.config import (
     MotionConfig,
     RigidityConfig,
 )
-from restage4d.reconstruct.fit import fit, prepared
-from restage4d.reconstruct.fusion.far_side import apart, contradicted, far_side
+from restage4d.reconstruct.fit import fit, prepare_priors
+from restage4d.reconstruct.fusion.far_side import build_far_side, find_contradicted, find_isolated
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.motion.initialisation import fit_motion
-from restage4d.reconstruct.motion.lifting import believed, lift_tracks
+from restage4d.reconstruct.motion.lifting import lift_tracks, reject_observations
 
 FOCAL, SIZE, NEAR = 100.0, 64, 4.0
 CONFIG = FitConfig(
@@ -62,7 +62,7 @@ def test_far_side_is_the_front_mirrored_about_the_outlines_plane():
     rim."""
     mask = _disc()
     xy, depth = _seeds(mask)
-    found = far_side(xy, depth, np.full((SIZE, SIZE, 3), 200, np.uint8), mask, FOCAL, 1.0)
+    found = build_far_side(xy, depth, np.full((SIZE, SIZE, 3), 200, np.uint8), mask, FOCAL, 1.0)
     behind = found.depth - depth[found.front]
     assert (behind > 0).all()
     from_middle = np.hypot(*(found.xy - SIZE / 2).T)
@@ -83,7 +83,7 @@ def test_far_side_has_the_subjects_own_colour_along_its_outline():
     inner = _disc(14.7)[..., None] > 0  # what is further out mixes with the background
     frame = np.where(inner, np.uint8(250), np.uint8(10)).repeat(3, 2)
     xy, depth = _seeds(mask)
-    found = far_side(xy, depth, frame, mask, FOCAL, 1.0)
+    found = build_far_side(xy, depth, frame, mask, FOCAL, 1.0)
     assert np.hypot(*(found.xy - SIZE / 2).T).max() > 14
     assert (found.rgb.mean(1) > 0.9).mean() > 0.9
 
@@ -98,26 +98,26 @@ def test_frames_that_see_past_a_place_or_behind_it_contradict():
     out_of_view = np.array([[9.0, 0.0, NEAR]])
     points = np.concatenate([hidden, beside, before, out_of_view])
     posed = np.repeat(points[:, None], 4, 1).astype(np.float32)
-    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [
+    assert find_contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [
         False,
         True,
         True,
         False,
     ]
     posed[1, :2] = posed[0, :2]  # two of four frames only
-    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.1).tolist() == [
+    assert find_contradicted(posed, masks, depth, K, w2c, 0.1, 0.1).tolist() == [
         False,
         True,
         True,
         False,
     ]
-    assert contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [
+    assert find_contradicted(posed, masks, depth, K, w2c, 0.1, 0.5).tolist() == [
         False,
         False,
         True,
         False,
     ]
-    assert apart(points, points[:1], np.full(4, 0.5)).tolist() == [False, True, True, True]
+    assert find_isolated(points, points[:1], np.full(4, 0.5)).tolist() == [False, True, True, True]
 
 
 def test_hull_measures_how_far_points_are_from_where_a_frame_allows_them():
@@ -138,7 +138,7 @@ def test_hull_measures_how_far_points_are_from_where_a_frame_allows_them():
         ]
     )
     points.requires_grad_()
-    excess = hull.excess(points[:, None], frames, K, w2c)
+    excess = hull.compute_excess(points[:, None], frames, K, w2c)
     inside, back, deep, before, beside, unseen = excess[:, 0].tolist()
     assert inside == back == unseen == 0
     assert deep == pytest.approx(0.3, abs=1e-3)
@@ -149,7 +149,7 @@ def test_hull_measures_how_far_points_are_from_where_a_frame_allows_them():
     assert not gradient[[0, 1, 5]].any()
     assert gradient[2, 2] > 0 > gradient[3, 2]  # downhill is back to the body
     assert gradient[4, 0] > 0.5
-    outside, behind = hull.place(points.detach(), 0, K[0], w2c[0], torch.full((6,), 0.1))
+    outside, behind = hull.classify(points.detach(), 0, K[0], w2c[0], torch.full((6,), 0.1))
     assert outside.tolist() == [False, False, False, False, True, True]
     assert behind.tolist() == [False, True, True, False, False, False]
 
@@ -160,7 +160,10 @@ def test_hull_says_nothing_of_frames_without_the_subject():
     )
     K = torch.tensor([[[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]]])
     points = torch.randn(50, 1, 3) + torch.tensor([0, 0, 5.0])
-    assert float(hull.excess(points, torch.tensor([0]), K, torch.eye(4)[None]).abs().max()) == 0
+    assert (
+        float(hull.compute_excess(points, torch.tensor([0]), K, torch.eye(4)[None]).abs().max())
+        == 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +195,7 @@ def test_hidden_tracks_stay_inside_the_silhouette(truth):
         )
         out[weight] = float(
             Hull(truth.priors)
-            .excess(points[:, frames], frames, K, w2c)[torch.from_numpy(hide)]
+            .compute_excess(points[:, frames], frames, K, w2c)[torch.from_numpy(hide)]
             .mean()
         )
     assert out[5.0] < 0.5 * out[0.0]
@@ -222,7 +225,7 @@ def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
     tracks = truth.priors.tracks
     config = replace(CONFIG, motion=replace(CONFIG.motion, steps=20))
     guessed = replace(tracks, xy=tracks.xy.copy(), confidence=tracks.confidence.copy())
-    guess_hidden(truth.rewound, guessed)
+    extrapolate_occluded(truth.rewound, guessed)
     assert (~tracks.visible).sum() > 300
     means = []
     for shift in (0, 9):
@@ -236,7 +239,7 @@ def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
     assert torch.equal(*means)
 
 
-def test_a_sighting_that_is_refused_tells_nothing(truth):
+def test_a_refused_observation_says_nothing(truth):
     """A hidden point that is flagged as visible in one frame alone: neither its 3D nor its 2D place
     counts there, in no stage."""
     tracks = truth.priors.tracks
@@ -248,7 +251,7 @@ def test_a_sighting_that_is_refused_tells_nothing(truth):
     rows, frames = np.nonzero(~near)
     rows, first = np.unique(rows, return_index=True)
     flipped.visible[rows, frames[first]] = True
-    fused = prepared(
+    fused = prepare_priors(
         truth.rewound, replace(truth.priors, tracks=flipped), FitConfig()
     )  # what fusion goes by
     lifted = lift_tracks(truth.rewound, fused)
@@ -267,6 +270,6 @@ def test_a_sighting_that_is_refused_tells_nothing(truth):
     assert not fused.tracks.visible[rows, frames[first]].any()
     assert (fused.tracks.confidence[rows, frames[first]] == 0).all()
     assert fused.tracks.visible.sum() > 0.9 * tracks.visible.sum()
-    again = believed(truth.rewound, fused)
+    again = reject_observations(truth.rewound, fused)
     assert np.array_equal(again.visible, fused.tracks.visible)
     assert np.array_equal(again.confidence, fused.tracks.confidence)

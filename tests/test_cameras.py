@@ -8,8 +8,9 @@ from restage4d.clips import Cameras, Clip, rewind
 from restage4d.errors import Cancelled
 from restage4d.priors.cameras import focal as lens
 from restage4d.priors.cameras import pan
-from restage4d.priors.cameras.colmap import Mapped, map_tracks
-from restage4d.priors.cameras.sfm import SfmCameras, SfmConfig, fill
+from restage4d.priors.cameras.colmap import ColmapMap, map_tracks
+from restage4d.priors.cameras.interpolation import interpolate_poses
+from restage4d.priors.cameras.sfm import SfmCameras, SfmConfig
 from restage4d.priors.motion.background_points import follow, triangulate
 from restage4d.progress import Progress, TaskId
 
@@ -171,7 +172,7 @@ def travelling(
 
 def placed(
     xy, w2c, focal: float, *, search: bool, timeout: float = 120.0, progress: Progress | None = None
-) -> Mapped | str:
+) -> ColmapMap | str:
     keys = np.arange(0, xy.shape[1], 2)
     with (progress or Progress()).task(TaskId.CAMERAS, len(keys)) as task:
         return map_tracks(xy, keys, SIZE, [focal], search, 0, task, timeout)
@@ -180,7 +181,7 @@ def placed(
 def test_structure_from_motion_finds_path_points_and_focal_length_and_does_so_again():
     xy, w2c, _, focal = travelling(14)
     found = placed(xy, w2c, 1.3 * SIZE[0], search=True)
-    assert isinstance(found, Mapped), found
+    assert isinstance(found, ColmapMap), found
     assert np.isfinite(found.w2c).all(), "frames that are not keyframes are placed, too"
     assert found.error < 0.25
     assert abs(found.focal / focal - 1) < 0.15
@@ -191,7 +192,7 @@ def test_structure_from_motion_finds_path_points_and_focal_length_and_does_so_ag
     aligned = centre @ (u @ vt).T * s.sum() / (centre**2).sum()
     assert np.linalg.norm(aligned - true, axis=1).max() < 0.08 * np.linalg.norm(true[-1] - true[0])
     again = placed(xy, w2c, 1.3 * SIZE[0], search=True)
-    assert isinstance(again, Mapped)
+    assert isinstance(again, ColmapMap)
     np.testing.assert_array_equal(found.w2c, again.w2c)
 
 
@@ -227,17 +228,17 @@ def test_known_cameras_place_background_points():
 def test_a_travelling_camera_is_no_turning_one():
     xy, _, _, focal = travelling(12)
     pairs = [(i, j) for i in range(12) for j in range(i + 3, 12, 3)]
-    assert not pan.only_turns(xy, pairs, SIZE, focal)[0]
+    assert not pan.check_rotation(xy, pairs, SIZE, focal)[0]
     turns = np.stack([rotation("y", 1.5 * t) for t in range(12)])
     rays = np.random.default_rng(0).normal(0, 0.12, (300, 3)) + np.array([0.15, 0, 1])
     local = np.einsum("tij,pj->pti", turns.transpose(0, 2, 1), rays)
     of_turn = focal * local[..., :2] / local[..., 2:] + np.array(SIZE) / 2
-    assert pan.only_turns(of_turn, pairs, SIZE, focal)[0]
+    assert pan.check_rotation(of_turn, pairs, SIZE, focal)[0]
     moved = of_turn.copy()
     moved[:90] += np.random.default_rng(1).normal(
         0, 6, (90, 12, 2)
     )  # what moves by itself does not count
-    assert pan.only_turns(moved, pairs, SIZE, focal)[0]
+    assert pan.check_rotation(moved, pairs, SIZE, focal)[0]
 
 
 def test_background_points_keep_off_the_subject_and_stay_on_their_spot():
@@ -273,18 +274,18 @@ def test_missing_poses_lie_between_their_neighbours_on_the_tree():
         w2c[t] = np.eye(4)
         w2c[t, :3, :3] = rotation("y", 10 * x)
         w2c[t, :3, 3] = -w2c[t, :3, :3] @ [x, 0, 0]
-    fill(w2c, parent)
+    interpolate_poses(w2c, parent)
     centre = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
     np.testing.assert_allclose(centre[:, 0], [0, 1, 2, 3, 3, 0, 0], atol=1e-9)
     assert abs(angle(w2c[1, :3, :3]) - 10) < 1e-6
     nothing = np.full((3, 4, 4), np.nan)
-    fill(nothing, np.array([-1, 0, 1], np.int32))
+    interpolate_poses(nothing, np.array([-1, 0, 1], np.int32))
     np.testing.assert_array_equal(nothing, np.tile(np.eye(4), (3, 1, 1)))
 
 
 def test_focal_guesses_lie_within_their_bounds():
     for size in ((384, 216), (216, 384), (300, 300)):
-        assert lens.RATIOS[0] * max(size) < lens.guess(size) < lens.RATIOS[1] * max(size)
-    assert lens.pull(100, 100) == 0
-    assert lens.pull(200, 100) > 0
-    assert lens.pull(200, 100) == pytest.approx(lens.pull(50, 100))
+        assert lens.RATIOS[0] * max(size) < lens.guess_focal(size) < lens.RATIOS[1] * max(size)
+    assert lens.compute_pull(100, 100) == 0
+    assert lens.compute_pull(200, 100) > 0
+    assert lens.compute_pull(200, 100) == pytest.approx(lens.compute_pull(50, 100))

@@ -18,7 +18,7 @@ from restage4d.io.arrays import mask_picture
 from restage4d.priors.cameras.sfm import SfmCameras
 from restage4d.priors.depth.backdrop import Backdrop
 from restage4d.priors.depth.relief import ReliefDepth
-from restage4d.priors.depth.stance import StanceConfig, find_stance, soles
+from restage4d.priors.depth.stance import StanceConfig, find_soles, find_stance
 from restage4d.priors.geometry import ground
 from restage4d.priors.geometry.ground import Ground
 from restage4d.priors.geometry.world import align_world
@@ -102,7 +102,9 @@ def test_the_ground_is_found_under_the_points_that_are_on_it():
         ]
     )
     cameras = cameras_of(turned, "moving", points @ tilt.T)
-    found = ground.fit(cameras, ground.footprint(masks), cameras.points.astype(np.float64))
+    found = ground.fit_ground(
+        cameras, ground.measure_footprint(masks), cameras.points.astype(np.float64)
+    )
     assert found is not None
     assert np.degrees(np.arccos(found.up @ tilt[:, 2])) < 0.5
     assert abs(found.level) < 0.02
@@ -120,10 +122,10 @@ def test_without_points_up_is_guessed_from_level_cameras():
             for yaw in yaws
         ]
     )
-    found = ground.guess(cameras_of(poses, "pan"), ground.footprint(masks))
+    found = ground.guess_ground(cameras_of(poses, "pan"), ground.measure_footprint(masks))
     assert np.degrees(np.arccos(found.up[2])) < 4, "a camera that turns shows its axis"
-    feet = ground.footprint(masks)
-    low = ground.directions(cameras_of(poses, "pan"), np.arange(9), feet.contact)
+    feet = ground.measure_footprint(masks)
+    low = ground.compute_directions(cameras_of(poses, "pan"), np.arange(9), feet.contact)
     assert (low @ found.up < 0).all(), "the subject stands below the horizon"
 
 
@@ -164,7 +166,7 @@ def test_a_jump_is_no_step_back():
     rewound, masks, cameras = still_scene([(0, 4, z) for z in height], [(0, 4, 0)] * 2)
     depth = ReliefDepth().depth(rewound, masks, cameras, Progress())
     at_middle = np.array([np.median(d[m > 0.5]) for d, m in zip(depth, masks, strict=True)])
-    contact = ground.footprint(masks).contact[:, 1]
+    contact = ground.measure_footprint(masks).contact[:, 1]
     assert np.ptp(contact) > 12, "the contact alone would put it much farther away"
     assert np.ptp(at_middle) < 0.07 * np.median(at_middle)
 
@@ -185,7 +187,7 @@ def test_a_subject_is_turned_as_its_feet_stand():
         rewound,
         masks,
         cameras,
-        ground.footprint(masks),
+        ground.measure_footprint(masks),
         Ground(np.array([0, 0, 1.0]), 0.0),
         StanceConfig(),
     )
@@ -198,7 +200,7 @@ def test_soles_are_the_lowest_places_of_the_outline():
     mask[10:40, 10:70] = True
     mask[40:55, 15:20] = True
     mask[40:50, 60:66] = True
-    np.testing.assert_allclose(soles(mask, 54, 10), [[17.5, 55], [63, 50]])
+    np.testing.assert_allclose(find_soles(mask, 54, 10), [[17.5, 55], [63, 50]])
 
 
 def test_the_background_is_one_surface_for_all_cameras_and_behind_the_subject():
@@ -214,13 +216,13 @@ def test_the_background_is_one_surface_for_all_cameras_and_behind_the_subject():
         (W, H),
         np.array([[0, 4, 0.0]]),
     )
-    maps = [backdrop.depth(t) for t in range(6)]
+    maps = [backdrop.compute_depth(t) for t in range(6)]
     rows, cols = (v.ravel() for v in np.mgrid[2:H:6, 2:W:6])
     for t in (0, 5):
-        ray = ground.directions(
+        ray = ground.compute_directions(
             cameras, np.full(len(rows), t), np.stack([cols + 0.5, rows + 0.5], 1)
         )
-        points = ground.centres(cameras)[t] + maps[t][rows, cols][:, None] * ray
+        points = ground.compute_centres(cameras)[t] + maps[t][rows, cols][:, None] * ray
         high = points[:, 2] > 0.4
         assert np.abs(points[~high & (points[:, 1] < 7), 2]).max() < 0.1, (
             "the ground is where it is"
@@ -291,10 +293,10 @@ def test_the_world_stands_on_z_and_the_subject_has_extent_one():
     aligned, moved, metres = align_world(rewound, masks, depth, cameras)
     t = rewound.seam
     rows, cols = np.nonzero(masks[t] > 0.5)
-    ray = ground.directions(
+    ray = ground.compute_directions(
         moved, np.full(len(rows), t), np.stack([cols, rows], 1).astype(np.float64) + 0.5
     )
-    subject = ground.centres(moved)[t] + aligned[t][rows, cols][:, None] * ray
+    subject = ground.compute_centres(moved)[t] + aligned[t][rows, cols][:, None] * ray
     assert np.linalg.norm(
         np.diff(np.percentile(subject, [2, 98], axis=0), axis=0)
     ) == pytest.approx(1, abs=1e-3)
@@ -311,7 +313,7 @@ def test_the_world_stands_on_z_and_the_subject_has_extent_one():
         atol=1e-3,
         err_msg="pixels stay where they were",
     )
-    assert metres * ground.centres(moved)[t, 2] == pytest.approx(1.5, rel=0.01)
+    assert metres * ground.compute_centres(moved)[t, 2] == pytest.approx(1.5, rel=0.01)
 
 
 @pytest.mark.slow

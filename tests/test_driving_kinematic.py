@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Clip
-from restage4d.driving.draft.acting import LONGEST, SHORTEST, length
-from restage4d.driving.draft.body_plan import plan
+from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length
+from restage4d.driving.draft.body_plan import read_body_plan
 from restage4d.driving.draft.clean_plate import (
-    empty_stage,
-    grown,
-    own_motion,
+    dilate,
+    make_clean_plate,
+    measure_own_motion,
     register,
 )
 from restage4d.driving.draft.curves import ramp
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.driving.draft.inpaint import complete
-from restage4d.driving.draft.matte import foreground, soft_matte, spread
+from restage4d.driving.draft.matte import estimate_foreground, estimate_matte, spread
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.rasterizer import draw
-from restage4d.driving.draft.relief import build
+from restage4d.driving.draft.relief import build_relief
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.images import image
@@ -65,8 +65,8 @@ def animal(x: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
 
 @cache
 def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
-    """A clip of the animal walking to the right before a still wall; its first mask; the empty
-    stage."""
+    """A clip of the animal walking to the right before a still wall; its first mask; the clean
+    plate."""
     wall = texture(HEIGHT, WIDTH, 1, 60, 220)
     coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
     frames = []
@@ -83,7 +83,7 @@ def made(prompt: str) -> Clip:
 
 
 def subject(frame: np.ndarray) -> np.ndarray:
-    """Where a frame differs from the empty stage."""
+    """Where a frame differs from the clean plate."""
     return np.abs(frame.astype(np.float32) - staged()[2]).max(-1) > 45
 
 
@@ -207,12 +207,12 @@ def test_odd_subjects_are_no_crash(shape):
 
 def test_body_plan_of_the_animal():
     _, mask, _ = staged()
-    body = plan(mask)
+    body = read_body_plan(mask)
     assert len(body.legs) == 4
     assert body.facing == 1
     assert body.head is not None
     assert body.head.tip[0] > 130
-    mirrored = plan(mask[:, ::-1])
+    mirrored = read_body_plan(mask[:, ::-1])
     assert mirrored.facing == -1
     assert len(mirrored.legs) == 4
     for limb in (*body.legs, body.head):
@@ -223,16 +223,16 @@ def test_body_plan_of_the_animal():
 
 def test_a_blob_has_no_limbs():
     y, x = np.indices((100, 100))
-    body = plan((x - 50) ** 2 + (y - 50) ** 2 < 30**2)
+    body = read_body_plan((x - 50) ** 2 + (y - 50) ** 2 < 30**2)
     assert (body.legs, body.others, body.facing) == ([], [], 0)
 
 
 def test_its_own_motion_tells_the_head_end():
     base, mask, _ = staged()
     with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        assert own_motion(register(base, mask, stage)) > 0.05
+        assert measure_own_motion(register(base, mask, stage)) > 0.05
         assert (
-            own_motion(
+            measure_own_motion(
                 register(Clip(base.frames[::-1], 24.0), animal(90 + 37.5)[..., 0] > 0.5, stage)
             )
             < -0.05
@@ -241,9 +241,9 @@ def test_its_own_motion_tells_the_head_end():
 
 def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
-    hole = grown(mask, 4)
+    hole = dilate(mask, 4)
     with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        plate = empty_stage(
+        plate = make_clean_plate(
             base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
         )
     np.testing.assert_array_equal(plate[~hole], base.frames[0][~hole])
@@ -278,18 +278,18 @@ def test_spread_keeps_what_is_known_and_fills_between():
 def test_matte_and_colours_give_the_frame_back():
     base, mask, wall = staged()
     frame = base.frames[0].astype(np.float32)
-    alpha = soft_matte(frame, mask)
+    alpha = estimate_matte(frame, mask)
     assert ((alpha >= 0) & (alpha <= 1)).all()
-    assert alpha[grown(~mask, 5) & mask].mean() > 0.7
-    assert alpha[~grown(mask, 5)].max() == 0
-    colours = foreground(frame, alpha, wall.astype(np.float32))
+    assert alpha[dilate(~mask, 5) & mask].mean() > 0.7
+    assert alpha[~dilate(mask, 5)].max() == 0
+    colours = estimate_foreground(frame, alpha, wall.astype(np.float32))
     again = alpha[..., None] * colours + (1 - alpha[..., None]) * wall
     assert psnr(np.round(again).astype(np.uint8), base.frames[0]) > 30
 
 
 def test_a_relief_at_rest_is_where_it_was_filmed():
     _, mask, _ = staged()
-    relief = build(mask, mask.astype(np.float32), plan(mask))
+    relief = build_relief(mask, mask.astype(np.float32), read_body_plan(mask))
     c, s = np.cos(relief.yaw), np.sin(relief.yaw)
     a, b, d = relief.rest.T
     seen = relief.view.project(np.column_stack([a * c - d * s, b, a * s + d * c]))
@@ -338,9 +338,9 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
 
 
 def test_lengths():
-    assert length(parse("turn left"), 90, 24.0)[0] == LONGEST
-    assert length(parse("turn left"), 10, 24.0)[0] == SHORTEST
-    frames, factor = length(parse("walk for 5 seconds, then nod"), 48, 24.0)
+    assert compute_length(parse("turn left"), 90, 24.0)[0] == LONGEST
+    assert compute_length(parse("turn left"), 10, 24.0)[0] == SHORTEST
+    frames, factor = compute_length(parse("walk for 5 seconds, then nod"), 48, 24.0)
     assert frames > LONGEST
     assert (frames - 1) / 24 >= factor * parse("walk for 5 seconds, then nod").seconds - 1e-6
     t = np.linspace(-1, 3, 200)
@@ -356,7 +356,7 @@ def test_on_real_footage():
         cv2.resize(image(CAMEL / "masks" / "00000.png"), base.size, interpolation=cv2.INTER_AREA)
         > 127
     )
-    body = plan(mask)
+    body = read_body_plan(mask)
     assert body.facing == 1
     assert len(body.legs) >= 3
     clip = KinematicDriving().make(base, mask, "the camel nods", Progress()).clip

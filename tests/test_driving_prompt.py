@@ -4,16 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restage4d.driving.draft.prompt import (
-    SECONDS,
-    USUAL_TURN,
-    Action,
-    parse,
-)
+from restage4d.driving.draft.prompt import Action, parse
+from restage4d.driving.draft.vocabulary import SECONDS, USUAL_TURN
 from restage4d.errors import InputError
 
 
-def said(prompt: str) -> list[tuple[str, str]]:
+def read_verbs(prompt: str) -> list[tuple[str, str]]:
     return [(a.verb, a.direction) for a in parse(prompt).actions]
 
 
@@ -38,7 +34,7 @@ def said(prompt: str) -> list[tuple[str, str]]:
     ],
 )
 def test_sentences(prompt, expected):
-    assert said(prompt) == expected
+    assert read_verbs(prompt) == expected
 
 
 def test_figures():
@@ -76,7 +72,7 @@ def test_one_after_the_other_and_at_once():
     assert jump.start == max(walk.end, nod.end)
 
 
-def test_what_is_not_understood_is_told():
+def test_what_is_not_understood_is_reported():
     directions = parse("the purple dog happily dances and then walks to the door")
     assert [a.verb for a in directions.actions] == ["walk"]
     assert {"happily", "dances", "door"} <= set(directions.ignored)
@@ -87,8 +83,8 @@ def test_what_is_forbidden_is_not_done():
     directions = parse("the dog doesn't jump but sits")
     assert [a.verb for a in directions.actions] == ["sit"]
     assert "jump" in directions.ignored
-    assert said("walks left without nodding") == [("walk", "left")]
-    assert said("it never jumps, it walks") == [("walk", "")]
+    assert read_verbs("walks left without nodding") == [("walk", "left")]
+    assert read_verbs("it never jumps, it walks") == [("walk", "")]
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from restage4d.cli import main
 from restage4d.errors import Cancelled, InputError
 from restage4d.evaluate import ablations, tables
 from restage4d.evaluate.noise import (
-    Learned,
-    driving_alone,
-    measured_points,
-    priors_from_truth,
-    shifted_borders,
-    tracked_points,
+    NoiseLevels,
+    choose_measured_points,
+    choose_tracked_points,
+    cut_to_driving,
+    make_priors_from_truth,
+    shift_borders,
 )
-from restage4d.evaluate.runs import Bench, Run, runs_of
-from restage4d.evaluate.stage import Scene, read_stage, scene_of
+from restage4d.evaluate.runs import Bench, Run, list_runs
+from restage4d.evaluate.stage import Scene, make_scene, read_stage
 from restage4d.progress import Progress, TaskId
 
 QUICK = (
@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def scene(folder) -> Scene:
-    return scene_of(read_stage(folder), 0)
+    return make_scene(read_stage(folder), 0)
 
 
 # --- stages and scenes ----------------------------------------------------------------------------
@@ -61,10 +61,10 @@ def test_scene_is_the_rewound_clip_with_its_truth(folder, scene):
         assert np.array_equal(scene.seen.masks[t], clip.masks[index])
         assert np.array_equal(scene.seen.points[:, t], clip.points[:, index])
         assert np.array_equal(scene.seen.w2c[t], clip.w2c[index])
-    alone = scene_of(stage, 0, joint=False)
+    alone = make_scene(stage, 0, joint=False)
     assert len(alone.rewound) == 6
     assert np.array_equal(alone.seen.points[:, alone.rows], stage.driving[0].points)
-    faulty = scene_of(stage, 0, faulty=True)
+    faulty = make_scene(stage, 0, faulty=True)
     assert faulty.faults == [3, 4, 5]
     assert not np.array_equal(faulty.rewound.clip.frames[-1], scene.rewound.clip.frames[-1])
     assert np.array_equal(faulty.driving.clip.frames, stage.driving[0].clip.frames)
@@ -84,20 +84,20 @@ def test_unfinished_stage_is_named(tmp_path, missing):
 def test_stage_without_faults_says_so(tmp_path):
     write_stage(tmp_path)
     with pytest.raises(InputError, match="has no faults"):
-        scene_of(read_stage(tmp_path), 0, faulty=True)
+        make_scene(read_stage(tmp_path), 0, faulty=True)
 
 
 # --- priors from the truth ------------------------------------------------------------------------
 
 
 def test_clean_priors_are_the_truth(scene):
-    priors = priors_from_truth(scene, "clean", 0)
+    priors = make_priors_from_truth(scene, "clean", 0)
     assert np.array_equal(priors.masks > 0.5, scene.seen.masks)
     assert np.array_equal(priors.depth, scene.seen.depth)
     assert np.array_equal(priors.cameras.w2c, scene.seen.w2c)
     points, visible = (
-        scene.seen.points[tracked_points(scene)],
-        scene.seen.visible[tracked_points(scene)],
+        scene.seen.points[choose_tracked_points(scene)],
+        scene.seen.visible[choose_tracked_points(scene)],
     )
     kept = visible.sum(1) >= 3
     camera = (
@@ -113,16 +113,16 @@ def test_clean_priors_are_the_truth(scene):
 
 
 def test_tracks_and_measured_points_have_nothing_in_common(scene):
-    assert not set(tracked_points(scene)) & set(measured_points(scene))
-    assert len(measured_points(scene)) == len(scene.seen.points) // 2
+    assert not set(choose_tracked_points(scene)) & set(choose_measured_points(scene))
+    assert len(choose_measured_points(scene)) == len(scene.seen.points) // 2
 
 
 def test_learned_priors_are_off_by_what_they_should(scene):
-    n, seam = Learned(), scene.rewound.seam
+    n, seam = NoiseLevels(), scene.rewound.seam
     seen = scene.seen
     drift, turned, moved = [], [], []
     for seed in range(12):
-        priors = priors_from_truth(scene, "learned", seed)
+        priors = make_priors_from_truth(scene, "learned", seed)
         known = seen.depth > 0
         ratio = [
             float((priors.depth[t] / np.maximum(seen.depth[t], 1e-6))[known[t]].mean())
@@ -152,7 +152,7 @@ def test_learned_priors_are_off_by_what_they_should(scene):
 
 def test_borders_of_learned_masks_are_off_by_so_much_at_most(scene):
     masks = scene.seen.masks
-    shifted = shifted_borders(masks, 2.0, np.random.default_rng(0)) > 0
+    shifted = shift_borders(masks, 2.0, np.random.default_rng(0)) > 0
     for mask, other in zip(masks, shifted, strict=True):
         changed = mask ^ other
         assert 0.4 * mask.sum() > changed.sum() > 0
@@ -164,13 +164,13 @@ def test_borders_of_learned_masks_are_off_by_so_much_at_most(scene):
 
 
 def test_learned_tracks_are_off_by_what_they_should(scene):
-    clean, noisy = (priors_from_truth(scene, noise, 3) for noise in ("clean", "learned"))
-    rows = tracked_points(scene)
+    clean, noisy = (make_priors_from_truth(scene, noise, 3) for noise in ("clean", "learned"))
+    rows = choose_tracked_points(scene)
     visible = scene.seen.visible[rows]
     assert noisy.tracks.visible.mean() < clean.tracks.visible.mean() + 0.05
-    again = priors_from_truth(scene, "learned", 3)
+    again = make_priors_from_truth(scene, "learned", 3)
     assert np.array_equal(noisy.tracks.xy, again.tracks.xy)
-    assert not np.array_equal(noisy.depth, priors_from_truth(scene, "learned", 4).depth)
+    assert not np.array_equal(noisy.depth, make_priors_from_truth(scene, "learned", 4).depth)
     # jitter: between the two sets, points that both see differ by the jitter of a 96-pixel picture,
     # but for the outliers
     camera = (
@@ -183,7 +183,7 @@ def test_learned_tracks_are_off_by_what_they_should(scene):
         for i in range(0, len(noisy.tracks.xy), 5)
         for t in (1, 7)
     ]
-    assert np.median(nearest) < 1.5 * Learned().jitter * 96 / 384
+    assert np.median(nearest) < 1.5 * NoiseLevels().jitter * 96 / 384
     assert visible.any()
 
 
@@ -195,7 +195,7 @@ def test_where_hidden_points_are_does_not_leak(scene, noise):
         scene,
         seen=replace(scene.seen, points=scene.seen.points + np.float32(0.2) * hidden[..., None]),
     )
-    true, other = (priors_from_truth(one, noise, 5).tracks for one in (scene, moved))
+    true, other = (make_priors_from_truth(one, noise, 5).tracks for one in (scene, moved))
     assert np.array_equal(true.visible, other.visible)
     assert np.array_equal(true.xy, other.xy)
     assert (true.confidence[true.visible] == 1).all()
@@ -203,9 +203,9 @@ def test_where_hidden_points_are_does_not_leak(scene, noise):
 
 
 def test_the_driving_clip_alone_has_the_same_errors(folder, scene):
-    alone = scene_of(read_stage(folder), 0, joint=False)
-    both = priors_from_truth(scene, "learned", 2)
-    left = driving_alone(both, scene, alone, 2)
+    alone = make_scene(read_stage(folder), 0, joint=False)
+    both = make_priors_from_truth(scene, "learned", 2)
+    left = cut_to_driving(both, scene, alone, 2)
     there, here = (
         scene.rows,
         alone.rows,
@@ -222,13 +222,13 @@ def test_the_driving_clip_alone_has_the_same_errors(folder, scene):
     assert visible[np.arange(len(visible)), 5 - left.tracks.query].all()
     # where a point is hidden is guessed from the driving clip alone
     both.tracks.xy[:, : scene.rewound.seam] += 1000
-    assert np.array_equal(driving_alone(both, scene, alone, 2).tracks.xy, left.tracks.xy)
+    assert np.array_equal(cut_to_driving(both, scene, alone, 2).tracks.xy, left.tracks.xy)
     assert (left.tracks.confidence[~left.tracks.visible] == 0).all()
 
 
 def test_unknown_noise(scene):
     with pytest.raises(InputError, match="clean, learned"):
-        priors_from_truth(scene, "loud", 0)
+        make_priors_from_truth(scene, "loud", 0)
 
 
 # --- ablations and runs ---------------------------------------------------------------------------
@@ -244,8 +244,8 @@ def test_ablations_are_switches_and_take_the_same_steps():
     assert [configs[n].backtracing for n in ("joint", "joint_arap", "full")] == [False, False, True]
     assert configs["full"].clips == "both"
     with pytest.raises(InputError, match="baseline, arap, joint"):
-        ablations.named(["full", "fulll"])
-    assert ablations.named(["full", "baseline"]) == ["baseline", "full"]
+        ablations.select_ablations(["full", "fulll"])
+    assert ablations.select_ablations(["full", "baseline"]) == ["baseline", "full"]
 
 
 def test_runs_are_kept_and_go_on(folder, tmp_path):
@@ -259,10 +259,10 @@ def test_runs_are_kept_and_go_on(folder, tmp_path):
         return stopped > 30  # in photometric fusion
 
     with pytest.raises(Cancelled):
-        bench.do(run, Progress(cancelled=asked))
+        bench.execute(run, Progress(cancelled=asked))
     assert not (tmp_path / "runs" / f"{run.name}.json").exists()
     tasks = []
-    record = bench.do(run, Progress(lambda e: tasks.append(e.task)))
+    record = bench.execute(run, Progress(lambda e: tasks.append(e.task)))
     assert tasks[0] is TaskId.FUSE  # motion initialisation was not done again
     metrics = record["metrics"]
     assert {
@@ -280,10 +280,10 @@ def test_runs_are_kept_and_go_on(folder, tmp_path):
     assert (
         abs(metrics["view_psnr_behind"] - metrics["view_psnr_beside"]) < 1e-6
     )  # the same pictures here
-    assert bench.puppet(run).n_bases == 8
-    assert bench.do(run, Progress(lambda e: pytest.fail("done again"))) == record
+    assert bench.load_puppet(run).n_bases == 8
+    assert bench.execute(run, Progress(lambda e: pytest.fail("done again"))) == record
     other = Run(folder, 1, "full", settings=(*QUICK, "fusion.steps=41"))
-    assert Bench(tmp_path).do(other, Progress())["fingerprint"] != record["fingerprint"]
+    assert Bench(tmp_path).execute(other, Progress())["fingerprint"] != record["fingerprint"]
 
 
 def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
@@ -366,7 +366,7 @@ def test_tables_of_known_records():
         record("a", "joint", psnr=21.0, distance_variance=1e-4, distance_variance_true=1e-4),
         record("b", "joint", psnr=21.0, distance_variance=3e-4, distance_variance_true=1e-4),
     ]
-    text = tables.write(rows)
+    text = tables.write_tables(rows)
     assert "| Baseline (driving clip alone) | 21.00 ± 1.00 |" in text
     assert "| +Joint | 21.00 ± 0.00 |" in text
     assert "| a | 1.00 | 2.00 | 1.00 |  |  | yes |" in text
@@ -374,6 +374,6 @@ def test_tables_of_known_records():
 
 
 def test_runs_of_a_stage(folder):
-    runs = runs_of(folder, [], "learned", 0)
+    runs = list_runs(folder, [], "learned", 0)
     assert len(runs) == len(ablations.ABLATIONS) + len(ablations.FAULTS)
     assert len({r.name for r in runs}) == len(runs)

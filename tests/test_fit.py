@@ -25,6 +25,7 @@ from restage4d.reconstruct.config import (
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion import optimisation as fusion_module
 from restage4d.reconstruct.fusion.seeding import seed_scene
+from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.motion.initialisation import fit_motion
 from restage4d.reconstruct.motion.lifting import lift_tracks
 
@@ -189,7 +190,7 @@ def test_backtracing_adds_what_only_the_driving_video_shows(truth):
         at_seam = scenes[1].positions(seam)[len(without) :]
     assert np.median(KDTree(truth.points[:, seam]).query(at_seam.numpy())[0]) < 0.03
     K, w2c = (torch.from_numpy(a[seam]) for a in (priors.cameras.K, priors.cameras.w2c))
-    row = fusion_module.terms.project(at_seam, K, w2c)[0][:, 1]
+    row = project(at_seam, K, w2c)[0][:, 1]
     assert (row < cut[seam] + 1).float().mean() > 0.9
 
 
@@ -214,7 +215,7 @@ def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
     for name, given in (("clean", truth.priors), ("lump", priors)):
         model = seed_scene(motion, tracks.canonical, rewound, given, config)
         with torch.no_grad():
-            xy, _ = fusion_module.terms.project(
+            xy, _ = project(
                 model.positions(at),
                 torch.from_numpy(given.cameras.K[at]),
                 torch.from_numpy(given.cameras.w2c[at]),

@@ -1,5 +1,5 @@
-"""What the fit corrects or drops on its way: cameras, Gaussians that nothing shows, crumbs,
-undecided colours."""
+"""What the fit corrects or drops on its way: cameras, Gaussians that nothing shows, small
+components, undecided colours."""
 
 from dataclasses import replace
 
@@ -11,9 +11,13 @@ from restage4d.clips import Cameras
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.fusion.floaters import crumbs, neighbours_colour, shown
+from restage4d.reconstruct.fusion.floaters import (
+    average_neighbour_colours,
+    find_small_components,
+    measure_visibility,
+)
 from restage4d.reconstruct.losses.rigidity import knn_edges
-from restage4d.reconstruct.model.camera_correction import camera_params, corrected
+from restage4d.reconstruct.model.camera_correction import correct_camera, make_camera_params
 from restage4d.reconstruct.model.scene_model import SceneModel
 
 
@@ -31,14 +35,14 @@ def test_corrected_camera_is_exact_and_differentiable():
         torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64),
         torch.tensor([0.5, 0.0, -1.0], dtype=torch.float64),
     )
-    assert torch.equal(corrected(w2c, torch.zeros_like(turn), None), w2c)
-    moved = corrected(w2c, turn, shift)
+    assert torch.equal(correct_camera(w2c, torch.zeros_like(turn), None), w2c)
+    moved = correct_camera(w2c, turn, shift)
     torch.testing.assert_close(moved[:3, :3] @ moved[:3, :3].T, torch.eye(3, dtype=torch.float64))
     torch.testing.assert_close(
         moved[:3, 3], torch.from_numpy(_turn(turn.numpy())) @ w2c[:3, 3] + shift
     )
     leaves = [x.requires_grad_() for x in (turn, shift)]
-    assert torch.autograd.gradcheck(lambda t, s: corrected(w2c, t, s), leaves)
+    assert torch.autograd.gradcheck(lambda t, s: correct_camera(w2c, t, s), leaves)
 
 
 def test_only_cameras_that_move_are_corrected():
@@ -46,9 +50,12 @@ def test_only_cameras_that_move_are_corrected():
         np.tile(np.eye(3, dtype=np.float32), (4, 1, 1)),
         np.tile(np.eye(4, dtype=np.float32), (4, 1, 1)),
     )
-    assert camera_params(Cameras(K, w2c, "static")) == {}
-    assert list(camera_params(Cameras(K, w2c, "pan"))) == ["cameras.turns"]
-    assert list(camera_params(Cameras(K, w2c, "moving"))) == ["cameras.turns", "cameras.shifts"]
+    assert make_camera_params(Cameras(K, w2c, "static")) == {}
+    assert list(make_camera_params(Cameras(K, w2c, "pan"))) == ["cameras.turns"]
+    assert list(make_camera_params(Cameras(K, w2c, "moving"))) == [
+        "cameras.turns",
+        "cameras.shifts",
+    ]
 
 
 def test_fit_takes_back_camera_errors():
@@ -104,33 +111,35 @@ def test_what_stands_behind_an_opaque_wall_is_not_shown():
     layers = [grid + np.array([0, 0, back]) for back in (0, 0.2, 0.4)]
     model = _model(np.concatenate([*layers, [[0.0, 0.0, 6.0]]]))
     K = torch.tensor([[[100.0, 0, 32], [0, 100.0, 32], [0, 0, 1]]])
-    share, background = shown(model, [0], K, lambda t: torch.eye(4), (64, 64))
+    share, background = measure_visibility(model, [0], K, lambda t: torch.eye(4), (64, 64))
     centre = np.flatnonzero(np.abs(grid[:, :2]).max(1) < 0.5)
     assert float(share[-1]) < 0.01
     assert float(share[centre].mean()) > 3 * float(share[centre + 2 * len(grid)].mean())
     assert float(background[0]) == 0
-    alone, _ = shown(_model(np.array([[0.0, 0.0, 6.0]])), [0], K, lambda t: torch.eye(4), (64, 64))
+    alone, _ = measure_visibility(
+        _model(np.array([[0.0, 0.0, 6.0]])), [0], K, lambda t: torch.eye(4), (64, 64)
+    )
     assert float(alone[0]) > 0.5
 
 
-def test_crumbs_are_small_pieces_apart_in_any_frame():
+def test_small_components_are_found_in_any_frame():
     rng = np.random.default_rng(0)
-    body, crumb = rng.uniform(size=(2000, 3)), rng.uniform(size=(5, 3)) * 0.05 + 3
-    points = np.concatenate([body, crumb])
+    body, fragment = rng.uniform(size=(2000, 3)), rng.uniform(size=(5, 3)) * 0.05 + 3
+    points = np.concatenate([body, fragment])
     edges = torch.from_numpy(knn_edges(points, 8))
     paths = torch.from_numpy(np.repeat(points[:, None], 3, 1))
-    found = crumbs(edges, paths).numpy()
+    found = find_small_components(edges, paths).numpy()
     assert found[2000:].all()
     assert found[:2000].mean() < 0.01
     torn = int(np.argmin(np.abs(body - 0.5).sum(1)))
     assert not found[torn]
     paths[torn, 2] += 3
-    assert crumbs(edges, paths)[torn]
+    assert find_small_components(edges, paths)[torn]
 
 
 def test_colour_of_neighbours_counts_those_that_are_shown():
     edges = torch.tensor([[0, 1], [0, 2], [1, 0], [2, 0]])
-    colour = neighbours_colour(
+    colour = average_neighbour_colours(
         torch.tensor([[9.0] * 3, [1.0] * 3, [5.0] * 3]), torch.tensor([0.0, 1.0, 0.0]), edges
     )
     torch.testing.assert_close(colour[0], torch.ones(3), atol=1e-2, rtol=0)

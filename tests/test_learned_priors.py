@@ -126,9 +126,9 @@ def test_sam_keeps_a_given_mask_and_does_not_read(models, clip):
 
 def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeypatch):
     weights = Weights(tiny_models.sam3(tmp_path / "sam3").parent)
-    told: list[str] = []
-    provider = make_prior_providers(PriorNames(masks="sam3"), weights, told.append).masks
-    assert "SAM License" in told[0]
+    announced: list[str] = []
+    provider = make_prior_providers(PriorNames(masks="sam3"), weights, announced.append).masks
+    assert "SAM License" in announced[0]
     base = Clip(clip.clip.frames[3::-1], 24.0)
     monkeypatch.setattr(
         "restage4d.priors.masks.sam._SCORE", 0.0
@@ -148,7 +148,7 @@ def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeyp
 
 def test_sam_prompts_are_scaled_to_the_models_square(models):
     provider = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x"))
-    session = provider._session(
+    session = provider._open_session(
         np.zeros((1, H, W, 3), np.uint8), torch.device("cpu"), torch.device("cpu")
     )
     provider._prompt(session, 0, (W, H), box=(0.0, 0.0, W, H))
@@ -168,7 +168,7 @@ def test_sam_prompts_are_scaled_to_the_models_square(models):
 )
 def test_depth_anything_gives_finite_disparity_of_every_frame(models, clip, name, kind):
     provider = DepthAnythingDepth(name, models / name, DepthAnythingConfig("x"))
-    disparity = provider.disparity(clip.clip.frames, Progress())
+    disparity = provider.estimate_disparity(clip.clip.frames, Progress())
     assert disparity.shape == (9, H, W)
     assert disparity.dtype == np.float32
     assert np.isfinite(disparity).all()
@@ -176,7 +176,7 @@ def test_depth_anything_gives_finite_disparity_of_every_frame(models, clip, name
     assert np.ptp(disparity) > 0
     if kind == "metric":
         assert (disparity >= 1 / 20).all()  # nothing is farther than the model's 20 m
-    one = provider.disparity(clip.clip.frames[2:3], Progress())
+    one = provider.estimate_disparity(clip.clip.frames[2:3], Progress())
     np.testing.assert_allclose(one[0], disparity[2], rtol=1e-4, atol=1e-5 * disparity.max())
 
 
@@ -204,7 +204,7 @@ def test_depth_anything_ends_in_the_cameras_units(models, clip):
 
 def test_less_is_tried_at_once_when_memory_runs_out(models, clip, monkeypatch):
     provider = DepthAnythingDepth("d", models / "depth-anything-v2", DepthAnythingConfig("x"))
-    whole = provider.disparity(clip.clip.frames, Progress())
+    whole = provider.estimate_disparity(clip.clip.frames, Progress())
     inner, sizes = provider._model.forward, []
 
     def scarce(pixel_values):
@@ -215,14 +215,17 @@ def test_less_is_tried_at_once_when_memory_runs_out(models, clip, monkeypatch):
 
     monkeypatch.setattr(provider._model, "forward", scarce)
     np.testing.assert_allclose(
-        provider.disparity(clip.clip.frames, Progress()), whole, rtol=1e-4, atol=1e-5 * whole.max()
+        provider.estimate_disparity(clip.clip.frames, Progress()),
+        whole,
+        rtol=1e-4,
+        atol=1e-5 * whole.max(),
     )
     assert sizes[:3] == [8, 2, 1]
     monkeypatch.setattr(
         provider._model, "forward", lambda pixel_values: scarce(torch.cat([pixel_values] * 2))
     )
     with pytest.raises(InputError, match="does not fit into memory"):
-        provider.disparity(clip.clip.frames, Progress())
+        provider.estimate_disparity(clip.clip.frames, Progress())
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():
@@ -237,12 +240,12 @@ def test_models_run_in_half_precision(models, clip, monkeypatch):
     """What a GPU does, here on the CPU: close to full precision, and masks of the same kind."""
     full = DepthAnythingDepth(
         "d", models / "depth-anything-v2", DepthAnythingConfig("x")
-    ).disparity(clip.clip.frames, Progress())
+    ).estimate_disparity(clip.clip.frames, Progress())
     for module in ("restage4d.priors.depth.depth_anything", "restage4d.priors.masks.sam"):
         monkeypatch.setattr(sys.modules[module], "precision", lambda device: torch.bfloat16)
     half = DepthAnythingDepth(
         "d", models / "depth-anything-v2", DepthAnythingConfig("x")
-    ).disparity(clip.clip.frames, Progress())
+    ).estimate_disparity(clip.clip.frames, Progress())
     assert np.abs(half - full).max() < 0.1 * full.max()
     masks = SamMasks("sam2", models / "sam2", SamConfig("sam2", "x")).propagate(
         clip, square(), Progress()
@@ -304,14 +307,14 @@ def test_missing_weights_name_the_file_the_source_and_the_licence(tmp_path, monk
 
 
 def test_non_commercial_licences_are_announced_before_anything_else(tmp_path):
-    told: list[str] = []
+    announced: list[str] = []
     with pytest.raises(InputError):
         make_prior_providers(
-            PriorNames(depth="depth-anything-v2-large"), Weights(tmp_path), told.append
+            PriorNames(depth="depth-anything-v2-large"), Weights(tmp_path), announced.append
         )
-    assert len(told) == 1
-    assert "CC BY-NC 4.0" in told[0]
-    assert "does not allow commercial use" in told[0]
+    assert len(announced) == 1
+    assert "CC BY-NC 4.0" in announced[0]
+    assert "does not allow commercial use" in announced[0]
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):

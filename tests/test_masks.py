@@ -11,10 +11,10 @@ from moving import CENTRE, RADII, H, W, moving
 
 from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
+from restage4d.priors.masks.decision import _find_unconnected
 from restage4d.priors.masks.grabcut import GrabCutMasks
-from restage4d.priors.masks.likelihood_ratio import Odds
-from restage4d.priors.masks.propagate import _out_of_nowhere
-from restage4d.priors.masks.segment import border_share, filled
+from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
+from restage4d.priors.masks.segment import fill_holes, measure_border_share
 from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.progress import Progress
 
@@ -156,10 +156,12 @@ def test_no_part_of_a_subject_appears_out_of_nowhere():
     before, mask = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
     before[10:20, 10:20] = True
     mask[12:22, 12:22] = mask[12:18, 26:30] = mask[5:30, 50:60] = True
-    gone = _out_of_nowhere(mask, before, 8)
+    gone = _find_unconnected(mask, before, 8)
     assert gone[:, 50:].sum() == 250
     assert not gone[:, :50].any()  # what is near may have come from behind something
-    assert not _out_of_nowhere(mask, np.zeros_like(mask), 8).any()  # it comes back into the picture
+    assert not _find_unconnected(
+        mask, np.zeros_like(mask), 8
+    ).any()  # it comes back into the picture
 
 
 def test_unknown_pixels_lie_just_outside(scene):
@@ -182,11 +184,11 @@ def test_two_runs_agree_to_the_pixel(scene):
     assert np.array_equal(select(clip, point=CENTRE), select(clip, point=CENTRE))
 
 
-def test_odds_fall_silent_where_values_tell_nothing():
+def test_ratios_fall_silent_where_values_tell_nothing():
     rng = np.random.default_rng(0)
     value = rng.lognormal(size=20000).astype(np.float32)
     subject = rng.uniform(size=20000) < 0.3
-    silent, telling = Odds(0.03, 12.0), Odds(0.03, 12.0)
+    silent, telling = LogLikelihoodRatio(0.03, 12.0), LogLikelihoodRatio(0.03, 12.0)
     silent.learn(value, subject)
     telling.learn(np.where(subject, 5 * value, value), subject)
     at = np.float32([0.5, 1.0, 2.0, 8.0, np.nan])
@@ -200,11 +202,11 @@ def test_holes_are_filled_but_not_what_the_border_cuts_off():
     mask[5:30, :20] = True
     mask[10:14, 5:9] = False  # a hole
     mask[20:24, 0:4] = False  # a bay at the border
-    whole = filled(mask, 50)
+    whole = fill_holes(mask, 50)
     assert whole[12, 7]
     assert not whole[22, 2]
     assert not whole[35, 35]
-    assert border_share(np.ones((7, 9), bool)) == 1
+    assert measure_border_share(np.ones((7, 9), bool)) == 1
 
 
 def _davis(name: str, count: int) -> tuple[Clip, np.ndarray]:

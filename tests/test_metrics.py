@@ -41,7 +41,7 @@ def test_psnr_and_ssim_of_known_pictures():
 def test_subject_psnr_counts_what_sticks_out_and_not_the_empty_surrounding():
     mask = np.zeros((30, 30), bool)
     mask[10:20, 10:20] = True
-    truth = image.alone(np.full((30, 30, 3), 200, np.uint8), mask)
+    truth = image.cut_out(np.full((30, 30, 3), 200, np.uint8), mask)
     drawn = truth.copy()
     drawn[mask] -= 20
     assert image.subject_psnr(drawn, truth, mask) == pytest.approx(20 * np.log10(255 / 20))
@@ -105,7 +105,7 @@ def test_variance_of_distances():
     pairs = np.array([[0, 1]])
     assert shape.distance_variance(paths, pairs, 1.0) == pytest.approx(0.04)
     assert shape.distance_variance(paths, pairs, 2.0) == pytest.approx(0.01)
-    drawn = shape.random_pairs(1000, 7, seed=0)
+    drawn = shape.draw_pairs(1000, 7, seed=0)
     assert (drawn[:, 0] != drawn[:, 1]).all()
     assert drawn.min() == 0
     assert drawn.max() == 6
@@ -152,14 +152,14 @@ def test_alignments_undo_exactly_what_they_are_for():
     truth = rng.normal(size=(30, 5, 3)).astype(np.float32) + np.float32([0, 0, 4])
     w2c = np.tile(np.eye(4, dtype=np.float32), (5, 1, 1))
     moved = 1.3 * truth @ turn(0.5, 0).T + [1, 2, 3]
-    assert tracking.l1(tracking.aligned(moved, truth, "sim3", w2c), truth) < 1e-5
-    assert tracking.l1(tracking.aligned(0.7 * truth, truth, "median", w2c), truth) < 1e-5
-    assert tracking.l1(tracking.aligned(truth + 0.25, truth, "none", w2c), truth) == pytest.approx(
+    assert tracking.l1(tracking.align(moved, truth, "sim3", w2c), truth) < 1e-5
+    assert tracking.l1(tracking.align(0.7 * truth, truth, "median", w2c), truth) < 1e-5
+    assert tracking.l1(tracking.align(truth + 0.25, truth, "none", w2c), truth) == pytest.approx(
         0.25, abs=1e-5
     )
     mirrored = truth * [1, 1, -1]
     assert np.linalg.det(
-        tracking.similarity(mirrored.reshape(-1, 3), truth.reshape(-1, 3))[1]
+        tracking.fit_similarity(mirrored.reshape(-1, 3), truth.reshape(-1, 3))[1]
     ) == pytest.approx(1)
     where = np.zeros((30, 5), bool)
     assert np.isnan(tracking.l1(truth, truth, where))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from restage4d.errors import InputError
-from restage4d.evaluate.metrics.clip import ClipSimilarity, square
+from restage4d.evaluate.metrics.clip import ClipSimilarity, crop_square
 from restage4d.evaluate.metrics.image import BACKDROP
 from restage4d.evaluate.metrics.lpips import _LAYERS, Lpips
 
@@ -52,7 +52,7 @@ def test_clip_similarity(clip_folder):
     # the subject is cropped: where it stands in the picture does not matter
     assert clip.mean_similarity([thing((220, 30, 20), at=5)], [red]) == pytest.approx(100, abs=1e-3)
     # the same embedding as transformers gives for the same pixels
-    pixels = torch.from_numpy(square(red, 32).astype(np.float32) / 255).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(crop_square(red, 32).astype(np.float32) / 255).permute(2, 0, 1)[None]
     mean, std = (
         torch.tensor([0.48145466, 0.4578275, 0.40821073]),
         torch.tensor([0.26862954, 0.26130258, 0.27577711]),
@@ -69,11 +69,11 @@ def test_clip_similarity(clip_folder):
 
 
 def test_square_keeps_the_shape_and_an_empty_picture_is_grey():
-    made = square(thing((220, 30, 20)), 48)
+    made = crop_square(thing((220, 30, 20)), 48)
     assert made.shape == (48, 48, 3)
     rows, columns = np.nonzero((made != BACKDROP).any(-1))
     assert np.ptp(columns) / np.ptp(rows) == pytest.approx(2, abs=0.15)
-    assert (square(np.full((30, 40, 3), BACKDROP, np.uint8), 16) == BACKDROP).all()
+    assert (crop_square(np.full((30, 40, 3), BACKDROP, np.uint8), 16) == BACKDROP).all()
 
 
 def test_folder_without_a_model(tmp_path):

@@ -12,16 +12,17 @@ from restage4d.clips import Clip, Rewound, rewind
 from restage4d.errors import FitError
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
 from restage4d.reconstruct.fusion.seeding import interpolate_coefs
-from restage4d.reconstruct.losses import photometric, rigidity, terms
+from restage4d.reconstruct.losses import data_terms, photometric, regularisers, rigidity
 from restage4d.reconstruct.model import se3_torch as se3
 from restage4d.reconstruct.model import skinning
 from restage4d.reconstruct.model.optimizer import GuardedAdam
+from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.motion import bases
-from restage4d.reconstruct.motion.body_motion import body_motion, procrustes
+from restage4d.reconstruct.motion.body_motion import estimate_body_motion, procrustes
 from restage4d.reconstruct.motion.lifting import (
     LiftedTracks,
-    fill_hidden,
-    frame_triples,
+    fill_occluded,
+    list_frame_triples,
     sample_depth,
     unproject,
 )
@@ -48,7 +49,7 @@ def test_torch_twin_agrees_with_numpy():
     assert np.allclose(
         numpy_se3.transform(R, t, points), se3.transform(R2, t2, torch.tensor(points)), atol=1e-12
     )
-    moved = se3.pose(blended, torch.tensor(points)).numpy()
+    moved = se3.skin_points(blended, torch.tensor(points)).numpy()
     assert np.allclose(
         numpy_se3.inverse_transform(R[:, 0], t[:, 0], moved[:, 0]), points, atol=1e-12
     )
@@ -79,7 +80,7 @@ def test_gradients_of_eq_1():
     points = torch.tensor(RNG.normal(size=(4, 3)), requires_grad=True)
 
     def moved(columns, logits, points):
-        return se3.pose(se3.blend_columns(columns, torch.softmax(logits, -1)), points)
+        return se3.skin_points(se3.blend_columns(columns, torch.softmax(logits, -1)), points)
 
     assert torch.autograd.gradcheck(moved, (columns, logits, points))
 
@@ -93,8 +94,8 @@ def test_poses_and_their_gradients_match_the_twins(shape):
 
     def outputs_and_grads(module):
         leaves = [x.clone().requires_grad_() for x in (columns, means, quats)]
-        points, turned = module.pose_splats(leaves[0][:, 0], *leaves[1:])
-        paths = module.pose(*leaves[:2])
+        points, turned = module.skin_splats(leaves[0][:, 0], *leaves[1:])
+        paths = module.skin_points(*leaves[:2])
         weights = [
             torch.tensor(np.random.default_rng(1).normal(size=x.shape), dtype=x.dtype)
             for x in (points, turned, paths)
@@ -164,13 +165,13 @@ def test_ssim_is_the_published_one():
 
 def test_mask_loss_leaves_the_unknown_band_out():
     mask = torch.tensor([[1.0, -1.0, 0.0]])
-    assert terms.mask_loss(torch.tensor([[1.0, 0.3, 0.0]]), mask) == 0
-    assert terms.mask_loss(torch.tensor([[0.5, 0.3, 0.0]]), mask) == pytest.approx(0.25)
+    assert data_terms.mask_loss(torch.tensor([[1.0, 0.3, 0.0]]), mask) == 0
+    assert data_terms.mask_loss(torch.tensor([[0.5, 0.3, 0.0]]), mask) == pytest.approx(0.25)
 
 
 def test_acceleration_follows_the_tree_of_frames():
     rewound = rewind(clip(3), [clip(3), clip(3)])
-    triples = frame_triples(rewound)
+    triples = list_frame_triples(rewound)
     seam = rewound.seam
     assert {tuple(r) for r in triples.tolist()} == {
         (0, 1, 2),
@@ -183,14 +184,14 @@ def test_acceleration_follows_the_tree_of_frames():
     steps = torch.tensor([0.0, 1, 2, 3, 4, 3, 4])[
         None, :, None
     ]  # both branches go on at the same speed
-    assert terms.acceleration(steps, torch.tensor(triples)).abs().max() == 0
+    assert regularisers.acceleration(steps, torch.tensor(triples)).abs().max() == 0
 
 
 def test_depth_loss_ignores_scale_free_gradient():
     depth = torch.tensor(RNG.uniform(1, 2, (8, 8)))
     valid = torch.ones(8, 8, dtype=torch.float64)
-    assert terms.depth_gradient_loss(depth * 3, depth, valid) < 1e-6
-    assert terms.depth_loss(depth * 1.1, depth, valid) == pytest.approx(0.1, rel=1e-3)
+    assert data_terms.depth_gradient_loss(depth * 3, depth, valid) < 1e-6
+    assert data_terms.depth_loss(depth * 1.1, depth, valid) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_project_inverts_unproject():
@@ -200,7 +201,7 @@ def test_project_inverts_unproject():
     w2c[:3, 3] = [0.1, 0.2, 3]
     xy, z = RNG.uniform(0, 60, (20, 2)), RNG.uniform(1, 5, 20)
     points = unproject(xy, z, K, w2c)
-    pixels, depth = terms.project(
+    pixels, depth = project(
         torch.tensor(points, dtype=torch.float64), torch.tensor(K), torch.tensor(w2c)
     )
     assert np.allclose(pixels, xy, atol=1e-3)
@@ -234,16 +235,19 @@ def test_bases_of_one_rigid_motion_or_of_a_hinge_agree_and_others_do_not():
     R = torch.tensor(numpy_se3.gram_schmidt(RNG.normal(size=(5, 6))))
     trans = torch.tensor(RNG.normal(size=(5, 3)))
     whole = torch.cat([R[..., 0], R[..., 1], trans], -1)[None].repeat(3, 1, 1)
-    assert rigidity.bases_apart(whole, edges, middle) < 1e-5
+    assert rigidity.basis_disagreement(whole, edges, middle) < 1e-5
     hinge = torch.tensor([0.5, 0, 0], dtype=torch.float64)  # the middle of the first two
     bent = torch.cat([R[..., 0], R[..., 1], hinge - R @ hinge], -1)
     still = torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 0], dtype=torch.float64).repeat(5, 1)
     pair = (edges < 2).all(1)
-    assert rigidity.bases_apart(torch.stack([still, bent, bent]), edges[pair], middle[pair]) < 1e-5
+    assert (
+        rigidity.basis_disagreement(torch.stack([still, bent, bent]), edges[pair], middle[pair])
+        < 1e-5
+    )
     shifted = whole.clone().requires_grad_()
     with torch.no_grad():
         shifted[1, :, 6:] += torch.tensor([0.0, 0.3, 0.4])
-    apart = rigidity.bases_apart(shifted, edges[pair], middle[pair])
+    apart = rigidity.basis_disagreement(shifted, edges[pair], middle[pair])
     assert float(apart.detach()) == pytest.approx(0.5, abs=1e-5)
     apart.backward()
     assert (shifted.grad[:2].abs().sum((1, 2)) > 0).all()
@@ -342,7 +346,7 @@ def two_bodies() -> tuple[LiftedTracks, np.ndarray]:
 def test_motion_of_a_part_is_found_though_no_point_need_be_seen_in_the_canonical_frame():
     tracks, truth = two_bodies()
     weight = np.where(tracks.visible[:60], 1.0, 0.02).astype(np.float32).T
-    R, t = bases.rigid_path(tracks.xyz[:60].transpose(1, 0, 2), weight, 0)
+    R, t = bases.fit_rigid_path(tracks.xyz[:60].transpose(1, 0, 2), weight, 0)
     assert np.allclose(R[0], np.eye(3), atol=1e-5)
     assert np.allclose(t[0], 0, atol=1e-5)
     carried = np.einsum("tij,pj->pti", R, truth[:60, 0]) + t
@@ -351,7 +355,7 @@ def test_motion_of_a_part_is_found_though_no_point_need_be_seen_in_the_canonical
 
 def test_first_guess_carries_every_point_with_its_own_body():
     tracks, truth = two_bodies()
-    moves, logits, means = bases.initial_bases(
+    moves, logits, means = bases.initialise_bases(
         tracks, 8, np.eye(12, dtype=np.float32), np.random.default_rng(0)
     )
     coefs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -376,7 +380,7 @@ def test_fine_bases_of_one_body_start_with_its_motion_not_with_their_own_noise(m
     tracks = LiftedTracks(xyz, np.zeros((720, 6, 2), np.float32), seen, seen.astype(np.float32), 0)
 
     def off() -> float:
-        moves, _, _ = bases.initial_bases(
+        moves, _, _ = bases.initialise_bases(
             tracks, 60, np.eye(6, dtype=np.float32), np.random.default_rng(0)
         )
         return float(np.abs(numpy_se3.gram_schmidt(moves[..., :6]) - R).mean())
@@ -395,7 +399,7 @@ def test_hidden_moments_are_filled_along_every_path():
     xyz[0, :, 0] = [10, 99, 12, 99, 14, 99, 99]
     visible = np.array([[True, False, True, False, True, False, False]])
     still = np.tile(np.eye(3, dtype=np.float32), (7, 1, 1)), np.zeros((7, 3), np.float32)
-    filled = fill_hidden(xyz, visible, rewound, *still)[0, :, 0]
+    filled = fill_occluded(xyz, visible, rewound, *still)[0, :, 0]
     assert filled.tolist() == [10, 11, 12, 13, 14, 12, 12]
 
 
@@ -419,7 +423,7 @@ def test_the_motion_of_the_whole_is_found_among_wrong_points():
     xyz[:20] += (
         np.random.default_rng(4).normal(size=(20, len(rewound), 3)).astype(np.float32)
     )  # nor wrong ones much
-    R, t = body_motion(xyz, visible, rewound)
+    R, t = estimate_body_motion(xyz, visible, rewound)
     start = int(visible.sum(0).argmax())
     assert np.allclose(R[start], np.eye(3))
     carried = np.einsum("tij,pj->pti", R, truth[20:, start]) + t
@@ -431,14 +435,14 @@ def test_what_is_hidden_goes_along_with_the_body():
     visible[:20] = False
     visible[:20, rewound.seam] = True  # a far side that a single frame shows
     xyz = np.where(visible[..., None], truth, 50.0).astype(np.float32)
-    filled = fill_hidden(xyz, visible, rewound, *body_motion(xyz, visible, rewound))
+    filled = fill_occluded(xyz, visible, rewound, *estimate_body_motion(xyz, visible, rewound))
     assert np.abs(filled - truth).max() < 1e-3
     assert (filled[visible] == xyz[visible]).all()
 
 
 def test_too_few_points_in_common_leave_the_body_where_its_neighbour_is():
     rewound, truth, visible = turning_body(5)
-    R, t = body_motion(truth, visible, rewound)
+    R, t = estimate_body_motion(truth, visible, rewound)
     assert (np.eye(3) == R).all()
     assert (t == 0).all()
 

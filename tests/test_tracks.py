@@ -10,7 +10,7 @@ from moving import moving
 from restage4d.clips import Clip, Tracks, rewind
 from restage4d.errors import InputError
 from restage4d.io.video import decode
-from restage4d.priors.motion.optical_flow import optical_flow
+from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.priors.tracks.flow_tracks import (
     FlowTracks,
     FlowTracksConfig,
@@ -93,15 +93,15 @@ def test_confidence_falls_with_the_error():
 def test_forward_and_backward_flow_agree_but_where_something_is_hidden():
     scene = moving()
     rewound = rewind(scene.clip, [])
-    flow = optical_flow(rewound, Progress())
-    assert flow is optical_flow(rewound, Progress()), "one clip's flow is made once"
+    flow = compute_optical_flow(rewound, Progress())
+    assert flow is compute_optical_flow(rewound, Progress()), "one clip's flow is made once"
     a, b = rewound.seam, int(rewound.parent[rewound.seam])
-    error = flow.error(a, b)
+    error = flow.compute_error(a, b)
     assert np.median(error[scene.masks[0]]) < 0.2
     uncovered = scene.masks[1] & ~scene.masks[0]  # seen in frame 0, behind the subject in frame 1
     assert np.median(error[uncovered]) > 4 * np.median(error[scene.masks[0]])
     assert np.allclose(
-        np.median(flow.between(a, b)[scene.masks[0]], axis=0), scene.shift[1], atol=0.15
+        np.median(flow.get_flow(a, b)[scene.masks[0]], axis=0), scene.shift[1], atol=0.15
     )
 
 

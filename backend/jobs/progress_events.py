@@ -11,7 +11,8 @@ import torch
 from backend.jobs.job_folder import Folder
 from restage4d import progress as work
 from restage4d.protocol.messages import JobProgress, Preview, PreviewPoints
-from restage4d.reconstruct.fusion.optimisation import Fusion, render_view
+from restage4d.reconstruct.fusion.optimisation import Fusion
+from restage4d.reconstruct.fusion.rendering import render_view
 
 _EVERY_S = 3.0
 _POINTS = 20_000
@@ -89,8 +90,8 @@ def _points(fit: Fusion) -> list[np.ndarray]:
     """Arrays of a `PreviewPoints` event."""
     model, rewound = fit.model, fit.rewound
     step = max(1, -(-model.n_subject // _POINTS))
-    subject = model._splats("subject")
-    index, weight = model.top_influences(fit.config.influences)
+    subject = model._activate("subject")
+    index, weight = model.find_top_influences(fit.config.influences)
     return [
         subject.means[::step].cpu().numpy(),
         (subject.rgb[::step] * 255).round().to(torch.uint8).cpu().numpy(),

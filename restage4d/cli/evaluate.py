@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     # torch and matplotlib: seconds that the other commands do without
-    from restage4d.evaluate.metrics.judges import JudgeFolders
+    from restage4d.evaluate.metrics.perceptual import PerceptualWeights
     from restage4d.evaluate.suite import Suite, evaluate
 
     suite = Suite(
@@ -73,6 +73,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         noise=arguments.noise,
         seed=arguments.seed,
         settings=tuple(arguments.set),
-        judges=JudgeFolders(arguments.clip, arguments.lpips),
+        perceptual=PerceptualWeights(arguments.clip, arguments.lpips),
     )
     evaluate(suite, console_progress())

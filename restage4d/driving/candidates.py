@@ -16,7 +16,7 @@ from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video import encode
 from restage4d.priors.motion.background_points import follow
-from restage4d.priors.motion.optical_flow import optical_flow, sample
+from restage4d.priors.motion.optical_flow import compute_optical_flow, sample
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -32,7 +32,7 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     """The figures of ``driving``, whose subject is ``mask`` (H, W) in d_0."""
     alone = rewind(driving, [])
     order = alone.video(0)
-    flow = optical_flow(alone, progress)
+    flow = compute_optical_flow(alone, progress)
     lab = [cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in alone.clip.frames]
     own = _count_colours(lab[alone.seam], mask)
     masks = np.zeros(alone.clip.frames.shape[:3], np.float32)
@@ -50,10 +50,10 @@ def measure(base: Clip, mask: NDArray[np.bool_], driving: Clip, progress: Progre
     )
     with progress.task(TaskId.MEASURE_DRIVING, 2 * len(order)) as task:
         for a, b in alone.outward(alone.seam):
-            back = flow.between(b, a).reshape(-1, 2)
+            back = flow.get_flow(b, a).reshape(-1, 2)
             masks[b] = sample(masks[a], grid + back).reshape(height, width)
-            step = sample(flow.between(a, b), xy)
-            miss = np.linalg.norm(step + sample(flow.between(b, a), xy + step), axis=1)
+            step = sample(flow.get_flow(a, b), xy)
+            miss = np.linalg.norm(step + sample(flow.get_flow(b, a), xy + step), axis=1)
             xy = xy + step
             live &= miss < _ROUND_TRIP[0] + _ROUND_TRIP[1] * np.linalg.norm(step, axis=1)
             live &= (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)

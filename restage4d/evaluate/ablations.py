@@ -40,7 +40,7 @@ TABLE_2 = ("full", "joint_arap", "no_rigidity")  # all, without backtracing, wit
 FAULTS = ("baseline", "full")
 
 
-def named(names: Iterable[str]) -> list[str]:
+def select_ablations(names: Iterable[str]) -> list[str]:
     """The names, checked and in the tables' order. Raises `InputError` for an unknown one."""
     asked = list(names) or list(ABLATIONS)
     for name in asked:

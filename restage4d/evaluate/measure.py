@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.evaluate.metrics import image, shape, tracking
-from restage4d.evaluate.metrics.judges import Judges
-from restage4d.evaluate.noise import measured_points
+from restage4d.evaluate.metrics.perceptual import PerceptualMetrics
+from restage4d.evaluate.noise import choose_measured_points
 from restage4d.evaluate.stage import Scene, View
 from restage4d.puppet import Camera, Performance, Puppet
 from restage4d.render.gaussians import render_gaussians, render_performance
@@ -20,21 +20,23 @@ _CHANGED = 12  # of 255: a pixel that a fault changed by more
 
 
 def measure(
-    puppet: Puppet, scene: Scene, extent: float, judges: Judges, seed: int = 0
+    puppet: Puppet, scene: Scene, extent: float, perceptual: PerceptualMetrics, seed: int = 0
 ) -> dict[str, float]:
     """All figures over the driving part. ``puppet``'s last performance is the driving one;
     ``extent`` in world units."""
     performance = puppet.performances[-1]
-    figures = _pictures(puppet, performance, scene, judges)
-    figures |= _views(puppet, performance, scene, judges)
-    figures |= _geometry(puppet, performance, extent, seed)
-    figures |= points(puppet, performance, scene, extent, seed)
-    figures["3d_aj"], figures["apd"], figures["oa"] = _tapvid(puppet, performance, scene, extent)
+    figures = _measure_pictures(puppet, performance, scene, perceptual)
+    figures |= _measure_views(puppet, performance, scene, perceptual)
+    figures |= _measure_geometry(puppet, performance, extent, seed)
+    figures |= measure_points(puppet, performance, scene, extent, seed)
+    figures["3d_aj"], figures["apd"], figures["oa"] = _measure_tapvid(
+        puppet, performance, scene, extent
+    )
     return figures
 
 
-def _pictures(
-    puppet: Puppet, performance: Performance, scene: Scene, judges: Judges
+def _measure_pictures(
+    puppet: Puppet, performance: Performance, scene: Scene, perceptual: PerceptualMetrics
 ) -> dict[str, float]:
     """Train views against what the fit saw; with faults, against the clean truth, beside the
     driving video's own error."""
@@ -49,8 +51,8 @@ def _pictures(
             np.nanmean([image.ssim(a, b, m) for a, b, m in zip(drawn, filmed, masks, strict=True)])
         ),
     }
-    if judges.lpips:
-        out["lpips"] = judges.lpips.distance(drawn, filmed)
+    if perceptual.lpips:
+        out["lpips"] = perceptual.lpips.distance(drawn, filmed)
     if not scene.faults:
         return out
     ours, video, ours_all, video_all = [], [], [], []
@@ -75,23 +77,23 @@ def _pictures(
     }
 
 
-def _views(
-    puppet: Puppet, performance: Performance, scene: Scene, judges: Judges
+def _measure_views(
+    puppet: Puppet, performance: Performance, scene: Scene, perceptual: PerceptualMetrics
 ) -> dict[str, float]:
     """The subject alone from behind and beside, which no fit saw."""
     out: dict[str, float] = {}
     similar, strange = [], []
     for name, view in scene.driving.views.items():
         drawn = list(render_alone(puppet, performance, view))
-        truth = [image.alone(p, m) for p, m in zip(view.pictures, view.masks, strict=True)]
+        truth = [image.cut_out(p, m) for p, m in zip(view.pictures, view.masks, strict=True)]
         pairs = list(zip(drawn, truth, view.masks, strict=True))
         out[f"view_psnr_{name}"] = float(np.nanmean([image.subject_psnr(*row) for row in pairs]))
         out[f"view_ssim_{name}"] = float(np.nanmean([image.ssim(*row) for row in pairs]))
-        if judges.lpips:
-            strange.append(judges.lpips.distance(drawn, truth))
-        if judges.clip:
-            first = image.alone(scene.driving.clip.frames[0], scene.driving.masks[0])
-            similar.append(judges.clip.mean_similarity(drawn, [first] * len(drawn)))
+        if perceptual.lpips:
+            strange.append(perceptual.lpips.distance(drawn, truth))
+        if perceptual.clip:
+            first = image.cut_out(scene.driving.clip.frames[0], scene.driving.masks[0])
+            similar.append(perceptual.clip.mean_similarity(drawn, [first] * len(drawn)))
     for figure in ("psnr", "ssim"):
         values = [out[f"view_{figure}_{name}"] for name in scene.driving.views]
         out[f"view_{figure}"] = float(np.mean(values)) if values else float("nan")
@@ -111,11 +113,11 @@ def render_alone(
     return render_performance(puppet, performance, view.frame.tolist(), cameras, (grey, grey, grey))
 
 
-def _geometry(
+def _measure_geometry(
     puppet: Puppet, performance: Performance, extent: float, seed: int
 ) -> dict[str, float]:
     """Eq. 9 of the volume, and the same form of edge lengths between 1,000 Gaussians."""
-    paths = tracking.gaussian_paths(puppet, performance)
+    paths = tracking.compute_gaussian_paths(puppet, performance)
     volume = shape.volume_variance(paths, extent)
     few = np.random.default_rng([seed, 6]).permutation(len(paths))[:_EDGE_POINTS]
     variances = shape.edge_variances(paths[few], shape.neighbour_edges(paths[few, 0]))
@@ -127,17 +129,17 @@ def _geometry(
     }
 
 
-def points(
+def measure_points(
     puppet: Puppet, performance: Performance, scene: Scene, extent: float, seed: int
 ) -> dict[str, float]:
     """Measured surface points marked at the shared first frame and carried through the driving
     part, against the truth."""
-    rows = measured_points(scene)
+    rows = choose_measured_points(scene)
     truth, visible = scene.driving.points[rows], scene.driving.visible[rows]
     paths = tracking.carry(puppet, performance, truth[:, 0], 0)
     out: dict[str, float] = {}
     for how, suffix in (("none", ""), ("median", "_median"), ("sim3", "_sim3")):
-        there = tracking.aligned(paths, truth, how, scene.driving.w2c)[:, 1:] / extent
+        there = tracking.align(paths, truth, how, scene.driving.w2c)[:, 1:] / extent
         goal = truth[:, 1:] / extent
         for which, where in (
             ("", None),
@@ -151,7 +153,7 @@ def points(
             )
     edges = shape.neighbour_edges(truth[:, 0])
     ours, true = (np.sqrt(shape.edge_variances(p, edges)).mean() for p in (paths, truth))
-    pairs = shape.random_pairs(_PAIRS, len(truth), seed)
+    pairs = shape.draw_pairs(_PAIRS, len(truth), seed)
     return out | {
         "surface_edge_cv": float(ours),
         "surface_edge_cv_true": float(true),
@@ -161,13 +163,13 @@ def points(
     }
 
 
-def _tapvid(
+def _measure_tapvid(
     puppet: Puppet, performance: Performance, scene: Scene, extent: float
 ) -> tuple[float, float, float]:
-    rows = measured_points(scene)
+    rows = choose_measured_points(scene)
     truth, visible = scene.driving.points[rows], scene.driving.visible[rows]
     paths = tracking.carry(puppet, performance, truth[:, 0], 0)
-    seen = shown(puppet, performance, paths, _SEEN * extent)
+    seen = find_visible(puppet, performance, paths, _SEEN * extent)
     K, w2c = scene.driving.K, scene.driving.w2c
     figures = tracking.tapvid3d(
         paths[:, 1:], seen[:, 1:], truth[:, 1:], visible[:, 1:], K[1:], w2c[1:]
@@ -175,7 +177,7 @@ def _tapvid(
     return figures["3d_aj"], figures["apd"], figures["oa"]
 
 
-def shown(
+def find_visible(
     puppet: Puppet, performance: Performance, paths: F32, tolerance: float
 ) -> NDArray[np.bool_]:  # (P, T, 3) -> (P, T)
     """Whether each carried point lies in the picture and no further than ``tolerance`` behind the

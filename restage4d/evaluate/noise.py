@@ -1,7 +1,7 @@
 """Priors made from a stage's truth: as it is ("clean"), or as learned estimators would see it
 ("learned").
 
-Every constant of "learned" is in `Learned`; docs/metrics.md says in words what it means.
+Every constant of "learned" is in `NoiseLevels`; docs/metrics.md says in words what it means.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from restage4d.clips import (
 from restage4d.errors import InputError
 from restage4d.evaluate.stage import Scene
 from restage4d.io.arrays import camera_kind
-from restage4d.priors.tracks.flow_tracks import guess_hidden
+from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -28,7 +28,7 @@ _SURFACE = 0.02  # of the depth: a point this near to what the camera shows is s
 
 
 @dataclass(frozen=True)
-class Learned:
+class NoiseLevels:
     """How far learned priors are off."""
 
     depth_drift: float = 0.015  # standard deviation of the depth's scale, slow in time
@@ -44,18 +44,18 @@ class Learned:
     memory: float = 8.0  # frames over which slow errors change
 
 
-def tracked_points(scene: Scene) -> NDArray[np.intp]:
+def choose_tracked_points(scene: Scene) -> NDArray[np.intp]:
     """Numbers of the surface points that tracks are made from: every other one. The rest is for
     measuring alone."""
     return np.arange(0, len(scene.seen.points), 2)
 
 
-def measured_points(scene: Scene) -> NDArray[np.intp]:
+def choose_measured_points(scene: Scene) -> NDArray[np.intp]:
     """Numbers of the surface points that no track is made from."""
     return np.arange(1, len(scene.seen.points), 2)
 
 
-def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
+def make_priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
     """Masks, depth, cameras and tracks of ``scene.rewound``.
 
     Cameras and depth drift against the shared first frame, which keeps the truth: it fixes the
@@ -69,30 +69,33 @@ def priors_from_truth(scene: Scene, noise: str, seed: int) -> Priors:
         raise InputError(f"There is no noise level {noise!r}.", f"Take one of: {', '.join(NOISE)}.")
     seen, rewound = scene.seen, scene.rewound
     rng = np.random.default_rng([seed, 77])
-    rows = tracked_points(scene)
-    xy, visible = _observed(seen.points[rows], seen.visible[rows], scene)
+    rows = choose_tracked_points(scene)
+    xy, visible = _observe(seen.points[rows], seen.visible[rows], scene)
     claimed = np.zeros_like(visible)
     masks, depth, K, w2c = seen.masks.astype(np.float32), seen.depth.copy(), seen.K, seen.w2c
     if noise == "learned":
-        n = Learned()
+        n = NoiseLevels()
         scale = rewound.clip.size[0] / 384
-        depth *= (1 + n.depth_drift * _slow(rng, rewound, n.memory, 1))[:, :, None]
+        depth *= (1 + n.depth_drift * _draw_slow_noise(rng, rewound, n.memory, 1))[:, :, None]
         depth *= 1 + n.depth_pixel * rng.standard_normal(depth.shape).astype(np.float32)
-        masks = shifted_borders(seen.masks, n.border * scale, rng)
-        w2c = _shaken(scene, rng, n)
+        masks = shift_borders(seen.masks, n.border * scale, rng)
+        w2c = _shake_cameras(scene, rng, n)
         xy = (xy + n.jitter * scale * rng.standard_normal(xy.shape)).astype(np.float32)
-        visible, claimed = _mistaken(xy, visible, rewound.clip.size, rng, n)
+        visible, claimed = _mistake_visibility(xy, visible, rewound.clip.size, rng, n)
     return Priors(
-        masks, depth, Cameras(K, w2c, camera_kind(w2c)), _tracks(xy, visible, claimed, rewound, rng)
+        masks,
+        depth,
+        Cameras(K, w2c, camera_kind(w2c)),
+        _make_tracks(xy, visible, claimed, rewound, rng),
     )
 
 
-def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
+def cut_to_driving(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Priors:
     """What is left of a joint scene's priors for its driving clip: the very same errors, so that
     fits with and without the base clip differ in nothing else.
 
     Args:
-        priors: of ``scene``, as `priors_from_truth` made them.
+        priors: of ``scene``, as `make_priors_from_truth` made them.
         scene: base and driving clip, T frames.
         alone: the same driving clip as the only video, n frames.
         seed: of the frames where points are picked.
@@ -104,7 +107,7 @@ def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Prio
     rows, given, tracks = scene.rows[alone.rewound.index], priors.cameras, priors.tracks
     cameras = Cameras(given.K[rows], given.w2c[rows], camera_kind(given.w2c[rows]))
     visible = tracks.visible[:, rows]
-    left = _tracks(
+    left = _make_tracks(
         tracks.xy[:, rows],
         visible,
         np.zeros_like(visible),
@@ -114,7 +117,7 @@ def driving_alone(priors: Priors, scene: Scene, alone: Scene, seed: int) -> Prio
     return Priors(priors.masks[rows], priors.depth[rows], cameras, left)
 
 
-def _tracks(
+def _make_tracks(
     xy: F32, visible: Bool, claimed: Bool, rewound: Rewound, rng: np.random.Generator
 ) -> Tracks:
     """Of the points that three frames or more show; where they are hidden is guessed from these
@@ -122,15 +125,15 @@ def _tracks(
     leaks in."""
     ever = visible.sum(1) >= 3
     xy, visible, claimed = xy[ever], visible[ever], claimed[ever]
-    tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _query(visible, rng))
-    guess_hidden(rewound, tracks)
+    tracks = Tracks(xy, visible, np.ones(visible.shape, np.float32), _choose_query(visible, rng))
+    extrapolate_occluded(rewound, tracks)
     claimed &= (tracks.xy >= 0).all(-1) & (tracks.xy < rewound.clip.size).all(-1)
     tracks.visible |= claimed
     tracks.confidence[claimed] = 1
     return tracks
 
 
-def _observed(
+def _observe(
     points: F32, visible: Bool, scene: Scene
 ) -> tuple[F32, Bool]:  # (P, T, 3), (P, T) -> (P, T, 2), (P, T)
     """Pixels of the points, and whether each is what the camera shows there (a missing limb shows
@@ -150,12 +153,12 @@ def _observed(
     return xy, shown
 
 
-def _query(visible: Bool, rng: np.random.Generator) -> NDArray[np.int32]:  # (P, T) -> (P,)
+def _choose_query(visible: Bool, rng: np.random.Generator) -> NDArray[np.int32]:  # (P, T) -> (P,)
     """One of the frames that shows the point, drawn at random."""
     return (visible * rng.random(visible.shape)).argmax(1).astype(np.int32)
 
 
-def _slow(
+def _draw_slow_noise(
     rng: np.random.Generator, rewound: Rewound, memory: float, channels: int
 ) -> F32:  # (T, C)
     """Smooth errors of unit variance over the clip, as differences from the shared first frame."""
@@ -170,7 +173,7 @@ def _slow(
     return (path / np.sqrt(np.maximum((path**2).mean(0), 1e-12))).astype(np.float32)
 
 
-def shifted_borders(
+def shift_borders(
     masks: Bool, reach: float, rng: np.random.Generator
 ) -> F32:  # (T, H, W) -> (T, H, W)
     """Masks whose border lies off by up to ``reach`` pixels, changing slowly along the border and
@@ -191,11 +194,11 @@ def shifted_borders(
     return out
 
 
-def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4, 4)
+def _shake_cameras(scene: Scene, rng: np.random.Generator, n: NoiseLevels) -> F32:  # (T, 4, 4)
     """Cameras off by a slow rotation and translation; frames with one true camera share one
     error."""
     true = scene.seen.w2c
-    error = _slow(rng, scene.rewound, n.memory, 6)
+    error = _draw_slow_noise(rng, scene.rewound, n.memory, 6)
     for other, t in scene.rewound.outward(scene.rewound.seam):
         if np.abs(true[t] - true[other]).max() < 1e-6:
             error[t] = error[other]
@@ -211,8 +214,8 @@ def _shaken(scene: Scene, rng: np.random.Generator, n: Learned) -> F32:  # (T, 4
     return out.astype(np.float32)
 
 
-def _mistaken(
-    xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: Learned
+def _mistake_visibility(
+    xy: F32, visible: Bool, size: tuple[int, int], rng: np.random.Generator, n: NoiseLevels
 ) -> tuple[Bool, Bool]:  # (P, T), (P, T)
     """Tracks that jump off, are lost or have wrong flags. ``xy`` (P, T, 2) is changed in place;
     returns ``visible`` without the points that are hidden and claimed to be visible, and these."""

@@ -7,7 +7,7 @@ import numpy as np
 from restage4d.errors import InputError
 from restage4d.evaluate.ablations import TABLE_1
 from restage4d.evaluate.runs import Record
-from restage4d.evaluate.tables import scene, values
+from restage4d.evaluate.tables import collect_values, name_scene
 from restage4d.io.atomic import replacing
 
 
@@ -63,13 +63,13 @@ def plot_ablations(path: Path, records: list[Record]) -> None:
     figure, axes = plt.subplots(1, len(shown), figsize=(3.4 * len(shown), 3.6))
     for axis, (metric, title) in zip(axes, shown, strict=True):
         for i, name in enumerate(TABLE_1):
-            found = list(values(rows, name, metric).values())
+            found = list(collect_values(rows, name, metric).values())
             if found:
                 axis.bar(i, np.mean(found), color=f"C{i}", alpha=0.6)
                 axis.plot(np.full(len(found), i), found, "k.", markersize=4)
         axis.set_xticks(range(len(TABLE_1)), TABLE_1, rotation=40, fontsize=8)
         axis.set_title(title, fontsize=10)
-        heights = [v for n in TABLE_1 for v in values(rows, n, metric).values()]
+        heights = [v for n in TABLE_1 for v in collect_values(rows, n, metric).values()]
         if heights and min(heights) > 0 and "psnr" in metric:
             axis.set_ylim(min(heights) - 1)
     _save(figure, path)
@@ -80,14 +80,14 @@ def plot_lemma(path: Path, records: list[Record]) -> None:
     base clip."""
     plt = _pyplot()
     rows = [r for r in records if not r["faulty"] and r["noise"] == "learned" and r["seed"] == 0]
-    scenes = sorted({scene(r) for r in rows})
+    scenes = sorted({name_scene(r) for r in rows})
     figure, axis = plt.subplots(figsize=(1.6 + 1.3 * len(scenes), 3.6))
     for i, name in enumerate(("baseline", "joint", "arap", "joint_arap")):
-        found = values(rows, name, "distance_variance")
+        found = collect_values(rows, name, "distance_variance")
         axis.bar(
             np.arange(len(scenes)) + 0.18 * i, [found.get(s, 0) for s in scenes], 0.17, label=name
         )
-    true = {scene(r): r["metrics"]["distance_variance_true"] for r in rows}
+    true = {name_scene(r): r["metrics"]["distance_variance_true"] for r in rows}
     axis.plot(
         np.arange(len(scenes)) + 0.27, [true[s] for s in scenes], "k_", markersize=40, label="truth"
     )

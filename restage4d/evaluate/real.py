@@ -20,12 +20,12 @@ from restage4d import se3
 from restage4d.clips import Clip, rewind
 from restage4d.errors import InputError
 from restage4d.evaluate.ablations import ENOUGH
-from restage4d.evaluate.measure import shown
+from restage4d.evaluate.measure import find_visible
 from restage4d.evaluate.metrics import image, tracking
 from restage4d.evaluate.runs import (
     Record,
-    finite,
     read_record,
+    replace_non_finite,
     write_json,
 )
 from restage4d.io import video
@@ -36,7 +36,7 @@ from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
-from restage4d.reconstruct.fit import fit, fit_fingerprint
+from restage4d.reconstruct.fit import compute_fingerprint, fit
 from restage4d.render.gaussians import render_performance
 
 LONGER_SIDE = 256
@@ -45,7 +45,7 @@ _ANNOTATED = 1080  # BADJA's pixels are of pictures this high
 _SURFACE = 0.04
 
 
-def real_pairs(
+def run_real_pairs(
     davis: Path, out: Path, progress: Progress, settings: tuple[str, ...] = ()
 ) -> list[Record]:
     """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/real`` as they
@@ -65,14 +65,14 @@ def real_pairs(
             f"{davis} has no sequence with joints.",
             "It must hold badja_keypoints/NAME.json and NAME/.",
         )
-    return [_pair(davis, name, out / "real", config, progress) for name in names]
+    return [_run_pair(davis, name, out / "real", config, progress) for name in names]
 
 
-def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progress) -> Record:
+def _run_pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progress) -> Record:
     at = out / f"{name}.json"
     pictures = next(p for p in (davis / name / "images", davis / name) if any(p.glob("*.jpg")))
     clip = video.decode(pictures, longer_side=LONGER_SIDE)
-    masks = _masks(davis / name / "masks", clip)
+    masks = _read_masks(davis / name / "masks", clip)
     cut = len(clip) // 2
     base = Clip(clip.frames[: cut + 1][::-1].copy(), clip.fps)
     driving = Clip(clip.frames[cut:].copy(), clip.fps)
@@ -93,7 +93,7 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
         cache=Cache(),
         progress=progress,
     )
-    fingerprint = fit_fingerprint(rewound, priors, config)
+    fingerprint = compute_fingerprint(rewound, priors, config)
     kept = read_record(at, fingerprint)
     if kept:
         return kept
@@ -104,7 +104,7 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
     truth, annotated, frames = read_joints(
         davis / "badja_keypoints" / f"{name}.json", clip.size, len(clip)
     )
-    metrics = _joint_figures(puppet, truth, annotated, frames, masks, cut)
+    metrics = _measure_joints(puppet, truth, annotated, frames, masks, cut)
     drawn = list(render_performance(puppet, puppet.performances[-1]))
     metrics["psnr"] = image.mean_psnr(drawn, list(driving.frames))
     metrics["psnr_subject"] = image.mean_psnr(drawn, list(driving.frames), list(masks[cut:]))
@@ -115,13 +115,13 @@ def _pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progre
         "seconds": round(seconds, 2),
         "fingerprint": fingerprint,
     }
-    record = about | {"metrics": finite(metrics)}
+    record = about | {"metrics": replace_non_finite(metrics)}
     write_json(at, record)
     (out / f"{name}.checkpoint.safetensors").unlink(missing_ok=True)
     return record
 
 
-def _masks(folder: Path, clip: Clip) -> NDArray[np.bool_]:
+def _read_masks(folder: Path, clip: Clip) -> NDArray[np.bool_]:
     files = sorted(folder.glob("*.png"))
     if len(files) != len(clip):
         raise InputError(
@@ -150,7 +150,7 @@ def read_joints(
     return (joints[..., ::-1] + 0.5) * (size[1] / _ANNOTATED), seen, frames
 
 
-def _joint_figures(
+def _measure_joints(
     puppet: Puppet, truth: NDArray, annotated: NDArray, frames: NDArray, masks: NDArray, cut: int
 ) -> dict[str, float]:
     """PCK of joints marked at the annotated frame of the driving half nearest to the cut, in all
@@ -190,7 +190,7 @@ def mark(puppet: Puppet, frame: int, xy: NDArray) -> NDArray[np.float32]:  # (J,
     extent = float(np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0).max())
     here = replace(performance, bases=performance.bases[:, frame : frame + 1])
     here = replace(here, K=performance.K[frame : frame + 1], w2c=performance.w2c[frame : frame + 1])
-    front = shown(puppet, here, means[:, None], _SURFACE * extent)[:, 0]
+    front = find_visible(puppet, here, means[:, None], _SURFACE * extent)[:, 0]
     if not front.any():
         front[:] = True
     means, solid = means[front], solid[front]

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 from restage4d import __version__
 from restage4d.evaluate import ablations
 from restage4d.evaluate.measure import measure
-from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
-from restage4d.evaluate.noise import Learned, driving_alone, priors_from_truth
-from restage4d.evaluate.stage import Stage, read_stage, scene_of
+from restage4d.evaluate.metrics.perceptual import PerceptualMetrics, PerceptualWeights
+from restage4d.evaluate.noise import NoiseLevels, cut_to_driving, make_priors_from_truth
+from restage4d.evaluate.stage import Stage, make_scene, read_stage
 from restage4d.io.atomic import replacing
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
@@ -62,44 +62,44 @@ class Bench:
 
     Args:
         out: the folder.
-        judges: weights of models that judge pictures.
+        perceptual: weights of models that judge pictures.
     """
 
-    def __init__(self, out: Path, judges: JudgeFolders | None = None) -> None:
+    def __init__(self, out: Path, perceptual: PerceptualWeights | None = None) -> None:
         self.out = out
-        self.judges = Judges(judges or JudgeFolders())
+        self.perceptual = PerceptualMetrics(perceptual or PerceptualWeights())
         self._stages: dict[Path, Stage] = {}
 
-    def do(self, run: Run, progress: Progress) -> Record:
+    def execute(self, run: Run, progress: Progress) -> Record:
         """The run's record, made now unless it is there already for the same stage and settings.
 
         Raises:
             InputError: the stage or a setting is wrong.
             FitError, Cancelled: see `fit`; a cancelled fit goes on the next time.
         """
-        stage = self.stage(run.stage)
+        stage = self.get_stage(run.stage)
         record_at = self.out / "runs" / f"{run.name}.json"
         config = ablations.configure(
             run.ablation, run.settings, run.seed, 2 * int(stage.about["frames"]) - 1
         )
-        fingerprint = self._fingerprint(run, stage, config)
+        fingerprint = self._compute_fingerprint(run, stage, config)
         kept = read_record(record_at, fingerprint)
         if kept:
             return kept
-        scene = both = scene_of(stage, run.driving - 1, faulty=run.faulty)
-        priors = priors_from_truth(both, run.noise, run.seed)
+        scene = both = make_scene(stage, run.driving - 1, faulty=run.faulty)
+        priors = make_priors_from_truth(both, run.noise, run.seed)
         if config.clips == "driving":
-            scene = scene_of(stage, run.driving - 1, joint=False, faulty=run.faulty)
-            priors = driving_alone(priors, both, scene, run.seed)
+            scene = make_scene(stage, run.driving - 1, joint=False, faulty=run.faulty)
+            priors = cut_to_driving(priors, both, scene, run.seed)
         checkpoint = record_at.with_suffix(".checkpoint.safetensors")
         began = time.perf_counter()
         fusion = fit(scene.rewound, priors, config, checkpoint, progress)
         seconds = time.perf_counter() - began
         prompts = [stage.about["driving"][run.driving - 1]] * scene.rewound.n_branches
         puppet = fusion.model.to_puppet(scene.rewound, fusion.cameras(), prompts, config.influences)
-        puppet.save(self.puppet_at(run))
+        puppet.save(self.locate_puppet(run))
         with progress.task(TaskId.FIGURES):
-            metrics = measure(puppet, scene, stage.extent, self.judges, run.seed)
+            metrics = measure(puppet, scene, stage.extent, self.perceptual, run.seed)
         metrics |= {
             "pruning_psnr_loss": fusion.pruning_psnr_loss,
             "rollbacks": float(fusion.optimiser.rollbacks),
@@ -116,38 +116,38 @@ class Bench:
             "seed": run.seed,
             "seconds": round(seconds, 2),
             "fingerprint": fingerprint,
-            "metrics": finite(metrics),
+            "metrics": replace_non_finite(metrics),
         }
         write_json(record_at, record)
         checkpoint.unlink(missing_ok=True)
         return record
 
-    def stage(self, folder: Path) -> Stage:
+    def get_stage(self, folder: Path) -> Stage:
         """A stage, read once."""
         if folder not in self._stages:
             self._stages[folder] = read_stage(folder)
         return self._stages[folder]
 
-    def puppet_at(self, run: Run) -> Path:
+    def locate_puppet(self, run: Run) -> Path:
         """Where the run's puppet is kept."""
         return self.out / "runs" / f"{run.name}.puppet"
 
-    def puppet(self, run: Run) -> Puppet:
+    def load_puppet(self, run: Run) -> Puppet:
         """The puppet of a run that is done."""
-        return Puppet.load(self.puppet_at(run))
+        return Puppet.load(self.locate_puppet(run))
 
-    def _fingerprint(self, run: Run, stage: Stage, config: FitConfig) -> str:
+    def _compute_fingerprint(self, run: Run, stage: Stage, config: FitConfig) -> str:
         """Of all that decides a record: settings, noise, the stage's own description and
         pictures."""
-        about = [FORMAT, __version__, asdict(config), run.name, asdict(Learned()), stage.about]
-        about += [folder is not None for folder in asdict(self.judges.folders).values()]
+        about = [FORMAT, __version__, asdict(config), run.name, asdict(NoiseLevels()), stage.about]
+        about += [folder is not None for folder in asdict(self.perceptual.folders).values()]
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for one in (stage.base, *stage.driving, *stage.faulty):
             digest.update(one.clip.frames.data)
         return digest.hexdigest()
 
 
-def runs_of(
+def list_runs(
     folder: Path,
     names: Iterable[str],
     noise: str,
@@ -161,7 +161,7 @@ def runs_of(
     Raises:
         InputError: the folder is no stage, or there is no such ablation.
     """
-    wanted = ablations.named(names)
+    wanted = ablations.select_ablations(names)
     stage = read_stage(folder)
     numbers = range(1, len(stage.driving) + 1)
     runs = [
@@ -177,7 +177,17 @@ def runs_of(
     return runs
 
 
-def finite(metrics: dict[str, float]) -> dict[str, float | None]:
+def forward_cancellation(progress: Progress) -> Callable[[], bool]:
+    """Whether ``progress`` was cancelled, for a Progress of one run's own."""
+
+    def check() -> bool:
+        progress.check()
+        return False
+
+    return check
+
+
+def replace_non_finite(metrics: dict[str, float]) -> dict[str, float | None]:
     """NaN and infinity become null, as JSON has neither."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 

@@ -29,7 +29,7 @@ def write_sheet(path: Path, truth: StageClip, puppets: dict[str, Puppet]) -> Non
     for name, view in {"film camera": film, **truth.views}.items():
         rows.append(
             _row(
-                [image.alone(p, m) for p, m in zip(view.pictures, view.masks, strict=True)],
+                [image.cut_out(p, m) for p, m in zip(view.pictures, view.masks, strict=True)],
                 f"truth, {name}",
             )
         )

@@ -112,15 +112,15 @@ def read_stage(folder: Path) -> Stage:
     return Stage(
         folder.resolve().name,
         about,
-        _clip(folder / "base", fps),
-        [_clip(folder / f"driving_{i}", fps) for i in range(1, n + 1)],
-        [_clip(folder / f"faulty_{i}", fps) for i in range(1, n + 1)]
+        _read_clip(folder / "base", fps),
+        [_read_clip(folder / f"driving_{i}", fps) for i in range(1, n + 1)],
+        [_read_clip(folder / f"faulty_{i}", fps) for i in range(1, n + 1)]
         if about.get("faults")
         else [],
     )
 
 
-def scene_of(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = False) -> Scene:
+def make_scene(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = False) -> Scene:
     """The scene of one driving clip (counted from 0): with the base clip or alone, with faults or
     without."""
     if faulty and not stage.faulty:
@@ -129,18 +129,18 @@ def scene_of(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = F
     filmed = stage.faulty[driving] if faulty else clean
     if joint:
         rewound = rewind(stage.base.clip, [filmed.clip])
-        seen = _joined([stage.base, filmed], rewound)
+        seen = _join([stage.base, filmed], rewound)
         rows = rewound.video(1)
     else:
         rewound = rewind(filmed.clip, [])
-        seen = _joined([filmed], rewound)
+        seen = _join([filmed], rewound)
         rows = rewound.video(0)
     faults = list(stage.about["faults"]["frames"]) if faulty else []
     revealed = np.logical_and(clean.visible.any(axis=1), ~stage.base.visible.any(axis=1))
     return Scene(rewound, seen, clean, rows, faults, np.asarray(revealed))
 
 
-def _joined(clips: list[StageClip], rewound: Rewound) -> StageClip:
+def _join(clips: list[StageClip], rewound: Rewound) -> StageClip:
     """Truth of several clips in the order of the rewound clip."""
     pick = list(zip(rewound.source, rewound.index, strict=True))
 
@@ -155,17 +155,17 @@ def _joined(clips: list[StageClip], rewound: Rewound) -> StageClip:
     )
 
 
-def _clip(folder: Path, fps: float) -> StageClip:
-    seen = _view(folder)
+def _read_clip(folder: Path, fps: float) -> StageClip:
+    seen = _read_view(folder)
     count = len(seen.pictures)
-    depth = _array(folder / "depth.npz", "depth").astype(np.float32)
-    points, visible = (_array(folder / "points.npz", name) for name in ("points", "visible"))
+    depth = _read_array(folder / "depth.npz", "depth").astype(np.float32)
+    points, visible = (_read_array(folder / "points.npz", name) for name in ("points", "visible"))
     if not len(depth) == count == len(seen.K) == points.shape[1] == visible.shape[1]:
         raise InputError(
             f"{folder}: pictures, depth, cameras and points differ in their number of frames.",
             _REMEDY,
         )
-    views = {p.name: _view(p) for p in sorted(folder.iterdir()) if (p / "frames").is_dir()}
+    views = {p.name: _read_view(p) for p in sorted(folder.iterdir()) if (p / "frames").is_dir()}
     return StageClip(
         Clip(seen.pictures, fps),
         seen.masks,
@@ -178,7 +178,7 @@ def _clip(folder: Path, fps: float) -> StageClip:
     )
 
 
-def _view(folder: Path) -> View:
+def _read_view(folder: Path) -> View:
     files = sorted((folder / "frames").glob("*.png"))
     if not files:
         raise InputError(f"{folder / 'frames'} holds no pictures.", _REMEDY)
@@ -198,5 +198,5 @@ def _view(folder: Path) -> View:
     )
 
 
-def _array(path: Path, name: str) -> NDArray:
+def _read_array(path: Path, name: str) -> NDArray:
     return load_arrays(path, (name,))[name]

@@ -7,8 +7,8 @@ from pathlib import Path
 from restage4d.errors import InputError
 from restage4d.evaluate import plots, runs, tables
 from restage4d.evaluate.ablations import configure
-from restage4d.evaluate.metrics.judges import JudgeFolders, Judges
-from restage4d.evaluate.real import real_pairs
+from restage4d.evaluate.metrics.perceptual import PerceptualMetrics, PerceptualWeights
+from restage4d.evaluate.real import run_real_pairs
 from restage4d.evaluate.runs import (
     Bench,
     Record,
@@ -17,8 +17,8 @@ from restage4d.evaluate.runs import (
 )
 from restage4d.evaluate.sheet import write_sheet
 from restage4d.evaluate.stage import read_stage
-from restage4d.evaluate.tradeoff import tradeoff
-from restage4d.evaluate.workers import do_all
+from restage4d.evaluate.tradeoff import run_tradeoff
+from restage4d.evaluate.workers import run_all
 from restage4d.io.atomic import replacing
 from restage4d.progress import Progress, TaskId
 
@@ -37,7 +37,7 @@ class Suite:
         noise: "clean" or "learned", of one stage's priors.
         seed: of noise and fits.
         settings: of every fit, each ``KEY=VALUE``.
-        judges: where the weights of CLIP and LPIPS are.
+        perceptual: where the weights of CLIP and LPIPS are.
     """
 
     out: Path
@@ -48,7 +48,7 @@ class Suite:
     noise: str
     seed: int
     settings: tuple[str, ...]
-    judges: JudgeFolders
+    perceptual: PerceptualWeights
 
 
 def evaluate(suite: Suite, progress: Progress) -> None:
@@ -56,20 +56,20 @@ def evaluate(suite: Suite, progress: Progress) -> None:
     before work for what cannot be used."""
     out, seed, settings = suite.out, suite.seed, suite.settings
     if suite.davis:
-        pairs = real_pairs(suite.davis, out, progress, settings)
+        pairs = run_real_pairs(suite.davis, out, progress, settings)
         write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
         return
     if suite.stage:
-        todo = runs.runs_of(suite.stage, suite.ablations, suite.noise, seed, settings)
+        todo = runs.list_runs(suite.stage, suite.ablations, suite.noise, seed, settings)
     else:
         assert suite.stages is not None
         todo = whole_set(suite.stages, suite.ablations, seed, settings)
     for run in todo:
         configure(run.ablation, settings, run.seed, 2)  # a wrong setting is said before work starts
-    Judges(suite.judges)  # so are weights that cannot be read
+    PerceptualMetrics(suite.perceptual)  # so are weights that cannot be read
     progress.expect([TaskId.FIT_STAGES, *([TaskId.TRADE_OFF] if suite.stages else [])])
     done: list[Record] = []
-    for run, record in do_all(todo, out, suite.judges, progress):
+    for run, record in run_all(todo, out, suite.perceptual, progress):
         done.append(record)
         m = record["metrics"]
         print(
@@ -83,13 +83,13 @@ def evaluate(suite: Suite, progress: Progress) -> None:
     if suite.stages:
         first = _first_of_each(suite.stages)
         for folder in first[:1]:
-            curves += tradeoff(folder, out, seed, progress)
+            curves += run_tradeoff(folder, out, seed, progress)
         plots.plot_tradeoff(out / "tradeoff.png", curves)
         plots.plot_ablations(out / "ablations.png", records)
         plots.plot_lemma(out / "lemma.png", records)
     _results(out, todo, records, curves)
     with replacing(out / "tables.md") as temporary:
-        temporary.write_text(tables.write(records), encoding="utf-8")
+        temporary.write_text(tables.write_tables(records), encoding="utf-8")
     _sheets(out, todo)
     print(f"{out / 'results.json'}, {out / 'tables.md'} and sheets of held-out views are there.")
 
@@ -98,10 +98,10 @@ def whole_set(folder: Path, names: list[str], seed: int, settings: tuple[str, ..
     """Every stage with learned priors, faults included; of each character's first stage a second
     seed and clean priors too."""
     folders = _stage_folders(folder)
-    todo = [run for f in folders for run in runs.runs_of(f, names, "learned", seed, settings)]
+    todo = [run for f in folders for run in runs.list_runs(f, names, "learned", seed, settings)]
     for f in _first_of_each(folder):
-        todo += runs.runs_of(f, names, "learned", seed + 1, settings, faults=False)
-        todo += runs.runs_of(f, names, "clean", seed, settings, faults=False)
+        todo += runs.list_runs(f, names, "learned", seed + 1, settings, faults=False)
+        todo += runs.list_runs(f, names, "clean", seed, settings, faults=False)
     return todo
 
 
@@ -153,6 +153,6 @@ def _sheets(out: Path, todo: list[Run]) -> None:
         if not run.faulty and run.ablation in _SHOWN:
             shown.setdefault((run.stage, run.driving), {}).setdefault(run.ablation, run)
     for (folder, driving), found in shown.items():
-        puppets = {_SHOWN[name]: bench.puppet(found[name]) for name in _SHOWN if name in found}
-        truth = bench.stage(folder).driving[driving - 1]
+        puppets = {_SHOWN[name]: bench.load_puppet(found[name]) for name in _SHOWN if name in found}
+        truth = bench.get_stage(folder).driving[driving - 1]
         write_sheet(out / f"sheet_{folder.resolve().name}_{driving}.png", truth, puppets)

@@ -40,7 +40,7 @@ _FAULTS = (
 )
 
 
-def write(records: Iterable[Record]) -> str:
+def write_tables(records: Iterable[Record]) -> str:
     """All tables that the records give."""
     rows = list(records)
     groups = sorted(
@@ -50,16 +50,19 @@ def write(records: Iterable[Record]) -> str:
     parts = []
     for noise, seed in groups:
         some = [r for r in rows if not r["faulty"] and (r["noise"], r["seed"]) == (noise, seed)]
-        scenes = sorted({scene(r) for r in some})
+        scenes = sorted({name_scene(r) for r in some})
         about = (
             f"{noise} priors, seed {seed}, {len(scenes)} scene{'s' * (len(scenes) > 1)}: "
             f"{', '.join(scenes)}"
         )
-        parts += [f"### Table 1 ({about})", _means(some, TABLE_1, _TABLE_1)]
-        parts += [f"### Table 2 ({about})", _means(some, TABLE_2, _TABLE_2)]
-        parts += ["### Lemma 1: variance of pairwise distances in the driving part", _lemma(some)]
+        parts += [f"### Table 1 ({about})", _tabulate_means(some, TABLE_1, _TABLE_1)]
+        parts += [f"### Table 2 ({about})", _tabulate_means(some, TABLE_2, _TABLE_2)]
+        parts += [
+            "### Lemma 1: variance of pairwise distances in the driving part",
+            _tabulate_lemma(some),
+        ]
         if len(scenes) > 1:
-            parts += [f"### Every scene ({noise}, seed {seed})", _scenes(some)]
+            parts += [f"### Every scene ({noise}, seed {seed})", _tabulate_scenes(some)]
     faulty = [r for r in rows if r["faulty"]]
     if faulty:
         parts += [
@@ -67,37 +70,39 @@ def write(records: Iterable[Record]) -> str:
             "against the clean truth)"
         ]
         parts += [
-            _by_scene(
+            _tabulate_by_scene(
                 faulty, [n for n in ABLATIONS if any(r["ablation"] == n for r in faulty)], _FAULTS
             )
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def scene(record: Record) -> str:
+def name_scene(record: Record) -> str:
     """A stage's name, with the number of its driving clip where that is not the first."""
     return record["stage"] + (f" ({record['driving']})" if record["driving"] > 1 else "")
 
 
-def values(records: Iterable[Record], ablation: str, metric: str) -> dict[str, float]:
+def collect_values(records: Iterable[Record], ablation: str, metric: str) -> dict[str, float]:
     """A metric of an ablation by scene, where it is there."""
-    found = {scene(r): r["metrics"].get(metric) for r in records if r["ablation"] == ablation}
+    found = {name_scene(r): r["metrics"].get(metric) for r in records if r["ablation"] == ablation}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _means(rows: list[Record], names: Iterable[str], columns: tuple) -> str:
+def _tabulate_means(rows: list[Record], names: Iterable[str], columns: tuple) -> str:
     """Mean ± standard deviation over scenes, one row per ablation."""
-    shown = [c for c in columns if any(values(rows, n, c[1]) for n in names)]
+    shown = [c for c in columns if any(collect_values(rows, n, c[1]) for n in names)]
     lines = [["", *(title for title, _, _ in shown)]]
     for name in names:
-        found = [list(values(rows, name, metric).values()) for _, metric, _ in shown]
+        found = [list(collect_values(rows, name, metric).values()) for _, metric, _ in shown]
         if any(found):
-            cells = [_spread(v, digits) for v, (_, _, digits) in zip(found, shown, strict=True)]
+            cells = [
+                _format_spread(v, digits) for v, (_, _, digits) in zip(found, shown, strict=True)
+            ]
             lines.append([ABLATIONS[name].title, *cells])
-    return markdown(lines)
+    return format_markdown(lines)
 
 
-def _lemma(rows: list[Record]) -> str:
+def _tabulate_lemma(rows: list[Record]) -> str:
     lines = [
         [
             "scene",
@@ -109,10 +114,10 @@ def _lemma(rows: list[Record]) -> str:
             "lower with the base clip",
         ]
     ]
-    for name in sorted({scene(r) for r in rows}):
-        here = [r for r in rows if scene(r) == name]
+    for name in sorted({name_scene(r) for r in rows}):
+        here = [r for r in rows if name_scene(r) == name]
         v = {
-            a: values(here, a, "distance_variance").get(name)
+            a: collect_values(here, a, "distance_variance").get(name)
             for a in ("baseline", "joint", "arap", "joint_arap")
         }
         true = next((r["metrics"]["distance_variance_true"] for r in here), None)
@@ -124,12 +129,12 @@ def _lemma(rows: list[Record]) -> str:
         ]
         lines.append([name, *cells, ", ".join(lower)])
     return (
-        markdown(lines)
+        format_markdown(lines)
         + "\n\nIn 1e-4 squared extents; the last column says it without and with rigidity."
     )
 
 
-def _scenes(rows: list[Record]) -> str:
+def _tabulate_scenes(rows: list[Record]) -> str:
     columns = (
         _TABLE_1[0],
         _TABLE_1[2],
@@ -138,17 +143,17 @@ def _scenes(rows: list[Record]) -> str:
         *_TABLE_2[:3],
         _TABLE_2[-1],
     )
-    return _by_scene(rows, list(ABLATIONS), columns)
+    return _tabulate_by_scene(rows, list(ABLATIONS), columns)
 
 
-def _by_scene(rows: list[Record], names: list[str], columns: tuple) -> str:
+def _tabulate_by_scene(rows: list[Record], names: list[str], columns: tuple) -> str:
     lines = [["scene", "", *(title for title, _, _ in columns)]]
-    for where in sorted({(scene(r), r["noise"], r["seed"]) for r in rows}):
+    for where in sorted({(name_scene(r), r["noise"], r["seed"]) for r in rows}):
         for name in names:
             found = [
                 r
                 for r in rows
-                if (scene(r), r["noise"], r["seed"]) == where and r["ablation"] == name
+                if (name_scene(r), r["noise"], r["seed"]) == where and r["ablation"] == name
             ]
             if found:
                 metrics = found[0]["metrics"]
@@ -157,17 +162,17 @@ def _by_scene(rows: list[Record], names: list[str], columns: tuple) -> str:
                     for _, m, digits in columns
                 ]
                 lines.append([where[0], ABLATIONS[name].title, *cells])
-    return markdown(lines)
+    return format_markdown(lines)
 
 
-def _spread(found: list[float], digits: int) -> str:
+def _format_spread(found: list[float], digits: int) -> str:
     if not found:
         return ""
     mean = f"{np.mean(found):.{digits}f}"
     return mean if len(found) == 1 else f"{mean} ± {np.std(found):.{digits}f}"
 
 
-def markdown(lines: list[list[str]]) -> str:
+def format_markdown(lines: list[list[str]]) -> str:
     """A Markdown table; the first line is its head."""
     head, *rest = lines
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rest))

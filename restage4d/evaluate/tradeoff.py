@@ -11,32 +11,35 @@ import numpy as np
 import torch
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.evaluate.measure import points
-from restage4d.evaluate.noise import Learned, priors_from_truth
+from restage4d.evaluate.measure import measure_points
+from restage4d.evaluate.noise import NoiseLevels, make_priors_from_truth
 from restage4d.evaluate.runs import (
     FORMAT,
     Record,
-    finite,
+    forward_cancellation,
     read_record,
+    replace_non_finite,
     write_json,
 )
-from restage4d.evaluate.stage import read_stage, scene_of
+from restage4d.evaluate.stage import make_scene, read_stage
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.config import preset
-from restage4d.reconstruct.fit import prepared, usable_tracks
+from restage4d.reconstruct.fit import lift_usable_tracks, prepare_priors
 from restage4d.reconstruct.motion.initialisation import Motion, fit_motion
 
 BASES = (10, 30, 100)
 WEIGHTS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Record]:
+def run_tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Record]:
     """One record per number of bases and weight, for the stage's first driving clip with learned
     priors; kept as runs are."""
     stage = read_stage(folder)
-    scene = scene_of(stage, 0)
-    priors = prepared(scene.rewound, priors_from_truth(scene, "learned", seed), preset("draft"))
+    scene = make_scene(stage, 0)
+    priors = prepare_priors(
+        scene.rewound, make_priors_from_truth(scene, "learned", seed), preset("draft")
+    )
     records = []
     with progress.task(TaskId.TRADE_OFF, len(BASES) * len(WEIGHTS)) as counter:
         for k in BASES:
@@ -49,19 +52,25 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
                     rigidity=replace(config.rigidity, init_weight=weight),
                 )
                 about = json.dumps(
-                    [FORMAT, asdict(config), asdict(Learned()), stage.about], sort_keys=True
+                    [FORMAT, asdict(config), asdict(NoiseLevels()), stage.about], sort_keys=True
                 )
                 fingerprint = hashlib.sha256(about.encode()).hexdigest()
                 at = out / "tradeoff" / f"{stage.name}_{seed}_{k}_{weight:g}.json"
                 record = read_record(at, fingerprint)
                 if record is None:
                     began = time.perf_counter()
-                    tracks = usable_tracks(scene.rewound, priors, config)
+                    tracks = lift_usable_tracks(scene.rewound, priors, config)
                     motion = fit_motion(
-                        tracks, scene.rewound, priors, config, Progress(cancelled=_asks(progress))
+                        tracks,
+                        scene.rewound,
+                        priors,
+                        config,
+                        Progress(cancelled=forward_cancellation(progress)),
                     )
-                    puppet = puppet_of(motion, scene.rewound, priors.cameras, config.influences)
-                    metrics = points(puppet, puppet.performances[-1], scene, stage.extent, seed)
+                    puppet = make_puppet(motion, scene.rewound, priors.cameras, config.influences)
+                    metrics = measure_points(
+                        puppet, puppet.performances[-1], scene, stage.extent, seed
+                    )
                     record = {
                         "stage": stage.name,
                         "n_bases": k,
@@ -69,7 +78,7 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
                         "seed": seed,
                         "seconds": round(time.perf_counter() - began, 2),
                         "fingerprint": fingerprint,
-                        "metrics": finite(metrics),
+                        "metrics": replace_non_finite(metrics),
                     }
                     write_json(at, record)
                 records.append(record)
@@ -77,15 +86,7 @@ def tradeoff(folder: Path, out: Path, seed: int, progress: Progress) -> list[Rec
     return records
 
 
-def _asks(progress: Progress):
-    def asked() -> bool:
-        progress.check()
-        return False
-
-    return asked
-
-
-def puppet_of(motion: Motion, rewound: Rewound, cameras: Cameras, influences: int) -> Puppet:
+def make_puppet(motion: Motion, rewound: Rewound, cameras: Cameras, influences: int) -> Puppet:
     """A puppet whose Gaussians are the tracks of motion initialisation: enough to carry points,
     nothing to look at."""
     weight, index = torch.softmax(motion.coefs, -1).topk(

@@ -44,7 +44,7 @@ def read_priors(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
         parts[0] = folder
     rows = [np.flatnonzero(rewound.source == s) for s in range(len(parts))]
     found: dict[str, Arrays] = {}
-    for name, read in (("masks", _masks), ("depth", _depth)):
+    for name, read in (("masks", _read_masks), ("depth", _read_depth)):
         videos = [read(part, rewound, r) for part, r in zip(parts, rows, strict=True)]
         if any(frames is not None for frames in videos):
             out = np.full(rewound.clip.frames.shape[:3], np.nan, np.float32)
@@ -53,9 +53,9 @@ def read_priors(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
                     out[r] = frames
             found[name] = {name: out}
     if (parts[0] / "cameras.npz").is_file():
-        found["cameras"] = _cameras(parts, rows, rewound)
+        found["cameras"] = _read_cameras(parts, rows, rewound)
     if (folder / "tracks.npz").is_file():
-        found["tracks"] = _tracks(folder / "tracks.npz", rewound)
+        found["tracks"] = _read_tracks(folder / "tracks.npz", rewound)
     if not found:
         raise InputError(
             f"--priors {folder} holds no priors.", "docs/priors.md says how files must be named."
@@ -95,7 +95,7 @@ def to_mask(
     return np.where(picture > 191, 1.0, np.where(picture < 64, 0.0, -1.0)).astype(np.float32)
 
 
-def _masks(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
+def _read_masks(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
     """Masks of one video in the order of ``rows``; None where it has none."""
     folder = part / "masks"
     if not folder.is_dir() or len(rows) == 0:
@@ -115,7 +115,7 @@ def _masks(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
     return np.stack(out)
 
 
-def _depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
+def _read_depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
     """Depth of one video in the order of ``rows``; None where it has none."""
     width, height = rewound.clip.size
     if len(rows) == 0:
@@ -173,7 +173,7 @@ def _depth(part: Path, rewound: Rewound, rows: NDArray) -> NDArray | None:
     return out
 
 
-def _cameras(parts: list[Path], rows: list[NDArray], rewound: Rewound) -> Arrays:
+def _read_cameras(parts: list[Path], rows: list[NDArray], rewound: Rewound) -> Arrays:
     K = np.empty((len(rewound), 3, 3), np.float32)
     w2c = np.empty((len(rewound), 4, 4), np.float32)
     points = np.zeros((0, 3), np.float32)
@@ -190,7 +190,7 @@ def _cameras(parts: list[Path], rows: list[NDArray], rewound: Rewound) -> Arrays
     return {"K": K, "w2c": w2c, "points": points, "kind": np.array(camera_kind(w2c))}
 
 
-def _tracks(path: Path, rewound: Rewound) -> Arrays:
+def _read_tracks(path: Path, rewound: Rewound) -> Arrays:
     given = load_arrays(path, ("xy", "visible", "confidence", "query"))
     points = len(given["query"])
     shapes = {

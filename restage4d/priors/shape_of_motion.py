@@ -46,34 +46,34 @@ def read_shape_of_motion(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
     """
     found: dict[str, Arrays] = {}
     shape = rewound.clip.frames.shape[:3]
-    for name, folders, read in (("masks", ("masks",), _mask), ("depth", _DEPTHS, _depth)):
-        part = _sequence(folder, folders)
+    for name, folders, read in (("masks", ("masks",), _read_mask), ("depth", _DEPTHS, _read_depth)):
+        part = _find_sequence(folder, folders)
         if part:
             files = sorted(p for p in part.iterdir() if p.suffix.lower() == ".png")
             out = np.full(shape, np.nan, np.float32)
-            for t, path in zip(_positions(part, len(files), rewound), files, strict=True):
+            for t, path in zip(_match_positions(part, len(files), rewound), files, strict=True):
                 out[t] = read(path, rewound.clip.size)
             found[name] = {name: out}
     if (folder / "cameras.npz").is_file():
-        found["cameras"] = _cameras(folder / "cameras.npz", rewound)
+        found["cameras"] = _read_cameras(folder / "cameras.npz", rewound)
     elif (folder / "droid_recon").exists():
         raise InputError(
             f"{folder / 'droid_recon'} holds a pickle, which is never opened.",
             "Save its cameras as cameras.npz with K (T, 3, 3) and w2c (T, 4, 4); docs/priors.md "
             "has the lines that do it.",
         )
-    part = _sequence(folder, _TRACKS)
+    part = _find_sequence(folder, _TRACKS)
     if part:
         stems = sorted({p.stem.rsplit("_", 1)[0] for p in part.glob("*_*.npy")})
-        rows = _positions(part, len(stems), rewound)
+        rows = _match_positions(part, len(stems), rewound)
         if len(rows) == len(rewound):
-            found["tracks"] = _tracks(
-                part, stems, rows, _picture_size(folder, part), rewound.clip.size
+            found["tracks"] = _read_tracks(
+                part, stems, rows, _read_picture_size(folder, part), rewound.clip.size
             )
     return found
 
 
-def _sequence(folder: Path, names: tuple[str, ...]) -> Path | None:
+def _find_sequence(folder: Path, names: tuple[str, ...]) -> Path | None:
     """The first of the folders that is there, or the only folder in it: Shape-of-Motion keeps
     sequences one level down."""
     part = next((folder / name for name in names if (folder / name).is_dir()), None)
@@ -84,7 +84,7 @@ def _sequence(folder: Path, names: tuple[str, ...]) -> Path | None:
     return part
 
 
-def _positions(part: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
+def _match_positions(part: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
     """Which frames of the rewound clip ``count`` files are for."""
     base = rewound.video(0)
     if count == len(rewound) and rewound.n_branches:
@@ -98,10 +98,10 @@ def _positions(part: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
     )
 
 
-def _picture_size(folder: Path, part: Path) -> tuple[int, int]:
+def _read_picture_size(folder: Path, part: Path) -> tuple[int, int]:
     """(width, height) of the pictures that tracks were made on."""
     for names in (("images",), ("JPEGImages",), ("masks",), _DEPTHS):
-        pictures = _sequence(folder, names)
+        pictures = _find_sequence(folder, names)
         if pictures:
             picture = cv2.imdecode(
                 np.fromfile(min(p for p in pictures.iterdir() if p.is_file()), np.uint8),
@@ -115,7 +115,7 @@ def _picture_size(folder: Path, part: Path) -> tuple[int, int]:
     )
 
 
-def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
+def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     subject = cv2.resize(
         (mask_picture(path) > 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST
     )
@@ -124,7 +124,7 @@ def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.where(inside > 0, 1.0, np.where(outside > 0, 0.0, -1.0)).astype(np.float32)
 
 
-def _depth(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
+def _read_depth(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint16 or picture.ndim != 2:
         raise InputError(
@@ -137,9 +137,9 @@ def _depth(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.where(disparity > 1e-4, 1 / np.maximum(disparity, 1e-4), 0).astype(np.float32)
 
 
-def _cameras(path: Path, rewound: Rewound) -> Arrays:
+def _read_cameras(path: Path, rewound: Rewound) -> Arrays:
     given = load_cameras(path, rewound.clip.size[0])
-    rows = _positions(path, len(given["K"]), rewound)
+    rows = _match_positions(path, len(given["K"]), rewound)
     found: Arrays = {"points": given["points"]}
     for name in ("K", "w2c"):
         found[name] = np.repeat(
@@ -149,7 +149,7 @@ def _cameras(path: Path, rewound: Rewound) -> Arrays:
     return found | {"kind": np.array(camera_kind(found["w2c"]))}
 
 
-def _tracks(
+def _read_tracks(
     folder: Path, stems: list[str], rows: NDArray, made_for: tuple[int, int], size: tuple[int, int]
 ) -> Arrays:
     """The T² files as one packed set: tracks of some query frames, visible as Shape-of-Motion takes

@@ -1,0 +1,1 @@
+"""The fit: from footage and priors to a puppet."""

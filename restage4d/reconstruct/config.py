@@ -11,7 +11,7 @@ CLIPS = ("both", "base", "driving")
 
 @dataclass(frozen=True)
 class MotionConfig:
-    """Motion initialisation (stage 1): bases and coefficients from lifted tracks."""
+    """Motion initialisation: bases and coefficients from lifted tracks."""
 
     n_bases: int = 100
     n_tracks: int = 1200  # tracks optimised; the others only lend their positions to seeding
@@ -53,7 +53,7 @@ class RigidityConfig:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Photometric fusion (stage 2)."""
+    """Photometric fusion."""
 
     steps: int = 0  # 0: steps_per_frame for every frame of the rewound clip
     steps_per_frame: int = 22

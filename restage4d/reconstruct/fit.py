@@ -17,16 +17,17 @@ from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
 from restage4d.reconstruct.model.scene_model import SceneModel
-from restage4d.reconstruct.motion.depth import prepared_depth
+from restage4d.reconstruct.motion.depth import prepare_depth
 from restage4d.reconstruct.motion.initialisation import fit_motion
-from restage4d.reconstruct.motion.lifting import LiftedTracks, believed, lift_tracks
+from restage4d.reconstruct.motion.lifting import LiftedTracks, lift_tracks, reject_observations
 from restage4d.render import drawing_device
 
 
 def fit(
     rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | None, progress: Progress
 ) -> Fusion:
-    """Runs both stages, or goes on from ``checkpoint`` where it is of the same inputs and settings.
+    """Runs motion initialisation and photometric fusion, or goes on from ``checkpoint`` where it is
+    of the same inputs and settings.
 
     Returns:
         The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the
@@ -36,8 +37,8 @@ def fit(
         FitError: too little to fit, or NaNs that come back.
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
-    fingerprint = fit_fingerprint(rewound, priors, config)
-    priors = prepared(rewound, priors, config)
+    fingerprint = compute_fingerprint(rewound, priors, config)
+    priors = prepare_priors(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     device = torch.device(drawing_device())
     if saved:
@@ -48,7 +49,7 @@ def fit(
         )
         fusion.load(tensors, about)
     else:
-        tracks = usable_tracks(rewound, priors, config)
+        tracks = lift_usable_tracks(rewound, priors, config)
         motion = fit_motion(tracks, rewound, priors, config, progress, device)
         with progress.task(TaskId.SEED_GAUSSIANS):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
@@ -57,22 +58,22 @@ def fit(
     return fusion
 
 
-def prepared(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
+def prepare_priors(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
     """The priors that the fit goes by: depth without pixel noise and drift, tracks without
-    sightings that nothing bears out."""
+    observations that nothing bears out."""
     priors = (
-        replace(priors, depth=prepared_depth(rewound, priors)) if config.steady_depth else priors
+        replace(priors, depth=prepare_depth(rewound, priors)) if config.steady_depth else priors
     )
-    return replace(priors, tracks=believed(rewound, priors))
+    return replace(priors, tracks=reject_observations(rewound, priors))
 
 
-def usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:
+def lift_usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:
     """The lifted tracks that motion initialisation goes by."""
     tracks = lift_tracks(rewound, priors)
-    return tracks if config.backtracing else tracks.seen_in(rewound.video(0))
+    return tracks if config.backtracing else tracks.select_seen_in(rewound.video(0))
 
 
-def fit_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:
+def compute_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:
     """Content hash of everything that decides the result."""
     digest = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode())
     arrays = [

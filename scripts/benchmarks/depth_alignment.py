@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.evaluate.stage import read_stage, scene_of
+from restage4d.evaluate.stage import make_scene, read_stage
 from restage4d.priors.depth.alignment import (
     Anchors,
     align,
     align_each,
-    point_anchors,
+    collect_point_anchors,
 )
 from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress, TaskId
@@ -59,7 +59,7 @@ def structure_from_motion(
         )
         points.append((local - cameras.w2c[t, :3, 3]) @ cameras.w2c[t, :3, :3])
     found = Cameras(cameras.K, cameras.w2c, "moving", np.concatenate(points).astype(np.float32))
-    anchors = point_anchors(found, masks)
+    anchors = collect_point_anchors(found, masks)
     seen = rng.random(len(anchors.z)) < per_frame * len(true) / len(anchors.z)
     return found, Anchors(anchors.frame[seen], anchors.xy[seen], anchors.z[seen])
 
@@ -107,7 +107,7 @@ def main() -> None:
         "|\n|---|---|---|---|---|"
     )
     for folder in arguments.stages:
-        scene = scene_of(read_stage(folder), 0)
+        scene = make_scene(read_stage(folder), 0)
         rewound, truth = scene.rewound, scene.seen
         masks = truth.masks.astype(np.float32)
         with Progress().task(TaskId.BACKGROUND_POINTS, len(rewound)) as counted:

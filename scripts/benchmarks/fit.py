@@ -81,7 +81,7 @@ def one(stage: Path, ablation: str, settings: tuple[str, ...]) -> None:
     if device == "cuda":
         torch.zeros(1, device=device)  # what starting CUDA takes is not the fit's
     with tempfile.TemporaryDirectory() as out:
-        record = Bench(Path(out)).do(Run(stage, 1, ablation, settings=settings), progress)
+        record = Bench(Path(out)).execute(Run(stage, 1, ablation, settings=settings), progress)
     where = (
         torch.cuda.get_device_name()
         if device == "cuda"

@@ -58,7 +58,12 @@ def main() -> int:
         transformers.DepthAnythingForDepthEstimation(depth_anything(large)).save_pretrained(depth)
         network = DepthAnythingDepth("depth-anything-v2", depth, DepthAnythingConfig(""))
         title = f"Depth Anything V2 {'large' if large else 'small'}"
-        timed(title, lambda: network.disparity(rewound.clip.frames, Progress()), len(rewound), cuda)
+        timed(
+            title,
+            lambda: network.estimate_disparity(rewound.clip.frames, Progress()),
+            len(rewound),
+            cuda,
+        )
     return 0
 
 

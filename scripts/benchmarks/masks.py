@@ -20,7 +20,7 @@ from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
 from restage4d.io.video import decode
 from restage4d.priors.masks.grabcut import GrabCutMasks
-from restage4d.priors.motion.optical_flow import optical_flow
+from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def main() -> None:
             rewound = rewind(base, [])
             began = time.perf_counter()
             worked = time.process_time()
-            optical_flow(rewound, Progress())
+            compute_optical_flow(rewound, Progress())
             flowed = time.perf_counter()
             masks = provider.propagate(rewound, truth[::way][0], Progress())[::-1]
             seconds = time.perf_counter() - flowed

@@ -19,12 +19,12 @@ import numpy as np
 
 from restage4d.clips import Cameras, Rewound
 from restage4d.defaults import PriorNames
-from restage4d.evaluate.metrics.tracking import similarity
+from restage4d.evaluate.metrics.tracking import fit_similarity
 from restage4d.evaluate.stage import (
     Scene,
     StageClip,
+    make_scene,
     read_stage,
-    scene_of,
 )
 from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.priors.estimate import Providers
@@ -51,7 +51,7 @@ def main() -> None:
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS))
     for folder in arguments.stages:
         began = time.perf_counter()
-        figures = measure(scene_of(read_stage(folder), 0), providers)
+        figures = measure(make_scene(read_stage(folder), 0), providers)
         cells = [
             folder.name,
             *(f"{v:.2f}" if isinstance(v, float) else v for v in figures),
@@ -116,7 +116,7 @@ def camera_errors(found: Cameras, truth: StageClip) -> list[float]:
     if np.ptp(b, axis=0).max() < 1e-6 or np.ptp(a, axis=0).max() < 1e-6:
         off = np.linalg.norm(b - b.mean(0), axis=1)
     else:
-        s, R, t = similarity(a, b)
+        s, R, t = fit_similarity(a, b)
         off = np.linalg.norm(s * a @ R.T + t - b, axis=1)
     far = np.median(np.linalg.norm(b - truth.points[:, 0].mean(0), axis=1))
     return [float(focal), float(turn), float(100 * off.mean() / far)]

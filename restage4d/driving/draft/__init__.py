@@ -1,0 +1,1 @@
+"""The draft driver: directions in words, a body plan, and a relief that acts them out; no model."""

@@ -66,8 +66,13 @@ class BodyPlan:
     tail: Limb | None = None
     others: list[Limb] = field(default_factory=list)
 
+    @property
+    def limbs(self) -> list[Limb]:
+        """Legs first, then the others."""
+        return [*self.legs, *self.others]
 
-def plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
+
+def read_body_plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
     """Reads a body plan from a mask.
 
     Args:
@@ -82,11 +87,11 @@ def plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
     radius = float(radius_at.max())
     upright = (y1 - y0) > 1.25 * (x1 - x0)
     result = BodyPlan(0, upright, (x0, y0, x1, y1), radius)
-    core = _largest(radius_at > _TORSO * radius)
+    core = _keep_largest(radius_at > _TORSO * radius)
     torso = (
         cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5) <= _TORSO * radius + 1
     ) & mask
-    lobes = _lobes(mask, torso)
+    lobes = _find_lobes(mask, torso)
     ground = y1 - 0.3 * (y1 - y0)
     free = []
     for lobe in lobes:
@@ -102,21 +107,21 @@ def plan(mask: Mask, own_motion: float = 0.0) -> BodyPlan:
             for lobe in free
             if lobe.tip[1] < lobe.pivot[1] and lobe.tip[1] < y0 + 0.1 * (y1 - y0)
         ]
-        result.head = max(above, key=lambda lobe: float(lobe.weight.sum()), default=None) or _end(
-            mask, "up", result, free
-        )
+        result.head = max(
+            above, key=lambda lobe: float(lobe.weight.sum()), default=None
+        ) or _find_end(mask, "up", result, free)
         result.others = [lobe for lobe in free if lobe is not result.head]
         return result
     _name_ends(result, mask, free, own_motion)
     return result
 
 
-def _largest(region: Mask) -> Mask:
+def _keep_largest(region: Mask) -> Mask:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8))
     return labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else region
 
 
-def _lobes(mask: Mask, torso: Mask) -> list[Limb]:
+def _find_lobes(mask: Mask, torso: Mask) -> list[Limb]:
     """Parts of the mask outside the torso that are big and long enough to be limbs."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         (mask & ~torso).astype(np.uint8), connectivity=8
@@ -125,25 +130,25 @@ def _lobes(mask: Mask, torso: Mask) -> list[Limb]:
     for k in range(1, count):
         if stats[k, cv2.CC_STAT_AREA] < max(12, _LEAST_AREA * mask.sum()):
             continue
-        limb = _limb(mask, labels == k, torso)
+        limb = _measure_limb(mask, labels == k, torso)
         if limb is not None:
             found.append(limb)
     return found
 
 
-def _limb(mask: Mask, part: Mask, torso: Mask) -> Limb | None:
+def _measure_limb(mask: Mask, part: Mask, torso: Mask) -> Limb | None:
     """A limb from its pixels: distances within the mask from where it joins the torso."""
     joint = part & cv2.dilate(torso.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     if not joint.any():
         return None
-    outward = _distance_within(part, joint)
+    outward = _compute_path_length(part, joint)
     far = outward == outward[part].max()
     length = float(outward[part].max())
     ys, xs = np.nonzero(joint)
     width = float(np.hypot(np.ptp(xs), np.ptp(ys))) + 1
     if length < max(4.0, 0.7 * width):  # a bulge
         return None
-    inward = _distance_within(
+    inward = _compute_path_length(
         torso, torso & cv2.dilate(joint.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     )
     signed = np.where(part, outward, -inward)
@@ -157,13 +162,13 @@ def _limb(mask: Mask, part: Mask, torso: Mask) -> Limb | None:
     )
 
 
-def _distance_within(region: Mask, start: Mask) -> F32:
+def _compute_path_length(region: Mask, start: Mask) -> F32:
     """Path length inside a region from the start's pixels; 1e6 where it cannot be reached."""
     costs = MCP_Geometric(np.where(region, 1.0, np.inf)).find_costs(np.argwhere(start & region))[0]
     return np.where(np.isfinite(costs), costs, 1e6).astype(np.float32)
 
 
-def _end(mask: Mask, where: str, body: BodyPlan, lobes: list[Limb]) -> Limb | None:
+def _find_end(mask: Mask, where: str, body: BodyPlan, lobes: list[Limb]) -> Limb | None:
     """The end of a body without a neck as a limb: what lies around its outermost point, with the
     lobes (ears) that grow there."""
     ys, xs = np.nonzero(mask)
@@ -174,12 +179,12 @@ def _end(mask: Mask, where: str, body: BodyPlan, lobes: list[Limb]) -> Limb | No
     )
     reach = float(np.clip(0.55 * to_legs, 1.5 * body.radius, 2.4 * body.radius))
     rows, cols = np.indices(mask.shape)
-    near = _largest(mask & (np.hypot(cols - x, rows - y) < reach))
+    near = _keep_largest(mask & (np.hypot(cols - x, rows - y) < reach))
     for lobe in lobes:
         if near[round(lobe.pivot[1] - 0.5), round(lobe.pivot[0] - 0.5)]:
             near |= lobe.weight > 0.5
     rest = mask & ~near
-    return _limb(mask, near, rest) if rest.sum() > 1.5 * near.sum() else None
+    return _measure_limb(mask, near, rest) if rest.sum() > 1.5 * near.sum() else None
 
 
 def _name_ends(body: BodyPlan, mask: Mask, free: list[Limb], own_motion: float) -> None:
@@ -198,19 +203,19 @@ def _name_ends(body: BodyPlan, mask: Mask, free: list[Limb], own_motion: float) 
     if abs(own_motion) > _OWN_MOTION:
         body.facing = 1 if own_motion > 0 else -1
     else:
-        heavier = _heft(mask, body, 1) - _heft(mask, body, -1)
+        heavier = _compute_heft(mask, body, 1) - _compute_heft(mask, body, -1)
         body.facing = 0 if abs(heavier) < _HEAVIER else 1 if heavier > 0 else -1
     if body.facing:
         sides = {-1: "left", 1: "right"}
         head, tail = ends[body.facing], ends[-body.facing]
         if body.legs:  # ears are no head, and a lobe may be half a neck
-            end = _end(mask, sides[body.facing], body, free)
+            end = _find_end(mask, sides[body.facing], body, free)
             candidates = [
-                limb for limb in (head, end) if limb and _reaches(limb, body, body.facing)
+                limb for limb in (head, end) if limb and _is_outermost(limb, body, body.facing)
             ]
             head = max(candidates, key=lambda limb: float(limb.weight.sum()), default=head)
         body.head = head
-        body.tail = tail or (_end(mask, sides[-body.facing], body, []) if body.legs else None)
+        body.tail = tail or (_find_end(mask, sides[-body.facing], body, []) if body.legs else None)
     taken = [limb.weight > 0.5 for limb in (body.head, body.tail) if limb]
     free = [
         lobe
@@ -220,14 +225,14 @@ def _name_ends(body: BodyPlan, mask: Mask, free: list[Limb], own_motion: float) 
     body.others = [lobe for lobe in free if lobe is not body.head and lobe is not body.tail]
 
 
-def _reaches(limb: Limb, body: BodyPlan, side: int) -> bool:
+def _is_outermost(limb: Limb, body: BodyPlan, side: int) -> bool:
     """Whether a limb is the body's outermost part at an end."""
     cols = np.flatnonzero((limb.weight > 0.5).any(0))
     x0, _, x1, _ = body.box
     return bool(len(cols)) and (cols[0] - x0 if side < 0 else x1 - 1 - cols[-1]) < 0.05 * (x1 - x0)
 
 
-def _heft(mask: Mask, body: BodyPlan, side: int) -> float:
+def _compute_heft(mask: Mask, body: BodyPlan, side: int) -> float:
     """How much of the mask lies beyond the legs at an end, and a little for how high it reaches:
     heads are heavy and high."""
     x0, y0, x1, y1 = body.box

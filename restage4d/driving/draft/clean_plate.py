@@ -1,4 +1,4 @@
-"""The empty stage: the base's first frame without the subject.
+"""The clean plate: the base's first frame without the subject.
 
 What other frames of the base show behind the subject is brought over by homographies and a smooth
 residual flow; what no frame shows is completed from patches of the picture itself
@@ -29,7 +29,7 @@ _GOOD_FIT = 14.0  # mean difference in grey levels that registered frames may ha
 
 
 @dataclass
-class Registered:
+class Registration:
     """Frames of the base seen from its first frame's view.
 
     Attributes:
@@ -43,29 +43,29 @@ class Registered:
     masks: list[Mask]
 
 
-def grown(mask: Mask, radius: int) -> Mask:
+def dilate(mask: Mask, radius: int) -> Mask:
     """The mask with everything within ``radius`` pixels of it."""
     shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     return cv2.dilate(mask.astype(np.uint8), shape).astype(bool)
 
 
-def register(base: Clip, mask: Mask, stage: Task) -> Registered:
+def register(base: Clip, mask: Mask, stage: Task) -> Registration:
     """Follows background and subject from frame to frame; ends early where the background is lost
     (a cut, a blur)."""
     stride = int(np.ceil(len(base) / _MOST_FRAMES))
     unit = max(base.size) / 384
     flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    result = Registered([0], [np.eye(3)], [mask])
+    result = Registration([0], [np.eye(3)], [mask])
     gray = cv2.cvtColor(base.frames[0], cv2.COLOR_RGB2GRAY)
     grid = np.stack(np.meshgrid(np.arange(base.size[0]), np.arange(base.size[1])), -1).astype(
         np.float32
     )
     soft = mask.astype(np.float32)
-    like_subject = _colours(base.frames[0], mask)
+    like_subject = _learn_colours(base.frames[0], mask)
     reach = round(12 * unit)
     for t in range(stride, len(base), stride):
         after = cv2.cvtColor(base.frames[t], cv2.COLOR_RGB2GRAY)
-        H = _step(after, gray, grown(soft > 0.3, round(3 * unit)))
+        H = _match_background(after, gray, dilate(soft > 0.3, round(3 * unit)))
         if H is None:
             break
         # first along the camera's motion, then the rest: large pans are beyond the flow's reach
@@ -78,22 +78,24 @@ def register(base: Clip, mask: Mask, stage: Task) -> Registered:
         soft = cv2.remap(soft, camera, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
         if (
             like_subject is not None
-        ):  # where colours tell subject from stage, they keep the mask from drifting off
+        ):  # where colours tell subject from background, they keep the mask from drifting off
             alike = like_subject(base.frames[t])
             soft = np.where(
-                grown(soft > 0.3, reach),
+                dilate(soft > 0.3, reach),
                 np.maximum(soft * (0.9 + 0.1 * alike), 0.8 * (alike > 0.8)),
                 soft,
             ).astype(np.float32)
         gray = after
         result.index.append(t)
         result.to_first.append(result.to_first[-1] @ H)
-        result.masks.append(grown(soft > 0.3, round((2 + 0.06 * t) * unit)))
+        result.masks.append(dilate(soft > 0.3, round((2 + 0.06 * t) * unit)))
         stage.advance()
     return result
 
 
-def _colours(frame: NDArray[np.uint8], mask: Mask) -> Callable[[NDArray[np.uint8]], F32] | None:
+def _learn_colours(
+    frame: NDArray[np.uint8], mask: Mask
+) -> Callable[[NDArray[np.uint8]], F32] | None:
     """How much a pixel's colour is the subject's rather than its surroundings', 0..1; None where
     colours do not tell."""
 
@@ -109,13 +111,13 @@ def _colours(frame: NDArray[np.uint8], mask: Mask) -> Callable[[NDArray[np.uint8
     )
     inside, outside = (gaussian_filter(h / max(h.sum(), 1), 0.8).ravel() for h in (inside, outside))
     share = (inside / (inside + outside + 1e-9)).astype(np.float32)
-    around = grown(mask, max(frame.shape) // 16) & ~grown(mask, 2)
+    around = dilate(mask, max(frame.shape) // 16) & ~dilate(mask, 2)
     if (share[number[mask]] > 0.8).mean() < 0.7 or (share[number[around]] > 0.8).mean() > 0.004:
         return None
     return lambda picture: share[bins(picture)]
 
 
-def own_motion(found: Registered) -> float:
+def measure_own_motion(found: Registration) -> float:
     """How far the subject itself moves to the right in the first frame's view, in widths of itself
     (left is negative)."""
     if len(found.index) < 4:
@@ -131,7 +133,7 @@ def own_motion(found: Registered) -> float:
     return float((here[-1] - here[0]) / width) if len(here) > 3 else 0.0
 
 
-def _step(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
+def _match_background(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
     """Homography of the background from one frame to the one before; None where too little
     agrees."""
     free = (~subject).astype(np.uint8)
@@ -155,8 +157,8 @@ def _step(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
     )
 
 
-def empty_stage(
-    base: Clip, first: F32, hole: Mask, unlike: Mask, found: Registered, stage: Task
+def make_clean_plate(
+    base: Clip, first: F32, hole: Mask, unlike: Mask, found: Registration, stage: Task
 ) -> F32:
     """``first``, the base's first frame (H, W, 3) in 0..255, with ``hole`` filled and unchanged
     outside it.
@@ -172,21 +174,21 @@ def empty_stage(
         seen = cv2.warpPerspective(
             (~mask).astype(np.uint8), H, base.size, flags=cv2.INTER_NEAREST
         ).astype(bool)
-        hidden = grown(~seen, 2)
+        hidden = dilate(~seen, 2)
         if (hole & ~hidden).sum() >= max(20, 0.01 * hole.sum()):
-            piece = _brought_over(base.frames[t], H, hidden, plate, hole, base.size)
+            piece = _align_view(base.frames[t], H, hidden, plate, hole, base.size)
             if piece is not None:
                 views.append(np.where(hidden[hole][:, None], np.nan, piece[hole]))
         stage.advance()
     left = hole.copy()
     if len(views) >= 2:
-        plate[hole], missing = _agreed(np.stack(views))
+        plate[hole], missing = _merge_views(np.stack(views))
         left[hole] = missing | unlike[hole]
-        left = grown(left, 1) & hole  # the last pixel before a gap is the least certain
+        left = dilate(left, 1) & hole  # the last pixel before a gap is the least certain
     return complete(plate, left, np.random.default_rng(0)) if left.any() else plate
 
 
-def _agreed(views: F32) -> tuple[F32, NDArray[np.bool_]]:  # (V, P, 3) -> (P, 3), (P,)
+def _merge_views(views: F32) -> tuple[F32, NDArray[np.bool_]]:  # (V, P, 3) -> (P, 3), (P,)
     """Per pixel the earliest view that agrees with most others, and where there is none.
 
     A rough mask lets parts of the subject slip through; they move, so that most views agree on the
@@ -206,7 +208,7 @@ def _agreed(views: F32) -> tuple[F32, NDArray[np.bool_]]:  # (V, P, 3) -> (P, 3)
     return result, ~enough
 
 
-def _brought_over(
+def _align_view(
     frame: NDArray[np.uint8], H: F64, hidden: Mask, plate: F32, left: Mask, size: tuple[int, int]
 ) -> F32 | None:
     """Another frame in the plate's view, bent and tinted to meet the plate around the hole; None
@@ -215,7 +217,7 @@ def _brought_over(
         frame, H, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     both = ~hidden & ~left
-    near = both & grown(left, max(6, max(size) // 25))
+    near = both & dilate(left, max(6, max(size) // 25))
     if near.sum() < 50:
         return None
     now = cv2.cvtColor(np.clip(plate, 0, 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
@@ -224,7 +226,7 @@ def _brought_over(
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
         now, then, np.zeros((*now.shape, 2), np.float32)
     )
-    inner = both & ~grown(~both, 4) & (np.abs(flow).max(-1) < 0.03 * max(size))
+    inner = both & ~dilate(~both, 4) & (np.abs(flow).max(-1) < 0.03 * max(size))
     if inner.sum() < 50:
         return None
     smooth = cv2.GaussianBlur(

@@ -27,6 +27,10 @@ class Swing:
     lift: F64  # foot up, in pixels
     raise_: F64  # the limb about its joint, radians, towards up
 
+    @classmethod
+    def at_rest(cls, frames: int) -> "Swing":
+        return cls(np.zeros(frames), np.zeros(frames), np.zeros(frames))
+
 
 @dataclass
 class Curves:
@@ -67,11 +71,18 @@ def pulse(t: F64, start: float, end: float) -> F64:
     return np.sin(np.pi * x) ** 2
 
 
-def still(frames: int) -> Swing:
-    return Swing(np.zeros(frames), np.zeros(frames), np.zeros(frames))
+def plateau(t: F64, start: float, end: float, rise: float, fall: float) -> F64:
+    """0 outside, 1 from ``rise`` seconds after the start to ``fall`` seconds before the end."""
+    return ramp(t, start, start + rise) - ramp(t, end - fall, end)
 
 
-def smoothed(curve: F64, sigma: float) -> F64:
+def oscillate(t: F64, start: float, end: float, count: int) -> F64:
+    """``count`` periods of a sine from start to end, 0 outside."""
+    return np.sin(2 * np.pi * count * np.clip((t - start) / (end - start), 0, 1))
+
+
+def smooth(curve: F64, sigma: float) -> F64:
+    """A curve under a Gaussian of ``sigma`` frames."""
     n = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-n, n + 1) / max(sigma, 1e-3)) ** 2)
     return np.asarray(
@@ -79,7 +90,7 @@ def smoothed(curve: F64, sigma: float) -> F64:
     )
 
 
-def follow(target: F64, fps: float, hertz: float = 2.2, damping: float = 0.45) -> F64:
+def follow(target: F64, fps: float, hertz: float, damping: float) -> F64:
     """A curve that follows ``target`` as a damped spring does: late, and a little beyond."""
     steps, x, v = 8, 0.0, 0.0
     dt, omega = 1 / fps / steps, 2 * np.pi * hertz

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.acting import limbs_of
 from restage4d.driving.draft.body_plan import BodyPlan, Limb
 from restage4d.driving.draft.curves import Curves
 from restage4d.driving.draft.relief import Relief
@@ -22,8 +21,8 @@ class _Bone:
         self.weight = limb.weight[at[:, 0], at[:, 1]].astype(float)
         self.along = limb.along[at[:, 0], at[:, 1]].astype(float)
         self.used = np.flatnonzero(self.weight > 0)
-        self.pivot = relief.at_rest(limb.pivot)
-        self.tip = relief.at_rest(limb.tip)
+        self.pivot = relief.lift(limb.pivot)
+        self.tip = relief.lift(limb.tip)
         self.length = max(float(np.linalg.norm(self.tip - self.pivot)), 1.0)
 
 
@@ -37,7 +36,7 @@ class Figure:
 
     def __init__(self, relief: Relief, body: BodyPlan) -> None:
         self.relief, self.body = relief, body
-        self.bones = [_Bone(limb, relief) for limb in limbs_of(body)]
+        self.bones = [_Bone(limb, relief) for limb in body.limbs]
         self.head = _Bone(body.head, relief) if body.head else None
         self.tail = _Bone(body.tail, relief) if body.tail else None
         self.leg_share = np.clip(
@@ -56,19 +55,19 @@ class Figure:
         )
         self.clearance = max(float(low) - 0.03 * self.height, 0.0)  # how far the head may go down
         self.forward = 1.0 if body.facing >= 0 else -1.0
-        self.knee = [self._knee(bone) for bone in legs]
+        self.knee = [self._find_knee_side(bone) for bone in legs]
         self.ends = np.clip(
             relief.rest[:, 0] * self.forward / self.half, -1, 1
         )  # 1 at the head end, -1 at the tail end
 
-    def _knee(self, bone: _Bone) -> float:
+    def _find_knee_side(self, bone: _Bone) -> float:
         """Which way a knee goes: forward, but backward in the hind legs of animals (their
         hocks)."""
         return self.forward * (
             -1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1
         )
 
-    def turned(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
+    def compute_turn(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
         """How far every part has turned from the side that the first frame shows."""
         yaw = p.yaw[t] + p.bend[t] * self.ends
         for end, curve in ((self.head, p.head_yaw), (self.tail, p.tail_yaw)):
@@ -79,22 +78,22 @@ class Figure:
         )  # from behind it is filmed as well, mirrored
         return (x * x * (3 - 2 * x)).astype(np.float32)
 
-    def surface(self, turned: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
+    def find_surface(self, turn: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
         """Where the points take their colour, and their opacity: the soft, mixed rim is for the
         side that was filmed only."""
         r = self.relief
-        opacity = r.alpha + turned * (1 - r.alpha)
-        return (r.uv + turned[:, None] * (r.inner - r.uv)).astype(np.float32), opacity.astype(
+        opacity = r.alpha + turn * (1 - r.alpha)
+        return (r.uv + turn[:, None] * (r.inner - r.uv)).astype(np.float32), opacity.astype(
             np.float32
         )
 
-    def pose(self, p: Curves, t: int, turned: F32) -> F32:  # -> (V, 3) x, y, depth
+    def pose(self, p: Curves, t: int, turn: F32) -> F32:  # -> (V, 3) x, y, depth
         """The points on the screen in a frame."""
         points = self.relief.rest.copy()
-        points[:, :2] += turned[:, None] * self.relief.inset
+        points[:, :2] += turn[:, None] * self.relief.inset
         for k, (bone, part) in enumerate(zip(self.bones, p.limbs, strict=True)):
             is_leg = k < len(self.body.legs)
-            shortened = part.lift[t] + (self._drop(p, t, bone.pivot) if is_leg else 0.0)
+            shortened = part.lift[t] + (self._compute_drop(p, t, bone.pivot) if is_leg else 0.0)
             self._swing(
                 points,
                 bone,
@@ -124,7 +123,7 @@ class Figure:
         points[:, 1] -= (1 - np.cos(p.lean[t])) * height
         self._tip(points, p.tip[t])
         yaw = self.relief.yaw + p.yaw[t] + p.bend[t] * self.ends * np.abs(self.ends) ** 0.5
-        right, away = _turned(points[:, 0], points[:, 2], yaw)
+        right, away = _rotate(points[:, 0], points[:, 2], yaw)
         world = np.column_stack([right + p.right[t], points[:, 1] + p.up[t], away + p.away[t]])
         return self.relief.view.project(world)
 
@@ -134,7 +133,7 @@ class Figure:
         hip = self.hip if self.body.upright else 0.0
         above = points[:, 1] - hip
         share = np.clip(0.5 + above / (0.2 * self.height), 0, 1) if hip else 1.0
-        up, behind = _turned(np.maximum(above, 0), points[:, 2], share * angle)
+        up, behind = _rotate(np.maximum(above, 0), points[:, 2], share * angle)
         points[:, 1] += up - np.maximum(above, 0)
         points[:, 2] = behind
 
@@ -182,29 +181,30 @@ class Figure:
         used, w = bone.used, bone.weight[bone.used]
         a, b, c = (points[used] - bone.pivot).T
         if to_camera:
-            b, c = _turned(b, c, w * up)
+            b, c = _rotate(b, c, w * up)
         else:
-            a, b = _turned(a, b, w * up * (1 if bone.tip[0] >= bone.pivot[0] else -1))
-        a, c = _turned(a, c, w * yaw)
+            a, b = _rotate(a, b, w * up * (1 if bone.tip[0] >= bone.pivot[0] else -1))
+        a, c = _rotate(a, c, w * yaw)
         points[used] = np.column_stack([a, b, c]) + bone.pivot
 
-    def _share(self, p: Curves, t: int, ends: F64) -> F64:
+    def _compute_lowering(self, p: Curves, t: int, ends: F64) -> F64:
         """How far the body is down, as a share of the hip's height, from head end (1) to tail end
         (-1)."""
         x = np.clip(ends * 0.75 + 0.5, 0, 1)
         front = x * x * (3 - 2 * x)
         return np.clip(p.crouch[t] + p.front[t] * front + p.rear[t] * (1 - front), 0, 0.85)
 
-    def _drop(self, p: Curves, t: int, pivot: F64) -> float:
+    def _compute_drop(self, p: Curves, t: int, pivot: F64) -> float:
         return (
-            float(self._share(p, t, np.array([pivot[0] * self.forward / self.half]))[0]) * self.hip
+            float(self._compute_lowering(p, t, np.array([pivot[0] * self.forward / self.half]))[0])
+            * self.hip
         )
 
     def _squash(self, points: F64, p: Curves, t: int) -> None:
         """Lowers the body onto its bending legs; without legs, the body itself gives way."""
         if not (p.crouch[t] or p.front[t] or p.rear[t]):
             return
-        share = self._share(p, t, self.ends)
+        share = self._compute_lowering(p, t, self.ends)
         if not self.bones[: len(self.body.legs)]:
             points[:, 1] *= 1 - 0.6 * share
             points[:, [0, 2]] *= (1 + 0.15 * share)[:, None]
@@ -222,7 +222,7 @@ class Figure:
         points[:, 1] = np.maximum(lowered, floor)
 
 
-def _turned(x: F64, y: F64, angle: F64 | float) -> tuple[F64, F64]:
+def _rotate(x: F64, y: F64, angle: F64 | float) -> tuple[F64, F64]:
     """A plane's points turned from x towards y."""
     cos, sin = np.cos(angle), np.sin(angle)
     return x * cos - y * sin, x * sin + y * cos

@@ -1,7 +1,7 @@
 """The draft driver: a driving video from simple directions, without any model.
 
 The subject becomes a closed 2.5D relief with a body plan, is moved as the directions say, and is
-drawn in front of the emptied stage. Nothing new is invented: the far side is the near side
+drawn in front of the clean plate. Nothing new is invented: the far side is the near side
 mirrored, and light does not change.
 """
 
@@ -11,21 +11,20 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
-from restage4d.driving.draft.body_plan import BodyPlan, plan
+from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
 from restage4d.driving.draft.clean_plate import (
-    empty_stage,
-    grown,
-    own_motion,
+    dilate,
+    make_clean_plate,
+    measure_own_motion,
     register,
 )
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
-from restage4d.driving.draft.matte import foreground, soft_matte
+from restage4d.driving.draft.matte import estimate_foreground, estimate_matte
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.rasterizer import draw
-from restage4d.driving.draft.relief import View, build
-from restage4d.driving.draft.shadow import Shadow
-from restage4d.driving.draft.shadow import find as find_shadow
+from restage4d.driving.draft.relief import View, build_relief
+from restage4d.driving.draft.shadow import Shadow, find_shadow
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
@@ -66,40 +65,42 @@ class KinematicDriving:
         first = base.frames[0].astype(np.float32)
         with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
             found = register(base, mask, stage)
-            body = plan(mask, own_motion(found))
-            alpha = soft_matte(first, mask)
-            hole = grown(mask | (alpha > 0.02), 3)
+            body = read_body_plan(mask, measure_own_motion(found))
+            alpha = estimate_matte(first, mask)
+            hole = dilate(mask | (alpha > 0.02), 3)
             shaded = find_shadow(first, mask, hole, body)
             shadow = Shadow(
                 first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1]))
             )
-            plate = empty_stage(base, shadow.lit, hole, grown(shaded, 8), found, stage)
-        relief = build(mask, alpha, body)
+            plate = make_clean_plate(base, shadow.lit, hole, dilate(shaded, 8), found, stage)
+        relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body)
         performance = perform(
-            directions, body, len(base), base.fps, _room(body, relief.view, base.size)
+            directions, body, len(base), base.fps, _measure_room(body, relief.view, base.size)
         )
-        texture = foreground(first, alpha, plate)
+        texture = estimate_foreground(first, alpha, plate)
 
-        def picture(t: int) -> tuple[F32, F32]:
+        def draw_frame(t: int) -> tuple[F32, F32]:
             """A frame, and where its points lie."""
-            p, turned = performance, figure.turned(performance, t)
-            ground = shadow.on(
+            p, turn = performance, figure.compute_turn(performance, t)
+            ground = shadow.draw_on(
                 plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), abs(np.sin(p.yaw[t]))
             )
-            points = figure.pose(p, t, turned)
-            return draw(ground, points, *figure.surface(turned), relief.triangles, texture), points
+            points = figure.pose(p, t, turn)
+            return draw(
+                ground, points, *figure.find_surface(turn), relief.triangles, texture
+            ), points
 
-        missed = first - picture(0)[0]  # what matte, samples and shadow do not give back
+        missed = first - draw_frame(0)[0]  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                image, points = picture(t)
+                image, points = draw_frame(t)
                 stays = np.maximum(
-                    _stays(points, relief.uv, relief.cells, mask),
-                    grown(shaded, 2) * _stays_put(performance, t),
+                    _compute_stay(points, relief.uv, relief.cells, mask),
+                    dilate(shaded, 2) * _compute_shadow_stay(performance, t),
                 )
                 frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(
                     np.uint8
@@ -108,7 +109,7 @@ class KinematicDriving:
         return DrivingVideo(Clip(frames, base.fps), self.name)
 
 
-def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
+def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
     """(H, W) how far the first frame's own pixels still hold around the subject: 1 where it has not
     moved, 0 where it has."""
     near = len(cells) // 2  # the sheet towards the camera
@@ -118,13 +119,13 @@ def _stays(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool
     return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
 
 
-def _stays_put(p: Curves, t: int) -> float:
+def _compute_shadow_stay(p: Curves, t: int) -> float:
     """How far the first frame's own shadow still holds."""
     way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
     return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
 
 
-def _room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
+def _measure_room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
     """How far the subject may go and still be seen well."""
     x0, y0, x1, y1 = body.box
     spare = 0.12 * (x1 - x0)

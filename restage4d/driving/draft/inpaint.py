@@ -56,11 +56,11 @@ def complete(picture: F32, hole: NDArray[np.bool_], rng: np.random.Generator) ->
             guess = np.where(missing[..., None], up, image).astype(np.float32)
         tone = spread(guess, (~missing).astype(np.float32))
         smooth = np.asarray(cv2.GaussianBlur(tone, (0, 0), 2.0), np.float32)
-        guess, field = _level(guess, missing, field, smooth, rng)
+        guess, field = _complete_level(guess, missing, field, smooth, rng)
     return np.where(hole[..., None], np.clip(guess, 0, 255), picture).astype(np.float32)
 
 
-def _level(
+def _complete_level(
     guess: F32,
     missing: NDArray[np.bool_],
     coarse: NDArray[np.int32] | None,
@@ -93,7 +93,7 @@ def _level(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _cost(image, smooth, i, j, si, sj):
+def _compute_cost(image, smooth, i, j, si, sj):
     """Squared difference of the patch at (i, j), clipped at the border, to the source patch at (si,
     sj)."""
     h, w = image.shape[:2]
@@ -120,7 +120,7 @@ def _match(image, smooth, touched, source, field, rng):
     for i in range(h):
         for j in range(w):
             if touched[i, j]:
-                cost[i, j] = _cost(image, smooth, i, j, field[i, j, 0], field[i, j, 1])
+                cost[i, j] = _compute_cost(image, smooth, i, j, field[i, j, 0], field[i, j, 1])
     for sweep in range(2):
         step = 1 if sweep == 0 else -1
         for ii in range(h):
@@ -135,7 +135,7 @@ def _match(image, smooth, touched, source, field, rng):
                         si = field[ni, nj, 0] + (step if axis == 0 else 0)
                         sj = field[ni, nj, 1] + (step if axis == 1 else 0)
                         if 0 <= si < h and 0 <= sj < w and source[si, sj]:
-                            c = _cost(image, smooth, i, j, si, sj)
+                            c = _compute_cost(image, smooth, i, j, si, sj)
                             if c < cost[i, j]:
                                 cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
                 reach = max(h, w) // 2
@@ -143,7 +143,7 @@ def _match(image, smooth, touched, source, field, rng):
                     si = field[i, j, 0] + rng.integers(-reach, reach + 1)
                     sj = field[i, j, 1] + rng.integers(-reach, reach + 1)
                     if 0 <= si < h and 0 <= sj < w and source[si, sj]:
-                        c = _cost(image, smooth, i, j, si, sj)
+                        c = _compute_cost(image, smooth, i, j, si, sj)
                         if c < cost[i, j]:
                             cost[i, j], field[i, j, 0], field[i, j, 1] = c, si, sj
                     reach //= 2

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 
-def soft_matte(
+def estimate_matte(
     frame: Array, mask: NDArray[np.bool_]
 ) -> Array:  # (H, W, 3) in 0..255, (H, W) -> (H, W) in 0..1
     """Opacity of the subject: the mask, softened along its outline to follow the picture (guided
     filter, He et al. 2013)."""
     radius = max(2, round(max(mask.shape) / 150))
     inside = mask.astype(np.float32)
-    raw = _guided(frame / 255, inside, radius, 2e-4)
+    raw = _filter_guided(frame / 255, inside, radius, 2e-4)
     # a guided filter fades over its whole window; the middle of its range is the edge
     alpha = np.clip((raw - 0.12) / 0.76, 0, 1)
     distance = signed_distance(mask)
@@ -31,7 +31,7 @@ def signed_distance(mask: NDArray[np.bool_]) -> Array:
     return (cv2.distanceTransform(padded, cv2.DIST_L2, 5) - outward)[8:-8, 8:-8]
 
 
-def _guided(
+def _filter_guided(
     guide: Array, target: Array, radius: int, eps: float
 ) -> Array:  # (H, W, 3), (H, W) -> (H, W)
     """Guided filter with a colour guide."""
@@ -76,7 +76,7 @@ def spread(values: Array, weight: Array) -> Array:  # (H, W, C), (H, W) -> (H, W
     return (weight[..., None] * values + (1 - weight[..., None]) * back).astype(np.float32)
 
 
-def foreground(
+def estimate_foreground(
     frame: Array, alpha: Array, plate: Array
 ) -> Array:  # (H, W, 3), (H, W), (H, W, 3) -> (H, W, 3)
     """The subject's own colours, with ``alpha · F + (1 - alpha) · plate ≈ frame``; outside, colours

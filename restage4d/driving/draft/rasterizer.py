@@ -46,13 +46,13 @@ def draw(
         depth = np.full(((y1 - y0) * _S, (x1 - x0) * _S), _FAR, np.float32)
         where = np.zeros((*depth.shape, 2), np.float32)
         shifted = ((points - np.array([x0, y0, 0])) * np.array([_S, _S, 1])).astype(np.float32)
-        _visible(shifted, uv, triangles, alpha, depth, where)
+        _resolve_visibility(shifted, uv, triangles, alpha, depth, where)
         _shade(depth, where, texture, picture[y0:y1, x0:x1])
     return picture
 
 
 @numba.njit(cache=True, fastmath=True)
-def _visible(points, uv, triangles, alpha, depth, where):
+def _resolve_visibility(points, uv, triangles, alpha, depth, where):
     """Fills depth (h, w) and texture position (h, w, 2) of the nearest opaque surface at every
     sample."""
     h, w = depth.shape

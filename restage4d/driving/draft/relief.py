@@ -39,13 +39,13 @@ class View:
     up: F64
     away: F64
 
-    def rays(self, xy: F64) -> F64:  # (N, 2) -> (N, 3)
+    def unproject(self, xy: F64) -> F64:  # (N, 2) -> (N, 3)
         """Directions through pixels, depth 1."""
         return np.column_stack([(xy - self.centre) / self.focal, np.ones(len(xy))])
 
-    def ground(self, xy: F64) -> F64:  # (N, 2) -> (N, 2)
+    def intersect_ground(self, xy: F64) -> F64:  # (N, 2) -> (N, 2)
         """Where the rays through pixels meet the ground: right and away of the origin."""
-        rays = self.rays(xy)
+        rays = self.unproject(xy)
         points = (
             rays
             * np.clip(self.origin @ self.up / np.minimum(rays @ self.up, -1e-3), 0, None)[:, None]
@@ -94,12 +94,12 @@ class Relief:
     yaw: float
     view: View
 
-    def at_rest(self, xy: tuple[float, float]) -> F64:
+    def lift(self, xy: tuple[float, float]) -> F64:
         """Body coordinates of the body's middle plane at a pixel."""
         return _lift(self.view, self.yaw, np.array([xy]), np.zeros(1))[0]
 
 
-def view_of(body: BodyPlan, size: tuple[int, int]) -> View:
+def estimate_view(body: BodyPlan, size: tuple[int, int]) -> View:
     """The camera over level ground that puts the subject's lowest point on it."""
     width, height = size
     x0, y0, x1, y1 = body.box
@@ -119,17 +119,17 @@ def _lift(view: View, yaw: float, xy: F64, c: F64) -> F64:  # (N, 2), (N,) -> (N
     plane."""
     along = np.cos(yaw) * view.right + np.sin(yaw) * view.away
     behind = -np.sin(yaw) * view.right + np.cos(yaw) * view.away
-    rays = view.rays(xy)
+    rays = view.unproject(xy)
     points = rays * ((c + view.origin @ behind) / (rays @ behind))[:, None] - view.origin
     return np.column_stack([points @ along, points @ view.up, points @ behind])
 
 
-def stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
+def estimate_stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
     """The body's yaw, and how far behind its middle plane every foot stands, from where the feet
     meet the ground."""
     if len(body.legs) < 2 or body.upright:
         return 0.0, [0.0] * len(body.legs)
-    right, away = view.ground(np.array([leg.tip for leg in body.legs])).T
+    right, away = view.intersect_ground(np.array([leg.tip for leg in body.legs])).T
     spread = right - right.mean()
     wide = (
         float((spread**2).sum()) + (0.15 * (body.box[2] - body.box[0])) ** 2
@@ -152,11 +152,11 @@ def stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
     return yaw, [float(np.clip(v, -0.6 * body.radius, 0.6 * body.radius)) for v in behind]
 
 
-def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
+def build_relief(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     """The relief of a mask, with a flat rim as wide as the matte reaches."""
     height, width = mask.shape
-    view = view_of(body, (width, height))
-    yaw, feet = stance(body, view)
+    view = estimate_view(body, (width, height))
+    yaw, feet = estimate_stance(body, view)
     step = max(1, round(max(mask.shape) / 500))
     near = cv2.dilate(
         ((alpha > 0.02) | mask).astype(np.uint8), np.ones((2 * step + 1, 2 * step + 1), np.uint8)
@@ -188,7 +188,7 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     n = len(cells)
     triangles = np.concatenate([front, front[:, ::-1] + n]).astype(np.int32)
     rest = np.concatenate([_lift(view, yaw, uv, middle - h), _lift(view, yaw, uv, middle + h)])
-    inward = _inward(mask)[cells[:, 0], cells[:, 1]]
+    inward = _compute_inward(mask)[cells[:, 0], cells[:, 1]]
     at = signed_distance(mask)[cells[:, 0], cells[:, 1]]
     half = cv2.dilate(signed_distance(mask), np.ones((9, 9), np.uint8))[cells[:, 0], cells[:, 1]]
     # A wall along the outline covers few pixels of the picture: it takes the colours behind it,
@@ -207,7 +207,7 @@ def build(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     return Relief(cells, nearest, uv, inner, opacity, inset, rest, triangles, yaw, view)
 
 
-def _inward(mask: NDArray[np.bool_]) -> NDArray[np.floating]:  # (H, W) -> (H, W, 2)
+def _compute_inward(mask: NDArray[np.bool_]) -> NDArray[np.floating]:  # (H, W) -> (H, W, 2)
     """Unit x and y away from the outline, into the mask."""
     smooth = cv2.GaussianBlur(signed_distance(mask), (0, 0), 1.5)
     slope = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)], -1)

@@ -1,5 +1,5 @@
-"""The subject's shadow on the ground: found beside its feet, taken off the stage, and moved along
-with it."""
+"""The subject's shadow on the ground: found beside its feet, taken off the clean plate, and moved
+along with it."""
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ _TINT = 0.05  # how far a shadow's chromaticity may be from the lit ground's
 _EVEN = 0.22  # spread of the logarithm of its darkness: shadows are even, things are not
 
 
-def find(frame: F32, mask: Mask, hole: Mask, body: BodyPlan) -> Mask:
+def find_shadow(frame: F32, mask: Mask, hole: Mask, body: BodyPlan) -> Mask:
     """Ground that lies in the subject's shadow: dark, of the ground's tint, even, and touching the
     subject near its feet.
 
@@ -80,7 +80,7 @@ class Shadow:
 
     Args:
         frame: (H, W, 3) the first frame.
-        where: (H, W) from `find`.
+        where: (H, W) from `find_shadow`.
         hole: (H, W) what the subject covers.
         top: the row above which there is no ground.
 
@@ -95,8 +95,8 @@ class Shadow:
             return
         rim = cv2.dilate(where.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         clear = (~hole & ~rim).astype(np.float32)
-        ground = spread(_mean(frame, clear, 6.0), clear)
-        here = _mean(
+        ground = spread(_blur_within(frame, clear, 6.0), clear)
+        here = _blur_within(
             frame, (~hole).astype(np.float32), 1.0
         )  # finer detail is the ground's own and stays
         soft = np.asarray(cv2.GaussianBlur(rim.astype(np.float32), (0, 0), 1.5), np.float32)[
@@ -112,7 +112,7 @@ class Shadow:
             np.where(known[..., None], factor, 1).astype(np.float32), known.astype(np.float32)
         )
 
-    def on(
+    def draw_on(
         self, plate: F32, view: View, right: float, away: float, up: float, turned: float
     ) -> F32:
         """The plate with the shadow moved over the ground; it fades as the subject leaves the
@@ -123,7 +123,7 @@ class Shadow:
         corners = np.array(
             [[0, 0.75 * height], [width, 0.75 * height], [width, height], [0, height]]
         )
-        ground = view.ground(corners) + np.array([right, away])
+        ground = view.intersect_ground(corners) + np.array([right, away])
         moved = view.project(np.column_stack([ground[:, 0], np.zeros(4), ground[:, 1]]))[:, :2]
         H = cv2.getPerspectiveTransform(
             (corners - 0.5).astype(np.float32), (moved - 0.5).astype(np.float32)
@@ -136,7 +136,7 @@ class Shadow:
         return plate * (1 - (1 - factor) * (1 - 0.5 * turned)).astype(np.float32)
 
 
-def _mean(values: F32, weight: F32, sigma: float) -> F32:
+def _blur_within(values: F32, weight: F32, sigma: float) -> F32:
     """Local mean of the values where ``weight`` is 1."""
     total = np.asarray(cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma), np.float32)
     return (total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]).astype(

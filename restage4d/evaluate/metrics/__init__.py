@@ -1,0 +1,1 @@
+"""Metrics of pictures, shapes and tracks; each a function of arrays."""

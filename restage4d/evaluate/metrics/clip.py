@@ -64,7 +64,7 @@ class ClipSimilarity:
         import torch
 
         batch = np.stack(
-            [(square(p, self._side).astype(np.float32) / 255 - _MEAN) / _STD for p in pictures]
+            [(crop_square(p, self._side).astype(np.float32) / 255 - _MEAN) / _STD for p in pictures]
         )
         with torch.no_grad():
             pooled = self._model.vision_model(
@@ -75,7 +75,7 @@ class ClipSimilarity:
             ).numpy()
 
 
-def square(picture: U8, side: int) -> U8:  # (H, W, 3) -> (side, side, 3)
+def crop_square(picture: U8, side: int) -> U8:  # (H, W, 3) -> (side, side, 3)
     """The subject's box with some room, made square with the grey of the backdrop, scaled
     bicubically."""
     rows, columns = np.nonzero(np.abs(picture.astype(int) - BACKDROP).max(-1) > 8)

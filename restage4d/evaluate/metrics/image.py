@@ -47,7 +47,7 @@ def ssim(image: U8, target: U8, where: Bool | None = None) -> float:  # (H, W, 3
     return float((full if where is None else full[where]).mean())
 
 
-def alone(picture: U8, mask: Bool) -> U8:  # (H, W, 3), (H, W) -> (H, W, 3)
+def cut_out(picture: U8, mask: Bool) -> U8:  # (H, W, 3), (H, W) -> (H, W, 3)
     """The subject of a picture before plain grey."""
     return np.where(mask[..., None], picture, np.uint8(BACKDROP))
 

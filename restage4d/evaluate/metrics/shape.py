@@ -75,7 +75,7 @@ def distance_variance(
     return float(length.var(1).mean())
 
 
-def random_pairs(count: int, points: int, seed: int) -> NDArray[np.int64]:  # (E, 2)
+def draw_pairs(count: int, points: int, seed: int) -> NDArray[np.int64]:  # (E, 2)
     """Pairs of different points out of ``points``."""
     rng = np.random.default_rng([seed, 5])
     first = rng.integers(0, points, count)

@@ -16,7 +16,7 @@ SOLID = 0.1  # opacity from which a Gaussian counts as part of the subject
 PIXELS = (1, 2, 4, 8, 16)  # TAPVid-3D's thresholds
 
 
-def gaussian_paths(puppet: Puppet, performance: Performance) -> F32:  # (N', T, 3)
+def compute_gaussian_paths(puppet: Puppet, performance: Performance) -> F32:  # (N', T, 3)
     """Means of all solid Gaussians of the subject in the world at all frames."""
     solid = puppet.subject.opacities >= SOLID
     return follow(
@@ -48,7 +48,7 @@ def follow(performance: Performance, index: NDArray[np.uint16], weight: F32, can
     return np.stack(paths, 1).astype(np.float32)
 
 
-def similarity(source: F64, target: F64) -> tuple[float, F64, F64]:  # (N, 3) x2
+def fit_similarity(source: F64, target: F64) -> tuple[float, F64, F64]:  # (N, 3) x2
     """Scale s, rotation R and shift t with least squares of ``s R x + t - y`` (Umeyama 1991)."""
     a, b = source.mean(0), target.mean(0)
     x, y = source - a, target - b
@@ -59,7 +59,7 @@ def similarity(source: F64, target: F64) -> tuple[float, F64, F64]:  # (N, 3) x2
     return s, R, b - s * R @ a
 
 
-def aligned(
+def align(
     paths: F32, truth: F32, how: str, w2c: F32
 ) -> F64:  # (P, T, 3) x2, (T, 4, 4) -> (P, T, 3)
     """Paths brought to the truth's world: "none"; "median", one scale about every camera by the
@@ -68,7 +68,7 @@ def aligned(
     if how == "none":
         return p
     if how == "sim3":
-        s, R, t = similarity(p.reshape(-1, 3), q.reshape(-1, 3))
+        s, R, t = fit_similarity(p.reshape(-1, 3), q.reshape(-1, 3))
         return s * p @ R.T + t
     eye = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3]).astype(np.float64)
     scale = np.median(np.linalg.norm(q - eye, axis=-1)) / np.median(

@@ -1,0 +1,1 @@
+"""Where the camera was in every frame: found, or read from another program's files."""

@@ -23,7 +23,7 @@ from restage4d.io.arrays import (
     load_cameras,
     need,
 )
-from restage4d.priors.cameras.sfm import fill
+from restage4d.priors.cameras.interpolation import interpolate_poses
 from restage4d.progress import Progress
 from restage4d.providers.weights import fingerprint
 
@@ -67,19 +67,19 @@ class CameraFiles:
         """See `CameraProvider`. Frames without a pose get one between their neighbours'."""
         path = self.config.path
         K, w2c = (
-            _vipe(path)
+            _read_vipe(path)
             if path.is_dir()
-            else _megasam(path)
+            else _read_megasam(path)
             if _is_megasam(path)
-            else _own(path, rewound.clip.size[0])
+            else _read_own(path, rewound.clip.size[0])
         )
-        rows = _rows(path, len(w2c), rewound)
+        rows = _match_rows(path, len(w2c), rewound)
         if path.is_dir() or _is_megasam(path):  # K for a picture of width 1
             K = K * np.array([rewound.clip.size[0], rewound.clip.size[0], 1.0])[:, None]
         poses = np.full((len(rewound), 4, 4), np.nan)
         lenses = np.tile(K[int(np.flatnonzero(rows == rewound.seam)[0])], (len(rewound), 1, 1))
         poses[rows], lenses[rows] = w2c, K
-        fill(poses[: len(rewound)], rewound.parent)
+        interpolate_poses(poses[: len(rewound)], rewound.parent)
         others = np.setdiff1d(np.arange(len(rewound)), rows)
         poses[others] = poses[rewound.seam]
         return Cameras(
@@ -117,7 +117,7 @@ def _is_megasam(path: Path) -> bool:
         return False
 
 
-def _megasam(
+def _read_megasam(
     path: Path,
 ) -> tuple[NDArray, NDArray]:  # -> K (T, 3, 3) for a picture of width 1, w2c (T, 4, 4)
     given = load_arrays(path, ("cam_c2w", "intrinsic", "images"))
@@ -138,10 +138,10 @@ def _megasam(
     )
     K = np.tile(K, (len(c2w), 1, 1))
     K[:, :2] /= images.shape[2] if images.shape[3] == 3 else images.shape[3]
-    return K, _inverse(c2w, path)
+    return K, _invert(c2w, path)
 
 
-def _vipe(folder: Path) -> tuple[NDArray, NDArray]:
+def _read_vipe(folder: Path) -> tuple[NDArray, NDArray]:
     pose, lens = (sorted((folder / name).glob("*.npz")) for name in ("pose", "intrinsics"))
     need(
         len(pose) == len(lens) == 1,
@@ -164,7 +164,7 @@ def _vipe(folder: Path) -> tuple[NDArray, NDArray]:
         len(inds) and (inds >= 0).all() and len(lenses["data"]) > 0, pose[0], "inds names no frames"
     )
     w2c = np.full((int(inds.max()) + 1, 4, 4), np.nan)
-    w2c[inds] = _inverse(poses["data"].astype(np.float64), pose[0])
+    w2c[inds] = _invert(poses["data"].astype(np.float64), pose[0])
     fx, fy, cx, cy = np.median(lenses["data"][:, :4].astype(np.float64), axis=0)
     need(min(fx, fy, cx, cy) > 0, lens[0], "focal lengths or principal points are not positive")
     return np.tile(
@@ -172,12 +172,12 @@ def _vipe(folder: Path) -> tuple[NDArray, NDArray]:
     ), w2c
 
 
-def _own(path: Path, width: int) -> tuple[NDArray, NDArray]:
+def _read_own(path: Path, width: int) -> tuple[NDArray, NDArray]:
     given = load_cameras(path, width)
     return given["K"].astype(np.float64), given["w2c"].astype(np.float64)
 
 
-def _inverse(c2w: NDArray, path: Path) -> NDArray:
+def _invert(c2w: NDArray, path: Path) -> NDArray:
     turn = c2w[:, :3, :3]
     rigid = (
         np.isfinite(c2w).all() and np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max() < 1e-2
@@ -186,7 +186,7 @@ def _inverse(c2w: NDArray, path: Path) -> NDArray:
     return np.linalg.inv(c2w)
 
 
-def _rows(path: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
+def _match_rows(path: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
     """Which frames of the rewound clip the file's frames are."""
     base = rewound.video(0)
     if count == len(rewound) and rewound.n_branches:

@@ -1,5 +1,5 @@
-"""Cameras that stand still or turn on the spot: found without structure, and told from cameras that
-travel."""
+"""Cameras that stand still or turn on the spot: found without structure, and distinguished from
+cameras that travel."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.priors.cameras.focal import RATIOS, pull
+from restage4d.priors.cameras.focal import RATIOS, compute_pull
 
 F64 = NDArray[np.float64]
 
@@ -16,7 +16,7 @@ _CAP = 2.0
 _SOFT = 0.5  # pixels at 384: where a residual starts to lose its weight
 
 
-def steady(xy: F64, seam: int, frames: NDArray[np.intp], scale: float) -> bool:
+def is_still(xy: F64, seam: int, frames: NDArray[np.intp], scale: float) -> bool:
     """Whether the camera stands still through ``frames`` (with ``seam`` among them), from tracks
     (P, T, 2; NaN = not seen).
 
@@ -24,8 +24,8 @@ def steady(xy: F64, seam: int, frames: NDArray[np.intp], scale: float) -> bool:
     """
     here = xy[:, frames]
     moved = np.linalg.norm(here - xy[:, seam, None], axis=-1)
-    told = np.isfinite(moved).sum(0)
-    judged = (told >= 12) & (frames != seam)
+    count = np.isfinite(moved).sum(0)
+    judged = (count >= 12) & (frames != seam)
     if judged.sum() < 0.5 * (len(frames) - 1):  # too little survives: judge by the steps instead
         moved = np.linalg.norm(np.diff(here, axis=1), axis=-1)
         judged = np.isfinite(moved).sum(0) >= 12
@@ -37,14 +37,14 @@ def steady(xy: F64, seam: int, frames: NDArray[np.intp], scale: float) -> bool:
     return bool(still.mean() > 0.95)
 
 
-def rays(xy: F64, size: tuple[int, int], focal: float) -> F64:  # (..., 2) -> (..., 3)
+def unproject(xy: F64, size: tuple[int, int], focal: float) -> F64:  # (..., 2) -> (..., 3)
     """Unit directions of pixels in camera axes; 0 where not finite."""
     flat = (xy - np.array(size) / 2) / focal
     three = np.concatenate([flat, np.ones((*xy.shape[:-1], 1))], -1)
     return np.nan_to_num(three / np.linalg.norm(three, axis=-1, keepdims=True), nan=0.0)
 
 
-def turn(a: F64, b: F64, soft: float) -> F64:  # (N, 3), (N, 3) unit -> (3, 3)
+def fit_rotation(a: F64, b: F64, soft: float) -> F64:  # (N, 3), (N, 3) unit -> (3, 3)
     """The rotation that carries directions ``a`` to ``b``, robust: residuals beyond ``soft``
     radians fade out."""
     weight = np.ones(len(a))
@@ -56,7 +56,7 @@ def turn(a: F64, b: F64, soft: float) -> F64:  # (N, 3), (N, 3) unit -> (3, 3)
     return R
 
 
-def rotations(
+def fit_rotations(
     xy: F64, parent: Sequence[int], size: tuple[int, int], focal: float, steps: int
 ) -> tuple[F64, F64]:
     """Cameras that only turn, fitted to all tracks at once (Gauss-Newton over rotations and
@@ -74,18 +74,18 @@ def rotations(
     seen = np.isfinite(xy[..., 0])
     scale = max(size) / 384
     soft = _SOFT * scale / focal
-    directions = rays(xy, size, focal)
+    directions = unproject(xy, size, focal)
     R = np.tile(np.eye(3), (xy.shape[1], 1, 1))
     for t, p in enumerate(parent):
         if p >= 0:
             both = seen[:, t] & seen[:, p]
             R[t] = (
-                turn(directions[both, p], directions[both, t], soft)
+                fit_rotation(directions[both, p], directions[both, t], soft)
                 if both.sum() >= 4
                 else np.eye(3)
             ) @ R[p]
 
-    def spread(weight: F64) -> tuple[F64, F64]:
+    def average_directions(weight: F64) -> tuple[F64, F64]:
         world = np.einsum("tji,ptj->pti", R, directions)
         mean = np.einsum("pt,pti->pi", weight, world)
         mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
@@ -93,10 +93,10 @@ def rotations(
 
     weight = seen.astype(float)
     for _ in range(steps):
-        mean, error = spread(weight)
+        mean, error = average_directions(weight)
         weight = np.where(seen, 1 / (1 + (error**2).sum(-1) / soft**2) ** 2, 0.0)
         total = np.maximum(weight.sum(1), 1e-9)
-        mean, error = spread(weight)
+        mean, error = average_directions(weight)
         error -= np.einsum("pt,pti->pi", weight / total[:, None], error)[:, None]
         gradient = np.einsum("pt,pti->ti", weight, np.cross(mean[:, None], error))
         plane = np.eye(3) - mean[:, :, None] * mean[:, None, :]
@@ -112,7 +112,7 @@ def rotations(
         R = R @ np.stack([cv2.Rodrigues(s)[0] for s in step])
         if np.abs(step).max() * focal < 0.005 * scale:
             break
-    mean, _ = spread(weight)
+    mean, _ = average_directions(weight)
     ahead = np.einsum("tij,pj->pti", R, mean)
     image = focal * ahead[..., :2] / np.maximum(ahead[..., 2:], 1e-6) + np.array(size) / 2
     return R @ R[0].T, np.linalg.norm(image - xy, axis=-1)
@@ -123,13 +123,13 @@ def search_focal(xy: F64, parent: Sequence[int], size: tuple[int, int], guess: f
     `focal.RATIOS`."""
 
     def score(focal: float) -> float:
-        residual = rotations(xy, parent, size, focal, 8)[1]
-        told = residual[np.isfinite(residual)]
-        if not len(told):
+        residual = fit_rotations(xy, parent, size, focal, 8)[1]
+        known = residual[np.isfinite(residual)]
+        if not len(known):
             return 0.0
         return float(
-            np.log((np.minimum(told / (max(size) / 384), _CAP) ** 2).mean() + 1e-4)
-        ) + pull(focal, guess)
+            np.log((np.minimum(known / (max(size) / 384), _CAP) ** 2).mean() + 1e-4)
+        ) + compute_pull(focal, guess)
 
     grid = np.geomspace(*RATIOS, 10) * max(size)
     scores = np.array([score(f) for f in grid])
@@ -142,7 +142,7 @@ def search_focal(xy: F64, parent: Sequence[int], size: tuple[int, int], guess: f
     return float(grid[best])
 
 
-def only_turns(
+def check_rotation(
     xy: F64, pairs: Sequence[tuple[int, int]], size: tuple[int, int], focal: float
 ) -> tuple[bool, float]:
     """Whether the camera turns on the spot: a rotation explains nearly what any homography
@@ -159,8 +159,10 @@ def only_turns(
         a, b = xy[both, i], xy[both, j]
         if len(a) < 30 or np.median(np.linalg.norm(a - b, axis=1)) < 2.0 * scale:
             continue
-        R = turn(rays(a, size, focal), rays(b, size, focal), _SOFT * scale / focal)
-        ahead = rays(a, size, focal) @ R.T
+        R = fit_rotation(
+            unproject(a, size, focal), unproject(b, size, focal), _SOFT * scale / focal
+        )
+        ahead = unproject(a, size, focal) @ R.T
         image = focal * ahead[:, :2] / np.maximum(ahead[:, 2:], 1e-6) + np.array(size) / 2
         by_turn += int((np.linalg.norm(image - b, axis=1) < scale).sum())
         found = cv2.findHomography(a, b, cv2.RANSAC, scale)[1]

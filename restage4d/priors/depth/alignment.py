@@ -2,10 +2,10 @@
 the whole clip.
 
 Fitting each frame by itself to the few points known in it flickers (as Shape-of-Motion's
-preprocessing does). Here two things are told apart, and each is found from what knows it best:
+preprocessing does). Here two things are distinguished, and each is found from what knows it best:
 
 - what the network changes *from frame to frame*, from background tracks: a track is one point of
-  the world, the same in all of its frames, so its mean place says what each frame should have said.
+  the world, the same in all of its frames, so its mean place says what each frame should have been.
   There are hundreds in every frame;
 - the *scale of the whole*, from anchors, points of known depth (structure from motion; without any,
   the weight-free depth): one curve of scale and shift over the clip, too stiff to flicker.
@@ -42,7 +42,7 @@ class Anchors:
     z: F64
 
 
-def point_anchors(cameras: Cameras, masks: F32) -> Anchors:
+def collect_point_anchors(cameras: Cameras, masks: F32) -> Anchors:
     """The cameras' sparse points in every frame that sees them outside the subject. Those hidden by
     something else stay in."""
     frames, spots, depths = [], [], []
@@ -65,7 +65,7 @@ def point_anchors(cameras: Cameras, masks: F32) -> Anchors:
     )
 
 
-def map_anchors(depth: F32, masks: F32, seed: int = 0) -> Anchors:
+def collect_map_anchors(depth: F32, masks: F32, seed: int = 0) -> Anchors:
     """Anchors from a depth (T, H, W) that is trusted in the large: some pixels of the background of
     every eighth frame."""
     rng = np.random.default_rng(seed)
@@ -117,15 +117,15 @@ def align(
         [sample(d[t], np.nan_to_num(tracks[:, t])) for t in range(len(d))], 1
     ).astype(np.float64)
     at_tracks[~np.isfinite(tracks[..., 0])] = np.nan
-    scale, offset = _robust_line(at_anchors, 1 / (anchors.z * unit), shift)
+    scale, offset = _fit_robust_line(at_anchors, 1 / (anchors.z * unit), shift)
     if scale <= 0:  # the disparity says nothing about these anchors: one scale for all
         scale, offset = float(np.median(1 / (anchors.z * unit * np.maximum(at_anchors, 1e-6)))), 0.0
     curve = np.tile([scale, offset], (len(d), 1))
-    smooth = _second_differences(rewound)
+    smooth = _build_second_differences(rewound)
     for _ in range(_ROUNDS):
         before = curve
-        curve = _to_tracks(curve, at_tracks, tracks, cameras, unit, shift)
-        slow = _to_anchors(curve, at_anchors, anchors, smooth, unit, shift)
+        curve = _fit_to_tracks(curve, at_tracks, tracks, cameras, unit, shift)
+        slow = _fit_to_anchors(curve, at_anchors, anchors, smooth, unit, shift)
         curve = np.stack([slow[:, 0] * curve[:, 0], slow[:, 0] * curve[:, 1] + slow[:, 1]], 1)
         if np.abs(curve - before).max() < 1e-4:
             break
@@ -144,12 +144,14 @@ def align_each(disparity: F32, anchors: Anchors, shift: bool = True) -> F32:
         mine = anchors.frame == t
         if mine.sum() >= 2:
             d = sample(disparity[t], anchors.xy[mine]).astype(np.float64)
-            s, b = _robust_line(d, 1 / anchors.z[mine], shift)
+            s, b = _fit_robust_line(d, 1 / anchors.z[mine], shift)
             depth[t] = 1 / np.maximum(s * disparity[t] + b, 1e-3 / np.median(anchors.z))
     return depth
 
 
-def _to_tracks(curve: F64, d: F64, tracks: F32, cameras: Cameras, unit: float, shift: bool) -> F64:
+def _fit_to_tracks(
+    curve: F64, d: F64, tracks: F32, cameras: Cameras, unit: float, shift: bool
+) -> F64:
     """Scale and shift (T, 2) that bring every frame's disparities ``d`` (P, T) to the mean places
     of the tracks' points."""
     K, w2c = cameras.K.astype(np.float64), cameras.w2c.astype(np.float64)
@@ -168,10 +170,10 @@ def _to_tracks(curve: F64, d: F64, tracks: F32, cameras: Cameras, unit: float, s
     for t in range(len(curve)):
         use = seen[:, t] & (z[:, t] > 0) & (wanted[:, t] < 20)
         if use.sum() >= _ENOUGH:
-            q, said = wanted[use, t], d[use, t]
+            q, estimated = wanted[use, t], d[use, t]
             # d = (q - b) / s; held to the curve that it had where all points are equally far
-            slope, at_zero = _robust_line(
-                q, said, shift, about=(1 / curve[t, 0], -curve[t, 1] / curve[t, 0])
+            slope, at_zero = _fit_robust_line(
+                q, estimated, shift, about=(1 / curve[t, 0], -curve[t, 1] / curve[t, 0])
             )
             if slope > 0.1 / curve[t, 0]:
                 result[t] = 1 / slope, -at_zero / slope
@@ -184,7 +186,7 @@ def _to_tracks(curve: F64, d: F64, tracks: F32, cameras: Cameras, unit: float, s
     return curve + change
 
 
-def _to_anchors(
+def _fit_to_anchors(
     curve: F64, d: F64, anchors: Anchors, smooth: sparse.csr_array, unit: float, shift: bool
 ) -> F64:
     """Scale and shift (T, 2) of the inverse depth, stiff over about ``_STIFF`` frames, that bring
@@ -215,7 +217,7 @@ def _to_anchors(
     return np.asarray(slow, np.float64).reshape(-1, 2)
 
 
-def _robust_line(
+def _fit_robust_line(
     x: F64, y: F64, sloped: bool, about: tuple[float, float] | None = None
 ) -> tuple[float, float]:
     """s and b of y ≈ s x + b (``sloped``; else b is 0), by least squares reweighted with Cauchy's
@@ -236,7 +238,7 @@ def _robust_line(
     return float(line[0]), float(line[1]) if sloped else 0.0
 
 
-def _second_differences(rewound: Rewound) -> sparse.csr_array:
+def _build_second_differences(rewound: Rewound) -> sparse.csr_array:
     """Of scale and shift along the tree; a frame at its end is tied to its parent."""
     entries: list[tuple[int, int, float]] = []
     row = 0

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array, vstack
 from scipy.sparse.linalg import splu
 
 from restage4d.clips import Cameras
-from restage4d.priors.geometry.ground import Ground, centres, directions
+from restage4d.priors.geometry.ground import Ground, compute_centres, compute_directions
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -52,9 +52,9 @@ class Backdrop:
         subject: F64,
     ) -> None:
         self.ground, self.cameras, self.size = ground, cameras, size
-        eyes = centres(cameras)
+        eyes = compute_centres(cameras)
         self.middle = eyes.mean(0)
-        self.eye = float(ground.height(self.middle))
+        self.eye = float(ground.compute_height(self.middle))
         ahead = cameras.w2c[:, 2, :3].astype(np.float64).mean(0)
         ahead -= (ahead @ ground.up) * ground.up
         if np.linalg.norm(ahead) < 1e-6:
@@ -65,12 +65,14 @@ class Backdrop:
             [(x * size[0], y * size[1]) for x in (0, 0.5, 1) for y in (0, 0.5, 1)], float
         )
         frames = np.repeat(np.arange(len(cameras.w2c)), len(corners))
-        seen = self.polar(
+        seen = self.to_polar(
             self.middle
-            + 1e3 * far * directions(cameras, frames, np.tile(corners, (len(cameras.w2c), 1)))
+            + 1e3
+            * far
+            * compute_directions(cameras, frames, np.tile(corners, (len(cameras.w2c), 1)))
         )
-        wall = self.polar(points)[
-            ground.height(points) > _HIGH * np.linalg.norm(points - self.middle, axis=1)
+        wall = self.to_polar(points)[
+            ground.compute_height(points) > _HIGH * np.linalg.norm(points - self.middle, axis=1)
         ]
         low, high = seen[:, :2].min(0), np.minimum(seen[:, :2].max(0), 3.0)
         low[1] = max(low[1], -3.0)
@@ -79,20 +81,20 @@ class Backdrop:
         cells = np.maximum(
             np.round(_CELLS * (self.high - self.low) / (self.high - self.low).max()), 6
         ).astype(int)
-        self.wall = self._draw(cells, wall, len(points), 1 / far)
-        for azimuth, _, inverse in self.polar(subject):
+        self.wall = self._fit_surface(cells, wall, len(points), 1 / far)
+        for azimuth, _, inverse in self.to_polar(subject):
             column = (azimuth - self.low[0]) / (self.high[0] - self.low[0]) * (cells[0] - 1)
             near = np.abs(np.arange(cells[0]) - column) < 2
             self.wall[:, near] = np.minimum(self.wall[:, near], 0.85 * inverse)
 
-    def polar(self, points: F64) -> F64:  # (..., 3) -> (..., 3)
+    def to_polar(self, points: F64) -> F64:  # (..., 3) -> (..., 3)
         """Azimuth, slope and inverse horizontal distance of points as seen from the middle."""
         offset = points - self.middle
         x, y = offset @ self.right, offset @ self.ahead
         inverse = 1 / np.maximum(np.hypot(x, y), 1e-9)
         return np.stack([np.arctan2(x, y), (offset @ self.ground.up) * inverse, inverse], -1)
 
-    def _draw(
+    def _fit_surface(
         self, cells: NDArray[np.intp], points: F64, total: int, default: float
     ) -> F64:  # -> (rows of slope, columns of azimuth)
         """The smoothest grid of inverse distances near the points, robustly; towards ``default``
@@ -151,7 +153,7 @@ class Backdrop:
             trust = 1 / (1 + (off / width) ** 2)
         return np.clip(grid, 0.2 * default, np.percentile(target, 98)).reshape(rows, columns)
 
-    def inverse(self, azimuth: F64, slope: F64) -> F64:
+    def sample_inverse(self, azimuth: F64, slope: F64) -> F64:
         """Inverse horizontal distance of the surface in directions from the middle (arrays of one
         2D shape)."""
         rows, columns = self.wall.shape
@@ -164,20 +166,20 @@ class Backdrop:
         wall = cv2.remap(self.wall, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.maximum(wall, -slope / self.eye)
 
-    def depth(self, frame: int) -> F32:  # -> (H, W)
+    def compute_depth(self, frame: int) -> F32:  # -> (H, W)
         """Planar z-depth of the surface in one frame."""
         width, height = self.size
         step = 1 if self.cameras.kind != "moving" else 2
         x, y = np.meshgrid(
             *(np.arange(0, extent, step, dtype=np.float64) + step / 2 for extent in self.size)
         )
-        ray = directions(
+        ray = compute_directions(
             self.cameras, np.full(x.size, frame), np.stack([x.ravel(), y.ravel()], 1)
         ).reshape(*x.shape, 3)
-        eye = centres(self.cameras)[frame]
+        eye = compute_centres(self.cameras)[frame]
         if np.linalg.norm(eye - self.middle) < 1e-6 * self.eye:
-            far = self.polar(self.middle + ray)
-            z = far[..., 2] / self.inverse(far[..., 0], far[..., 1])
+            far = self.to_polar(self.middle + ray)
+            z = far[..., 2] / self.sample_inverse(far[..., 0], far[..., 1])
         else:
             z = self._march(eye, ray)
         result = z.astype(np.float32)
@@ -189,9 +191,9 @@ class Backdrop:
         """Where rays from ``eye`` first go behind the surface: steps of equal ratio, then
         halving."""
 
-        def behind(z: F64) -> NDArray[np.bool_]:
-            at = self.polar(eye + z[..., None] * ray)
-            return at[..., 2] <= self.inverse(at[..., 0], at[..., 1])
+        def is_behind(z: F64) -> NDArray[np.bool_]:
+            at = self.to_polar(eye + z[..., None] * ray)
+            return at[..., 2] <= self.sample_inverse(at[..., 0], at[..., 1])
 
         nearest = 0.05 * self.eye
         farthest = (
@@ -205,7 +207,7 @@ class Backdrop:
         near, far = np.full(ray.shape[:2], steps[0]), np.full(ray.shape[:2], steps[-1])
         found = np.zeros(ray.shape[:2], bool)
         for a, b in itertools.pairwise(steps):
-            hit = ~found & behind(np.full(ray.shape[:2], b))
+            hit = ~found & is_behind(np.full(ray.shape[:2], b))
             near[hit], far[hit] = a, b
             found |= hit
             if found.all():
@@ -213,6 +215,6 @@ class Backdrop:
         near[~found] = far[~found]
         for _ in range(12):
             middle = (near + far) / 2
-            past = behind(middle)
+            past = is_behind(middle)
             near, far = np.where(past, near, middle), np.where(past, middle, far)
         return (near + far) / 2

@@ -12,7 +12,7 @@ import transformers
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.priors.depth.alignment import align, map_anchors, point_anchors
+from restage4d.priors.depth.alignment import align, collect_map_anchors, collect_point_anchors
 from restage4d.priors.depth.relief import ReliefDepth
 from restage4d.priors.motion.background_points import follow
 from restage4d.progress import Progress, TaskId
@@ -53,11 +53,11 @@ class DepthAnythingDepth:
 
     def depth(self, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress) -> F32:
         """Depth (T, H, W) in the cameras' units. 0 in the masks' unknown band."""
-        disparity = self.disparity(rewound.clip.frames, progress)
+        disparity = self.estimate_disparity(rewound.clip.frames, progress)
         metric = self._model.config.depth_estimation_type == "metric"
-        return aligned(disparity, rewound, masks, cameras, progress, shift=not metric)
+        return align_depth(disparity, rewound, masks, cameras, progress, shift=not metric)
 
-    def disparity(self, frames: NDArray[np.uint8], progress: Progress) -> F32:
+    def estimate_disparity(self, frames: NDArray[np.uint8], progress: Progress) -> F32:
         """What the network says, (T, H, W), larger = nearer, a scale and shift of its own in every
         frame."""
         attempts = [(device, batch) for device in devices() for batch in (_BATCH, 2, 1)]
@@ -70,13 +70,13 @@ class DepthAnythingDepth:
                 self._model.to(device=device, dtype=precision(device))
                 for t in range(0, len(frames), batch):
                     some = frames[t : t + batch]
-                    result[t : t + len(some)] = self._disparity(some, device)
+                    result[t : t + len(some)] = self._run_network(some, device)
                     task.advance(len(some))
 
             until_it_fits(attempts, run, self.name)
         return result
 
-    def _disparity(self, frames: NDArray[np.uint8], device: torch.device) -> F32:
+    def _run_network(self, frames: NDArray[np.uint8], device: torch.device) -> F32:
         height, width = frames.shape[1:3]
         patch = self._model.config.patch_size
         trained = self._model.config.backbone_config.image_size  # 518 for the real ones
@@ -96,11 +96,11 @@ class DepthAnythingDepth:
             torch.tensor(v, device=device)[:, None, None] for v in (_MEAN, _DEVIATION)
         )
         with torch.inference_mode():
-            said = self._model(
+            estimated = self._model(
                 pixel_values=((picture - mean) / deviation).to(precision(device))
             ).predicted_depth
         large = F.interpolate(
-            said[:, None].float(), (height, width), mode="bilinear", align_corners=False
+            estimated[:, None].float(), (height, width), mode="bilinear", align_corners=False
         )[:, 0]
         values = np.nan_to_num(large.cpu().numpy())
         if self._model.config.depth_estimation_type == "metric":
@@ -108,7 +108,7 @@ class DepthAnythingDepth:
         return np.maximum(values, 0).astype(np.float32)
 
 
-def aligned(
+def align_depth(
     disparity: F32,
     rewound: Rewound,
     masks: F32,
@@ -121,9 +121,9 @@ def aligned(
     the weight-free depth."""
     with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
         tracks = follow(rewound, masks, task)
-    anchors = point_anchors(cameras, masks)
+    anchors = collect_point_anchors(cameras, masks)
     if len(anchors.z) < _FEW * len(rewound):
-        anchors = map_anchors(ReliefDepth().depth(rewound, masks, cameras, progress), masks)
+        anchors = collect_map_anchors(ReliefDepth().depth(rewound, masks, cameras, progress), masks)
     with progress.task(TaskId.ALIGN_DEPTH):
         depth = align(disparity, rewound, cameras, tracks, anchors, shift)
     depth[masks < 0] = 0

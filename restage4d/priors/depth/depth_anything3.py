@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Cameras, Rewound
 from restage4d.errors import InputError
 from restage4d.io.arrays import Arrays, camera_kind, load_arrays
-from restage4d.priors.depth.depth_anything import aligned
+from restage4d.priors.depth.depth_anything import align_depth
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -55,29 +55,31 @@ class DepthAnything3:
     def cameras(self, rewound: Rewound, masks: F32, progress: Progress) -> Cameras:
         """Its poses, with K in the clip's pixels and one focal length for all frames (the
         median)."""
-        said = self._run(rewound, progress)
-        height, width = said["depth"].shape[1:]
+        estimated = self._run(rewound, progress)
+        height, width = estimated["depth"].shape[1:]
         scale = np.array([rewound.clip.size[0] / width, rewound.clip.size[1] / height], np.float32)
-        focal = float(np.median(said["K"][:, [0, 1], [0, 1]] * scale))
+        focal = float(np.median(estimated["K"][:, [0, 1], [0, 1]] * scale))
         K = np.array(
             [[focal, 0, rewound.clip.size[0] / 2], [0, focal, rewound.clip.size[1] / 2], [0, 0, 1]],
             np.float32,
         )
-        return Cameras(np.tile(K, (len(rewound), 1, 1)), said["w2c"], camera_kind(said["w2c"]))
+        return Cameras(
+            np.tile(K, (len(rewound), 1, 1)), estimated["w2c"], camera_kind(estimated["w2c"])
+        )
 
     def depth(self, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress) -> F32:
         """Its depth as it is where the cameras are its own, else aligned to the cameras over the
         whole clip."""
-        said = self._run(rewound, progress)
+        estimated = self._run(rewound, progress)
         large = np.stack(
             [
                 cv2.resize(d, rewound.clip.size, interpolation=cv2.INTER_LINEAR)
-                for d in said["depth"]
+                for d in estimated["depth"]
             ]
         )
-        if np.allclose(cameras.w2c, said["w2c"], atol=1e-3):
+        if np.allclose(cameras.w2c, estimated["w2c"], atol=1e-3):
             return np.where(masks < 0, 0, np.maximum(large, 0)).astype(np.float32)
-        return aligned(
+        return align_depth(
             (1 / np.maximum(large, 1e-3)).astype(np.float32),
             rewound,
             masks,
@@ -90,13 +92,13 @@ class DepthAnything3:
         if self._last and self._last[0] is rewound:
             return self._last[1]
         with tempfile.TemporaryDirectory() as temporary, progress.task(TaskId.DEPTH_ANYTHING_3):
-            frames, out = Path(temporary) / "frames.npz", Path(temporary) / "said.npz"
+            frames, out = Path(temporary) / "frames.npz", Path(temporary) / "out.npz"
             np.savez(frames, frames=rewound.clip.frames)
             for side in (
                 self.config.side,
                 self.config.side // 2,
             ):  # half where the whole does not fit into memory
-                complaint = self._program(
+                complaint = self._run_program(
                     [str(frames), str(self.folder), str(out), str(side)], progress
                 )
                 if complaint is None or "out of memory" not in complaint.lower():
@@ -106,9 +108,9 @@ class DepthAnything3:
                     f"Depth Anything 3 failed: {complaint[-400:]}",
                     "docs/providers.md says what it needs.",
                 )
-            said = load_arrays(out, ("depth", "w2c", "K", "confidence"))
+            estimated = load_arrays(out, ("depth", "w2c", "K", "confidence"))
         good = all(
-            len(said[n]) == len(rewound) and np.isfinite(said[n]).all()
+            len(estimated[n]) == len(rewound) and np.isfinite(estimated[n]).all()
             for n in ("depth", "w2c", "K")
         )
         if not good:
@@ -116,10 +118,10 @@ class DepthAnything3:
                 "Depth Anything 3 gave values that are not finite, or too few frames.",
                 "Update its package.",
             )
-        self._last = (rewound, said)
-        return said
+        self._last = (rewound, estimated)
+        return estimated
 
-    def _program(self, arguments: list[str], progress: Progress) -> str | None:
+    def _run_program(self, arguments: list[str], progress: Progress) -> str | None:
         """Runs the program; None, or its last words. Cancelled work ends it."""
         with tempfile.TemporaryFile() as words:
             # not as a script: Python would then look for its own modules in our folder first
@@ -138,11 +140,11 @@ class DepthAnything3:
                 finally:
                     process.kill()
             words.seek(0)
-            said = words.read().decode("utf-8", "replace").strip()
+            message = words.read().decode("utf-8", "replace").strip()
             if late:
                 return f"it took longer than {self.config.timeout:g} s"
             return (
                 None
                 if process.returncode == 0
-                else said or f"it ended with code {process.returncode}"
+                else message or f"it ended with code {process.returncode}"
             )

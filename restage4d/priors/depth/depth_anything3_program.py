@@ -25,17 +25,17 @@ def main(frames_file: str, folder: str, out_file: str, side: str) -> None:
         if "ref_view_strategy" in inspect.signature(model.inference).parameters
         else {}
     )
-    said = model.inference(
+    estimated = model.inference(
         frames, process_res=int(side), **options
     )  # older versions choose the reference view themselves
     w2c = np.tile(np.eye(4, dtype=np.float32), (len(frames), 1, 1))
-    w2c[:, :3] = np.asarray(said.extrinsics, np.float32)[:, :3]
-    confidence = np.ones_like(said.depth) if said.conf is None else said.conf
+    w2c[:, :3] = np.asarray(estimated.extrinsics, np.float32)[:, :3]
+    confidence = np.ones_like(estimated.depth) if estimated.conf is None else estimated.conf
     np.savez(
         out_file,
-        depth=np.asarray(said.depth, np.float32),
+        depth=np.asarray(estimated.depth, np.float32),
         w2c=w2c,
-        K=np.asarray(said.intrinsics, np.float32),
+        K=np.asarray(estimated.intrinsics, np.float32),
         confidence=confidence,
     )
 

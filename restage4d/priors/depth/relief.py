@@ -31,7 +31,7 @@ class ReliefDepth:
     `relief.inflate` says how round.
 
     Distance and turn are robust smooth fits over the whole tree of frames, so they neither flicker
-    nor jump at the seam; a jump of the subject is told from a step back because its size stays. The
+    nor jump at the seam; a jump of the subject differs from a step back because its size stays. The
     background is a `Backdrop`.
     """
 
@@ -43,24 +43,25 @@ class ReliefDepth:
     def depth(self, rewound: Rewound, masks: F32, cameras: Cameras, progress: Progress) -> F32:
         """See `restage4d.priors.protocols.DepthProvider`. 0 in the masks' unknown band."""
         with progress.task(TaskId.DEPTH, len(rewound)) as task:
-            feet = world.footprint(masks)
-            points = world.clear(cameras, masks)
-            ground = world.find(cameras, feet, points)
+            feet = world.measure_footprint(masks)
+            points = world.select_background(cameras, masks)
+            ground = world.find_ground(cameras, feet, points)
             stance = find_stance(rewound, masks, cameras, feet, ground, self.config.stance)
             shown = np.isfinite(feet.top)
             place = stance.place[shown] if shown.any() else stance.place
             reach = np.linalg.norm(
-                place - world.centres(cameras)[shown if shown.any() else slice(None)], axis=1
+                place - world.compute_centres(cameras)[shown if shown.any() else slice(None)],
+                axis=1,
             )
             far = self.config.far * float(np.percentile(reach, 90))
             backdrop = Backdrop(cameras, ground, points, far, rewound.clip.size, place)
             result = np.zeros(masks.shape, np.float32)
-            still = backdrop.depth(0) if cameras.kind == "static" else None
+            still = backdrop.compute_depth(0) if cameras.kind == "static" else None
             for t, mask in enumerate(masks):
                 subject = mask > 0.5
-                result[t] = backdrop.depth(t) if still is None else still
+                result[t] = backdrop.compute_depth(t) if still is None else still
                 if subject.any():
-                    result[t][subject] = _relief(
+                    result[t][subject] = _compute_relief(
                         cameras, t, subject, stance.distance[t], stance.normal[t]
                     )[subject]
                 result[t][mask < 0] = 0
@@ -68,7 +69,7 @@ class ReliefDepth:
             return result
 
 
-def _relief(
+def _compute_relief(
     cameras: Cameras, t: int, subject: NDArray[np.bool_], distance: float, normal: F64
 ) -> F64:
     """Z-depth (H, W) of the plane less the dome."""

@@ -77,27 +77,31 @@ def find_stance(
     feet are: a foot higher up in the image is farther away. Two feet at different distances that a
     stride or a lift explains do not turn it for long.
     """
-    facing = _facing(cameras, ground)
+    facing = _compute_facing(cameras, ground)
     side = np.cross(facing, ground.up)
     side /= np.linalg.norm(side, axis=1, keepdims=True)
-    along = _distance(rewound, cameras, feet, ground, facing, config)
+    along = _solve_distance(rewound, cameras, feet, ground, facing, config)
     shown = np.isfinite(feet.top)
     contact = np.where(shown[:, None], feet.contact, cameras.K[:, :2, 2])
-    ray = world.directions(cameras, np.arange(len(rewound)), contact)
+    ray = world.compute_directions(cameras, np.arange(len(rewound)), contact)
     offset = ray * (along / (ray * facing).sum(1))[:, None]
     # the plane turns about the subject's middle: its lowest foot is now this one and now that one
-    ray = world.directions(
+    ray = world.compute_directions(
         cameras,
         np.arange(len(rewound)),
         np.stack([np.where(shown, feet.middle, contact[:, 0]), contact[:, 1]], 1),
     )
     axis = (ray * side).sum(1) * along / (ray * facing).sum(1)
-    shift, slope = _turn(rewound, masks, cameras, feet, ground, along, axis, facing, side, config)
+    shift, slope = _solve_turn(
+        rewound, masks, cameras, feet, ground, along, axis, facing, side, config
+    )
     normal = facing - slope[:, None] * side
-    return Stance(normal, along * (1 + shift) - slope * axis, world.centres(cameras) + offset)
+    return Stance(
+        normal, along * (1 + shift) - slope * axis, world.compute_centres(cameras) + offset
+    )
 
 
-def _facing(cameras: Cameras, ground: Ground) -> F64:  # -> (T, 3) unit
+def _compute_facing(cameras: Cameras, ground: Ground) -> F64:  # -> (T, 3) unit
     """Normals of upright planes that face the cameras, pointing away from them.
 
     Seen from more than 30° above they lean back, as what one then sees of a subject is its back.
@@ -165,7 +169,7 @@ class _Equations:
         return x
 
 
-def _distance(
+def _solve_distance(
     rewound: Rewound,
     cameras: Cameras,
     feet: Footprint,
@@ -181,17 +185,17 @@ def _distance(
     """
     count = len(rewound)
     frames = np.arange(count)
-    low = world.directions(cameras, frames, np.nan_to_num(feet.contact))
-    eye = ground.height(world.centres(cameras))
+    low = world.compute_directions(cameras, frames, np.nan_to_num(feet.contact))
+    eye = ground.compute_height(world.compute_centres(cameras))
     drop, along = -(low @ ground.up), (low * facing).sum(1)
     contact = np.flatnonzero(feet.grounded & (drop > 1e-3) & (along > 0.05))
-    told = np.log(eye[contact] / drop[contact] * along[contact])
+    logs = np.log(eye[contact] / drop[contact] * along[contact])
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
     whole = np.flatnonzero(feet.whole & (tall > 0))
     rate = 24.0 / rewound.clip.fps
     neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
     equations = _Equations()
-    equations.add(contact[:, None], 1.0, told, config.contact, robust=True)
+    equations.add(contact[:, None], 1.0, logs, config.contact, robust=True)
     # ln(height in the image) = ln(height) - ln(distance)
     equations.add(
         np.stack([count + whole, whole], 1), [1, -1], np.log(tall[whole]), config.size, robust=True
@@ -199,12 +203,12 @@ def _distance(
     equations.smooth(rewound, 0, config.jerk * rate**2)
     equations.add(count + neighbours, [1, -1], 0.0, config.pose * np.sqrt(rate))
     equations.add(neighbours, [1, -1], 0.0, 0.1)
-    usual = float(np.median(told)) if len(told) else float(np.log(3 * eye.mean()))
+    usual = float(np.median(logs)) if len(logs) else float(np.log(3 * eye.mean()))
     equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [usual, 0.0], 10.0)
     return np.exp(equations.solve(2 * count)[:count])
 
 
-def _turn(
+def _solve_turn(
     rewound: Rewound,
     masks: F32,
     cameras: Cameras,
@@ -219,11 +223,11 @@ def _turn(
     """By how much, over the distance, the plane lies behind the contact at ``axis`` to the side,
     and its slope there."""
     count = len(rewound)
-    eye = ground.height(world.centres(cameras))
+    eye = ground.compute_height(world.compute_centres(cameras))
     equations = _Equations()
     for t in np.flatnonzero(feet.grounded):
-        xy = soles(masks[t] > 0.5, feet.contact[t, 1], feet.top[t])
-        ray = world.directions(cameras, np.full(len(xy), t), xy)
+        xy = find_soles(masks[t] > 0.5, feet.contact[t, 1], feet.top[t])
+        ray = world.compute_directions(cameras, np.full(len(xy), t), xy)
         drop = -(ray @ ground.up)
         ray, drop = ray[drop > 1e-3], drop[drop > 1e-3]
         spot = ray * (eye[t] / drop)[:, None]
@@ -253,7 +257,7 @@ def _turn(
     return found[count:], np.clip(found[:count], -_STEEPEST, _STEEPEST)
 
 
-def soles(mask: NDArray[np.bool_], lowest: float, top: float) -> F64:  # (H, W) -> (M, 2)
+def find_soles(mask: NDArray[np.bool_], lowest: float, top: float) -> F64:  # (H, W) -> (M, 2)
     """Pixels where the outline is lowest between its neighbours, within the lowest third of the
     subject: feet, wheels, a base."""
     cols = np.flatnonzero(mask.any(0))

@@ -1,0 +1,1 @@
+"""The ground, the world frame, and thickness from a silhouette."""

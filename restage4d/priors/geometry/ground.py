@@ -29,7 +29,7 @@ class Ground:
     up: F64
     level: float
 
-    def height(self, points: F64) -> F64:  # (..., 3) -> (...)
+    def compute_height(self, points: F64) -> F64:  # (..., 3) -> (...)
         return points @ self.up - self.level
 
 
@@ -52,7 +52,7 @@ class Footprint:
     whole: NDArray[np.bool_]
 
 
-def footprint(masks: F32) -> Footprint:
+def measure_footprint(masks: F32) -> Footprint:
     """Reads the subject's lowest and highest part off its masks (T, H, W); a few stray pixels do
     not count."""
     count, height, _ = masks.shape
@@ -75,7 +75,7 @@ def footprint(masks: F32) -> Footprint:
     return Footprint(contact, top, middle, grounded, whole)
 
 
-def directions(
+def compute_directions(
     cameras: Cameras, frames: NDArray[np.integer], xy: F64
 ) -> F64:  # (M,), (M, 2) -> (M, 3)
     """World directions through pixels, with z-depth 1 (so that depth times direction is the offset
@@ -92,12 +92,12 @@ def directions(
     return np.einsum("mji,mj->mi", cameras.w2c[frames, :3, :3].astype(np.float64), local)
 
 
-def centres(cameras: Cameras) -> F64:  # -> (T, 3)
+def compute_centres(cameras: Cameras) -> F64:  # -> (T, 3)
     w2c = cameras.w2c.astype(np.float64)
     return -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
 
 
-def guess(cameras: Cameras, feet: Footprint) -> Ground:
+def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
     """Up and ground where no points show them.
 
     Up is where cameras are level (a turning one shows its axis), the subject keeps its height while
@@ -111,8 +111,10 @@ def guess(cameras: Cameras, feet: Footprint) -> Ground:
     shown = np.flatnonzero(feet.whole)
     if not len(shown):
         shown = np.flatnonzero(np.isfinite(feet.top))
-    low = directions(cameras, shown, feet.contact[shown])
-    high = directions(cameras, shown, np.stack([feet.contact[shown, 0], feet.top[shown]], 1))
+    low = compute_directions(cameras, shown, feet.contact[shown])
+    high = compute_directions(
+        cameras, shown, np.stack([feet.contact[shown, 0], feet.top[shown]], 1)
+    )
     best, best_cost = -down, np.inf
     for pitch in np.radians(np.arange(-30, 80.1, 0.5)):  # of the camera, downwards
         up = -down * np.cos(pitch) + ahead * np.sin(pitch)
@@ -130,7 +132,7 @@ def guess(cameras: Cameras, feet: Footprint) -> Ground:
             cost += (np.degrees(pitch) - 10) ** 2 / 100
         if cost < best_cost:
             best, best_cost = up, cost
-    heights = centres(cameras) @ best
+    heights = compute_centres(cameras) @ best
     drop = 1.0
     if len(cameras.points) >= 30:
         below = heights.mean() - cameras.points.astype(np.float64) @ best
@@ -138,19 +140,19 @@ def guess(cameras: Cameras, feet: Footprint) -> Ground:
     return Ground(best, float(heights.min()) - drop)
 
 
-def fit(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground | None:
+def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground | None:
     """A plane through many ``points`` (S, 3) with nearly none below it, under every camera and
     under the subject's feet; None if there is none."""
     if len(points) < 30:
         return None
-    eyes = centres(cameras)
+    eyes = compute_centres(cameras)
     middle = int(np.argmin(np.linalg.norm(eyes - np.median(eyes, axis=0), axis=1)))
     distance = np.linalg.norm(points - eyes[middle], axis=1)
     hint = -cameras.w2c[:, 1, :3].astype(np.float64).mean(0)
     hint /= np.linalg.norm(hint)
     shown = np.flatnonzero(feet.grounded)
-    low = directions(cameras, shown, feet.contact[shown])
-    likely = _lower(cameras, feet, points)
+    low = compute_directions(cameras, shown, feet.contact[shown])
+    likely = _estimate_ground_likelihood(cameras, feet, points)
     pool = np.flatnonzero(likely >= np.median(likely))
     rng = np.random.default_rng(seed)
     best, best_score = None, 0.15 * likely.sum()
@@ -165,12 +167,12 @@ def fit(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground
             continue
         off = (points @ up - a @ up) / distance
         score = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
-        if score > best_score and _under(up, float(a @ up), eyes, low):
+        if score > best_score and _is_below(up, float(a @ up), eyes, low):
             best, best_score = Ground(up, float(a @ up)), score
     if best is None:
         return None
     for _ in range(10):  # least squares over the points near it, those far away counting less
-        off = best.height(points) / distance
+        off = best.compute_height(points) / distance
         weight = np.where(
             np.abs(off) < 2 * _FLAT, likely / distance**2 / (1 + (off / _FLAT) ** 2), 0.0
         )
@@ -178,13 +180,13 @@ def fit(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground
         spread = points - centre
         up = np.linalg.eigh((weight[:, None] * spread).T @ spread)[1][:, 0]
         up *= np.sign(up @ hint)
-        if up @ hint < 0.4 or not _under(up, float(centre @ up), eyes, low):
+        if up @ hint < 0.4 or not _is_below(up, float(centre @ up), eyes, low):
             break
         best = Ground(up, float(centre @ up))
     return best
 
 
-def _under(up: F64, level: float, eyes: F64, low: F64) -> bool:
+def _is_below(up: F64, level: float, eyes: F64, low: F64) -> bool:
     """Whether all cameras are above the plane and (nearly) all rays to the feet go down to it, not
     beyond 60 camera heights."""
     heights = eyes @ up - level
@@ -193,22 +195,22 @@ def _under(up: F64, level: float, eyes: F64, low: F64) -> bool:
     return not len(low) or bool((low @ up < -1 / 60).mean() > 0.97)
 
 
-def _lower(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
+def _estimate_ground_likelihood(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
     """How likely points are to be ground: 1 for those that appear lower than the subject's middle,
     less for the others."""
     below = np.zeros(len(points))
-    told = np.zeros(len(points))
+    count = np.zeros(len(points))
     frames = np.flatnonzero(np.isfinite(feet.top))[:: max(1, len(feet.top) // 20)]
     for t in frames:
         seen = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
         row = cameras.K[t, 1, 1] * seen[:, 1] / np.maximum(seen[:, 2], 1e-9) + cameras.K[t, 1, 2]
         front = seen[:, 2] > 1e-9
-        told += front
+        count += front
         below += front & (row > 0.5 * (feet.contact[t, 1] + feet.top[t]))
-    return 0.25 + 0.75 * below / np.maximum(told, 1)
+    return 0.25 + 0.75 * below / np.maximum(count, 1)
 
 
-def clear(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
+def select_background(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
     """The cameras' points without those on or beside the subject: in its widened masks in most
     frames that show them."""
     points = cameras.points.astype(np.float64)
@@ -228,6 +230,6 @@ def clear(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
     return points[covered <= 0.5 * seen]
 
 
-def find(cameras: Cameras, feet: Footprint, points: F64) -> Ground:
+def find_ground(cameras: Cameras, feet: Footprint, points: F64) -> Ground:
     """The ground from background ``points`` if they show one, else guessed."""
-    return fit(cameras, feet, points) or guess(cameras, feet)
+    return fit_ground(cameras, feet, points) or guess_ground(cameras, feet)

@@ -32,15 +32,15 @@ def align_world(
         depth (T, H, W) and cameras in the new units, and metres per unit: by the camera's height, a
         guess.
     """
-    feet = ground.footprint(masks)
-    plane = ground.fit(cameras, feet, _beside(masks, depth, cameras, feet)) or ground.guess(
-        cameras, feet
-    )
+    feet = ground.measure_footprint(masks)
+    plane = ground.fit_ground(
+        cameras, feet, _sample_beside(masks, depth, cameras, feet)
+    ) or ground.guess_ground(cameras, feet)
     shown = np.flatnonzero(
         [((mask > 0.5) & (z > 0)).any() for mask, z in zip(masks, depth, strict=True)]
     )
     t = int(shown[np.abs(shown - rewound.seam).argmin()]) if len(shown) else rewound.seam
-    R = _axes(cameras, rewound.seam, plane)
+    R = _compute_axes(cameras, rewound.seam, plane)
     points = _lift((masks[t] > 0.5), depth[t], cameras, t) @ R.T
     if len(points):
         low, high = np.percentile(points, [2, 98], axis=0)
@@ -58,12 +58,12 @@ def align_world(
     moved[:, :3, 3] = (moved[:, :3, :3] @ origin + w2c[:, :3, 3]) / extent
     sparse = ((cameras.points @ R.T - origin) / extent).astype(np.float32)
     aligned = Cameras(cameras.K, moved.astype(np.float32), cameras.kind, sparse)
-    height = float(np.median(ground.centres(aligned)[:, 2]))
+    height = float(np.median(ground.compute_centres(aligned)[:, 2]))
     metres = float(np.clip(_EYE / height, *_METRES)) if height > 0 else 1.0
     return (depth / extent).astype(np.float32), aligned, metres
 
 
-def _axes(
+def _compute_axes(
     cameras: Cameras, t: int, plane: Ground
 ) -> F64:  # -> (3, 3) rows X, Y, Z of the new world
     ahead = cameras.w2c[t, 2, :3].astype(np.float64)
@@ -78,13 +78,15 @@ def _lift(
     where: NDArray[np.bool_], depth: F32, cameras: Cameras, t: int
 ) -> F64:  # (H, W), (H, W) -> (M, 3)
     rows, cols = np.nonzero(where & (depth > 0))
-    ray = ground.directions(
+    ray = ground.compute_directions(
         cameras, np.full(len(rows), t), np.stack([cols, rows], 1).astype(np.float64) + 0.5
     )
-    return ground.centres(cameras)[t] + depth[rows, cols, None] * ray
+    return ground.compute_centres(cameras)[t] + depth[rows, cols, None] * ray
 
 
-def _beside(masks: F32, depth: F32, cameras: Cameras, feet: ground.Footprint) -> F64:  # -> (M, 3)
+def _sample_beside(
+    masks: F32, depth: F32, cameras: Cameras, feet: ground.Footprint
+) -> F64:  # -> (M, 3)
     """Background points below and beside the subject's lowest fifth, from some frames."""
     found = [np.zeros((0, 3))]
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip, Rewound, Selection
 from restage4d.priors.masks.propagate import STEPS, follow
 from restage4d.priors.masks.select import select_subject
-from restage4d.priors.motion.optical_flow import optical_flow
+from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -27,13 +27,13 @@ class GrabCutMasks:
     def propagate(self, rewound: Rewound, first: Bool, progress: Progress) -> F32:
         """Masks (T, H, W) as in `Priors.masks`, from ``first`` (H, W), the mask of frame
         ``rewound.seam``."""
-        flow = optical_flow(rewound, progress)
+        flow = compute_optical_flow(rewound, progress)
         with progress.task(TaskId.MASKS, STEPS * len(rewound)) as task:
             masks = follow(rewound, flow, first, task)
-        return with_unknown_border(masks)
+        return mark_border_unknown(masks)
 
 
-def with_unknown_border(masks: Bool) -> F32:  # (T, H, W) -> (T, H, W)
+def mark_border_unknown(masks: Bool) -> F32:  # (T, H, W) -> (T, H, W)
     """0 and 1, and -1 on the pixels just outside the outline (inside, thin limbs would have nothing
     left)."""
     result = masks.astype(np.float32)

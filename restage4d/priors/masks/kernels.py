@@ -15,7 +15,7 @@ F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
-def around(radius: int) -> Ints:  # -> (M, 2)
+def list_offsets(radius: int) -> Ints:  # -> (M, 2)
     """Steps (down, across) of at most ``radius`` each way, nearest first."""
     down, across = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     steps = np.stack([down.ravel(), across.ravel()], -1)
@@ -25,7 +25,7 @@ def around(radius: int) -> Ints:  # -> (M, 2)
 
 
 @njit(cache=True, parallel=True, fastmath=True)
-def likeness(
+def measure_distances(
     rows: Ints,
     cols: Ints,
     here: F32,
@@ -43,7 +43,7 @@ def likeness(
         here, there: features of the frame of the pixels and of the other one.
         mask: (H, W) of the other frame, 0..1; pixels of 0.35..0.65 count as neither.
         flow: (H, W, 2) from the pixels' frame to the other one.
-        steps: (M, 2) as from `around`, searched from where the flow points; each is ``size``
+        steps: (M, 2) as from `list_offsets`, searched from where the flow points; each is ``size``
             pixels.
         far: added for every step² away from there.
 
@@ -88,7 +88,7 @@ def likeness(
 
 
 @njit(cache=True, parallel=True, fastmath=True)
-def unlike_background(
+def measure_background_distance(
     rows: Ints,
     cols: Ints,
     t: int,
@@ -104,7 +104,7 @@ def unlike_background(
     Args:
         features: (T, H, W, C) of all frames.
         solid: (T, H, W) what is no background there.
-        frames, places: (M,) and (M, rows, columns, 2) as from `BackgroundMotion.reach`.
+        frames, places: (M,) and (M, rows, columns, 2) as from `BackgroundMotion.locate_background`.
         share: which of the frames' distances is taken, sorted: 0 the smallest, 1 the largest.
 
     Returns:
@@ -159,7 +159,7 @@ def unlike_background(
 
 
 @njit(cache=True, parallel=True, fastmath=True)
-def settle(
+def infer_mean_field(
     rows: Ints, cols: Ints, logit: F32, lab: F32, strength: float, contrast: float, rounds: int
 ) -> F32:
     """Labels (H, W) in 0..1 that follow ``logit`` and agree with neighbours across no edge: mean

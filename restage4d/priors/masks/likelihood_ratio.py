@@ -11,7 +11,7 @@ _FLOOR = (
 )
 
 
-class Odds:
+class LogLikelihoodRatio:
     """log P(value | subject) / P(value | background) as a table over the logarithm of a value, from
     samples of both.
 
@@ -37,7 +37,7 @@ class Odds:
             )
 
     def __call__(self, value: F32) -> F32:
-        """Log odds (N,) for ``value`` (N,), 0 where that is NaN or one of the two was never
+        """The ratio (N,) for ``value`` (N,), 0 where that is NaN or one of the two was never
         seen."""
         if not self._count.sum(1).all():
             return np.zeros(value.shape, np.float32)

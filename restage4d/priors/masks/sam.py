@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Rewound, Selection
 from restage4d.errors import InputError
-from restage4d.priors.masks.grabcut import with_unknown_border
+from restage4d.priors.masks.grabcut import mark_border_unknown
 from restage4d.priors.masks.select import select_subject
 from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import devices, precision, until_it_fits
@@ -94,7 +94,7 @@ class SamMasks:
         if selection.mask is not None:
             return select_subject(base, selection, progress)
         if selection.text is not None:
-            return self._named(base, selection.text, progress)
+            return self._select_by_words(base, selection.text, progress)
         box, point = selection.box, selection.point
         if box is None and point is None:
             rows, cols = np.nonzero(select_subject(base, selection, progress))
@@ -107,13 +107,15 @@ class SamMasks:
         with progress.task(TaskId.SELECT):
 
             def outline(device: torch.device) -> Bool:
-                session = self._session(base.frames[:1], device, device)
+                session = self._open_session(base.frames[:1], device, device)
                 self._prompt(session, 0, base.size, point=point, box=box)
                 with torch.inference_mode():
-                    return _enlarged(self._model(session, frame_idx=0).pred_masks, base.size)
+                    return _resize_mask(self._model(session, frame_idx=0).pred_masks, base.size)
 
             mask = until_it_fits(devices(), outline, self.name)
-        return self._some(mask, "there is nothing that the model would outline at the selection")
+        return self._check_found(
+            mask, "there is nothing that the model would outline at the selection"
+        )
 
     def propagate(self, rewound: Rewound, first: Bool, progress: Progress) -> F32:
         """Masks (T, H, W) as in `Priors.masks`. Every driving video is followed with the base as
@@ -137,7 +139,7 @@ class SamMasks:
                     done=done,
                 ) -> None:
                     task.step = done
-                    session = self._session(rewound.clip.frames[path], *where)
+                    session = self._open_session(rewound.clip.frames[path], *where)
                     self._prompt(session, at, rewound.clip.size, mask=first)
                     for t, mask in self._follow(
                         session, at, rewound.clip.size, backwards=number == 0, task=task
@@ -145,7 +147,7 @@ class SamMasks:
                         masks[path[t]] = mask
 
                 until_it_fits(attempts, run, self.name)
-        return with_unknown_border(masks)
+        return mark_border_unknown(masks)
 
     def _follow(
         self, session: Any, at: int, size: tuple[int, int], backwards: bool, task: Task
@@ -162,10 +164,12 @@ class SamMasks:
                 for outputs in session.output_dict_per_obj[0].values():
                     if t in outputs:
                         outputs[t].pop("high_res_masks", None)
-                yield t, _enlarged(logits, size)
+                yield t, _resize_mask(logits, size)
                 task.advance()
 
-    def _session(self, frames: NDArray[np.uint8], device: torch.device, state: torch.device) -> Any:
+    def _open_session(
+        self, frames: NDArray[np.uint8], device: torch.device, state: torch.device
+    ) -> Any:
         self._model.to(device=device, dtype=precision(device))
         session = getattr(transformers, self._family.session)(
             video_height=frames.shape[1],
@@ -214,7 +218,7 @@ class SamMasks:
             session.add_point_inputs(index, frame, inputs)
         session.obj_with_new_inputs = [1]
 
-    def _named(self, base: Clip, words: str, progress: Progress) -> Bool:
+    def _select_by_words(self, base: Clip, words: str, progress: Progress) -> Bool:
         """What SAM 3 finds in b_0 for the words; of several, all that it is as sure of as of the
         surest (within a tenth)."""
         if self.config.family != "sam3":
@@ -259,11 +263,11 @@ class SamMasks:
                 f'"{words}" was not found in the first frame.',
                 "Say it in other words, or use --select X,Y.",
             )
-        mask = _enlarged(found.pred_masks[0][sure].amax(0)[None, None], base.size)
-        return self._some(mask, f'"{words}" was not found in the first frame')
+        mask = _resize_mask(found.pred_masks[0][sure].amax(0)[None, None], base.size)
+        return self._check_found(mask, f'"{words}" was not found in the first frame')
 
     @staticmethod
-    def _some(mask: Bool, complaint: str) -> Bool:
+    def _check_found(mask: Bool, complaint: str) -> Bool:
         if not 0 < mask.mean() < 0.95:
             raise InputError(
                 f"{complaint[0].upper()}{complaint[1:]}.",
@@ -303,6 +307,6 @@ class _Frames(Mapping[int, torch.Tensor]):
         return iter(range(len(self.frames)))
 
 
-def _enlarged(logits: torch.Tensor, size: tuple[int, int]) -> Bool:  # (1, 1, h, w) -> (H, W)
+def _resize_mask(logits: torch.Tensor, size: tuple[int, int]) -> Bool:  # (1, 1, h, w) -> (H, W)
     large = F.interpolate(logits.float(), (size[1], size[0]), mode="bilinear", align_corners=False)
     return (large[0, 0] > 0).cpu().numpy()

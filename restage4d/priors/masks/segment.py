@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from restage4d.priors.masks.kernels import settle
-from restage4d.priors.masks.likelihood_ratio import Odds
+from restage4d.priors.masks.kernels import infer_mean_field
+from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
 from restage4d.priors.masks.regions import disk, label, tidy
 
 F32 = NDArray[np.float32]
@@ -17,9 +17,9 @@ Bool = NDArray[np.bool_]
 
 _ROUNDS = 6  # of learning and deciding
 _REACH = 0.3  # of the root of the guess's area: how far a round may grow
-_COLOUR, _PLACE = 0.8, 0.2  # what colour odds and the distance to the guess's outline weigh
+_COLOUR, _PLACE = 0.8, 0.2  # what the colour ratio and the distance to the guess's outline weigh
 _FREE, _STRICT = (0.8, 0.5), (0.4, 0.2)  # what speed and likeness of motion weigh
-_CLEAR = 3.0  # log odds that one clue can have at most
+_CLIP = 3.0  # log-likelihood ratio that one clue can have at most
 _EDGES = 0.6  # strength of agreement between neighbouring pixels
 _BINS = (26, 64, 64)  # of colours in Lab, four steps each
 _NEVER = 2e-5  # share of pixels that a colour nobody has seen may have
@@ -66,20 +66,24 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
         inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
         near = outside < max(12.0, size)
         against = np.where(other, np.where(near, 1.0, 0.15), 0.0)
-        logit = _COLOUR * _clear(colour_odds(still.lab, subject.astype(np.float64), against))
+        logit = _COLOUR * _clip_ratio(
+            compute_colour_ratio(still.lab, subject.astype(np.float64), against)
+        )
         unlike = np.linalg.norm(still.velocity - np.median(still.velocity[mask], axis=0), axis=-1)
-        for value, weight, odds in (
-            (still.moving, speed_weight, Odds(0.05, 100.0)),
-            (unlike, motion_weight, Odds(0.02, 12.0)),
+        for value, weight, ratio in (
+            (still.moving, speed_weight, LogLikelihoodRatio(0.05, 100.0)),
+            (unlike, motion_weight, LogLikelihoodRatio(0.02, 12.0)),
         ):
-            odds.learn(value[near], mask[near])
-            logit += weight * _clear(odds(value))
-        logit += _PLACE * _clear(20 * (inside - outside) / size)
+            ratio.learn(value[near], mask[near])
+            logit += weight * _clip_ratio(ratio(value))
+        logit += _PLACE * _clip_ratio(20 * (inside - outside) / size)
         band = outside < max(6.0, _REACH * size)
-        logit[~band] = -2 * _CLEAR
-        logit[sure] = 2 * _CLEAR
+        logit[~band] = -2 * _CLIP
+        logit[sure] = 2 * _CLIP
         rows, cols = np.nonzero(band)
-        labels = settle(rows, cols, logit.astype(np.float32), still.lab, _EDGES, contrast, 8)
+        labels = infer_mean_field(
+            rows, cols, logit.astype(np.float32), still.lab, _EDGES, contrast, 8
+        )
         found = tidy(labels > 0.5, sure if sure.any() else mask)
         if found.sum() < 10:
             break
@@ -90,8 +94,8 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
     return mask
 
 
-def colour_odds(lab: F32, subject: NDArray, other: NDArray) -> F32:
-    """Log odds (H, W) that a pixel's colour is the subject's, from weights (H, W) of the pixels of
+def compute_colour_ratio(lab: F32, subject: NDArray, other: NDArray) -> F32:
+    """Log-likelihood ratio (H, W) of a pixel's colour, from weights (H, W) of the pixels of
     both."""
     bins = np.clip((lab + np.array([0, 128, 128], np.float32)) / 4, 0, np.array(_BINS) - 1).astype(
         np.intp
@@ -109,14 +113,14 @@ def colour_odds(lab: F32, subject: NDArray, other: NDArray) -> F32:
     return np.log(share[0] / share[1])[index].astype(np.float32)
 
 
-def outline_score(still: Still, mask: Bool) -> float:
+def score_outline(still: Still, mask: Bool) -> float:
     """How clear the outline of ``mask`` is, small holes filled: its mean steps in colour and, for
     8, in log speed.
 
     Each step in Lab counts up to 25, and each of log speed from -1 to 2. 0 without an outline.
     """
     lab = cv2.GaussianBlur(still.lab, (0, 0), 1.0)
-    mask = filled(mask, 0.01 * mask.size)
+    mask = fill_holes(mask, 0.01 * mask.size)
     height, width = mask.shape
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     rows, cols = np.nonzero((inside > 0) & (inside < 1.5))
@@ -130,12 +134,12 @@ def outline_score(still: Still, mask: Bool) -> float:
     sides = [np.rint(np.stack([rows, cols]) + way * normal).astype(np.intp) for way in (1, -1)]
     here, there = (lab[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] for r, c in sides)
     speed = np.log(still.moving + 0.5)
-    ahead, behind = (_mean_around(speed, part)[rows, cols] for part in (mask, ~mask))
+    ahead, behind = (_average_within(speed, part)[rows, cols] for part in (mask, ~mask))
     colour = np.minimum(np.linalg.norm(here - there, axis=-1), _SHARP)
     return float(colour.mean() + _SPEED_STEP * np.clip(ahead - behind, -1, 2).mean())
 
 
-def _mean_around(image: F32, part: Bool) -> F32:
+def _average_within(image: F32, part: Bool) -> F32:
     """Mean of ``image`` within 4 pixels, over ``part`` only."""
     kernel = disk(4).astype(np.float32)
     weight = part.astype(np.float32)
@@ -145,14 +149,14 @@ def _mean_around(image: F32, part: Bool) -> F32:
     )
 
 
-def inner(mask: Bool) -> Bool:
+def erode(mask: Bool) -> Bool:
     """``mask`` without a rim of a twentieth of the root of its area."""
     return (
         cv2.erode(mask.astype(np.uint8), disk(max(1, round(0.05 * float(np.sqrt(mask.sum())))))) > 0
     )
 
 
-def filled(mask: Bool, most: float) -> Bool:
+def fill_holes(mask: Bool, most: float) -> Bool:
     """``mask`` with its holes of at most ``most`` pixels filled; what touches the frame's border is
     no hole."""
     holes = label(~mask, corners=False)
@@ -162,18 +166,18 @@ def filled(mask: Bool, most: float) -> Bool:
     return mask | (size <= most)[holes]
 
 
-def border_share(mask: Bool) -> float:
+def measure_border_share(mask: Bool) -> float:
     """Share of the frame's border that ``mask`` covers."""
     return float(np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]]).mean())
 
 
-def opened(mask: Bool, radius: int) -> Bool:
+def open_mask(mask: Bool, radius: int) -> Bool:
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius))) > 0
 
 
-def closed(mask: Bool, radius: int) -> Bool:
+def close_mask(mask: Bool, radius: int) -> Bool:
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disk(radius))) > 0
 
 
-def _clear(odds: NDArray) -> F32:
-    return np.clip(odds, -_CLEAR, _CLEAR).astype(np.float32)
+def _clip_ratio(ratio: NDArray) -> F32:
+    return np.clip(ratio, -_CLIP, _CLIP).astype(np.float32)

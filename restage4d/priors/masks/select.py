@@ -13,16 +13,16 @@ from restage4d.errors import InputError
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.segment import (
     Still,
-    border_share,
-    closed,
-    filled,
-    inner,
-    opened,
-    outline_score,
+    close_mask,
+    erode,
+    fill_holes,
+    measure_border_share,
+    open_mask,
+    score_outline,
     segment,
 )
-from restage4d.priors.motion.background_motion import lost
-from restage4d.priors.motion.optical_flow import optical_flow, warp
+from restage4d.priors.motion.background_motion import is_lost
+from restage4d.priors.motion.optical_flow import compute_optical_flow, warp
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -54,17 +54,17 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     """
     width, height = base.size
     if selection.mask is not None:
-        return _given(np.asarray(selection.mask), (height, width))
-    still = Still(base.frames[0], *motion(base, progress))
+        return _check_mask(np.asarray(selection.mask), (height, width))
+    still = Still(base.frames[0], *measure_motion(base, progress))
     with progress.task(TaskId.SELECT):
         if selection.box is not None:
-            return _boxed(still, selection.box)
+            return _select_in_box(still, selection.box)
         if selection.point is not None:
-            return _clicked(still, selection.point)
-        return _mover(still)
+            return _select_at_point(still, selection.point)
+        return _find_mover(still)
 
 
-def _given(mask: NDArray, shape: tuple[int, int]) -> Bool:
+def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:
     if mask.shape != shape:
         raise InputError(
             f"The mask has {mask.shape[::-1]} pixels (width, height), the video {shape[::-1]}.",
@@ -80,7 +80,7 @@ def _given(mask: NDArray, shape: tuple[int, int]) -> Bool:
     return mask
 
 
-def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
+def measure_motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
     """How the pixels of the first frame move against the background in the next frames.
 
     The background is what moves by the dominant homography of each pair of frames.
@@ -96,7 +96,7 @@ def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
     scatters: dict[bool, list[float]] = {True: [], False: []}
     if len(rewound) < 2:
         return best[True], velocity[True]
-    flow = optical_flow(rewound, progress)
+    flow = compute_optical_flow(rewound, progress)
     order = rewound.video(0)
     rows, cols = np.indices((height, width), np.float32)
     here = np.stack([cols, rows], -1)
@@ -104,10 +104,10 @@ def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
     followed = np.ones((height, width), bool)
     total = np.eye(3)
     for steps, (a, b) in enumerate(pairwise(order), 1):
-        total = dominant_homography(flow.between(a, b)) @ total
-        step = warp(flow.between(a, b), moved)
-        back = warp(flow.between(b, a), moved + step)
-        followed &= ~lost(step, back)
+        total = fit_dominant_homography(flow.get_flow(a, b)) @ total
+        step = warp(flow.get_flow(a, b), moved)
+        back = warp(flow.get_flow(b, a), moved + step)
+        followed &= ~is_lost(step, back)
         moved = moved + step
         expected = cv2.perspectiveTransform(here.reshape(1, -1, 2), total).reshape(here.shape)
         if followed.mean() < 0.3:
@@ -115,7 +115,7 @@ def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
         left_over = here + moved - expected
         for plain, residual in (
             (True, left_over),
-            (False, left_over - _parallax(left_over.astype(np.float32))),
+            (False, left_over - _fit_parallax(left_over.astype(np.float32))),
         ):
             apart = np.hypot(residual[..., 0], residual[..., 1])
             scatter = 1.5 * np.median(apart[followed]) + 0.3
@@ -129,7 +129,7 @@ def motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
     return best[plain], velocity[plain]
 
 
-def _parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
+def _fit_parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
     """What ground and backdrop move by beyond the homography: it changes from row to row, so each
     row's margins tell it."""
     height, width = left_over.shape[:2]
@@ -142,7 +142,7 @@ def _parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
     return left[:, None] * (1 - share) + right[:, None] * share
 
 
-def dominant_homography(
+def fit_dominant_homography(
     flow: F32, free: Bool | None = None
 ) -> NDArray[np.float64]:  # (H, W, 2) -> (3, 3)
     """The homography that most pixels (of ``free``, if given) move by; the identity where there is
@@ -160,7 +160,7 @@ def dominant_homography(
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
-def grab(
+def run_grabcut(
     frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4
 ) -> Bool:  # (H, W, 3), (H, W) -> (H, W)
     """GrabCut in Lab from ``labels`` (cv2.GC_*), looking at the surroundings of what may be
@@ -194,7 +194,7 @@ def grab(
     return result
 
 
-def _moving_parts(moving: F32) -> NDArray[np.intp]:
+def _label_moving_parts(moving: F32) -> NDArray[np.intp]:
     size = max(moving.shape)
     mask = (moving > _MOVES).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disk(max(1, size // 200)))
@@ -202,12 +202,12 @@ def _moving_parts(moving: F32) -> NDArray[np.intp]:
     return label(mask > 0, corners=True)
 
 
-def _mover(still: Still) -> Bool:
-    parts = _moving_parts(still.moving)
+def _find_mover(still: Still) -> Bool:
+    parts = _label_moving_parts(still.moving)
     areas = np.bincount(parts.ravel())
     weight = np.bincount(parts.ravel(), np.minimum(still.moving, 10 * _MOVES).ravel())
     weight *= (
-        1 - _cut_off(parts)
+        1 - _measure_cut_off(parts)
     ) ** 2  # a backdrop that moves against the ground is cut off all around
     weight[0] = 0
     best = int(weight.argmax())
@@ -220,10 +220,10 @@ def _mover(still: Still) -> Bool:
         1:-1, 1:-1
     ]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
-    return _clicked(still, (float(col), float(row)))
+    return _select_at_point(still, (float(col), float(row)))
 
 
-def _cut_off(parts: NDArray[np.intp]) -> NDArray[np.float64]:  # (H, W) -> (parts,)
+def _measure_cut_off(parts: NDArray[np.intp]) -> NDArray[np.float64]:  # (H, W) -> (parts,)
     """Share of each part's outline that is the frame's border."""
     whole = np.pad(parts, 1)
     outline, border = np.zeros(parts.max() + 1), np.zeros(parts.max() + 1)
@@ -238,7 +238,7 @@ def _cut_off(parts: NDArray[np.intp]) -> NDArray[np.float64]:  # (H, W) -> (part
     return border / np.maximum(outline, 1)
 
 
-def _clicked(still: Still, point: tuple[float, float]) -> Bool:
+def _select_at_point(still: Still, point: tuple[float, float]) -> Bool:
     height, width = still.moving.shape
     x, y = point
     if not (0 <= x < width and 0 <= y < height):
@@ -247,7 +247,7 @@ def _clicked(still: Still, point: tuple[float, float]) -> Bool:
             _POINT_REMEDY,
         )
     sure, spot = (
-        _spot(still, point, max(least, max(height, width) // part))
+        _draw_spot(still, point, max(least, max(height, width) // part))
         for least, part in ((2, 128), (3, 60))
     )
     unlike = np.min(
@@ -257,60 +257,60 @@ def _clicked(still: Still, point: tuple[float, float]) -> Bool:
         ],
         axis=0,
     )
-    guess = _moving_at(still, spot)
+    guess = _find_moving_at(still, spot)
     if guess is None:
-        return _still_at(still, sure, unlike, point)
+        return _find_still_at(still, sure, unlike, point)
     core = guess & (unlike < _LIKE)
     free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
-    tight = segment(still, free, inner(free), sure, True)
+    tight = segment(still, free, erode(free), sure, True)
     candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
-    return filled(
-        max(candidates, key=lambda mask: outline_score(still, mask)), _PINHOLE * free.size
+    return fill_holes(
+        max(candidates, key=lambda mask: score_outline(still, mask)), _PINHOLE * free.size
     )
 
 
-def _spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
+def _draw_spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
     spot = np.zeros(still.moving.shape, np.uint8)
     cv2.circle(spot, (int(point[0]), int(point[1])), radius, 1, -1)
     return spot > 0
 
 
-def _moving_at(still: Still, spot: Bool) -> Bool | None:
+def _find_moving_at(still: Still, spot: Bool) -> Bool | None:
     """What moves together around ``spot``; None where nothing does, or all but the whole frame."""
     size = max(spot.shape)
     for level in _LEVELS:
-        hot = opened(still.moving > level, 1)
-        whole = filled(closed(hot, max(2, size // 120)), 0.03 * spot.size)
+        hot = open_mask(still.moving > level, 1)
+        whole = fill_holes(close_mask(hot, max(2, size // 120)), 0.03 * spot.size)
         if (whole & spot).sum() < 0.5 * spot.sum():
             continue
         guess = tidy(whole, spot)
         if level > _LEVELS[-1] and _OWN * np.median(still.moving[guess]) < level:
             continue
         if (
-            border_share(guess) > 0.04 or guess.mean() > 0.5
+            measure_border_share(guess) > 0.04 or guess.mean() > 0.5
         ):  # as water does: then only what moves alike
             own = np.median(still.velocity[spot & guess], axis=0)
             alike = (
                 np.linalg.norm(still.velocity - own, axis=-1) < 0.35 * np.linalg.norm(own) + 0.05
             )
-            guess = tidy(opened(whole & alike, 2) | spot, spot)
-        if border_share(guess) < 0.15 and _SMALLEST < guess.mean() < 0.5:
+            guess = tidy(open_mask(whole & alike, 2) | spot, spot)
+        if measure_border_share(guess) < 0.15 and _SMALLEST < guess.mean() < 0.5:
             return guess
     return None
 
 
-def _still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> Bool:
+def _find_still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> Bool:
     """What stands still around ``sure`` and looks like it, to the clearest outline. Raises
     `InputError` for plain ground."""
     found: list[tuple[float, Bool]] = []
     for limit in _STILL:
-        alike = opened((unlike < limit) & (still.moving < _MOVES), 1) | sure
-        guess = tidy(filled(closed(alike, 2), 0.01 * alike.size), sure)
-        if border_share(guess) > _CUT or guess.mean() > _LARGEST:
+        alike = open_mask((unlike < limit) & (still.moving < _MOVES), 1) | sure
+        guess = tidy(fill_holes(close_mask(alike, 2), 0.01 * alike.size), sure)
+        if measure_border_share(guess) > _CUT or guess.mean() > _LARGEST:
             break
         mask = segment(still, guess, guess, sure)
-        if border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST:
-            found.append((outline_score(still, mask), mask))
+        if measure_border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST:
+            found.append((score_outline(still, mask), mask))
     clearest, mask = max(found, key=lambda pair: pair[0], default=(0.0, sure))
     if clearest < _FAINT:
         raise InputError(
@@ -318,10 +318,10 @@ def _still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float])
             "surroundings.",
             _POINT_REMEDY,
         )
-    return filled(mask, _PINHOLE * mask.size)
+    return fill_holes(mask, _PINHOLE * mask.size)
 
 
-def _boxed(still: Still, box: tuple[float, float, float, float]) -> Bool:
+def _select_in_box(still: Still, box: tuple[float, float, float, float]) -> Bool:
     height, width = still.moving.shape
     x0, y0, x1, y1 = box
     left, right = max(0, round(min(x0, x1))), min(width, round(max(x0, x1)))
@@ -335,30 +335,33 @@ def _boxed(still: Still, box: tuple[float, float, float, float]) -> Bool:
     inside[top:bottom, left:right] = True
     nothing = np.zeros_like(inside)
     labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
-    coloured = grab(still.frame, labels)
+    coloured = run_grabcut(still.frame, labels)
     candidates = [coloured]
     if (still.moving[inside] > _LEVELS[-1]).mean() > 0.1:
         for level in _LEVELS:
-            guess = filled(closed(opened(still.moving > level, 1), 2), 0.03 * inside.size) & inside
+            guess = (
+                fill_holes(close_mask(open_mask(still.moving > level, 1), 2), 0.03 * inside.size)
+                & inside
+            )
             if guess.sum() > 0.1 * inside.sum():
                 free = segment(still, guess, guess, nothing) & inside
-                candidates += [free, segment(still, free, inner(free), nothing, True) & inside]
+                candidates += [free, segment(still, free, erode(free), nothing, True) & inside]
     best = max(
-        (_largest(mask) for mask in candidates),
-        key=lambda mask: outline_score(still, mask) * _spans(mask, inside),
+        (_keep_largest(mask) for mask in candidates),
+        key=lambda mask: score_outline(still, mask) * _measure_span(mask, inside),
     )
     if best.mean() < _SMALLEST:
         raise InputError(
             "There is nothing in the box that stands out from its surroundings.", _POINT_REMEDY
         )
-    return filled(best, _PINHOLE * best.size)
+    return fill_holes(best, _PINHOLE * best.size)
 
 
-def _largest(mask: Bool) -> Bool:
+def _keep_largest(mask: Bool) -> Bool:
     parts = label(mask, corners=True)
     return tidy(mask, parts == 1 + np.bincount(parts[mask])[1:].argmax()) if mask.any() else mask
 
 
-def _spans(mask: Bool, box: Bool) -> float:
+def _measure_span(mask: Bool, box: Bool) -> float:
     """Share of the box's width and height that ``mask`` takes."""
     return float(np.prod([mask.any(axis).sum() / box.any(axis).sum() for axis in (0, 1)]))

@@ -19,8 +19,8 @@ from scipy.sparse.linalg import cg
 from scipy.spatial import KDTree
 
 from restage4d.clips import Rewound
-from restage4d.priors.masks.likelihood_ratio import Odds
-from restage4d.priors.motion.background_motion import lost
+from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
+from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import Flow, sample
 
 F32 = NDArray[np.float32]
@@ -63,7 +63,7 @@ def find_trails(
 
     Args:
         speed: (T, H, W) against the background, NaN where unknown, and
-        velocity: per frame (H, W, 4), both as from `BackgroundMotion.apart`.
+        velocity: per frame (H, W, 4), both as from `BackgroundMotion.measure_own_motion`.
         lab: (T, H, W, 3) smoothed Lab colours.
         first: (H, W) mask of frame ``rewound.seam``.
         near: (T, H, W) where the subject may be: trails are dense there.
@@ -71,7 +71,7 @@ def find_trails(
     xy, node, links, count = _grow(rewound, flow, lab, near)
     ends, weights = [np.concatenate(links) if links else np.empty((0, 2), np.int64)], []
     weights.append(np.full(len(ends[0]), _LINK))
-    side_by_side = _ties(rewound, xy, node, velocity, lab, count)
+    side_by_side = _tie_pieces(rewound, xy, node, velocity, lab, count)
     ends.append(side_by_side[0])
     weights.append(side_by_side[1])
 
@@ -91,12 +91,12 @@ def find_trails(
     )
     depth = sample(depth, xy[rewound.seam]) / scale
     given = node[rewound.seam]
-    odds = Odds(0.03, 12.0)
+    ratio = LogLikelihoodRatio(0.03, 12.0)
     clear = (depth > 2) | (
         (depth < -2) & (depth > -60)
     )  # flow blurs the outline; what is far away is no match
-    odds.learn(pace[given[clear]], depth[clear] > 0)
-    hint = np.clip(odds(pace), -4, 4)
+    ratio.learn(pace[given[clear]], depth[clear] > 0)
+    hint = np.clip(ratio(pace), -4, 4)
     label = (1 / (1 + np.exp(-hint))).astype(np.float32)
     weight = _HINT * np.abs(np.tanh(hint / 2)) * np.minimum(seen / _PIECE, 1) + 1e-6
     label[given], weight[given] = depth > 0, _SEED * np.clip(np.abs(depth) / 3, 0.05, 1)
@@ -141,10 +141,10 @@ def _grow(
     for a, b in [(rewound.seam, rewound.seam), *rewound.outward(rewound.seam)]:
         here, piece, colour, old = xy[a], node[a], look[a], age[a]
         if len(here):
-            step = sample(flow.between(a, b), here)
+            step = sample(flow.get_flow(a, b), here)
             here = here + step
             colour_now = sample(lab[b], here)
-            keep = ~lost(step, sample(flow.between(b, a), here)) & (
+            keep = ~is_lost(step, sample(flow.get_flow(b, a), here)) & (
                 np.linalg.norm(colour_now - colour, axis=1) < _JUMP
             )
             keep &= (here > 0).all(1) & (here[:, 0] < width) & (here[:, 1] < height)
@@ -177,7 +177,7 @@ def _grow(
     return xy, node, links, count
 
 
-def _ties(
+def _tie_pieces(
     rewound: Rewound, xy: list[F32], node: list[Ints], velocity: list[F32], lab: F32, count: int
 ) -> tuple[Ints, NDArray[np.float64]]:
     """Pairs of pieces (n, 2) that were seen side by side, and how much they belong together

@@ -29,7 +29,7 @@ _NEARBY = (
 NODE = 8  # pixels between the points in which the background's motion is kept
 
 
-def lost(step: F32, back: F32) -> Bool:  # (..., 2), (..., 2) -> (...)
+def is_lost(step: F32, back: F32) -> Bool:  # (..., 2), (..., 2) -> (...)
     """Whether a step of flow fails to come back to where it began, by more than 1 px and 5 % of its
     length."""
     miss, length = step + back, np.hypot(step[..., 0], step[..., 1])
@@ -61,20 +61,20 @@ class BackgroundStep:
             used = free[rows, cols]
         self._start = np.stack([cols, rows], -1)[used].astype(np.float32)
         self._end = self._start + flow[rows, cols][used]
-        self._planes = [_plane(self._start, self._end)]
+        self._planes = [_fit_plane(self._start, self._end)]
         self._second: Bool | None = None  # (rows, columns) of the grid: places of the second plane
         self.mesh: F64 | None = None
-        one = self._left_over()
-        self.missed = {"one plane": _capped(one)}
+        one = self._compute_residual()
+        self.missed = {"one plane": _compute_capped_error(one)}
         rest = np.linalg.norm(one, axis=1) > _OTHER
         if rest.sum() >= max(50, _PART * len(rest)):
-            self._planes.append(_plane(self._start[rest], self._end[rest]))
-            other = self._end - _moved(self._planes[1], self._start)
+            self._planes.append(_fit_plane(self._start[rest], self._end[rest]))
+            other = self._end - _transform(self._planes[1], self._start)
             vote = [np.exp(-0.5 * (miss**2).sum(1)) for miss in (one, other)]
             self._second = (
-                np.subtract(*(_around(v, used, grid.shape[1:]) for v in reversed(vote))) > 0
+                np.subtract(*(_blur_votes(v, used, grid.shape[1:]) for v in reversed(vote))) > 0
             )
-        self.missed["two planes"] = _capped(self._left_over())
+        self.missed["two planes"] = _compute_capped_error(self._compute_residual())
 
     def keep_one_plane(self) -> None:
         """Lets go of the second plane."""
@@ -82,27 +82,30 @@ class BackgroundStep:
 
     def fit_mesh(self) -> None:
         """Adds the mesh."""
-        left_over = self._left_over()
-        self.mesh, remains = self._parallax(self._start, left_over)
-        self.missed |= {"planes": _capped(left_over), "mesh": _capped(remains)}
+        left_over = self._compute_residual()
+        self.mesh, remains = self._fit_parallax(self._start, left_over)
+        self.missed |= {
+            "planes": _compute_capped_error(left_over),
+            "mesh": _compute_capped_error(remains),
+        }
 
     def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
         """Where the background at ``xy`` goes."""
-        end = _moved(self._planes[0], xy)
+        end = _transform(self._planes[0], xy)
         if self._second is not None:
             last = np.array(self._second.shape)[::-1] - 1
             col, row = np.clip(xy // self._grid, 0, last).astype(np.intp).T
             second = self._second[row, col]
-            end[second] = _moved(self._planes[1], xy[second])
+            end[second] = _transform(self._planes[1], xy[second])
         if self.mesh is not None:
-            index, weight = self._cell(xy)
+            index, weight = self._find_cell(xy)
             end = end + (self.mesh[index] * weight[..., None]).sum(1)
         return end.astype(np.float32)
 
-    def _left_over(self) -> F32:
+    def _compute_residual(self) -> F32:
         return self._end - self(self._start)
 
-    def _cell(self, xy: F32) -> tuple[NDArray[np.intp], F64]:
+    def _find_cell(self, xy: F32) -> tuple[NDArray[np.intp], F64]:
         """The four control points around ``xy`` and their bilinear weights, (N, 4) each."""
         down, across = _MESH
         place = np.clip(xy / self._size, 0, 1) * (across - 1, down - 1)
@@ -112,11 +115,11 @@ class BackgroundStep:
         index = corner[:, None] + np.array([0, 1, across, across + 1])
         return index, np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1)
 
-    def _parallax(self, start: F32, left_over: F32) -> tuple[F64, F64]:
+    def _fit_parallax(self, start: F32, left_over: F32) -> tuple[F64, F64]:
         """Control points (M, 2) fitted robustly to what the homography leaves over (N, 2), and what
         they leave over."""
         down, across = _MESH
-        index, weight = self._cell(start)
+        index, weight = self._find_cell(start)
         mesh = np.zeros((down * across, 2))
         remains = np.asarray(left_over, np.float64)
         for _ in range(
@@ -124,7 +127,7 @@ class BackgroundStep:
         ):  # iteratively re-weighted: Geman and McClure's loss lets go of what moves by itself
             miss = (remains**2).sum(1)
             scale = max(0.25, 2.0 * float(np.median(miss)))
-            matrix, right = _normal(
+            matrix, right = _build_normal_equations(
                 index, weight, (scale / (scale + miss)) ** 2, left_over, down * across
             )
             mesh = np.linalg.solve(matrix + _PRIOR, right)
@@ -132,13 +135,13 @@ class BackgroundStep:
         return np.asarray(mesh, np.float64), remains
 
 
-def _plane(start: F32, end: F32) -> F64:  # (N, 2), (N, 2) -> (3, 3)
+def _fit_plane(start: F32, end: F32) -> F64:  # (N, 2), (N, 2) -> (3, 3)
     cv2.setRNGSeed(0)
     found, _ = cv2.findHomography(start, end, cv2.RANSAC, 1.0, maxIters=500)
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
-def _moved(plane: F64, xy: F32) -> F32:  # (3, 3), (N, 2) -> (N, 2)
+def _transform(plane: F64, xy: F32) -> F32:  # (3, 3), (N, 2) -> (N, 2)
     return (
         np.asarray(cv2.perspectiveTransform(xy.reshape(1, -1, 2), plane), np.float32).reshape(-1, 2)
         if len(xy)
@@ -146,7 +149,7 @@ def _moved(plane: F64, xy: F32) -> F32:  # (3, 3), (N, 2) -> (N, 2)
     )
 
 
-def _around(vote: F32, used: Bool, shape: tuple[int, ...]) -> F32:
+def _blur_votes(vote: F32, used: Bool, shape: tuple[int, ...]) -> F32:
     """Sum of votes (N,) of the ``used`` places of a grid of ``shape``, near ones first, far ones
     where there are no near ones."""
     image = np.zeros(used.shape, np.float32)
@@ -157,7 +160,7 @@ def _around(vote: F32, used: Bool, shape: tuple[int, ...]) -> F32:
 
 
 @njit(cache=True)
-def _normal(
+def _build_normal_equations(
     index: NDArray[np.intp], weight: F64, trust: F64, value: F32, count: int
 ) -> tuple[F64, F64]:
     """Normal equations (count, count) and (count, 2) of ``value`` (N, 2), interpolated at
@@ -173,7 +176,7 @@ def _normal(
     return matrix, right
 
 
-def _stiffness() -> F64:
+def _build_stiffness() -> F64:
     """What a mesh pays for change from one control point to the next, as a quadratic form."""
     down, across = _MESH
     number = np.arange(down * across).reshape(_MESH)
@@ -188,15 +191,15 @@ def _stiffness() -> F64:
     return _STIFF * change.T @ change + 1e-3 * np.eye(down * across)
 
 
-_PRIOR = _stiffness()
+_PRIOR = _build_stiffness()
 
 
-def _capped(miss: F64 | F32) -> float:
+def _compute_capped_error(miss: F64 | F32) -> float:
     """Mean length in pixels, in which what moves by itself counts no more than 2 pixels."""
     return float(np.minimum(np.linalg.norm(miss, axis=1), 2.0).mean())
 
 
-def _better(steps: list[BackgroundStep], simple: str, rich: str) -> bool:
+def _is_better(steps: list[BackgroundStep], simple: str, rich: str) -> bool:
     """Whether the richer of two models of the background leaves much less over."""
     before, after = (sum(step.missed[name] for step in steps) for name in (simple, rich))
     return after <= _WORTH * before
@@ -220,17 +223,17 @@ class BackgroundMotion:
         self._step: dict[tuple[int, int], BackgroundStep] = {}
         for p, t in reversed(rewound.neighbours()):
             self._link[1, p] = t
-            self._step[p, t] = BackgroundStep(flow.between(p, t), ~subject[p])
-            self._step[t, p] = BackgroundStep(flow.between(t, p), ~subject[t])
+            self._step[p, t] = BackgroundStep(flow.get_flow(p, t), ~subject[p])
+            self._step[t, p] = BackgroundStep(flow.get_flow(t, p), ~subject[t])
         steps = list(
             self._step.values()
         )  # all alike, or the background would seem to jump where the model changes
-        if not _better(steps, "one plane", "two planes"):
+        if not _is_better(steps, "one plane", "two planes"):
             for step in steps:
                 step.keep_one_plane()
         for step in steps:
             step.fit_mesh()
-        if not _better(steps, "planes", "mesh"):
+        if not _is_better(steps, "planes", "mesh"):
             for step in steps:
                 step.mesh = None
         rows, cols = np.mgrid[0 : height + NODE - 1 : NODE, 0 : width + NODE - 1 : NODE].astype(
@@ -239,17 +242,17 @@ class BackgroundMotion:
         self._nodes = np.stack([cols, rows], -1)
         self._rows, self._cols = np.indices(self._shape, np.float32) / NODE
 
-    def flow(self, a: int, b: int) -> F32:
+    def compute_flow(self, a: int, b: int) -> F32:
         """The background's flow (H, W, 2) from frame ``a`` to its neighbour ``b``: also behind the
         subject."""
-        return self._dense(
+        return self._interpolate(
             self._step[a, b](self._nodes.reshape(-1, 2)).reshape(self._nodes.shape) - self._nodes
         )
 
-    def _dense(self, nodes: F32) -> F32:
+    def _interpolate(self, nodes: F32) -> F32:
         return np.asarray(cv2.remap(nodes, self._cols, self._rows, cv2.INTER_LINEAR), np.float32)
 
-    def reach(self, t: int, offsets: tuple[int, ...]) -> tuple[NDArray[np.int64], F32]:
+    def locate_background(self, t: int, offsets: tuple[int, ...]) -> tuple[NDArray[np.int64], F32]:
         """Frames ``offsets`` steps before and after frame ``t``, (M,), and where its background
         lies in them.
 
@@ -272,7 +275,7 @@ class BackgroundMotion:
             -1, *self._nodes.shape
         )
 
-    def apart(self, t: int) -> tuple[F32, F32]:
+    def measure_own_motion(self, t: int) -> tuple[F32, F32]:
         """How the pixels of frame ``t`` move against the background over the next and the last few
         frames.
 
@@ -293,12 +296,12 @@ class BackgroundMotion:
                 b = int(link[a])
                 if b < 0:
                     break
-                _drift(self._flow.between(a, b), self._flow.between(b, a), moved, followed)
+                _drift(self._flow.get_flow(a, b), self._flow.get_flow(b, a), moved, followed)
                 place = self._step[a, b](place)
                 a = b
                 if steps in _SPANS or link[a] < 0:
                     own = (
-                        moved - self._dense(place.reshape(self._nodes.shape) - self._nodes)
+                        moved - self._interpolate(place.reshape(self._nodes.shape) - self._nodes)
                     ) / np.float32(steps)
                     velocity[..., 2 * way : 2 * way + 2][followed] = own[followed]
                     rank = int(np.searchsorted(_SPANS, steps))
@@ -322,16 +325,16 @@ def _drift(ahead: F32, back: F32, moved: F32, followed: Bool) -> None:
         step, home = np.empty(2, np.float32), np.empty(2, np.float32)
         for x in range(width):
             if followed[y, x]:
-                _at(ahead, x + moved[y, x, 0], y + moved[y, x, 1], step)
+                _sample_at(ahead, x + moved[y, x, 0], y + moved[y, x, 1], step)
                 for c in range(2):
                     moved[y, x, c] += step[c]
-                _at(back, x + moved[y, x, 0], y + moved[y, x, 1], home)
+                _sample_at(back, x + moved[y, x, 0], y + moved[y, x, 1], home)
                 miss = np.sqrt((step[0] + home[0]) ** 2 + (step[1] + home[1]) ** 2)
                 followed[y, x] = miss <= 1.0 + 0.05 * np.sqrt(step[0] ** 2 + step[1] ** 2)
 
 
 @njit(cache=True, fastmath=True)
-def _at(image: F32, x: float, y: float, out: F32) -> None:
+def _sample_at(image: F32, x: float, y: float, out: F32) -> None:
     """Bilinear sample of ``image`` (H, W, 2) at a place, the border's outside of it, into ``out``
     (2,)."""
     height, width = image.shape[:2]

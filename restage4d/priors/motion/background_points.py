@@ -98,7 +98,7 @@ def triangulate(xy: F32, cameras: Cameras) -> F32:  # (P, T, 2) -> (S, 3)
     normal = np.einsum("pki,pkj->pij", A, A)
     spread = np.linalg.eigvalsh(normal)
     # depth is known by the smallest eigenvalue: over the next one, it is the mean squared angle
-    # between sights
+    # between viewing rays
     good = spread[:, 0] > (np.radians(0.5) / 2) ** 2 * spread[:, 1]
     points = np.linalg.solve(
         normal[good] + 1e-12 * np.eye(3), np.einsum("pki,pk->pi", A[good], b[good])[..., None]

@@ -45,7 +45,7 @@ class Flow:
                 self.back[t] = search.calc(grey[t], grey[p], None)  # type: ignore[call-overload]
                 task.advance()
 
-    def between(self, a: int, b: int) -> F32:
+    def get_flow(self, a: int, b: int) -> F32:
         """Flow (H, W, 2) in pixels from frame ``a`` to its neighbour ``b``, at the pixels of
         ``a``."""
         if self._parent[b] == a:
@@ -54,18 +54,18 @@ class Flow:
             return self.back[a].astype(np.float32)
         raise ValueError(f"frames {a} and {b} are not neighbours")
 
-    def error(self, a: int, b: int) -> F32:
+    def compute_error(self, a: int, b: int) -> F32:
         """Forward-backward error (H, W) in pixels: how far a pixel of ``a`` comes back from itself,
         to ``b`` and back."""
-        there = self.between(a, b)
-        miss = there + warp(self.between(b, a), there)
+        there = self.get_flow(a, b)
+        miss = there + warp(self.get_flow(b, a), there)
         return np.hypot(miss[..., 0], miss[..., 1])
 
 
 _last: tuple[weakref.ref[Rewound], Flow] | None = None
 
 
-def optical_flow(rewound: Rewound, progress: Progress) -> Flow:
+def compute_optical_flow(rewound: Rewound, progress: Progress) -> Flow:
     """The flow of ``rewound``; asked again for the same object, the same flow without work (that of
     one clip is kept)."""
     global _last

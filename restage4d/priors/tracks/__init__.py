@@ -1,0 +1,1 @@
+"""Points of the subject, followed through the clip."""

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.priors.motion.optical_flow import Flow, optical_flow, sample
+from restage4d.priors.motion.optical_flow import Flow, compute_optical_flow, sample
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -50,10 +50,10 @@ class FlowTracks:
     def tracks(self, rewound: Rewound, masks: F32, progress: Progress) -> Tracks:
         """Tracks of the subject in ``masks`` (T, H, W). Raises `InputError` where no frame shows a
         subject."""
-        flow = optical_flow(rewound, progress)
-        queries = query_frames(rewound, masks, self.config.query_frames)
+        flow = compute_optical_flow(rewound, progress)
+        queries = choose_query_frames(rewound, masks, self.config.query_frames)
         parts: list[Tracks] = []
-        look = _Look(rewound)
+        look = _Appearance(rewound)
         with progress.task(TaskId.TRACKS, len(queries) * len(rewound)) as task:
             for q in queries:
                 xy = pick(look.grey[q], masks[q] > 0.5, self.config.points // len(queries))
@@ -65,11 +65,11 @@ class FlowTracks:
             np.concatenate([part.confidence for part in parts]),
             np.concatenate([part.query for part in parts]),
         )
-        guess_hidden(rewound, tracks)
+        extrapolate_occluded(rewound, tracks)
         return tracks
 
 
-def query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
+def choose_query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
     """The seam and other frames spread over the clip, of those that show the subject; in order of
     their position."""
     area = (masks > 0.5).sum((1, 2))
@@ -104,7 +104,7 @@ def pick(grey: NDArray[np.uint8], mask: Bool, count: int) -> F32:  # -> (P, 2)
     return np.stack([cols[first] + 0.5, rows[first] + 0.5], -1).astype(np.float32)
 
 
-class _Look:
+class _Appearance:
     """What frames look like at points: grey pyramids for Lucas-Kanade, and Lab colours in 0..1."""
 
     def __init__(self, rewound: Rewound) -> None:
@@ -117,7 +117,7 @@ class _Look:
         offset = np.arange(_WINDOW, dtype=np.float32) - _WINDOW // 2
         self._offset = np.stack(np.meshgrid(offset, offset), -1).reshape(1, -1, 2)
 
-    def patches(self, t: int, xy: F32) -> F32:  # (P, 2) -> (P, window²)
+    def sample_patches(self, t: int, xy: F32) -> F32:  # (P, 2) -> (P, window²)
         """Grey patches at ``xy`` with zero mean and unit length."""
         values = sample(self.soft[t], (xy[:, None] + self._offset).reshape(-1, 2)).reshape(
             len(xy), -1
@@ -125,7 +125,7 @@ class _Look:
         values -= values.mean(1, keepdims=True)
         return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 8.0)
 
-    def colours(self, t: int, xy: F32) -> F32:  # (P, 2) -> (P, 3)
+    def sample_colours(self, t: int, xy: F32) -> F32:  # (P, 2) -> (P, 3)
         return sample(self.lab[t], xy) / np.float32(100)
 
     def refine(self, q: int, t: int, start: F32, guess: F32) -> F32:  # (P, 2), (P, 2) -> (P, 2)
@@ -145,7 +145,9 @@ class _Look:
         return np.where(found > 0, end + 0.5, np.nan).astype(np.float32)
 
 
-def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start: F32) -> Tracks:
+def _follow(
+    rewound: Rewound, flow: Flow, look: _Appearance, masks: F32, q: int, start: F32
+) -> Tracks:
     """Points ``start`` (P, 2) of frame ``q`` along the whole tree; xy is 0 where not visible."""
     count, total = len(start), len(rewound)
     height, width = masks.shape[1:]
@@ -153,22 +155,22 @@ def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start
     visible = np.zeros((count, total), bool)
     confidence = np.zeros((count, total), np.float32)
     xy[:, q], visible[:, q], confidence[:, q] = start, True, 1.0
-    patch, colour = look.patches(q, start), look.colours(q, start)
+    patch, colour = look.sample_patches(q, start), look.sample_colours(q, start)
     for a, b in rewound.outward(q):
         live = np.flatnonzero(visible[:, a])
         if not len(live):
             continue
-        step = sample(flow.between(a, b), xy[live, a])
+        step = sample(flow.get_flow(a, b), xy[live, a])
         end = xy[live, a] + step
-        miss = np.linalg.norm(step + sample(flow.between(b, a), end), axis=1)
+        miss = np.linalg.norm(step + sample(flow.get_flow(b, a), end), axis=1)
         better = look.refine(q, b, start[live], end)
         moved = np.linalg.norm(better - end, axis=1)
-        alike = (look.patches(b, np.nan_to_num(better)) * patch[live]).sum(1)
-        before = (look.patches(b, end) * patch[live]).sum(1)
+        alike = (look.sample_patches(b, np.nan_to_num(better)) * patch[live]).sum(1)
+        before = (look.sample_patches(b, end) * patch[live]).sum(1)
         use = (moved < _SLIP) & (alike > _SURE) & (alike > before)
         end[use] = better[use]
         alike = np.where(use, alike, before)
-        strange = np.linalg.norm(look.colours(b, end) - colour[live], axis=1)
+        strange = np.linalg.norm(look.sample_colours(b, end) - colour[live], axis=1)
         inside = (end >= 0).all(1) & (end[:, 0] < width) & (end[:, 1] < height)
         pixel = np.clip(end, 0, (width - 1, height - 1)).astype(np.intp)
         on = masks[b, pixel[:, 1], pixel[:, 0]]
@@ -181,7 +183,7 @@ def _follow(rewound: Rewound, flow: Flow, look: _Look, masks: F32, q: int, start
     return Tracks(xy, visible, confidence, np.full(count, q, np.int32))
 
 
-def guess_hidden(rewound: Rewound, tracks: Tracks) -> None:
+def extrapolate_occluded(rewound: Rewound, tracks: Tracks) -> None:
     """Fills ``xy`` where a point is not visible: from where it was last seen it moves as the
     visible points around it do.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
-from restage4d.priors.tracks.flow_tracks import guess_hidden, pick, query_frames
+from restage4d.priors.tracks.flow_tracks import choose_query_frames, extrapolate_occluded, pick
 from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import devices, until_it_fits
 from restage4d.providers.weights import fetch_file, load_into, load_state
@@ -71,7 +71,7 @@ class PointTracks(ABC):
     def tracks(self, rewound: Rewound, masks: F32, progress: Progress) -> Tracks:
         """Tracks of the subject in ``masks`` (T, H, W). Raises `InputError` where no frame shows a
         subject."""
-        queries = query_frames(rewound, masks, self.config.query_frames)
+        queries = choose_query_frames(rewound, masks, self.config.query_frames)
         grey = [cv2.cvtColor(rewound.clip.frames[q], cv2.COLOR_RGB2GRAY) for q in queries]
         picked = [
             pick(g, masks[q] > 0.5, self.config.points // len(queries))
@@ -91,22 +91,22 @@ class PointTracks(ABC):
         paths = rewound.paths()
         with progress.task(TaskId.TRACKS, len(start) * len(paths)) as task:
             for number, path in enumerate(paths):
-                self._along(rewound, path, tracks, start, number, task)
+                self._track_along(rewound, path, tracks, start, number, task)
         tracks.xy[np.arange(len(start)), query] = start
         tracks.visible[np.arange(len(start)), query] = True
         tracks.confidence[np.arange(len(start)), query] = 1.0
-        told = np.isfinite(tracks.xy).all(-1) & (tracks.confidence > 0)
-        tracks.visible &= told & (tracks.xy >= 0).all(-1) & (tracks.xy < rewound.clip.size).all(-1)
-        xy, confidence = tracks.xy.copy(), np.where(told, tracks.confidence, 0).astype(np.float32)
-        tracks.xy[~told] = 0
-        guess_hidden(rewound, tracks)
-        tracks.xy[told], tracks.confidence[:] = (
-            xy[told],
+        known = np.isfinite(tracks.xy).all(-1) & (tracks.confidence > 0)
+        tracks.visible &= known & (tracks.xy >= 0).all(-1) & (tracks.xy < rewound.clip.size).all(-1)
+        xy, confidence = tracks.xy.copy(), np.where(known, tracks.confidence, 0).astype(np.float32)
+        tracks.xy[~known] = 0
+        extrapolate_occluded(rewound, tracks)
+        tracks.xy[known], tracks.confidence[:] = (
+            xy[known],
             confidence,
         )  # the tracker's own word where it has one
         return tracks
 
-    def _along(
+    def _track_along(
         self,
         rewound: Rewound,
         path: NDArray[np.intp],
@@ -162,7 +162,7 @@ class TapirTracks(PointTracks):
 
     def _load(self, folder: Path | None) -> Any:
         assert folder is not None
-        module = _from_checkout(folder / "tapnet", "tapnet.torch.tapir_model")
+        module = _import_from_checkout(folder / "tapnet", "tapnet.torch.tapir_model")
         path = folder / "bootstapir_checkpoint_v2.pt"
         model = module.TAPIR(pyramid_level=1)
         load_into(model, load_state(path), path)
@@ -171,7 +171,7 @@ class TapirTracks(PointTracks):
     def _track(
         self, frames: NDArray[np.uint8], time: NDArray[np.intp], xy: F32, device: torch.device
     ) -> tuple[F32, Bool, F32]:
-        video, scale = _square(frames, device)
+        video, scale = _resize_to_square(frames, device)
         queries = np.concatenate([time[:, None], (xy * scale)[:, ::-1]], 1).astype(
             np.float32
         )  # t, y, x
@@ -196,8 +196,8 @@ class TapNextTracks(PointTracks):
 
     def _load(self, folder: Path | None) -> Any:
         assert folder is not None
-        module = _from_checkout(folder / "tapnet", "tapnet.tapnext.tapnext_torch")
-        restore = _from_checkout(
+        module = _import_from_checkout(folder / "tapnet", "tapnet.tapnext.tapnext_torch")
+        restore = _import_from_checkout(
             folder / "tapnet", "tapnet.tapnext.tapnext_torch_utils"
         ).restore_model_from_jax_checkpoint
         path = folder / "bootstapnext_ckpt.npz"
@@ -214,7 +214,7 @@ class TapNextTracks(PointTracks):
     def _track(
         self, frames: NDArray[np.uint8], time: NDArray[np.intp], xy: F32, device: torch.device
     ) -> tuple[F32, Bool, F32]:
-        video, scale = _square(frames, device)
+        video, scale = _resize_to_square(frames, device)
         last = len(frames) - 1
         parts = []
         for clip, at in ((video, time), (video.flip(1), last - time)):
@@ -290,7 +290,7 @@ class CoTrackerTracks(PointTracks):
         )
 
 
-def _from_checkout(folder: Path, module: str) -> Any:
+def _import_from_checkout(folder: Path, module: str) -> Any:
     """A module of a checkout that is not installed. Raises `InputError` where it cannot be
     imported."""
     sys.path.insert(0, str(folder))
@@ -305,7 +305,7 @@ def _from_checkout(folder: Path, module: str) -> Any:
         sys.path.remove(str(folder))
 
 
-def _square(frames: NDArray[np.uint8], device: torch.device) -> tuple[torch.Tensor, F32]:
+def _resize_to_square(frames: NDArray[np.uint8], device: torch.device) -> tuple[torch.Tensor, F32]:
     """(1, T, 256, 256, 3) in -1..1, and what pixels are multiplied by on the way there (2,)."""
     picture = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().to(device)
     picture = F.interpolate(

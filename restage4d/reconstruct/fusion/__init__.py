@@ -1,0 +1,1 @@
+"""Photometric fusion: Gaussians seeded, fitted to every frame, and cleaned up."""

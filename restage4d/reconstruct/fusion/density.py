@@ -20,13 +20,13 @@ _SPLIT_SHRINK = 1.6
 
 def keep_rows(model: SceneModel, optimiser: GuardedAdam, part: str, rows: Tensor) -> None:
     """Keeps only those Gaussians of ``part``, with their coefficients and moments."""
-    for name in _names(part):
+    for name in _list_names(part):
         optimiser.resize(name, model.params[name][rows], rows)
     if part == "subject":
         model.take(rows)
 
 
-def _names(part: str) -> list[str]:
+def _list_names(part: str) -> list[str]:
     return [f"{part}.{f}" for f in SPLAT_FIELDS] + (["subject.coefs"] if part == "subject" else [])
 
 
@@ -64,7 +64,7 @@ class DensityControl:
     ) -> tuple[int, int]:
         """Grows, then prunes. Returns how many Gaussians were added and dropped."""
         p = model.params
-        names = _names(self.part)
+        names = _list_names(self.part)
         n = len(p[f"{self.part}.means"])
         if n == 0 or len(self.gradient) != n:
             return 0, 0
@@ -86,7 +86,7 @@ class DensityControl:
             fresh = torch.full((len(duplicate) + 2 * len(split),), -1, dtype=torch.int64)
             values = {name: p[name][rows].clone() for name in names}
             if len(split):
-                self._scatter(values, len(rows) - 2 * len(split), seed)
+                self._split(values, len(rows) - 2 * len(split), seed)
             source = torch.cat([kept, fresh.to(kept)])
             for name in names:
                 optimiser.resize(name, values[name], source)
@@ -95,7 +95,7 @@ class DensityControl:
         self.gradient, self.views = torch.zeros(0), torch.zeros(0)
         return len(duplicate) + len(split), n - int(alive.sum())
 
-    def _scatter(self, values: dict[str, Tensor], start: int, seed: int) -> None:
+    def _split(self, values: dict[str, Tensor], start: int, seed: int) -> None:
         """The rows from ``start`` on are halves of split Gaussians: moved to random points of the
         old one and shrunk."""
         scales = values[f"{self.part}.log_scales"][start:].exp()

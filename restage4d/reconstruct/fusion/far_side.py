@@ -48,7 +48,7 @@ class FarSide:
     behind: F32
 
 
-def far_side(
+def build_far_side(
     xy: F32, depth: F32, frame: NDArray[np.uint8], mask: F32, focal: float, stride: float
 ) -> FarSide:
     """Counterparts of the surface seeds ``xy`` (N, 2) with ``depth`` (N,), which lie on a grid of
@@ -96,7 +96,7 @@ def far_side(
     )
 
 
-def contradicted(
+def find_contradicted(
     posed: F32, masks: F32, depth: F32, K: F32, w2c: F32, tolerance: float, most: float
 ) -> NDArray[np.bool_]:
     """Whether too many frames see past a point, or see something behind it.
@@ -108,7 +108,7 @@ def contradicted(
         most: share of the frames with the point in the picture that may contradict it: masks and
             motion are not exact.
     """
-    wrong, told = np.zeros(len(posed)), np.zeros(len(posed))
+    wrong, count = np.zeros(len(posed)), np.zeros(len(posed))
     height, width = masks.shape[1:]
     for f, (mask, surface) in enumerate(zip(masks, depth, strict=True)):
         camera = posed[:, f] @ w2c[f, :3, :3].T + w2c[f, :3, 3]
@@ -120,12 +120,12 @@ def contradicted(
         column, row = column.clip(0, width - 1), row.clip(0, height - 1)
         wide = cv2.dilate((mask != 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         before = (surface[row, column] > 0) & (z < surface[row, column] - tolerance)
-        told += seen
+        count += seen
         wrong += seen & (~wide[row, column] | before)
-    return wrong > most * told
+    return wrong > most * count
 
 
-def guarded(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:
+def limit_gradients(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:
     """The same Gaussians for drawing, with the gradients that guesses may have.
 
     Adam takes steps of full size however little of a Gaussian shows through, so one ``behind`` (N,)
@@ -144,7 +144,7 @@ def guarded(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:
     )
 
 
-def apart(
+def find_isolated(
     points: F32, others: F32, distance: F32
 ) -> NDArray[np.bool_]:  # (M, 3), (N, 3), (M,) -> (M,)
     """Points with none of the others within their distance."""

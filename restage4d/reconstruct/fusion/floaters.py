@@ -1,5 +1,5 @@
-"""What the frames do not decide: Gaussians that none shows, colours of those hardly shown, crumbs
-away from the body.
+"""Floater removal: Gaussians that no frame shows or allows, small components away from the body,
+and the colours of those hardly shown.
 
 Density control leaves such Gaussians inside and behind the subject, where nothing supervises them:
 through the clip's camera they are not seen, from beside and behind they are blots.
@@ -14,12 +14,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.render import rasterize
 from restage4d.render.constants import EPS2D
 
+_STRAY = 0.02  # of the extent; from where a frame allows it, from which a point protrudes
+_STRAY_FRAMES = 0.1  # share of the frames in which it may
 
-def shown(
+
+def measure_visibility(
     model: SceneModel,
     frames: list[int],
     K: Tensor,
@@ -53,12 +57,22 @@ def shown(
     return best[: model.n_subject], best[model.n_subject :]
 
 
-def crumbs(
+def find_protruding(
+    hull: Hull, points: Tensor, frames: list[int], K: Tensor, w2c: Tensor
+) -> Tensor:  # (N, F, 3), F, (F, 3, 3), (F, 4, 4) -> (N,) bool
+    """Points that too many of ``frames`` do not allow where they are."""
+    with torch.no_grad():
+        at = torch.tensor(frames, device=points.device)
+        excess = hull.compute_excess(points, at, K, w2c)
+    return (excess > _STRAY).float().mean(1) > _STRAY_FRAMES
+
+
+def find_small_components(
     edges: Tensor, paths: Tensor, share: float = 0.003, reach: float = 6.0
 ) -> Tensor:  # (E, 2), (N, F, 3) -> (N,) bool
     """Points in pieces smaller than ``share`` of all. Pieces hang together by edges that keep
     within ``reach`` median lengths in all F frames: what tears away in a performance is as much a
-    crumb as what never touched the body."""
+    floater as what never touched the body."""
     n = len(paths)
     length = (paths[edges[:, 0]] - paths[edges[:, 1]]).norm(dim=-1)
     i, j = edges[(length <= reach * length.median(0).values).all(-1)].cpu().numpy().T
@@ -68,7 +82,7 @@ def crumbs(
     return torch.from_numpy(np.bincount(piece)[piece] < share * n).to(paths.device)
 
 
-def neighbours_colour(
+def average_neighbour_colours(
     sh0: Tensor, weight: Tensor, edges: Tensor
 ) -> Tensor:  # (N, 3), (N,), (E, 2) -> (N, 3)
     """Mean colour of each Gaussian's neighbours in Ω, those with more ``weight`` counting more."""

@@ -1,7 +1,6 @@
-"""Stage 2, photometric fusion: Gaussians, coefficients and bases refined together against the
-frames."""
+"""Photometric fusion: Gaussians, coefficients and bases refined together against the frames."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,69 +13,28 @@ from restage4d.progress import Progress, Task, TaskId
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.density import DensityControl, keep_rows
-from restage4d.reconstruct.fusion.far_side import guarded
-from restage4d.reconstruct.fusion.floaters import crumbs, neighbours_colour, shown
-from restage4d.reconstruct.losses import rigidity, terms
+from restage4d.reconstruct.fusion.far_side import limit_gradients
+from restage4d.reconstruct.fusion.floaters import (
+    average_neighbour_colours,
+    find_protruding,
+    find_small_components,
+    measure_visibility,
+)
+from restage4d.reconstruct.fusion.rendering import View, render_view
+from restage4d.reconstruct.losses import data_terms, regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.losses.photometric import photometric
-from restage4d.reconstruct.model.camera_correction import corrected
+from restage4d.reconstruct.model.camera_correction import correct_camera
 from restage4d.reconstruct.model.optimizer import GuardedAdam
-from restage4d.reconstruct.model.scene_model import SceneModel, Splats
-from restage4d.reconstruct.model.skinning import pose
-from restage4d.reconstruct.motion.lifting import frame_triples
-from restage4d.render import rasterize
+from restage4d.reconstruct.model.projection import project
+from restage4d.reconstruct.model.scene_model import SceneModel
+from restage4d.reconstruct.model.skinning import skin_points
+from restage4d.reconstruct.motion.lifting import list_frame_triples
 
 _CHECKPOINT_EVERY = 200  # steps
-_LOOKED_AT = 60  # frames from which is judged what is hidden
+_VISIBILITY_FRAMES = 60  # frames from which is judged what is hidden
 _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
-_STRAY = 0.02  # of the extent; from where a frame allows it, from which a Gaussian sticks out
 _DRAWN_TRACKS = 2000  # Gaussians whose paths are smoothed in one step
-
-
-@dataclass
-class View:
-    """One rendering: rgb (H, W, 3), subject alpha (H, W), z-depth (H, W) of what is seen, alpha (H,
-    W), carried (H, W, 3)."""
-
-    rgb: Tensor
-    subject: Tensor
-    depth: Tensor
-    alpha: Tensor
-    carried: Tensor
-    info: dict
-
-
-def render_view(
-    subject: Splats,
-    background: Splats,
-    K: Tensor,
-    w2c: Tensor,
-    size: tuple[int, int],
-    carry: Tensor | None = None,
-) -> View:
-    """Colour, subject mask, depth and, where given, subject positions ``carry`` (N, 3) at another
-    time, in one pass."""
-    n, b = len(subject.means), len(background.means)
-    means = torch.cat([subject.means, background.means])
-    z = means @ w2c[2, :3] + w2c[2, 3]
-    is_subject = torch.cat([means.new_ones(n), means.new_zeros(b)])
-    channels = [torch.cat([subject.rgb, background.rgb]), is_subject[:, None], z[:, None]]
-    if carry is not None:
-        channels.append(torch.cat([carry, means.new_zeros(b, 3)]))
-    image, alpha, info = rasterize(
-        means,
-        torch.cat([subject.quats, background.quats]),
-        torch.cat([subject.scales, background.scales]),
-        torch.cat([subject.opacities, background.opacities]),
-        torch.cat(channels, 1),
-        w2c,
-        K,
-        *size,
-    )
-    # One split instead of slices: its gradient is one concatenation.
-    rgb, mask, z_sum, carried = image.permute(2, 0, 1).split([3, 1, 1, image.shape[-1] - 5])
-    depth = z_sum[0] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
-    return View(rgb.permute(1, 2, 0), mask[0], depth, alpha, carried.permute(1, 2, 0), info)
 
 
 class Fusion:
@@ -92,7 +50,7 @@ class Fusion:
         self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
         self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
         self.tracks, self.given = priors.tracks, priors.cameras
-        self.triples = self._tensor(frame_triples(rewound))
+        self.triples = self._tensor(list_frame_triples(rewound))
         self.hull = Hull(priors, model.device)
         self.size = rewound.clip.size
         rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
@@ -123,7 +81,7 @@ class Fusion:
         )  # (N,) once pruned: how little each subject Gaussian's colour is decided by the frames
         self.step = 0
         self.pruning_psnr_loss = 0.0
-        self._link()
+        self._update_graph()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         """On the model's device."""
@@ -134,7 +92,9 @@ class Fusion:
         turns, shifts = (self.model.params.get(f"cameras.{name}") for name in ("turns", "shifts"))
         if turns is None or frame == self.rewound.seam:
             return self.w2c[frame]
-        return corrected(self.w2c[frame], turns[frame], None if shifts is None else shifts[frame])
+        return correct_camera(
+            self.w2c[frame], turns[frame], None if shifts is None else shifts[frame]
+        )
 
     def cameras(self) -> Cameras:
         """The given cameras with their corrections."""
@@ -166,8 +126,8 @@ class Fusion:
     def _one_step(self, task: Task) -> None:
         c, step = self.config.fusion, self.step
         rng = np.random.default_rng([self.config.seed, 3, step])
-        frame = self._frame_of(step)
-        loss, view = self._loss(frame, rng)
+        frame = self._choose_frame(step)
+        loss, view = self._compute_loss(frame, rng)
         view.info["means2d"].retain_grad()
         good = self.optimiser.step(loss)
         if good and view.info["means2d"].grad is not None and step < c.densify_until * self.steps:
@@ -185,34 +145,34 @@ class Fusion:
                         c,
                         seed=self.config.seed * 1_000_003 + 2 * self.step + i,
                     )
-            self._link()
+            self._update_graph()
         if self.step == int(c.prune_at * self.steps):
-            self._drop_undecided()
+            self._remove_floaters()
             self._prune()
         if self.step == self.steps:
-            self._drop_undecided()
+            self._remove_floaters()
         task.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
 
-    def _frame_of(self, step: int) -> int:
+    def _choose_frame(self, step: int) -> int:
         """Every frame once per epoch, in an order drawn per epoch."""
         n = len(self.frames)
         epoch, i = divmod(step, n)
         return int(np.random.default_rng([self.config.seed, 4, epoch]).permutation(n)[i])
 
-    def _loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
+    def _compute_loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         c, model = self.config.fusion, self.model
         bases, coefs = model.bases(), model.coefs()
-        pairs, other = self._track_pairs(frame, rng)
-        now, then = model.columns(bases[:, [frame, other]], coefs=coefs).unbind(1)
-        subject = model.posed(now)
-        carry = pose(then[:, None], model.params["subject.means"])[:, 0]
+        pairs, other = self._choose_track_pairs(frame, rng)
+        now, then = model.blend(bases[:, [frame, other]], coefs=coefs).unbind(1)
+        subject = model.skin(now)
+        carry = skin_points(then[:, None], model.params["subject.means"])[:, 0]
         K, w2c = self.K[frame], self.camera(frame)
         drawn = subject
         if (model.far > 0).any():
-            outside, behind = self.hull.place(subject.means, frame, K, w2c, 0.5 * model.far)
+            outside, behind = self.hull.classify(subject.means, frame, K, w2c, 0.5 * model.far)
             outside, behind = outside & (model.far > 0), behind & (model.far > 0)
             drawn, carry = (
-                guarded(subject, outside, behind),
+                limit_gradients(subject, outside, behind),
                 torch.where(behind[:, None], carry.detach(), carry),
             )
         view = render_view(drawn, model.background(), K, w2c, self.size, carry)
@@ -220,29 +180,34 @@ class Fusion:
         mask, depth = self.masks[frame], self.depth[frame]
 
         loss = c.rgb * photometric(view.rgb, target, c.dssim)
-        loss = loss + c.mask * terms.mask_loss(view.subject, mask)
+        loss = loss + c.mask * data_terms.mask_loss(view.subject, mask)
         known = ((depth > 0) & (mask >= 0)).to(depth)
-        loss = loss + c.depth * terms.depth_loss(view.depth, depth, known)
+        loss = loss + c.depth * data_terms.depth_loss(view.depth, depth, known)
         same_side = known * ((mask > 0.5) | (mask == 0)).to(depth)
-        loss = loss + c.depth_gradient * terms.depth_gradient_loss(view.depth, depth, same_side)
-        loss = loss + c.track_2d * self._track_loss(view, pairs, frame, other)
+        loss = loss + c.depth_gradient * data_terms.depth_gradient_loss(
+            view.depth, depth, same_side
+        )
+        loss = loss + c.track_2d * self._compute_track_loss(view, pairs, frame, other)
         if c.hull > 0:
             at = torch.tensor([frame], device=model.device)
             loss = (
                 loss
-                + c.hull * self.hull.excess(subject.means[:, None], at, K[None], w2c[None]).mean()
+                + c.hull
+                * self.hull.compute_excess(subject.means[:, None], at, K[None], w2c[None]).mean()
             )
-        loss = loss + c.smooth_bases * terms.smooth_bases(
+        loss = loss + c.smooth_bases * regularisers.smooth_bases(
             bases[..., :6], bases[..., 6:], self.triples
         )
-        loss = loss + c.smooth_tracks * self._smooth_tracks(bases, coefs, rng)
-        loss = loss + c.scale_variance * terms.scale_variance(model.params["subject.log_scales"])
+        loss = loss + c.smooth_tracks * self._compute_path_roughness(bases, coefs, rng)
+        loss = loss + c.scale_variance * regularisers.scale_variance(
+            model.params["subject.log_scales"]
+        )
         if model.support is None:
             # Grows towards the step that prunes, so that there is next to nothing left to cut off
             # by then.
-            loss = loss + c.tail * (1 + 9 * self.step / (c.prune_at * self.steps)) * self._tail(
-                coefs
-            )
+            loss = loss + c.tail * (
+                1 + 9 * self.step / (c.prune_at * self.steps)
+            ) * self._compute_tail(coefs)
         if len(self.unsure):
             apart = (model.params["subject.sh0"] - self.colour).abs().sum(-1)
             loss = loss + c.unsure_colour * (self.unsure * apart).mean()
@@ -251,11 +216,11 @@ class Fusion:
                 loss
                 + self.config.rigidity.refine_weight
                 * self.config.rigidity.k
-                * self._rigidity(subject.means, view, K, w2c)
+                * self._compute_rigidity(subject.means, view, K, w2c)
             )
         return loss, view
 
-    def _track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    def _choose_track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """A second frame, nearer ones more likely, and the tracks seen in both."""
         n = len(self.frames)
         others = np.flatnonzero(np.arange(n) != frame)
@@ -266,7 +231,7 @@ class Fusion:
         both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
         return np.flatnonzero(both), other
 
-    def _track_loss(self, view: View, pairs: np.ndarray, frame: int, other: int) -> Tensor:
+    def _compute_track_loss(self, view: View, pairs: np.ndarray, frame: int, other: int) -> Tensor:
         """Where the Gaussians seen at a track's pixel go in frame ``other``, against the track
         (over the longer side)."""
         if len(pairs) < 4:
@@ -276,35 +241,28 @@ class Fusion:
         trust = self._tensor(
             self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other]
         )
-        scale = xy.new_tensor([2 / self.size[0], 2 / self.size[1]])
-        stack = torch.cat([view.carried, view.subject[..., None]], -1).permute(2, 0, 1)[None]
-        drawn = torch.nn.functional.grid_sample(
-            stack, (xy * scale - 1)[None, None], align_corners=False
-        )[0, :, 0].T
-        weight = trust * (drawn[:, 3].detach() > 0.5)
-        pixels, z = terms.project(
-            drawn[:, :3] / drawn[:, 3:].clamp_min(1e-3), self.K[other], self.camera(other)
+        return data_terms.track_loss(
+            view.carried, view.subject, xy, goal, trust, self.K[other], self.camera(other)
         )
-        error = (pixels - goal).abs().sum(-1) / max(self.size)
-        error = error.clamp_max(float(error.detach().quantile(0.98)))
-        return terms.masked_mean(error, weight * (z.detach() > 0.01))
 
-    def _smooth_tracks(self, bases: Tensor, coefs: Tensor, rng: np.random.Generator) -> Tensor:
+    def _compute_path_roughness(
+        self, bases: Tensor, coefs: Tensor, rng: np.random.Generator
+    ) -> Tensor:
         if len(self.triples) == 0:
             return bases.new_zeros(())
         n = self.model.n_subject
         rows = self._tensor(rng.integers(0, n, min(n, _DRAWN_TRACKS)))
         triple = self.triples[int(rng.integers(len(self.triples)))]
-        columns = self.model.columns(bases.index_select(1, triple), rows, coefs)
-        return terms.smooth_tracks(
-            pose(columns, self.model.params["subject.means"].index_select(0, rows))
+        columns = self.model.blend(bases.index_select(1, triple), rows, coefs)
+        return regularisers.smooth_tracks(
+            skin_points(columns, self.model.params["subject.means"].index_select(0, rows))
         )
 
-    def _rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
+    def _compute_rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
         """Eq. 4-6 at the rendered frame."""
         r = self.config.rigidity
         with torch.no_grad():
-            xy, z = terms.project(points, K, w2c)
+            xy, z = project(points, K, w2c)
             width, height = self.size
             inside = (
                 (xy[:, 0] >= 0)
@@ -321,11 +279,11 @@ class Fusion:
             points, self.model.params["subject.means"], self.similarity, hidden, self.edges
         )
 
-    def _tail(self, coefs: Tensor) -> Tensor:
+    def _compute_tail(self, coefs: Tensor) -> Tensor:
         """Mean share of the coefficients beyond the strongest M: what pruning will cut off."""
         return (1 - coefs.gather(1, self.strongest).sum(1)).mean()
 
-    def _link(self) -> None:
+    def _update_graph(self) -> None:
         """Looks up afresh what changes slowly: the k-NN graph Ω, its similarities (Eq. 3), the
         strongest M bases."""
         means = self.model.params["subject.means"].detach().cpu().numpy()
@@ -333,26 +291,29 @@ class Fusion:
         with torch.no_grad():
             self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
             if len(self.unsure):
-                self.colour = neighbours_colour(
+                self.colour = average_neighbour_colours(
                     self.model.params["subject.sh0"], 1 - self.unsure, self.edges
                 )
             if self.model.support is None:
-                self.strongest = self.model.top_influences(self.config.influences)[0]
+                self.strongest = self.model.find_top_influences(self.config.influences)[0]
 
-    def _drop_undecided(self) -> None:
-        """Drops what no frame shows and crumbs away from the body; notes which colours to hold to
-        their neighbours'."""
-        frames = list(range(0, len(self.frames), max(len(self.frames) // _LOOKED_AT, 1)))
+    def _remove_floaters(self) -> None:
+        """Drops what no frame shows and small components away from the body; notes which colours to
+        hold to their neighbours'."""
+        frames = list(range(0, len(self.frames), max(len(self.frames) // _VISIBILITY_FRAMES, 1)))
         with torch.no_grad():
             paths = torch.stack(
                 [self.model.positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1
             )
-        shares = shown(self.model, frames, self.K, self.camera, self.size)
+            w2c = torch.stack([self.camera(t) for t in frames])
+            points = torch.stack([self.model.positions(t) for t in frames], 1)
+        protruding = find_protruding(self.hull, points, frames, self.K[frames], w2c)
+        shares = measure_visibility(self.model, frames, self.K, self.camera, self.size)
         for part, share in zip(("subject", "background"), shares, strict=True):
             keep = share > self.config.fusion.cull_shown
             if part == "subject":
                 far = self.model.far > 0
-                keep = torch.where(far, ~self._sticks_out(frames), keep) & ~crumbs(
+                keep = torch.where(far, ~protruding, keep) & ~find_small_components(
                     self.edges, paths
                 )
             rows = keep.nonzero()[:, 0]
@@ -361,30 +322,20 @@ class Fusion:
             keep_rows(self.model, self.optimiser, part, rows)
             if part == "subject":
                 self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
-        self._link()
-
-    def _sticks_out(self, frames: list[int]) -> Tensor:  # -> (N,) bool
-        """Gaussians that too many frames do not allow where they are."""
-        with torch.no_grad():
-            w2c = torch.stack([self.camera(t) for t in frames])
-            points = torch.stack([self.model.positions(t) for t in frames], 1)
-            excess = self.hull.excess(
-                points, torch.tensor(frames, device=self.model.device), self.K[frames], w2c
-            )
-        return (excess > _STRAY).float().mean(1) > 0.1
+        self._update_graph()
 
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the
         PSNR this costs at once."""
         before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
-        index, weight = self.model.top_influences(self.config.influences)
+        index, weight = self.model.find_top_influences(self.config.influences)
         self.model.support = index
         self.optimiser.resize(
             "subject.coefs",
             weight.clamp_min(1e-6).log(),
             torch.arange(len(weight), device=weight.device),
         )
-        self._link()
+        self._update_graph()
         after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
         self.pruning_psnr_loss = before - after
 

@@ -18,8 +18,8 @@ from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.errors import FitError
 from restage4d.puppet import rgb_to_sh
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.fusion.far_side import apart, contradicted, far_side
-from restage4d.reconstruct.model.camera_correction import camera_params
+from restage4d.reconstruct.fusion.far_side import build_far_side, find_contradicted, find_isolated
+from restage4d.reconstruct.model.camera_correction import make_camera_params
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.initialisation import Motion
 from restage4d.reconstruct.motion.lifting import unproject
@@ -30,10 +30,8 @@ _NEAR_TRACKS = 12  # tracks that lend a seed their coefficients
 _HIDDEN_FARTHER = 2.0
 _SEEDED = 0.8  # of the most Gaussians; the rest is for density control
 _CARVED_BY = 16  # frames that may contradict a seed
-_GUESS, _SIGHT = (
-    0.1,
-    0.5,
-)  # share of them that may contradict a guess of the far side, and the sight of a driving frame
+_GUESS = 0.1  # share of them that may contradict a guess of the far side
+_OBSERVATION = 0.5  # and an observation of a driving frame
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
 
 
@@ -51,14 +49,16 @@ def seed_scene(
     params |= subject
     params |= _seed_background(rewound, priors, config)
     if config.fusion.lr_cameras > 0:
-        params |= camera_params(priors.cameras)
+        params |= make_camera_params(priors.cameras)
     return SceneModel(
         {name: value.to(device or "cpu") for name, value in params.items()},
         far=far.to(device or "cpu"),
     )
 
 
-def subject_frames(rewound: Rewound, canonical: int, count: int, backtracing: bool) -> list[int]:
+def choose_seed_frames(
+    rewound: Rewound, canonical: int, count: int, backtracing: bool
+) -> list[int]:
     """Frames whose pixels seed the subject: the canonical one, then base frames, then driving
     frames, evenly spread."""
     frames = [canonical]
@@ -89,10 +89,10 @@ def _seed_subject(
     def collect(stride: float) -> tuple[F32, ...]:
         shapes = ((0, 3), (0, coefs.shape[1]), (0, 3), 0, 0)
         found: tuple[F32, ...] = tuple(np.zeros(shape, np.float32) for shape in shapes)
-        for t in subject_frames(rewound, canonical, c.seed_frames, config.backtracing):
+        for t in choose_seed_frames(rewound, canonical, c.seed_frames, config.backtracing):
             inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
             known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
-            xy, depth, rgb = _uncovered(
+            xy, depth, rgb = _find_uncovered(
                 known,
                 inside,
                 rewound,
@@ -106,7 +106,9 @@ def _seed_subject(
             R, shift = se3.blend_dense(bases[:, t], beta)
             canon = se3.inverse_transform(R, shift, points).astype(np.float32)  # Eq. 8
             if rewound.source[t] > 0:  # what a generator invents, the base video does not know
-                keep = ~_contradicted(canon, beta, rewound.video(0), priors, bases, _SIGHT)
+                keep = ~_find_contradicted(
+                    canon, beta, rewound.video(0), priors, bases, _OBSERVATION
+                )
                 xy, depth, rgb, beta, canon = (
                     xy[keep],
                     depth[keep],
@@ -119,21 +121,25 @@ def _seed_subject(
             surface = np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32)
             new: list[tuple[F32, ...]] = [(canon, beta, rgb, *surface)]
             if c.far_side:
-                new.append(_behind(t, xy, depth, beta, stride, known, rewound, priors, bases))
+                new.append(
+                    _seed_far_side(t, xy, depth, beta, stride, known, rewound, priors, bases)
+                )
             found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
         return found
 
-    means, betas, colours, reach, far = _at_most(c.max_subject * _SEEDED, c.subject_stride, collect)
+    means, betas, colours, reach, far = _limit_count(
+        c.max_subject * _SEEDED, c.subject_stride, collect
+    )
     if len(means) < 8:
         raise FitError(
             f"Only {len(means)} pixels of the subject have depth: nothing to reconstruct."
         )
-    params = _splat_params("subject", means, colours, 0.7, reach)
+    params = _make_splat_params("subject", means, colours, 0.7, reach)
     params["subject.coefs"] = torch.from_numpy(np.log(np.maximum(betas, 1e-5)).astype(np.float32))
     return params, torch.from_numpy(far)
 
 
-def _behind(
+def _seed_far_side(
     t: int,
     xy: F32,
     depth: F32,
@@ -151,17 +157,19 @@ def _behind(
     contradict.
     """
     K, w2c = priors.cameras.K, priors.cameras.w2c
-    found = far_side(xy, depth, rewound.clip.frames[t], priors.masks[t], float(K[t, 0, 0]), stride)
+    found = build_far_side(
+        xy, depth, rewound.clip.frames[t], priors.masks[t], float(K[t, 0, 0]), stride
+    )
     points = unproject(found.xy, found.depth, K[t], w2c[t])
     beta = beta[found.front]
     R, shift = se3.blend_dense(bases[:, t], beta)
     means = se3.inverse_transform(R, shift, points).astype(np.float32)
-    keep = ~_contradicted(means, beta, np.arange(len(rewound)), priors, bases, _GUESS)
-    keep &= apart(points, known, 1.5 * stride * found.depth / K[t, 0, 0])
+    keep = ~_find_contradicted(means, beta, np.arange(len(rewound)), priors, bases, _GUESS)
+    keep &= find_isolated(points, known, 1.5 * stride * found.depth / K[t, 0, 0])
     return means[keep], beta[keep], found.rgb[keep], found.reach[keep], found.behind[keep]
 
 
-def _contradicted(
+def _find_contradicted(
     means: F32, beta: F32, frames: NDArray[np.intp], priors: Priors, bases: F32, most: float
 ) -> NDArray[np.bool_]:
     """Which canonical points (M, 3) more than ``most`` of ``frames``, or of `_CARVED_BY` among
@@ -169,7 +177,7 @@ def _contradicted(
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, _CARVED_BY).astype(int))]
     posed = np.stack([se3.transform(*se3.blend_dense(bases[:, f], beta), means) for f in frames], 1)
     K, w2c = priors.cameras.K[frames], priors.cameras.w2c[frames]
-    return contradicted(
+    return find_contradicted(
         posed, priors.masks[frames], priors.depth[frames], K, w2c, _SAME_SURFACE, most
     )
 
@@ -207,8 +215,8 @@ def _seed_background(
     def collect(stride: float) -> tuple[F32, F32]:
         means, colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
         for t in frames:
-            outside = _away_from_subject(priors.masks[t]) & (priors.depth[t] > 0)
-            xy, depth, rgb = _uncovered(
+            outside = _select_background(priors.masks[t]) & (priors.depth[t] > 0)
+            xy, depth, rgb = _find_uncovered(
                 means, outside, rewound, priors, t, stride, lambda depth: 0.2 * depth
             )
             means = np.concatenate(
@@ -217,11 +225,11 @@ def _seed_background(
             colours = np.concatenate([colours, rgb])
         return means, colours
 
-    means, colours = _at_most(c.max_background * _SEEDED, c.background_stride, collect)
-    return _splat_params("background", means, colours, 0.7)
+    means, colours = _limit_count(c.max_background * _SEEDED, c.background_stride, collect)
+    return _make_splat_params("background", means, colours, 0.7)
 
 
-def _away_from_subject(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
+def _select_background(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
     """Background that is ``pixels`` away from subject or unknown band."""
     near = mask != 0
     for _ in range(pixels):
@@ -234,7 +242,7 @@ def _away_from_subject(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
     return ~near
 
 
-def _at_most(
+def _limit_count(
     limit: float, stride: float, collect: Callable[[float], tuple[F32, ...]]
 ) -> tuple[F32, ...]:
     """Seeds at ``stride`` pixels, or wider apart until all frames together give at most ``limit``:
@@ -246,7 +254,7 @@ def _at_most(
         stride *= max(1.05, float(np.sqrt(len(found[0]) / limit)))
 
 
-def _uncovered(
+def _find_uncovered(
     points: F32,
     region: NDArray[np.bool_],
     rewound: Rewound,
@@ -288,7 +296,7 @@ def _project(points: F32, cameras: Cameras, t: int) -> tuple[F32, F32]:
     return pixel[:, :2], z
 
 
-def _splat_params(
+def _make_splat_params(
     part: str, means: F32, rgb: F32, opacity: float, limit: F32 | None = None
 ) -> dict[str, torch.Tensor]:
     """Isotropic Gaussians whose size is the mean distance to their three nearest, clamped to its

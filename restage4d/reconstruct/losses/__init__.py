@@ -1,0 +1,1 @@
+"""What the fit minimises: pure functions, and references for the fast ones."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from restage4d.clips import Priors
 from restage4d.priors.geometry.inflation import inflate
-from restage4d.reconstruct.losses.terms import project
+from restage4d.reconstruct.model.projection import project
 
 F32 = NDArray[np.float32]
 _EDGE = 1.0  # pixels by which a point may stick out of the outline
@@ -57,7 +57,7 @@ class Hull:
             torch.from_numpy(a).to(device) for a in (outside, front, thick)
         )
 
-    def excess(self, points: Tensor, frames: Tensor, K: Tensor, w2c: Tensor) -> Tensor:
+    def compute_excess(self, points: Tensor, frames: Tensor, K: Tensor, w2c: Tensor) -> Tensor:
         """How far points are from where each frame allows them, world units: (N, F).
 
         Args:
@@ -71,28 +71,28 @@ class Hull:
         away = torch.nn.functional.grid_sample(
             self.outside[frames][:, None], grid, align_corners=False
         )[:, 0, 0].T
-        told = (
+        in_view = (
             (xy.detach() >= 0).all(-1)
             & (xy[..., 0] < width)
             & (xy[..., 1] < height)
             & (z.detach() > 0.01)
         )
-        front = self._front(frames[None], xy)
+        front = self._sample_front(frames[None], xy)
         known = (front > 0).to(z)
         deep = (z - front - self.thick[frames]).clamp_min(0) + (front - _LOOSE - z).clamp_min(0)
-        return (away * z.detach() / K[:, 0, 0] + known * deep) * told
+        return (away * z.detach() / K[:, 0, 0] + known * deep) * in_view
 
-    def place(
+    def classify(
         self, points: Tensor, frame: int, K: Tensor, w2c: Tensor, by: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Which of points (N, 3) lie outside the outline of a frame, and which by more than ``by``
         (N,) behind its surface."""
         with torch.no_grad():
             xy, z = project(points, K, w2c)
-            front = self._front(frame, xy)
+            front = self._sample_front(frame, xy)
             return front == 0, (front > 0) & (z > front + by)
 
-    def _front(self, frames: Tensor | int, xy: Tensor) -> Tensor:  # (..., 2) -> (...)
+    def _sample_front(self, frames: Tensor | int, xy: Tensor) -> Tensor:  # (..., 2) -> (...)
         """The surface's depth at pixels; those outside the picture have the border's."""
         height, width = self.front.shape[1:]
         column, row = (

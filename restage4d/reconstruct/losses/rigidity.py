@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from restage4d.reconstruct.model.skinning import pose
+from restage4d.reconstruct.model.skinning import skin_points
 
 _NEAR_BASES = 6  # neighbours with which a basis has to agree
 
@@ -67,7 +67,7 @@ def basis_edges(
     return edges, (centres[edges[:, 0]] + centres[edges[:, 1]]) / 2
 
 
-def bases_apart(
+def basis_disagreement(
     bases: Tensor, edges: Tensor, middle: Tensor
 ) -> Tensor:  # (K, T, 9), (E, 2), (E, 3)
     """Mean distance (world units) between where two neighbouring bases carry the middle between
@@ -79,7 +79,7 @@ def bases_apart(
     """
     if len(edges) == 0:
         return bases.new_zeros(())
-    gap = pose(bases.index_select(0, edges[:, 0]), middle) - pose(
+    gap = skin_points(bases.index_select(0, edges[:, 0]), middle) - skin_points(
         bases.index_select(0, edges[:, 1]), middle
     )
     return (gap.square().sum(-1) + 1e-12).sqrt().mean()

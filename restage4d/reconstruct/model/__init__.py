@@ -1,0 +1,1 @@
+"""The scene as tensors: Gaussians, motion bases, skinning and their optimiser."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from restage4d.clips import Cameras
 
 
-def camera_params(cameras: Cameras) -> dict[str, Tensor]:
+def make_camera_params(cameras: Cameras) -> dict[str, Tensor]:
     """Corrections to optimise, all zero: "cameras.turns" (T, 3) radians, "cameras.shifts" (T, 3)
     world units."""
     n = len(cameras.w2c)
@@ -23,7 +23,7 @@ def camera_params(cameras: Cameras) -> dict[str, Tensor]:
     )
 
 
-def corrected(
+def correct_camera(
     w2c: Tensor, turn: Tensor, shift: Tensor | None
 ) -> Tensor:  # (..., 4, 4), (..., 3), (..., 3) -> (..., 4, 4)
     """``exp(turn) · w2c``, then moved by ``shift``, both in camera axes."""

@@ -16,7 +16,7 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.reconstruct.model import se3_torch as se3
-from restage4d.reconstruct.model.skinning import pose_splats
+from restage4d.reconstruct.model.skinning import skin_splats
 
 SPLAT_FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh0")
 
@@ -75,7 +75,7 @@ class SceneModel:
         R = se3.gram_schmidt(self.params["bases.rots"][:, at])
         return torch.cat([R[..., 0], R[..., 1], self.params["bases.trans"][:, at]], -1)
 
-    def columns(
+    def blend(
         self, bases: Tensor, rows: Tensor | None = None, coefs: Tensor | None = None
     ) -> Tensor:  # (N, ..., 9)
         """The sum of Eq. 1, before γ, for all subject Gaussians (or ``rows``) under ``bases`` (K,
@@ -92,15 +92,15 @@ class SceneModel:
             coefs = se3.scatter_coefs(support, coefs, len(bases))
         return se3.blend_columns(bases, coefs)
 
-    def posed(self, columns: Tensor) -> Splats:  # (N, 9)
+    def skin(self, columns: Tensor) -> Splats:  # (N, 9)
         """The subject in the world; orientations turn by the same rotation as the means."""
-        splats = self._splats("subject")
-        splats.means, splats.quats = pose_splats(columns, splats.means, splats.quats)
+        splats = self._activate("subject")
+        splats.means, splats.quats = skin_splats(columns, splats.means, splats.quats)
         return splats
 
     def subject(self, frame: int) -> Splats:
         """The subject in the world at a frame."""
-        return self.posed(self.columns(self.bases(slice(frame, frame + 1))[:, 0]))
+        return self.skin(self.blend(self.bases(slice(frame, frame + 1))[:, 0]))
 
     def positions(self, frame: int) -> Tensor:  # (N, 3)
         """Subject means in the world at a frame."""
@@ -114,9 +114,9 @@ class SceneModel:
         return se3.scatter_coefs(self.support, coefs, len(self.params["bases.rots"]))
 
     def background(self) -> Splats:
-        return self._splats("background")
+        return self._activate("background")
 
-    def _splats(self, part: str) -> Splats:
+    def _activate(self, part: str) -> Splats:
         p = self.params
         return Splats(
             p[f"{part}.means"],
@@ -126,7 +126,7 @@ class SceneModel:
             (0.5 + SH_C0 * p[f"{part}.sh0"]).clamp(0.0, 1.0),
         )
 
-    def top_influences(
+    def find_top_influences(
         self, influences: int
     ) -> tuple[Tensor, Tensor]:  # (N, M) int64, (N, M) weights summing to 1
         """The strongest M coefficients of every Gaussian, rescaled to sum to 1."""
@@ -140,7 +140,7 @@ class SceneModel:
     ) -> Puppet:
         """Splits the rewound performance back into "base" and one performance per driving video,
         all starting at b_0."""
-        index, weight = (a.cpu().numpy() for a in self.top_influences(influences))
+        index, weight = (a.cpu().numpy() for a in self.find_top_influences(influences))
         bases = self.bases().detach().cpu().numpy()
         performances = []
         for source in range(rewound.n_branches + 1):
@@ -161,15 +161,15 @@ class SceneModel:
                 )
             )
         return Puppet(
-            subject=_gaussians(self._splats("subject"), self.params["subject.sh0"]),
+            subject=_to_gaussians(self._activate("subject"), self.params["subject.sh0"]),
             index=index.astype(np.uint16),
             weight=np.ascontiguousarray(weight / weight.sum(1, keepdims=True), np.float32),
             performances=performances,
-            background=_gaussians(self.background(), self.params["background.sh0"]),
+            background=_to_gaussians(self.background(), self.params["background.sh0"]),
         )
 
 
-def _gaussians(splats: Splats, sh0: Tensor) -> Gaussians:
+def _to_gaussians(splats: Splats, sh0: Tensor) -> Gaussians:
     def array(x: Tensor) -> np.ndarray:
         return np.ascontiguousarray(x.detach().cpu().numpy(), np.float32)
 

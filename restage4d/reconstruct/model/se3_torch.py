@@ -26,12 +26,12 @@ def scatter_coefs(
     return weight.new_zeros(len(index), n_bases).scatter_add(1, index, weight)
 
 
-def pose(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
+def skin_points(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
     """``γ(columns) μ_i + t`` for F frames (Eq. 1)."""
     return transform(gram_schmidt(columns[..., :6]), columns[..., 6:], means)
 
 
-def pose_splats(
+def skin_splats(
     columns: Tensor, means: Tensor, quats: Tensor
 ) -> tuple[Tensor, Tensor]:  # (N, 9), (N, 3), (N, 4)
     """Means and orientations at one frame; the orientation turns by the same rotation as the

@@ -1,7 +1,8 @@
-"""Eq. 1 from blended columns to moved Gaussians, forward and backward in one pass each on a CPU.
+"""Skinning (Eq. 1) from blended columns to moved Gaussians, forward and backward in one pass each
+on a CPU.
 
-The readable twins with the same signatures are `se3_torch.pose` and `se3_torch.pose_splats`; they
-serve other devices and types. In one pass because torch spends most of a step on the dozens of
+The readable twins with the same signatures are `se3_torch.skin_points` and `se3_torch.skin_splats`;
+they serve other devices and types. In one pass because torch spends most of a step on the dozens of
 small operations between blend and renderer.
 """
 
@@ -18,33 +19,33 @@ from restage4d.reconstruct.model import se3_torch
 _EPS = 1e-12  # as in torch.nn.functional.normalize
 
 
-def pose(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
+def skin_points(columns: Tensor, means: Tensor) -> Tensor:  # (N, F, 9), (N, 3) -> (N, F, 3)
     """``x_i(t) = γ(columns) μ_i + t`` (Eq. 1) for F frames."""
     if columns.device.type != "cpu" or columns.dtype != torch.float32:
-        return se3_torch.pose(columns, means)
-    return _Pose.apply(columns, means)  # pyright: ignore[reportReturnType]
+        return se3_torch.skin_points(columns, means)
+    return _SkinPoints.apply(columns, means)  # pyright: ignore[reportReturnType]
 
 
-def pose_splats(
+def skin_splats(
     columns: Tensor, means: Tensor, quats: Tensor
 ) -> tuple[Tensor, Tensor]:  # (N, 9), (N, 3), (N, 4)
     """Means and orientations (N, 4) at one frame; the orientation turns by the same rotation as the
     mean."""
     if columns.device.type != "cpu" or columns.dtype != torch.float32:
-        return se3_torch.pose_splats(columns, means, quats)
-    return _PoseSplats.apply(columns, means, quats)  # pyright: ignore[reportReturnType]
+        return se3_torch.skin_splats(columns, means, quats)
+    return _SkinSplats.apply(columns, means, quats)  # pyright: ignore[reportReturnType]
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def _to_array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-class _Pose(torch.autograd.Function):
+class _SkinPoints(torch.autograd.Function):
     @staticmethod
     def forward(ctx, columns, means):
         ctx.save_for_backward(columns, means)
         points = torch.empty(*columns.shape[:2], 3)
-        _pose(_array(columns), _array(means), points.numpy())
+        _skin_points(_to_array(columns), _to_array(means), points.numpy())
         return points
 
     @staticmethod
@@ -52,18 +53,24 @@ class _Pose(torch.autograd.Function):
     def backward(ctx, v_points):
         columns, means = ctx.saved_tensors
         v_columns, v_means = torch.empty(columns.shape), torch.empty(means.shape)
-        _pose_backward(
-            _array(columns), _array(means), _array(v_points), v_columns.numpy(), v_means.numpy()
+        _skin_points_backward(
+            _to_array(columns),
+            _to_array(means),
+            _to_array(v_points),
+            v_columns.numpy(),
+            v_means.numpy(),
         )
         return v_columns, v_means
 
 
-class _PoseSplats(torch.autograd.Function):
+class _SkinSplats(torch.autograd.Function):
     @staticmethod
     def forward(ctx, columns, means, quats):
         ctx.save_for_backward(columns, means, quats)
         points, turned = torch.empty(means.shape), torch.empty(quats.shape)
-        _pose_splats(_array(columns), _array(means), _array(quats), points.numpy(), turned.numpy())
+        _skin_splats(
+            _to_array(columns), _to_array(means), _to_array(quats), points.numpy(), turned.numpy()
+        )
         return points, turned
 
     @staticmethod
@@ -71,19 +78,19 @@ class _PoseSplats(torch.autograd.Function):
     def backward(ctx, v_points, v_turned):
         columns, means, quats = ctx.saved_tensors
         grads = [torch.empty(x.shape) for x in (columns, means, quats)]
-        _pose_splats_backward(
-            _array(columns),
-            _array(means),
-            _array(quats),
-            _array(v_points),
-            _array(v_turned),
+        _skin_splats_backward(
+            _to_array(columns),
+            _to_array(means),
+            _to_array(quats),
+            _to_array(v_points),
+            _to_array(v_turned),
             *(g.numpy() for g in grads),
         )
         return tuple(grads)
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _rotation(c, R):
+def _orthonormalise(c, R):
     """γ: the first six of ``c`` to the rotation ``R`` (3, 3). Returns |a|, r0·b and |u| for the way
     back."""
     a = max(math.sqrt(c[0] * c[0] + c[1] * c[1] + c[2] * c[2]), _EPS)
@@ -102,7 +109,7 @@ def _rotation(c, R):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _rotation_backward(c, R, G, a, d, u, out):
+def _orthonormalise_backward(c, R, G, a, d, u, out):
     """Gradient ``G`` (3, 3) by the rotation to gradient ``out`` by the first six columns; ``G`` is
     used up."""
     # r2 = r0 x r1
@@ -125,36 +132,36 @@ def _rotation_backward(c, R, G, a, d, u, out):
 
 
 @njit(nogil=True, cache=True)
-def _pose(columns, means, points):
+def _skin_points(columns, means, points):
     R = np.empty((3, 3), np.float32)
     for n in range(columns.shape[0]):
         x, y, z = means[n, 0], means[n, 1], means[n, 2]
         for f in range(columns.shape[1]):
             c = columns[n, f]
-            _rotation(c, R)
+            _orthonormalise(c, R)
             for i in range(3):
                 points[n, f, i] = R[i, 0] * x + R[i, 1] * y + R[i, 2] * z + c[6 + i]
 
 
 @njit(nogil=True, cache=True)
-def _pose_backward(columns, means, v_points, v_columns, v_means):
+def _skin_points_backward(columns, means, v_points, v_columns, v_means):
     R, G = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
     for n in range(columns.shape[0]):
         for j in range(3):
             v_means[n, j] = 0.0
         for f in range(columns.shape[1]):
             c, v, out = columns[n, f], v_points[n, f], v_columns[n, f]
-            a, d, u = _rotation(c, R)
+            a, d, u = _orthonormalise(c, R)
             for j in range(3):
                 v_means[n, j] += R[0, j] * v[0] + R[1, j] * v[1] + R[2, j] * v[2]
                 out[6 + j] = v[j]
                 for i in range(3):
                     G[i, j] = v[i] * means[n, j]
-            _rotation_backward(c, R, G, a, d, u, out)
+            _orthonormalise_backward(c, R, G, a, d, u, out)
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _quat(R, q):
+def _matrix_to_quat(R, q):
     """`se3_torch.matrix_to_quat` for one rotation. Returns the branch taken and the length before
     normalising."""
     q[0] = 1 + R[0, 0] + R[1, 1] + R[2, 2]
@@ -182,7 +189,7 @@ def _quat(R, q):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _quat_backward(best, length, q, g, G):
+def _matrix_to_quat_backward(best, length, q, g, G):
     """Gradient ``g`` (4,) by the quaternion, added to ``G`` (3, 3) by the rotation."""
     along = g[0] * q[0] + g[1] * q[1] + g[2] * q[2] + g[3] * q[3]
     for i in range(4):
@@ -215,32 +222,32 @@ def _multiply(a, b, out):
 
 
 @njit(nogil=True, cache=True)
-def _pose_splats(columns, means, quats, points, turned):
+def _skin_splats(columns, means, quats, points, turned):
     R, q = np.empty((3, 3), np.float32), np.empty(4, np.float32)
     for n in range(columns.shape[0]):
         c = columns[n]
-        _rotation(c, R)
+        _orthonormalise(c, R)
         for i in range(3):
             points[n, i] = (
                 R[i, 0] * means[n, 0] + R[i, 1] * means[n, 1] + R[i, 2] * means[n, 2] + c[6 + i]
             )
-        _quat(R, q)
+        _matrix_to_quat(R, q)
         _multiply(q, quats[n], turned[n])
 
 
 @njit(nogil=True, cache=True)
-def _pose_splats_backward(columns, means, quats, v_points, v_turned, v_columns, v_means, v_quats):
+def _skin_splats_backward(columns, means, quats, v_points, v_turned, v_columns, v_means, v_quats):
     R, G = np.empty((3, 3), np.float32), np.empty((3, 3), np.float32)
     q, conjugate, g = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     for n in range(columns.shape[0]):
         c, v, out = columns[n], v_points[n], v_columns[n]
-        a, d, u = _rotation(c, R)
+        a, d, u = _orthonormalise(c, R)
         for j in range(3):
             v_means[n, j] = R[0, j] * v[0] + R[1, j] * v[1] + R[2, j] * v[2]
             out[6 + j] = v[j]
             for i in range(3):
                 G[i, j] = v[i] * means[n, j]
-        best, length = _quat(R, q)
+        best, length = _matrix_to_quat(R, q)
         # The product is orthogonal in each factor: its transpose multiplies by the conjugate of the
         # other.
         conjugate[0] = q[0]
@@ -251,5 +258,5 @@ def _pose_splats_backward(columns, means, quats, v_points, v_turned, v_columns, 
         for i in range(1, 4):
             conjugate[i] = -quats[n, i]
         _multiply(v_turned[n], conjugate, g)
-        _quat_backward(best, length, q, g, G)
-        _rotation_backward(c, R, G, a, d, u, out)
+        _matrix_to_quat_backward(best, length, q, g, G)
+        _orthonormalise_backward(c, R, G, a, d, u, out)

@@ -15,7 +15,7 @@ _NEAR, _FITTING = (
     0.5,
     2.0,
 )  # how fast coefficients fall with the distance to a basis, and with how badly it fits
-_WELL = 0.003  # of the extent; tracks that fit better than this are not told apart
+_WELL = 0.003  # of the extent; tracks that fit better than this are not distinguished
 _ROUNDS = 4  # of finding where members are to one another and how they move
 _MIN_MEMBERS = 12  # points that vote for one basis; fewer make its rotation shake ...
 # ... and one in so many, however fine the bases: neighbours start with nearly one motion, not with
@@ -58,7 +58,7 @@ def kmeans(
     return labels
 
 
-def initial_bases(
+def initialise_bases(
     tracks: LiftedTracks, k: int, near_in_time: F32, rng: np.random.Generator
 ) -> tuple[F32, F32, F32]:  # near_in_time (T, T)
     """Bases (K, T, 9), coefficient logits (P, K) and canonical positions (P, 3).
@@ -79,7 +79,7 @@ def initial_bases(
     centres = np.stack([features[labels == c].mean(0) for c in range(labels.max() + 1)])
     centres = centres[
         np.arange(k) % len(centres)
-    ]  # fewer tracks than bases: centres repeat, told apart by the fit
+    ]  # fewer tracks than bases: centres repeat, separated by the fit
     trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
     members = min(max(_MIN_MEMBERS, n_points // _VOTERS, 4 * n_points // (3 * k)), n_points)
     distance, near = KDTree(features).query(centres, k=members)
@@ -90,12 +90,12 @@ def initial_bases(
         weight = (trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]).T.astype(
             np.float32
         )
-        R, t = rigid_path(tracks.xyz[members].transpose(1, 0, 2), weight, tracks.canonical)
+        R, t = fit_rigid_path(tracks.xyz[members].transpose(1, 0, 2), weight, tracks.canonical)
         share = near_in_time * weight.sum(1)
         smooth = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)) @ se3.pack(R, t)
         bases[c] = se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
     far = np.sqrt(np.maximum(((features[:, None] - centres[None]) ** 2).sum(-1), 0))  # (P, K)
-    stray, rest = _carried_by_each(bases, tracks.xyz, trust)
+    stray, rest = _fit_each_basis(bases, tracks.xyz, trust)
     logits = -0.5 * _NEAR * (far / spread) ** 2 - _FITTING * stray / (
         stray.min(1, keepdims=True) + _WELL
     )
@@ -104,7 +104,7 @@ def initial_bases(
     return bases, logits, np.einsum("pk,pkd->pd", coefs, rest).astype(np.float32)
 
 
-def rigid_path(
+def fit_rigid_path(
     paths: F32, weight: F32, canonical: int
 ) -> tuple[F32, F32]:  # (T, m, 3), (T, m) -> (T, 3, 3), (T, 3)
     """Rigid motion R, t (world units) of a few points from the canonical frame to every one
@@ -124,7 +124,7 @@ def rigid_path(
     return turn, t - np.einsum("tij,j->ti", turn, t[canonical])
 
 
-def _carried_by_each(
+def _fit_each_basis(
     bases: F32, xyz: F32, trust: F32
 ) -> tuple[F32, F32]:  # (K, T, 9), (P, T, 3), (P, T)
     """For every track and basis: mean distance (P, K) of the track from a point that the basis

@@ -37,7 +37,7 @@ def robust_procrustes(source: F32, target: F32, weight: F32, rounds: int = 3) ->
     return R, t
 
 
-def body_motion(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> tuple[F32, F32]:
+def estimate_body_motion(xyz: F32, visible: NDArray[np.bool_], rewound: Rewound) -> tuple[F32, F32]:
     """Rigid motion (T, 3, 3), (T, 3) of the whole subject from the frame that sees most points to
     every frame.
 

@@ -18,13 +18,13 @@ _STILL = 1e-3  # of the distance of what is filmed: a camera moved by less stand
 _OFF = 0.15  # relative difference of depth from which two pixels do not show the same place
 
 
-def prepared_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
+def prepare_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     """The depth that the fit goes by."""
-    quiet = np.stack([quiet_depth(frame) for frame in priors.depth])
-    return quiet * frame_scales(rewound, priors, quiet)[:, None, None]
+    quiet = np.stack([denoise_depth(frame) for frame in priors.depth])
+    return quiet * estimate_frame_scales(rewound, priors, quiet)[:, None, None]
 
 
-def quiet_depth(depth: F32) -> F32:  # (H, W) -> (H, W)
+def denoise_depth(depth: F32) -> F32:  # (H, W) -> (H, W)
     """A bilateral filter of the logarithm: edges and slopes stay, the noise of single pixels goes.
     Unknown (0) stays unknown."""
     known = depth > 0
@@ -35,7 +35,7 @@ def quiet_depth(depth: F32) -> F32:  # (H, W) -> (H, W)
     return np.where(known, np.exp(np.minimum(smooth, 30.0)), 0.0).astype(np.float32)
 
 
-def frame_scales(rewound: Rewound, priors: Priors, depth: F32) -> F32:  # -> (T,)
+def estimate_frame_scales(rewound: Rewound, priors: Priors, depth: F32) -> F32:  # -> (T,)
     """Factors that bring every frame's background to where its neighbours and the shared first
     frame see it.
 
@@ -56,14 +56,16 @@ def frame_scales(rewound: Rewound, priors: Priors, depth: F32) -> F32:  # -> (T,
         float(np.median(far)) if len(far) else 1.0
     )
     for a, b in rewound.outward(seam):
-        ratios = [scale[a] * r for r in [_ratio(priors, depth, away, a, b)] if r]
-        if a != seam and (r := _ratio(priors, depth, away, seam, b)):
+        ratios = [scale[a] * r for r in [_measure_ratio(priors, depth, away, a, b)] if r]
+        if a != seam and (r := _measure_ratio(priors, depth, away, seam, b)):
             ratios += [r, r]  # no error adds up on the direct way
         scale[b] = np.exp(np.mean(np.log(ratios))) if ratios else scale[a]
     return np.where(still, scale, np.sqrt(scale)).astype(np.float32)
 
 
-def _ratio(priors: Priors, depth: F32, away: NDArray[np.bool_], a: int, b: int) -> float | None:
+def _measure_ratio(
+    priors: Priors, depth: F32, away: NDArray[np.bool_], a: int, b: int
+) -> float | None:
     """Median over the common background of (depth that frame ``a`` expects in ``b``) / (depth of
     ``b``); None: too little."""
     K, w2c = priors.cameras.K, priors.cameras.w2c

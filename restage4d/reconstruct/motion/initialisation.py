@@ -1,4 +1,4 @@
-"""Stage 1, motion initialisation: bases, coefficients and canonical positions that explain the
+"""Motion initialisation: bases, coefficients and canonical positions that explain the
 lifted tracks."""
 
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from torch import Tensor
 from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.losses import rigidity, terms
+from restage4d.reconstruct.losses import data_terms, regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model import se3_torch as se3
 from restage4d.reconstruct.model.optimizer import GuardedAdam
-from restage4d.reconstruct.model.skinning import pose
-from restage4d.reconstruct.motion.bases import initial_bases
+from restage4d.reconstruct.model.projection import project
+from restage4d.reconstruct.model.skinning import skin_points
+from restage4d.reconstruct.motion.bases import initialise_bases
 from restage4d.reconstruct.motion.lifting import (
     LiftedTracks,
-    camera_rays_z,
-    frame_triples,
-    near_in_time,
+    compute_time_weights,
+    compute_viewing_directions,
+    list_frame_triples,
 )
 
 # acceleration below which smoothing pulls less and less, so that it comes to rest instead of
@@ -30,8 +31,8 @@ _ROUND = 0.005
 
 @dataclass
 class Motion:
-    """Result of stage 1: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6), trans (K, T,
-    3), all torch float32; visible (P, T) bool, where the tracks were seen."""
+    """Result of motion initialisation: means (P, 3) canonical, coefs logits (P, K), rots (K, T, 6),
+    trans (K, T, 3), all torch float32; visible (P, T) bool, where the tracks were seen."""
 
     means: Tensor
     coefs: Tensor
@@ -46,7 +47,9 @@ class Motion:
 
     def points(self) -> Tensor:  # (P, T, 3)
         """All tracks in the world at all frames."""
-        return pose(se3.blend_columns(self.bases(), torch.softmax(self.coefs, -1)), self.means)
+        return skin_points(
+            se3.blend_columns(self.bases(), torch.softmax(self.coefs, -1)), self.means
+        )
 
 
 def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) -> LiftedTracks:
@@ -89,7 +92,7 @@ def fit_motion(
             are used.
         rewound, priors: the same T frames.
         config: weights, rates and steps.
-        progress: told of every step.
+        progress: notified of every step.
         device: where it is computed.
 
     Raises:
@@ -100,8 +103,8 @@ def fit_motion(
     rng = np.random.default_rng([config.seed, 1])
     hull = Hull(priors, device)
     tracks = choose_tracks(tracks, c.n_tracks, rng)
-    bases, logits, canonical = initial_bases(
-        tracks, c.n_bases, near_in_time(rewound, c.start_smoothing), rng
+    bases, logits, canonical = initialise_bases(
+        tracks, c.n_bases, compute_time_weights(rewound, c.start_smoothing), rng
     )
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -120,20 +123,24 @@ def fit_motion(
     xyz, xy, visible, confidence = (
         tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.confidence)
     )
-    K, w2c, rays = tensor(cameras.K), tensor(cameras.w2c), tensor(camera_rays_z(cameras))
-    triples = tensor(frame_triples(rewound))
+    K, w2c, rays = (
+        tensor(cameras.K),
+        tensor(cameras.w2c),
+        tensor(compute_viewing_directions(cameras)),
+    )
+    triples = tensor(list_frame_triples(rewound))
     edges = tensor(rigidity.knn_edges(tracks.xyz[:, tracks.canonical], config.rigidity.k))
     n_frames = xyz.shape[1]
     with progress.task(TaskId.FIT_MOTION, c.steps) as task:
         for step in range(c.steps):
-            picks = _frames(
+            picks = _draw_frames(
                 np.random.default_rng([config.seed, 2, step]),
                 n_frames,
                 len(triples),
                 c.frames_per_step,
             )
             frames, starts = tensor(picks[0]), triples[tensor(picks[1])]
-            loss = _loss(
+            loss = _compute_loss(
                 Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples,
                 edges, frames, starts, hull,
                 config,
@@ -145,49 +152,51 @@ def fit_motion(
     )
 
 
-def _frames(
+def _draw_frames(
     rng: np.random.Generator, n_frames: int, n_triples: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     frames = np.sort(rng.permutation(n_frames)[: min(count, n_frames)])
     return frames, np.sort(rng.permutation(n_triples)[: min(count // 4, n_triples)])
 
 
-def _loss(
+def _compute_loss(
     motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor,
     rays: Tensor,
     triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
-    points = pose(
+    points = skin_points(
         se3.blend_columns(bases.index_select(1, frames), coefs), motion.means
     )  # (P, F, 3)
     seen = motion.visible[:, frames].to(points)
     trust = confidence[:, frames]
-    loss = c.track_3d * terms.masked_mean(
+    loss = c.track_3d * data_terms.masked_mean(
         (points - xyz[:, frames]).abs(), (seen * trust)[..., None]
     )
-    pixels, z = terms.project(points, K[frames], w2c[frames])
+    pixels, z = project(points, K[frames], w2c[frames])
     error = (pixels - xy[:, frames]).abs() / K[frames, 0, 0][:, None]
     hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
-    loss = loss + c.track_2d * terms.masked_mean(error, hidden_trust[..., None])
+    loss = loss + c.track_2d * data_terms.masked_mean(error, hidden_trust[..., None])
     if c.hull > 0:
-        loss = loss + c.hull * hull.excess(points, frames, K[frames], w2c[frames]).mean()
-    loss = loss + c.sparsity * terms.sparsity(coefs)
+        loss = loss + c.hull * hull.compute_excess(points, frames, K[frames], w2c[frames]).mean()
+    loss = loss + c.sparsity * regularisers.sparsity(coefs)
     if config.influences < coefs.shape[1]:
         strongest = coefs.detach().topk(config.influences, dim=1).indices
         loss = loss + c.tail * (1 - coefs.gather(1, strongest).sum(1)).mean()
-    loss = loss + c.smooth_bases * terms.smooth_bases(bases[..., :6], bases[..., 6:], triples)
+    loss = loss + c.smooth_bases * regularisers.smooth_bases(
+        bases[..., :6], bases[..., 6:], triples
+    )
     if config.rigidity.init_weight > 0:
         stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
         loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
-        apart = rigidity.bases_apart(
+        apart = rigidity.basis_disagreement(
             bases.index_select(1, frames), *rigidity.basis_edges(coefs, motion.means)
         )
         loss = loss + config.rigidity.init_weight * config.rigidity.between_bases * apart
     if len(starts):
         columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
-        path = pose(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
+        path = skin_points(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
         bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
         loss = loss + c.smooth_tracks * ((bend.square() + _ROUND**2).sqrt() - _ROUND).mean()
         loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()

@@ -12,7 +12,7 @@ from restage4d.clips import (
     Tracks,
 )
 from restage4d.errors import FitError
-from restage4d.reconstruct.motion.body_motion import body_motion
+from restage4d.reconstruct.motion.body_motion import estimate_body_motion
 
 F32 = NDArray[np.float32]
 
@@ -22,7 +22,7 @@ class LiftedTracks:
     """Subject tracks in the world.
 
     Attributes:
-        xyz: (P, T, 3) world points; where not visible, see `fill_hidden`.
+        xyz: (P, T, 3) world points; where not visible, see `fill_occluded`.
         xy: (P, T, 2) pixels of the 2D track.
         visible: (P, T) bool, seen with known depth.
         confidence: (P, T) trust in ``xyz`` where visible, in "hidden" where not.
@@ -35,7 +35,7 @@ class LiftedTracks:
     confidence: F32
     canonical: int
 
-    def seen_in(self, frames: NDArray[np.intp]) -> "LiftedTracks":
+    def select_seen_in(self, frames: NDArray[np.intp]) -> "LiftedTracks":
         """Only the tracks that some of ``frames`` see."""
         rows = self.visible[:, frames].any(1)
         return LiftedTracks(
@@ -70,25 +70,25 @@ def sample_depth(depth: F32, mask: F32, xy: F32) -> F32:  # (H, W), (H, W), (P, 
     return np.where(weights > 1e-3, total / np.maximum(weights, 1e-3), 0.0).astype(np.float32)
 
 
-def believed(rewound: Rewound, priors: Priors) -> Tracks:
-    """The 2D tracks with those sightings alone that can be lifted and that a neighbouring frame
+def reject_observations(rewound: Rewound, priors: Priors) -> Tracks:
+    """The 2D tracks with those observations alone that can be lifted and that a neighbouring frame
     bears out.
 
-    A single sighting between hidden frames mostly shows what hides the point. One that is refused
-    tells nothing.
+    A single observation between hidden frames mostly shows what hides the point. One that is
+    refused says nothing.
 
     Returns:
         The same P tracks over T frames; ``visible`` (P, T) without what is refused, ``confidence``
         (P, T) 0 there.
     """
     tracks = priors.tracks
-    visible = tracks.visible & (_depth_seen(priors) > 0)
-    visible &= _seen_beside(visible, rewound)
+    visible = tracks.visible & (_sample_track_depth(priors) > 0)
+    visible &= _find_seen_beside(visible, rewound)
     confidence = np.where(tracks.visible & ~visible, 0, tracks.confidence).astype(np.float32)
     return replace(tracks, visible=visible, confidence=confidence)
 
 
-def _depth_seen(priors: Priors) -> F32:  # -> (P, T)
+def _sample_track_depth(priors: Priors) -> F32:  # -> (P, T)
     """Depth (world units) where each track is in each frame; 0 off the subject, off the picture and
     where it is unknown."""
     tracks = priors.tracks
@@ -104,14 +104,14 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
 
     Args:
         rewound: T frames.
-        priors: with tracks as `believed` leaves them.
+        priors: with tracks as `reject_observations` leaves them.
 
     Raises:
         FitError: fewer than 8 usable tracks.
     """
     tracks, cameras = priors.tracks, priors.cameras
     n_points, n_frames = tracks.visible.shape
-    depth = _depth_seen(priors)
+    depth = _sample_track_depth(priors)
     in_mask = depth > 0
     xyz = unproject(tracks.xy, np.maximum(depth, 1e-3), cameras.K[None], cameras.w2c[None])
     visible, confidence = tracks.visible & in_mask, tracks.confidence
@@ -140,12 +140,12 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
             f"Only {len(xyz)} of {n_points} tracks lie on the subject with known depth: too few "
             "to find its motion."
         )
-    xyz = fill_hidden(xyz, visible, rewound, *body_motion(xyz, visible, rewound))
+    xyz = fill_occluded(xyz, visible, rewound, *estimate_body_motion(xyz, visible, rewound))
     score = (visible * confidence).sum(0)
     return LiftedTracks(xyz, xy, visible, confidence, int(score.argmax()))
 
 
-def _seen_beside(
+def _find_seen_beside(
     visible: NDArray[np.bool_], rewound: Rewound
 ) -> NDArray[np.bool_]:  # (P, T) -> (P, T)
     """Whether a neighbouring frame sees the point too."""
@@ -156,12 +156,12 @@ def _seen_beside(
     return near
 
 
-def fill_hidden(
+def fill_occluded(
     xyz: F32, visible: NDArray[np.bool_], rewound: Rewound, R: F32, t: F32
 ) -> F32:  # (P, T, 3), (P, T)
     """Positions of hidden moments, seen from the body whose motion is ``R`` (T, 3, 3) and ``t`` (T,
-    3): linear in time between sightings on every path, held before the first and after the last. So
-    a far side goes along when the subject turns.
+    3): linear in time between observations on every path, held before the first and after the last.
+    So a far side goes along when the subject turns.
 
     Returns:
         (P, T, 3); ``xyz`` itself where visible.
@@ -188,7 +188,7 @@ def fill_hidden(
     return np.where(visible[..., None], xyz, filled).astype(np.float32)
 
 
-def frame_triples(rewound: Rewound) -> NDArray[np.int64]:  # (S, 3)
+def list_frame_triples(rewound: Rewound) -> NDArray[np.int64]:  # (S, 3)
     """(before, now, after): every three frames that follow one another on some path."""
     parent = rewound.parent
     rows = [
@@ -199,7 +199,7 @@ def frame_triples(rewound: Rewound) -> NDArray[np.int64]:  # (S, 3)
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def near_in_time(rewound: Rewound, sigma: float) -> F32:  # (T, T)
+def compute_time_weights(rewound: Rewound, sigma: float) -> F32:  # (T, T)
     """Weights of frames for one another: a Gaussian of their distance along a path of the tree, 0
     across branches."""
     out = np.zeros((len(rewound), len(rewound)), np.float32)
@@ -209,6 +209,6 @@ def near_in_time(rewound: Rewound, sigma: float) -> F32:  # (T, T)
     return out
 
 
-def camera_rays_z(cameras: Cameras) -> F32:  # (T, 3)
+def compute_viewing_directions(cameras: Cameras) -> F32:  # (T, 3)
     """Viewing direction of every camera in the world."""
     return np.ascontiguousarray(cameras.w2c[:, 2, :3])

@@ -1,4 +1,4 @@
-"""Models that judge pictures, where their weights are at hand."""
+"""Perceptual metrics, where the weights of their models are at hand."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,17 @@ from restage4d.evaluate.metrics.lpips import Lpips
 
 
 @dataclass(frozen=True)
-class JudgeFolders:
+class PerceptualWeights:
     """Folders with weights: a CLIP model, LPIPS on AlexNet; None where a figure is not wanted."""
 
     clip: Path | None = None
     lpips: Path | None = None
 
 
-class Judges:
+class PerceptualMetrics:
     """The models of the folders given. Raises `InputError` for one that cannot be read."""
 
-    def __init__(self, folders: JudgeFolders) -> None:
+    def __init__(self, folders: PerceptualWeights) -> None:
         self.folders = folders
         self.clip = ClipSimilarity(folders.clip) if folders.clip else None
         self.lpips = Lpips(folders.lpips) if folders.lpips else None

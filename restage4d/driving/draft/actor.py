@@ -1,0 +1,145 @@
+"""The actor: a performance in the making, and the moves that actions are made of.
+
+The body's frame: a along the screen at rest (right), b up, c away from the camera; lengths in
+pixels at the subject's place. All curves are 0 in the first frame, so that it is the base's first
+frame exactly.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+
+from restage4d.driving.draft.actions import PARAMETERS, Gait
+from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.curves import F64, Curves, Room, plateau, ramp
+from restage4d.driving.draft.gait import Steps
+
+_LEG = 0.35  # length of a leg that is not seen, of the body's height
+
+
+class Actor:
+    """Curves to which actions are added in order, and what holds on between them (heading, crouch,
+    lean, look).
+
+    Args:
+        body: who acts.
+        frames: length of the driving video.
+        fps: frames per second.
+        room: how far the subject may go.
+
+    Attributes:
+        t: (T,) seconds.
+        curves: by name, the (T,) curves of `Curves` but the limbs.
+        limb_angles: per limb (T,), radians about its joint.
+        steps: what the legs do.
+        held: the value at which each curve stays.
+    """
+
+    def __init__(self, body: BodyPlan, frames: int, fps: float, room: Room) -> None:
+        self.body, self.fps, self.room = body, fps, room
+        self.t = np.arange(frames) / fps
+        names = [f.name for f in fields(Curves) if f.name not in {"fps", "limbs"}]
+        self.curves: dict[str, F64] = {name: np.zeros(frames) for name in names}
+        self.held = dict.fromkeys(names, 0.0)
+        self.limb_angles = [np.zeros(frames) for _ in body.limbs]
+        self.steps = Steps(frames, fps)
+        x0, y0, x1, y1 = body.box
+        self.height, self.width = float(y1 - y0), float(x1 - x0)
+        legs = [leg.length for leg in body.legs]
+        self.leg = float(np.mean(legs)) if legs else _LEG * self.height
+        side = (
+            0.0 if body.facing > 0 else 180.0 if body.facing < 0 else -90.0 if body.upright else 0.0
+        )
+        self._yaw_at_rest = float(np.degrees(body.yaw))
+        self._heading_at_rest = side + self._yaw_at_rest
+
+    @property
+    def heading(self) -> float:
+        """Where the head points, degrees from screen right, counter-clockwise from above."""
+        return self._heading_at_rest + float(np.degrees(self.held["yaw"]))
+
+    def find_heading(self, direction: str) -> float | None:
+        """What a direction means now, as a heading; None where it is none on the ground."""
+        ahead = self.heading
+        return {
+            "left": 180.0,
+            "right": 0.0,
+            "away": 90.0,
+            "toward": -90.0,
+            "forward": ahead,
+            "back": ahead + 180,
+        }.get(direction)
+
+    def hold(self, name: str, value: float, start: float, end: float) -> None:
+        """Brings a curve from where it is to ``value``, where it stays."""
+        self.curves[name] += (value - self.held[name]) * ramp(self.t, start, end)
+        self.held[name] = value
+
+    def release(self, start: float, end: float, *names: str) -> None:
+        """Lets go of held poses."""
+        for name in names:
+            if self.held[name]:
+                self.hold(name, 0.0, start, end)
+
+    def turn_to(self, heading: float, start: float, end: float) -> None:
+        """Turns until the head points that way, edge-on excepted."""
+        widest = PARAMETERS.facing.widest_degrees
+        now = np.degrees(self.held["yaw"])
+        yaw = (heading - self._heading_at_rest + 180) % 360 - 180
+        if self.body.upright or not self.body.facing:
+            about = abs(yaw) >= PARAMETERS.facing.about_degrees
+            yaw = 0.0 if about else float(np.clip(yaw, -widest, widest))
+        elif abs((yaw + self._yaw_at_rest) % 180 - 90) < 90 - widest:  # edge-on
+            middle = 180 * np.floor((yaw + self._yaw_at_rest) / 180) + 90 - self._yaw_at_rest
+            sides = middle - (90 - widest), middle + (90 - widest)
+            yaw = float(min(sides, key=lambda y: abs(y - now)))
+        yaw += 360 * round((now - yaw) / 360)
+        self.hold("yaw", float(np.radians(yaw)), start, end)
+
+    def limit_way(self, right: float, away: float) -> float:
+        """The share of a way that keeps the subject well inside the picture."""
+        share = 1.0
+        if right > 0:
+            share = min(share, max(self.room.right - self.held["right"], 0.0) / right)
+        elif right < 0:
+            share = min(share, max(self.room.left + self.held["right"], 0.0) / -right)
+        if away < 0:
+            share = min(share, max(self.room.near + self.held["away"], 0.0) / -away)
+        return float(np.clip(share, PARAMETERS.walk.least_way, 1.0))
+
+    def go(self, right: F64, away: F64) -> None:
+        """Moves the body along a way (T,), and leaves it at its end."""
+        for name, way in (("right", right), ("away", away)):
+            self.curves[name] += way
+            self.held[name] += float(way[-1])
+
+    def step_along(
+        self,
+        gait: Gait,
+        pace: float,
+        heading: float | None,
+        backing: bool,
+        start: float,
+        end: float,
+    ) -> None:
+        """Steps from ``start`` to ``end``, and goes towards ``heading`` as far as there is room;
+        on the spot where it is None."""
+        cycle = gait.cycle / pace * np.sqrt(self.leg / gait.cycle_leg) ** 0.5
+        stride = gait.stride * self.leg
+        if self.body.legs:
+            speed = 2 * stride / (gait.stance * cycle)
+        else:
+            stride = gait.legless_stride * gait.stride * self.leg
+            speed = gait.glide * pace * max(self.width, self.height)
+        begin = min(gait.start, gait.start_share * (end - start))
+        going = plateau(self.t, start, end, begin, begin)
+        if heading is not None:
+            path = (
+                np.concatenate([[0.0], np.cumsum((going[1:] + going[:-1]) / 2)]) / self.fps * speed
+            )
+            c, s = np.cos(np.radians(heading)), np.sin(np.radians(heading))
+            scale = self.limit_way(c * path[-1], s * path[-1])
+            path = path * scale
+            stride = stride * (gait.least_stride + (1 - gait.least_stride) * scale)
+            self.go(c * path, s * path)
+        self.steps.add(going, stride, cycle, backing)

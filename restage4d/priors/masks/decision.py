@@ -1,0 +1,249 @@
+"""Which pixels are the subject's: all clues weighed pixel by pixel, frame after frame from the seam
+outward.
+
+The clues are what the frame before shows there, what the given mask's frame shows there, motion
+against the background, trails, and the background itself as other frames show it. What motion and
+background are worth is learned from the clip (`likelihood_ratio`).
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Rewound
+from restage4d.priors.masks.kernels import (
+    infer_mean_field,
+    list_offsets,
+    measure_background_distance,
+    measure_distances,
+)
+from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
+from restage4d.priors.masks.regions import disk, label
+from restage4d.priors.motion.background_motion import BackgroundMotion
+from restage4d.priors.motion.optical_flow import Flow, warp
+from restage4d.progress import Task
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ClueWeights:
+    """What each clue weighs in the sum of log-likelihood ratios.
+
+    Fitted by logistic regression on four clips of DAVIS, both ways in time, then rounded.
+
+    Attributes:
+        carried: the label that the flow brings from the frame before.
+        like_before: likeness to subject and background of the frame before.
+        like_first: the same of the given mask's frame.
+        motion: speed against the background.
+        trails: the trails' label.
+        background: unlikeness to the background that other frames show there.
+        bias: of the sum.
+    """
+
+    carried: float = 0.25
+    like_before: float = 0.7
+    like_first: float = 0.7
+    motion: float = 0.5
+    trails: float = 1.3
+    background: float = 0.8
+    bias: float = -0.3
+
+    def to_row(self) -> NDArray[np.float64]:  # -> (7,)
+        return np.array(
+            [
+                self.carried,
+                self.like_before,
+                self.like_first,
+                self.motion,
+                self.trails,
+                self.background,
+                self.bias,
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How pixels are decided; pixels are at a longer side of 384.
+
+    Attributes:
+        weights: see `ClueWeights`.
+        candidate: label of trails from which a pixel may be subject whatever its mask says.
+        band: pixels around what may be subject that are decided one by one.
+        margin: pixels around the subject that are no background either.
+        offsets: frames before and after in which the background is looked up.
+        share: of those frames must show it as it is here.
+        radius_before, radius_first: steps each way in which a pixel's like is searched, one pixel
+            each in the frame before and two in the given mask's.
+        away: squared feature distance that is added for every squared step.
+        unlike: squared feature distance that counts as a log-likelihood ratio of 1.
+        clip: log-likelihood ratio that likeness and motion can give at most.
+        clip_background: and the background.
+        floor_carried, floor_trails: shares below which a label says no more.
+        sure: logit of pixels that are not in question.
+        agreement: strength of agreement between neighbouring pixels.
+        contrast: how much less across colours, over their mean squared step.
+        rounds: of the mean field.
+        speed_range: pixels per frame between which speed's table tells.
+        background_range: feature distances between which the background's tells.
+    """
+
+    weights: ClueWeights = field(default_factory=ClueWeights)
+    candidate: float = 0.7
+    band: float = 14
+    margin: float = 2
+    offsets: tuple[int, ...] = (5, 9, 14, 21, 30)
+    share: float = 0.3
+    radius_before: int = 4
+    radius_first: int = 5
+    away: float = 0.6
+    unlike: float = 60.0
+    clip: float = 3.0
+    clip_background: float = 4.0
+    floor_carried: float = 0.02
+    floor_trails: float = 0.05
+    sure: float = 6.0
+    agreement: float = 0.5
+    contrast: float = 0.5
+    rounds: int = 8
+    speed_range: tuple[float, float] = (0.03, 12.0)
+    background_range: tuple[float, float] = (1.0, 60.0)
+
+
+class Appearance:
+    """What frames look like.
+
+    ``features`` (T, H, W, 7) are Lab finely smoothed (``lab``), widely
+    smoothed, and roughness."""
+
+    def __init__(self, rewound: Rewound, scale: float) -> None:
+        width, height = rewound.clip.size
+        self.features = np.empty((len(rewound), height, width, 7), np.float32)
+        for frame, out in zip(rewound.clip.frames, self.features, strict=True):
+            lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+            wide = cv2.GaussianBlur(lab, (0, 0), 2.0 * scale)
+            square = cv2.GaussianBlur(lab[..., 0] ** 2, (0, 0), 2.0 * scale)
+            out[..., :3] = cv2.GaussianBlur(lab, (0, 0), 0.7 * scale)
+            out[..., 3:6] = 0.7 * wide
+            out[..., 6] = np.sqrt(np.maximum(square - wide[..., 0] ** 2, 0))
+
+    @property
+    def lab(self) -> F32:
+        return self.features[..., :3]
+
+
+def decide_pixels(
+    rewound: Rewound,
+    flow: Flow,
+    motion: BackgroundMotion,
+    speed: F32,
+    look: Appearance,
+    belongs: F32,
+    masks: Bool,
+    task: Task,
+    decision: Decision,
+) -> Bool:
+    """Masks (T, H, W) anew, pixel by pixel from all clues.
+
+    Args:
+        speed: (T, H, W) against the background, as from `BackgroundMotion.measure_own_motion`.
+        belongs: (T, H, W) the trails' labels, spread to all pixels.
+        masks: (T, H, W) what is known so far: where the background is and what clues are worth.
+        task: advanced by one for every frame but the seam.
+        decision: weights and thresholds.
+    """
+    d, seam = decision, rewound.seam
+    scale = max(rewound.clip.size) / 384
+    step, nearby, wide = (
+        max(1, round(scale)),
+        list_offsets(d.radius_before),
+        list_offsets(d.radius_first),
+    )
+    solid = np.stack(
+        [cv2.dilate(mask.astype(np.uint8), disk(round(d.margin * scale))) > 0 for mask in masks]
+    )
+    bands, behind = [], []
+    speed_ratio = LogLikelihoodRatio(*d.speed_range)
+    background_ratio = LogLikelihoodRatio(*d.background_range)
+    for t in range(len(rewound)):
+        candidate = masks[t] | (belongs[t] > d.candidate)
+        band = np.nonzero(cv2.dilate(candidate.astype(np.uint8), disk(round(d.band * scale))))
+        frames, places = motion.locate_background(t, d.offsets)
+        bands.append(band)
+        behind.append(
+            measure_background_distance(
+                band[0], band[1], t, look.features, solid, frames, places, d.share
+            )
+        )
+        speed_ratio.learn(speed[t][band], masks[t][band])
+        background_ratio.learn(behind[t], masks[t][band])
+    labels = np.zeros(masks.shape, np.float32)
+    labels[seam] = masks[seam]
+    from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
+    for a, b in rewound.outward(seam):
+        task.advance()
+        back = flow.get_flow(b, a)
+        from_seam[b] = back + warp(from_seam[a], back)
+        band = bands[b]
+        rows, cols = band
+        if not len(rows):
+            continue
+        here, there = look.features[b], look.features[a]
+        moved = measure_distances(rows, cols, here, there, labels[a], back, nearby, step, d.away)
+        still = measure_distances(
+            rows, cols, here, there, labels[a], motion.compute_flow(b, a), nearby, step, d.away
+        )
+        first = measure_distances(
+            rows,
+            cols,
+            here,
+            look.features[seam],
+            labels[seam],
+            from_seam[b],
+            wide,
+            2 * step,
+            d.away,
+        )
+        clues = np.stack(
+            [
+                np.exp(-(flow.compute_error(b, a)[band] ** 2))
+                * _logit(warp(labels[a], back)[band], d.floor_carried),
+                np.clip(
+                    (np.minimum(moved[:, 1], still[:, 1]) - moved[:, 0]) / d.unlike, -d.clip, d.clip
+                ),
+                np.clip((first[:, 1] - first[:, 0]) / d.unlike, -d.clip, d.clip),
+                np.clip(speed_ratio(speed[b][band]), -d.clip, d.clip),
+                _logit(belongs[b][band], d.floor_trails),
+                np.clip(background_ratio(behind[b]), -d.clip_background, d.clip_background),
+                np.ones(len(rows)),
+            ]
+        )
+        logit = np.full(labels.shape[1:], -d.sure, np.float32)
+        logit[band] = d.weights.to_row() @ clues
+        lab = np.ascontiguousarray(look.lab[b])
+        contrast = d.contrast / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
+        labels[b] = infer_mean_field(rows, cols, logit, lab, d.agreement, contrast, d.rounds)
+        labels[b][
+            _find_unconnected(labels[b] > 0.5, warp(labels[a], back) > 0.5, round(d.band * scale))
+        ] = 0
+    return labels > 0.5
+
+
+def _find_unconnected(mask: Bool, before: Bool, reach: int) -> Bool:
+    """The parts of ``mask`` farther than ``reach`` pixels from where the subject was in the frame
+    before, if it was seen."""
+    if not before.any():
+        return np.zeros_like(mask)
+    near = cv2.dilate(before.astype(np.uint8), disk(reach)) > 0
+    parts = label(mask, corners=True)
+    return mask & ~np.isin(parts, np.unique(parts[near & mask]))
+
+
+def _logit(share: F32, floor: float) -> F32:
+    share = np.clip(share, floor, 1 - floor)
+    return np.log(share / (1 - share))
