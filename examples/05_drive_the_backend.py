@@ -12,7 +12,7 @@ from pathlib import Path
 from inputs import DEMO, OUT, QUICK
 
 import restage4d as r4
-from restage4d.protocol.messages import Progress, Submit
+from restage4d.protocol.messages import JobProgress, Submit
 from restage4d.protocol.service import start_service
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -23,7 +23,7 @@ arguments = parser.parse_args()
 
 
 def show(event, arrays) -> None:
-    if isinstance(event, Progress):
+    if isinstance(event, JobProgress):
         print(f"{event.percent:5.1f} %  {event.stage}", flush=True)
 
 
