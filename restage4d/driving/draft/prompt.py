@@ -9,6 +9,7 @@ from restage4d.driving.draft.directions.clauses import Clause, order_clauses, sp
 from restage4d.driving.draft.directions.interpretation import (
     FILLER,
     LEFT_OUT,
+    USED,
     Reading,
     interpret_clause,
     leave_out,
@@ -17,7 +18,7 @@ from restage4d.driving.draft.directions.interpretation import (
 from restage4d.driving.draft.directions.kinds import SECONDS, TRAVELS, USUAL_TURN
 from restage4d.driving.draft.directions.phrases import is_function_word
 from restage4d.driving.draft.directions.script import Directions, Word
-from restage4d.driving.draft.directions.subjects import Cast, read_subject
+from restage4d.driving.draft.directions.subjects import Cast, Subject, read_subject
 from restage4d.driving.draft.directions.tokens import (
     Token,
     is_word,
@@ -81,6 +82,7 @@ def _read_clauses(clauses: list[Clause]) -> dict[int, Reading]:
     """What each clause asks for, by its id."""
     cast = Cast()
     readings: dict[int, Reading] = {}
+    subjects: dict[int, Subject] = {}
     for clause in clauses:
         subject = read_subject(clause)
         own = cast.is_subject(clause, subject)
@@ -95,6 +97,10 @@ def _read_clauses(clauses: list[Clause]) -> dict[int, Reading]:
             reading = interpret_clause(clause, subject, None)
         cast.has_acted = cast.has_acted or bool(reading.cues)
         readings[id(clause)] = reading
+        subjects[id(clause)] = subject
+    for key, reading in readings.items():  # who did nothing here, but is the subject
+        if reading.name and cast.is_main(subjects[key]):
+            reading.mark(USED, *reading.name)
     return readings
 
 
@@ -136,9 +142,7 @@ def _resolve_returns(cues: list[Cue]) -> list[Cue]:
         else:
             way = v.OPPOSITES.get(last.direction, "back")
             way = "right" if cue.verb == "turn" and not last.direction else way
-            far = replace(
-                cue, amount=cue.amount * last.amount, degrees=cue.degrees or last.degrees
-            )
+            far = replace(cue, amount=cue.amount * last.amount, degrees=cue.degrees or last.degrees)
             resolved.append(replace(far, direction=way, steps=cue.steps or last.steps))
     return resolved
 

@@ -115,10 +115,11 @@ def schedule_cues(cues: Sequence[Cue]) -> list[tuple[int, Action]]:
 
 def check_figures(cue: Cue) -> None:
     """Refuses figures that no driving video can hold."""
+    degrees = cue.degrees or 360.0 * (cue.verb == "spin")
     for value, most, unit in (
         (cue.count, MOST_COUNT, "times"),
         (cue.seconds, MOST_SECONDS, "seconds"),
-        (cue.degrees * max(cue.count, 1), MOST_DEGREES, "degrees"),
+        (degrees * max(cue.count, 1), MOST_DEGREES, "degrees"),
         (cue.steps, MOST_STEPS, "steps"),
     ):
         if value > most:
@@ -146,6 +147,9 @@ def _start_action(cue: Cue, part: dict) -> Action:
     kind = KINDS[verb]
     direction = part.get("direction", cue.direction if cue.direction in kind.directions else "")
     count = part.get("count", cue.count if "count" in kind.takes else 0)
+    if cue.seconds and not cue.count and verb in DEFAULT_COUNTS:  # goes on all the time
+        count = max(DEFAULT_COUNTS[verb], round(cue.seconds * cue.pace / kind.seconds), count)
+        count = min(count, MOST_COUNT)
     amount = cue.amount if "amount" in kind.takes else 1.0
     if cue.steps:
         amount *= cue.steps * STEP_SECONDS / KINDS["walk"].seconds
@@ -195,6 +199,6 @@ def _compute_seconds(action: Action) -> float:
 def _sustain(action: Action, seconds: float, whole: float) -> tuple[Action, float]:
     """Lets what goes to and fro go on for the ``whole`` time of what it goes with."""
     usual = DEFAULT_COUNTS.get(action.verb)
-    if action.count != usual or action.seconds or whole <= seconds:
+    if usual is None or action.count != usual or action.seconds or whole <= seconds:
         return action, seconds
     return replace(action, count=max(usual, round(whole / seconds * usual))), whole

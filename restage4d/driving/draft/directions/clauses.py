@@ -7,6 +7,7 @@ from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.tokens import Token
 
 _SOFT_LINKS = frozenset({",", ":", "and", "or", "plus"})  # they also join words
+_AHEAD = 16  # tokens in which the verb of a clause is looked for
 _NOUN_HEADS = ("determiner", "possessive", "owner")
 
 
@@ -16,6 +17,7 @@ class Clause:
 
     Attributes:
         lead, verb, rest: the tokens before the verb, the verb, and those behind it.
+        carriers: verbs that only carry its own ("never stops walking").
         link: how it goes with the clause before: "then", "together", "after" ("X after Y"),
             "before", "first" ("X, but first Y"), "instead" or "until".
         joint: the words and commas that join it to the clause before.
@@ -31,6 +33,7 @@ class Clause:
     lead: list[Token] = field(default_factory=list)
     verb: Token | None = None
     rest: list[Token] = field(default_factory=list)
+    carriers: list[Token] = field(default_factory=list)
     link: str = "then"
     joint: str = ""
     sentence: int = 0
@@ -87,7 +90,14 @@ class _Splitter:
         self.clauses = [self.clause]
 
     def read(self, at: int) -> None:
-        rules = (self._end_sentence, self._negate, self._link, self._take_posture, self._take_verb)
+        rules = (
+            self._end_sentence,
+            self._doubt,
+            self._negate,
+            self._link,
+            self._take_posture,
+            self._take_verb,
+        )
         if not any(rule(at, self.tokens[at]) for rule in rules):
             (self.clause.rest if self.clause.verb else self.clause.lead).append(self.tokens[at])
 
@@ -125,6 +135,11 @@ class _Splitter:
         self.clause.lead.append(token)
         return True
 
+    def _doubt(self, at: int, token: Token) -> bool:
+        """ "almost falls": whether it does cannot be told."""
+        self.clause.doubtful = self.clause.doubtful or token.is_a("hedge")
+        return False
+
     def _link(self, at: int, token: Token) -> bool:
         if token.is_a("at_once") and self._join_at_once(at):
             return True
@@ -148,7 +163,7 @@ class _Splitter:
             return "together" if begins and self._finds_verb(at + 1) else ""
         if token.text == "once" and not self._get(at + 1).is_a("pronoun", *_NOUN_HEADS):
             return ""
-        if link in {"after", "before"} and not self._finds_verb(at + 1):
+        if (link in {"after", "before"} or token.text == "than") and not self._finds_verb(at + 1):
             return ""
         return link
 
@@ -202,7 +217,7 @@ class _Splitter:
             self._begin_with(token)
         elif clause.verb.get("verb") in v.STOPPING and self._is_gerund(token):
             if clause.negated:  # "never stops walking"
-                clause.lead.append(clause.verb)
+                clause.carriers.append(clause.verb)
                 clause.verb, clause.negated = token, False
             else:
                 self._start(negated=True)
@@ -228,8 +243,10 @@ class _Splitter:
             return
         named = any(not t.tags or t.is_a("pronoun") for t in clause.lead)
         goes_on = before.link == "together" and before.is_participle and clause.joint == "and"
-        if clause.is_participle and not named and (
-            goes_on or (clause.joint == "," and not before.is_participle)
+        if (
+            clause.is_participle
+            and not named
+            and (goes_on or (clause.joint == "," and not before.is_participle))
         ):
             clause.link = "together"
         elif (
@@ -259,7 +276,7 @@ class _Splitter:
 
     def _finds_verb(self, at: int) -> bool:
         """Whether a verb stands between here and the next link."""
-        for k in range(at, len(self.tokens)):
+        for k in range(at, min(at + _AHEAD, len(self.tokens))):
             if self.tokens[k].is_a("link") and self.tokens[k].text != "as":
                 return False
             if is_verb(self.tokens, k, Clause(lead=self.tokens[at:k])):
@@ -304,10 +321,8 @@ def _is_verb_in_lead(before: Token, said: list[Token], after: Token, light: bool
         return light or not any(t.is_a("determiner") or not t.tags for t in said)
     if before.is_a("determiner", "fraction"):
         return light and not after.is_a("verb")
-    if before.is_a("possessive"):
-        return False
-    if before.is_a("owner"):
-        return False
+    if before.is_a("possessive", "owner"):  # but "make her nod"
+        return before.is_a("pronoun") and any(t.is_a("request") for t in said)
     earlier = said[-2] if len(said) > 1 else Token("")
     return light or not (before.is_a("amount") and earlier.is_a("determiner"))
 
@@ -318,9 +333,10 @@ def _is_verb_behind(token: Token, before: Token, said: list[Token]) -> bool:
     if before.is_a("number", "fraction", "preposition", *_NOUN_HEADS):
         return False
     for earlier in reversed(said):  # inside a noun phrase?
-        if earlier.is_a(*_NOUN_HEADS) or earlier.get("preposition") == "place":
+        noun_follows = earlier.is_a("number", *_NOUN_HEADS)
+        if noun_follows or earlier.get("preposition") == "place":
             return False
-        if earlier.tags and not earlier.is_a("number", "amount"):
+        if earlier.tags and not earlier.is_a("amount", "filler"):
             break
     return True
 
@@ -330,7 +346,7 @@ def _attach_fragments(clauses: list[Clause]) -> list[Clause]:
     the same ("turns left, then right")."""
     kept: list[Clause] = []
     for clause in clauses:
-        before = kept[-1] if kept else None
+        before = next((c for c in reversed(kept) if not (c.negated and c.repeats)), None)
         goes_on = (
             before is not None
             and (before.verb is not None or before.repeats is not None)

@@ -7,9 +7,11 @@ from typing import Any
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.actions import Cue
 from restage4d.driving.draft.directions.clauses import Clause
-from restage4d.driving.draft.directions.kinds import KINDS, TRAVELS
+from restage4d.driving.draft.directions.kinds import KINDS, TRAVELS, find_acted_directions
 from restage4d.driving.draft.directions.phrases import (
     GOAL,
+    PLACE,
+    SOURCE,
     Phrase,
     is_function_word,
     read_phrases,
@@ -17,9 +19,9 @@ from restage4d.driving.draft.directions.phrases import (
 from restage4d.driving.draft.directions.subjects import Subject
 from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
 
-_TAKES_VIEWER = frozenset("face look walk run drive".split())  # "approaches the camera"
-_TRANSITIVE = frozenset("lift wave shake crouch turn lean wag nod stretch rise spin look".split())
-_AIMED = frozenset("look face".split())  # without a known aim they cannot be acted
+_TAKES_VIEWER = v.split_words("face look walk run drive")  # "approaches the camera"
+_TRANSITIVE = v.split_words("lift wave shake crouch turn lean wag nod stretch rise spin look")
+_AIMED = v.split_words("look face")  # without a known aim they cannot be acted
 USED, OVERRIDDEN, LEFT_OUT, FILLER = "used", "overridden", "left out", "filler"
 
 
@@ -28,6 +30,7 @@ class Reading:
     """A clause's cues, and the fate of its tokens."""
 
     cues: list[Cue] = field(default_factory=list)
+    name: list[Token] = field(default_factory=list)  # of the subject, where nothing is acted
     fates: dict[Token, str] = field(default_factory=dict)
 
     def mark(self, fate: str, *tokens: Token) -> None:
@@ -50,8 +53,8 @@ def obey_negation(clause: Clause) -> Reading:
     """Nothing is done; standing still is, where moving at all is forbidden."""
     reading = Reading()
     reading.mark(USED, *clause.tokens)
-    forbids_all = clause.verb is not None and clause.verb.get("verb") == "move"
-    if forbids_all and clause.verb and clause.verb.text != "moving":
+    moves = clause.verb is not None and clause.verb.get("verb") == "move"
+    if moves and not any(t.text == "without" for t in clause.lead) and clause.link != "instead":
         reading.cues.append(Cue("stay"))
     return reading
 
@@ -74,7 +77,10 @@ class _Interpreter:
             kind = "drive"
         self.meaning = dict(v.MEANINGS.get(self.lemma, {}))
         self.repeats = clause.repeats is not None and before is not None
+        names_limb = any(t.is_a("limb") for t in clause.rest)
         self.cue = replace(before, together=False) if self.repeats and before else Cue(kind)
+        if self.repeats and names_limb:  # "lifts its head, then its paw"
+            self.cue = Cue(kind, **self.meaning)
         self.kind = self.cue.verb
         self.reading = Reading()
         self.each: tuple[str, ...] = ()
@@ -92,6 +98,7 @@ class _Interpreter:
         if not all(step() for step in steps):
             return self._give_up()
         self.reading.mark(USED, *self.subject.name, *[t for t in [self.clause.verb] if t])
+        self.reading.mark(USED, *self.clause.carriers)
         self.reading.mark(LEFT_OUT, *self.subject.unknown)
         cue = replace(self.cue, verb=self.kind)
         self.reading.cues = [replace(cue, direction=d) for d in self.each] or [cue]
@@ -99,9 +106,8 @@ class _Interpreter:
 
     def _give_up(self) -> Reading:
         reading = leave_out(self.clause)
-        named = not self.subject.limb
-        if named:
-            reading.mark(USED, *self.subject.name)  # it can be the subject of what follows
+        if not self.subject.limb:
+            reading.name = self.subject.name
         return reading
 
     def _find(self, *says: str) -> list[Phrase]:
@@ -154,10 +160,16 @@ class _Interpreter:
         limb, side = self.subject.limb, self.subject.side
         if limb and limb != "body" and not self._adopt_limb(limb, side):
             return False
+        done = False
         for phrase in self._find("limb"):
             if phrase.tokens[-1].is_a("sight") and self.kind == "look":
                 continue
-            self._use(phrase, USED if self._adopt_limb(phrase.value, phrase.side) else LEFT_OUT)
+            moved = phrase.strength != PLACE or self.kind in {"wave", "kick", "lift"}
+            adopts = moved and not done and self._adopt_limb(phrase.value, phrase.side)
+            if not (adopts or done or phrase.strength == PLACE):
+                return False
+            self._use(phrase, USED if adopts else LEFT_OUT)
+            done = done or adopts
         return True
 
     def _adopt_limb(self, limb: str, side: str) -> bool:
@@ -179,19 +191,21 @@ class _Interpreter:
             found = self.kind == "graze" and phrase.tokens[-1].get("sight") == "down"
             self._use(phrase, USED if found else LEFT_OUT)
         for phrase in self._find("unknown"):
-            self._use(phrase, LEFT_OUT)
-        return True
+            self.reading.fates.update(dict.fromkeys(phrase.tokens, LEFT_OUT))
+        return self.kind in KINDS
 
     def _choose_direction(self) -> bool:
         """The strongest of the directions that the kind knows, the last of equals."""
         kind = KINDS[self.kind]
         ways: list[Phrase] = []
+        for phrase in self._find("back"):
+            self._turn_back(phrase)
         for phrase in self._find("way", "place", "sight", "view"):
             if phrase.says == "sight":
                 self._add_sight(phrase, ways)
             elif phrase.says == "place":
                 self._use(phrase, LEFT_OUT)
-                if phrase.value and "forward" in kind.directions and self.kind != "look":
+                if phrase.value and self.kind != "look" and self._knows_way("forward"):
                     ways.append(replace(phrase, value="forward", tokens=()))
             elif phrase.says == "way" and self._knows(phrase):
                 ways.append(phrase)
@@ -200,16 +214,26 @@ class _Interpreter:
             elif not self._expand(phrase):
                 self._use(phrase, LEFT_OUT)
         aimed = ways or self.cue.direction or self.each
-        if not aimed and self.kind in _AIMED and self._find("place", "object"):
+        unaimed = self._find("place", "object") or self.lemma in {"hold", "put"}
+        if not aimed and self.kind in _AIMED and unaimed:
             return False
         if not ways:
             self._settle_direction(self.cue.direction, "")
             return True
         best = max(enumerate(ways), key=lambda item: (item[1].strength, item[0]))[1]
         for phrase in ways:
-            self._use(phrase, USED if phrase.value == best.value else OVERRIDDEN)
+            agrees = phrase.value == best.value and phrase.strength != SOURCE
+            self._use(phrase, USED if phrase is best or agrees else OVERRIDDEN)
         self._settle_view(best)
         return True
+
+    def _turn_back(self, back: Phrase) -> None:
+        """ "turns its back to the camera" faces away from it."""
+        self._use(back, USED if self.kind == "turn" else LEFT_OUT)
+        for k, phrase in enumerate(self.phrases):
+            if phrase.says == "way" and self.kind == "turn":
+                opposite = v.OPPOSITES.get(phrase.value, phrase.value)
+                self.phrases[k] = replace(phrase, value=opposite)
 
     def _add_sight(self, phrase: Phrase, ways: list[Phrase]) -> None:
         if self.kind == "look":
@@ -222,7 +246,10 @@ class _Interpreter:
             return False
         if self.kind == "turn" and phrase.value in {"toward", "away", "back"}:
             return True
-        return phrase.value in KINDS[self.kind].directions
+        return self._knows_way(phrase.value)
+
+    def _knows_way(self, direction: str) -> bool:
+        return direction in find_acted_directions(self.kind)
 
     def _expand(self, phrase: Phrase) -> bool:
         """ "left and right", "back and forth" are two actions."""
@@ -247,7 +274,7 @@ class _Interpreter:
         elif view and view not in KINDS[self.kind].views:
             view = ""
             asked = [phrase.owner] if phrase.owner else [t for t in phrase.tokens if t.is_a("view")]
-            self.reading.fates.update({t: LEFT_OUT for t in asked})
+            self.reading.fates.update(dict.fromkeys(asked, LEFT_OUT))
         self._settle_direction(phrase.value, view)
 
     def _settle_direction(self, direction: str, view: str) -> None:
@@ -329,4 +356,3 @@ class _Interpreter:
             return False
         self.cue = replace(self.cue, seconds=seconds)
         return True
-

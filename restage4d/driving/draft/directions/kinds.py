@@ -6,7 +6,7 @@ from typing import Any
 USUAL_TURN = 60.0  # degrees; a relief seen edge-on shows little, so plain turns stop short of that
 STEP_SECONDS = 0.5
 DEFAULT_COUNTS = {"nod": 2, "shake": 2, "wave": 2, "wag": 4}
-TRAVELS = frozenset("walk run drive climb limp stumble".split())
+TRAVELS = frozenset({"walk", "run", "drive", "climb", "limp", "stumble"})
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,14 @@ KINDS = {
     "pounce": _kind(1.5, _WAYS, "amount", repeats=True),
     "raise_tail": _kind(0.8, "", "amount limb", "up"),
 }
+
+
+def find_acted_directions(verb: str) -> frozenset[str]:
+    """The directions of a kind that make a difference now, whatever stands in for it."""
+    acted = [KINDS[part["verb"]].directions for part in NEAREST.get(verb, ())]
+    return KINDS[verb].directions & frozenset().union(*acted) if acted else KINDS[verb].directions
+
+
 SECONDS = {name: kind.seconds for name, kind in KINDS.items()}
 
 NEW_KINDS = (

@@ -1,16 +1,15 @@
 """The phrases around a verb: where to, how far, how often, how long, with which limb."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.tokens import Token
 
 GOAL, BARE, PLACE, SOURCE = 3, 2, 1, 0  # how strongly a phrase says where to
-_FUNCTION_TAGS = frozenset(
-    "determiner possessive pronoun preposition auxiliary light request filler link negation "
-    "at_once".split()
+_FUNCTION_TAGS = v.split_words(
+    "determiner possessive pronoun preposition auxiliary light request filler link negation at_once"
 )
 
 
@@ -84,9 +83,13 @@ class _Reader:
         single = token.is_a("determiner") and self._get(at + 1).is_a("unit")
         if not token.is_a("number") and not (single and at + 1 != self.verb_at):
             return None
-        value = token.get("number") or 1
+        value = token.get("number") if token.is_a("number") else 1
         middle: list[Phrase] = []
         end = at + 1
+        while self._get(end).text in {"more", "whole"}:
+            end += 1
+        if self._get(end).is_a("limb") and end != self.verb_at:  # "two paws"
+            return [Phrase("unknown", None, (token,))], at + 1
         if self._get(end).is_a("amount", "pace", "fraction") and not single:
             middle, end = self._read_word(end)
         unit = self._get(end)
@@ -102,6 +105,8 @@ class _Reader:
             value, middle = value * middle[0].value, []
             return [Phrase("degrees", value, tuple(self.tokens[at : end + 1]))], end + 1
         spoken = (token,) if end == self.verb_at else (token, unit)
+        if says == "times" and self._get(end + 1).text == "as":
+            return [Phrase("unknown", None, (token, unit))], end + 1
         scaled = {"minutes": ("seconds", 60 * value), "times": ("count", value)}
         says, value = scaled.get(says, (says, value))
         return [Phrase(says, value, spoken), *middle], end + (end != self.verb_at)
@@ -130,12 +135,15 @@ class _Reader:
         follows = self._get(at + 1)
         if token.is_a("direction") and not self._begins_noun(at + 1):
             return None
-        if follows.is_a("number") or (follows.is_a("determiner") and self._ends_unit(at + 1)):
+        measures = follows.is_a("determiner") and self._ends_unit(at + 1)
+        if follows.is_a("number", "fraction") or measures:
             return [], at + 1  # "for two seconds", "by a step"
         if token.is_a("direction", "amount") and self._reads_side(at + 1):
             return None
         found, end = self._read_noun(at + 1, role, token)
-        if token.get("direction") in {"up", "down", "around", "over"}:  # "climbs up the hill"
+        if end == at + 1 and token.text in {"toward", "towards"}:
+            return [Phrase("unknown", None, (token,))], end
+        if token.get("direction") in {"up", "down", "around"}:  # "climbs up the hill"
             found = [Phrase("way", token.get("direction"), (token,)), *found]
         return found, end
 
@@ -159,10 +167,12 @@ class _Reader:
             token = self._get(end)
             spoken = (preposition, *self.tokens[at : end + 1])
             if (limb := self._read_limb(end)) and not nouns:
-                if preposition.text in {"with", "by", "on"} and role != "source":
-                    return limb
+                if preposition.text in {"with", "by", "on", ""} and role != "source":
+                    return [replace(limb[0][0], strength=PLACE)], limb[1]
                 nouns += self.tokens[end : limb[1]]
                 end = limb[1]
+            elif token.text == "back" and owner and not nouns:  # "turns its back to the camera"
+                return [Phrase("back", None, (token,))], end + 1
             elif token.get("direction") in {"left", "right", "back"} and not nouns:
                 return self._read_side(at, end, role, spoken, owner)
             elif token.is_a("viewer") and not nouns:
@@ -180,6 +190,8 @@ class _Reader:
             else:
                 break
         nouns = [t for t in nouns if not is_function_word(t)]
+        if role == "object" and all(t.is_a("amount") for t in nouns):
+            return [], at + 1  # "a small step"
         if not nouns:
             return [], max(end, at)
         toward = role == "goal" and preposition.text in {"toward", "towards"}
@@ -193,7 +205,8 @@ class _Reader:
         """ "the left side of the frame", "its own left"."""
         side = self._get(end).get("direction")
         end += 1
-        while self._get(end).is_a("filler") and self._get(end).text in {"side", "hand", "edge"}:
+        while self._get(end).text in {"side", "hand", "edge", "half", "border"}:
+            spoken = (*spoken, self._get(end))
             end += 1
         view = self._get(end).get("view") or ("own" if owner else "")
         if self._get(end).is_a("view"):
@@ -241,6 +254,8 @@ class _Reader:
 
     def _read_word(self, at: int) -> tuple[list[Phrase], int]:
         token = self._get(at)
+        if token.is_a("times") and self._get(at + 1).text == "as":  # "twice as far"
+            return [Phrase("unknown", None, (token,))], at + 1
         if token.is_a("view"):
             return [Phrase("view", token.get("view"), (token,))], at + 1
         for tag, says in (

@@ -87,7 +87,7 @@ def script_request(text: str, language_hint: str = "") -> tuple[str, dict[str, A
         "Take only what the subject itself shall do: nothing that the camera, the light or anybody "
         "else does, and nothing that is said not to happen. Keep the order in which things happen; "
         '"together" is true where an action begins with the one before it. "left" and "right" are '
-        'the subject\'s own for turn and spin, else the picture\'s; "view" says so where the '
+        "the subject's own for turn and spin, else the picture's; \"view\" says so where the "
         'directions do, else "". "limb" is any leg, arm or wing, "side" its own left or right. '
         "amount 1, pace 1, and 0 for degrees, count, steps and seconds mean: as usual. Take the "
         "nearest verb; what no verb comes near to, and places and things, go into "

@@ -49,10 +49,12 @@ class Directions:
     def from_cues(cls, cues: Sequence[Cue], words: Sequence[Word] = ()) -> "Directions":
         """The script of cues; a word's ``action`` counts cues, and comes to count actions."""
         timed = schedule_cues(cues)
-        first = {cue: at for at, (cue, _) in reversed(list(enumerate(timed)))}
+        first: dict[int | None, int] = {
+            cue: at for at, (cue, _) in reversed(list(enumerate(timed)))
+        }
         return cls(
             tuple(action for _, action in timed),
-            tuple(Word(w.text, w.fate, first.get(w.action, None)) for w in words),  # type: ignore
+            tuple(Word(w.text, w.fate, first.get(w.action)) for w in words),
         )
 
     @classmethod

@@ -8,7 +8,17 @@ from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
 
 _SKIPPED = ("light", "request", "auxiliary", "filler", "negation", "link")
 _NAMES = ("determiner", "possessive", "pronoun")
-_ENDS_NAME = ("preposition", "pace", "auxiliary", "pronoun", "negation", "light", "times")
+_ENDS_NAME = (
+    "preposition",
+    "pace",
+    "auxiliary",
+    "pronoun",
+    "negation",
+    "light",
+    "times",
+    "hedge",
+    "adverb",
+)
 
 
 @dataclass
@@ -18,6 +28,7 @@ class Subject:
     Attributes:
         noun: its name's last word; "" where only a pronoun or nothing names it.
         pronoun: whether a pronoun stands for it.
+        other: whether it is known to be somebody else.
         limb: the limb that acts, as in `vocabulary.LIMBS`, or "".
         side: "left" or "right" of that limb.
         name: the tokens that name it.
@@ -27,6 +38,7 @@ class Subject:
 
     noun: str = ""
     pronoun: bool = False
+    other: bool = False
     limb: str = ""
     side: str = ""
     name: list[Token] = field(default_factory=list)
@@ -90,13 +102,16 @@ def _is_adverb(lead: list[Token], at: int) -> bool:
 def _read_name(lead: list[Token], at: int, subject: Subject, acts: bool) -> int:
     """Reads a noun phrase with what describes it ("a dog in a red coat wearing a harness")."""
     end = at
-    while end < len(lead) and not lead[end].is_a(*_ENDS_NAME) and not _is_adverb(lead, end):
+    while end < len(lead) and not _ends_name(lead, end):
         described = end > at and (lead[end].text in v.RELATIVES or _is_participle(lead, end))
         if described:
             break
         end += 1
     phrase = lead[at:end]
-    noun_at = _find_noun(phrase, acts)
+    noun_at = _find_noun(phrase, acts, [t.text for t in lead[end:]] == ["to"])
+    if not phrase[0].tags and len(phrase) == 1 and not _names_who(lead, end, acts):
+        subject.unknown += phrase
+        return end
     kept = phrase[: noun_at + 1]
     subject.unknown += phrase[noun_at + 1 :]
     subject.name += kept
@@ -112,17 +127,29 @@ def _read_name(lead: list[Token], at: int, subject: Subject, acts: bool) -> int:
     return end
 
 
+def _names_who(lead: list[Token], end: int, acts: bool) -> bool:
+    """Whether a single unknown word is a name ("Rex sits"), and no verb ("and begs", "refuses to
+    sit")."""
+    infinitive = end == len(lead) - 1 and lead[end].text == "to"
+    return acts and not infinitive
+
+
 def _ends_description(lead: list[Token], at: int) -> bool:
     if lead[at].is_a("auxiliary"):
         return lead[at - 1].text not in v.RELATIVES
     return lead[at].is_a("pace", "negation", "link", "light") or _is_adverb(lead, at)
 
 
+def _ends_name(lead: list[Token], at: int) -> bool:
+    ends = lead[at].is_a(*_ENDS_NAME) and not lead[at].is_a("possessive")
+    return ends or _is_adverb(lead, at)
+
+
 def _is_participle(lead: list[Token], at: int) -> bool:
     return lead[at].text.endswith("ing") and not lead[at].tags and not lead[at - 1].tags
 
 
-def _find_noun(phrase: list[Token], acts: bool) -> int:
+def _find_noun(phrase: list[Token], acts: bool, precedes_infinitive: bool) -> int:
     """Where the noun of a noun phrase stands. Behind it can be a verb that is not known: always
     where no other verb follows, else before a further article ("the dog bites the ...")."""
     articles = [k for k, t in enumerate(phrase) if k and t.is_a("determiner")]
@@ -130,7 +157,7 @@ def _find_noun(phrase: list[Token], acts: bool) -> int:
     further = next((k for k in articles if k not in joined), len(phrase))
     words = [k for k in range(further) if not phrase[k].is_a("determiner", "link", "number")]
     unknown = [k for k in words if not phrase[k].tags]
-    if len(unknown) > 1 and (not acts or further < len(phrase)):
+    if len(unknown) > 1 and (not acts or further < len(phrase) or precedes_infinitive):
         return unknown[-2]
     return words[-1] if words else further - 1
 
@@ -140,6 +167,9 @@ def _name_limb(phrase: list[Token], subject: Subject) -> None:
     is its noun."""
     owners = [t.get("owner") for t in phrase if t.is_a("owner")]
     last = phrase[-1]
+    if last.is_a("pronoun", "possessive"):  # "make her jump"
+        subject.pronoun = True
+        return
     described = all(t.tags or t.text in v.LIMB_PARTS for t in phrase[:-1])
     if last.is_a("limb") and last.get("limb") != "body" and (owners or described):
         subject.limb = last.get("limb")
@@ -152,6 +182,7 @@ def _name_limb(phrase: list[Token], subject: Subject) -> None:
         subject.limb = "body"
     else:
         subject.noun = last.text
+        subject.other = phrase[0].text == "its"  # "its owner"
 
 
 class Cast:
@@ -169,18 +200,23 @@ class Cast:
     def is_subject(self, clause: Clause, subject: Subject) -> bool:
         """Whether the subject acts in this clause."""
         noun = self._find_noun(clause, subject)
-        own = noun not in v.NEVER_SUBJECTS and (
+        own = noun not in v.NEVER_SUBJECTS | v.UNKNOWN_PARTS and (
             not noun or not self.main or noun == self.main or noun in v.SUBJECT_NAMES
         )
         begins_own = self._first.setdefault(clause.sentence, own)
         if subject.pronoun and not begins_own and self.has_acted:
             own = False  # "the camera follows as it turns" tells once more what has been said
             noun = self._current
+        own = own and not subject.other
         self._current = noun
         lemma = clause.verb.get("verb") if clause.verb else ""
         if own and noun and KIND_OF_VERB.get(lemma, "cannot") != "cannot":
             self.main = self.main or noun
         return own
+
+    def is_main(self, subject: Subject) -> bool:
+        """Whether it names the one subject."""
+        return not subject.noun or subject.noun == self.main or subject.noun in v.SUBJECT_NAMES
 
     def _find_noun(self, clause: Clause, subject: Subject) -> str:
         if subject.noun:

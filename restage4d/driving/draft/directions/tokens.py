@@ -9,7 +9,7 @@ from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.errors import InputError
 
 LONGEST = 10_000  # characters
-_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:['-][^\W\d_]+)*|[°,;:.!?&\n]")
+_WORD = re.compile(r"-?\d+(?:\.\d+)?|[^\W\d_]+(?:['-][^\W\d_]+)*|[°,;:.!?&\n]")
 _PUNCTUATION = frozenset("°,;:.!?\n")
 
 
@@ -74,7 +74,7 @@ def _collect_lexicon() -> dict[tuple[str, ...], dict[str, Any]]:
         "determiner": v.DETERMINERS, "possessive": v.POSSESSIVES, "pronoun": v.PRONOUNS,
         "viewer": v.VIEWERS, "at_once": v.AT_ONCE, "negation": v.NEGATIONS,
         "auxiliary": v.AUXILIARIES, "light": v.LIGHT_VERBS, "request": v.REQUESTS,
-        "filler": v.FILLERS,
+        "filler": v.FILLERS, "hedge": v.HEDGES, "adverb": v.ADVERBS,
     }  # fmt: skip
     for tag, terms in plain.items():
         for term in terms.split():
@@ -114,17 +114,26 @@ def tokenize(words: list[str]) -> list[Token]:
     """Tokens of the words of `list_words`; the longest term that fits is taken."""
     lower = ["and" if w == "&" else w.lower() for w in words]
     tokens: list[Token] = []
-    at = index = 0
+    at = 0
     numbers = [index for index, _ in _count_words(words)]
     while at < len(lower):
-        size = next(
-            (n for n in range(_LONGEST_TERM, 0, -1) if tuple(lower[at : at + n]) in LEXICON), 1
-        )
+        size = next((n for n in range(_LONGEST_TERM, 1, -1) if _is_term(lower, at, n)), 1)
         term = tuple(lower[at : at + size])
         spoken = tuple(numbers[k] for k in range(at, min(at + size, len(lower))) if numbers[k] >= 0)
         tokens.append(Token(" ".join(term), spoken, LEXICON.get(term) or _tag_word(term[0])))
         at += size
     return list(_join_numbers(tokens))
+
+
+def _is_term(words: list[str], at: int, size: int) -> bool:
+    """Whether a term of that size stands here ("down to", but not in "bends down to drink")."""
+    tags = LEXICON.get(tuple(words[at : at + size]))
+    if tags is None or at + size > len(words):
+        return False
+    if words[at] == "back" and at and "possessive" in LEXICON.get((words[at - 1],), {}):
+        return False  # "turns its back to the camera"
+    after = LEXICON.get(tuple(words[at + size : at + size + 1]), {})
+    return not ("preposition" in tags and words[at + size - 1] == "to" and "verb" in after)
 
 
 def is_word(text: str) -> bool:
@@ -145,7 +154,7 @@ def _count_words(words: list[str]) -> Iterator[tuple[int, str]]:
 
 def _tag_word(word: str) -> dict[str, Any]:
     """Tags of a word that the vocabulary lacks."""
-    if word[0].isdecimal():
+    if word[-1].isdecimal():
         return {"number": float(word)}
     if word.endswith("n't") or word in {"dont", "doesnt", "isnt", "wont", "cant"}:
         return {"negation": True}

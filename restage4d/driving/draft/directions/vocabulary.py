@@ -2,6 +2,12 @@
 
 from typing import Any
 
+
+def split_words(text: str) -> frozenset[str]:
+    """The words of a table's row."""
+    return frozenset(text.split())
+
+
 # verbs by kind of action; "cannot" are verbs that nothing is acted for
 VERBS = {
     "turn": "turn rotate pivot swivel veer swing",
@@ -35,12 +41,14 @@ VERBS = {
     "stumble": "stumble trip stagger",
     "fall": "fall collapse topple",
     "pounce": "pounce lunge",
-    "cannot": "get bark yawn meow moo neigh roar howl sleep doze fly flap speak talk say sing smile "
-    "laugh cry blink wink chew lick bite scratch dig play chase catch throw carry hold pick open "
+    "hold": "hold put",
+    "cannot": "get bark yawn meow moo neigh roar howl sleep doze fly flap speak talk say sing "
+    "smile "
+    "laugh cry blink wink chew lick bite scratch dig play chase catch throw carry pick open "
     "close push pull shine follow pan zoom track read write smoke honk accelerate disappear appear "
-    "vanish transform paint cook bake put hide juggle land grab drop hit reach point clap swoop "
+    "vanish transform paint cook bake hide juggle land grab drop hit reach point clap swoop "
     "glide float dive mount blow become want decide wake pass cross "
-    "change shoot fight hug kiss sneeze cough breathe happen contain show feel",
+    "change shoot fight hug kiss sneeze cough breathe happen contain feel",
 }
 IRREGULAR_FORMS = {
     "went": "go", "gone": "go", "came": "come", "ran": "run", "leapt": "leap", "lying": "lie",
@@ -51,9 +59,10 @@ IRREGULAR_FORMS = {
     "frozen": "freeze", "swam": "swim", "crept": "creep", "bent": "bend", "knelt": "kneel",
     "flew": "fly", "held": "hold", "bit": "bite", "swung": "swing",
     "strode": "stride", "slid": "slide", "stopped": "stop", "bowed": "bow",
-    "fled": "flee", "travelled": "travel", "travelling": "travel",
+    "fled": "flee", "keep_still": "stay", "keeps_still": "stay", "kept_still": "stay",
+    "keeping_still": "stay", "travelled": "travel", "travelling": "travel",
 }  # fmt: skip
-UNDOUBLED = frozenset("wander lower travel open happen remain".split())  # lowering, not lowerring
+UNDOUBLED = split_words("wander lower travel open happen remain")  # lowering, not lowerring
 # What a verb says beyond its kind.
 MEANINGS: dict[str, dict[str, Any]] = {
     "approach": {"direction": "toward"},
@@ -99,6 +108,7 @@ PHRASAL_VERBS: dict[tuple[str, str], dict[str, Any]] = {
     ("stay", "still"): {"verb": "stay"},
     ("remain", "still"): {"verb": "stay"},
     ("stop", "still"): {"verb": "stay"},
+    ("hold", "still"): {"verb": "stay"},
     ("back", "up"): {"verb": "walk", "direction": "back"},
     ("back", "away"): {"verb": "walk", "direction": "back"},
     ("turn", "over"): {"verb": "roll"},
@@ -118,7 +128,8 @@ PHRASAL_VERBS: dict[tuple[str, str], dict[str, Any]] = {
 # A kind with a limb of its own may be another: "turns its head left" looks left.
 KINDS_OF_LIMBS = {
     ("turn", "head"): "look", ("walk", "head"): "look", ("lean", "head"): "look",
-    ("lift", "head"): "look", ("crouch", "head"): "look", ("rise", "head"): "look",
+    ("lift", "head"): "look", ("hold", "head"): "look", ("crouch", "head"): "look", ("rise",
+    "head"): "look",
     ("look", "head"): "look", ("fall", "head"): "look", ("bow", "head"): "look",
     ("spin", "head"): "look", ("drive", "head"): "look",
     ("nod", "head"): "nod", ("shake", "head"): "shake", ("wag", "head"): "shake",
@@ -139,9 +150,10 @@ HEAD_VERBS = {"lower": "down", "dip": "down", "drop": "down", "bow": "down", "fa
               "bend": "down", "lift": "up", "raise": "up", "rise": "up"}  # fmt: skip
 
 DIRECTIONS = {
-    "left": "left leftward leftwards left-hand anticlockwise counterclockwise counter-clockwise "
+    "left": "left leftward leftwards left-hand left_hand_side anticlockwise counterclockwise "
+    "counter-clockwise "
     "anti-clockwise counter_clockwise anti_clockwise",
-    "right": "right rightward rightwards right-hand clockwise",
+    "right": "right rightward rightwards right-hand right_hand_side clockwise",
     "forward": "forward forwards ahead onward onwards straight straight_ahead straight_on "
     "straight_forward",
     "back": "back backward backwards behind",
@@ -178,12 +190,14 @@ LIMBS = {
     "limb": "paw paws leg legs foot feet hoof hooves arm arms hand hands limb limbs wing wings fin "
     "fins foreleg forelegs",
 }
-LIMB_PARTS = frozenset("front hind fore rear back upper whole entire".split())  # "its front paw": any will do
+# "its front paw": any will do
+LIMB_PARTS = split_words("front hind fore rear back upper whole entire")
 # Places that say where to look.
 SIGHTS = {"up": "sky ceiling clouds stars moon sun", "down": "ground floor feet"}
 
 AMOUNTS = {
-    0.5: "slightly little a_little a_bit a_little_bit small gently subtly tiny halfway half_way "
+    0.5: "slightly little a_little a_bit a_little_bit bit a_tiny_bit a_wee_bit small gently "
+    "subtly tiny halfway half_way "
     "short partly somewhat partway",
     1.6: "far lot a_lot deep deeply high wide widely big greatly strongly much long wildly fully "
     "huge large as_high_as_possible as_high_as_it_can as_high_as_he_can as_high_as_she_can as_far_"
@@ -192,11 +206,13 @@ AMOUNTS = {
 PACES = {
     0.6: "slowly slow slower lazily calmly leisurely sluggishly carefully at_a_slow_pace unhurried",
     1.6: "quickly quick quicker fast faster rapidly swiftly hastily suddenly briskly abruptly "
-    "at_full_speed as_fast_as_possible as_fast_as_it_can as_fast_as_he_can as_fast_as_she_can "
+    "at_full_speed twice_as_fast as_fast_as_possible as_fast_as_it_can as_fast_as_he_can "
+    "as_fast_as_she_can "
     "immediately",
 }
 NUMBERS = {
-    1: "one", 2: "two a_couple_of", 3: "three a_few few several", 4: "four", 5: "five", 6: "six",
+    0: "zero", 1: "one", 2: "two a_couple_of", 3: "three a_few few several", 4: "four", 5:
+    "five", 6: "six",
     7: "seven", 8: "eight", 9: "nine", 10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen",
     14: "fourteen", 15: "fifteen", 16: "sixteen", 17: "seventeen", 18: "eighteen",
     19: "nineteen", 20: "twenty", 30: "thirty", 40: "forty", 45: "forty-five", 50: "fifty",
@@ -204,14 +220,15 @@ NUMBERS = {
 }  # fmt: skip
 TIMES = {1: "once", 2: "twice", 3: "thrice repeatedly several_times many_times again_and_again"}
 FRACTIONS = {
-    90.0: "quarter quarter_turn a_quarter_turn quarter_of_a_turn a_quarter_of_a_turn quarter_circle",
+    90.0: "quarter quarter_turn a_quarter_turn quarter_of_a_turn a_quarter_of_a_turn "
+    "quarter_circle",
     180.0: "half half_turn half_a_turn a_half_turn half_circle half_a_circle a_half_circle "
     "half_way_around halfway_around u-turn u_turn",
     360.0: "full complete whole full_circle full_turn in_a_circle in_a_full_circle all_the_way_"
     "around all_the_way_round full_rotation complete_circle whole_circle complete_turn",
 }
 # Fractions that are nouns: "makes a quarter turn".
-TURNS = frozenset("turn circle rotation u-turn".split())
+TURNS = split_words("turn circle rotation u-turn")
 UNITS = {
     "degrees": "degrees degree deg °",
     "seconds": "seconds second secs sec s",
@@ -225,18 +242,25 @@ UNITS = {
 DETERMINERS = "the a an this that these those some another"
 POSSESSIVES = "its his her their my our your it's the_subject's"
 PRONOUNS = "it he she they you him her them who"
-RELATIVES = frozenset("that which who".split())
+# Parts that the body plan does not know: what they do is not acted.
+UNKNOWN_PARTS = split_words(
+    "wheel wheels ear ears eye eyes mouth hat mane hair trunk beak lips jaw tongue whiskers finger "
+    "fingers door doors hood engine roof horn horns eyebrows shoulder shoulders knee knees owner "
+    "coat skirt dress fur belly chest back"
+)
+RELATIVES = split_words("that which who")
 # Other names of whatever the subject is.
-SUBJECT_NAMES = frozenset("subject animal creature figure person character one".split())
+SUBJECT_NAMES = split_words("subject animal creature figure person character one")
 # What is in the picture, or makes it, and is never the subject.
-NEVER_SUBJECTS = frozenset(
+NEVER_SUBJECTS = split_words(
     "camera shot scene setting background foreground view frame motion movement lens lighting "
     "light sun wind sky surrounding surroundings building buildings rain snow leaves clouds video "
-    "image picture weather music shadow".split()
+    "image picture weather music shadow nobody none everything"
 )
-VEHICLES = frozenset(
+# They do not walk; they roll.
+VEHICLES = split_words(
     "car truck bus lorry van motorbike motorcycle bike bicycle train tram taxi cab tractor jeep "
-    "scooter vehicle suv pickup trailer bulldozer tank cart wagon".split()
+    "scooter vehicle suv pickup trailer bulldozer tank cart wagon ball barrel skateboard trolley"
 )
 VIEWERS = "camera viewer viewers us me audience lens cameraman"
 
@@ -244,8 +268,10 @@ PREPOSITIONS = {
     "goal": "to toward towards into onto up_to over_to off_to down_to back_to out_to round_to "
     "around_to upto facing closer_to nearer_to close_to near_to on at all_the_way_to",
     "source": "from out_of off_of",
-    "place": "in under across along through by near past beside behind between over against "
+    "place": "in above below under across along through by near past beside behind between over "
+    "against "
     "inside outside after within upon amid among in_front_of next_to on_top_of with like for of "
+    "than "
     "around round about up down off without via onto",
 }
 LINKS = {
@@ -257,11 +283,18 @@ LINKS = {
     "before": "before",
     "until": "until till because so_that if unless",
     "first": "but_first",
-    "instead": "instead_of rather_than",
+    "instead": "instead_of rather_than than",
 }
 AT_ONCE = "at_the_same_time at_once simultaneously together meanwhile"
-NEGATIONS = "not no never without cannot neither nothing"
-STOPPING = frozenset("stop quit".split())
+# Whether it is done cannot be told.
+HEDGES = "almost nearly hardly barely scarcely rarely seldom"
+ADVERBS = "always often sometimes soon perhaps maybe even ever yet instead later already rather"
+NEGATIONS = (
+    "not no never without cannot neither nothing avoid avoids avoiding refuse refuses fail fails "
+    "forget "
+    "forgets"
+)
+STOPPING = split_words("stop quit")
 # Verbs that only carry another: "starts walking", "takes a bow", "make the dog sit".
 AUXILIARIES = (
     "is are was were be been being am will would can could shall should must may might has have "
@@ -272,7 +305,7 @@ LIGHT_VERBS = "take takes taking took make makes making made give gives giving g
 LIGHT_VERBS += "performs performing do does doing did has have go_for goes_for"
 REQUESTS = "please let make have show get i_want i'd_like i_would_like can_you could_you let's"
 FILLERS = (
-    "very just so also too again really simply now there here as same way side sides more it's "
+    "very just so also too again really simply now there here as way more a_second_time it's "
     "he's she's they're he'll she'll it'll they'll i please okay ok first all_the_way "
     "own hand only well directly right_now right_away"
 )

@@ -28,9 +28,7 @@ def load_cases(section: str) -> list[Case]:
             sentence, _, expected = line.partition(" => ")
             script, _, words = expected.partition("|")
             actions = () if script.strip() == "!" else script.split(";")
-            cases.append(
-                Case(sentence, tuple(map(read_action, actions)), frozenset(words.split()))
-            )
+            cases.append(Case(sentence, tuple(map(read_action, actions)), frozenset(words.split())))
     return cases
 
 
@@ -65,8 +63,11 @@ def group_actions(actions: tuple[Action, ...]) -> list[list[Action]]:
     """What stands in for one kind, as one."""
     groups: list[list[Action]] = []
     for action in actions:
-        same = groups and (groups[-1][0].asked, groups[-1][0].view) == (action.asked, action.view)
-        if action.asked and same:
+        same = bool(groups) and groups[-1][0].asked == action.asked
+        parts = len(NEAREST.get(action.asked, ({},)))
+        whole = same and len(groups[-1]) % parts == 0
+        again = not (whole and action.direction != groups[-1][0].direction)
+        if action.asked and same and again:
             groups[-1].append(action)
         else:
             groups.append([action])
@@ -84,7 +85,7 @@ def is_like(group: list[Action], expected: dict) -> list[str]:
     found = {
         "verb": verb,
         "together": first.together,
-        "way": next((a.direction for a in reversed(group) if "direction" not in parts[-1]), ""),
+        "way": next((a.direction for a in reversed(group) if a.direction), ""),
         "steps": first.steps,
     }
     pace = first.pace / parts[0].get("pace", 1.0)
