@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from restage4d.driving.draft.directions import vocabulary as v
-from restage4d.driving.draft.directions.actions import Cue
+from restage4d.driving.draft.directions.actions import MOST_COUNT, Cue
 from restage4d.driving.draft.directions.clauses import Clause
 from restage4d.driving.draft.directions.kinds import KINDS, TRAVELS, find_acted_directions
 from restage4d.driving.draft.directions.phrases import (
@@ -21,6 +21,7 @@ from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
 
 _TAKES_VIEWER = v.split_words("face look walk run drive")  # "approaches the camera"
 _TRANSITIVE = v.split_words("lift wave shake crouch turn lean wag nod stretch rise spin look")
+_WITH_LIMBS = v.split_words("lift wave kick")
 _AIMED = v.split_words("look face")  # without a known aim they cannot be acted
 USED, OVERRIDDEN, LEFT_OUT, FILLER = "used", "overridden", "left out", "filler"
 
@@ -53,6 +54,7 @@ def obey_negation(clause: Clause) -> Reading:
     """Nothing is done; standing still is, where moving at all is forbidden."""
     reading = Reading()
     reading.mark(USED, *clause.tokens)
+    reading.fates.update({t: USED for t in clause.lead if t.is_a("negation")})
     moves = clause.verb is not None and clause.verb.get("verb") == "move"
     if moves and not any(t.text == "without" for t in clause.lead) and clause.link != "instead":
         reading.cues.append(Cue("stay"))
@@ -83,7 +85,8 @@ class _Interpreter:
             self.cue = Cue(kind, **self.meaning)
         self.kind = self.cue.verb
         self.reading = Reading()
-        self.each: tuple[str, ...] = ()
+        self.each: tuple[str, ...] = ()  # directions of one cue each
+        self.pairs = False  # with the left and the right limb at once
         modifiers = [*subject.modifiers]
         self.phrases = read_phrases(modifiers, clause.verb, clause.rest)
 
@@ -102,6 +105,8 @@ class _Interpreter:
         self.reading.mark(LEFT_OUT, *self.subject.unknown)
         cue = replace(self.cue, verb=self.kind)
         self.reading.cues = [replace(cue, direction=d) for d in self.each] or [cue]
+        if self.pairs and self.kind in _WITH_LIMBS and not cue.side:
+            self.reading.cues = _pair_limbs(cue)
         return self.reading
 
     def _give_up(self) -> Reading:
@@ -164,11 +169,14 @@ class _Interpreter:
         for phrase in self._find("limb"):
             if phrase.tokens[-1].is_a("sight") and self.kind == "look":
                 continue
-            moved = phrase.strength != PLACE or self.kind in {"wave", "kick", "lift"}
+            moved = phrase.strength != PLACE or self.kind in _WITH_LIMBS
             adopts = moved and not done and self._adopt_limb(phrase.value, phrase.side)
             if not (adopts or done or phrase.strength == PLACE):
                 return False
             self._use(phrase, USED if adopts else LEFT_OUT)
+            parts = [t for t in phrase.tokens if t.text in v.LIMB_PARTS - v.WHOLE_PARTS]
+            self.reading.fates.update(dict.fromkeys(parts, LEFT_OUT))
+            self.pairs = adopts and phrase.tokens[-1].text in v.PAIRS and self.lemma != "shake"
             done = done or adopts
         return True
 
@@ -184,6 +192,9 @@ class _Interpreter:
 
     def _check_objects(self) -> bool:
         """Refuses what is done to a thing that the subject's body plan does not know."""
+        behind = self.clause.rest[0] if self.clause.rest else Token("")
+        if behind.text in {"it", "them"} and self.kind in _TRANSITIVE:  # "then lowers it"
+            return False
         for phrase in self._find("object"):
             own = phrase.value
             if self.kind in _TRANSITIVE or (own and self.kind in {"walk", "run", "face"}):
@@ -285,7 +296,7 @@ class _Interpreter:
             self.kind = "face"
         elif self.kind == "turn" and direction == "back":
             direction = "around"
-        if self.kind in {"lift", "wave", "kick"} and direction in {"left", "right"}:
+        if self.kind in _WITH_LIMBS and direction in {"left", "right"}:
             self.cue = replace(self.cue, side=self.cue.side or direction)
             direction = ""
         self.cue = replace(self.cue, direction=direction, view=view)
@@ -337,6 +348,8 @@ class _Interpreter:
         """A number of nothing counts what is done: "nod three", "two left, three right"."""
         if self.cue.steps:
             return self._take_steps(number)
+        if self.kind in {"turn", "spin"} and number > MOST_COUNT:
+            return self._take_degrees(number)
         return not self._find("unknown") and self._take_count(number)
 
     def _take_degrees(self, degrees: float) -> bool:
@@ -355,4 +368,14 @@ class _Interpreter:
         if seconds < 0.1:
             return False
         self.cue = replace(self.cue, seconds=seconds)
+        if self.lemma == "stand" and not self._find("way"):  # "stands for two seconds"
+            self.kind = "stay"
         return True
+
+
+def _pair_limbs(cue: Cue) -> list[Cue]:
+    """ "raises its arms": the left and the right one at once, as often as is said."""
+    goes = max(cue.count, 1) if KINDS[cue.verb].repeats else 1
+    count = 0 if KINDS[cue.verb].repeats else cue.count
+    left = replace(cue, side="left", count=count)
+    return [left, replace(left, side="right", together=True)] * goes

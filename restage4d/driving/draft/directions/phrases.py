@@ -144,7 +144,7 @@ class _Reader:
         if end == at + 1 and token.text in {"toward", "towards"}:
             return [Phrase("unknown", None, (token,))], end
         if token.get("direction") in {"up", "down", "around"}:  # "climbs up the hill"
-            found = [Phrase("way", token.get("direction"), (token,)), *found]
+            found = [Phrase("way", token.get("direction"), (token,), PLACE), *found]
         return found, end
 
     def _ends_unit(self, at: int) -> bool:

@@ -75,12 +75,7 @@ def script_request(text: str, language_hint: str = "") -> tuple[str, dict[str, A
         text: the directions, in any language.
         language_hint: the language's name, or "" where it is not known.
     """
-    kinds = "\n".join(
-        f"- {name}{f' ({_GLOSSARY[name]})' if name in _GLOSSARY else ''}: directions "
-        f"{', '.join(sorted(kind.directions)) or 'none'}; "
-        f"takes {', '.join(sorted(kind.takes | {'pace', 'seconds'}))}"
-        for name, kind in KINDS.items()
-    )
+    kinds = "\n".join(map(_explain_kind, KINDS))
     return (
         "You turn directions for the one subject of a video into a script of simple actions, as "
         "JSON alone.\n"
@@ -97,6 +92,16 @@ def script_request(text: str, language_hint: str = "") -> tuple[str, dict[str, A
         f"{json.dumps(text, ensure_ascii=False)}",
         build_schema(),
     )
+
+
+def _explain_kind(name: str) -> str:
+    """A kind of action for a language model."""
+    kind = KINDS[name]
+    gloss = f" ({_GLOSSARY[name]})" if name in _GLOSSARY else ""
+    ways = ", ".join(sorted(kind.directions)) or "none"
+    view = f"; view {' or '.join(kind.views)}" if "left" in kind.directions else ""
+    takes = ", ".join(sorted(kind.takes | {"pace", "seconds"}))
+    return f"- {name}{gloss}: directions {ways}; takes {takes}{view}"
 
 
 def find_json(reply: str) -> Any:
@@ -183,11 +188,12 @@ def _check_figure(place: str, name: str, item: Mapping, takes: bool) -> None:
     usual = _NEUTRAL.get(name, 1 if name == "pace" else 0)
     kind, least, most = _FIGURES[name]
     value = item.get(name, usual)
+    needed = "a whole number" if kind == "integer" else "a number"
     allowed = int if kind == "integer" else (int, float)
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise _refuse(f"{place}.{name}", f"is {value!r}; a {kind} is needed")
+        raise _refuse(f"{place}.{name}", f"is {value!r:.20}; {needed} is needed")
     if not least <= value <= most:
-        raise _refuse(f"{place}.{name}", f"is {value:g}; {least:g} to {most:g} can be made")
+        raise _refuse(f"{place}.{name}", f"is {value!r:.20}; {least:g} to {most:g} can be made")
     if not takes and value != usual:
         raise _refuse(f"{place}.{name}", f'is {value:g}, but "{item.get("verb")}" takes none')
 

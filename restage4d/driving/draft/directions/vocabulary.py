@@ -48,7 +48,7 @@ VERBS = {
     "close push pull shine follow pan zoom track read write smoke honk accelerate disappear appear "
     "vanish transform paint cook bake hide juggle land grab drop hit reach point clap swoop "
     "glide float dive mount blow become want decide wake pass cross "
-    "change shoot fight hug kiss sneeze cough breathe happen contain feel",
+    "change shoot fight hug kiss sneeze cough breathe happen contain repeat feel",
 }
 IRREGULAR_FORMS = {
     "went": "go", "gone": "go", "came": "come", "ran": "run", "leapt": "leap", "lying": "lie",
@@ -60,6 +60,9 @@ IRREGULAR_FORMS = {
     "flew": "fly", "held": "hold", "bit": "bite", "swung": "swing",
     "strode": "stride", "slid": "slide", "stopped": "stop", "bowed": "bow",
     "fled": "flee", "keep_still": "stay", "keeps_still": "stay", "kept_still": "stay",
+    "come_to_a_stop": "stop", "comes_to_a_stop": "stop",
+    "came_to_a_stop": "stop", "coming_to_a_stop": "stop", "come_to_a_halt": "stop",
+    "comes_to_a_halt": "stop",
     "keeping_still": "stay", "travelled": "travel", "travelling": "travel",
 }  # fmt: skip
 UNDOUBLED = split_words("wander lower travel open happen remain")  # lowering, not lowerring
@@ -135,7 +138,8 @@ KINDS_OF_LIMBS = {
     ("nod", "head"): "nod", ("shake", "head"): "shake", ("wag", "head"): "shake",
     ("wave", "head"): "shake",
     ("walk", "tail"): "wag", ("wave", "tail"): "wag", ("shake", "tail"): "wag",
-    ("lift", "tail"): "raise_tail", ("rise", "tail"): "raise_tail",
+    ("lift", "tail"): "raise_tail", ("raise_tail", "tail"): "raise_tail", ("rise", "tail"):
+    "raise_tail",
     ("lean", "tail"): "wag", ("turn", "tail"): "wag", ("wag", "tail"): "wag",
     ("walk", "limb"): "lift", ("stretch", "limb"): "lift", ("shake", "limb"): "wave",
     ("turn", "limb"): "wave",
@@ -166,7 +170,8 @@ DIRECTIONS = {
     "over": "over",
     "out": "out",
     "still": "still motionless",
-    "hind": "on_its_hind_legs on_his_hind_legs on_her_hind_legs on_hind_legs on_two_legs",
+    "hind": "on_your_hind_legs on_their_hind_legs on_its_hind_legs on_his_hind_legs "
+    "on_her_hind_legs on_hind_legs on_two_legs",
     "updown": "up_and_down",
     "sides": "from_side_to_side side_to_side left_and_right right_and_left",
     "shuttle": "back_and_forth to_and_fro backwards_and_forwards backward_and_forward",
@@ -190,8 +195,10 @@ LIMBS = {
     "limb": "paw paws leg legs foot feet hoof hooves arm arms hand hands limb limbs wing wings fin "
     "fins foreleg forelegs",
 }
-# "its front paw": any will do
-LIMB_PARTS = split_words("front hind fore rear back upper whole entire")
+# "its front paw": which one cannot be chosen by these
+LIMB_PARTS = split_words("front hind fore rear back upper whole entire both")
+WHOLE_PARTS = split_words("whole entire both")
+PAIRS = split_words("paws legs feet hooves arms hands limbs wings fins forelegs")
 # Places that say where to look.
 SIGHTS = {"up": "sky ceiling clouds stars moon sun", "down": "ground floor feet"}
 
@@ -204,7 +211,8 @@ AMOUNTS = {
     "as_possible tall",
 }
 PACES = {
-    0.6: "slowly slow slower lazily calmly leisurely sluggishly carefully at_a_slow_pace unhurried",
+    0.6: "slowly slow slower lazily calmly leisurely sluggishly carefully at_a_slow_pace "
+    "step_by_step one_step_at_a_time unhurried",
     1.6: "quickly quick quicker fast faster rapidly swiftly hastily suddenly briskly abruptly "
     "at_full_speed twice_as_fast as_fast_as_possible as_fast_as_it_can as_fast_as_he_can "
     "as_fast_as_she_can "
