@@ -100,7 +100,8 @@ def is_like(group: list[Action], expected: dict) -> list[str]:
         found["amount"] = "small" if amount < 1 else "big" if amount > 1 else ""
     usual = DEFAULT_COUNTS.get(verb, 1)
     count = goes if first.asked else first.count
-    if expected["count"] or not first.together:
+    goes_on = first.together or (expected["seconds"] and verb in DEFAULT_COUNTS)
+    if expected["count"] or not goes_on:
         found["count"] = count
         expected = expected | {"count": expected["count"] or usual}
     if verb in {"turn", "spin"}:

@@ -86,15 +86,18 @@ def _read_clauses(clauses: list[Clause]) -> dict[int, Reading]:
     for clause in clauses:
         subject = read_subject(clause)
         own = cast.is_subject(clause, subject)
+        on_wheels = cast.main in v.VEHICLES
         if not own or clause.doubtful or clause.link == "until":
             reading = leave_out(clause)
         elif clause.negated or clause.link == "instead":
             reading = obey_negation(clause)
         elif clause.repeats is not None:
             done = readings[id(clause.repeats)].cues
-            reading = interpret_clause(clause, subject, done[-1]) if done else leave_out(clause)
+            reading = leave_out(clause)
+            if done:
+                reading = interpret_clause(clause, subject, done[-1], on_wheels)
         else:
-            reading = interpret_clause(clause, subject, None)
+            reading = interpret_clause(clause, subject, None, on_wheels)
         cast.has_acted = cast.has_acted or bool(reading.cues)
         readings[id(clause)] = reading
         subjects[id(clause)] = subject
@@ -117,6 +120,9 @@ def _link_clauses(ordered: list[Clause], readings: dict[int, Reading]) -> None:
             if clause.link == "together" or pairs or stays or leads:
                 reading.cues[0] = replace(reading.cues[0], together=True)
             if clause.purpose and _only_prepares(done, reading.cues):
+                first = reading.cues[0]
+                seconds = first.seconds or done[-1].seconds
+                reading.cues[0] = replace(first, pace=first.pace * done[-1].pace, seconds=seconds)
                 readings[id(before)].cues = []
         pairs = clause.pairs
         before = clause

@@ -61,21 +61,31 @@ def obey_negation(clause: Clause) -> Reading:
     return reading
 
 
-def interpret_clause(clause: Clause, subject: Subject, before: Cue | None) -> Reading:
-    """The cues of a clause of the subject's own. ``before``: the last cue of the clause that this
-    one goes on with."""
-    return _Interpreter(clause, subject, before).interpret()
+def interpret_clause(
+    clause: Clause, subject: Subject, before: Cue | None, on_wheels: bool
+) -> Reading:
+    """The cues of a clause of the subject's own.
+
+    Args:
+        clause: the clause.
+        subject: who it speaks of.
+        before: the last cue of the clause that this one goes on with.
+        on_wheels: whether the subject drives where others walk.
+    """
+    return _Interpreter(clause, subject, before, on_wheels).interpret()
 
 
 class _Interpreter:
     """Puts one clause together."""
 
-    def __init__(self, clause: Clause, subject: Subject, before: Cue | None) -> None:
+    def __init__(
+        self, clause: Clause, subject: Subject, before: Cue | None, on_wheels: bool
+    ) -> None:
         self.clause, self.subject = clause, subject
         verb = clause.repeats.verb if clause.repeats else clause.verb
         self.lemma: str = verb.get("verb") if verb else ""
         kind = KIND_OF_VERB.get(self.lemma, "cannot")
-        if subject.noun in v.VEHICLES and kind in {"walk", "run", "roll"}:
+        if on_wheels and kind in {"walk", "run", "roll"}:
             kind = "drive"
         self.meaning = dict(v.MEANINGS.get(self.lemma, {}))
         self.repeats = clause.repeats is not None and before is not None

@@ -152,7 +152,7 @@ def _is_participle(lead: list[Token], at: int) -> bool:
 def _find_noun(phrase: list[Token], acts: bool, precedes_infinitive: bool) -> int:
     """Where the noun of a noun phrase stands. Behind it can be a verb that is not known: always
     where no other verb follows, else before a further article ("the dog bites the ...")."""
-    articles = [k for k, t in enumerate(phrase) if k and t.is_a("determiner")]
+    articles = [k for k, t in enumerate(phrase) if k and t.is_a("determiner", "possessive")]
     joined = [k for k in articles if phrase[k - 1].is_a("link")]
     further = next((k for k in articles if k not in joined), len(phrase))
     words = [k for k in range(further) if not phrase[k].is_a("determiner", "link", "number")]

@@ -253,7 +253,7 @@ PRONOUNS = "it he she they you him her them who"
 # Parts that the body plan does not know: what they do is not acted.
 UNKNOWN_PARTS = split_words(
     "wheel wheels ear ears eye eyes mouth hat mane hair trunk beak lips jaw tongue whiskers finger "
-    "fingers door doors hood engine roof horn horns eyebrows shoulder shoulders knee knees owner "
+    "fingers door doors hood roof horn horns eyebrows shoulder shoulders knee knees owner "
     "coat skirt dress fur belly chest back"
 )
 RELATIVES = split_words("that which who")
@@ -268,7 +268,8 @@ NEVER_SUBJECTS = split_words(
 # They do not walk; they roll.
 VEHICLES = split_words(
     "car truck bus lorry van motorbike motorcycle bike bicycle train tram taxi cab tractor jeep "
-    "scooter vehicle suv pickup trailer bulldozer tank cart wagon ball barrel skateboard trolley"
+    "scooter vehicle suv engine ambulance pickup trailer bulldozer tank cart wagon "
+    "ball barrel skateboard trolley"
 )
 VIEWERS = "camera viewer viewers us me audience lens cameraman"
 
