@@ -178,7 +178,8 @@ def _compute_degrees(action: Action, degrees: float) -> float:
     if action.verb == "spin":
         usual = 360.0
     elif action.direction == "around":
-        usual = 180.0 * action.amount
+        usual = 180.0 * action.amount if action.amount < 1 else 180.0
+        usual = 360.0 if action.amount > 1 else usual  # "fully around"
     return (degrees or usual) * action.count
 
 

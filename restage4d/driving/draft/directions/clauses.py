@@ -4,11 +4,12 @@ with the clause before."""
 from dataclasses import dataclass, field
 
 from restage4d.driving.draft.directions import vocabulary as v
-from restage4d.driving.draft.directions.tokens import Token
+from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
+from restage4d.driving.draft.directions.verbs import NOUN_HEADS, is_verb
 
 _SOFT_LINKS = frozenset({",", ":", "and", "or", "plus"})  # they also join words
+_POSTURES = v.split_words("sit crouch rise stay")
 _AHEAD = 16  # tokens in which the verb of a clause is looked for
-_NOUN_HEADS = ("determiner", "possessive", "owner")
 
 
 @dataclass
@@ -159,9 +160,9 @@ class _Splitter:
         """How the clause that begins here goes with the one before; "" where none begins."""
         link = token.get("link") or ""
         if token.text == "as":
-            begins = self._get(at + 1).is_a("pronoun", *_NOUN_HEADS)
+            begins = self._get(at + 1).is_a("pronoun", *NOUN_HEADS)
             return "together" if begins and self._finds_verb(at + 1) else ""
-        if token.text == "once" and not self._get(at + 1).is_a("pronoun", *_NOUN_HEADS):
+        if token.text == "once" and not self._get(at + 1).is_a("pronoun", *NOUN_HEADS):
             return ""
         if (link in {"after", "before"} or token.text == "than") and not self._finds_verb(at + 1):
             return ""
@@ -189,6 +190,8 @@ class _Splitter:
             return False
         after = self._get(at + 1)
         unknown = [t for t in self.clause.lead if not t.tags]
+        if _is_posture(self.clause):
+            return False
         if self.clause.lead[0].is_a("preposition", "pace") or len(unknown) < 2:
             return True
         return bool(
@@ -208,9 +211,14 @@ class _Splitter:
         return True
 
     def _take_verb(self, at: int, token: Token) -> bool:
-        if not is_verb(self.tokens, at, self.clause):
+        if not token.is_a("verb"):
             return False
         clause = self.clause
+        described = clause.is_participle and any(not t.tags for t in clause.lead)
+        told = clause.tokens if clause.verb else None
+        finite = described and not self._get(at - 1).tags and token.text.endswith("s")
+        if not (finite or is_verb(token, self._get(at + 1), clause.lead, told)):
+            return False
         if clause.verb is None and self._is_relative(at):
             clause.lead.append(Token(token.text, token.words))
         elif clause.verb is None:
@@ -227,7 +235,10 @@ class _Splitter:
             self._start()
             self.clause.verb, self.clause.purpose = token, True
         else:
-            described = clause.is_participle and any(not t.tags for t in clause.lead)
+            if described and KIND_OF_VERB[clause.verb.get("verb")] in _POSTURES:
+                clause.lead += [Token(t.text, t.words) for t in (clause.verb, *clause.rest)]
+                clause.verb, clause.rest = token, []  # "the man sitting on a bench stands up"
+                return True
             together = self._is_gerund(token) or described
             self._start("together" if together else "then")
             self.clause.verb = token
@@ -266,7 +277,7 @@ class _Splitter:
     def _is_relative(self, at: int) -> bool:
         """Whether the verb tells which subject is meant ("the dog that was sitting gets up")."""
         lead = self.clause.lead
-        relative = [k for k, t in enumerate(lead) if k and t.text in v.RELATIVES]
+        relative = [k for k, t in enumerate(lead) if k and t.is_a("relative")]
         if not relative or lead[relative[0] - 1].tags or not self._finds_verb(at + 1):
             return False
         return all(t.tags for t in lead[relative[0] :])
@@ -279,7 +290,7 @@ class _Splitter:
         for k in range(at, min(at + _AHEAD, len(self.tokens))):
             if self.tokens[k].is_a("link") and self.tokens[k].text != "as":
                 return False
-            if is_verb(self.tokens, k, Clause(lead=self.tokens[at:k])):
+            if is_verb(self.tokens[k], self._get(k + 1), self.tokens[at:k], None):
                 return True
         return False
 
@@ -287,65 +298,13 @@ class _Splitter:
         return self.tokens[at] if 0 <= at < len(self.tokens) else Token("")
 
 
-def is_verb(tokens: list[Token], at: int, clause: Clause) -> bool:
-    """Whether a word that can be a verb is one here, and no noun or adjective ("the duck", "walks 3
-    steps", "a sitting dog"; but "takes a bow", "3 jumps")."""
-    token = tokens[at]
-    if not token.is_a("verb"):
-        return False
-    said = clause.tokens
-    before = said[-1] if said else Token("")
-    after = tokens[at + 1] if at + 1 < len(tokens) else Token("")
-    light = any(t.is_a("light") for t in clause.lead)
-    if token.is_a("fraction"):
-        return light and clause.verb is None
-    if token.text == "back":
-        return not said and after.get("direction") in {"up", "away"}
-    if token.is_a("limb"):
-        if before.is_a(*_NOUN_HEADS) or before.text in v.LIMB_PARTS or before.is_a("direction"):
-            return False
-        return token.get("limb") != "head" or _heads_somewhere(token, after)
-    if token.text.endswith("ing") and not before.is_a("determiner"):
-        return True
-    if clause.verb is None:
-        return _is_verb_in_lead(before, said, after, light)
-    return _is_verb_behind(token, before, said)
-
-
-def _heads_somewhere(token: Token, after: Token) -> bool:
-    return token.get("verb") == "face" or after.is_a("direction", "preposition")
-
-
-def _is_verb_in_lead(before: Token, said: list[Token], after: Token, light: bool) -> bool:
-    if before.is_a("number"):  # "takes two steps", "three steps left", not "the two walks"
-        return light or not any(t.is_a("determiner") or not t.tags for t in said)
-    if before.is_a("determiner", "fraction"):
-        return light and not after.is_a("verb")
-    if before.is_a("possessive", "owner"):  # but "make her nod"
-        return before.is_a("pronoun") and any(t.is_a("request") for t in said)
-    earlier = said[-2] if len(said) > 1 else Token("")
-    return light or not (before.is_a("amount") and earlier.is_a("determiner"))
-
-
-def _is_verb_behind(token: Token, before: Token, said: list[Token]) -> bool:
-    if before.text == "to":
-        return token.text == token.get("verb")
-    if before.is_a("number", "fraction", "preposition", *_NOUN_HEADS):
-        return False
-    for earlier in reversed(said):  # inside a noun phrase?
-        noun_follows = earlier.is_a("number", *_NOUN_HEADS)
-        if noun_follows or earlier.get("preposition") == "place":
-            return False
-        if earlier.tags and not earlier.is_a("amount", "filler"):
-            break
-    return True
-
-
 def _attach_fragments(clauses: list[Clause]) -> list[Clause]:
     """Joins verbless clauses to the one before: more about it ("turns left, slowly"), or once more
     the same ("turns left, then right")."""
     kept: list[Clause] = []
     for clause in clauses:
+        if clause.verb is None and _is_posture(clause):
+            clause.posture, clause.link = True, "together" if kept else clause.link
         before = next((c for c in reversed(kept) if not (c.negated and c.repeats)), None)
         goes_on = (
             before is not None
@@ -368,6 +327,15 @@ def _attach_fragments(clauses: list[Clause]) -> list[Clause]:
         else:
             before.rest += clause.lead
     return kept
+
+
+def _is_posture(clause: Clause) -> bool:
+    """ "head down", "keeps its tail up": a limb and where it is, nothing else."""
+    limbs = [t.get("limb") for t in clause.lead if t.is_a("limb")]
+    ways = [t for t in clause.lead if t.get("direction") in {"up", "down"}]
+    others = [t for t in clause.lead if not t.is_a("limb", "direction")]
+    known = all(t.is_a("possessive", "determiner", "auxiliary", "filler") for t in others)
+    return known and len(ways) == 1 and limbs in (["head"], ["tail"])
 
 
 def _is_fragment(clause: Clause) -> bool:

@@ -97,8 +97,7 @@ class _Interpreter:
         self.reading = Reading()
         self.each: tuple[str, ...] = ()  # directions of one cue each
         self.pairs = False  # with the left and the right limb at once
-        modifiers = [*subject.modifiers]
-        self.phrases = read_phrases(modifiers, clause.verb, clause.rest)
+        self.phrases = read_phrases(subject.modifiers, clause.verb, clause.rest)
 
     def interpret(self) -> Reading:
         steps: tuple[Callable[[], bool], ...] = (
@@ -251,6 +250,8 @@ class _Interpreter:
     def _turn_back(self, back: Phrase) -> None:
         """ "turns its back to the camera" faces away from it."""
         self._use(back, USED if self.kind == "turn" else LEFT_OUT)
+        if self.kind == "turn" and not self._find("way"):
+            self.cue = replace(self.cue, direction="away")
         for k, phrase in enumerate(self.phrases):
             if phrase.says == "way" and self.kind == "turn":
                 opposite = v.OPPOSITES.get(phrase.value, phrase.value)
@@ -322,13 +323,14 @@ class _Interpreter:
             "steps": self._take_steps,
             "seconds": self._take_seconds,
         }
-        fresh: set[str] = set()
+        fresh: dict[str, Any] = {}
         for phrase in self._find(*takes):
             if phrase.says in fresh and phrase.says not in {"amount", "pace"}:
-                self._use(phrase, LEFT_OUT)
+                repeats = fresh[phrase.says] == phrase.value  # "a full 360 degrees"
+                self._use(phrase, USED if repeats else LEFT_OUT)
                 continue
             taken = takes[phrase.says](phrase.value)
-            fresh.add(phrase.says)
+            fresh[phrase.says] = phrase.value
             self._use(phrase, USED if taken else LEFT_OUT)
         return True
 

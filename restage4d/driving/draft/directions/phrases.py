@@ -9,7 +9,8 @@ from restage4d.driving.draft.directions.tokens import Token
 
 GOAL, BARE, PLACE, SOURCE = 3, 2, 1, 0  # how strongly a phrase says where to
 _FUNCTION_TAGS = v.split_words(
-    "determiner possessive pronoun preposition auxiliary light request filler link negation at_once"
+    "determiner possessive pronoun preposition auxiliary light request filler link negation "
+    "at_once relative"
 )
 
 

@@ -103,7 +103,7 @@ def _read_name(lead: list[Token], at: int, subject: Subject, acts: bool) -> int:
     """Reads a noun phrase with what describes it ("a dog in a red coat wearing a harness")."""
     end = at
     while end < len(lead) and not _ends_name(lead, end):
-        described = end > at and (lead[end].text in v.RELATIVES or _is_participle(lead, end))
+        described = end > at and (lead[end].is_a("relative") or _is_participle(lead, end))
         if described:
             break
         end += 1
@@ -118,7 +118,7 @@ def _read_name(lead: list[Token], at: int, subject: Subject, acts: bool) -> int:
     _name_limb(kept, subject)
     describes = end < len(lead) and (
         lead[end].is_a("preposition")
-        or lead[end].text in v.RELATIVES
+        or lead[end].is_a("relative")
         or (end > 0 and _is_participle(lead, end))
     )
     while describes and acts and end < len(lead) and not _ends_description(lead, end):
@@ -136,7 +136,7 @@ def _names_who(lead: list[Token], end: int, acts: bool) -> bool:
 
 def _ends_description(lead: list[Token], at: int) -> bool:
     if lead[at].is_a("auxiliary"):
-        return lead[at - 1].text not in v.RELATIVES
+        return not lead[at - 1].is_a("relative")
     return lead[at].is_a("pace", "negation", "link", "light") or _is_adverb(lead, at)
 
 

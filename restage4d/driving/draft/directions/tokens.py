@@ -8,7 +8,7 @@ from typing import Any
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.errors import InputError
 
-LONGEST = 10_000  # characters
+LONGEST = 4_000  # characters
 _WORD = re.compile(r"-?\d+(?:\.\d+)?|[^\W\d_]+(?:['-][^\W\d_]+)*|[°,;:.!?&\n]")
 _PUNCTUATION = frozenset("°,;:.!?\n")
 
@@ -74,7 +74,7 @@ def _collect_lexicon() -> dict[tuple[str, ...], dict[str, Any]]:
         "determiner": v.DETERMINERS, "possessive": v.POSSESSIVES, "pronoun": v.PRONOUNS,
         "viewer": v.VIEWERS, "at_once": v.AT_ONCE, "negation": v.NEGATIONS,
         "auxiliary": v.AUXILIARIES, "light": v.LIGHT_VERBS, "request": v.REQUESTS,
-        "filler": v.FILLERS, "hedge": v.HEDGES, "adverb": v.ADVERBS,
+        "filler": v.FILLERS, "relative": v.RELATIVES, "hedge": v.HEDGES, "adverb": v.ADVERBS,
     }  # fmt: skip
     for tag, terms in plain.items():
         for term in terms.split():

@@ -212,6 +212,7 @@ AMOUNTS = {
 }
 PACES = {
     0.6: "slowly slow slower lazily calmly leisurely sluggishly carefully at_a_slow_pace "
+    "take_your_time takes_its_time "
     "step_by_step one_step_at_a_time unhurried",
     1.6: "quickly quick quicker fast faster rapidly swiftly hastily suddenly briskly abruptly "
     "at_full_speed twice_as_fast as_fast_as_possible as_fast_as_it_can as_fast_as_he_can "
@@ -256,7 +257,7 @@ UNKNOWN_PARTS = split_words(
     "fingers door doors hood roof horn horns eyebrows shoulder shoulders knee knees owner "
     "coat skirt dress fur belly chest back"
 )
-RELATIVES = split_words("that which who")
+RELATIVES = "that which who being"
 # Other names of whatever the subject is.
 SUBJECT_NAMES = split_words("subject animal creature figure person character one")
 # What is in the picture, or makes it, and is never the subject.
@@ -306,7 +307,7 @@ NEGATIONS = (
 STOPPING = split_words("stop quit")
 # Verbs that only carry another: "starts walking", "takes a bow", "make the dog sit".
 AUXILIARIES = (
-    "is are was were be been being am will would can could shall should must may might has have "
+    "is are was were be been am will would can could shall should must may might has have "
     "had do does did start starts started begin begins began beginning starting continue continues "
     "keep keeps keeping try tries wants want_to manages goes_on going_to gonna about_to"
 )
