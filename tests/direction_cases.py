@@ -74,6 +74,16 @@ def group_actions(actions: tuple[Action, ...]) -> list[list[Action]]:
     return groups
 
 
+def expand_repeats(actions: tuple[dict, ...]) -> list[dict]:
+    """What is done once at a time, as often as is said; stand-ins are counted in their group."""
+    expanded: list[dict] = []
+    for action in actions:
+        verb, count = action["verb"], action["count"]
+        once = KINDS[verb].repeats and verb not in NEAREST and count
+        expanded += [action | {"count": 0}] * count if once else [action]
+    return expanded
+
+
 def is_like(group: list[Action], expected: dict) -> list[str]:
     """The fields in which what is acted differs from what is expected."""
     first = group[0]
@@ -125,12 +135,12 @@ def list_faults(case: Case) -> list[str]:
 
 
 def compare(case: Case, directions: Directions) -> list[str]:
-    groups = group_actions(directions.actions)
+    groups, actions = group_actions(directions.actions), expand_repeats(case.actions)
     faults = []
-    if len(groups) != len(case.actions):
-        faults.append(f"{len(groups)} actions, not {len(case.actions)}: {directions.describe()}")
+    if len(groups) != len(actions):
+        faults.append(f"{len(groups)} actions, not {len(actions)}: {directions.describe()}")
     else:
-        for k, (group, expected) in enumerate(zip(groups, case.actions, strict=True)):
+        for k, (group, expected) in enumerate(zip(groups, actions, strict=True)):
             faults += [f"[{k}] {fault}" for fault in is_like(group, expected)]
     own = any(action["own"] for action in case.actions)
     ignored = set(directions.ignored) - ({"its", "his", "her"} if own else set())

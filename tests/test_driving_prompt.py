@@ -279,8 +279,8 @@ def test_the_prompts_of_the_paper():
         "frame."
     )
     acted = [(a.asked or a.verb, a.direction) for a in cow.actions]
-    assert list(dict.fromkeys(acted))[:3] == [("turn", ""), ("walk", "forward"), ("graze", "down")]
-    assert {verb for verb, _ in acted} == {"turn", "walk", "graze"}
+    assert acted[:2] == [("turn", ""), ("walk", "forward")]
+    assert list(dict.fromkeys(verb for verb, _ in acted)) == ["turn", "walk", "graze"]
     assert cow.ignored[:2] == ("grassy", "field")
     dog = parse(
         "A light-colored dog wearing a harness suddenly dashes into the nearby bushes on the right "

@@ -140,7 +140,7 @@ def _resolve_returns(cues: list[Cue]) -> list[Cue]:
         if cue.direction != "return":
             resolved.append(cue)
             continue
-        travels = TRAVELS | {"run", "jump"} if cue.verb != "turn" else {"turn"}
+        travels = TRAVELS | {"jump"} if cue.verb != "turn" else {"turn"}
         last = next((c for c in reversed(resolved) if c.verb in travels), None)
         if last is None:
             way = "around" if cue.verb == "turn" else "back"

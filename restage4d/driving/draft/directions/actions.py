@@ -8,6 +8,7 @@ from restage4d.driving.draft.directions.kinds import (
     KINDS,
     NEAREST,
     STEP_SECONDS,
+    TRAVELS,
     USUAL_TURN,
 )
 from restage4d.errors import InputError
@@ -192,7 +193,7 @@ def _compute_seconds(action: Action) -> float:
         return usual * max(action.degrees / USUAL_TURN, 0.25) ** 0.6
     if action.verb == "spin":
         return usual * action.degrees / 360
-    if action.verb in {"walk", "run"}:
+    if action.verb in TRAVELS:
         return usual * action.amount
     return usual * action.count * action.amount**0.3
 

@@ -152,11 +152,8 @@ class _Interpreter:
             return False
         if self.lemma == "step":
             self.cue = replace(self.cue, steps=1)
-        self._apply_meaning()
-        return True
-
-    def _apply_meaning(self) -> None:
         self.cue = replace(self.cue, **self.meaning)
+        return True
 
     def _choose_posture(self) -> bool:
         """ "with its head down" """
@@ -280,7 +277,7 @@ class _Interpreter:
         if phrase.value == "sides" and "left" in KINDS[self.kind].directions:
             first = phrase.tokens[0].text.split()[0]
             self.each = ("right", "left") if first == "right" else ("left", "right")
-        elif phrase.value == "shuttle" and self.kind in TRAVELS | {"walk"}:
+        elif phrase.value == "shuttle" and self.kind in TRAVELS:
             self.each = ("forward", "back")
         elif phrase.value == "updown" and self.kind == "look":
             self.kind = "nod"
