@@ -147,7 +147,8 @@ def _start_action(cue: Cue, part: dict) -> Action:
     verb = part.get("verb", cue.verb)
     kind = KINDS[verb]
     direction = part.get("direction", cue.direction if cue.direction in kind.directions else "")
-    count = part.get("count", cue.count if "count" in kind.takes else 0)
+    counts = "count" in kind.takes and not KINDS[cue.verb].repeats
+    count = part.get("count", cue.count if counts else 0)
     if cue.seconds and not cue.count and verb in DEFAULT_COUNTS:  # goes on all the time
         count = max(DEFAULT_COUNTS[verb], round(cue.seconds * cue.pace / kind.seconds), count)
         count = min(count, MOST_COUNT)

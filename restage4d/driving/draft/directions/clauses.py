@@ -353,4 +353,6 @@ def _lists_goals(clause: Clause) -> set[str]:
         goals.add("direction")
     if any(t.is_a("viewer") for t in clause.tokens):
         goals.add("direction")
+    if "then" in clause.joint.split() or not clause.joint:
+        goals |= {tag for t in clause.tokens for tag in ("pace", "times") if t.is_a(tag)}
     return goals

@@ -304,9 +304,6 @@ class _Interpreter:
             self.kind = "face"
         elif self.kind == "turn" and direction == "back":
             direction = "around"
-        if self.kind in _WITH_LIMBS and direction in {"left", "right"}:
-            self.cue = replace(self.cue, side=self.cue.side or direction)
-            direction = ""
         self.cue = replace(self.cue, direction=direction, view=view)
 
     def _take_figures(self) -> bool:
@@ -321,8 +318,11 @@ class _Interpreter:
             "seconds": self._take_seconds,
         }
         fresh: dict[str, Any] = {}
+        if self.repeats:  # "slowly, then quickly"
+            said = {p.says for p in self.phrases} & {"pace", "amount"}
+            self.cue = replace(self.cue, **dict.fromkeys(said, 1.0))
         for phrase in self._find(*takes):
-            if phrase.says in fresh and phrase.says not in {"amount", "pace"}:
+            if phrase.says in fresh and phrase.says != "amount":
                 repeats = fresh[phrase.says] == phrase.value  # "a full 360 degrees"
                 self._use(phrase, USED if repeats else LEFT_OUT)
                 continue

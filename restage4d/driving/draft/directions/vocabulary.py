@@ -134,7 +134,7 @@ KINDS_OF_LIMBS = {
     ("lift", "head"): "look", ("hold", "head"): "look", ("crouch", "head"): "look", ("rise",
     "head"): "look",
     ("look", "head"): "look", ("fall", "head"): "look", ("bow", "head"): "look",
-    ("spin", "head"): "look", ("drive", "head"): "look",
+    ("drive", "head"): "look",
     ("nod", "head"): "nod", ("shake", "head"): "shake", ("wag", "head"): "shake",
     ("wave", "head"): "shake",
     ("walk", "tail"): "wag", ("wave", "tail"): "wag", ("shake", "tail"): "wag",
