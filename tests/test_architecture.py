@@ -19,7 +19,6 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
-    ("restage4d.driving.draft.vocabulary",),
     ("restage4d.sh",),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
