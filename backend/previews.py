@@ -19,7 +19,12 @@ from restage4d.jobs.provider_choice import DriverChoice
 from restage4d.jobs.provider_factory import make_driving_provider
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.progress import Progress
-from restage4d.protocol.messages import Look, Looked, Prepare, Prepared
+from restage4d.protocol.messages import (
+    Look,
+    Looked,
+    Prepare,
+    Prepared,
+)
 from restage4d.providers.weights import Weights
 
 _LOOKAHEAD = 16  # frames: as many as selecting looks at

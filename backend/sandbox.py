@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from backend.store.content_store import Store
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
-from restage4d.protocol.messages import Error, FetchGaussians, Look, Message, Prepare, Render
+from restage4d.protocol.messages import (
+    Error,
+    FetchGaussians,
+    Look,
+    Message,
+    Prepare,
+    Render,
+)
 
 _IDLE_S = 300.0
 

@@ -67,7 +67,7 @@ def render_puppet(
     puppets: PuppetCache, request: Render, arrays: list[NDArray]
 ) -> tuple[Message, list[NDArray]]:
     """RGBA and depth of a puppet, as `render_gaussians` gives them."""
-    from restage4d.render.gaussians import render_gaussians  # late: torch takes seconds
+    from restage4d.splatting.gaussians import render_gaussians  # late: torch takes seconds
 
     puppet = puppets[request.content]
     bases, w2c, K = arrays

@@ -29,7 +29,12 @@ from backend.jobs.supervisor import Supervisor
 from backend.keys import Authenticator, Keys
 from backend.retention import sweep
 from backend.settings import ServiceSettings
-from backend.sockets import Listening, ListeningSocket, RefusalMonitor, send
+from backend.sockets import (
+    Listening,
+    ListeningSocket,
+    RefusalMonitor,
+    send,
+)
 from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol import framing

@@ -15,10 +15,21 @@ import numpy as np
 from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
-from . import orders, paths, preferences, runtime, takes
+from . import (
+    orders,
+    paths,
+    preferences,
+    runtime,
+    takes,
+)
 from .properties import RESTAGE4D_PG_shot, get_shot
 from .session import running_work
-from .session.models import Fault, PreviewPoints, Shot, WatchedJob
+from .session.models import (
+    Fault,
+    PreviewPoints,
+    Shot,
+    WatchedJob,
+)
 from .session.session import Session
 from .ui import thumbnails
 from .viewport.live_preview import redraw

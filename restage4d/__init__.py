@@ -4,7 +4,7 @@ As a library, ``import restage4d as r4``:
 
     >>> puppet = r4.restage("dog.mp4", "the dog jumps")  # or r4.load("dog.puppet")
     >>> gaussians = puppet.pose("restaged", frame=20)
-    >>> rgba = r4.render_frame(puppet, "restaged", 20)
+    >>> rgba = r4.render(puppet, "restaged", 20)
     >>> r4.export(puppet, "dog.ply", performance="restaged", frame=20)
 
 The import itself loads nothing and changes nothing in the process. Each name is loaded when it is
@@ -15,10 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restage4d.api import export, load, orbit, render_frame, restage
+    from restage4d.api import (
+        export,
+        load,
+        orbit,
+        render,
+        restage,
+    )
     from restage4d.errors import Cancelled, FitError, InputError
     from restage4d.progress import Progress
-    from restage4d.puppet import Camera, Gaussians, Performance, Puppet
+    from restage4d.puppet import (
+        Camera,
+        Gaussians,
+        Performance,
+        Puppet,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,11 +44,11 @@ __all__ = [
     "export",
     "load",
     "orbit",
-    "render_frame",
+    "render",
     "restage",
 ]
 _MODULES = {
-    "api": ("export", "load", "orbit", "render_frame", "restage"),
+    "api": ("export", "load", "orbit", "render", "restage"),
     "errors": ("Cancelled", "FitError", "InputError"),
     "progress": ("Progress",),
     "puppet": ("Camera", "Gaussians", "Performance", "Puppet"),

@@ -2,8 +2,7 @@
 of it.
 
 Everything here is a front of the modules below that do the work; heavy ones (torch, numba, video)
-are loaded by the functions that need them. Not `render`, as the package `restage4d.render` has that
-name.
+are loaded by the functions that need them.
 """
 
 from argparse import Namespace
@@ -21,7 +20,12 @@ from restage4d.defaults import (
 from restage4d.errors import InputError
 from restage4d.io.ply import join_gaussians, write_ply, write_ply_sequence
 from restage4d.progress import Progress
-from restage4d.puppet import F32, Camera, Performance, Puppet
+from restage4d.puppet import (
+    F32,
+    Camera,
+    Performance,
+    Puppet,
+)
 
 
 def load(path: str | Path) -> Puppet:
@@ -37,7 +41,7 @@ def load(path: str | Path) -> Puppet:
     return Puppet.load(path)
 
 
-def render_frame(
+def render(
     puppet: Puppet,
     performance: str | Performance | F32,
     frame: int = 0,
@@ -60,7 +64,7 @@ def render_frame(
         InputError: a name or frame that is not there; bases without a camera.
 
     Example:
-        >>> rgba = r4.render_frame(puppet, "restaged", 20, background=False)
+        >>> rgba = r4.render(puppet, "restaged", 20, background=False)
         >>> on_white = rgba[..., :3] + 1 - rgba[..., 3:]
     """
     if isinstance(performance, str):
@@ -72,7 +76,7 @@ def render_frame(
     sets = [puppet.pose(performance, frame)]
     if background and len(puppet.background):
         sets.append(puppet.background)
-    from restage4d.render.gaussians import render_gaussians
+    from restage4d.splatting.gaussians import render_gaussians
 
     return render_gaussians(sets, camera)[0]
 
@@ -94,9 +98,9 @@ def orbit(
 
     Example:
         >>> behind = r4.orbit(puppet, "restaged", 20, degrees=180)
-        >>> rgba = r4.render_frame(puppet, "restaged", 20, behind, background=False)
+        >>> rgba = r4.render(puppet, "restaged", 20, behind, background=False)
     """
-    from restage4d.render.orbit import orbit_cameras
+    from restage4d.splatting.orbit import orbit_cameras
 
     if isinstance(performance, str):
         performance = puppet.performance(performance)

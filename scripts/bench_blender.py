@@ -34,11 +34,11 @@ import puppets  # noqa: E402
 from blender_addon import compat  # noqa: E402
 from blender_addon.puppet import (  # noqa: E402
     capture,
-    export,
     importer,
     nla,
     rig,
 )
+from blender_addon.puppet.output import export  # noqa: E402
 from blender_addon.viewport import display, splat_painter  # noqa: E402
 from restage4d import se3  # noqa: E402
 from restage4d.io.atomic import replacing  # noqa: E402
@@ -186,7 +186,7 @@ _REFERENCE = """
 import sys, numpy as np, torch
 from restage4d.io.ply import join_gaussians
 from restage4d.puppet import Puppet, sh_to_rgb
-from restage4d.render import rasterize
+from restage4d.splatting import rasterize
 puppet = Puppet.load(sys.argv[1] + "/drawn.puppet")
 p = puppet.performances[-1]
 g = join_gaussians(puppet.pose(p, 2), puppet.background)

@@ -15,7 +15,7 @@ from restage4d.clips import (
     Tracks,
     rewind,
 )
-from restage4d.render import rasterize
+from restage4d.splatting import rasterize
 
 WIDTH, HEIGHT = 96, 72
 

@@ -81,12 +81,12 @@ def test_every_public_name_is_there_and_a_wrong_one_lists_them() -> None:
     assert set(r4.__all__) <= set(dir(r4))
     assert all(getattr(r4, name).__doc__ for name in r4.__all__)
     assert sorted(name for names in r4._MODULES.values() for name in names) == r4.__all__
-    with pytest.raises(AttributeError, match=r"no 'render_picture'; it has .*render_frame"):
+    with pytest.raises(AttributeError, match=r"no 'render_picture'; it has .*render"):
         _ = r4.render_picture
 
 
 def test_render_is_still_the_package_whatever_is_loaded_first() -> None:
-    code = "import restage4d as r4; r4.render_frame; import restage4d.render.orbit; "
+    code = "import restage4d as r4; r4.render; import restage4d.splatting.orbit; "
     assert in_a_new_process(code + "print(r4.render.orbit.RAISED)") == "10.0"
 
 
@@ -107,22 +107,22 @@ def over_grey(rgba: np.ndarray) -> np.ndarray:
 
 def test_a_frame_is_drawn_as_filmed_and_from_any_other_camera() -> None:
     puppet = box_puppet()
-    filmed = r4.render_frame(puppet, "restaged", 9)
+    filmed = r4.render(puppet, "restaged", 9)
     assert (filmed.shape, filmed.dtype) == ((100, 160, 4), np.float32)
     assert mostly(over_grey(filmed)) == "front"
     restaged = puppet.performance("restaged")
-    assert np.array_equal(r4.render_frame(puppet, restaged, 9, restaged.camera(9)), filmed)
-    by_bases = r4.render_frame(puppet, restaged.bases[:, 9], camera=restaged.camera(9))
+    assert np.array_equal(r4.render(puppet, restaged, 9, restaged.camera(9)), filmed)
+    by_bases = r4.render(puppet, restaged.bases[:, 9], camera=restaged.camera(9))
     assert np.array_equal(by_bases, filmed)
-    alone = r4.render_frame(puppet, "restaged", 9, background=False)
+    alone = r4.render(puppet, "restaged", 9, background=False)
     assert filmed[-1, 40, 3] > 0.9  # the ground
     assert alone[-1, 40].tolist() == [0, 0, 0, 0]
     for degrees, side in ((90, "left"), (180, "back")):
         camera = r4.orbit(puppet, "restaged", 9, degrees=degrees)
-        picture = over_grey(r4.render_frame(puppet, "restaged", 9, camera, background=False))
+        picture = over_grey(r4.render(puppet, "restaged", 9, camera, background=False))
         assert mostly(picture) == side
     half = r4.Camera(restaged.K[9] * [[0.5], [0.5], [1]], restaged.w2c[9], (80, 50))
-    small = r4.render_frame(puppet, "restaged", 9, half)
+    small = r4.render(puppet, "restaged", 9, half)
     assert small.shape == (50, 80, 4)
     mean = filmed.reshape(50, 2, 80, 2, 4).mean((1, 3))
     assert np.abs(small - mean).mean() < 0.02
@@ -130,10 +130,10 @@ def test_a_frame_is_drawn_as_filmed_and_from_any_other_camera() -> None:
 
 def test_what_cannot_be_drawn_is_said() -> None:
     puppet = random_puppet()
-    refused(lambda: r4.render_frame(puppet, "run"), "no performance 'run'", "'base', 'jump!'")
-    refused(lambda: r4.render_frame(puppet, "base", 4), "no frame 4", "0 to 3")
+    refused(lambda: r4.render(puppet, "run"), "no performance 'run'", "'base', 'jump!'")
+    refused(lambda: r4.render(puppet, "base", 4), "no frame 4", "0 to 3")
     refused(lambda: r4.orbit(puppet, "base", 4), "no frame 4", "0 to 3")
-    refused(lambda: r4.render_frame(puppet, puppet.performances[0].bases[:, 0]), "camera=")
+    refused(lambda: r4.render(puppet, puppet.performances[0].bases[:, 0]), "camera=")
 
 
 # --- export ---------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ LAYERS = (
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),
-    ("restage4d.render", "restage4d.driving"),
+    ("restage4d.splatting", "restage4d.driving"),
     ("restage4d.reconstruct.config", "restage4d.reconstruct.model"),
     ("restage4d.reconstruct.losses",),
     ("restage4d.reconstruct.motion",),
@@ -32,10 +32,10 @@ LAYERS = (
     ("restage4d.evaluate",),
     ("restage4d.pipeline",),
     ("restage4d.jobs",),
-    ("restage4d.api",),
     ("backend.store",),
     ("backend",),
     ("restage4d.cli",),
+    ("restage4d.api",),
     ("blender_addon.session",),
     ("blender_addon",),
 )
@@ -159,9 +159,9 @@ TYPES = {
             ["restage4d/puppet.py:2: imports restage4d.io.ply, which is not below it"],
         ),
         (
-            {"restage4d/render/a.py": ASIDE, "restage4d/driving/b.py": ""},
+            {"restage4d/splatting/a.py": ASIDE, "restage4d/driving/b.py": ""},
             find_upward_imports,
-            ["restage4d/render/a.py:2: imports restage4d.driving.b, which is not below it"],
+            ["restage4d/splatting/a.py:2: imports restage4d.driving.b, which is not below it"],
         ),
         (
             {"blender_addon/a.py": "import restage4d.clips", "restage4d/clips.py": ""},

@@ -11,18 +11,18 @@ import pytest
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length
 from restage4d.driving.draft.body_plan import read_body_plan
-from restage4d.driving.draft.clean_plate import (
+from restage4d.driving.draft.compositing.clean_plate import (
     dilate,
     make_clean_plate,
     measure_own_motion,
     register,
 )
+from restage4d.driving.draft.compositing.inpaint import complete
+from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte, spread
+from restage4d.driving.draft.compositing.rasterizer import draw
 from restage4d.driving.draft.curves import ramp
 from restage4d.driving.draft.driver import KinematicDriving
-from restage4d.driving.draft.inpaint import complete
-from restage4d.driving.draft.matte import estimate_foreground, estimate_matte, spread
 from restage4d.driving.draft.prompt import parse
-from restage4d.driving.draft.rasterizer import draw
 from restage4d.driving.draft.relief import build_relief
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError

@@ -12,7 +12,12 @@ from samples import random_gaussians, random_puppet
 
 from restage4d import se3, sh
 from restage4d.errors import Cancelled, InputError
-from restage4d.io.ply import read_ply, remove_longer_sequence, write_ply, write_ply_sequence
+from restage4d.io.ply import (
+    read_ply,
+    remove_longer_sequence,
+    write_ply,
+    write_ply_sequence,
+)
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians
 

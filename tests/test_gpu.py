@@ -25,7 +25,7 @@ ENVIRONMENT = {
 
 @cache
 def obstacle() -> str:
-    script = "from restage4d.render.cuda import obstacle; print(obstacle())"
+    script = "from restage4d.splatting.cuda import obstacle; print(obstacle())"
     command = [sys.executable, "-W", "ignore", "-c", script]
     done = subprocess.run(
         command, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=True

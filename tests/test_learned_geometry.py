@@ -9,11 +9,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from restage4d.clips import (
-    Clip,
-    Rewound,
-    rewind,
-)
+from restage4d.clips import Clip, Rewound, rewind
 from restage4d.defaults import PriorNames
 from restage4d.errors import Cancelled, InputError
 from restage4d.progress import Progress

@@ -13,7 +13,14 @@ from samples import random_puppet
 
 from restage4d import se3
 from restage4d.errors import InputError
-from restage4d.puppet import Camera, Gaussians, Puppet, check, rgb_to_sh, sh_to_rgb
+from restage4d.puppet import (
+    Camera,
+    Gaussians,
+    Puppet,
+    check,
+    rgb_to_sh,
+    sh_to_rgb,
+)
 
 
 def equal(a: Any, b: Any) -> bool:

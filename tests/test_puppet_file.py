@@ -18,7 +18,12 @@ from test_puppet import equal, refused
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.io import atomic
-from restage4d.puppet import FORMAT_VERSION, Gaussians, Puppet, check
+from restage4d.puppet import (
+    FORMAT_VERSION,
+    Gaussians,
+    Puppet,
+    check,
+)
 
 # --- round trip -----------------------------------------------------------------------------------
 

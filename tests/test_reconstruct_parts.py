@@ -12,7 +12,12 @@ from restage4d.clips import Clip, Rewound, rewind
 from restage4d.errors import FitError
 from restage4d.reconstruct.checkpoint import load_checkpoint, save_checkpoint
 from restage4d.reconstruct.fusion.seeding import interpolate_coefs
-from restage4d.reconstruct.losses import data_terms, photometric, regularisers, rigidity
+from restage4d.reconstruct.losses import (
+    data_terms,
+    photometric,
+    regularisers,
+    rigidity,
+)
 from restage4d.reconstruct.model import se3_torch as se3
 from restage4d.reconstruct.model import skinning
 from restage4d.reconstruct.model.optimizer import GuardedAdam

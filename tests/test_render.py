@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from restage4d.render import cuda, drawing_device, rasterize
-from restage4d.render.constants import MIN_ALPHA
+from restage4d.splatting import cuda, drawing_device, rasterize
+from restage4d.splatting.constants import MIN_ALPHA
 
 WIDTH, HEIGHT = 61, 45  # no multiple of a tile
 SIZES = [(1, 1), (16, 16), (17, 33), (5, 200), (200, 3)]

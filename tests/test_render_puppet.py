@@ -8,9 +8,9 @@ from samples import FRONT, box_puppet, mostly, random_gaussians
 
 from restage4d import se3, sh
 from restage4d.puppet import Camera
-from restage4d.render import gaussians, rasterize
-from restage4d.render.gaussians import render_gaussians, render_performance
-from restage4d.render.orbit import orbit_camera, orbit_cameras
+from restage4d.splatting import gaussians, rasterize
+from restage4d.splatting.gaussians import render_gaussians, render_performance
+from restage4d.splatting.orbit import orbit_camera, orbit_cameras
 
 GREY = (0.78, 0.78, 0.78)
 

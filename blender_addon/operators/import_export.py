@@ -16,7 +16,8 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from restage4d.puppet import Puppet
 
-from ..puppet import export, importer
+from ..puppet import importer
+from ..puppet.output import export
 from ..session.steps import Steps, in_thread
 from ..viewport import display
 from . import stepped

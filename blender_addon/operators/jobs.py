@@ -6,7 +6,13 @@ from typing import cast
 
 import bpy
 
-from .. import orders, paths, preferences, runtime, takes
+from .. import (
+    orders,
+    paths,
+    preferences,
+    runtime,
+    takes,
+)
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet.camera import MOVIES
 from ..session.models import DRAFT, PRIORS

@@ -8,7 +8,8 @@ from typing import cast
 import bpy
 
 from .. import runtime
-from ..puppet import importer, render_job
+from ..puppet import importer
+from ..puppet.output import render_job
 from ..session.steps import Steps
 from ..viewport.live_preview import redraw
 from . import stepped

@@ -23,11 +23,10 @@ from . import (
     attributes,
     bone_curves,
     camera,
-    node_groups,
-    node_tree,
     regions,
     rig,
 )
+from .nodes import node_groups, node_tree
 
 # Percent of the whole when each part begins; about what they take.
 _BONES, _POINTS, _GROUPS, _TREES, _KEYS, _SHOWN = 15, 25, 30, 60, 68, 95

@@ -19,10 +19,10 @@ from ..session.steps import Steps, in_thread
 from . import (
     attributes,
     importer,
-    node_groups,
     regions,
     rig,
 )
+from .nodes import node_groups
 
 MOST = 8  # influences a point can have
 

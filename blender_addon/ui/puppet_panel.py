@@ -5,7 +5,8 @@ from typing import Any
 
 import bpy
 
-from ..puppet import export, importer, render_job
+from ..puppet import importer
+from ..puppet.output import export, render_job
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .panel_base import Step

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """True Gaussian splatting with Blender's gpu module: what is drawn (`Cloud`) and how (`Painter`).
 
-EWA as in `restage4d.render`: the pinhole's Jacobian at the centre carries the covariance to the
+EWA as in `restage4d.splatting`: the pinhole's Jacobian at the centre carries the covariance to the
 image, 0.3 square pixels of blur are added, splats blend back to front in the video's own (sRGB)
 values. One quad is drawn once per splat; the vertex shader looks the splat up through a texture
 with the order by depth, so that a turned view costs one small upload. Only float textures and push
@@ -17,7 +17,7 @@ from gpu_extras.batch import batch_for_shader
 from restage4d.puppet import F32
 from restage4d.se3 import Array
 
-# As in restage4d.render, which needs torch (a test compares them).
+# As in restage4d.splatting, which needs torch (a test compares them).
 MAX_ALPHA, MIN_ALPHA, MAX_EXTENT, FOV_MARGIN = 0.999, 1.0 / 255.0, 3.33, 0.3
 BLUR = 0.3  # eps2d, square pixels
 NEAR = 0.01  # nearer centres are left out

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip, rewind
-from restage4d.driving.protocols import Candidate, DrivingVideo, Figures, VideoModel
+from restage4d.driving.protocols import (
+    Candidate,
+    DrivingVideo,
+    Figures,
+    VideoModel,
+)
 from restage4d.driving.seam import compare
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key

@@ -9,7 +9,7 @@ from restage4d.evaluate.metrics.perceptual import PerceptualMetrics
 from restage4d.evaluate.noise import choose_measured_points
 from restage4d.evaluate.stage import Scene, View
 from restage4d.puppet import Camera, Performance, Puppet
-from restage4d.render.gaussians import render_gaussians, render_performance
+from restage4d.splatting.gaussians import render_gaussians, render_performance
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]

@@ -37,7 +37,7 @@ from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.reconstruct.fit import compute_fingerprint, fit
-from restage4d.render.gaussians import render_performance
+from restage4d.splatting.gaussians import render_performance
 
 LONGER_SIDE = 256
 _ANNOTATED = 1080  # BADJA's pixels are of pictures this high

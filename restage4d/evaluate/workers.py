@@ -10,7 +10,12 @@ from pathlib import Path
 import psutil
 
 from restage4d.evaluate.metrics.perceptual import PerceptualWeights
-from restage4d.evaluate.runs import Bench, Record, Run, forward_cancellation
+from restage4d.evaluate.runs import (
+    Bench,
+    Record,
+    Run,
+    forward_cancellation,
+)
 from restage4d.progress import Progress, TaskId
 
 _BYTES_EACH = 2 << 30  # of memory, that one run may need

@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.io.images import PictureFile, is_folder, read_alpha, read_values
+from restage4d.io.images import (
+    PictureFile,
+    is_folder,
+    read_alpha,
+    read_values,
+)
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _MASK_NAME = re.compile(r"(^|[^a-z])(mask|matte|alpha|seg|label)", re.IGNORECASE)

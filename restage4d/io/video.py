@@ -26,7 +26,12 @@ from restage4d.io.video_decode import (
     resample,
 )
 from restage4d.io.video_encode import encode
-from restage4d.io.video_frames import composite, picture, scaled, working_size
+from restage4d.io.video_frames import (
+    composite,
+    picture,
+    scaled,
+    working_size,
+)
 from restage4d.io.video_probe import UNREADABLE, Header, read_header
 
 __all__ = ["VideoInfo", "decode", "encode", "probe"]

@@ -24,7 +24,12 @@ from av.video.stream import VideoStream
 from restage4d.errors import InputError
 from restage4d.io.colour import HLG, PQ
 from restage4d.io.images import check_pixels, is_folder
-from restage4d.io.video_frames import Orientation, find_orientation, has_alpha, shown_size
+from restage4d.io.video_frames import (
+    Orientation,
+    find_orientation,
+    has_alpha,
+    shown_size,
+)
 
 # FFmpeg also "plays" text files, and playlists that name other files and addresses; only real video
 # containers are opened.

@@ -17,8 +17,8 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Performance, Puppet
-from restage4d.render.gaussians import render_performance
-from restage4d.render.orbit import orbit_cameras
+from restage4d.splatting.gaussians import render_performance
+from restage4d.splatting.orbit import orbit_cameras
 
 U8 = NDArray[np.uint8]
 

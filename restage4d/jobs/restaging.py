@@ -24,7 +24,12 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache
 from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
-from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
+from restage4d.jobs.footage import (
+    decode_part,
+    read_mask,
+    resize_mask,
+    scale_selection,
+)
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
@@ -32,7 +37,7 @@ from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
-from restage4d.render.gaussians import render_performance
+from restage4d.splatting.gaussians import render_performance
 
 
 @dataclass(frozen=True)

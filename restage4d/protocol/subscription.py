@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 from restage4d.protocol import framing
 from restage4d.protocol.channel import secure
 from restage4d.protocol.connection import Connection
-from restage4d.protocol.messages import FRAME_LIMIT, Event, Preview, PreviewPoints
+from restage4d.protocol.messages import (
+    FRAME_LIMIT,
+    Event,
+    Preview,
+    PreviewPoints,
+)
 
 # names of the arrays that come with an event, in the order of their frames
 _ARRAY_NAMES = {

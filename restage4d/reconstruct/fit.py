@@ -20,7 +20,7 @@ from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.depth import prepare_depth
 from restage4d.reconstruct.motion.initialisation import fit_motion
 from restage4d.reconstruct.motion.lifting import LiftedTracks, lift_tracks, reject_observations
-from restage4d.render import drawing_device
+from restage4d.splatting import drawing_device
 
 
 def fit(

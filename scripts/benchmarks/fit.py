@@ -25,7 +25,7 @@ import torch
 from restage4d.evaluate.runs import Bench, Run
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import preset
-from restage4d.render import drawing_device
+from restage4d.splatting import drawing_device
 from restage4d.threads import let_waiting_threads_sleep
 
 FIGURES = {

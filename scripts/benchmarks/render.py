@@ -23,15 +23,15 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from restage4d.render import (
+from restage4d.splatting import (
     cpu,
     drawing_device,
     kernels,
     rasterize,
 )
-from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
-from restage4d.render.projection import FAINTEST, RECORD, TILE
-from restage4d.render.simd import LANES, count
+from restage4d.splatting.constants import MAX_ALPHA, MIN_TRANSMITTANCE
+from restage4d.splatting.projection import FAINTEST, RECORD, TILE
+from restage4d.splatting.simd import LANES, count
 
 LN_2 = np.float32(math.log(2))
 CASES = [  # Gaussians, width, height, channels

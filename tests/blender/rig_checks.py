@@ -3,7 +3,8 @@
 import bpy
 import numpy as np
 
-from blender_addon.puppet import export, rig
+from blender_addon.puppet import rig
+from blender_addon.puppet.output import export
 from restage4d import se3
 
 

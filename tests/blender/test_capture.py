@@ -12,10 +12,10 @@ from mathutils import Quaternion
 from blender_addon.puppet import (
     attributes,
     capture,
-    export,
     importer,
     rig,
 )
+from blender_addon.puppet.output import export
 from restage4d import se3
 from restage4d import sh as sh_module
 from restage4d.errors import Cancelled, InputError

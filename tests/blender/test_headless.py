@@ -13,7 +13,8 @@ import pytest
 
 import blender_addon
 from blender_addon import compat, headless
-from blender_addon.puppet import export, importer
+from blender_addon.puppet import importer
+from blender_addon.puppet.output import export
 from restage4d.puppet import Puppet
 
 ROOT = Path(__file__).parents[2]

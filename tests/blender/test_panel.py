@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import blender_addon
-from blender_addon import orders, runtime, sync, takes
+from blender_addon import (
+    orders,
+    runtime,
+    sync,
+    takes,
+)
 from blender_addon.session.models import (
     PRIORS,
     Candidate,

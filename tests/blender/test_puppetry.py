@@ -13,12 +13,12 @@ from blender_addon.puppet import (
     actions,
     attributes,
     capture,
-    export,
     importer,
     nla,
     rig,
     weights,
 )
+from blender_addon.puppet.output import export
 from blender_addon.session.steps import drain
 from restage4d import se3
 from restage4d.errors import InputError

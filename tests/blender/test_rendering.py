@@ -15,13 +15,8 @@ import pytest
 from mathutils import Quaternion
 
 import blender_addon
-from blender_addon.puppet import (
-    attributes,
-    exr,
-    importer,
-    render_job,
-    rig,
-)
+from blender_addon.puppet import attributes, importer, rig
+from blender_addon.puppet.output import exr, render_job
 from blender_addon.viewport import display, splat_painter
 from restage4d.errors import InputError
 

@@ -11,10 +11,10 @@ from blender_addon import compat
 from blender_addon.puppet import (
     attributes,
     camera,
-    export,
     importer,
     rig,
 )
+from blender_addon.puppet.output import export
 from restage4d import se3
 from restage4d.errors import InputError
 

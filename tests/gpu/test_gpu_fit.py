@@ -10,7 +10,7 @@ from test_fit import CONFIG, cancel_within_fusion, poison_twice
 from restage4d.progress import Progress
 from restage4d.reconstruct import fit as fit_module
 from restage4d.reconstruct.fit import fit
-from restage4d.render import gaussians
+from restage4d.splatting import gaussians
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from restage4d.protocol.messages import (
     Submit,
 )
 from restage4d.puppet import Puppet
-from restage4d.render import rasterize
+from restage4d.splatting import rasterize
 
 
 def until(condition, seconds: float = 120.0):

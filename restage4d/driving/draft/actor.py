@@ -11,7 +11,13 @@ import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS, Gait
 from restage4d.driving.draft.body_plan import BodyPlan
-from restage4d.driving.draft.curves import F64, Curves, Room, plateau, ramp
+from restage4d.driving.draft.curves import (
+    F64,
+    Curves,
+    Room,
+    plateau,
+    ramp,
+)
 from restage4d.driving.draft.gait import Steps
 
 _LEG = 0.35  # length of a leg that is not seen, of the body's height

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
 from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
-from restage4d.driving.draft.clean_plate import (
+from restage4d.driving.draft.compositing.clean_plate import (
     dilate,
     make_clean_plate,
     measure_own_motion,
     register,
 )
+from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
+from restage4d.driving.draft.compositing.rasterizer import draw
+from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
-from restage4d.driving.draft.matte import estimate_foreground, estimate_matte
 from restage4d.driving.draft.prompt import parse
-from restage4d.driving.draft.rasterizer import draw
 from restage4d.driving.draft.relief import View, build_relief
-from restage4d.driving.draft.shadow import Shadow, find_shadow
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId

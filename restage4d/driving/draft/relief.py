@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from restage4d.driving.draft.body_plan import BodyPlan
-from restage4d.driving.draft.matte import signed_distance
+from restage4d.driving.draft.compositing.matte import signed_distance
 from restage4d.priors.geometry.inflation import inflate
 
 F32 = NDArray[np.float32]

@@ -56,7 +56,12 @@ from restage4d.protocol.messages.events import (
     PreviewPoints,
     StateChanged,
 )
-from restage4d.protocol.messages.footage import Look, Looked, Prepare, Prepared
+from restage4d.protocol.messages.footage import (
+    Look,
+    Looked,
+    Prepare,
+    Prepared,
+)
 from restage4d.protocol.messages.jobs import (
     ENDED,
     Artefact,
@@ -67,7 +72,12 @@ from restage4d.protocol.messages.jobs import (
     SubjectSelection,
     Submit,
 )
-from restage4d.protocol.messages.puppets import FetchGaussians, GaussiansFrame, Render, Rendered
+from restage4d.protocol.messages.puppets import (
+    FetchGaussians,
+    GaussiansFrame,
+    Render,
+    Rendered,
+)
 from restage4d.protocol.messages.transfer import (
     Chunk,
     Fetch,

@@ -4,7 +4,13 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct, field
 
-from restage4d.protocol.messages.base import ARRAYS_LIMIT, Count, Done, Error, Id
+from restage4d.protocol.messages.base import (
+    ARRAYS_LIMIT,
+    Count,
+    Done,
+    Error,
+    Id,
+)
 from restage4d.protocol.messages.control import (
     Cancel,
     Delete,
@@ -23,7 +29,12 @@ from restage4d.protocol.messages.events import (
     PreviewPoints,
     StateChanged,
 )
-from restage4d.protocol.messages.footage import Look, Looked, Prepare, Prepared
+from restage4d.protocol.messages.footage import (
+    Look,
+    Looked,
+    Prepare,
+    Prepared,
+)
 from restage4d.protocol.messages.jobs import Jobs, JobStatus, Submit
 from restage4d.protocol.messages.puppets import (
     FetchGaussians,

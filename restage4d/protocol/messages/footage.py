@@ -4,7 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from restage4d.protocol.messages.base import Content, Count, Message, Name, Text
+from restage4d.protocol.messages.base import (
+    Content,
+    Count,
+    Message,
+    Name,
+    Text,
+)
 from restage4d.protocol.messages.jobs import SubjectSelection
 
 

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from restage4d.protocol.messages.base import Code, Content, Count, Id, Message, Name, Size, Text
+from restage4d.protocol.messages.base import (
+    Code,
+    Content,
+    Count,
+    Id,
+    Message,
+    Name,
+    Size,
+    Text,
+)
 
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")

@@ -1,6 +1,12 @@
 """Looking at a puppet without fetching it (work channel)."""
 
-from restage4d.protocol.messages.base import Content, Count, Message, Name, Pixels
+from restage4d.protocol.messages.base import (
+    Content,
+    Count,
+    Message,
+    Name,
+    Pixels,
+)
 
 
 class FetchGaussians(Message):

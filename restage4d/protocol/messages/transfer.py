@@ -4,7 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from restage4d.protocol.messages.base import CHUNK, Content, Id, Message, Size
+from restage4d.protocol.messages.base import (
+    CHUNK,
+    Content,
+    Id,
+    Message,
+    Size,
+)
 
 
 class UploadBegin(Message):

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.scene_model import SceneModel
-from restage4d.render import rasterize
-from restage4d.render.constants import EPS2D
+from restage4d.splatting import rasterize
+from restage4d.splatting.constants import EPS2D
 
 _STRAY = 0.02  # of the extent; from where a frame allows it, from which a point protrudes
 _STRAY_FRAMES = 0.1  # share of the frames in which it may

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from restage4d.reconstruct.model.scene_model import Splats
-from restage4d.render import rasterize
+from restage4d.splatting import rasterize
 
 
 @dataclass

@@ -3,8 +3,8 @@
 
 import bpy
 
-from .. import compat
-from .attributes import COLOR
+from ... import compat
+from ..attributes import COLOR
 from .node_tree import NodeTree
 
 CUTOFF = 3.0  # standard deviations at which soft splats end; the Gaussian is down to 1 % there

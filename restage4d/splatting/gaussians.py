@@ -8,8 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from restage4d import sh
-from restage4d.puppet import F32, Camera, Gaussians, Performance, Puppet
-from restage4d.render import drawing_device, rasterize
+from restage4d.puppet import (
+    F32,
+    Camera,
+    Gaussians,
+    Performance,
+    Puppet,
+)
+from restage4d.splatting import drawing_device, rasterize
 
 U8 = NDArray[np.uint8]
 
@@ -20,7 +26,7 @@ def render_gaussians(
     sets: Sequence[Gaussians], camera: Camera
 ) -> tuple[F32, F32]:  # (H, W, 4), (H, W)
     """Draws sets of Gaussians into one picture, on the device where drawing is fastest
-    (`restage4d.render.drawing_device`).
+    (`restage4d.splatting.drawing_device`).
 
     Args:
         sets: in the world, world units; each with an SH degree of its own. Radiance is that of

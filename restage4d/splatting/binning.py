@@ -8,14 +8,14 @@ tile's list, so the lists are the same for any number of threads.
 
 import numpy as np
 
-from restage4d.render.projection import (
+from restage4d.splatting.projection import (
     FAINTEST,
     PARTS,
     RECORD,
     TILE,
     tile_range,
 )
-from restage4d.render.simd import (
+from restage4d.splatting.simd import (
     LANES,
     at,
     count,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import percentile_filter
 
 from restage4d.driving.draft.body_plan import BodyPlan
-from restage4d.driving.draft.matte import spread
+from restage4d.driving.draft.compositing.matte import spread
 from restage4d.driving.draft.relief import View
 
 F32 = NDArray[np.float32]

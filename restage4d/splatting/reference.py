@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from restage4d.render.constants import (
+from restage4d.splatting.constants import (
     EPS2D,
     FAR,
     FOV_MARGIN,
@@ -83,7 +83,7 @@ def rasterize(
     near: float = 0.01,
     eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """`restage4d.render.rasterize`, densely."""
+    """`restage4d.splatting.rasterize`, densely."""
     n = len(means)
     # which Gaussians are drawn; the rest must not reach the graph, or a NaN of theirs would spread
     with torch.no_grad():

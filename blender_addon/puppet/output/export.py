@@ -28,15 +28,10 @@ from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians
 from restage4d.se3 import Array
 
-from .. import compat
-from ..session.steps import Steps, in_thread
-from . import (
-    attributes,
-    capture,
-    importer,
-    node_groups,
-    node_tree,
-)
+from ... import compat
+from ...session.steps import Steps, in_thread
+from .. import attributes, capture, importer
+from ..nodes import node_groups, node_tree
 
 
 @dataclass(frozen=True)

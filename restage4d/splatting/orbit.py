@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from restage4d.puppet import F32, Camera, Gaussians, Performance, Puppet
+from restage4d.puppet import (
+    F32,
+    Camera,
+    Gaussians,
+    Performance,
+    Puppet,
+)
 
 RAISED = 10.0  # degrees that an orbiting camera stands higher than the clip's
 _FILLED = 0.85  # part of the picture that the subject may reach, from the middle to the border

@@ -1,5 +1,5 @@
-"""Drawing projected Gaussians and its gradient, in numba. See `restage4d.render.projection` for a
-footprint's ``shape``.
+"""Drawing projected Gaussians and its gradient, in numba. See `restage4d.splatting.projection` for
+a footprint's ``shape``.
 
 The image is cut into tiles of `TILE` rows of `LANES` pixels: one vector per row. An "entry" is one
 Gaussian in one tile; entries are listed tile by tile, nearest first. A tile draws its entries one
@@ -14,14 +14,14 @@ threads at once and share out their work through it.
 
 import numpy as np
 
-from restage4d.render.constants import MAX_ALPHA, MIN_TRANSMITTANCE
-from restage4d.render.projection import (
+from restage4d.splatting.constants import MAX_ALPHA, MIN_TRANSMITTANCE
+from restage4d.splatting.projection import (
     FAINTEST,
     PARTS,
     RECORD,
     TILE,
 )
-from restage4d.render.simd import (
+from restage4d.splatting.simd import (
     LANES,
     at,
     both,

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from .attributes import (
+from ..attributes import (
     COLOR,
     RAMP_COLORS,
     RAMP_PLACES,

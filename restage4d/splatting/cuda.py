@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restage4d.render.constants import EPS2D, FAR, QUAT_EPS
+from restage4d.splatting.constants import EPS2D, FAR, QUAT_EPS
 
 _TILE = 16
 
@@ -50,7 +50,7 @@ def rasterize(
     near: float = 0.01,
     eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """`restage4d.render.rasterize` with gsplat. Takes float32 CUDA tensors."""
+    """`restage4d.splatting.rasterize` with gsplat. Takes float32 CUDA tensors."""
     import gsplat  # pyright: ignore[reportMissingImports]  # compiles its kernels at first use
 
     n = len(means)

@@ -27,8 +27,9 @@ from restage4d.puppet import (
     Puppet,
 )
 
-from . import attributes, capture, export, importer
-from .camera import get_lens
+from .. import attributes, capture, importer
+from ..camera import get_lens
+from . import export
 from .exr import write_exr
 
 if TYPE_CHECKING:

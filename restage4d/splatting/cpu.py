@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from restage4d.render import binning, kernels, projection
-from restage4d.render.constants import EPS2D
+from restage4d.splatting import binning, kernels, projection
+from restage4d.splatting.constants import EPS2D
 
 
 @cache
@@ -163,7 +163,7 @@ def rasterize(
     near: float = 0.01,
     eps2d: float = EPS2D,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """`restage4d.render.rasterize` with numba. Takes float32 tensors on the CPU."""
+    """`restage4d.splatting.rasterize` with numba. Takes float32 tensors on the CPU."""
     means, quats, scales, opacities, colors = (
         x.float().contiguous() for x in (means, quats, scales, opacities, colors)
     )

@@ -14,14 +14,14 @@ threads.
 
 import numpy as np
 
-from restage4d.render.constants import (
+from restage4d.splatting.constants import (
     FAR,
     FOV_MARGIN,
     MAX_EXTENT,
     MIN_ALPHA,
     QUAT_EPS,
 )
-from restage4d.render.simd import LANES, count, kernel
+from restage4d.splatting.simd import LANES, count, kernel
 
 PARTS = 32
 TILE = 24  # a tile of the image is TILE rows of LANES pixels

@@ -2,7 +2,7 @@
 tests.
 
 All backends follow gsplat 1.5's `rasterization` (EWA projection, constants in
-`restage4d.render.constants`).
+`restage4d.splatting.constants`).
 """
 
 import warnings
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restage4d.render.constants import EPS2D
+from restage4d.splatting.constants import EPS2D
 
 BACKENDS = ("auto", "cpu", "cuda", "reference")
 
@@ -21,7 +21,7 @@ BACKENDS = ("auto", "cpu", "cuda", "reference")
 def drawing_device() -> str:
     """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so
     where a GPU must stay idle."""
-    from restage4d.render.cuda import obstacle
+    from restage4d.splatting.cuda import obstacle
 
     why = obstacle()
     if why and torch.cuda.is_available():
@@ -101,11 +101,11 @@ def rasterize(
         backend = "cuda" if means.is_cuda else "cpu"
     # Each backend brings a heavy import (numba, gsplat): only the one in use is loaded.
     if backend == "cpu":
-        from restage4d.render.cpu import rasterize as draw
+        from restage4d.splatting.cpu import rasterize as draw
     elif backend == "cuda":
-        from restage4d.render.cuda import rasterize as draw
+        from restage4d.splatting.cuda import rasterize as draw
     elif backend == "reference":
-        from restage4d.render.reference import rasterize as draw
+        from restage4d.splatting.reference import rasterize as draw
     else:
         raise ValueError(f"backend {backend!r} is none of {', '.join(BACKENDS)}")
     return draw(

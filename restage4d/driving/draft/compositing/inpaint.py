@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.matte import spread
+from restage4d.driving.draft.compositing.matte import spread
 
 F32 = NDArray[np.float32]
 

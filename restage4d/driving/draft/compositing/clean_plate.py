@@ -2,7 +2,7 @@
 
 What other frames of the base show behind the subject is brought over by homographies and a smooth
 residual flow; what no frame shows is completed from patches of the picture itself
-(`restage4d.driving.draft.inpaint`).
+(`restage4d.driving.draft.compositing.inpaint`).
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from restage4d.clips import Clip
-from restage4d.driving.draft.inpaint import complete
-from restage4d.driving.draft.matte import spread
+from restage4d.driving.draft.compositing.inpaint import complete
+from restage4d.driving.draft.compositing.matte import spread
 from restage4d.progress import Task
 
 F32 = NDArray[np.float32]

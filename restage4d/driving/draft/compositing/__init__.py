@@ -1,0 +1,1 @@
+"""Pictures of the draft driver: the clean plate, the matte, the drawn mesh and its shadow."""
