@@ -85,9 +85,9 @@ def test_every_public_name_is_there_and_a_wrong_one_lists_them() -> None:
         _ = r4.render_picture
 
 
-def test_render_is_still_the_package_whatever_is_loaded_first() -> None:
-    code = "import restage4d as r4; r4.render; import restage4d.splatting.orbit; "
-    assert in_a_new_process(code + "print(r4.render.orbit.RAISED)") == "10.0"
+def test_no_package_takes_the_name_of_a_function() -> None:
+    code = "import restage4d as r4, restage4d.splatting.orbit, restage4d.jobs.restaging; "
+    assert in_a_new_process(code + "print(callable(r4.render), callable(r4.export))") == "True True"
 
 
 # --- load and draw --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ LAYERS = (
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
     ("restage4d.sh",),
     ("restage4d.puppet", "restage4d.clips"),
+    ("restage4d.driving.draft.directions",),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),
@@ -45,7 +46,7 @@ EXTENSION_MAY_IMPORT = tuple(
     f"restage4d.{name}"
     for name in (
         *("protocol", "puppet", "se3", "sh", "errors", "progress", "defaults"),
-        *("io.ply", "io.atomic", "driving.draft.prompt"),
+        *("io.ply", "io.atomic", "driving.draft.prompt", "driving.draft.directions"),
     )
 )
 
