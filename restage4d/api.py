@@ -173,6 +173,7 @@ def restage(
     prompt: str,
     *,
     out: str | Path = "out",
+    overwrite: bool = False,
     select: tuple[float, float] | None = None,
     box: tuple[float, float, float, float] | None = None,
     mask: str | Path | None = None,
@@ -215,6 +216,7 @@ def restage(
         video: base video, or a folder of frames.
         prompt: what the subject shall do instead.
         out: folder for the results.
+        overwrite: write over the results of another run in ``out``.
         select, box, mask, select_text: the subject in the first frame, in the video's pixels: a
             point (x, y), a box (x0, y0, x1, y1), a PNG mask, or words (``masks="sam3"``). At most
             one; without, the moving subject finds itself.
@@ -234,7 +236,8 @@ def restage(
         progress: told every step, and asked whether to stop.
 
     Raises:
-        InputError: before any work, where an input cannot be used.
+        InputError: before any work, where an input cannot be used, or ``out`` holds the results of
+            another run.
         FitError: there is nothing to fit, or the fit could not go on.
         Cancelled: ``progress`` said so; the last checkpoint is kept.
 

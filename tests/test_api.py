@@ -224,14 +224,19 @@ def test_restage_hands_over_what_it_was_given(tmp_path: Path, monkeypatch) -> No
     assert equal(puppet, random_puppet())
     r4.restage("d.mp4", "", out=tmp_path, driving=[Path("a.mp4"), "b.mp4"], set=["fusion.steps=5"])
     job, other = jobs
-    assert (job.video, job.prompt, job.out) == (Path("dog.mp4"), "the dog jumps", tmp_path)
+    assert (job.video, job.prompt, job.out) == (
+        Path("dog.mp4").absolute(),
+        "the dog jumps",
+        tmp_path,
+    )
     assert job.selection == Selection(box=(1, 2, 30, 40))
     assert (job.quality, job.longer_side) == ("default", 384)
-    assert job.driving == [Path("driving.mp4")]
+    assert job.driving == [Path("driving.mp4").absolute()]
     assert job.settings == ["fusion.steps=5", "backtracing=False"]
     assert (job.choice.priors.depth, job.choice.priors.masks) == ("depth-anything-v2", "grabcut")
     assert job.choice.driver.fps == 12.0
-    assert (other.driving, other.settings) == ([Path("a.mp4"), Path("b.mp4")], ["fusion.steps=5"])
+    assert other.driving == [Path("a.mp4").absolute(), Path("b.mp4").absolute()]
+    assert other.settings == ["fusion.steps=5"]
 
 
 def test_restage_refuses_before_any_work(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
         settings=[f"{name}={value}" for name, value in spec.settings.items()],
         choice=ProviderChoice(priors=PriorNames(**spec.providers), driver=driver),
         splats=False,
+        overwrite=True,  # the folder is this job's own
     )
 
 

@@ -49,6 +49,11 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: out)",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write over the results of another run in that folder",
+    )
     add_fit(parser)
     parser.add_argument(
         "--blender-python",
@@ -96,6 +101,7 @@ def run_with_options(
         quality=options.quality,
         settings=options.set,
         choice=provider_options.read(options),
+        overwrite=options.overwrite,
     )
     run(job, progress, make_blend=BlenderProcess(options.blender_python), choose=choose)
     return job.out / "puppet.puppet"

@@ -22,12 +22,18 @@ from restage4d.errors import InputError
 from restage4d.evaluate.metrics.image import iou, mean_psnr
 from restage4d.io import video
 from restage4d.io.atomic import replacing
-from restage4d.io.content_cache import Cache
+from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
 from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
+from restage4d.jobs.results_folder import (
+    claim_folder,
+    hash_path,
+    is_blend_edited,
+    set_blend_aside,
+)
 from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
@@ -55,6 +61,9 @@ class RestagingJob:
         settings: of the fit, each ``KEY=VALUE``.
         choice: who makes what.
         splats: whether splats/ is written, one PLY per frame.
+        overwrite: results of another run in ``out`` may be written over.
+
+    Paths become absolute, as other processes with other working folders get them too.
     """
 
     video: Path
@@ -73,6 +82,13 @@ class RestagingJob:
     settings: list[str] = field(default_factory=list)
     choice: ProviderChoice = field(default_factory=ProviderChoice)
     splats: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("video", "out", "priors", "true_masks"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else path.absolute())
+        object.__setattr__(self, "driving", [path.absolute() for path in self.driving])
 
 
 class BlendMaker(Protocol):
@@ -92,7 +108,7 @@ def run(
     choose: Callable[[str], int] | None = None,
 ) -> None:
     """Runs the job: ``job.out`` then holds the puppet, contact sheet, preview, footage/,
-    report.json, and splats/ and puppet.blend where asked for.
+    report.json, job.json, and splats/ and puppet.blend where asked for.
 
     Args:
         job: what to do.
@@ -103,7 +119,8 @@ def run(
             None takes the best.
 
     Raises:
-        InputError: before any work, where an input cannot be used.
+        InputError: before any work, where an input cannot be used, or ``job.out`` holds the results
+            of another run.
         FitError, Cancelled: see `restage`.
     """
     config = configure(job)
@@ -113,6 +130,18 @@ def run(
     if not job.driving and job.choice.driver.is_draft and (ignored := parse(job.prompt).ignored):
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
+    with claim_folder(job.out, describe(job), overwrite=job.overwrite):
+        _run_in_folder(job, config, info, progress, make_blend, choose)
+
+
+def _run_in_folder(
+    job: RestagingJob,
+    config: FitConfig,
+    info: video.VideoInfo,
+    progress: Progress,
+    make_blend: BlendMaker | None,
+    choose: Callable[[str], int] | None,
+) -> None:
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
@@ -122,6 +151,7 @@ def run(
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     selection = scale_selection(job.selection, (info.width, info.height), base.size)
     true_masks = _read_true_masks(job.true_masks, base) if job.true_masks else None
+    blend_is_edited = is_blend_edited(job.out)  # before report.json is written anew
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
@@ -140,9 +170,30 @@ def run(
     checkpoint.unlink(missing_ok=True)
     if make_blend:
         with progress.task(TaskId.WRITE_BLEND):
-            report["blend"] = _try_blend(make_blend, job.out, footage)
+            report["blend"] = _try_blend(make_blend, job.out, footage, keep=blend_is_edited)
         _write_report(job.out, report, progress)
     print(_summary(job, report))
+
+
+def describe(job: RestagingJob) -> dict[str, Any]:
+    """All that decides a job's results, files by their content: two jobs of which this is the same
+    make the same puppet. Raises `InputError` where a file cannot be read."""
+    where = job.selection
+    return {
+        "video": hash_path(job.video),
+        "prompt": job.prompt,
+        "selection": content_key(where.point, where.box, where.mask, where.text),
+        "driving": [hash_path(path) for path in job.driving],
+        "priors": hash_path(job.priors) if job.priors else None,
+        "longer_side": job.longer_side,
+        "first": job.first,
+        "frames": job.frames,
+        "seed": job.seed,
+        "quality": job.quality,
+        "settings": sorted(job.settings),
+        "providers": vars(job.choice.priors),
+        "driver": None if job.driving else vars(job.choice.driver),
+    }
 
 
 def make_driver(
@@ -191,16 +242,6 @@ def _check_folders(job: RestagingJob) -> None:
     for path, what in ((job.priors, "--priors"), (job.true_masks, "--true-masks")):
         if path is not None and not path.is_dir():
             raise InputError(f"{what} {path} is not a folder.", "Give a folder that exists.")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-        with replacing(job.out / "report.json") as probe:
-            probe.write_text("{}")
-        (job.out / "report.json").unlink()
-    except OSError as error:
-        raise InputError(
-            f"--out {job.out} cannot be written: {error.strerror}.",
-            "Give another folder or free some space.",
-        ) from error
 
 
 def _read_true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
@@ -283,12 +324,18 @@ def _compute_figures(
     }
 
 
-def _try_blend(make_blend: BlendMaker, out: Path, footage: dict[str, Path]) -> str | None:
-    """None where puppet.blend was made, else why not."""
+def _try_blend(
+    make_blend: BlendMaker, out: Path, footage: dict[str, Path], *, keep: bool
+) -> str | None:
+    """None where puppet.blend was made, else why not. ``keep`` sets the one that is there aside."""
     try:
+        if keep:
+            print(f"puppet.blend was changed since it was made; it is now {set_blend_aside(out)}")
         make_blend(out / "puppet.puppet", out / "puppet.blend", footage)
     except InputError as error:
         return str(error)
+    except OSError as error:
+        return f"{out / 'puppet.blend'} cannot be written: {error.strerror}."
     return None
 
 
