@@ -118,7 +118,8 @@ def export(
     * a folder (no suffix): a performance as ``NAME_0001.ply`` ..., one file a frame.
     * ``x.puppet``: everything.
 
-    Files of these names are replaced; no other file is touched.
+    Files of these names are replaced, a folder's all or none; frames that an earlier, longer export
+    of the same performance left there go. No other file is touched.
 
     Args:
         puppet: what to write.

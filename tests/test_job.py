@@ -279,24 +279,6 @@ def test_out_that_cannot_be_made_is_refused(tmp_path, capsys):
     assert "--out" in fails(capsys, DEMO / "base.mp4", "jump", "--out", tmp_path / "file" / "out")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 300 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        sys.platform != "linux"
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)],
-            capture_output=True,
-            check=False,
-        ).returncode
-    ):
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 @pytest.mark.timeout(300)
 def test_full_disk_ends_the_job_with_one_sentence_and_nothing_half_written(small_disk, capsys):
     arguments = [

@@ -23,7 +23,7 @@ from restage4d.evaluate.metrics.image import iou, mean_psnr
 from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
-from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
+from restage4d.io.ply import write_ply_sequence
 from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
@@ -286,8 +286,7 @@ def _write_results(
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
-        splats = write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
-        remove_longer_sequence(splats)
+        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
     write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)
     _write_report(out, report, progress)
     return report
