@@ -244,6 +244,11 @@ class JobTable:
     def delete(self, id: str) -> bool:
         return self._change("DELETE FROM jobs WHERE id = ? AND state != 'running'", (id,))
 
+    def delete_ended(self, id: str) -> bool:
+        """For a job that may have been resumed meanwhile: then it stays."""
+        marks = ", ".join("?" * len(ENDED))
+        return self._change(f"DELETE FROM jobs WHERE id = ? AND state IN ({marks})", (id, *ENDED))
+
     def _change(self, statement: str, values: tuple) -> bool:
         with self._db() as db:
             return db.execute(statement, values).rowcount > 0
