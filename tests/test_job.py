@@ -118,6 +118,7 @@ def test_progress_of_the_whole_job_and_a_blend_that_fails(tmp_path, capsys):
         "it nods",
         out,
         Selection(mask=read_mask(DEMO / "masks" / "00000.png")),
+        corrections={4: read_mask(DEMO / "masks" / "00004.png")},
         longer_side=96,
         frames=6,
         settings=["motion.steps=20", "motion.n_bases=5", "fusion.steps=20"],

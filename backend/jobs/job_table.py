@@ -73,7 +73,9 @@ class JobRow:
         spec = self.spec
         inputs = {spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
         return (
-            inputs | {spec.selection.mask or ""} | {a.content for a in self.artefacts.values()}
+            inputs
+            | {spec.selection.mask or "", *spec.selection.corrections.values()}
+            | {a.content for a in self.artefacts.values()}
         ) - {""}
 
 

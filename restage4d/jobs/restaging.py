@@ -24,7 +24,12 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.ply import write_ply_sequence
-from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_selection
+from restage4d.jobs.footage import (
+    decode_part,
+    read_true_masks,
+    resize_corrections,
+    select_in_detail,
+)
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
@@ -50,6 +55,8 @@ class RestagingJob:
         prompt: what the subject shall do instead.
         out: folder for the results.
         selection: the subject in the base's first frame, in the video's own pixels.
+        corrections: masks of later frames of the base, counted from ``first``, that a person
+            corrected.
         driving: driving videos that are there already; else ``choice.driver`` makes one.
         made_by: who made those, asked by which prompt; for the provenance.
         priors: folder with priors to be read instead of estimated (docs/priors.md).
@@ -70,6 +77,7 @@ class RestagingJob:
     prompt: str
     out: Path
     selection: Selection = field(default_factory=Selection)
+    corrections: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     driving: list[Path] = field(default_factory=list)
     made_by: tuple[str, str] = ("", "")
     priors: Path | None = None
@@ -149,8 +157,11 @@ def _run_in_folder(
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    selection = scale_selection(job.selection, (info.width, info.height), base.size)
-    true_masks = _read_true_masks(job.true_masks, base) if job.true_masks else None
+    corrections = resize_corrections(job.corrections, (info.width, info.height), base)
+    selection = select_in_detail(
+        job.video, info, base, job.first, job.selection, providers.masks, progress
+    )
+    true_masks = read_true_masks(job.true_masks, base) if job.true_masks else None
     blend_is_edited = is_blend_edited(job.out)  # before report.json is written anew
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
@@ -161,6 +172,7 @@ def _run_in_folder(
         providers,
         config,
         progress,
+        corrections=corrections,
         priors_dir=job.priors,
         cache=Cache(),
         checkpoint=checkpoint,
@@ -178,11 +190,13 @@ def _run_in_folder(
 def describe(job: RestagingJob) -> dict[str, Any]:
     """All that decides a job's results, files by their content: two jobs of which this is the same
     make the same puppet. Raises `InputError` where a file cannot be read."""
-    where = job.selection
+    where, masks = job.selection, job.corrections.items()
     return {
         "video": hash_path(job.video),
         "prompt": job.prompt,
-        "selection": content_key(where.point, where.box, where.mask, where.text),
+        "selection": content_key(
+            where.point, where.box, where.mask, where.text, *sum(sorted(masks), ())
+        ),
         "driving": [hash_path(path) for path in job.driving],
         "priors": hash_path(job.priors) if job.priors else None,
         "longer_side": job.longer_side,
@@ -231,7 +245,8 @@ def driving_tasks(job: RestagingJob) -> list[TaskId]:
 def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     """What the whole job does, in order, with every prior estimated."""
     tasks = driving_tasks(job)
-    tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS, TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
+    tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS] * (1 + len(job.corrections))
+    tasks += [TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
     tasks += [TaskId.FIT_MOTION, TaskId.SEED_GAUSSIANS, TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
@@ -242,21 +257,6 @@ def _check_folders(job: RestagingJob) -> None:
     for path, what in ((job.priors, "--priors"), (job.true_masks, "--true-masks")):
         if path is not None and not path.is_dir():
             raise InputError(f"{what} {path} is not a folder.", "Give a folder that exists.")
-
-
-def _read_true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
-    if len(files) < len(base):
-        raise InputError(
-            f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.",
-            "Give one per frame.",
-        )
-    masks = [read_mask(file) for file in files[: len(base)]]
-    height, width = masks[0].shape
-    return [
-        resize_mask(mask, (width, height), base.size, str(file))
-        for mask, file in zip(masks, files, strict=False)
-    ]
 
 
 def _write_footage(out: Path, made: Restaged) -> dict[str, Path]:
