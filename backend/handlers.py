@@ -222,6 +222,7 @@ class Handlers:
         wanted = {
             spec.base,
             spec.selection.mask or spec.base,
+            *spec.selection.corrections.values(),
             *([] if isinstance(spec.driving, str) else spec.driving),
         }
         wanted |= {file.content for content in wanted for file in self._list_frames(content)}

@@ -27,7 +27,7 @@ from backend.jobs.executors import Executor
 from backend.jobs.job_table import JobTable
 from backend.jobs.supervisor import Supervisor
 from backend.keys import Authenticator, Keys
-from backend.retention import sweep
+from backend.retention import Retention
 from backend.settings import ServiceSettings
 from backend.sockets import (
     Listening,
@@ -164,6 +164,9 @@ class Server:
         """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that
         run."""
         swept = -_SWEEP_S
+        retention = Retention(
+            self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
+        )
         stamp = self.keys.stamp()
         process = psutil.Process()
         while not self.stopping.wait(_CHECK_S) and alive():
@@ -180,7 +183,7 @@ class Server:
             if time.monotonic() - swept > _SWEEP_S:
                 swept = time.monotonic()
                 with contextlib.suppress(OSError, InputError):
-                    sweep(self.jobs, self.store, self.home / "jobs", self.settings)
+                    retention.sweep()
             self._refusals.log_refusals()
             self.handlers.sandbox.end_idle()
         self.close()

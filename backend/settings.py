@@ -10,6 +10,14 @@ import msgspec
 from restage4d.errors import InputError
 from restage4d.protocol.messages import Limits
 
+_RANGES = {
+    "keep_days": (1, 36500),
+    "keep_gigabytes": (1, 1e6),
+    "slots": (1, 1024),
+    "attempts": (1, 100),
+    "memory_gigabytes": (0.1, 1024),
+}
+
 
 @dataclass(frozen=True)
 class ServiceSettings:
@@ -33,6 +41,22 @@ class ServiceSettings:
     memory_gigabytes: float = 2.0
     limits: Limits = field(default_factory=Limits)
 
+    def check(self) -> None:
+        """Raises `InputError` for a number out of its range."""
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:  # NaN too
+                raise InputError(
+                    f"{name} = {value:g} is not a number from {least:g} to {most:g}.",
+                    f"The default is {getattr(ServiceSettings, name):g}.",
+                )
+        for name in Limits.__struct_fields__:
+            if getattr(self.limits, name) < 1:
+                raise InputError(
+                    f"{name} = {getattr(self.limits, name)} is below 1.",
+                    f"The default is {getattr(Limits(), name)}.",
+                )
+
     @staticmethod
     def load(path: Path) -> "ServiceSettings":
         """Reads the file, or gives the defaults where there is none. Raises `InputError` for
@@ -45,10 +69,14 @@ class ServiceSettings:
             unknown |= table.get("limits", {}).keys() - set(Limits.__struct_fields__)
             if unknown:
                 raise InputError(
-                    f"{path} sets {', '.join(sorted(unknown))}, which do not exist.",
+                    f"It sets {', '.join(sorted(unknown))}, which do not exist.",
                     "Check the spelling.",
                 )
-            return msgspec.convert(table, ServiceSettings)
+            settings = msgspec.convert(table, ServiceSettings)
+            settings.check()
+            return settings
+        except InputError as error:
+            raise InputError(f"{path}: {error.what}", error.remedy) from error
         except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
             raise InputError(
                 f"{path} cannot be used: {error}.", "Correct it or delete it."

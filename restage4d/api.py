@@ -122,7 +122,8 @@ def export(
     * a folder (no suffix): a performance as ``NAME_0001.ply`` ..., one file a frame.
     * ``x.puppet``: everything.
 
-    Files of these names are replaced; no other file is touched.
+    Files of these names are replaced, a folder's all or none; frames that an earlier, longer export
+    of the same performance left there go. No other file is touched.
 
     Args:
         puppet: what to write.
@@ -177,9 +178,10 @@ def restage(
     prompt: str,
     *,
     out: str | Path = "out",
+    overwrite: bool = False,
     select: tuple[float, float] | None = None,
     box: tuple[float, float, float, float] | None = None,
-    mask: str | Path | None = None,
+    mask: str | Path | Mapping[int, str | Path] | None = None,
     select_text: str | None = None,
     driving: Iterable[str | Path] = (),
     priors: str | Path | None = None,
@@ -219,9 +221,11 @@ def restage(
         video: base video, or a folder of frames.
         prompt: what the subject shall do instead.
         out: folder for the results.
+        overwrite: write over the results of another run in ``out``.
         select, box, mask, select_text: the subject in the first frame, in the video's pixels: a
             point (x, y), a box (x0, y0, x1, y1), a PNG mask, or words (``masks="sam3"``). At most
-            one; without, the moving subject finds itself.
+            one; without, the moving subject finds itself. ``mask`` may also be masks by the numbers
+            of their frames: those of later frames correct where the subject was lost.
         driving: driving videos of your own, instead of ``driver``'s.
         priors: folder with masks, depth, cameras or tracks to read (docs/priors.md).
         true_masks: folder of true masks of the base, to report the IoU of ours.
@@ -238,7 +242,8 @@ def restage(
         progress: told every step, and asked whether to stop.
 
     Raises:
-        InputError: before any work, where an input cannot be used.
+        InputError: before any work, where an input cannot be used, or ``out`` holds the results of
+            another run.
         FitError: there is nothing to fit, or the fit could not go on.
         Cancelled: ``progress`` said so; the last checkpoint is kept.
 
@@ -250,10 +255,14 @@ def restage(
     del options["progress"]
     if quality not in QUALITIES:
         raise InputError(f"There is no quality {quality!r}.", f"Give {', '.join(QUALITIES)}.")
-    given = [name for name in ("select", "box", "mask", "select_text") if options[name] is not None]
+    if mask is not None:
+        by_frame = mask if isinstance(mask, Mapping) else {0: mask}
+        options["mask"] = [(frame, Path(file)) for frame, file in by_frame.items()] or None
+    given = [name for name in ("select", "box", "select_text") if options[name] is not None]
+    given += ["mask"] if any(frame == 0 for frame, _ in options["mask"] or ()) else []
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both say where the subject is.", "Give one.")
-    for name in ("video", "out", "mask", "priors", "true_masks", "blender_python", "weights"):
+    for name in ("video", "out", "priors", "true_masks", "blender_python", "weights"):
         options[name] = None if options[name] is None else Path(options[name])
     files = [driving] if isinstance(driving, str | Path) else driving
     options["driving"] = [Path(file) for file in files]

@@ -1,5 +1,6 @@
 """The whole way from a video and a prompt to a puppet, in one readable function."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from restage4d.clips import (
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
-from restage4d.priors.estimate import Providers, estimate_priors
+from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import FitConfig
@@ -47,6 +48,7 @@ def restage(
     config: FitConfig,
     progress: Progress,
     *,
+    corrections: Mapping[int, NDArray[np.bool_]] = NO_CORRECTIONS,
     priors_dir: Path | None = None,
     cache: Cache | None = None,
     checkpoint: Path | None = None,
@@ -61,6 +63,8 @@ def restage(
         providers: of masks, cameras, depth and tracks.
         config: of the fit.
         progress: told every task; ends cancelled work.
+        corrections: masks (H, W) of later base frames, by their numbers: the subject is followed
+            anew from each.
         priors_dir: folder with priors to be read instead of estimated (docs/priors.md).
         cache: where estimated priors are kept by content.
         checkpoint: file from which an interrupted fit goes on.
@@ -72,9 +76,9 @@ def restage(
         Cancelled: asked to stop; ``checkpoint`` is kept.
     """
     alone = config.clips == "driving"
-    if alone and (priors_dir or not drivers):
+    if alone and (priors_dir or corrections or not drivers):
         raise InputError(
-            "clips=driving needs a driving video and cannot read --priors.",
+            "clips=driving needs a driving video and cannot use --priors or masks of later frames.",
             "Leave one of the two out.",
         )
     mask = providers.masks.select(base, selection, progress)
@@ -87,7 +91,13 @@ def restage(
         base, *drivings = drivings
     rewound = rewind(base, drivings)
     priors = estimate_priors(
-        rewound, mask, providers, priors_dir=priors_dir, cache=cache, progress=progress
+        rewound,
+        mask,
+        providers,
+        corrections=corrections,
+        priors_dir=priors_dir,
+        cache=cache,
+        progress=progress,
     )
     fusion = fit(rewound, priors, config, checkpoint, progress)
     puppet = fusion.model.to_puppet(

@@ -2,9 +2,31 @@
 those that want a GPU."""
 
 import os
+import subprocess
+import sys
+
+import pytest
 
 from restage4d.threads import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()  # as the command line and the service do; before torch is loaded
 if not os.environ.get("RESTAGE4D_TEST_GPU"):  # which test_gpu.py sets
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 300 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
+        pytest.skip("needs the right to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

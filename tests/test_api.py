@@ -15,6 +15,7 @@ from test_puppet import equal, refused
 import restage4d as r4
 from restage4d.cli import main
 from restage4d.clips import Selection
+from restage4d.errors import InputError
 from restage4d.io.ply import read_ply
 from restage4d.jobs import restaging
 
@@ -224,14 +225,46 @@ def test_restage_hands_over_what_it_was_given(tmp_path: Path, monkeypatch) -> No
     assert equal(puppet, random_puppet())
     r4.restage("d.mp4", "", out=tmp_path, driving=[Path("a.mp4"), "b.mp4"], set=["fusion.steps=5"])
     job, other = jobs
-    assert (job.video, job.prompt, job.out) == (Path("dog.mp4"), "the dog jumps", tmp_path)
+    assert (job.video, job.prompt, job.out) == (
+        Path("dog.mp4").absolute(),
+        "the dog jumps",
+        tmp_path,
+    )
     assert job.selection == Selection(box=(1, 2, 30, 40))
     assert (job.quality, job.longer_side) == ("default", 384)
-    assert job.driving == [Path("driving.mp4")]
+    assert job.driving == [Path("driving.mp4").absolute()]
     assert job.settings == ["fusion.steps=5", "backtracing=False"]
     assert (job.choice.priors.depth, job.choice.priors.masks) == ("depth-anything-v2", "grabcut")
     assert job.choice.driver.fps == 12.0
-    assert (other.driving, other.settings) == ([Path("a.mp4"), Path("b.mp4")], ["fusion.steps=5"])
+    assert other.driving == [Path("a.mp4").absolute(), Path("b.mp4").absolute()]
+    assert other.settings == ["fusion.steps=5"]
+
+
+def test_restage_takes_masks_by_their_frames(tmp_path: Path, monkeypatch) -> None:
+    jobs = []
+
+    def run(job, progress, **_) -> None:
+        jobs.append(job)
+        random_puppet().save(job.out / "puppet.puppet")
+
+    monkeypatch.setattr(restaging, "run", run)
+    masks = ROOT / "scripts/demo_clip/masks"
+    for mask, select in (
+        (masks / "00000.png", None),
+        ({0: masks / "00000.png", 5: str(masks / "00005.png")}, None),
+        ({5: masks / "00005.png"}, (200, 150)),
+    ):
+        r4.restage("d.mp4", "p", out=tmp_path, mask=mask, select=select)
+    first, both, later = jobs
+    assert first.corrections == {}
+    np.testing.assert_array_equal(first.selection.mask, both.selection.mask)
+    assert [*both.corrections] == [*later.corrections] == [5]
+    assert later.selection == Selection(point=(200, 150))
+    assert (both.corrections[5] != first.selection.mask).any()
+    with pytest.raises(InputError, match="select and mask both say"):
+        r4.restage("d.mp4", "p", out=tmp_path, select=(1, 2), mask={0: masks / "00000.png"})
+    with pytest.raises(InputError, match="no frame -3"):
+        r4.restage("d.mp4", "p", out=tmp_path, mask={-3: masks / "00000.png"})
 
 
 def test_restage_refuses_before_any_work(tmp_path: Path) -> None:

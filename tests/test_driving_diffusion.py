@@ -44,7 +44,8 @@ def any_first_frame(monkeypatch) -> list[Clip]:
     kept."""
     came: list[Clip] = []
 
-    def lenient(base: Clip, clip: Clip, name: str) -> Clip:
+    def lenient(base: Clip, clip: Clip, name: str, subject: np.ndarray) -> Clip:
+        assert subject.shape == (H, W)
         came.append(clip)
         return prepare(base, clip, name, SeamLimits(min_psnr=0.0))
 

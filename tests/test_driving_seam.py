@@ -100,6 +100,83 @@ def test_what_differs_is_said_in_figures():
         prepare(BASE, Clip(BASE.frames[:1], 24.0))
 
 
+ELLIPSE = np.hypot(*(np.mgrid[-15:15, -12:12] / np.array([15, 12])[:, None, None])) < 1
+
+
+def with_subject(
+    right: float = 0, down: float = 0, *, contrast: float = 1.0
+) -> tuple[Clip, np.ndarray]:
+    """A still background with a small textured subject, and the subject's mask."""
+    picture, mask = scene(WIDTH, HEIGHT), np.zeros((HEIGHT, WIDTH), bool)
+    texture = scene(24, 30, 5).astype(float) * contrast + 60 * (1 - contrast)
+    y, x = 50 + round(down * HEIGHT), 60 + round(right * WIDTH)
+    mask[y : y + 30, x : x + 24] = ELLIPSE
+    picture[mask] = texture[ELLIPSE] // 2
+    return Clip(np.repeat(picture[None], 3, 0), 24.0), mask
+
+
+@pytest.mark.parametrize(
+    ("right", "down", "words"),
+    [
+        (0.39, 0, "The subject stands 39 % of the width further right in the first frame of t.mp4"),
+        (-0.15, 0.2, "stands 15 % of the width further left and 20 % of the height further down"),
+        (0, -0.3, "stands 30 % of the height further up in"),
+        (0.05, 0, "stands 5 % of the width further right in"),
+    ],
+)
+@pytest.mark.parametrize("light", [1.0, 0.85])
+def test_a_subject_elsewhere_on_the_same_background_is_refused(right, down, words, light):
+    base, mask = with_subject()
+    driving = with_subject(right, down)[0]
+    driving = Clip((driving.frames * light).astype(np.uint8), 24.0)
+    assert compare(base.frames[0], driving.frames[0]).psnr > 20, "the background agrees"
+    with pytest.raises(InputError) as error:
+        prepare(base, driving, "t.mp4", subject=mask)
+    assert words in error.value.what
+
+
+def test_another_subject_or_none_in_its_place_is_refused():
+    base, mask = with_subject()
+    other = base.frames.copy()
+    other[:, mask] = 255 - other[:, mask]
+    gone = np.repeat(scene(WIDTH, HEIGHT)[None], 3, 0)
+    for driving in (Clip(other, 24.0), Clip(gone, 24.0)):
+        assert compare(base.frames[0], driving.frames[0]).psnr > 20
+        with pytest.raises(InputError, match=r"The subject in the first frame .* \(needs 14\)"):
+            prepare(base, driving, subject=mask)
+
+
+@pytest.mark.parametrize(("right", "down"), [(0, 0), (0.02, 0), (-0.012, 0.02), (0, 0.02)])
+def test_a_subject_a_little_aside_is_accepted(right, down):
+    base, mask = with_subject()
+    driving = with_subject(right, down)[0]
+    np.testing.assert_array_equal(prepare(base, driving, subject=mask).frames, driving.frames)
+
+
+@pytest.mark.parametrize("crf", [16, 35])
+def test_a_recompressed_video_is_accepted(tmp_path, crf):
+    base, mask = with_subject()
+    encode(tmp_path / "d.mp4", base.frames, 24.0, crf)
+    clip = FileDriving(tmp_path / "d.mp4").make(base, mask, "", Progress()).clip
+    assert psnr(base.frames[0], clip.frames[0]) > 20
+
+
+def test_other_light_is_told_as_before_and_a_plain_or_second_subject_is_no_fault():
+    base, mask = with_subject()
+    with pytest.raises(InputError, match="brighter"):
+        prepare(Clip(base.frames // 3, 24.0), base, subject=mask)
+    prepare(base, Clip((base.frames * 0.85).astype(np.uint8), 24.0), subject=mask)
+    plain, _ = with_subject(contrast=0.0)
+    prepare(plain, plain, subject=mask)
+    with pytest.raises(InputError, match="39 % of the width further right"):
+        prepare(plain, with_subject(0.39, contrast=0.0)[0], subject=mask)
+    twins = base.frames.copy()
+    twins[:, 50:80, 160:184][:, ELLIPSE] = twins[:, 50:80, 60:84][:, ELLIPSE]
+    prepare(Clip(twins, 24.0), Clip(twins, 24.0), subject=mask)
+    for whole in (np.ones_like(mask), np.zeros_like(mask)):
+        prepare(base, base, subject=whole)
+
+
 def test_other_sizes_and_bars():
     big = Clip(np.stack([scaled(f, (640, 360), cv2.INTER_CUBIC) for f in BASE.frames]), 24.0)
     result = prepare(BASE, big)

@@ -1,6 +1,10 @@
 """Splat PLY: by a round trip, by an independent reader (plyfile), and against Eq. 1."""
 
 import contextlib
+import errno
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +16,7 @@ from samples import random_gaussians, random_puppet
 
 from restage4d import se3, sh
 from restage4d.errors import Cancelled, InputError
-from restage4d.io.ply import (
-    read_ply,
-    remove_longer_sequence,
-    write_ply,
-    write_ply_sequence,
-)
+from restage4d.io.ply import read_ply, write_ply, write_ply_sequence
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians
 
@@ -78,15 +77,14 @@ def test_opaque_and_clear_splats_have_finite_logits(tmp_path: Path) -> None:
 def test_a_sequence_is_the_restaged_performance(tmp_path: Path, degree: int) -> None:
     puppet = random_puppet(degree=degree)
     performance = puppet.performances[1]
-    (tmp_path / "jump_0099.ply").touch()  # left from a longer run
-    (tmp_path / "jump_high_0001.ply").touch()  # another performance's
+    others = {"jump_2024.ply", "jump_0099.ply", "jump_high_0009.ply", "jump_00007.ply", "jump.ply"}
+    for name in others:
+        (tmp_path / name).write_bytes(b"not of this sequence")
     paths = write_ply_sequence(puppet, performance, tmp_path)
     names = [f"jump_{i:04d}.ply" for i in range(1, 6)]
     assert [p.name for p in paths] == names
-    others = {"jump_0099.ply", "jump_high_0001.ply"}
     assert {p.name for p in tmp_path.iterdir()} == {*names, *others}
-    remove_longer_sequence(paths)
-    assert {p.name for p in tmp_path.iterdir()} == {*names, "jump_high_0001.ply"}
+    assert all((tmp_path / name).read_bytes() == b"not of this sequence" for name in others)
     for t, path in enumerate(paths):
         R, translation = se3.blend_dense(performance.bases[:, t], dense(puppet))
         got = read_ply(path)
@@ -117,16 +115,83 @@ def test_the_background_joins_where_asked(tmp_path: Path) -> None:
     assert not got.sh[len(puppet.subject) :, 1:].any()
 
 
-def test_a_sequence_can_be_cancelled(tmp_path: Path) -> None:
+def frames_in(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.ply")}
+
+
+def test_a_shorter_sequence_leaves_no_frame_of_the_longer_one(tmp_path: Path) -> None:
     puppet = random_puppet()
+    long = puppet.performances[1]
+    short = replace(long, bases=long.bases[:, :3], w2c=long.w2c[:3], K=long.K[:3])
+    assert (long.n_frames, short.n_frames) == (5, 3)
+    write_ply_sequence(puppet, long, tmp_path)
+    shutil.copyfile(tmp_path / "jump_0005.ply", tmp_path / "jump_2024.ply")  # the user's copy
+    write_ply_sequence(puppet, short, tmp_path)
+    names = [f"jump_{i:04d}.ply" for i in (1, 2, 3, 2024)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    write_ply_sequence(puppet, long, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_sequence_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    puppet = random_puppet()
+    written = []
+
+    def cancelled() -> bool:
+        written.append(len(list(tmp_path.rglob("*.ply"))))
+        return written[-1] > 1
+
     with pytest.raises(Cancelled):
-        write_ply_sequence(
-            puppet,
-            puppet.performances[0],
-            tmp_path,
-            Progress(cancelled=lambda: len(list(tmp_path.iterdir())) > 1),
-        )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["base_0001.ply", "base_0002.ply"]
+        write_ply_sequence(puppet, puppet.performances[0], tmp_path, Progress(cancelled=cancelled))
+    assert written[-1] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [1, 3, 6, 9])
+def test_a_disk_that_fills_up_leaves_the_old_sequence_whole(
+    tmp_path: Path, monkeypatch, at: int
+) -> None:
+    """Writing frame ``at`` fails, or moving a file while old and new frames change places."""
+    puppet = random_puppet()
+    write_ply_sequence(puppet, puppet.performances[1], tmp_path)
+    before = frames_in(tmp_path)
+    changed = random_puppet()
+    changed.subject.means += 1
+    move, moves = os.replace, []
+
+    def fail(source, target) -> None:
+        moves.append((source, target))
+        if len(moves) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="no room left"):
+        write_ply_sequence(changed, changed.performances[1], tmp_path)
+    assert len(moves) >= at
+    assert frames_in(tmp_path) == before
+    assert not [p for p in tmp_path.iterdir() if p.name[0] == "."]
+
+
+def test_frames_on_a_small_disk(small_disk: Path) -> None:
+    puppet = random_puppet()
+    write_ply_sequence(puppet, puppet.performances[1], small_disk / "splats")
+    before = frames_in(small_disk)
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+    with pytest.raises(InputError, match="no room left"):
+        write_ply_sequence(puppet, puppet.performances[1], small_disk / "splats")
+    assert frames_in(small_disk) == before
+    assert len(list((small_disk / "splats").iterdir())) == len(before)
+
+
+def test_a_folder_in_a_frames_place_is_not_removed(tmp_path: Path) -> None:
+    puppet = random_puppet()
+    (tmp_path / "jump_0003.ply").mkdir()
+    (tmp_path / "jump_0003.ply" / "mine.txt").write_text("kept")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_ply_sequence(puppet, puppet.performances[1], tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["jump_0003.ply"]
+    assert (tmp_path / "jump_0003.ply" / "mine.txt").read_text() == "kept"
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:

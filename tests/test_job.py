@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_job import DEMO, ROOT, SMALL, fails
 
 from restage4d.cli import blender_process, main
 from restage4d.cli.blender_process import BlenderProcess
@@ -28,33 +29,10 @@ from restage4d.jobs.restaging import (
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
 
-ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "scripts" / "demo_clip"
-SMALL = ["--longer-side", "128", "--frames", "10", "--seed", "3"]
-SMALL += [
-    f"--set={s}"
-    for s in (
-        "motion.steps=60",
-        "motion.n_bases=20",
-        "fusion.steps=80",
-        "fusion.max_background=6000",
-    )
-]
-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RESTAGE4D_CACHE", str(tmp_path / "cache"))
-
-
-def fails(capsys, *arguments: object) -> str:
-    """Runs the command, expects exit code 1 and gives the one line it printed."""
-    assert main.main(["run", *map(str, arguments)]) == 1
-    message = capsys.readouterr().err.strip()
-    assert message.startswith("restage4d: ")
-    assert "Traceback" not in message
-    assert len(message.splitlines()) == 1
-    return message
 
 
 @pytest.mark.timeout(600)
@@ -140,6 +118,7 @@ def test_progress_of_the_whole_job_and_a_blend_that_fails(tmp_path, capsys):
         "it nods",
         out,
         Selection(mask=read_mask(DEMO / "masks" / "00000.png")),
+        corrections={4: read_mask(DEMO / "masks" / "00004.png")},
         longer_side=96,
         frames=6,
         settings=["motion.steps=20", "motion.n_bases=5", "fusion.steps=20"],
@@ -195,20 +174,39 @@ def test_the_selection_goes_from_the_videos_pixels_to_the_working_size():
             scale_selection(wrong, source, size)
 
 
-@pytest.mark.parametrize("says", ["", "import sys; sys.exit('no bpy')"])
-def test_blender_is_a_process_whose_failure_says_why(says, tmp_path, monkeypatch):
+WRITES = "import pathlib, sys; pathlib.Path(sys.argv[2]).write_text(str(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (WRITES, ""),
+        ("import sys; sys.exit('no bpy')", "no bpy"),
+        ("pass", "without an error and without a file"),
+    ],
+)
+def test_blender_is_a_process_whose_failure_says_why(does, expected, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"nowhere is missing\. Run scripts/run\.sh"):
         BlenderProcess(tmp_path / "nowhere")(tmp_path / "a", tmp_path / "b", {})
     package = tmp_path / "blender_addon"
     package.mkdir()
-    (package / "headless.py").write_text(says or "import sys; print(sys.argv[1:])")
+    (package / "headless.py").write_text(does)
     monkeypatch.setattr(blender_process, "_CHECKOUT", tmp_path)
+    work = tmp_path / "elsewhere"
+    work.mkdir()
+    monkeypatch.chdir(work)
     make = BlenderProcess(Path(sys.executable))
-    if says:
-        with pytest.raises(InputError, match=r"could not make b.blend: no bpy The puppet itself"):
-            make(Path("a.puppet"), Path("b.blend"), {"base": Path("c.mp4")})
+    arguments = Path("a.puppet"), Path("b.blend"), {"base": Path("c.mp4")}
+    if expected:
+        with pytest.raises(InputError, match=rf"could not make b\.blend: .*{expected}"):
+            make(*arguments)
+        (work / "b.blend").write_text("of another run")
+        with pytest.raises(InputError, match=r"The puppet itself is kept"):
+            make(*arguments)
     else:
-        make(Path("a.puppet"), Path("b.blend"), {"base": Path("c.mp4")})
+        make(*arguments)
+        given = [str(work / "a.puppet"), str(work / "b.blend"), f"--footage=base={work / 'c.mp4'}"]
+        assert (work / "b.blend").read_text() == str(given)
 
 
 def test_info_tells_what_is_in_a_puppet(tmp_path, capsys):
@@ -280,24 +278,6 @@ def test_driving_video_that_begins_elsewhere_is_refused_with_figures(tmp_path, c
 def test_out_that_cannot_be_made_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert "--out" in fails(capsys, DEMO / "base.mp4", "jump", "--out", tmp_path / "file" / "out")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 300 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        sys.platform != "linux"
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)],
-            capture_output=True,
-            check=False,
-        ).returncode
-    ):
-        pytest.skip("needs the right to mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.timeout(300)

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from backend.jobs.job_folder import Folder
@@ -45,6 +47,10 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
         prompt=spec.prompt,
         out=folder.work,
         selection=read_selection(spec.selection, store, folder),
+        corrections={
+            frame: _read_mask(content, store, folder, f"mask{frame}.png")
+            for frame, content in spec.selection.corrections.items()
+        },
         driving=[
             footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)
         ],
@@ -57,6 +63,7 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
         settings=[f"{name}={value}" for name, value in spec.settings.items()],
         choice=ProviderChoice(priors=PriorNames(**spec.providers), driver=driver),
         splats=False,
+        overwrite=True,  # the folder is this job's own
     )
 
 
@@ -65,9 +72,13 @@ def read_selection(where: SubjectSelection, store: Store, folder: Folder) -> Sel
     `WireError`, `InputError`."""
     if not where.mask:
         return Selection(where.point, where.box)
-    path = _file(where.mask, store, folder.path / "inputs" / "mask.png")
+    return Selection(mask=_read_mask(where.mask, store, folder, "mask.png"))
+
+
+def _read_mask(content: str, store: Store, folder: Folder, name: str) -> NDArray[np.bool_]:
+    path = _file(content, store, folder.path / "inputs" / name)
     check_picture(path, _limits(store).pixels)
-    return Selection(mask=read_mask(path))
+    return read_mask(path)
 
 
 def footage(

@@ -73,7 +73,9 @@ class JobRow:
         spec = self.spec
         inputs = {spec.base, *([] if isinstance(spec.driving, str) else spec.driving)}
         return (
-            inputs | {spec.selection.mask or ""} | {a.content for a in self.artefacts.values()}
+            inputs
+            | {spec.selection.mask or "", *spec.selection.corrections.values()}
+            | {a.content for a in self.artefacts.values()}
         ) - {""}
 
 
@@ -243,6 +245,11 @@ class JobTable:
 
     def delete(self, id: str) -> bool:
         return self._change("DELETE FROM jobs WHERE id = ? AND state != 'running'", (id,))
+
+    def delete_ended(self, id: str) -> bool:
+        """For a job that may have been resumed meanwhile: then it stays."""
+        marks = ", ".join("?" * len(ENDED))
+        return self._change(f"DELETE FROM jobs WHERE id = ? AND state IN ({marks})", (id, *ENDED))
 
     def _change(self, statement: str, values: tuple) -> bool:
         with self._db() as db:

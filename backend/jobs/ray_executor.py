@@ -167,6 +167,7 @@ class RayExecutor:
         contents = {
             spec.base,
             spec.selection.mask or "",
+            *spec.selection.corrections.values(),
             *([] if isinstance(spec.driving, str) else spec.driving),
         } - {""}
         inputs = [

@@ -110,11 +110,12 @@ def _make_results(folder: Folder, store: Store) -> Result:
         }
     else:
         from restage4d.jobs.restaging import run
+        from restage4d.jobs.results_folder import RECORD
 
         run(inputs.restaging_job(spec, store, folder), progress)
         made = {"puppet": folder.work / "puppet.puppet"}
         for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
-            if path.suffix in (".png", ".mp4", ".json"):
+            if path.suffix in (".png", ".mp4", ".json") and path.name != RECORD:
                 made[path.relative_to(folder.work).as_posix()] = path
     return _store_results(made, store)
 

@@ -20,17 +20,20 @@ class BlenderProcess:
 
     def __init__(self, python: Path | None = None) -> None:
         folder = _CHECKOUT / ".venv-blender"
-        self.python = python or (
-            folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        )
+        self.python = (
+            python or folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        ).absolute()  # not resolved: an environment's Python is a link
 
     def __call__(self, puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
         if not self.python.exists():
             raise InputError(
                 f"{self.python} is missing.", "Run scripts/run.sh, or give --blender-python."
             )
-        command = [str(self.python), "-m", "blender_addon.headless", str(puppet), str(blend)]
-        command += [f"--footage={name}={path}" for name, path in footage.items()]
+        # absolute: the process works in the checkout's folder
+        command = [str(self.python), "-m", "blender_addon.headless"]
+        command += [str(puppet.absolute()), str(blend.absolute())]
+        command += [f"--footage={name}={path.absolute()}" for name, path in footage.items()]
+        before = _stamp(blend)
         try:
             done = subprocess.run(
                 command,
@@ -45,6 +48,17 @@ class BlenderProcess:
             raise _blend_error(blend, str(error)) from error
         if done.returncode != 0:
             raise _blend_error(blend, done.stderr.strip()[-500:])
+        if _stamp(blend) in (None, before):
+            raise _blend_error(blend, "it ended without an error and without a file.")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Changes whenever a file is written anew; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
 
 
 def _blend_error(blend: Path, why: str) -> InputError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from restage4d.cli.options import add_fit, add_selection
+from restage4d.cli.options import add_fit, add_selection, check_masks
 from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import FitError, InputError
 from restage4d.protocol.client import Client, Lost
@@ -66,6 +66,8 @@ def add(commands: Any) -> None:
 def _submit(arguments: argparse.Namespace) -> None:
     with Client.connect(arguments.connection) as client:
         send = _Bar("sending")
+        masks = check_masks(arguments.mask, arguments.select, arguments.box)
+        sent = {frame: client.upload(path, send) for frame, path in masks.items()}
         job = Submit(
             base=client.upload(arguments.video, send),
             prompt=arguments.prompt,
@@ -73,7 +75,8 @@ def _submit(arguments: argparse.Namespace) -> None:
             selection=SubjectSelection(
                 point=arguments.select,
                 box=arguments.box,
-                mask=client.upload(arguments.mask, send) if arguments.mask else None,
+                mask=sent.pop(0, None),
+                corrections=sent,
             ),
             driving=[client.upload(path, send) for path in arguments.driving] or DRAFT_DRIVER,
             quality=arguments.quality,

@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from restage4d.defaults import LONGER_SIDE, QUALITIES, QUALITY
@@ -25,6 +26,32 @@ def parse_numbers(count: int) -> Callable[[str], tuple[float, ...]]:
     return parse
 
 
+def parse_mask(text: str) -> tuple[int, Path]:
+    """A type of argparse: FILE, or FRAME=FILE."""
+    numbered = re.fullmatch(r"(\d{1,9})=(.+)", text)
+    if numbered and not Path(text).exists():
+        return int(numbered[1]), Path(numbered[2])
+    return 0, Path(text)
+
+
+def check_masks(masks: Iterable[tuple[int, Path]] | None, *others: object) -> dict[int, Path]:
+    """The files of ``--mask`` by their frames. Raises `InputError` for two of one frame, a frame
+    below 0, or one of the first frame where ``others`` select the subject there."""
+    found: dict[int, Path] = {}
+    for frame, path in masks or ():
+        if frame in found:
+            raise InputError(f"--mask is given twice for frame {frame}.", "Give one.")
+        if frame < 0:
+            raise InputError(f"There is no frame {frame} for --mask.", "Count frames from 0.")
+        found[frame] = path
+    if 0 in found and any(other is not None for other in others):
+        raise InputError(
+            "--mask and another option both say where the subject is in the first frame.",
+            "Give one; of other frames write --mask FRAME=FILE.",
+        )
+    return found
+
+
 def add_selection(parser: argparse.ArgumentParser, *, words: bool) -> None:
     """``--select``, ``--box``, ``--mask`` and, where ``words``, ``--select-text``."""
     where = parser.add_mutually_exclusive_group()
@@ -40,18 +67,20 @@ def add_selection(parser: argparse.ArgumentParser, *, words: bool) -> None:
         metavar="X0,Y0,X1,Y1",
         help="a box around the subject in the first frame",
     )
-    where.add_argument(
-        "--mask",
-        type=Path,
-        metavar="FILE",
-        help="picture of the first frame's size, white on the subject",
-    )
     if words:
         where.add_argument(
             "--select-text",
             metavar="WORDS",
             help='words for the subject, e.g. "the camel" (needs --masks sam3)',
         )
+    parser.add_argument(
+        "--mask",
+        type=parse_mask,
+        action="append",
+        metavar="[FRAME=]FILE",
+        help="picture of the video's size, white on the subject, of the first frame or, to correct "
+        "it there, of another one; repeat it for several",
+    )
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:

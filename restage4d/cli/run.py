@@ -9,7 +9,7 @@ from typing import Any
 from restage4d.cli import provider_options
 from restage4d.cli.blender_process import BlenderProcess
 from restage4d.cli.console import console_progress
-from restage4d.cli.options import add_fit, add_selection
+from restage4d.cli.options import add_fit, add_selection, check_masks
 from restage4d.clips import Selection
 from restage4d.progress import Progress
 
@@ -49,6 +49,11 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: out)",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write over the results of another run in that folder",
+    )
     add_fit(parser)
     parser.add_argument(
         "--blender-python",
@@ -77,6 +82,12 @@ def run_with_options(
     from restage4d.jobs.footage import read_mask
     from restage4d.jobs.restaging import RestagingJob, run
 
+    masks = {
+        frame: read_mask(path)
+        for frame, path in check_masks(
+            options.mask, options.select, options.box, options.select_text
+        ).items()
+    }
     job = RestagingJob(
         video=options.video,
         prompt=options.prompt,
@@ -84,9 +95,10 @@ def run_with_options(
         selection=Selection(
             point=options.select,
             box=options.box,
-            mask=read_mask(options.mask) if options.mask else None,
+            mask=masks.pop(0, None),
             text=options.select_text,
         ),
+        corrections=masks,
         driving=options.driving,
         priors=options.priors,
         true_masks=options.true_masks,
@@ -96,6 +108,7 @@ def run_with_options(
         quality=options.quality,
         settings=options.set,
         choice=provider_options.read(options),
+        overwrite=options.overwrite,
     )
     run(job, progress, make_blend=BlenderProcess(options.blender_python), choose=choose)
     return job.out / "puppet.puppet"

@@ -152,7 +152,8 @@ class DiffusersDriving:
                 ("gpu", "parts", "layers", "cpu") if cuda else ("cpu",), run, self.name
             )
         clip = Clip(letterbox.crop(made), config.fps or family.fps)
-        return DrivingVideo(prepare(base, clip, f"the video by {self.name}"), self.name)
+        clip = prepare(base, clip, f"the video by {self.name}", subject=mask)
+        return DrivingVideo(clip, self.name)
 
     def _size(self, base: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the base's shape and about the model's area, in its multiples."""

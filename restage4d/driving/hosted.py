@@ -159,7 +159,10 @@ class HostedDriving(ABC):
             task.advance()
         try:
             result = prepare(
-                base, Clip(letterbox.crop(clip.frames), clip.fps), f"the video by {self.service}"
+                base,
+                Clip(letterbox.crop(clip.frames), clip.fps),
+                f"the video by {self.service}",
+                subject=mask,
             )
         except InputError as error:
             kept = note.with_suffix(".mp4")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.driving.subject_seam import compare_subject
 from restage4d.errors import InputError
 
 U8 = NDArray[np.uint8]
@@ -37,12 +38,17 @@ class SeamLimits:
         max_shift: largest shift that is aligned away, as a fraction of the longer side.
         max_scale: largest change of size that is aligned away, as a fraction.
         max_rotation: largest rotation that is aligned away, in degrees.
+        max_subject_shift: how far the subject may stand elsewhere then, as a fraction of the longer
+            side.
+        min_subject_psnr: dB that the subject must reach then, moved by so much.
     """
 
     min_psnr: float = 20.0
     max_shift: float = 0.05
     max_scale: float = 0.08
     max_rotation: float = 3.0
+    max_subject_shift: float = 0.03
+    min_subject_psnr: float = 14.0
 
 
 @dataclass(frozen=True)
@@ -130,18 +136,24 @@ def compare(base_first: U8, driving_first: U8) -> Seam:
 
 
 def prepare(
-    base: Clip, driving: Clip, name: str = "the driving video", limits: SeamLimits = SeamLimits()
+    base: Clip,
+    driving: Clip,
+    name: str = "the driving video",
+    limits: SeamLimits = SeamLimits(),
+    *,
+    subject: NDArray[np.bool_] | None = None,
 ) -> Clip:
     """Brings a driving clip to the base's size, framing and rate, and checks that it begins like
     the base.
 
     Aspect: bars are cut off, then the window of the base's aspect whose d_0 agrees best with b_0 is
     cut out (the centre one unless another is better), then scaled. Rate: the nearest frame in time.
-    A small shift, scale or rotation of d_0 against b_0 is undone in all frames.
+    A small shift, scale or rotation of d_0 against b_0 is undone in all frames. Last, the
+    ``subject``, its mask (H, W) in b_0, must stand there in d_0 too.
 
     Raises:
-        InputError: fewer than two frames, or d_0 differs from b_0 by more than ``limits``; says by
-            how much.
+        InputError: fewer than two frames, or d_0 or the subject in it differs from b_0 by more than
+            ``limits``; says by how much.
     """
     if len(driving) < 2:
         raise InputError(
@@ -159,7 +171,31 @@ def prepare(
             "Make the driving video from the base's first frame, with the same framing and aspect "
             f"({base.size[0]}:{base.size[1]}), or trim it so that it begins there.",
         )
+    if subject is not None and subject.any() and not subject.all():
+        _check_subject(base.frames[0], frames[0], subject, name, limits)
     return Clip(frames, base.fps)
+
+
+def _check_subject(
+    base_first: U8, driving_first: U8, mask: NDArray[np.bool_], name: str, limits: SeamLimits
+) -> None:
+    seam = compare_subject(base_first, driving_first, mask, limits.max_subject_shift)
+    height, width = mask.shape
+    away = float(np.hypot(seam.shift[0] * width, seam.shift[1] * height)) / max(width, height)
+    if seam.found and away > limits.max_subject_shift:
+        what = f"The subject stands {seam.describe_shift()} in the first frame of {name}"
+    elif seam.psnr < limits.min_subject_psnr:
+        what = (
+            f"The subject in the first frame of {name} differs from the base's: {seam.psnr:.1f} dB "
+            f"(needs {limits.min_subject_psnr:g})"
+        )
+    else:
+        return
+    raise InputError(
+        f"{what}, while the rest of the picture agrees.",
+        "Make the driving video from the base's first frame, or trim it so that it begins where "
+        "the subject stands as there; check with a mask that the right subject is selected.",
+    )
 
 
 def _apply(H: F64, points: F64) -> F64:  # (3, 3), (N, 2) -> (N, 2)

@@ -32,5 +32,5 @@ class FileDriving:
         with progress.task(TaskId.READ_DRIVING):
             # twice the working size, so that cutting to the base's aspect leaves detail
             clip = decode(self.path, longer_side=2 * max(base.size), folder_fps=base.fps)
-        clip = prepare(base, clip, self.path.name)
+        clip = prepare(base, clip, self.path.name, subject=mask)
         return DrivingVideo(clip, self.name, self.refined_prompt)

@@ -9,13 +9,14 @@ to 3), normals are zero. Coordinates are the puppet's world: +Z up.
 
 import itertools
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
-from restage4d.io.atomic import replacing
+from restage4d.io.atomic import replacing, replacing_files
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians, Performance, Puppet
 
@@ -36,6 +37,13 @@ def _names(rest: int) -> list[str]:
 
 def write_ply(path: str | Path, gaussians: Gaussians) -> None:
     """Writes one splat PLY, whole or not at all. Raises `InputError` where it cannot be written."""
+    with replacing(path) as temporary:
+        _write(temporary, gaussians)
+
+
+def _write(path: Path, gaussians: Gaussians, comment: str = "") -> None:
+    """Writes the file in place; ``comment``, one line of ASCII, goes into its header. Raises
+    OSError."""
     n = len(gaussians)
     rest = gaussians.sh[:, 1:].transpose(0, 2, 1).reshape(n, -1)
     names = _names(rest.shape[1])
@@ -53,11 +61,12 @@ def write_ply(path: str | Path, gaussians: Gaussians) -> None:
     head = [
         "ply",
         "format binary_little_endian 1.0",
+        *([f"comment {comment}"] if comment else []),
         f"element vertex {n}",
         *(f"property float {k}" for k in names),
         "end_header",
     ]
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with path.open("wb") as file:
         file.write(("\n".join(head) + "\n").encode("ascii"))
         file.write(table.data)
 
@@ -181,30 +190,52 @@ def write_ply_sequence(
     *,
     background: bool = False,
 ) -> list[Path]:
-    """Writes a performance as ``NAME_0001.ply``, ``NAME_0002.ply`` ..., one file a frame; returns
-    the paths.
+    """Writes a performance as ``NAME_0001.ply``, ``NAME_0002.ply`` ..., one file a frame, all or
+    none; returns the paths.
 
     NAME is the performance's, with what file systems dislike replaced by "_". The subject's
-    Gaussians stand in the world; ``background`` adds the background's behind them. Nothing else in
-    the folder is touched; see `remove_longer_sequence`.
+    Gaussians stand in the world; ``background`` adds the background's behind them. Files of these
+    names are replaced, and frames that an earlier, longer sequence of the performance left are
+    removed: every frame carries a comment that tells whose it is. No other file is touched.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written to; then it is as it was.
     """
     folder = Path(folder)
     name = re.sub(r"[^\w-]+", "_", performance.name).strip("_") or "performance"
-    paths = [folder / f"{name}_{frame + 1:04d}.ply" for frame in range(performance.n_frames)]
-    with (progress or Progress()).task(TaskId.WRITE_SPLATS, len(paths)) as task:
+    paths = [folder / _frame_name(name, frame) for frame in range(performance.n_frames)]
+    superseded = _find_later_frames(folder, name, performance.n_frames)
+    with (
+        (progress or Progress()).task(TaskId.WRITE_SPLATS, len(paths)) as task,
+        replacing_files(folder, superseded) as temporary,
+    ):
         for frame, path in enumerate(paths):
             gaussians = puppet.pose(performance, frame)
             if background:
                 gaussians = join_gaussians(gaussians, puppet.background)
-            write_ply(path, gaussians)
+            _write(temporary / path.name, gaussians, _frame_comment(name, frame))
             task.advance()
     return paths
 
 
-def remove_longer_sequence(paths: list[Path]) -> None:
-    """Removes what an earlier, longer sequence of the same name left beside ``paths``, so that the
-    folder plays what was written."""
-    name = paths[0].stem.rpartition("_")[0]
-    for old in paths[0].parent.glob(f"{name}_*.ply"):
-        if re.fullmatch(re.escape(name) + r"_\d{4,}", old.stem) and old not in paths:
-            old.unlink()
+def _frame_name(name: str, frame: int) -> str:
+    return f"{name}_{frame + 1:04d}.ply"
+
+
+def _frame_comment(name: str, frame: int) -> str:
+    return f"Restage4D sequence {name.encode('unicode_escape').decode()} frame {frame + 1}"
+
+
+def _find_later_frames(folder: Path, name: str, n_frames: int) -> list[Path]:
+    """Files of the sequence ``name`` beyond its first ``n_frames`` frames, by name and comment."""
+    found = []
+    for path in folder.glob("*.ply"):
+        number = re.fullmatch(re.escape(name) + r"_(\d{4,9})\.ply", path.name, re.ASCII)
+        frame = int(number[1]) - 1 if number else -1
+        if frame < n_frames or path.name != _frame_name(name, frame):
+            continue
+        with suppress(OSError), path.open("rb") as file:
+            head = file.read(_HEADER_LIMIT).split(b"end_header\n")[0].splitlines()
+            if f"comment {_frame_comment(name, frame)}".encode() in head:
+                found.append(path)
+    return found

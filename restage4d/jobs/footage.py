@@ -1,6 +1,7 @@
 """The filmed shot as a job takes it: a part of the video at working size, and what the artist
 pointed at in its first frame."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,11 @@ from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.arrays import mask_picture
+from restage4d.priors.protocols import MaskProvider
+from restage4d.progress import Progress
+
+SELECT_SIDE = 384  # pixels of the longer side at which a subject is selected, at least
+_LOOKAHEAD = 16  # frames: as many as selecting looks at
 
 
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
@@ -18,6 +24,67 @@ def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: in
     `video.decode` does."""
     stop = None if frames is None else (first + frames) / fps
     return video.decode(path, longer_side=longer_side, start=first / fps, stop=stop)
+
+
+def select_in_detail(
+    path: Path,
+    info: video.VideoInfo,
+    base: Clip,
+    first: int,
+    selection: Selection,
+    masks: MaskProvider,
+    progress: Progress,
+) -> Selection:
+    """The selection for a job that works at ``base.size``: where that is small, the mask of what is
+    selected in the same frames at `SELECT_SIDE`, since a small picture shows too little to tell a
+    subject from its surroundings.
+
+    Args:
+        path, info: the video.
+        base: what the job decoded of it, from frame ``first`` on.
+        first: see `decode_part`.
+        selection: in the video's own pixels.
+        masks: who selects.
+        progress: told what it tells.
+
+    Raises:
+        InputError: as `scale_selection` and `MaskProvider.select` do.
+    """
+    source = (info.width, info.height)
+    if max(base.size) >= SELECT_SIDE or max(base.size) >= max(source) or selection.mask is not None:
+        return scale_selection(selection, source, base.size)
+    frames = min(len(base), _LOOKAHEAD)
+    detailed = decode_part(path, info.fps, SELECT_SIDE, first, frames)
+    mask = masks.select(detailed, scale_selection(selection, source, detailed.size), progress)
+    small = resize_mask(mask, detailed.size, base.size, "The mask")
+    if not small.any():
+        raise InputError(
+            f"The subject is too small to be seen at {base.size[0]} x {base.size[1]} pixels.",
+            "Use a larger --longer-side.",
+        )
+    return Selection(mask=small)
+
+
+def resize_corrections(
+    corrections: Mapping[int, NDArray[np.bool_]], source_size: tuple[int, int], base: Clip
+) -> dict[int, NDArray[np.bool_]]:
+    """Masks of later frames at the working size. Raises `InputError` for a frame that is not used,
+    or a mask of another size or without a subject."""
+    found = {}
+    for number, mask in corrections.items():
+        if not 0 < number < len(base):
+            raise InputError(
+                f"There is no frame {number} for a corrected mask: {len(base)} frames of the video "
+                f"are used, 0 to {len(base) - 1}.",
+                "Number the frames from the first one that is used.",
+            )
+        found[number] = resize_mask(mask, source_size, base.size, f"The mask of frame {number}")
+        if not 0 < found[number].mean() < 1:
+            raise InputError(
+                f"The mask of frame {number} is {'full' if found[number].all() else 'empty'}.",
+                "Mark the subject white and everything else black.",
+            )
+    return found
 
 
 def scale_selection(
@@ -69,3 +136,20 @@ def resize_mask(
             "Give a mask of the video's size.",
         )
     return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+
+
+def read_true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
+    """The true masks of the base's frames at the working size. Raises `InputError` where there are
+    too few, or one has another size."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
+    if len(files) < len(base):
+        raise InputError(
+            f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.",
+            "Give one per frame.",
+        )
+    masks = [read_mask(file) for file in files[: len(base)]]
+    height, width = masks[0].shape
+    return [
+        resize_mask(mask, (width, height), base.size, str(file))
+        for mask, file in zip(masks, files, strict=False)
+    ]

@@ -1,6 +1,7 @@
 """Who makes what in a run: providers by name, the driver, weights and consent."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restage4d.defaults import DRAFT_DRIVER, HOSTED_SECONDS, PriorNames
@@ -48,9 +49,29 @@ class ProviderChoice:
         driver: see `DriverChoice`.
         weights, download: where weights may come from
             (`restage4d.providers.weights.Weights.from_settings`).
+
+    Names that are files or folders become absolute paths.
     """
 
     priors: PriorNames = field(default_factory=PriorNames)
     driver: DriverChoice = field(default_factory=DriverChoice)
     weights: Path | None = None
     download: bool = False
+
+    def __post_init__(self) -> None:
+        files = {
+            kind: os.path.abspath(name)
+            for kind, name in vars(self.priors).items()
+            if is_prior_file(kind, name)
+        }
+        object.__setattr__(self, "priors", replace(self.priors, **files))
+        if Path(self.driver.driver).is_dir():
+            place = os.path.abspath(self.driver.driver)
+            object.__setattr__(self, "driver", replace(self.driver, driver=place))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", self.weights.absolute())
+
+
+def is_prior_file(kind: str, name: str) -> bool:
+    """Whether a provider's name is the path of MegaSaM's or ViPE's cameras and depth."""
+    return kind in ("cameras", "depth") and (name.endswith(".npz") or "/" in name or "\\" in name)

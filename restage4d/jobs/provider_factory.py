@@ -12,7 +12,7 @@ from restage4d.driving.prompt_refinement import RefineConfig, RefinedPromptDrivi
 from restage4d.driving.protocols import DrivingProvider, VideoModel
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache
-from restage4d.jobs.provider_choice import DriverChoice
+from restage4d.jobs.provider_choice import DriverChoice, is_prior_file
 from restage4d.priors.cameras.camera_files import CameraFiles
 from restage4d.priors.estimate import Providers, weight_free_providers
 from restage4d.providers.api_keys import need_key
@@ -55,7 +55,7 @@ def make_prior_providers(
 
 
 def _key(kind: str, name: str) -> tuple[str, str]:
-    if kind in ("cameras", "depth") and (name.endswith(".npz") or "/" in name or "\\" in name):
+    if is_prior_file(kind, name):
         return "file", name
     return (_BOTH, "") if name == _BOTH else (kind, name)
 

@@ -22,17 +22,23 @@ from restage4d.errors import InputError
 from restage4d.evaluate.metrics.image import iou, mean_psnr
 from restage4d.io import video
 from restage4d.io.atomic import replacing
-from restage4d.io.content_cache import Cache
-from restage4d.io.ply import remove_longer_sequence, write_ply_sequence
+from restage4d.io.content_cache import Cache, content_key
+from restage4d.io.ply import write_ply_sequence
 from restage4d.jobs.footage import (
     decode_part,
-    read_mask,
-    resize_mask,
-    scale_selection,
+    read_true_masks,
+    resize_corrections,
+    select_in_detail,
 )
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
+from restage4d.jobs.results_folder import (
+    claim_folder,
+    hash_path,
+    is_blend_edited,
+    set_blend_aside,
+)
 from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
@@ -49,6 +55,8 @@ class RestagingJob:
         prompt: what the subject shall do instead.
         out: folder for the results.
         selection: the subject in the base's first frame, in the video's own pixels.
+        corrections: masks of later frames of the base, counted from ``first``, that a person
+            corrected.
         driving: driving videos that are there already; else ``choice.driver`` makes one.
         made_by: who made those, asked by which prompt; for the provenance.
         priors: folder with priors to be read instead of estimated (docs/priors.md).
@@ -60,12 +68,16 @@ class RestagingJob:
         settings: of the fit, each ``KEY=VALUE``.
         choice: who makes what.
         splats: whether splats/ is written, one PLY per frame.
+        overwrite: results of another run in ``out`` may be written over.
+
+    Paths become absolute, as other processes with other working folders get them too.
     """
 
     video: Path
     prompt: str
     out: Path
     selection: Selection = field(default_factory=Selection)
+    corrections: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     driving: list[Path] = field(default_factory=list)
     made_by: tuple[str, str] = ("", "")
     priors: Path | None = None
@@ -78,6 +90,13 @@ class RestagingJob:
     settings: list[str] = field(default_factory=list)
     choice: ProviderChoice = field(default_factory=ProviderChoice)
     splats: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("video", "out", "priors", "true_masks"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else path.absolute())
+        object.__setattr__(self, "driving", [path.absolute() for path in self.driving])
 
 
 class BlendMaker(Protocol):
@@ -97,7 +116,7 @@ def run(
     choose: Callable[[str], int] | None = None,
 ) -> None:
     """Runs the job: ``job.out`` then holds the puppet, contact sheet, preview, footage/,
-    report.json, and splats/ and puppet.blend where asked for.
+    report.json, job.json, and splats/ and puppet.blend where asked for.
 
     Args:
         job: what to do.
@@ -108,7 +127,8 @@ def run(
             None takes the best.
 
     Raises:
-        InputError: before any work, where an input cannot be used.
+        InputError: before any work, where an input cannot be used, or ``job.out`` holds the results
+            of another run.
         FitError, Cancelled: see `restage`.
     """
     config = configure(job)
@@ -118,6 +138,18 @@ def run(
     if not job.driving and job.choice.driver.is_draft and (ignored := parse(job.prompt).ignored):
         print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
+    with claim_folder(job.out, describe(job), overwrite=job.overwrite):
+        _run_in_folder(job, config, info, progress, make_blend, choose)
+
+
+def _run_in_folder(
+    job: RestagingJob,
+    config: FitConfig,
+    info: video.VideoInfo,
+    progress: Progress,
+    make_blend: BlendMaker | None,
+    choose: Callable[[str], int] | None,
+) -> None:
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
@@ -125,8 +157,12 @@ def run(
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    selection = scale_selection(job.selection, (info.width, info.height), base.size)
-    true_masks = _read_true_masks(job.true_masks, base) if job.true_masks else None
+    corrections = resize_corrections(job.corrections, (info.width, info.height), base)
+    selection = select_in_detail(
+        job.video, info, base, job.first, job.selection, providers.masks, progress
+    )
+    true_masks = read_true_masks(job.true_masks, base) if job.true_masks else None
+    blend_is_edited = is_blend_edited(job.out)  # before report.json is written anew
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
@@ -136,6 +172,7 @@ def run(
         providers,
         config,
         progress,
+        corrections=corrections,
         priors_dir=job.priors,
         cache=Cache(),
         checkpoint=checkpoint,
@@ -145,9 +182,32 @@ def run(
     checkpoint.unlink(missing_ok=True)
     if make_blend:
         with progress.task(TaskId.WRITE_BLEND):
-            report["blend"] = _try_blend(make_blend, job.out, footage)
+            report["blend"] = _try_blend(make_blend, job.out, footage, keep=blend_is_edited)
         _write_report(job.out, report, progress)
     print(_summary(job, report))
+
+
+def describe(job: RestagingJob) -> dict[str, Any]:
+    """All that decides a job's results, files by their content: two jobs of which this is the same
+    make the same puppet. Raises `InputError` where a file cannot be read."""
+    where, masks = job.selection, job.corrections.items()
+    return {
+        "video": hash_path(job.video),
+        "prompt": job.prompt,
+        "selection": content_key(
+            where.point, where.box, where.mask, where.text, *sum(sorted(masks), ())
+        ),
+        "driving": [hash_path(path) for path in job.driving],
+        "priors": hash_path(job.priors) if job.priors else None,
+        "longer_side": job.longer_side,
+        "first": job.first,
+        "frames": job.frames,
+        "seed": job.seed,
+        "quality": job.quality,
+        "settings": sorted(job.settings),
+        "providers": vars(job.choice.priors),
+        "driver": None if job.driving else vars(job.choice.driver),
+    }
 
 
 def make_driver(
@@ -185,7 +245,8 @@ def driving_tasks(job: RestagingJob) -> list[TaskId]:
 def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     """What the whole job does, in order, with every prior estimated."""
     tasks = driving_tasks(job)
-    tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS, TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
+    tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS] * (1 + len(job.corrections))
+    tasks += [TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
     tasks += [TaskId.FIT_MOTION, TaskId.SEED_GAUSSIANS, TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
@@ -196,31 +257,6 @@ def _check_folders(job: RestagingJob) -> None:
     for path, what in ((job.priors, "--priors"), (job.true_masks, "--true-masks")):
         if path is not None and not path.is_dir():
             raise InputError(f"{what} {path} is not a folder.", "Give a folder that exists.")
-    try:
-        job.out.mkdir(parents=True, exist_ok=True)
-        with replacing(job.out / "report.json") as probe:
-            probe.write_text("{}")
-        (job.out / "report.json").unlink()
-    except OSError as error:
-        raise InputError(
-            f"--out {job.out} cannot be written: {error.strerror}.",
-            "Give another folder or free some space.",
-        ) from error
-
-
-def _read_true_masks(folder: Path, base: Clip) -> list[NDArray[np.bool_]]:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
-    if len(files) < len(base):
-        raise InputError(
-            f"--true-masks {folder} has {len(files)} PNG files, the base {len(base)} frames.",
-            "Give one per frame.",
-        )
-    masks = [read_mask(file) for file in files[: len(base)]]
-    height, width = masks[0].shape
-    return [
-        resize_mask(mask, (width, height), base.size, str(file))
-        for mask, file in zip(masks, files, strict=False)
-    ]
 
 
 def _write_footage(out: Path, made: Restaged) -> dict[str, Path]:
@@ -250,8 +286,7 @@ def _write_results(
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
-        splats = write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
-        remove_longer_sequence(splats)
+        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
     write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)
     _write_report(out, report, progress)
     return report
@@ -288,12 +323,18 @@ def _compute_figures(
     }
 
 
-def _try_blend(make_blend: BlendMaker, out: Path, footage: dict[str, Path]) -> str | None:
-    """None where puppet.blend was made, else why not."""
+def _try_blend(
+    make_blend: BlendMaker, out: Path, footage: dict[str, Path], *, keep: bool
+) -> str | None:
+    """None where puppet.blend was made, else why not. ``keep`` sets the one that is there aside."""
     try:
+        if keep:
+            print(f"puppet.blend was changed since it was made; it is now {set_blend_aside(out)}")
         make_blend(out / "puppet.puppet", out / "puppet.blend", footage)
     except InputError as error:
         return str(error)
+    except OSError as error:
+        return f"{out / 'puppet.blend'} cannot be written: {error.strerror}."
     return None
 
 

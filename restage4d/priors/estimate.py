@@ -1,9 +1,10 @@
 """All priors of a rewound clip: from files where given, else from the cache, else estimated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache as cache_once
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,14 @@ from restage4d.clips import (
     Rewound,
     Tracks,
 )
+from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.cameras.sfm import SfmCameras
 from restage4d.priors.depth.relief import ReliefDepth
 from restage4d.priors.files import read_priors
 from restage4d.priors.geometry.world import align_world
 from restage4d.priors.masks.grabcut import GrabCutMasks
+from restage4d.priors.masks.keyframes import follow_from_keyframe
 from restage4d.priors.motion.background_points import follow, triangulate
 from restage4d.priors.protocols import (
     CameraProvider,
@@ -30,6 +33,8 @@ from restage4d.priors.protocols import (
 )
 from restage4d.priors.tracks.flow_tracks import FlowTracks
 from restage4d.progress import Progress, TaskId
+
+NO_CORRECTIONS: Mapping[int, NDArray[np.bool_]] = MappingProxyType({})
 
 
 @dataclass
@@ -52,6 +57,7 @@ def estimate_priors(
     first_mask: NDArray,  # (H, W) bool
     providers: Providers,
     *,
+    corrections: Mapping[int, NDArray[np.bool_]] = NO_CORRECTIONS,
     priors_dir: Path | None,
     cache: Cache | None,
     progress: Progress,
@@ -62,12 +68,13 @@ def estimate_priors(
         rewound: the clip.
         first_mask: the subject in b_0.
         providers: who estimates what the files do not give.
+        corrections: masks (H, W) that a person corrected, by the number of their base frame.
         priors_dir: folder to read from (docs/priors.md), or None.
         cache: where estimates are kept by content, or None.
         progress: told every task.
 
     Raises:
-        InputError: a given file does not fit the clip; says which.
+        InputError: a given file does not fit the clip, or a mask is given twice; says which.
     """
     given = read_priors(priors_dir, rewound) if priors_dir else {}
     about = (_hash_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
@@ -90,15 +97,41 @@ def estimate_priors(
         if "masks" in given
         else np.full(rewound.clip.frames.shape[:3], np.nan, np.float32)
     )
+    for number in corrections:
+        if not np.isnan(masks[rewound.video(0)[number]]).any():
+            raise InputError(
+                f"{priors_dir} gives a mask of frame {number}, and so does --mask {number}=FILE.",
+                "Give it once.",
+            )
     if np.isnan(masks).any():
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
+        repaired = []  # first, as the tracks take the optical flow that the last masks needed
+        for number in sorted(corrections):
+            part = estimate_or_load(
+                "masks from a keyframe",
+                providers.masks,
+                (number, *sorted(corrections), corrections[number]),
+                lambda number=number: dict(
+                    zip(
+                        ("rows", "masks"),
+                        follow_from_keyframe(
+                            rewound, number, corrections, providers.masks, progress
+                        ),
+                        strict=True,
+                    )
+                ),
+            )
+            repaired.append(part)
         found = estimate_or_load(
             "masks",
             providers.masks,
             (first,),
             lambda: {"masks": providers.masks.propagate(rewound, first, progress)},
         )
-        masks = np.where(np.isnan(masks), found["masks"], masks)
+        followed = found["masks"].copy()
+        for part in repaired:
+            followed[part["rows"]] = part["masks"]
+        masks = np.where(np.isnan(masks), followed, masks)
 
     def cameras_arrays() -> dict[str, NDArray]:
         cameras = providers.cameras.cameras(rewound, masks, progress)

@@ -12,10 +12,7 @@ import zmq
 from tiny_job import ENDLESS, tiny_job
 
 from backend.file_lock import FileLock, is_locked
-from backend.jobs.job_table import JobTable
 from backend.keys import Keys, make_client
-from backend.retention import sweep
-from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.cli import main
 from restage4d.errors import InputError
@@ -24,7 +21,7 @@ from restage4d.protocol.channel import secure
 from restage4d.protocol.client import Client
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import NotRunning, Refused, WireError
-from restage4d.protocol.messages import Hello, Limits, Submit
+from restage4d.protocol.messages import Hello
 from restage4d.protocol.service import start_service, stop_service
 from restage4d.puppet import Puppet
 
@@ -273,39 +270,6 @@ def test_a_flood_of_frames_does_not_fill_the_memory(own):
         until(lambda: process.memory_info().rss < 400 << 20, 30)
     finally:
         context.destroy(linger=0)
-
-
-def test_retention_by_age_and_size(tmp_path):
-    jobs, store = JobTable(tmp_path / "jobs.sqlite"), Store(tmp_path / "store")
-    contents = []
-    for i in range(3):
-        (tmp_path / "f").write_bytes(os.urandom(1000))
-        contents.append(store.add(tmp_path / "f")[0])
-        spec = Submit(key=f"{i:032x}", base=contents[-1], prompt="p")
-        jobs.add("local", spec, 10)
-        if i < 2:
-            jobs.change_state(spec.key, ("queued",), "cancelled")
-        (tmp_path / "folders" / spec.key).mkdir(parents=True)
-        os.utime(store.path(contents[-1]), (time.time() - 7200, time.time() - 7200))
-    sweep(jobs, store, tmp_path / "folders", ServiceSettings())
-    assert len(jobs.list()) == 3
-    sweep(jobs, store, tmp_path / "folders", ServiceSettings(keep_gigabytes=2.5e-6))
-    assert [j.id[-1] for j in jobs.list()] == ["2", "1"]
-    assert store.size(contents[0]) is None
-    assert not (tmp_path / "folders" / f"{0:032x}").exists()
-    sweep(jobs, store, tmp_path / "folders", ServiceSettings(keep_days=0))
-    assert [j.id[-1] for j in jobs.list()] == ["2"]
-    assert store.size(contents[2]) == 1000, "a queued job's video went"
-
-
-def test_settings_are_checked(tmp_path):
-    path = tmp_path / "service.toml"
-    path.write_text("keep_days = 3\n[limits]\nframes = 10\n")
-    assert ServiceSettings.load(path) == ServiceSettings(keep_days=3, limits=Limits(frames=10))
-    for text in ("keep_dayz = 3", "keep_days = 'x'", "[limits]\nframez = 1", "=="):
-        path.write_text(text)
-        with pytest.raises(InputError):
-            ServiceSettings.load(path)
 
 
 _HOLDER = """

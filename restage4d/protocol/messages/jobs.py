@@ -20,11 +20,16 @@ ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 
 
 class SubjectSelection(Struct, frozen=True, kw_only=True):
-    """The subject in the base's first frame, in the video's own pixels; at most one is set."""
+    """The subject in the base's first frame, in the video's own pixels; at most one of point, box
+    and mask is set. Masks of later frames correct where the subject was lost."""
 
     point: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
     mask: Content | None = None  # a picture of the video's size, white on the subject
+    # such pictures by their frames, counted from the base's first frame used
+    corrections: Annotated[dict[Annotated[int, Meta(ge=1)], Content], Meta(max_length=100)] = field(
+        default_factory=dict
+    )
 
 
 class Submit(Message):
