@@ -2,6 +2,7 @@
 exposure."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -98,11 +99,11 @@ def find_frame_faults(
     contrast = np.array([picture.std() for picture in small])
     blank = contrast < thresholds.blank_contrast
     faded = _find_fades(small, contrast, blank, thresholds)
-    pairs = [compare(a, b) for a, b in zip(small, small[1:], strict=False)]
+    pairs = [compare(a, b) for a, b in pairwise(small)]
     alike = np.array([pair.similarity for pair in pairs])
     gain = np.array([pair.gain for pair in pairs])
     usual = np.array([_usual(alike, i) for i in range(len(alike))])
-    change = np.array([_change(a, b) for a, b in zip(small, small[1:], strict=False)])
+    change = np.array([_change(a, b) for a, b in pairwise(small)])
     cuts: list[int] = []
     flashes: list[tuple[int, int]] = []
     exposures: list[int] = []
@@ -260,7 +261,7 @@ def _offer(faults: FrameFaults, count: int, video: str, first: int, thresholds: 
     parts = []
     for a, b in find_runs(~bad):
         edges = [a, *(k for k in faults.cuts if a < k <= b), b + 1]
-        parts += list(zip(edges, edges[1:], strict=False))
+        parts += list(pairwise(edges))
     parts = [(a, b) for a, b in parts if b - a >= thresholds.usable_frames]
     if not parts or parts == [(0, count)]:
         return "Give a clip that is one unbroken shot."

@@ -88,7 +88,7 @@ class Thresholds:
 
     follow_frames: int = 6
     follow_error: float = 1.5
-    followed: float = 0.4
+    followed: float = 0.5
     unfollowable: float = 0.15
 
     steep: float = 45.0
