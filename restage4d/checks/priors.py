@@ -21,31 +21,14 @@ _POINTS = 150  # of the background in each
 _GIVE = "Give cameras or depth with --priors, or another provider of them."
 
 
-def check_priors(
-    rewound: Rewound, priors: Priors, thresholds: Thresholds = DEFAULT
-) -> list[Finding]:
-    """Findings about all videos of a rewound clip; frames are those of each video, b_0 is 0."""
-    found = check_tilt(rewound, priors, thresholds)
-    for source in range(rewound.n_branches + 1):
-        rows, video = rewound.video(source), name_video(rewound, source)
-        found += _check_video(rewound, priors, rows, video, thresholds)
-    return found
-
-
-def name_video(rewound: Rewound, source: int) -> str:
-    """What findings call a video of ``rewound``, as its performance is called."""
-    if source == 0:
-        return "base"
-    return "restaged" if rewound.n_branches == 1 else f"restaged {source}"
-
-
-def _check_video(
+def check_video_priors(
     rewound: Rewound,
     priors: Priors,
     rows: NDArray[np.intp],
     video: str,
-    thresholds: Thresholds,
+    thresholds: Thresholds = DEFAULT,
 ) -> list[Finding]:
+    """Findings about depth and cameras of one video, at ``rows`` of the rewound clip."""
     last = len(rows) - 1
     found = []
     behind = measure_behind(priors.masks[rows], priors.depth[rows], thresholds.behind)

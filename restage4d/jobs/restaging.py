@@ -4,6 +4,7 @@ into report.json."""
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from restage4d.checks.findings import FindingLog
+from restage4d.checks.frames import check_frames
 from restage4d.clips import Clip, Selection
 from restage4d.defaults import LONGER_SIDE, QUALITY
 from restage4d.driving.draft.prompt import parse
@@ -28,6 +31,7 @@ from restage4d.jobs.footage import decode_part, read_mask, resize_mask, scale_se
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
+from restage4d.jobs.puppet_figures import compute_puppet_figures
 from restage4d.pipeline import Restaged, restage
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
@@ -120,6 +124,9 @@ def run(
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
+    log = FindingLog(_say)
+    if config.clips != "driving":
+        log.add(check_frames(base, first=job.first))
     selection = scale_selection(job.selection, (info.width, info.height), base.size)
     true_masks = _read_true_masks(job.true_masks, base) if job.true_masks else None
     checkpoint = job.out / "checkpoint.safetensors"
@@ -134,15 +141,21 @@ def run(
         priors_dir=job.priors,
         cache=Cache(),
         checkpoint=checkpoint,
+        log=log,
     )
     footage = _write_footage(job.out, made)
-    report = _write_results(job, made, true_masks, progress)
+    report = _write_results(job, made, true_masks, log, progress)
     checkpoint.unlink(missing_ok=True)
     if make_blend:
         with progress.task(TaskId.WRITE_BLEND):
             report["blend"] = _try_blend(make_blend, job.out, footage)
         _write_report(job.out, report, progress)
-    print(_summary(job, report))
+    print(_summary(job, report, log))
+
+
+def _say(text: str) -> None:
+    """On a terminal the progress line stands there unfinished."""
+    print(f"\n{text}" if sys.stdout.isatty() else text, flush=True)
 
 
 def make_driver(
@@ -236,12 +249,14 @@ def _write_results(
     job: RestagingJob,
     made: Restaged,
     true_masks: list[NDArray[np.bool_]] | None,
+    log: FindingLog,
     progress: Progress,
 ) -> dict[str, Any]:
     """Everything but footage and .blend; returns what report.json says."""
     puppet, out = made.puppet, job.out
     with progress.task(TaskId.FIGURES):
-        report = _compute_figures(job, made, true_masks)
+        report = _compute_figures(job, made, true_masks) | compute_puppet_figures(made, log)
+    report["findings"] = [finding.to_record() for finding in log.findings]
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
@@ -318,13 +333,16 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _summary(job: RestagingJob, report: dict[str, Any]) -> str:
+def _summary(job: RestagingJob, report: dict[str, Any], log: FindingLog) -> str:
     total, out = sum(report["seconds"].values()), job.out
     lines = [
         "",
-        f"Done in {total / 60:.1f} min: base {report['psnr_base']:.1f} dB (subject "
-        f"{report['psnr_subject']:.1f} dB), "
-        f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases. Look at it:",
+        f"Done in {total / 60:.1f} min{', but doubtful' if log.doubts else ''}: base "
+        f"{report['psnr_base']:.1f} dB (subject {report['psnr_subject']:.1f} dB; the puppet alone "
+        f"{report['psnr_puppet_base']:.1f} dB, IoU {report['iou_puppet_base']:.2f}), "
+        f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases.",
+        *(f"  {finding}" for finding in log.doubts),
+        "Look at it:",
         f"  {out / 'contact_sheet.png'}  base | driving | restaged | behind | beside",
         f"  {out / 'preview.mp4'}  the same as a video",
     ]
