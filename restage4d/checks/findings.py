@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 
+Severity = Literal["note", "warning", "refuse"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,7 +27,7 @@ class Finding:
     """
 
     code: str
-    severity: Literal["note", "warning", "refuse"]
+    severity: Severity
     text: str
     remedy: str
     first_frame: int

@@ -1,7 +1,7 @@
 """Faults of the video itself: hard cuts, fades, blank and repeated frames, flashes, jumps of the
 exposure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -86,8 +86,8 @@ def check_frames(
         found.append(Finding("exposure-jump", "warning", text, "Even it out or end before.", k, k))
     found += _check_repeats(faults.repeated, video, thresholds)
     return [
-        Finding(f.code, f.severity, f.text, f.remedy, f.first_frame, f.last_frame, video)
-        for f in sorted(found, key=lambda f: f.first_frame)
+        replace(finding, video=video)
+        for finding in sorted(found, key=lambda finding: finding.first_frame)
     ]
 
 
@@ -168,7 +168,8 @@ def compare(a: F32, b: F32) -> Comparison:  # (H, W) x2, grey levels
 def _shrink(frame: NDArray[np.uint8]) -> F32:
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     scale = _SIDE / max(grey.shape)
-    return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
 
 
 def _usual(alike: F64, i: int) -> float:

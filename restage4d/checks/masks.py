@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from restage4d.checks.findings import Finding, describe_frames
+from restage4d.checks.findings import Finding, Severity, describe_frames
 from restage4d.checks.thresholds import DEFAULT, Thresholds
 from restage4d.clips import Tracks
 
@@ -16,7 +16,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-_REMEDY = "Correct the masks there, or end before it."
+_CORRECT = "Correct the masks there, or end before it."
+_CUT_OFF = "The puppet lacks what no frame shows."
 
 
 @dataclass(frozen=True)
@@ -108,56 +109,40 @@ def check_masks(
     ratio = figures.area / figures.area[0] / (1.0 if scale is None else scale**2)
     lost = figures.area < thresholds.lost * figures.area[0]
     hopeless = lost.mean() > thresholds.lost_share
-    faults = (
-        (
-            "subject-lost",
-            "refuse" if hopeless else "warning",
-            "The subject is lost",
-            _REMEDY,
-            lost,
-        ),
+    cut_off = figures.border > thresholds.border
+    jumps = _find_jumps(figures, masks[0].size, thresholds)
+    broken = (figures.largest < thresholds.largest_piece) & ~lost
+    broken &= figures.largest[0] > 0.5 + 0.5 * thresholds.largest_piece
+    least, most = f"below {thresholds.shrunk:.0%} of", f"over {thresholds.grown:g} times"
+    first_area = "its area in the first frame"
+    faults: list[tuple[str, Severity, str, Bool]] = [
+        ("subject-lost", "refuse" if hopeless else "warning", "The subject is lost", lost),
         (
             "mask-shrunk",
             "warning",
-            f"The subject's mask is below {thresholds.shrunk:.0%} of its area in the first frame",
-            _REMEDY,
+            f"The subject's mask is {least} {first_area}",
             (ratio < thresholds.shrunk) & ~lost,
         ),
         (
             "mask-grown",
             "warning",
-            f"The subject's mask is over {thresholds.grown:g} times its area in the first frame",
-            _REMEDY,
+            f"The subject's mask is {most} {first_area}",
             ratio > thresholds.grown,
         ),
-        (
-            "mask-pieces",
-            "warning",
-            "The subject's mask is in pieces",
-            _REMEDY,
-            (figures.largest < thresholds.largest_piece)
-            & (figures.largest[0] > 0.5 + 0.5 * thresholds.largest_piece)
-            & ~lost,
-        ),
-        (
-            "mask-jump",
-            "warning",
-            "The subject's mask jumps",
-            _REMEDY,
-            _find_jumps(figures, masks[0].size, thresholds),
-        ),
+        ("mask-pieces", "warning", "The subject's mask is in pieces", broken),
+        ("mask-jump", "warning", "The subject's mask jumps", jumps),
         (
             "subject-cut-off",
-            "note" if (figures.border > thresholds.border).mean() < 0.25 else "warning",
+            "note" if cut_off.mean() < 0.25 else "warning",
             "The picture's border cuts the subject off",
-            "The puppet lacks what no frame shows.",
-            figures.border > thresholds.border,
+            cut_off,
         ),
-    )
+    ]
     found = []
-    for code, severity, what, remedy, flags in faults:
+    for code, severity, what, flags in faults:
         if flags.any():
             where, first, last = describe_frames(flags)
+            remedy = _CUT_OFF if code == "subject-cut-off" else _CORRECT
             text = f"{what} in {video}, {where}."
             found.append(Finding(code, severity, text, remedy, first, last, video))
     return found

@@ -184,7 +184,7 @@ def measure_reprojection(
         )
         if corners is None or len(corners) < 20:
             continue
-        there, kept, _ = cv2.calcOpticalFlowPyrLK(*grey, corners, np.empty_like(corners))
+        there, kept, _ = cv2.calcOpticalFlowPyrLK(grey[0], grey[1], corners, np.empty_like(corners))
         again, _, _ = cv2.calcOpticalFlowPyrLK(grey[1], grey[0], there, np.empty_like(corners))
         good = (kept[:, 0] > 0) & (np.abs(again - corners).max((1, 2)) < 0.7)
         if good.sum() < 20:
