@@ -2,6 +2,7 @@
 
 from restage4d.checks.findings import Finding
 from restage4d.checks.followable import check_following
+from restage4d.checks.frames import find_frame_faults
 from restage4d.checks.masks import check_masks, measure_scale
 from restage4d.checks.priors import check_tilt, check_video_priors
 from restage4d.checks.thresholds import DEFAULT, Thresholds
@@ -19,7 +20,8 @@ def check_estimates(
         masks, frames = priors.masks[rows], rewound.clip.frames[rows]
         scale = measure_scale(priors.tracks, rows)
         found += check_masks(masks, video=video, scale=scale, thresholds=thresholds)
-        found += check_following(frames, masks, video=video, thresholds=thresholds)
+        clear = ~find_frame_faults(frames, thresholds).disturbed
+        found += check_following(frames[clear], masks[clear], video=video, thresholds=thresholds)
         found += check_video_priors(rewound, priors, rows, video, thresholds)
     return found
 

@@ -14,6 +14,7 @@ F64 = NDArray[np.float64]
 
 _POINTS = 200  # on the subject, spread evenly
 _SIZE = (15, 15)  # window of the sparse flow, pixels at a longer side of 384
+_LEAST_ERROR = 0.75  # pixels: nothing is followed better than that
 _STARTS = 12  # frames of a clip from which points are followed
 
 
@@ -32,7 +33,7 @@ def measure_following(
     if span < 1:
         return np.zeros((0, 2))
     starts = np.unique(np.linspace(0, len(frames) - 1 - span, _STARTS).round().astype(int))
-    allowed = thresholds.follow_error * max(masks.shape[1:]) / 384
+    allowed = max(thresholds.follow_error * max(masks.shape[1:]) / 384, _LEAST_ERROR)
     rng = np.random.default_rng(0)
     shares = []
     for t in starts:

@@ -43,6 +43,14 @@ class FrameFaults:
     faded: Bool
     repeated: Bool
 
+    @property
+    def disturbed(self) -> Bool:
+        """(T,) frames that do not show the shot as it is."""
+        flags = self.blank | self.faded
+        for a, b in self.flashes:
+            flags[a : b + 1] = True
+        return flags
+
 
 def check_frames(
     clip: Clip,
