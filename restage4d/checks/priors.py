@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from restage4d.checks.findings import Finding, describe_frames
 from restage4d.checks.thresholds import DEFAULT, Thresholds
-from restage4d.clips import Cameras, Priors, Rewound
+from restage4d.clips import Priors, Rewound
 from restage4d.priors.geometry import ground
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-_FLAT = 0.03  # a ground point lies this near to the plane, relative to its distance
+_FLAT = 0.015  # a ground point lies this near to the plane, relative to its distance
+_FEW = 30  # points that are too few to tell
 _PAIR = 4  # frames between the two of a pair in which the background is followed
 _PAIRS = 16  # looked at per clip
 _POINTS = 150  # of the background in each
@@ -58,55 +59,31 @@ def check_video_priors(
 
 
 def measure_tilt(rewound: Rewound, priors: Priors) -> tuple[float, float, int]:
-    """Degrees by which b_0's camera looks down, the share of the background's low points that lie
-    on the ground, and how many points there are.
+    """Degrees by which b_0's camera looks down, the share of the cameras' sparse background points
+    that lie on the ground (z = 0), and how many points there are.
 
-    The world's ground is z = level; points are the cameras' sparse ones where there are enough, as
-    depth without models has its ground from them.
+    All points count, not the low ones alone: a camera that looks steeply down sees little but the
+    ground, so that most of them should lie on it.
     """
     ahead = priors.cameras.w2c[rewound.seam, 2, :3].astype(np.float64)
     tilt = float(np.degrees(np.arcsin(np.clip(-ahead[2], -1, 1))))
-    feet = ground.footprint(priors.masks)
     points = ground.clear(priors.cameras, priors.masks)
-    low = points[_is_low(priors.cameras, feet, points)]
-    if len(low) < 30:
-        return tilt, 0.0, len(low)
-    eye = ground.centres(priors.cameras)[rewound.seam]
-    distance = np.linalg.norm(low - eye, axis=1)
-    levels = low[:, 2]
-    order = np.sort(levels)
-    near = _FLAT * float(np.median(distance))
-    inside = np.searchsorted(order, order + 2 * near) - np.arange(len(order))
-    most = int(inside.argmax())
-    level = float(np.median(order[most : most + inside[most]]))  # where most of them are
-    return tilt, float((np.abs(levels - level) < _FLAT * distance).mean()), len(low)
-
-
-def _is_low(
-    cameras: Cameras, feet: ground.Footprint, points: F64
-) -> NDArray[np.bool_]:  # (S, 3) -> (S,)
-    """Points that appear below the subject's middle in most frames."""
-    below, told = np.zeros(len(points)), np.zeros(len(points))
-    frames = np.flatnonzero(np.isfinite(feet.top))
-    for t in frames[:: max(1, len(frames) // 20)]:
-        local = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
-        row = cameras.K[t, 1, 1] * local[:, 1] / np.maximum(local[:, 2], 1e-9)
-        row += cameras.K[t, 1, 2]
-        front = local[:, 2] > 1e-9
-        told += front
-        below += front & (row > 0.5 * (feet.contact[t, 1] + feet.top[t]))
-    return (told > 0) & (below > 0.5 * told)
+    if len(points) < _FEW:
+        return tilt, 0.0, len(points)
+    eye = np.median(ground.centres(priors.cameras), axis=0)
+    distance = np.linalg.norm(points - eye, axis=1)
+    return tilt, float((np.abs(points[:, 2]) < _FLAT * distance).mean()), len(points)
 
 
 def check_tilt(rewound: Rewound, priors: Priors, thresholds: Thresholds = DEFAULT) -> list[Finding]:
     """A finding where a camera looks steeply down (or up) and few points say so."""
     tilt, support, count = measure_tilt(rewound, priors)
-    if abs(tilt) < thresholds.steep or (count >= 30 and support >= thresholds.ground_support):
+    if abs(tilt) < thresholds.steep or (count >= _FEW and support >= thresholds.ground_support):
         return []
     way = "down" if tilt > 0 else "up"
     because = (
-        f"only {support:.0%} of the low background points lie on the ground it assumes"
-        if count >= 30
+        f"only {support:.0%} of the background's points lie on the ground it assumes"
+        if count >= _FEW
         else "no points of the background say so"
     )
     text = f"The camera is taken to look {abs(tilt):.0f}° {way}, but {because}."

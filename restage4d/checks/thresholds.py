@@ -47,7 +47,7 @@ class Thresholds:
 
     Attributes:
         steep: degrees below the horizon from which a camera's tilt needs support.
-        ground_support: share of the background's low points near the ground plane that is enough.
+        ground_support: share of the background's points on the ground plane that is enough.
         reprojection: pixels at a longer side of 384 by which the background misses the place that
             depth and cameras give, the median over a pair of frames.
         reprojection_share: share of pairs that may miss.
