@@ -9,6 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from restage4d.checks.estimates import check_estimates, name_video
 from restage4d.checks.priors import (
+    check_video_priors,
+    measure_against_points,
     measure_behind,
     measure_flicker,
     measure_reprojection,
@@ -77,6 +79,26 @@ def test_a_subject_behind_its_background(scene):
     assert [f.video for f in behind] == ["base", "restaged 1", "restaged 2"]
     assert (behind[0].first_frame, behind[0].last_frame) == (0, 7)
     assert (behind[1].first_frame, behind[1].last_frame) == (0, 7)
+
+
+def test_a_subject_that_is_not_where_the_points_around_it_are(scene):
+    priors, rows = with_ground(scene.priors, 1.0), scene.rewound.video(0)
+    rng = np.random.default_rng(6)
+    wall = np.column_stack([rng.uniform(-1, 1, 300), np.full(300, 1.2), rng.uniform(0.2, 1.4, 300)])
+    points = np.concatenate([priors.cameras.points, wall]).astype(np.float32)
+    priors = replace(priors, cameras=replace(priors.cameras, points=points))
+    before, feet = measure_against_points(priors, rows)
+    assert np.nanmax(before) == 0
+    assert np.isfinite(feet).all()
+    assert np.nanmedian(feet) == pytest.approx(1.0, abs=0.1)
+    # only what the points say: the maps' own background goes with the subject
+    far = replace(priors, depth=priors.depth * 2.5)
+    before, feet = measure_against_points(far, rows)
+    assert np.nanmin(before) > 0.9
+    assert np.nanmedian(feet) == pytest.approx(1 / 2.5, abs=0.05)
+    found = check_video_priors(scene.rewound, far, rows, "base")
+    assert {"subject-behind", "subject-off-ground"} <= {f.code for f in found}
+    assert check_video_priors(scene.rewound, priors, rows, "base") == []
 
 
 def test_depth_that_flickers(scene):

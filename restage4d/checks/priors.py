@@ -33,11 +33,20 @@ def check_video_priors(
     last = len(rows) - 1
     found = []
     behind = measure_behind(priors.masks[rows], priors.depth[rows], thresholds.behind)
-    flags = behind > thresholds.behind_share
+    before, feet = measure_against_points(priors, rows, thresholds.behind)
+    flags = (behind > thresholds.behind_share) | (before > thresholds.behind_share)
     if flags.mean() > 0.25:
         where, first, end = describe_frames(flags)
         text = f"The subject's depth is behind the background that is behind it in {video}, {where}"
         found.append(Finding("subject-behind", "warning", f"{text}.", _GIVE, first, end, video))
+    ratio = float(np.median(feet[np.isfinite(feet)])) if np.isfinite(feet).any() else 1.0
+    if max(ratio, 1 / ratio) > thresholds.feet:
+        side = "in front of" if ratio > 1 else "behind"
+        text = (
+            f"The subject stands {side} the ground at its feet in {video}: the points there are at "
+            f"{ratio:.2f} times its depth."
+        )
+        found.append(Finding("subject-off-ground", "warning", text, _GIVE, 0, last, video))
     flicker = measure_flicker(priors.masks[rows], priors.depth[rows])
     flags = flicker > thresholds.flicker
     if flags.mean() > 0.1:
@@ -114,6 +123,40 @@ def measure_behind(masks: F32, depth: F32, margin: float = DEFAULT.behind) -> F6
         if known.sum() >= 10:
             shares[t] = (own[known] > (1 + margin) * beside[known]).mean()
     return shares
+
+
+def measure_against_points(
+    priors: Priors, rows: NDArray[np.intp], margin: float = DEFAULT.behind
+) -> tuple[F64, F64]:  # (T,), (T,)
+    """The subject's depth against the cameras' sparse background points, which know nothing of it.
+
+    Returns:
+        before: share of the points around its upper half that are nearer than it by ``margin``,
+            though they are seen behind or beside it; nan where there are fewer than 10.
+        feet: depth of the points at the height of its feet over that of its feet; nan where there
+            are fewer than 6.
+    """
+    cameras = priors.cameras
+    points = ground.clear(cameras, priors.masks)
+    before, feet = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for i, t in enumerate(rows):
+        depth = priors.depth[t]
+        row, col = np.nonzero((priors.masks[t] > 0.5) & (depth > 0))
+        if len(row) < 50 or not len(points):
+            continue
+        top, left = row.min(), col.min()
+        tall, wide = np.ptp(row) + 1, np.ptp(col) + 1
+        local = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
+        x, y = ((local @ cameras.K[t].T)[:, :2] / np.maximum(local[:, 2:], 1e-6)).T
+        beside = (local[:, 2] > 1e-6) & (np.abs(x - left - 0.5 * wide) < wide)
+        upper = local[beside & (y > top - 0.2 * tall) & (y < top + 0.5 * tall), 2]
+        lower = local[beside & (np.abs(y - top - tall) < 0.12 * tall), 2]
+        if len(upper) >= 10:
+            before[i] = (upper < np.median(depth[row, col]) / (1 + margin)).mean()
+        if len(lower) >= 6:
+            low = row > top + 0.9 * tall
+            feet[i] = np.median(lower) / np.median(depth[row[low], col[low]])
+    return before, feet
 
 
 def _mean_around(z: F32, where: NDArray[np.bool_], kernel: NDArray[np.uint8]) -> F32:

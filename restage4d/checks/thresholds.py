@@ -53,6 +53,7 @@ class Thresholds:
         reprojection_share: share of pairs that may miss.
         behind: how much farther than its surroundings a subject may be.
         behind_share: share of its outline where it may be.
+        feet: depth of the ground's points at its feet over its own, or the other way round.
         flicker: relative change of the subject's depth against the mean of both neighbours.
 
     The puppet:
@@ -97,6 +98,7 @@ class Thresholds:
     reprojection_share: float = 0.25
     behind: float = 0.1
     behind_share: float = 0.5
+    feet: float = 1.35
     flicker: float = 0.03
 
     iou_mean: float = 0.8
