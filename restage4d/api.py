@@ -187,6 +187,7 @@ def restage(
     priors: str | Path | None = None,
     true_masks: str | Path | None = None,
     longer_side: int = LONGER_SIDE,
+    first: int = 0,
     frames: int | None = None,
     seed: int = 0,
     quality: str = QUALITY,
@@ -230,7 +231,8 @@ def restage(
         priors: folder with masks, depth, cameras or tracks to read (docs/priors.md).
         true_masks: folder of true masks of the base, to report the IoU of ours.
         longer_side: working size, pixels.
-        frames: use the first so many frames only.
+        first: number of the frame to begin at; it is the first frame for all else.
+        frames: use only so many frames.
         seed: of everything random.
         quality: "draft", "default" or "high".
         set: settings of the fit: ``{"fusion.steps": 500}``, or ``["fusion.steps=500"]``.

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.checks.estimates import check_estimates, name_video
+from restage4d.checks.findings import FindingLog
+from restage4d.checks.frames import check_frames
+from restage4d.checks.masks import check_first_mask
 from restage4d.clips import (
     Clip,
     Priors,
@@ -52,6 +56,7 @@ def restage(
     priors_dir: Path | None = None,
     cache: Cache | None = None,
     checkpoint: Path | None = None,
+    log: FindingLog | None = None,
 ) -> Restaged:
     """Video + prompt -> puppet.
 
@@ -68,13 +73,15 @@ def restage(
         priors_dir: folder with priors to be read instead of estimated (docs/priors.md).
         cache: where estimated priors are kept by content.
         checkpoint: file from which an interrupted fit goes on.
+        log: told what the checks find about selection, driving videos and priors.
 
     Raises:
         InputError: the selection, prompt, driving video or given priors cannot be used, or do not
-            go with ``config.clips``.
+            go with ``config.clips``; or a check finds before the fit that it cannot work.
         FitError: too little to reconstruct, or NaNs that come back.
         Cancelled: asked to stop; ``checkpoint`` is kept.
     """
+    log = log or FindingLog()
     alone = config.clips == "driving"
     if alone and (priors_dir or corrections or not drivers):
         raise InputError(
@@ -82,11 +89,17 @@ def restage(
             "Leave one of the two out.",
         )
     mask = providers.masks.select(base, selection, progress)
+    log.add(check_first_mask(mask))
     videos = [
         driver.make(base, mask, prompt, progress)
         for driver in (drivers if config.clips != "base" else [])
     ]
     drivings = [video.clip for video in videos]
+    log.add(
+        finding
+        for i, clip in enumerate(drivings, 1)
+        for finding in check_frames(clip, video=name_video(i, len(drivings)))
+    )
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
@@ -99,6 +112,7 @@ def restage(
         cache=cache,
         progress=progress,
     )
+    log.add(check_estimates(rewound, priors))
     fusion = fit(rewound, priors, config, checkpoint, progress)
     puppet = fusion.model.to_puppet(
         rewound, fusion.cameras(), [prompt] * len(drivings), config.influences

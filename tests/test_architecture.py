@@ -26,6 +26,7 @@ LAYERS = (
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),
     ("restage4d.splatting", "restage4d.driving"),
+    ("restage4d.checks",),
     ("restage4d.reconstruct.config", "restage4d.reconstruct.model"),
     ("restage4d.reconstruct.losses",),
     ("restage4d.reconstruct.motion",),

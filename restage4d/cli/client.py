@@ -82,6 +82,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             quality=arguments.quality,
             settings=dict(_parse_setting(text) for text in arguments.set),
             longer_side=arguments.longer_side,
+            first=arguments.first,
             frames=arguments.frames,
             seed=arguments.seed,
         )

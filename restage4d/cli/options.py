@@ -92,7 +92,14 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help=f"working size (default: {LONGER_SIDE})",
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="use the first N frames only")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="begin at frame N of the video (default: 0); it is the first frame for all else",
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="use only so many frames")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quality", choices=QUALITIES, default=QUALITY)
     parser.add_argument(

@@ -103,6 +103,7 @@ def run_with_options(
         priors=options.priors,
         true_masks=options.true_masks,
         longer_side=options.longer_side,
+        first=options.first,
         frames=options.frames,
         seed=options.seed,
         quality=options.quality,

@@ -4,6 +4,7 @@ into report.json."""
 import json
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from restage4d.checks.findings import FindingLog
+from restage4d.checks.frames import check_frames
 from restage4d.clips import Clip, Selection
 from restage4d.defaults import LONGER_SIDE, QUALITY
 from restage4d.driving.draft.prompt import parse
@@ -33,6 +36,8 @@ from restage4d.jobs.footage import (
 from restage4d.jobs.preview import write_preview
 from restage4d.jobs.provider_choice import ProviderChoice
 from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
+from restage4d.jobs.puppet_figures import compute_puppet_figures
+from restage4d.jobs.report import remove_nan, summarise
 from restage4d.jobs.results_folder import (
     claim_folder,
     hash_path,
@@ -157,6 +162,9 @@ def _run_in_folder(
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
+    log = FindingLog(_say)
+    if config.clips != "driving":
+        log.add(check_frames(base, first=job.first))
     corrections = resize_corrections(job.corrections, (info.width, info.height), base)
     selection = select_in_detail(
         job.video, info, base, job.first, job.selection, providers.masks, progress
@@ -176,15 +184,21 @@ def _run_in_folder(
         priors_dir=job.priors,
         cache=Cache(),
         checkpoint=checkpoint,
+        log=log,
     )
     footage = _write_footage(job.out, made)
-    report = _write_results(job, made, true_masks, progress)
+    report = _write_results(job, made, true_masks, log, progress)
     checkpoint.unlink(missing_ok=True)
     if make_blend:
         with progress.task(TaskId.WRITE_BLEND):
             report["blend"] = _try_blend(make_blend, job.out, footage, keep=blend_is_edited)
         _write_report(job.out, report, progress)
-    print(_summary(job, report))
+    print(summarise(job.out, report, log, splats=job.splats))
+
+
+def _say(text: str) -> None:
+    """On a terminal the progress line stands there unfinished."""
+    print(f"\n{text}" if sys.stdout.isatty() else text, flush=True)
 
 
 def describe(job: RestagingJob) -> dict[str, Any]:
@@ -277,12 +291,14 @@ def _write_results(
     job: RestagingJob,
     made: Restaged,
     true_masks: list[NDArray[np.bool_]] | None,
+    log: FindingLog,
     progress: Progress,
 ) -> dict[str, Any]:
     """Everything but footage and .blend; returns what report.json says."""
     puppet, out = made.puppet, job.out
     with progress.task(TaskId.FIGURES):
-        report = _compute_figures(job, made, true_masks)
+        report = _compute_figures(job, made, true_masks) | compute_puppet_figures(made, log)
+    report["findings"] = [finding.to_record() for finding in log.findings]
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
@@ -343,7 +359,7 @@ def _write_report(out: Path, report: dict[str, Any], progress: Progress) -> None
     report["seconds"] = {name: round(seconds, 2) for name, seconds in progress.seconds.items()}
     report["peak_rss_bytes"] = _peak_rss() or psutil.Process().memory_info().rss
     with replacing(out / "report.json") as temporary:
-        temporary.write_text(json.dumps(_without_nan(report), indent=2) + "\n")
+        temporary.write_text(json.dumps(remove_nan(report), indent=2) + "\n")
 
 
 def _peak_rss() -> int | None:
@@ -355,34 +371,3 @@ def _peak_rss() -> int | None:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return max(own, child) * (1 if os.uname().sysname == "Darwin" else 1024)
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN becomes null, as JSON has no NaN."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _summary(job: RestagingJob, report: dict[str, Any]) -> str:
-    total, out = sum(report["seconds"].values()), job.out
-    lines = [
-        "",
-        f"Done in {total / 60:.1f} min: base {report['psnr_base']:.1f} dB (subject "
-        f"{report['psnr_subject']:.1f} dB), "
-        f"{report['n_gaussians']} Gaussians, {report['n_bases']} bases. Look at it:",
-        f"  {out / 'contact_sheet.png'}  base | driving | restaged | behind | beside",
-        f"  {out / 'preview.mp4'}  the same as a video",
-    ]
-    if "blend" in report and not report["blend"]:
-        lines.append(
-            f"  {out / 'puppet.blend'}  open it in Blender: one bone per motion basis, the camera, "
-            "the footage"
-        )
-    if job.splats:
-        lines.append(f"  {out / 'splats'}  one splat PLY per frame, for SuperSplat and others")
-    lines.append(f"  {out / 'puppet.puppet'}  the puppet")
-    lines.append(f"  {out / 'report.json'}  all figures")
-    if report.get("blend"):
-        lines.append(f"Warning: there is no .blend file. {report['blend']}")
-    return "\n".join(lines)

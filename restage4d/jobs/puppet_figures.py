@@ -1,0 +1,25 @@
+"""Figures of the puppet alone, for report.json, and what they tell."""
+
+import numpy as np
+
+from restage4d.checks.findings import FindingLog
+from restage4d.checks.puppet import check_alone, measure_alone
+from restage4d.pipeline import Restaged
+
+
+def compute_puppet_figures(made: Restaged, log: FindingLog) -> dict[str, float]:
+    """``iou_puppet_base``, ``psnr_puppet_base`` and the same for driving, the mean over driving
+    videos (docs/metrics.md); nan without any. ``log`` is told where the puppet is doubtful."""
+    clips, figures = [made.base, *made.drivings], []
+    for i, (performance, clip) in enumerate(zip(made.puppet.performances, clips, strict=True)):
+        masks = made.priors.masks[made.rewound.video(i)]
+        figures.append(measure_alone(made.puppet, performance, clip.frames, masks))
+        log.add(check_alone(figures[-1], performance.name))
+    base, *driving = figures
+    nan = [float("nan")]
+    return {
+        "iou_puppet_base": base.mean_iou,
+        "psnr_puppet_base": base.mean_psnr,
+        "iou_puppet_driving": float(np.mean([f.mean_iou for f in driving] or nan)),
+        "psnr_puppet_driving": float(np.mean([f.mean_psnr for f in driving] or nan)),
+    }
