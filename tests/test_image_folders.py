@@ -11,7 +11,8 @@ from video_files import moving_scene
 
 from restage4d.errors import InputError
 from restage4d.io import video
-from restage4d.io.image_folders import open_sequence, pictures_in
+from restage4d.io.image_folders import pictures_in
+from restage4d.io.image_sequences import open_sequence
 from restage4d.jobs.footage import decode_part
 
 SCENE = moving_scene(24)

@@ -1,24 +1,17 @@
-"""A clip as a folder, or a zip, of numbered pictures."""
+"""A clip as a folder of numbered pictures, by their names alone. Needs no library: Blender's side
+uploads folders by it (`restage4d.io.image_sequences` looks into the pictures, too)."""
 
-import contextlib
 import itertools
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from restage4d.errors import InputError
-from restage4d.io.images import (
-    PictureFile,
-    is_folder,
-    read_alpha,
-    read_values,
-)
 
+PictureFile = Path | zipfile.Path
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _MASK_NAME = re.compile(r"(^|[^a-z])(mask|matte|alpha|seg|label)", re.IGNORECASE)
 _MAX_FRAMES = 100_000  # of a sequence with its gaps filled
@@ -47,30 +40,9 @@ class _Series:
     files: dict[int, PictureFile]
 
 
-def is_zip(path: Path) -> bool:
-    """Tells a zip by its first bytes."""
-    with path.open("rb") as file:
-        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-
-
 def pictures_in(folder: Path) -> list[Path]:
     """The frames of a folder, see `find_sequence`; where one is missing, the nearest one again."""
     return [p for p in find_sequence(folder, list_pictures(folder)).files if isinstance(p, Path)]
-
-
-@contextlib.contextmanager
-def open_sequence(path: Path) -> Iterator[PictureSequence]:
-    """The sequence of a folder or a zip, whose pictures can be read inside the ``with``. Raises
-    `InputError` as `find_sequence` does."""
-    if is_folder(path):
-        yield find_sequence(path, list_pictures(path))
-        return
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path} is a damaged zip.", "Pack or copy it again.") from error
-    with archive:
-        yield find_sequence(path, _packed_pictures(path, archive))
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -79,7 +51,7 @@ def list_pictures(folder: Path) -> list[Path]:
     try:
         files = sorted(
             (p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != "."),
-            key=_natural,
+            key=natural_order,
         )
     except OSError as error:
         raise InputError(
@@ -92,8 +64,14 @@ def list_pictures(folder: Path) -> list[Path]:
     return files
 
 
-def find_sequence(folder: Path, files: list[Path] | list[zipfile.Path]) -> PictureSequence:
+def find_sequence(
+    folder: Path,
+    files: list[Path] | list[zipfile.Path],
+    looks_like_mask: Callable[[PictureFile], bool] | None = None,
+) -> PictureSequence:
     """The one sequence of frames among pictures in natural order.
+
+    ``looks_like_mask`` decides by a picture's pixels where names do not tell; None: by names alone.
 
     Pictures belong together whose names differ in one number. A second series of masks (by its
     name, or because it is black and white while the other is not) is kept apart; single pictures
@@ -114,7 +92,7 @@ def find_sequence(folder: Path, files: list[Path] | list[zipfile.Path]) -> Pictu
         notes.append(f"{names} in {folder} belongs to no series of frames and is left out.")
     masks = None
     if len(series) > 1:
-        chosen = _frames_of(series)
+        chosen = _frames_of(series, looks_like_mask)
         if chosen is None:
             names = ", ".join(f"{s.pattern} ({len(s.files)})" for s in series[:4])
             raise InputError(
@@ -137,28 +115,6 @@ def find_sequence(folder: Path, files: list[Path] | list[zipfile.Path]) -> Pictu
     if masks is not None and set(masks.files) >= set(series[0].files):
         beside = [masks.files[_nearest(series[0].files, t)] for t in times]
     return PictureSequence(frames, beside, tuple(notes))
-
-
-def _packed_pictures(path: Path, archive: zipfile.ZipFile) -> list[zipfile.Path]:
-    """The pictures of the one folder inside a zip that holds some."""
-    folders: dict[str, list[zipfile.Path]] = {}
-    for name in archive.namelist():
-        inside, _, file = name.rpartition("/")
-        hidden = any(part[:1] == "." or part == "__MACOSX" for part in name.split("/") if part)
-        if not hidden and file.lower().endswith(PICTURES):
-            folders.setdefault(inside, []).append(zipfile.Path(archive, name))
-    if not folders:
-        raise InputError(
-            f"{path} holds no pictures.",
-            f"Pack {', '.join(PICTURES)} files; give a video as it is, not in a zip.",
-        )
-    if len(folders) > 1:
-        names = ", ".join(sorted(f or "its top" for f in folders)[:4])
-        raise InputError(
-            f"{path} holds pictures in {len(folders)} folders: {names}.",
-            "Pack the frames of one take alone.",
-        )
-    return sorted(next(iter(folders.values())), key=_natural)
 
 
 def _group(files: list[PictureFile]) -> list[_Series]:
@@ -204,23 +160,14 @@ def _split_endings(name: str, group: list[tuple[int, PictureFile]]) -> list[_Ser
     return list(found.values())
 
 
-def _frames_of(series: list[_Series]) -> _Series | None:
+def _frames_of(
+    series: list[_Series], looks_like_mask: Callable[[PictureFile], bool] | None
+) -> _Series | None:
     """The one series that is no mask; None where none or several are."""
-    for is_mask in (lambda s: bool(_MASK_NAME.search(s.pattern)), _is_two_valued):
-        frames = [s for s in series if not is_mask(s)]
-        if len(frames) == 1:
-            return frames[0]
-    return None
-
-
-def _is_two_valued(series: _Series) -> bool:
-    file = next(iter(series.files.values()))
-    alpha = read_alpha(file)
-    values = read_values(file)
-    grey = values.ndim == 2 or (np.ptp(values, axis=-1) == 0).all()
-    # A few values between are the softened edge of a mask.
-    ends = (values == values.min()) | (values == values.max())
-    return alpha is None and bool(grey) and float(ends.mean()) > 0.9
+    frames = [s for s in series if not _MASK_NAME.search(s.pattern)]
+    if len(frames) != 1 and looks_like_mask is not None:
+        frames = [s for s in series if not looks_like_mask(next(iter(s.files.values())))]
+    return frames[0] if len(frames) == 1 else None
 
 
 def _times(folder: Path, series: _Series) -> tuple[list[int], list[int]]:
@@ -269,7 +216,7 @@ def _ranges(numbers: list[int], step: int = 1) -> str:
     return ", ".join(words) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "")
 
 
-def _natural(path: PictureFile) -> list[tuple[int, str]]:
+def natural_order(path: PictureFile) -> list[tuple[int, str]]:
     """Sorts frame2 before frame10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)

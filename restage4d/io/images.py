@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from restage4d.errors import InputError
+from restage4d.io.image_folders import PictureFile
 
 U8 = NDArray[np.uint8]
-PictureFile = Path | zipfile.Path
 
 _MAX_PIXELS = 4096 * 4096  # of one picture at full size: 4K and 5K pass, 8K does not
 _MAX_FILE_BYTES = 256 << 20  # of a picture file, unpacked

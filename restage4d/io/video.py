@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.errors import InputError
 from restage4d.io.arrays import mask_picture
-from restage4d.io.image_folders import PictureSequence, is_zip, open_sequence
+from restage4d.io.image_folders import PictureSequence
+from restage4d.io.image_sequences import is_zip, open_sequence
 from restage4d.io.images import check_pixels, is_folder, read_with_alpha
 from restage4d.io.video_decode import (
     CLOCKS,
