@@ -93,7 +93,7 @@ def test_undo_takes_a_moved_handle_back(creature):
     bpy.ops.ed.undo()
     (imported,) = importer.find_puppets(bpy.context.scene)
     assert imported.armature.pose.bones[name].location.length == 0
-    want = puppet.posed(puppet.performances[-1], 2).means
+    want = puppet.pose(puppet.performances[-1], 2).means
     bpy.context.scene.frame_set(3)
     np.testing.assert_allclose(export.read_posed(imported).means, want, atol=1e-4)
     bpy.ops.ed.redo()
@@ -113,7 +113,7 @@ def test_a_linked_puppet_plays(tmp_path, imported, puppet):
     (found,) = importer.find_puppets(bpy.context.scene)
     assert found.armature.library is not None
     bpy.context.scene.frame_set(4)
-    want = puppet.posed(puppet.performances[-1], 3).means
+    want = puppet.pose(puppet.performances[-1], 3).means
     np.testing.assert_allclose(export.read_posed(found).means, want, atol=2e-4)
 
 

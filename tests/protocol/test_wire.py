@@ -63,7 +63,7 @@ def test_a_subject_is_selected_by_the_same_fields():
     assert body == {
         "kind": "Look",
         "content": "0" * 64,
-        "selection": {"point": [1.0, 2.0], "box": None, "mask": None},
+        "selection": {"point": [1.0, 2.0], "box": None, "mask": None, "corrections": {}},
     }
 
 
