@@ -16,7 +16,7 @@ import restage4d as r4
 def show(event) -> None:
     """One line when a stage begins."""
     if event.step == 0:
-        print(event.stage, "...", flush=True)
+        print(event.task.label, "...", flush=True)
 
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -87,7 +87,7 @@ def test_load_pose_render(place: Workplace) -> None:
     width, height = puppet.performances[-1].size
     assert filmed.shape == behind.shape == (height, width, 3)
     frame = puppet.performances[-1].n_frames // 2
-    want = r4.render_frame(puppet, "restaged", frame)
+    want = r4.render(puppet, "restaged", frame)
     assert np.abs(filmed / 255 - (want[..., :3] + (1 - want[..., 3:]) * 0.8)).max() < 0.003
     assert behind[0, 0].tolist() == [204, 204, 204]
     assert 0.05 < (np.abs(behind.astype(int) - 204).max(-1) > 40).mean() < 0.6
