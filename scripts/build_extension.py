@@ -207,8 +207,15 @@ def imported_modules() -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names that a file imports absolutely; ``from a import b`` gives both a and a.b."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Dotted names that a file imports absolutely when it runs, not for type checkers alone;
+    ``from a import b`` gives both a and a.b."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
