@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 from test_blender import PYTHONS
+from tiny_job import tiny_job
 
+from restage4d.protocol.client import Client
 from restage4d.protocol.service import start_service, stop_service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,11 +81,7 @@ bpy.ops.restage4d.cancel()
 until(lambda: runtime.session().job.state == "cancelled", "cancelled")
 bpy.ops.restage4d.forget_job()
 
-from restage4d.protocol.client import Client
-from restage4d.protocol.framing import new_id
-from restage4d.protocol.messages import Submit
-with Client.connect(Path(home) / "connection.json") as client:
-    bpy.context.scene.restage4d.job = client.submit(Submit(key=new_id(), job_kind="standin"))
+bpy.context.scene.restage4d.job = sys.argv[5]
 until(lambda: getattr(runtime.session().job, "brought_in", False), "a finished puppet comes in")
 importer = importlib.import_module(name + ".puppet.importer")
 puppet, = importer.find_puppets(bpy.context.scene)
@@ -142,7 +140,9 @@ def test_an_artist_s_way_in_blender(
     script.write_text(_ARTIST)
     environment = os.environ | {"BLENDER_USER_RESOURCES": str(tmp_path / "user")}
     clip = ROOT / "scripts" / "demo_clip" / "base.mp4"
-    command = [str(python), str(script), str(package), str(home), str(clip), str(tmp_path)]
+    with Client.connect(home / "connection.json") as client:
+        job = client.submit(tiny_job(client.upload))
+    command = [str(python), str(script), str(package), str(home), str(clip), str(tmp_path), job]
     done = subprocess.run(
         command,
         cwd=tmp_path,
