@@ -14,7 +14,7 @@ _RANGES = {
     "keep_days": (1, 36500),
     "keep_gigabytes": (1, 1e6),
     "slots": (1, 1024),
-    "attempts": (1, 100),
+    "attempts": (1, 1000),
     "memory_gigabytes": (0.1, 1024),
 }
 
