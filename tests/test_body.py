@@ -188,7 +188,9 @@ def test_hidden_tracks_stay_inside_the_silhouette(truth):
             motion=replace(CONFIG.motion, hull=weight),
             rigidity=RigidityConfig(init_weight=0.0),
         )
-        points = fit_motion(tracks, truth.rewound, truth.priors, config, Progress()).points()
+        points = fit_motion(
+            tracks, truth.rewound, truth.priors, config, Progress()
+        ).compute_points()
         frames = torch.arange(n // 2, n)
         K, w2c = (
             torch.from_numpy(a)[frames] for a in (truth.priors.cameras.K, truth.priors.cameras.w2c)
@@ -212,7 +214,7 @@ def test_puppet_has_a_far_side_where_the_true_one_is(truth):
         config = replace(CONFIG, fusion=replace(CONFIG.fusion, far_side=on))
         fusion = fit(truth.rewound, truth.priors, config, None, Progress())
         with torch.no_grad():
-            reach[on] = KDTree(fusion.model.positions(seam).numpy()).query(unseen)[0]
+            reach[on] = KDTree(fusion.model.compute_positions(seam).numpy()).query(unseen)[0]
         psnr[on] = fusion.psnr(range(0, len(truth.rewound), 3))
         assert bool((fusion.model.far > 0).any()) == on
     assert np.median(reach[True]) < 0.6 * np.median(reach[False])
@@ -235,7 +237,9 @@ def test_guesses_of_where_hidden_points_are_in_the_picture_move_nothing(truth):
         lifted = lift_tracks(
             truth.rewound, replace(truth.priors, tracks=replace(guessed, xy=moved))
         )
-        means.append(fit_motion(lifted, truth.rewound, truth.priors, config, Progress()).points())
+        means.append(
+            fit_motion(lifted, truth.rewound, truth.priors, config, Progress()).compute_points()
+        )
     assert torch.equal(*means)
 
 

@@ -56,7 +56,9 @@ def test_points_move_as_the_truth_does(truth, fitted):
     error 0.5 % of the extent)."""
     model, seam = fitted.model, truth.rewound.seam
     with torch.no_grad():
-        paths = torch.stack([model.positions(t) for t in range(len(truth.rewound))], 1).numpy()
+        paths = torch.stack(
+            [model.compute_positions(t) for t in range(len(truth.rewound))], 1
+        ).numpy()
     distance, near = KDTree(truth.points[:, seam]).query(paths[:, seam])
     close = distance < 0.05  # the truth's points are 0.04 apart
     assert close.mean() > 0.8
@@ -74,7 +76,7 @@ def test_puppet_shows_what_was_optimised(truth, fitted):
     with torch.no_grad():
         for performance, source in zip(puppet.performances, (0, 1), strict=True):
             for i, t in enumerate(truth.rewound.video(source)):
-                mine = fitted.model.positions(int(t)).numpy()
+                mine = fitted.model.compute_positions(int(t)).numpy()
                 assert np.abs(puppet.pose(performance, i).means - mine).max() < 1e-5
 
 
@@ -187,7 +189,7 @@ def test_backtracing_adds_what_only_the_driving_video_shows(truth):
     assert len(with_it) > 1.4 * len(without)
     assert np.array_equal(with_it[: len(without)], without)
     with torch.no_grad():
-        at_seam = scenes[1].positions(seam)[len(without) :]
+        at_seam = scenes[1].compute_positions(seam)[len(without) :]
     assert np.median(KDTree(truth.points[:, seam]).query(at_seam.numpy())[0]) < 0.03
     K, w2c = (torch.from_numpy(a[seam]) for a in (priors.cameras.K, priors.cameras.w2c))
     row = project(at_seam, K, w2c)[0][:, 1]
@@ -216,7 +218,7 @@ def test_what_a_generator_fuses_to_the_subject_is_not_seeded(truth):
         model = seed_scene(motion, tracks.canonical, rewound, given, config)
         with torch.no_grad():
             xy, _ = project(
-                model.positions(at),
+                model.compute_positions(at),
                 torch.from_numpy(given.cameras.K[at]),
                 torch.from_numpy(given.cameras.w2c[at]),
             )
@@ -237,7 +239,7 @@ def test_rigidity_keeps_hidden_points_together(truth):
     for weight in (0.0, 1.0):
         config = replace(CONFIG, rigidity=RigidityConfig(init_weight=weight))
         motion = fit_motion(tracks, truth.rewound, truth.priors, config, Progress())
-        points = motion.points()
+        points = motion.compute_points()
         edges = torch.tensor(fusion_module.rigidity.knn_edges(motion.means.numpy(), 8))
         lengths = fusion_module.rigidity.edge_lengths(points, edges)
         stretch[weight] = float((lengths.std(1) / lengths.mean(1)).mean())

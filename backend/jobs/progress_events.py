@@ -75,7 +75,7 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
         rows = fit.rewound.video(source)
         t = int(rows[len(rows) // 2])
         view = render_view(
-            fit.model.subject(t), fit.model.background(), fit.K[t], fit.w2c[t], fit.size
+            fit.model.pose_subject(t), fit.model.get_background(), fit.K[t], fit.w2c[t], fit.size
         )
         drawn = (view.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         both = np.concatenate([fit.rewound.clip.frames[t], drawn])
@@ -97,7 +97,7 @@ def _points(fit: Fusion) -> list[np.ndarray]:
         (subject.rgb[::step] * 255).round().to(torch.uint8).cpu().numpy(),
         index[::step].to(torch.int32).cpu().numpy().astype(np.uint16),
         weight[::step].cpu().numpy(),
-        np.ascontiguousarray(model.bases().cpu().numpy(), np.float32),
+        np.ascontiguousarray(model.compute_bases().cpu().numpy(), np.float32),
         rewound.source.astype(np.int32),
         rewound.index.astype(np.int32),
     ]

@@ -28,13 +28,13 @@ def write_sheet(path: Path, truth: StageClip, puppets: dict[str, Puppet]) -> Non
     rows: list[U8] = []
     for name, view in {"film camera": film, **truth.views}.items():
         rows.append(
-            _row(
+            _join_row(
                 [image.cut_out(p, m) for p, m in zip(view.pictures, view.masks, strict=True)],
                 f"truth, {name}",
             )
         )
         rows += [
-            _row(list(render_alone(p, p.performances[-1], view)), f"{title}, {name}")
+            _join_row(list(render_alone(p, p.performances[-1], view)), f"{title}, {name}")
             for title, p in puppets.items()
         ]
     with replacing(path) as temporary:
@@ -43,7 +43,7 @@ def write_sheet(path: Path, truth: StageClip, puppets: dict[str, Puppet]) -> Non
         )
 
 
-def _row(pictures: list[U8], label: str) -> U8:
+def _join_row(pictures: list[U8], label: str) -> U8:
     row = np.ascontiguousarray(np.concatenate(pictures, axis=1))
     cv2.putText(
         row, label, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA

@@ -102,7 +102,7 @@ def make_puppet(motion: Motion, rewound: Rewound, cameras: Cameras, influences: 
         np.zeros((n, 1, 3), np.float32),
     )
     none = Gaussians(*(np.zeros((0, *a.shape[1:]), np.float32) for a in vars(splats).values()))
-    bases = motion.bases().numpy()
+    bases = motion.compute_bases().numpy()
     performances = []
     for source in range(rewound.n_branches + 1):
         rows = rewound.video(source)

@@ -33,7 +33,7 @@ def test_the_fit_is_as_good_as_on_the_cpu(truth, fitted, monkeypatch):
     assert fitted.psnr(frames) > on_cpu.psnr(frames) - 0.5
     assert fitted.psnr(frames) > 34
     for t in (0, len(frames) - 1):
-        one, other = (f.model.positions(t).detach().cpu().mean(0) for f in (fitted, on_cpu))
+        one, other = (f.model.compute_positions(t).detach().cpu().mean(0) for f in (fitted, on_cpu))
         assert (one - other).norm() < 0.01
 
 

@@ -133,12 +133,12 @@ def limit_gradients(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:
     not take on the background's colour.
     """
 
-    def held(value: Tensor, rows: Tensor) -> Tensor:
+    def hold(value: Tensor, rows: Tensor) -> Tensor:
         return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), value.detach(), value)
 
     return Splats(
         **{
-            name: held(value, behind | outside if name == "rgb" else behind)
+            name: hold(value, behind | outside if name == "rgb" else behind)
             for name, value in vars(splats).items()
         }
     )

@@ -37,11 +37,11 @@ def measure_visibility(
     colour. Its footprint is taken from the largest and the smallest axis, so that a flake seen face
     on never counts as hidden.
     """
-    background = model.background()
+    background = model.get_background()
     best = torch.zeros(model.n_subject + len(background.means), device=model.device)
     for t in frames:
         with torch.no_grad():
-            subject = model.subject(t)
+            subject = model.pose_subject(t)
             means, quats, scales, opacities = (
                 torch.cat([getattr(subject, name), getattr(background, name)])
                 for name in ("means", "quats", "scales", "opacities")

@@ -112,7 +112,7 @@ class Fusion:
         with progress.task(TaskId.FUSE, self.steps, start=self.step) as task:
             try:
                 while self.step < self.steps:
-                    self._one_step(task)
+                    self._take_step(task)
                     progress.observe(self)
                     if checkpoint and self.step % _CHECKPOINT_EVERY == 0:
                         self._save(checkpoint, fingerprint)
@@ -123,7 +123,7 @@ class Fusion:
         if checkpoint:
             self._save(checkpoint, fingerprint)
 
-    def _one_step(self, task: Task) -> None:
+    def _take_step(self, task: Task) -> None:
         c, step = self.config.fusion, self.step
         rng = np.random.default_rng([self.config.seed, 3, step])
         frame = self._choose_frame(step)
@@ -161,7 +161,7 @@ class Fusion:
 
     def _compute_loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         c, model = self.config.fusion, self.model
-        bases, coefs = model.bases(), model.coefs()
+        bases, coefs = model.compute_bases(), model.compute_coefs()
         pairs, other = self._choose_track_pairs(frame, rng)
         now, then = model.blend(bases[:, [frame, other]], coefs=coefs).unbind(1)
         subject = model.skin(now)
@@ -175,7 +175,7 @@ class Fusion:
                 limit_gradients(subject, outside, behind),
                 torch.where(behind[:, None], carry.detach(), carry),
             )
-        view = render_view(drawn, model.background(), K, w2c, self.size, carry)
+        view = render_view(drawn, model.get_background(), K, w2c, self.size, carry)
         target = self.frames[frame].to(torch.float32) / 255
         mask, depth = self.masks[frame], self.depth[frame]
 
@@ -289,7 +289,9 @@ class Fusion:
         means = self.model.params["subject.means"].detach().cpu().numpy()
         self.edges = self._tensor(rigidity.knn_edges(means, self.config.rigidity.k))
         with torch.no_grad():
-            self.similarity = rigidity.motion_similarity(self.model.dense_coefs(), self.edges)
+            self.similarity = rigidity.motion_similarity(
+                self.model.compute_dense_coefs(), self.edges
+            )
             if len(self.unsure):
                 self.colour = average_neighbour_colours(
                     self.model.params["subject.sh0"], 1 - self.unsure, self.edges
@@ -303,10 +305,10 @@ class Fusion:
         frames = list(range(0, len(self.frames), max(len(self.frames) // _VISIBILITY_FRAMES, 1)))
         with torch.no_grad():
             paths = torch.stack(
-                [self.model.positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1
+                [self.model.compute_positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1
             )
             w2c = torch.stack([self.camera(t) for t in frames])
-            points = torch.stack([self.model.positions(t) for t in frames], 1)
+            points = torch.stack([self.model.compute_positions(t) for t in frames], 1)
         protruding = find_protruding(self.hull, points, frames, self.K[frames], w2c)
         shares = measure_visibility(self.model, frames, self.K, self.camera, self.size)
         for part, share in zip(("subject", "background"), shares, strict=True):
@@ -345,8 +347,8 @@ class Fusion:
         with torch.no_grad():
             for t in frames:
                 view = render_view(
-                    self.model.subject(t),
-                    self.model.background(),
+                    self.model.pose_subject(t),
+                    self.model.get_background(),
                     self.K[t],
                     self.camera(t),
                     self.size,

@@ -82,9 +82,9 @@ def _seed_subject(
     """Parameters of the subject, and by how much each Gaussian (N,) was guessed behind its surface,
     0 for those on it."""
     c = config.fusion
-    bases = motion.bases().numpy()
+    bases = motion.compute_bases().numpy()
     coefs = torch.softmax(motion.coefs, -1).numpy()
-    paths, seen = motion.points().numpy(), motion.visible.numpy()
+    paths, seen = motion.compute_points().numpy(), motion.visible.numpy()
 
     def collect(stride: float) -> tuple[F32, ...]:
         shapes = ((0, 3), (0, coefs.shape[1]), (0, 3), 0, 0)

@@ -65,11 +65,11 @@ class SceneModel:
     def device(self) -> torch.device:
         return self.params["subject.means"].device
 
-    def coefs(self) -> Tensor:  # (N, K), or (N, M) once pruned
+    def compute_coefs(self) -> Tensor:  # (N, K), or (N, M) once pruned
         """β of Eq. 1: non-negative, rows sum to 1."""
         return torch.softmax(self.params["subject.coefs"], dim=-1)
 
-    def bases(self, frames: Tensor | slice | None = None) -> Tensor:  # (K, T', 9)
+    def compute_bases(self, frames: Tensor | slice | None = None) -> Tensor:  # (K, T', 9)
         """M_k(t) as members of SE(3): the rotation columns are orthonormal."""
         at = slice(None) if frames is None else frames
         R = se3.gram_schmidt(self.params["bases.rots"][:, at])
@@ -83,7 +83,7 @@ class SceneModel:
 
         ``coefs`` spares a second softmax where the caller has them already.
         """
-        coefs = self.coefs() if coefs is None else coefs
+        coefs = self.compute_coefs() if coefs is None else coefs
         support = self.support
         if rows is not None:
             coefs = coefs.index_select(0, rows)
@@ -98,22 +98,22 @@ class SceneModel:
         splats.means, splats.quats = skin_splats(columns, splats.means, splats.quats)
         return splats
 
-    def subject(self, frame: int) -> Splats:
+    def pose_subject(self, frame: int) -> Splats:
         """The subject in the world at a frame."""
-        return self.skin(self.blend(self.bases(slice(frame, frame + 1))[:, 0]))
+        return self.skin(self.blend(self.compute_bases(slice(frame, frame + 1))[:, 0]))
 
-    def positions(self, frame: int) -> Tensor:  # (N, 3)
+    def compute_positions(self, frame: int) -> Tensor:  # (N, 3)
         """Subject means in the world at a frame."""
-        return self.subject(frame).means
+        return self.pose_subject(frame).means
 
-    def dense_coefs(self) -> Tensor:  # (N, K)
+    def compute_dense_coefs(self) -> Tensor:  # (N, K)
         """β of Eq. 1 over all bases, also once pruned."""
-        coefs = self.coefs()
+        coefs = self.compute_coefs()
         if self.support is None:
             return coefs
         return se3.scatter_coefs(self.support, coefs, len(self.params["bases.rots"]))
 
-    def background(self) -> Splats:
+    def get_background(self) -> Splats:
         return self._activate("background")
 
     def _activate(self, part: str) -> Splats:
@@ -130,7 +130,7 @@ class SceneModel:
         self, influences: int
     ) -> tuple[Tensor, Tensor]:  # (N, M) int64, (N, M) weights summing to 1
         """The strongest M coefficients of every Gaussian, rescaled to sum to 1."""
-        coefs = self.coefs().detach()
+        coefs = self.compute_coefs().detach()
         weight, index = coefs.topk(min(influences, coefs.shape[1]), dim=1)
         index = index if self.support is None else self.support.gather(1, index)
         return index, weight / weight.sum(1, keepdim=True)
@@ -141,7 +141,7 @@ class SceneModel:
         """Splits the rewound performance back into "base" and one performance per driving video,
         all starting at b_0."""
         index, weight = (a.cpu().numpy() for a in self.find_top_influences(influences))
-        bases = self.bases().detach().cpu().numpy()
+        bases = self.compute_bases().detach().cpu().numpy()
         performances = []
         for source in range(rewound.n_branches + 1):
             rows = rewound.video(source)
@@ -165,7 +165,7 @@ class SceneModel:
             index=index.astype(np.uint16),
             weight=np.ascontiguousarray(weight / weight.sum(1, keepdims=True), np.float32),
             performances=performances,
-            background=_to_gaussians(self.background(), self.params["background.sh0"]),
+            background=_to_gaussians(self.get_background(), self.params["background.sh0"]),
         )
 
 

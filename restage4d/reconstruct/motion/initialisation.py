@@ -40,15 +40,15 @@ class Motion:
     trans: Tensor
     visible: Tensor
 
-    def bases(self) -> Tensor:  # (K, T, 9)
+    def compute_bases(self) -> Tensor:  # (K, T, 9)
         """M_k(t) with orthonormal rotation columns."""
         R = se3.gram_schmidt(self.rots)
         return torch.cat([R[..., 0], R[..., 1], self.trans], -1)
 
-    def points(self) -> Tensor:  # (P, T, 3)
+    def compute_points(self) -> Tensor:  # (P, T, 3)
         """All tracks in the world at all frames."""
         return skin_points(
-            se3.blend_columns(self.bases(), torch.softmax(self.coefs, -1)), self.means
+            se3.blend_columns(self.compute_bases(), torch.softmax(self.coefs, -1)), self.means
         )
 
 
@@ -165,7 +165,7 @@ def _compute_loss(
     triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
 ) -> Tensor:  # fmt: skip
     c = config.motion
-    bases, coefs = motion.bases(), torch.softmax(motion.coefs, -1)
+    bases, coefs = motion.compute_bases(), torch.softmax(motion.coefs, -1)
     points = skin_points(
         se3.blend_columns(bases.index_select(1, frames), coefs), motion.means
     )  # (P, F, 3)
