@@ -52,12 +52,11 @@ class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
     if TYPE_CHECKING:
         filepath: str  # of the helper, whose types leave it out
 
-    bl_options = {"REGISTER"}  # noqa: RUF012
+        def write(  # of each export
+            self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
+        ) -> Steps[None]: ...
 
-    def write(
-        self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
-    ) -> Steps[None]:
-        raise NotImplementedError
+    bl_options = {"REGISTER"}  # noqa: RUF012
 
     def steps_on(
         self, context: bpy.types.Context, imported: importer.ImportedPuppet

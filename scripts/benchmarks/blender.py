@@ -1,5 +1,5 @@
 """Figures of the Blender side, for the bpy whose Python runs this (``.venv-blender/bin/python
-scripts/bench_blender.py``).
+scripts/benchmarks/blender.py``).
 
 Puppets are synthetic with stress motion (every basis wanders by itself), so errors are worst cases.
 Prints import time, time per frame change with the display off and on, the largest error against Eq.
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [
-    str(Path(__file__).parents[1]),
-    str(Path(__file__).parents[1] / "tests" / "blender"),
+    str(Path(__file__).parents[2]),
+    str(Path(__file__).parents[2] / "tests" / "blender"),
 ]
 
 import bpy  # noqa: E402
@@ -164,7 +164,7 @@ def drawing(n: int, size: tuple[int, int]) -> dict[str, float]:
         drew.append(1e3 * (time.perf_counter() - began))
     figures = {"gather_ms": min(gathered), "order_ms": min(ordered), "draw_and_read_ms": min(drew)}
     python = (
-        Path(__file__).parents[1]
+        Path(__file__).parents[2]
         / ".venv"
         / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     )
