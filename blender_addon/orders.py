@@ -6,12 +6,13 @@ from pathlib import Path
 
 import bpy
 
+from restage4d.defaults import DRAFT_DRIVER
 from restage4d.driving.draft.prompt import parse
 from restage4d.errors import InputError
 
 from . import preferences, runtime, takes
 from .properties import RESTAGE4D_PG_shot
-from .session.models import DRAFT, PRIORS, Order
+from .session.models import PRIORS, Order
 
 
 def make_order(chosen: RESTAGE4D_PG_shot) -> Order:
@@ -34,7 +35,7 @@ def make_driving_order(chosen: RESTAGE4D_PG_shot) -> Order:
         selection=get_place(chosen),
         provider=chosen.provider,
         refined_prompt=get_refined_prompt(chosen),
-        candidates=1 if chosen.provider == DRAFT else chosen.candidates,
+        candidates=1 if chosen.provider == DRAFT_DRIVER else chosen.candidates,
         priors={
             kind: getattr(chosen, kind)
             for kind, usual in PRIORS.items()

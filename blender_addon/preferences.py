@@ -6,6 +6,8 @@ from typing import cast
 
 import bpy
 
+from restage4d.defaults import LONGER_SIDE, QUALITY
+
 PACKAGE = __package__ or ""  # as Blender knows the extension: bl_ext.REPOSITORY.restage4d
 
 
@@ -22,8 +24,8 @@ class Preferences:
     start_by_itself: bool = True
     answer_limit: float = 10.0
     start_limit: float = 60.0
-    quality: str = "default"
-    longer_side: int = 384
+    quality: str = QUALITY
+    longer_side: int = LONGER_SIDE
 
 
 DEFAULTS = Preferences()

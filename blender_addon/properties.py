@@ -4,7 +4,9 @@ where it was left."""
 
 import bpy
 
-from .session.models import DRAFT, PRIORS
+from restage4d.defaults import DRAFT_DRIVER, QUALITY
+
+from .session.models import PRIORS
 
 _NAME = "restage4d"  # of the scene's property; saved files have it
 QUALITIES = (
@@ -71,7 +73,7 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         options={"TEXTEDIT_UPDATE"},
     )
     source: bpy.props.EnumProperty(name="Driving Video", items=SOURCES)
-    provider: bpy.props.StringProperty(name="Provider", default=DRAFT)
+    provider: bpy.props.StringProperty(name="Provider", default=DRAFT_DRIVER)
     refined: bpy.props.StringProperty(
         name="Refined Prompt",
         description="What the provider is asked for, word by word; change it as you like",
@@ -100,7 +102,7 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         description="It begins with the shot's first frame",
         subtype="FILE_PATH",
     )
-    quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="default")
+    quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default=QUALITY)
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")
 
 

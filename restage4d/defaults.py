@@ -2,10 +2,11 @@
 panel say the same."""
 
 from dataclasses import dataclass
+from typing import Final
 
 LONGER_SIDE = 384  # pixels of the working size
 QUALITIES = ("draft", "default", "high")  # see `restage4d.reconstruct.config.preset`
-QUALITY = "default"
+QUALITY: Final = "default"
 DRAFT_DRIVER = "kinematic"  # makes driving videos without weights, from simple directions
 HOSTED_SECONDS = 5  # of a driving video by a hosted service
 

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 import bpy
 
+from restage4d.defaults import DRAFT_DRIVER
 from restage4d.protocol.connection import is_loopback
 
 from .. import orders, runtime, takes
 from ..properties import RESTAGE4D_PG_shot, get_shot
-from ..session.models import DRAFT, PRIORS
+from ..session.models import PRIORS
 from ..ui.text import paragraph
 
 OFFLINE = (
@@ -59,7 +60,7 @@ def find_obstacle(chosen: RESTAGE4D_PG_shot) -> str:
         return f"{provider.label} is not set up: {provider.needs[0]}"
     if provider.sends and not bpy.app.online_access:
         return OFFLINE
-    if chosen.provider == DRAFT and not orders.check_draft_prompt(chosen.prompt)[0]:
+    if chosen.provider == DRAFT_DRIVER and not orders.check_draft_prompt(chosen.prompt)[0]:
         return "The draft driver understands nothing of the prompt: see what it knows below it"
     if session.driving_job is not None and session.driving_job.active:
         return "Driving videos are being made already"
@@ -140,14 +141,14 @@ class RESTAGE4D_OT_make_driving(_AsksConsent):
     def find_obstacle(cls, chosen: RESTAGE4D_PG_shot) -> str:
         if (
             not (why := find_obstacle(chosen))
-            and chosen.provider != DRAFT
+            and chosen.provider != DRAFT_DRIVER
             and not orders.get_refined_prompt(chosen)
         ):
             return "Refine the prompt first: that shows what will be asked for, on which terms"
         return why
 
     def terms(self, chosen: RESTAGE4D_PG_shot) -> list[str]:
-        if chosen.provider == DRAFT:
+        if chosen.provider == DRAFT_DRIVER:
             return []
         count = chosen.candidates
         many = (

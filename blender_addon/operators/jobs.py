@@ -6,6 +6,8 @@ from typing import cast
 
 import bpy
 
+from restage4d.defaults import DRAFT_DRIVER
+
 from .. import (
     orders,
     paths,
@@ -15,7 +17,7 @@ from .. import (
 )
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet.camera import MOVIES
-from ..session.models import DRAFT, PRIORS
+from ..session.models import PRIORS
 from ..session.session import Session
 from ..viewport.live_preview import redraw
 
@@ -165,12 +167,12 @@ def _find_missing(chosen: RESTAGE4D_PG_shot, session: Session) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == DRAFT and not orders.check_draft_prompt(chosen.prompt)[0]:
+    elif chosen.provider == DRAFT_DRIVER and not orders.check_draft_prompt(chosen.prompt)[0]:
         return (
             "The draft driver understands nothing of the prompt: the Direction panel says what it "
             "knows"
         )
-    elif chosen.provider != DRAFT and takes.find_picked(chosen) is None:
+    elif chosen.provider != DRAFT_DRIVER and takes.find_picked(chosen) is None:
         return "Make a driving video in the Direction panel and look at it first"
     for kind in PRIORS:
         estimator = session.backend.provider(kind, getattr(chosen, kind))

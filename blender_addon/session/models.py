@@ -3,13 +3,14 @@
 network."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.defaults import DRAFT_DRIVER, LONGER_SIDE, QUALITY, PriorNames
 from restage4d.puppet import Puppet
 
 if TYPE_CHECKING:
@@ -18,20 +19,14 @@ if TYPE_CHECKING:
 F32 = NDArray[np.float32]
 MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame and show no more
 ACTIVE = {"sending", "queued", "running", "paused"}
-DRAFT = "kinematic"
 LABELS = {
-    ("driving", DRAFT): "Draft Driver",
+    ("driving", DRAFT_DRIVER): "Draft Driver",
     ("masks", "grabcut"): "Colour and Motion",
     ("cameras", "sfm"): "Still, Turning or COLMAP",
     ("depth", "relief"): "Ground and Relief",
     ("tracks", "flow"): "Optical Flow",
 }
-PRIORS = {
-    "masks": "grabcut",
-    "cameras": "sfm",
-    "depth": "relief",
-    "tracks": "flow",
-}  # those without weights
+PRIORS: dict[str, str] = asdict(PriorNames())  # those without weights
 
 
 @dataclass(frozen=True)
@@ -168,7 +163,7 @@ class Order:
     selection: dict[str, tuple[float, ...]] = field(
         default_factory=dict
     )  # {}, {"point": (x, y)} or {"box": (...)}
-    provider: str = DRAFT
+    provider: str = DRAFT_DRIVER
     driving: Path | None = None
     made_by: str = ""  # who made ``driving``
     refined_prompt: str = ""
@@ -176,8 +171,8 @@ class Order:
     priors: dict[str, str] = field(
         default_factory=dict
     )  # by kind, those of `PRIORS` where left out
-    quality: str = "default"
-    longer_side: int = 384
+    quality: str = QUALITY
+    longer_side: int = LONGER_SIDE
     settings: dict[str, Any] = field(default_factory=dict)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import bpy
 
+from restage4d.defaults import DRAFT_DRIVER
+
 from .. import orders, runtime, takes
 from ..properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take, get_shot
-from ..session.models import DRAFT, PRIORS, WatchedJob
+from ..session.models import PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
 from .text import fault_box, paragraph
@@ -24,7 +26,7 @@ class RESTAGE4D_PT_direction(Step):
         if chosen.source == "FILE":
             return bool(chosen.driving)
         return bool(chosen.prompt.strip()) and (
-            chosen.provider == DRAFT or takes.find_picked(chosen) is not None
+            chosen.provider == DRAFT_DRIVER or takes.find_picked(chosen) is not None
         )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -47,11 +49,11 @@ class RESTAGE4D_PT_direction(Step):
             provider.label
             if provider
             else "Draft Driver"
-            if chosen.provider == DRAFT
+            if chosen.provider == DRAFT_DRIVER
             else chosen.provider
         )
         layout.menu("RESTAGE4D_MT_driving", text=label)
-        if chosen.provider == DRAFT:
+        if chosen.provider == DRAFT_DRIVER:
             if chosen.prompt.strip():
                 understood, text = orders.check_draft_prompt(chosen.prompt)
                 paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
@@ -84,7 +86,7 @@ def _find_driving_icon() -> int | None:
 
 
 def _make_label(chosen: RESTAGE4D_PG_shot) -> str:
-    count = 1 if chosen.provider == DRAFT else chosen.candidates
+    count = 1 if chosen.provider == DRAFT_DRIVER else chosen.candidates
     again = " Again" if takes.find_valid(chosen) else ""
     return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
 

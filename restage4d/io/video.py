@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.defaults import LONGER_SIDE
 from restage4d.errors import InputError
 from restage4d.io.arrays import mask_picture
 from restage4d.io.image_folders import PictureSequence
@@ -97,7 +98,7 @@ def probe(path: str | Path, *, folder_fps: float = 24.0) -> VideoInfo:
 def decode(
     path: str | Path,
     *,
-    longer_side: int | None = 384,
+    longer_side: int | None = LONGER_SIDE,
     max_frames: int = 400,
     start: float = 0.0,
     stop: float | None = None,

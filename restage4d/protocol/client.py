@@ -18,6 +18,7 @@ import zmq
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.defaults import LONGER_SIDE
 from restage4d.protocol import framing, transfer
 from restage4d.protocol.channel import Channel, SharedChannel, secure
 from restage4d.protocol.connection import Connection
@@ -175,7 +176,7 @@ class Client:
         content: str,
         *,
         first: int = 0,
-        longer_side: int = 384,
+        longer_side: int = LONGER_SIDE,
         selection: SubjectSelection | None = None,
         find: bool = False,
         timeout_s: float = 60.0,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from restage4d.defaults import LONGER_SIDE
 from restage4d.protocol.messages.base import (
     Content,
     Count,
@@ -23,7 +24,7 @@ class Look(Message):
 
     content: Content  # of a video or a packed folder
     first: Count = 0  # the frame to look at
-    longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
+    longer_side: Annotated[int, Meta(ge=32, le=2048)] = LONGER_SIDE
     selection: SubjectSelection = field(default_factory=SubjectSelection)
     find: bool = False
 
@@ -50,7 +51,7 @@ class Prepare(Message):
     driving: Name  # of `Welcome.providers`
     candidates: Annotated[int, Meta(ge=1, le=8)] = 1
     first: Count = 0  # the base's first frame used
-    longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
+    longer_side: Annotated[int, Meta(ge=32, le=2048)] = LONGER_SIDE
 
 
 class Prepared(Message):

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from restage4d.defaults import DRAFT_DRIVER, LONGER_SIDE, QUALITY
 from restage4d.protocol.messages.base import (
     Code,
     Content,
@@ -44,7 +45,7 @@ class Submit(Message):
     prompt: Text = ""
     name: Name = ""
     selection: SubjectSelection = field(default_factory=SubjectSelection)
-    driving: Annotated[list[Content], Meta(min_length=1, max_length=8)] | Name = "kinematic"
+    driving: Annotated[list[Content], Meta(min_length=1, max_length=8)] | Name = DRAFT_DRIVER
     # driving videos to make; of several the best is taken
     candidates: Annotated[int, Meta(ge=1, le=8)] = 1
     # what the provider is asked for, word by word; "": the service refines the prompt
@@ -54,11 +55,11 @@ class Submit(Message):
     providers: dict[Literal["masks", "cameras", "depth", "tracks"], Name] = field(
         default_factory=dict
     )
-    quality: Literal["draft", "default", "high"] = "default"
+    quality: Literal["draft", "default", "high"] = QUALITY
     settings: Annotated[dict[Name, bool | int | float | Name], Meta(max_length=100)] = field(
         default_factory=dict
     )
-    longer_side: Annotated[int, Meta(ge=32, le=2048)] = 384
+    longer_side: Annotated[int, Meta(ge=32, le=2048)] = LONGER_SIDE
     first: Count = 0  # the base's first frame used: b_0
     frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only so many of the base
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
