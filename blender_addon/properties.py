@@ -9,6 +9,7 @@ from restage4d.defaults import DRAFT_DRIVER, QUALITY
 from .session.models import PRIORS
 
 _NAME = "restage4d"  # of the scene's property; saved files have it
+_FINDING = "restage4d_finding"  # of an armature's
 QUALITIES = (
     ("draft", "Draft", "To look at within minutes: small and rough"),
     ("default", "Default", "Good for most shots"),
@@ -111,13 +112,25 @@ def get_shot(scene: bpy.types.Scene | None) -> RESTAGE4D_PG_shot:
     return getattr(scene, _NAME)
 
 
+def find_open_finding(armature: bpy.types.Object) -> int:
+    """Which of a puppet's findings the panel tells in full; -1 for none."""
+    return getattr(armature, _FINDING)
+
+
+def open_finding(armature: bpy.types.Object, index: int) -> None:
+    """Lets the panel tell one of a puppet's findings in full."""
+    setattr(armature, _FINDING, index)
+
+
 def register() -> None:
     bpy.utils.register_class(RESTAGE4D_PG_take)
     bpy.utils.register_class(RESTAGE4D_PG_shot)
     setattr(bpy.types.Scene, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_shot))
+    setattr(bpy.types.Object, _FINDING, bpy.props.IntProperty(default=-1))
 
 
 def unregister() -> None:
+    delattr(bpy.types.Object, _FINDING)
     delattr(bpy.types.Scene, _NAME)
     bpy.utils.unregister_class(RESTAGE4D_PG_shot)
     bpy.utils.unregister_class(RESTAGE4D_PG_take)

@@ -23,6 +23,7 @@ from . import (
     takes,
 )
 from .properties import RESTAGE4D_PG_shot, get_shot
+from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
     Fault,
@@ -108,7 +109,9 @@ def tick() -> float:
             f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences."
         )
         raise_in_tests(error)
-    _bring_in_when_possible(here)
+    if not _is_artist_busy():
+        _bring_in_when_possible(here)
+        sweep_markers(bpy.context.scene)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"
@@ -265,19 +268,25 @@ def _show(here: Session) -> None:
     redraw(views=False)
 
 
+def _is_artist_busy() -> bool:
+    """Whether the artist is in the middle of something, such as a drag."""
+    if running_work.current is not None:
+        return True
+    windows = () if bpy.app.background else bpy.context.window_manager.windows
+    return any(len(window.modal_operators) for window in windows)
+
+
 def _bring_in_when_possible(here: Session) -> None:
-    """Begins to bring in a finished puppet, unless the artist is in the middle of something or has
-    put it off."""
+    """Begins to bring in a finished puppet, unless the artist is in another mode or has put it
+    off."""
     job = here.job
     if job is None or job.loaded is None or job.brought_in or job.put_off or job.fault is not None:
         return
-    if bpy.context.mode != "OBJECT" or running_work.current is not None:
+    if bpy.context.mode != "OBJECT":
         return
     bring_in = bpy.ops.restage4d.bring_in  # pyright: ignore[reportAttributeAccessIssue]
     if bpy.app.background:
         bring_in()
         return
-    windows = bpy.context.window_manager.windows
-    if not any(len(w.modal_operators) for w in windows):
-        with bpy.context.temp_override(window=windows[0]):
-            bring_in("INVOKE_DEFAULT")
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        bring_in("INVOKE_DEFAULT")

@@ -55,6 +55,9 @@ def test_findings_are_said_and_in_report_and_summary(job, capsys):
         "last_frame": 6,
         "video": "base",
     }
+    assert [f.to_record() for f in Puppet.load(job.out / "puppet.puppet").findings] == (
+        report["findings"]
+    )
     assert "Done in" in said
     assert ", but doubtful: base" in said
     assert said.count(flash["text"]) == 2  # at once, and at the end

@@ -16,10 +16,11 @@ import bpy
 import numpy as np
 
 from restage4d.errors import InputError
+from restage4d.finding import Finding
 from restage4d.puppet import Puppet
 
 from ..session.steps import Steps, drain, in_thread
-from . import actions, builder, camera
+from . import actions, builder, camera, markers
 
 KEY = "restage4d"
 BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
@@ -54,7 +55,7 @@ class ImportedPuppet:
         background, background_splats: the static Gaussians, None where there are none.
         camera: the clip's camera.
         performances: in the file's order.
-        about: provenance, metrics and metres_per_unit of the puppet.
+        about: provenance, metrics, metres_per_unit and findings of the puppet.
     """
 
     armature: bpy.types.Object
@@ -132,6 +133,7 @@ def import_steps(
         "metres_per_unit": puppet.metres_per_unit,
         "provenance": puppet.provenance,
         "metrics": puppet.metrics,
+        "findings": puppet.findings,
     }
     imported = ImportedPuppet(
         parts.armature,
@@ -154,7 +156,7 @@ def import_steps(
 
 def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Scene | None) -> None:
     """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its
-    frames, rate and picture.
+    frames, rate, picture and markers.
 
     What `nla.blend` laid into the NLA is muted.
     """
@@ -165,6 +167,8 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Sce
     camera.show_footage(imported.camera, p.footage)
     if scene is not None:
         camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
+        found = imported.about["findings"]
+        markers.mark_findings(scene, imported.armature, found, p.name, p.n_frames)
         scene.camera = imported.camera
         scene.frame_set(actions.FIRST_FRAME)
 
@@ -232,7 +236,8 @@ _PARTS = ("points", "bases_frames", "splats", "background", "background_splats",
 
 
 def _remember(imported: ImportedPuppet) -> None:
-    said = {"about": imported.about, "performances": []}
+    records = [finding.to_record() for finding in imported.about["findings"]]
+    said = {"about": imported.about | {"findings": records}, "performances": []}
     pointers = {
         part: getattr(imported, part) for part in _PARTS if getattr(imported, part) is not None
     }
@@ -265,6 +270,8 @@ def recall(armature: bpy.types.Object) -> ImportedPuppet:
         for i, p in enumerate(said["performances"])
         if kept.get(f"action_{i}") is not None  # an Action may have been deleted
     ]
+    records = said["about"].get("findings", [])  # puppets of before have none
+    said["about"]["findings"] = [Finding.from_record(record) for record in records]
     mine = {armature.name, kept["points"].name}
     collection = next((c for c in bpy.data.collections if mine <= set(c.all_objects.keys())), None)
     return ImportedPuppet(

@@ -9,6 +9,7 @@ from ..puppet import importer
 from ..puppet.output import export, render_job
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
+from .findings_list import draw_findings
 from .panel_base import Step
 from .text import paragraph
 
@@ -51,6 +52,7 @@ class RESTAGE4D_PT_puppet(Step):
             row.name = p.name
         if len(imported.performances) > 1:
             layout.operator("restage4d.blend_performances", icon="NLA")
+        draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         header, body = layout.panel("restage4d_bones", default_closed=True)
         header.label(text="Bones and Points")

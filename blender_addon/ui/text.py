@@ -17,7 +17,7 @@ def paragraph(
     width: int | None = None,
 ) -> None:
     """A text wrapped to the sidebar's width, or to ``width`` in pixels of a scale of 1."""
-    scale = context.preferences.system.ui_scale
+    scale = context.preferences.system.ui_scale or 1.0  # 0 without a window
     pixels = width * scale if width else context.region.width if context.region else 240
     letters = max(18, int(pixels / (6.2 * scale)) - (5 if icon == "NONE" else 9))
     column = layout.column(align=True)

@@ -299,6 +299,7 @@ def _write_results(
     with progress.task(TaskId.FIGURES):
         report = _compute_figures(job, made, true_masks) | compute_puppet_figures(made, log)
     report["findings"] = [finding.to_record() for finding in log.findings]
+    puppet.findings = [*log.findings]
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:
