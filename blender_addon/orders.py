@@ -2,6 +2,7 @@
 """What the artist chose in a scene, as requests to the session."""
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -12,7 +13,7 @@ from restage4d.errors import InputError
 
 from . import preferences, runtime, takes
 from .properties import RESTAGE4D_PG_shot
-from .session.models import PRIORS, Order
+from .session.models import PRIORS, Fault, Order
 
 
 def make_order(chosen: RESTAGE4D_PG_shot) -> Order:
@@ -73,17 +74,28 @@ def make_refinement_key(provider: str, prompt: str) -> str:
     return f"{provider}\n{prompt.strip()}"
 
 
-@functools.lru_cache(maxsize=16)
-def check_draft_prompt(prompt: str) -> tuple[bool, str]:
-    """Whether the draft driver understands the prompt, and what it leaves out or knows, as a
-    sentence."""
+@dataclass(frozen=True)
+class DraftScript:
+    """What the draft driver makes of a prompt.
+
+    Attributes:
+        actions: what will be acted, in words and seconds, in the order of its start.
+        left_out: words that it does not understand.
+        fault: why nothing can be acted.
+    """
+
+    actions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+@functools.lru_cache(maxsize=16)  # a panel is drawn many times
+def read_draft_prompt(prompt: str) -> DraftScript:
+    """Reads a prompt as the draft driver will."""
     try:
-        ignored = parse(prompt).ignored
+        directions = parse(prompt)
     except InputError as error:
-        return False, str(error)
-    return (
-        True,
-        f"The draft driver leaves out: {', '.join(ignored)}."
-        if ignored
-        else "The draft driver understands all of it.",
-    )
+        # the command line's option is a choice of the panel
+        remedy = error.remedy.replace("with --driving FILE", "of your own: choose My Own Video")
+        return DraftScript(fault=Fault(error.what, remedy))
+    return DraftScript(tuple(directions.describe().split("; ")), directions.ignored)

@@ -167,11 +167,8 @@ def _find_missing(chosen: RESTAGE4D_PG_shot, session: Session) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == DRAFT_DRIVER and not orders.check_draft_prompt(chosen.prompt)[0]:
-        return (
-            "The draft driver understands nothing of the prompt: the Direction panel says what it "
-            "knows"
-        )
+    elif chosen.provider == DRAFT_DRIVER and orders.read_draft_prompt(chosen.prompt).fault:
+        return "The draft driver cannot act this prompt: the Direction panel says why"
     elif chosen.provider != DRAFT_DRIVER and takes.find_picked(chosen) is None:
         return "Make a driving video in the Direction panel and look at it first"
     for kind in PRIORS:
