@@ -4,7 +4,8 @@ modules do.
 
 From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
 chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
-Blender. Below all: `paths`, `preferences`, `properties`, `takes`, `compat`. Imports go down only.
+Blender. Below all: `paths`, `preferences`, `properties`, `takes`,
+`corrections`, `compat`. Imports go down only.
 `headless` is a program of its own.
 """
 
@@ -48,6 +49,7 @@ def _classes() -> list[type]:
         findings,
         import_export,
         jobs,
+        pointing,
         puppet,
         render_splats,
         select_subject,
@@ -64,6 +66,7 @@ def _classes() -> list[type]:
         driving,
         bring_in,
         select_subject,
+        pointing,
         bug_report,
         panels,
         puppet_panel,

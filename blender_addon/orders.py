@@ -11,8 +11,8 @@ from restage4d.defaults import DRAFT_DRIVER
 from restage4d.driving.draft.prompt import parse
 from restage4d.errors import InputError
 
-from . import preferences, runtime, takes
-from .properties import RESTAGE4D_PG_shot
+from . import corrections, preferences, runtime, takes
+from .properties import RESTAGE4D_PG_shot, get_head
 from .session.models import PRIORS, Fault, Order
 
 
@@ -21,6 +21,10 @@ def make_order(chosen: RESTAGE4D_PG_shot) -> Order:
     the draft driver makes."""
     order = make_driving_order(chosen)
     order.candidates, order.refined_prompt = 1, ""
+    shot = runtime.session().shot
+    if shot is not None:
+        folder = Path(bpy.app.tempdir)
+        order.corrections = corrections.write_pictures(chosen, shot.size, folder)
     if chosen.source == "FILE":
         order.driving = Path(bpy.path.abspath(chosen.driving))
     elif (take := takes.find_picked(chosen)) is not None:
@@ -35,6 +39,7 @@ def make_driving_order(chosen: RESTAGE4D_PG_shot) -> Order:
         prompt=chosen.prompt.strip(),
         selection=get_place(chosen),
         provider=chosen.provider,
+        head=get_head(chosen) if chosen.provider == DRAFT_DRIVER else None,
         refined_prompt=get_refined_prompt(chosen),
         candidates=1 if chosen.provider == DRAFT_DRIVER else chosen.candidates,
         priors={

@@ -58,6 +58,7 @@ EXTENSION_MAY_IMPORT = tuple(
             "defaults",
         ),
         *("io.ply", "io.atomic", "driving.draft.prompt", "driving.draft.directions"),
+        "jobs.mask_file",
     )
 )
 

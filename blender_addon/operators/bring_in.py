@@ -7,7 +7,7 @@ import bpy
 
 from restage4d.errors import InputError
 
-from .. import runtime
+from .. import corrections, runtime
 from ..properties import get_shot
 from ..puppet import camera, importer
 from ..session.models import Fault, WatchedJob
@@ -57,6 +57,8 @@ def _bring_in_steps(job: WatchedJob, scene: bpy.types.Scene | None) -> Steps[Non
             for area in window.screen.areas:
                 if area.type == "VIEW_3D":
                     camera.look_through(area.spaces.active, puppet.subject.means)
+    if job.masks is not None:
+        corrections.keep_job_masks(chosen, job.masks)
     job.brought_in, job.loaded = True, None
     chosen.job = ""
     runtime.live.hide()

@@ -5,7 +5,7 @@ from typing import Any
 
 import bpy
 
-from ..properties import open_finding
+from ..properties import get_first_frame, get_shot, open_finding
 from ..puppet import importer, markers, nla
 
 
@@ -35,6 +35,9 @@ class RESTAGE4D_OT_show_finding(bpy.types.Operator):
             return {"FINISHED"}
         if nla.find_playing(imported) != found:
             importer.activate(imported, found.name, scene=context.scene)
+        if finding.video == "base":  # where its mask may want to be corrected
+            chosen = get_shot(context.scene)
+            chosen.correct_frame = get_first_frame(chosen) + finding.first_frame
         context.scene.frame_set(markers.get_span(finding, found.n_frames)[0])
         return {"FINISHED"}
 

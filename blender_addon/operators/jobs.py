@@ -15,7 +15,7 @@ from .. import (
     runtime,
     takes,
 )
-from ..properties import RESTAGE4D_PG_shot, get_shot
+from ..properties import RESTAGE4D_PG_shot, get_shot, set_head
 from ..puppet.camera import MOVIES
 from ..session.models import PRIORS
 from ..session.session import Session
@@ -116,6 +116,7 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
         if not chosen.video:
             chosen.quality = preferences.get().quality
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
+        set_head(chosen, None)
         return {"FINISHED"}
 
 

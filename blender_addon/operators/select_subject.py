@@ -2,19 +2,21 @@
 """Pointing at the subject: the shot's first frame over the 3D view, a click or a box, and the mask
 that came of it."""
 
-import blf
 import bpy
 import gpu
-import numpy as np
-from gpu_extras.batch import batch_for_shader
-from numpy.typing import NDArray
 
 from .. import orders, runtime
 from ..properties import get_shot
 from ..ui import thumbnails
+from .frame_view import (
+    DRAG,
+    draw_rectangle,
+    draw_texture,
+    draw_words,
+    find_frame,
+    make_texture,
+)
 
-DRAG = 6  # pixels of the screen: a shorter drag is a click
-MARGIN = 40
 HELP = "Click the subject, or drag a box around it"
 
 
@@ -116,23 +118,18 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             return
         width, height = self.region.width, self.region.height
         gpu.state.blend_set("ALPHA")
-        _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
+        draw_rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
         x, y, scale = find_frame(self.area, self.region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
         if not thumbnails.are_same(self.shown, (shot.first, shot.mask)):
             picture = (
                 shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask)
             )
-            self.texture, self.shown = _make_texture(picture), (shot.first, shot.mask)
-        shader = gpu.shader.from_builtin("IMAGE")
-        corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
-        content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
-        batch = batch_for_shader(shader, "TRIS", content, indices=((0, 1, 2), (0, 2, 3)))
+            self.texture, self.shown = make_texture(picture), (shot.first, shot.mask)
         assert self.texture is not None
-        shader.uniform_sampler("image", self.texture)
-        batch.draw(shader)
+        draw_texture(self.texture, x, y, w, h)
         if self.down is not None:
-            _rectangle(
+            draw_rectangle(
                 *self.down,
                 self.now[0] - self.down[0],
                 self.now[1] - self.down[1],
@@ -144,10 +141,7 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             text = shot.fault.what
         elif shot.mask is not None and shot.phase == "ready":
             text = "This is the subject. Enter: right. Click or drag again: not right"
-        blf.size(0, 15 * bpy.context.preferences.system.ui_scale)
-        blf.color(0, 1, 1, 1, 1)
-        blf.position(0, x, y + h + 14, 0)
-        blf.draw(0, text)
+        draw_words(text, x, y + h + 14)
 
 
 class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
@@ -160,39 +154,6 @@ class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
         get_shot(context.scene).selection = "MOTION"
         orders.select_subject(get_shot(context.scene))
         return {"FINISHED"}
-
-
-def find_frame(
-    area: bpy.types.Area | None, region: bpy.types.Region, size: tuple[int, int]
-) -> tuple[float, float, float]:
-    """Left and bottom edge of the shown frame in the region, and screen pixels per video pixel."""
-    sidebar = next((r.width for r in area.regions if r.type == "UI"), 0)
-    tools = next((r.width for r in area.regions if r.type == "TOOLS"), 0)
-    room_x, room_y = region.width - sidebar - tools - 2 * MARGIN, region.height - 3 * MARGIN
-    scale = max(min(room_x / size[0], room_y / size[1]), 0.05)
-    return (
-        tools + MARGIN + (room_x - scale * size[0]) / 2,
-        MARGIN + (room_y - scale * size[1]) / 2,
-        scale,
-    )
-
-
-def _make_texture(picture: NDArray[np.uint8]) -> gpu.types.GPUTexture:  # (H, W, 3) uint8 sRGB
-    """The picture with its last row first, as the screen counts."""
-    pixels = np.ones((*picture.shape[:2], 4), np.float32)
-    pixels[..., :3] = picture[::-1] / np.float32(255)
-    buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels.ravel())  # pyright: ignore[reportCallIssue]
-    return gpu.types.GPUTexture((picture.shape[1], picture.shape[0]), format="RGBA16F", data=buffer)  # pyright: ignore[reportCallIssue]
-
-
-def _rectangle(
-    x: float, y: float, w: float, h: float, color: tuple[float, float, float, float]
-) -> None:
-    shader = gpu.shader.from_builtin("UNIFORM_COLOR")
-    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
-    batch = batch_for_shader(shader, "TRIS", {"pos": corners}, indices=((0, 1, 2), (0, 2, 3)))
-    shader.uniform_float("color", color)
-    batch.draw(shader)
 
 
 CLASSES = (RESTAGE4D_OT_select_subject, RESTAGE4D_OT_forget_selection)

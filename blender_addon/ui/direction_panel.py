@@ -9,7 +9,12 @@ import bpy
 from restage4d.defaults import DRAFT_DRIVER
 
 from .. import orders, runtime, takes
-from ..properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take, get_shot
+from ..properties import (
+    RESTAGE4D_PG_shot,
+    RESTAGE4D_PG_take,
+    get_head,
+    get_shot,
+)
 from ..session.models import PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
@@ -34,6 +39,7 @@ class RESTAGE4D_PT_direction(Step):
         layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
         if chosen.source == "PROMPT" and chosen.provider == DRAFT_DRIVER:
             _draw_script(layout, context, chosen.prompt)
+            _draw_head(layout, chosen)
         layout.prop(chosen, "source", text="")
         if chosen.source == "FILE":
             layout.prop(chosen, "driving", text="")
@@ -102,6 +108,15 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
         paragraph(box, context, action, icon="ACTION" if i == 0 else "BLANK1")
     if script.left_out:
         paragraph(box, context, f"Left out: {', '.join(script.left_out)}", icon="ERROR")
+
+
+def _draw_head(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
+    """Where the head is, for the draft driver."""
+    row, head = layout.row(align=True), get_head(chosen)
+    text = "Head" if head is None else f"Head at {head[0]:.0f}, {head[1]:.0f}"
+    row.operator("restage4d.point_at_head", text=text, icon="PIVOT_CURSOR")
+    if head is not None:
+        row.operator("restage4d.forget_head", text="", icon="X")
 
 
 def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider: Any) -> None:

@@ -27,6 +27,7 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.ply import write_ply_sequence
+from restage4d.jobs import mask_file
 from restage4d.jobs.footage import (
     decode_part,
     read_true_masks,
@@ -300,6 +301,7 @@ def _write_results(
         report = _compute_figures(job, made, true_masks) | compute_puppet_figures(made, log)
     report["findings"] = [finding.to_record() for finding in log.findings]
     puppet.findings = [*log.findings]
+    mask_file.write_masks(out / mask_file.NAME, made.priors.masks[made.rewound.video(0)] > 0.5)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:

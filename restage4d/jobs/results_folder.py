@@ -19,6 +19,7 @@ _RESULTS = (
     "checkpoint.safetensors",
     "report.json",
     "contact_sheet.png",
+    "base_masks.npz",
     "preview.mp4",
     "footage",
     "candidates",

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A frame of the video over the 3D view, to be clicked on or dragged a box around in."""
+
+from typing import Any
+
+import blf
+import bpy
+import gpu
+import numpy as np
+from gpu_extras.batch import batch_for_shader
+from numpy.typing import NDArray
+
+from .. import runtime
+from ..ui import thumbnails
+
+Picture = NDArray[np.uint8]  # (H, W, 3) sRGB
+DRAG = 6  # pixels of the screen: a shorter drag is a click
+MARGIN = 40
+CROSS = 9  # pixels of the screen from its middle to its ends
+_ENDS = {"RET", "NUMPAD_ENTER"}
+_LEAVES = {"ESC", "RIGHTMOUSE"}
+
+
+class FrameView:
+    """Mixed into modal operators. Keys are kept from the scene behind the picture; the mouse
+    outside the picture's view works as ever.
+
+    They define ``get_picture()``, ``get_words()``, ``choose(context, ends)`` and, where they want,
+    ``get_cross()``, ``press(context, event)`` and ``accept(context)``.
+    """
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        shot = runtime.session().shot
+        tell: Any = cls
+        if context.area is None or context.area.type != "VIEW_3D":
+            tell.poll_message_set("Works in a 3D view")
+        elif shot is None:
+            tell.poll_message_set("Pick a video first")
+        elif shot.first is None:
+            tell.poll_message_set(
+                "The first frame is not there yet: the backend must be running and have the video"
+            )
+        else:
+            return True
+        return False
+
+    # --- what the operators define ----------------------------------------------------------------
+
+    def get_picture(self) -> tuple[Picture | None, NDArray[np.bool_] | None]:
+        """The frame and the mask over it, None while they are not there."""
+        raise NotImplementedError
+
+    def get_words(self) -> str:
+        """What stands above the picture."""
+        raise NotImplementedError
+
+    def get_cross(self) -> tuple[float, float] | None:
+        """A place to be marked, in the video's pixels."""
+        return None
+
+    def choose(self, context: bpy.types.Context, ends: list[tuple[float, float]]) -> bool:
+        """A click, one place, or a box, two, in the video's pixels; True ends the operator."""
+        raise NotImplementedError
+
+    def press(self, context: bpy.types.Context, event: bpy.types.Event) -> None:
+        """A key."""
+
+    def accept(self, context: bpy.types.Context) -> bool:
+        """Enter; False where there is nothing to accept yet."""
+        return True
+
+    # --- the operator -----------------------------------------------------------------------------
+
+    def start(self: Any, context: bpy.types.Context) -> set[str]:
+        self.region = next(r for r in context.area.regions if r.type == "WINDOW")
+        self.area = context.area
+        self.down, self.now = None, (0, 0)
+        self.texture, self.shown = None, None
+        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.paint, (), "WINDOW", "POST_PIXEL")
+        context.window.cursor_modal_set("CROSSHAIR")
+        context.window_manager.modal_handler_add(self)
+        self.area.tag_redraw()
+        return {"RUNNING_MODAL"}
+
+    def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        shot = runtime.session().shot
+        if shot is None or shot.first is None:
+            return self._end(context, {"CANCELLED"})
+        if event.type.startswith("TIMER"):
+            return {"PASS_THROUGH"}
+        self.now = (event.mouse_x - self.region.x, event.mouse_y - self.region.y)
+        outside = not is_inside(self.area, self.region, event)
+        if outside and self.down is None and event.type not in {"ESC", *_ENDS}:
+            return {"PASS_THROUGH"}
+        self.area.tag_redraw()
+        if event.type in _LEAVES and event.value == "PRESS":
+            return self._end(context, {"CANCELLED"})
+        if event.type in _ENDS and event.value == "PRESS":
+            return self._end(context, {"FINISHED"}) if self.accept(context) else {"RUNNING_MODAL"}
+        if event.type == "LEFTMOUSE" and event.value == "PRESS":
+            self.down = self.now
+        elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and self.down is not None:
+            drag = max(abs(a - b) for a, b in zip(self.down, self.now, strict=True)) >= DRAG
+            places = [self.down, self.now] if drag else [self.down]
+            self.down = None
+            if self.choose(context, [to_video(self.area, self.region, xy) for xy in places]):
+                return self._end(context, {"FINISHED"})
+        elif event.value == "PRESS":
+            self.press(context, event)
+        return {"RUNNING_MODAL"}
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender ends it: another file is loaded, or the window closes."""
+        self._end(context, {"CANCELLED"})
+
+    def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
+        bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
+        context.window.cursor_modal_restore()
+        self.area.tag_redraw()
+        return result
+
+    def paint(self: Any) -> None:
+        shot = runtime.session().shot
+        if bpy.context.area != self.area or shot is None:
+            return
+        gpu.state.blend_set("ALPHA")
+        draw_rectangle(0, 0, self.region.width, self.region.height, (0.02, 0.02, 0.02, 0.85))
+        x, y, scale = find_frame(self.area, self.region, shot.size)
+        w, h = scale * shot.size[0], scale * shot.size[1]
+        picture, mask = self.get_picture()
+        if picture is not None:
+            if not thumbnails.are_same(self.shown, (picture, mask)):
+                drawn = picture if mask is None else thumbnails.draw_mask(picture, mask)
+                self.texture, self.shown = make_texture(drawn), (picture, mask)
+            draw_texture(self.texture, x, y, w, h)
+        if (cross := self.get_cross()) is not None:
+            u, v = x + cross[0] * scale, y + (shot.size[1] - cross[1]) * scale
+            for thick, color in ((2, (0.0, 0.0, 0.0, 0.8)), (1, (*thumbnails.TINT.tolist(), 1.0))):
+                draw_rectangle(u - CROSS, v - thick, 2 * CROSS, 2 * thick, color)
+                draw_rectangle(u - thick, v - CROSS, 2 * thick, 2 * CROSS, color)
+        if self.down is not None:
+            drag = (self.now[0] - self.down[0], self.now[1] - self.down[1])
+            draw_rectangle(*self.down, *drag, (1.0, 0.55, 0.1, 0.25))
+        gpu.state.blend_set("NONE")
+        draw_words(self.get_words(), x, y + h + 14)
+
+
+def is_inside(area: bpy.types.Area, region: bpy.types.Region, event: bpy.types.Event) -> bool:
+    """Whether the mouse is over a region, and over no sidebar, toolbar or header that lies over
+    it."""
+
+    def covers(r: bpy.types.Region) -> bool:
+        inside = 0 <= event.mouse_x - r.x < r.width and 0 <= event.mouse_y - r.y < r.height
+        return inside and r.width > 1
+
+    over = (r for r in area.regions if r.type in {"UI", "TOOLS", "HEADER", "TOOL_HEADER"})
+    return covers(region) and not any(covers(r) for r in over)
+
+
+def to_video(
+    area: bpy.types.Area, region: bpy.types.Region, xy: tuple[int, int]
+) -> tuple[float, float]:
+    """A place in the region in the video's pixels, inside the frame."""
+    shot = runtime.session().shot
+    assert shot is not None  # modal
+    x0, y0, scale = find_frame(area, region, shot.size)
+    u, v = (xy[0] - x0) / scale, shot.size[1] - (xy[1] - y0) / scale
+    return min(max(u, 0.0), shot.size[0]), min(max(v, 0.0), shot.size[1])
+
+
+def to_place(ends: list[tuple[float, float]]) -> dict[str, tuple[float, ...]]:
+    """A click or a box as `Order.selection`."""
+    if len(ends) == 1:
+        return {"point": ends[0]}
+    (u0, v0), (u1, v1) = ends
+    return {"box": (min(u0, u1), min(v0, v1), max(u0, u1), max(v0, v1))}
+
+
+def find_frame(
+    area: bpy.types.Area | None, region: bpy.types.Region, size: tuple[int, int]
+) -> tuple[float, float, float]:
+    """Left and bottom edge of the shown frame in the region, and screen pixels per video pixel."""
+    sidebar = next((r.width for r in area.regions if r.type == "UI"), 0)
+    tools = next((r.width for r in area.regions if r.type == "TOOLS"), 0)
+    room_x, room_y = region.width - sidebar - tools - 2 * MARGIN, region.height - 3 * MARGIN
+    scale = max(min(room_x / size[0], room_y / size[1]), 0.05)
+    return (
+        tools + MARGIN + (room_x - scale * size[0]) / 2,
+        MARGIN + (room_y - scale * size[1]) / 2,
+        scale,
+    )
+
+
+def make_texture(picture: Picture) -> gpu.types.GPUTexture:
+    """The picture with its last row first, as the screen counts."""
+    pixels = np.ones((*picture.shape[:2], 4), np.float32)
+    pixels[..., :3] = picture[::-1] / np.float32(255)
+    buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels.ravel())  # pyright: ignore[reportCallIssue]
+    return gpu.types.GPUTexture((picture.shape[1], picture.shape[0]), format="RGBA16F", data=buffer)  # pyright: ignore[reportCallIssue]
+
+
+def draw_texture(texture: gpu.types.GPUTexture, x: float, y: float, w: float, h: float) -> None:
+    shader = gpu.shader.from_builtin("IMAGE")
+    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+    content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
+    batch = batch_for_shader(shader, "TRIS", content, indices=((0, 1, 2), (0, 2, 3)))
+    shader.uniform_sampler("image", texture)
+    batch.draw(shader)
+
+
+def draw_rectangle(
+    x: float, y: float, w: float, h: float, color: tuple[float, float, float, float]
+) -> None:
+    shader = gpu.shader.from_builtin("UNIFORM_COLOR")
+    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+    batch = batch_for_shader(shader, "TRIS", {"pos": corners}, indices=((0, 1, 2), (0, 2, 3)))
+    shader.uniform_float("color", color)
+    batch.draw(shader)
+
+
+def draw_words(text: str, x: float, y: float) -> None:
+    blf.size(0, 15 * bpy.context.preferences.system.ui_scale)
+    blf.color(0, 1, 1, 1, 1)
+    blf.position(0, x, y, 0)
+    blf.draw(0, text)
