@@ -253,10 +253,10 @@ def _choose_folder(job: WatchedJob) -> Path:
 
 def _show(here: Session, head: tuple[float, float] | None) -> None:
     shot, job = here.shot, here.job
+    marked, _state.head = head != _state.head, head
     if shot is not None and shot.first is not None:
-        same = thumbnails.are_same(_state.thumbnail, (shot.first, shot.mask))
-        if not same or head != _state.head:
-            _state.thumbnail, _state.head = (shot.first, shot.mask), head
+        if marked or not thumbnails.are_same(_state.thumbnail, (shot.first, shot.mask)):
+            _state.thumbnail = shot.first, shot.mask
             picture = shot.first
             if shot.mask is not None:
                 picture = thumbnails.draw_mask(picture, shot.mask)

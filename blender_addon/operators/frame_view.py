@@ -16,7 +16,7 @@ from ..ui import thumbnails
 Picture = NDArray[np.uint8]  # (H, W, 3) sRGB
 DRAG = 6  # pixels of the screen: a shorter drag is a click
 MARGIN = 40
-CROSS = 9  # pixels of the screen from its middle to its ends
+CROSS = 12  # pixels of the screen from its middle to its ends
 _ENDS = {"RET", "NUMPAD_ENTER"}
 _LEAVES = {"ESC", "RIGHTMOUSE"}
 
@@ -136,9 +136,10 @@ class FrameView:
             draw_texture(self.texture, x, y, w, h)
         if (cross := self.get_cross()) is not None:
             u, v = x + cross[0] * scale, y + (shot.size[1] - cross[1]) * scale
-            for thick, color in ((2, (0.0, 0.0, 0.0, 0.8)), (1, (*thumbnails.TINT.tolist(), 1.0))):
-                draw_rectangle(u - CROSS, v - thick, 2 * CROSS, 2 * thick, color)
-                draw_rectangle(u - thick, v - CROSS, 2 * thick, 2 * CROSS, color)
+            for border, color in ((2, (0.0, 0.0, 0.0, 1.0)), (0, (*thumbnails.MARK.tolist(), 1.0))):
+                long, thick = CROSS + border, 1.5 + border
+                draw_rectangle(u - long, v - thick, 2 * long, 2 * thick, color)
+                draw_rectangle(u - thick, v - long, 2 * thick, 2 * long, color)
         if self.down is not None:
             drag = (self.now[0] - self.down[0], self.now[1] - self.down[1])
             draw_rectangle(*self.down, *drag, (1.0, 0.55, 0.1, 0.25))

@@ -17,7 +17,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
     there"""
 
     bl_idname = "restage4d.correct_mask"
-    bl_label = "Correct Mask at Frame..."
+    bl_label = "Correct Mask at Frame"
     bl_options = {"UNDO"}  # noqa: RUF012
     frame: bpy.props.IntProperty(
         name="Frame", description="Of the video, from 1", options={"SKIP_SAVE"}

@@ -104,7 +104,7 @@ class RESTAGE4D_PT_shot(Step):
 def _draw_corrections(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
     """Masks of later frames that the artist corrected, and one more."""
     column = layout.column(align=True)
-    row = column.row(align=True)
+    row = column.split(factor=0.78, align=True)
     row.operator("restage4d.correct_mask", icon="MOD_MASK")
     row.prop(chosen, "correct_frame", text="")
     for correction in corrections.find_valid(chosen):
