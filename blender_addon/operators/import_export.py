@@ -114,7 +114,8 @@ class _ExportPoints(_Export):
 
 
 class RESTAGE4D_OT_export_puppet(_Export):
-    """Export the puppet with its performances as they play now, keyframes and tweaks included"""
+    """Export the puppet with its performances, each as its own keys play it; a bone moved without
+    a key is left out"""
 
     bl_idname = "restage4d.export_puppet"
     bl_label = "Export Puppet (.puppet)"
@@ -131,6 +132,8 @@ class RESTAGE4D_OT_export_puppet(_Export):
     def write(
         self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
     ) -> Steps[None]:
+        if loose := importer.describe_moved_bones(imported):
+            self.done += f"; moved without a key, so not in its performances: {loose}"
         return export.puppet_steps(imported, scene, path, self.tweaked)
 
 

@@ -72,15 +72,17 @@ def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tup
 
 
 class RESTAGE4D_OT_play_performance(_OnPuppet):
-    """Play a performance on bones and camera, with its frames, rate, picture size and footage"""
+    """Play a performance on bones and camera, with its footage; bones moved without a key go to
+    rest"""
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
     name: bpy.props.EnumProperty(name="Performance", items=_list_performances)
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        loose = importer.describe_moved_bones(imported)
         importer.activate(imported, self.name, scene=context.scene)
-        return f"Playing {self.name!r}"
+        return f"Playing {self.name!r}" + (f"; at rest again, having no key: {loose}" * bool(loose))
 
 
 class RESTAGE4D_OT_blend_performances(_OnPuppet):
