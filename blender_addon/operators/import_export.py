@@ -20,10 +20,12 @@ from ..puppet import importer
 from ..puppet.output import export
 from ..session.steps import Steps, in_thread
 from ..viewport import display
-from . import stepped
+from . import scene_choice, stepped
 
 
-class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelper):
+class RESTAGE4D_OT_import_puppet(
+    scene_choice.ChoosesScene, stepped.Stepped, bpy.types.Operator, ImportHelper
+):
     """Import a puppet with its performances, camera and background"""
 
     if TYPE_CHECKING:
@@ -35,17 +37,19 @@ class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelp
     undone = "Cancelled; nothing was imported"
     filename_ext = ".puppet"
     filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})
-    set_up_scene: bpy.props.BoolProperty(
-        name="Set Up Scene",
-        description="Frame range, rate, picture size, camera and colours of the scene as filmed",
-        default=True,
-    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        self.decide(cast(bpy.types.Scene, context.scene))  # the file browser shows the choice
+        return ImportHelper.invoke(self, context, event)  # pyright: ignore[reportReturnType]
 
     def steps(self, context: bpy.types.Context) -> Steps[None]:
-        path = Path(self.filepath)
+        path, scene = Path(self.filepath), cast(bpy.types.Scene, context.scene)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
-        self.done = f"Imported {path.name}"
-        yield from display.import_steps(puppet, name=path.stem, set_up_scene=self.set_up_scene)
+        why = self.decide(scene)
+        imported = yield from display.import_steps(
+            puppet, name=path.stem, set_up_scene=not self.keep_scene
+        )
+        self.done = f"Imported {path.name}; {self.describe(why, imported, scene)}"
 
 
 class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):

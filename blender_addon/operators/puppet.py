@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators on a puppet in the scene, for a panel to place.
 
-``restage4d.play_performance`` (name), ``restage4d.blend_performances`` (first, second, start,
-frames), ``restage4d.pick_bones`` (click on the puppet), ``restage4d.select_bones`` (of the selected
-points), ``restage4d.select_points`` (of the selected bones), ``restage4d.apply_weights`` and
-``restage4d.write_weights`` (vertex groups to the rig and back).
+``restage4d.play_performance`` (name), ``restage4d.use_shot_settings``,
+``restage4d.blend_performances`` (first, second, start, frames), ``restage4d.pick_bones`` (click on
+the puppet), ``restage4d.select_bones`` (of the selected points), ``restage4d.select_points`` (of
+the selected bones), ``restage4d.apply_weights`` and ``restage4d.write_weights`` (vertex groups to
+the rig and back).
 """
 
 from collections.abc import Set
@@ -15,10 +16,12 @@ import bpy
 from restage4d.errors import InputError
 
 from ..puppet import (
+    actions,
     attributes,
     importer,
     nla,
     rig,
+    shot_settings,
     weights,
 )
 from ..session.steps import Steps
@@ -73,7 +76,7 @@ def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tup
 
 class RESTAGE4D_OT_play_performance(_OnPuppet):
     """Play a performance on bones and camera, with its footage; bones moved without a key go to
-    rest"""
+    rest. The scene's settings stay"""
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
@@ -81,8 +84,32 @@ class RESTAGE4D_OT_play_performance(_OnPuppet):
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         loose = importer.describe_moved_bones(imported)
-        importer.activate(imported, self.name, scene=context.scene)
+        importer.activate(imported, self.name, scene=None)
+        last = actions.FIRST_FRAME + imported.performance(self.name).n_frames - 1
+        shot_settings.follow_range(imported, cast(bpy.types.Scene, context.scene), last)
         return f"Playing {self.name!r}" + (f"; at rest again, having no key: {loose}" * bool(loose))
+
+
+class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
+    """Give the scene picture size, frame rate, range, camera and colours of the shot, for the
+    performance that plays"""
+
+    bl_idname = "restage4d.use_shot_settings"
+    bl_label = "Use the Shot's Settings"
+
+    @classmethod
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
+        if shown is None:
+            return "The puppet has no performance any more"
+        used = shot_settings.are_used(imported, shown, scene)
+        return "The scene has the shot's settings" if used else ""
+
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        shown = nla.find_shown(imported)
+        assert shown is not None  # poll
+        shot_settings.use(imported, shown, cast(bpy.types.Scene, context.scene))
+        return f"The scene has the shot's settings, and the range of {shown.name!r}"
 
 
 class RESTAGE4D_OT_blend_performances(_OnPuppet):
@@ -113,9 +140,8 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         if self.first == self.second:
             raise InputError("Both performances are the same.", "Choose two different ones.")
-        context.scene.frame_end = nla.blend(
-            imported, self.first, self.second, start=self.start, frames=self.frames
-        )
+        last = nla.blend(imported, self.first, self.second, start=self.start, frames=self.frames)
+        shot_settings.follow_range(imported, cast(bpy.types.Scene, context.scene), last)
         return (
             f"{self.first!r} goes over into {self.second!r} at frame {self.start}; change it in "
             "the NLA editor"
@@ -287,6 +313,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
 
 CLASSES = (
     RESTAGE4D_OT_play_performance,
+    RESTAGE4D_OT_use_shot_settings,
     RESTAGE4D_OT_blend_performances,
     RESTAGE4D_OT_select_bones,
     RESTAGE4D_OT_select_points,

@@ -8,6 +8,7 @@ it back without any other state.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,9 +181,17 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Sce
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
     if scene is not None:
-        camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
-        scene.camera = imported.camera
+        frame_scene(imported, p, scene)
         scene.frame_set(actions.FIRST_FRAME)
+
+
+def frame_scene(
+    imported: ImportedPuppet, performance: ImportedPerformance, scene: bpy.types.Scene
+) -> None:
+    """The shot's picture size, rate, range and camera for the scene; the current frame stays."""
+    p = performance
+    camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
+    scene.camera = imported.camera
 
 
 def get_animated(
@@ -245,7 +254,7 @@ def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
         elif actions.find_played(owner)[0] in mine:
             actions.play(owner, None, None)
         free = pose.find_channels(owner, mine, name) - own
-        resting = imported.standing
+        resting: Mapping[str, Any] = imported.standing
         if owner == imported.armature:
             resting = pose.find_transforms(imported.armature)
             free |= {(path, i) for path, rest in resting.items() for i in range(len(rest))} - own

@@ -59,3 +59,8 @@ def find_playing(imported: importer.ImportedPuppet) -> importer.ImportedPerforma
         if action is not None
         else None
     )
+
+
+def find_shown(imported: importer.ImportedPuppet) -> importer.ImportedPerformance | None:
+    """The performance that plays, else the newest one; None where all were deleted."""
+    return find_playing(imported) or next(reversed(imported.performances), None)

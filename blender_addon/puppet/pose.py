@@ -6,7 +6,7 @@ are found, put to rest and put back.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import bpy
@@ -55,9 +55,7 @@ def write_values(owner: Animated, values: dict[str, Any]) -> None:
             _write(owner, path, value)
 
 
-def put_to_rest(
-    owner: Animated, free: set[Channel], resting: dict[str, tuple[float, ...] | float]
-) -> None:
+def put_to_rest(owner: Animated, free: set[Channel], resting: Mapping[str, Any]) -> None:
     """Sets these channels to their value in ``resting``, else to the property's default."""
     for path in {path for path, _ in free}:
         for value in read_values(owner, [path]).values():
