@@ -25,7 +25,7 @@ from ..puppet import (
     weights,
 )
 from ..session.steps import Steps
-from . import stepped
+from . import in_view, stepped
 
 
 class _OnPuppet(bpy.types.Operator):
@@ -212,46 +212,32 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
-class RESTAGE4D_OT_pick_bones(_OnPuppet):
+class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
     """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
     Shift in addition"""
 
     bl_idname = "restage4d.pick_bones"
     bl_label = "Pick on the Puppet"
+    cursor = "EYEDROPPER"
+    text = "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "This works in a 3D view.")
             return {"CANCELLED"}
-        context.workspace.status_text_set(
-            "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
-        )
-        context.window.cursor_modal_set("EYEDROPPER")
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
+        return self.open_in_view(context)
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type in {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MOUSEMOVE"}:
-            return {"PASS_THROUGH"}
-        if event.type == "LEFTMOUSE" and event.value == "PRESS":
-            self._leave(context)
-            return self._pick(context, event)
-        if event.type in {"ESC", "RIGHTMOUSE"}:
-            self._leave(context)
-            return {"CANCELLED"}
-        return {"RUNNING_MODAL"}
-
-    def _leave(self, context: bpy.types.Context) -> None:
-        context.workspace.status_text_set(None)
-        context.window.cursor_modal_restore()
-
-    def _pick(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def handle(
+        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    ) -> Set[str]:
+        if event.type != "LEFTMOUSE" or event.value != "PRESS" or at is None:
+            return {"RUNNING_MODAL"}
         imported = importer.find_selected_puppet(context)
-        region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
-        if imported is None or region is None:
+        found = in_view.find_view(context.window, self.area)
+        if imported is None or found is None:
             return {"CANCELLED"}
-        at = event.mouse_x - region.x, event.mouse_y - region.y
-        matrix = cast(bpy.types.SpaceView3D, context.space_data).region_3d.perspective_matrix
+        area, region = found
+        matrix = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d.perspective_matrix
         point = weights.pick(
             imported, context.evaluated_depsgraph_get(), at, matrix, (region.width, region.height)
         )

@@ -2,6 +2,9 @@
 """Pointing at the subject: the shot's first frame over the 3D view, a click or a box, and the mask
 that came of it."""
 
+from collections.abc import Set
+from typing import cast
+
 import blf
 import bpy
 import gpu
@@ -12,17 +15,73 @@ from numpy.typing import NDArray
 from .. import orders, runtime
 from ..properties import get_shot
 from ..ui import thumbnails
+from . import in_view
 
 DRAG = 6  # pixels of the screen: a shorter drag is a click
 MARGIN = 40
 HELP = "Click the subject, or drag a box around it"
 
 
-class RESTAGE4D_OT_select_subject(bpy.types.Operator):
+class Overlay:
+    """The first frame over one 3D view; drawn until `remove`.
+
+    ``drag`` is where the mouse went down and where it is, in pixels of the region.
+    """
+
+    def __init__(self, area: bpy.types.Area) -> None:
+        self.area = area.as_pointer()
+        self.drag: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self.texture, self.shown = None, None
+        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.paint, (), "WINDOW", "POST_PIXEL")
+
+    def remove(self) -> None:
+        if self.handle is not None:
+            bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
+        self.handle = None
+
+    def paint(self) -> None:
+        shot, found = runtime.session().shot, in_view.find_view(bpy.context.window, self.area)
+        if found is None or bpy.context.region != found[1] or shot is None or shot.first is None:
+            return
+        area, region = found
+        gpu.state.blend_set("ALPHA")
+        _rectangle(0, 0, region.width, region.height, (0.02, 0.02, 0.02, 0.85))
+        x, y, scale = find_frame(area, region, shot.size)
+        w, h = scale * shot.size[0], scale * shot.size[1]
+        if not thumbnails.are_same(self.shown, (shot.first, shot.mask)):
+            picture = (
+                shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask)
+            )
+            self.texture, self.shown = _make_texture(picture), (shot.first, shot.mask)
+        shader = gpu.shader.from_builtin("IMAGE")
+        corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+        content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
+        batch = batch_for_shader(shader, "TRIS", content, indices=((0, 1, 2), (0, 2, 3)))
+        assert self.texture is not None
+        shader.uniform_sampler("image", self.texture)
+        batch.draw(shader)
+        if self.drag is not None:
+            (x0, y0), (x1, y1) = self.drag
+            _rectangle(x0, y0, x1 - x0, y1 - y0, (1.0, 0.55, 0.1, 0.25))
+        gpu.state.blend_set("NONE")
+        text = "Finding the subject ..." if shot.phase == "selecting" else HELP
+        if shot.fault is not None:
+            text = shot.fault.what
+        elif shot.mask is not None and shot.phase == "ready":
+            text = "This is the subject. Enter: right. Click or drag again: not right"
+        blf.size(0, 15 * bpy.context.preferences.system.ui_scale)
+        blf.color(0, 1, 1, 1, 1)
+        blf.position(0, x, y + h + 14, 0)
+        blf.draw(0, text)
+
+
+class RESTAGE4D_OT_select_subject(in_view.InView, bpy.types.Operator):
     """Point at the subject in the shot's first frame"""
 
     bl_idname = "restage4d.select_subject"
     bl_label = "Select the Subject"
+    bl_options = {"UNDO"}  # noqa: RUF012
+    text = f"{HELP}   Enter: done   Esc: as it was"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -39,63 +98,46 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
             return True
         return False
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        self.region = next(r for r in context.area.regions if r.type == "WINDOW")
-        self.area = context.area
-        self.down: tuple[int, int] | None = None
-        self.now = (0, 0)
-        self.texture, self.shown = None, None
-        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.paint, (), "WINDOW", "POST_PIXEL")
-        context.window.cursor_modal_set("CROSSHAIR")
-        context.window_manager.modal_handler_add(self)
-        self.area.tag_redraw()
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
+        chosen = get_shot(context.scene)
+        self.before = chosen.selection, tuple(chosen.place)
+        self.overlay = Overlay(cast(bpy.types.Area, context.area))
+        return self.open_in_view(context)
+
+    def handle(
+        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    ) -> Set[str]:
+        shot, overlay = runtime.session().shot, self.overlay
+        if shot is None or shot.first is None:
+            return {"CANCELLED"}
+        if event.type in {"RET", "NUMPAD_ENTER"} and event.value == "PRESS":
+            return {"FINISHED"}
+        if overlay.drag is not None:
+            overlay.drag = overlay.drag[0], at or overlay.drag[1]
+        if event.type == "LEFTMOUSE" and event.value == "PRESS" and at is not None:
+            overlay.drag = at, at
+        elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and overlay.drag is not None:
+            self._choose(context, *overlay.drag)
+            overlay.drag = None
         return {"RUNNING_MODAL"}
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        shot = runtime.session().shot
-        if (
-            shot is None
-            or shot.first is None
-            or event.type in {"ESC", "RIGHTMOUSE", "RET", "NUMPAD_ENTER"}
-        ):
-            self._end(context)
-            return {"FINISHED"}
-        self.now = (event.mouse_x - self.region.x, event.mouse_y - self.region.y)
-        inside = 0 <= self.now[0] < self.region.width and 0 <= self.now[1] < self.region.height
-        if event.type == "LEFTMOUSE" and event.value == "PRESS":
-            if not inside or self._over_sidebar(event):
-                return {"PASS_THROUGH"}
-            self.down = self.now
-        elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and self.down is not None:
-            self._choose(context, self.down, self.now)
-            self.down = None
-        elif event.type not in {"MOUSEMOVE", "TIMER"}:
-            return {"PASS_THROUGH"}
-        self.area.tag_redraw()
-        return {"RUNNING_MODAL"} if event.type != "TIMER" else {"PASS_THROUGH"}
+    def abandon(self, context: bpy.types.Context) -> None:
+        chosen, shot = get_shot(context.scene), runtime.session().shot
+        if (chosen.selection, tuple(chosen.place)) != self.before:
+            chosen.selection, chosen.place = self.before
+            if shot is not None and shot.first is not None:
+                orders.select_subject(chosen)
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        self._end(context)
-
-    def _end(self, context: bpy.types.Context) -> None:
-        bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
-        context.window.cursor_modal_restore()
-        self.area.tag_redraw()
-
-    def _over_sidebar(self, event: bpy.types.Event) -> bool:
-        return any(
-            r.x <= event.mouse_x < r.x + r.width
-            and r.y <= event.mouse_y < r.y + r.height
-            and r.width > 1
-            for r in self.area.regions
-            if r.type in {"UI", "TOOLS", "HEADER", "TOOL_HEADER"}
-        )
+    def close(self) -> None:
+        self.overlay.remove()
 
     def _choose(self, context: bpy.types.Context, a: tuple[int, int], b: tuple[int, int]) -> None:
         """Region pixels to the video's, and on to the session."""
         shot, chosen = runtime.session().shot, get_shot(context.scene)
-        assert shot is not None  # modal
-        x0, y0, scale = find_frame(self.area, self.region, shot.size)
+        found = in_view.find_view(context.window, self.overlay.area)
+        assert shot is not None  # handle
+        assert found is not None  # modal
+        x0, y0, scale = find_frame(*found, shot.size)
         ends = []
         for x, y in (a, b):
             u, v = (x - x0) / scale, shot.size[1] - (y - y0) / scale
@@ -109,45 +151,6 @@ class RESTAGE4D_OT_select_subject(bpy.types.Operator):
                 (min(u0, u1), min(v0, v1), max(u0, u1), max(v0, v1)),
             )
         orders.select_subject(chosen)
-
-    def paint(self) -> None:
-        shot = runtime.session().shot
-        if bpy.context.area != self.area or shot is None or shot.first is None:
-            return
-        width, height = self.region.width, self.region.height
-        gpu.state.blend_set("ALPHA")
-        _rectangle(0, 0, width, height, (0.02, 0.02, 0.02, 0.85))
-        x, y, scale = find_frame(self.area, self.region, shot.size)
-        w, h = scale * shot.size[0], scale * shot.size[1]
-        if not thumbnails.are_same(self.shown, (shot.first, shot.mask)):
-            picture = (
-                shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask)
-            )
-            self.texture, self.shown = _make_texture(picture), (shot.first, shot.mask)
-        shader = gpu.shader.from_builtin("IMAGE")
-        corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
-        content = {"pos": corners, "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1))}
-        batch = batch_for_shader(shader, "TRIS", content, indices=((0, 1, 2), (0, 2, 3)))
-        assert self.texture is not None
-        shader.uniform_sampler("image", self.texture)
-        batch.draw(shader)
-        if self.down is not None:
-            _rectangle(
-                *self.down,
-                self.now[0] - self.down[0],
-                self.now[1] - self.down[1],
-                (1.0, 0.55, 0.1, 0.25),
-            )
-        gpu.state.blend_set("NONE")
-        text = "Finding the subject ..." if shot.phase == "selecting" else HELP
-        if shot.fault is not None:
-            text = shot.fault.what
-        elif shot.mask is not None and shot.phase == "ready":
-            text = "This is the subject. Enter: right. Click or drag again: not right"
-        blf.size(0, 15 * bpy.context.preferences.system.ui_scale)
-        blf.color(0, 1, 1, 1, 1)
-        blf.position(0, x, y + h + 14, 0)
-        blf.draw(0, text)
 
 
 class RESTAGE4D_OT_forget_selection(bpy.types.Operator):
