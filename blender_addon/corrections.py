@@ -4,6 +4,7 @@ saved, undone and, if need be, painted like any other."""
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import bpy
 import numpy as np
@@ -53,7 +54,7 @@ def keep(chosen: RESTAGE4D_PG_shot, frame: int, mask: Bool) -> None:  # (H, W)
     image = bpy.data.images.new(f"Mask of frame {frame}", width, height, is_data=True)
     pixels = np.ones((height, width, 4), np.float32)
     pixels[..., :3] = mask[::-1, :, None]  # Blender counts rows from the bottom
-    image.pixels.foreach_set(pixels.ravel())
+    cast(Any, image.pixels).foreach_set(pixels.ravel())  # its stubs say float
     image.pack()
     made = chosen.corrections.add()
     made.frame, made.mask = frame, image
@@ -75,7 +76,7 @@ def read_mask(chosen: RESTAGE4D_PG_shot, frame: int) -> Bool | None:  # (H, W)
         if correction.frame == frame:
             width, height = correction.mask.size
             pixels = np.empty(height * width * 4, np.float32)
-            correction.mask.pixels.foreach_get(pixels)
+            cast(Any, correction.mask.pixels).foreach_get(pixels)
             return pixels.reshape(height, width, 4)[::-1, :, 0] > 0.5
     if chosen.job_masks_for != make_first_frame_key(chosen):
         return None

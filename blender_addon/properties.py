@@ -29,6 +29,16 @@ SOURCES = (
     ("PROMPT", "From the Prompt", "A driving video is made from the first frame and the prompt"),
     ("FILE", "My Own Video", "A driving video of yours that begins with the shot's first frame"),
 )
+SCENE_USES = (
+    (
+        "AUTO",
+        "Keep What Is Mine",
+        "A scene as Blender starts gets the shot's size, rate, range, camera and colours; one with "
+        "objects or settings of yours is kept",
+    ),
+    ("KEEP", "Keep My Scene", "The scene's settings stay as they are"),
+    ("SHOT", "As Filmed", "The scene gets the shot's size, rate, range, camera and colours"),
+)
 
 
 class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
@@ -127,6 +137,11 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
     )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default=QUALITY)
+    scene_use: bpy.props.EnumProperty(
+        name="Scene",
+        description="What becomes of the scene's settings when a puppet comes in",
+        items=SCENE_USES,
+    )
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")
 
 

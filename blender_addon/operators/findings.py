@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 
 from ..properties import get_first_frame, get_shot, open_finding
-from ..puppet import importer, markers, nla
+from ..puppet import importer, markers, nla, shot_settings
 
 
 class RESTAGE4D_OT_show_finding(bpy.types.Operator):
@@ -34,7 +34,10 @@ class RESTAGE4D_OT_show_finding(bpy.types.Operator):
         if found is None:  # its Action was deleted
             return {"FINISHED"}
         if nla.find_playing(imported) != found:
-            importer.activate(imported, found.name, scene=context.scene)
+            importer.activate(imported, found.name, scene=None)
+            shot_settings.follow_range(
+                imported, context.scene, markers.get_scene_span(found.n_frames)[1]
+            )
         if finding.video == "base":  # where its mask may want to be corrected
             chosen = get_shot(context.scene)
             chosen.correct_frame = get_first_frame(chosen) + finding.first_frame

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A frame of the video over the 3D view, to be clicked on or dragged a box around in."""
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, cast
 
 import blf
 import bpy
@@ -12,22 +13,19 @@ from numpy.typing import NDArray
 
 from .. import runtime
 from ..ui import thumbnails
+from . import in_view
 
 Picture = NDArray[np.uint8]  # (H, W, 3) sRGB
 DRAG = 6  # pixels of the screen: a shorter drag is a click
 MARGIN = 40
 CROSS = 12  # pixels of the screen from its middle to its ends
-_ENDS = {"RET", "NUMPAD_ENTER"}
-_LEAVES = {"ESC", "RIGHTMOUSE"}
+_ENTER = {"RET", "NUMPAD_ENTER"}
 
 
-class FrameView:
-    """Mixed into modal operators. Keys are kept from the scene behind the picture; the mouse
-    outside the picture's view works as ever.
-
-    They define ``get_picture()``, ``get_words()``, ``choose(context, ends)`` and, where they want,
-    ``get_cross()``, ``press(context, event)`` and ``accept(context)``.
-    """
+class FrameView(in_view.InView):
+    """Mixed into operators. They define ``get_picture()``, ``get_words()`` and ``choose(context,
+    ends)``, and where they want ``get_cross()``, ``press(context, event)``, ``accept(context)`` and
+    ``abandon(context)``."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -44,8 +42,6 @@ class FrameView:
         else:
             return True
         return False
-
-    # --- what the operators define ----------------------------------------------------------------
 
     def get_picture(self) -> tuple[Picture | None, NDArray[np.bool_] | None]:
         """The frame and the mask over it, None while they are not there."""
@@ -70,93 +66,81 @@ class FrameView:
         """Enter; False where there is nothing to accept yet."""
         return True
 
-    # --- the operator -----------------------------------------------------------------------------
+    def start(self, context: bpy.types.Context) -> Set[str]:
+        """Shows the picture."""
+        self.overlay = Overlay(cast(bpy.types.Area, context.area), self)
+        return self.open_in_view(context)
 
-    def start(self: Any, context: bpy.types.Context) -> set[str]:
-        self.region = next(r for r in context.area.regions if r.type == "WINDOW")
-        self.area = context.area
-        self.down, self.now = None, (0, 0)
-        self.texture, self.shown = None, None
-        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.paint, (), "WINDOW", "POST_PIXEL")
-        context.window.cursor_modal_set("CROSSHAIR")
-        context.window_manager.modal_handler_add(self)
-        self.area.tag_redraw()
-        return {"RUNNING_MODAL"}
-
-    def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        shot = runtime.session().shot
-        if shot is None or shot.first is None:
-            return self._end(context, {"CANCELLED"})
-        if event.type.startswith("TIMER"):
-            return {"PASS_THROUGH"}
-        self.now = (event.mouse_x - self.region.x, event.mouse_y - self.region.y)
-        outside = not is_inside(self.area, self.region, event)
-        if outside and self.down is None and event.type not in {"ESC", *_ENDS}:
-            return {"PASS_THROUGH"}
-        self.area.tag_redraw()
-        if event.type in _LEAVES and event.value == "PRESS":
-            return self._end(context, {"CANCELLED"})
-        if event.type in _ENDS and event.value == "PRESS":
-            return self._end(context, {"FINISHED"}) if self.accept(context) else {"RUNNING_MODAL"}
-        if event.type == "LEFTMOUSE" and event.value == "PRESS":
-            self.down = self.now
-        elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and self.down is not None:
-            drag = max(abs(a - b) for a, b in zip(self.down, self.now, strict=True)) >= DRAG
-            places = [self.down, self.now] if drag else [self.down]
-            self.down = None
-            if self.choose(context, [to_video(self.area, self.region, xy) for xy in places]):
-                return self._end(context, {"FINISHED"})
+    def handle(
+        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    ) -> Set[str]:
+        shot, overlay = runtime.session().shot, self.overlay
+        found = in_view.find_view(context.window, overlay.area)
+        if shot is None or shot.first is None or found is None:
+            return {"CANCELLED"}
+        if event.type in _ENTER and event.value == "PRESS":
+            return {"FINISHED"} if self.accept(context) else {"RUNNING_MODAL"}
+        if overlay.drag is not None:
+            overlay.drag = overlay.drag[0], at or overlay.drag[1]
+        if event.type == "LEFTMOUSE" and event.value == "PRESS" and at is not None:
+            overlay.drag = at, at
+        elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and overlay.drag is not None:
+            (x0, y0), (x1, y1) = overlay.drag
+            places = overlay.drag if max(abs(x1 - x0), abs(y1 - y0)) >= DRAG else [(x0, y0)]
+            overlay.drag = None
+            if self.choose(context, [to_video(*found, xy) for xy in places]):
+                return {"FINISHED"}
         elif event.value == "PRESS":
             self.press(context, event)
         return {"RUNNING_MODAL"}
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender ends it: another file is loaded, or the window closes."""
-        self._end(context, {"CANCELLED"})
+    def close(self) -> None:
+        self.overlay.remove()
 
-    def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
-        bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
-        context.window.cursor_modal_restore()
-        self.area.tag_redraw()
-        return result
 
-    def paint(self: Any) -> None:
-        shot = runtime.session().shot
-        if bpy.context.area != self.area or shot is None:
+class Overlay:
+    """The picture over one 3D view; drawn until `remove`.
+
+    ``drag`` is where the mouse went down and where it is, in pixels of the region.
+    """
+
+    def __init__(self, area: bpy.types.Area, view: FrameView) -> None:
+        # of the operator only what is drawn: Blender frees it before the handler goes
+        self.get_picture, self.get_words = view.get_picture, view.get_words
+        self.get_cross = view.get_cross
+        self.area = area.as_pointer()
+        self.drag: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self.texture, self.shown = None, None
+        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.paint, (), "WINDOW", "POST_PIXEL")
+
+    def remove(self) -> None:
+        if self.handle is not None:
+            bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
+        self.handle = None
+
+    def paint(self) -> None:
+        shot, found = runtime.session().shot, in_view.find_view(bpy.context.window, self.area)
+        if found is None or bpy.context.region != found[1] or shot is None:
             return
+        area, region = found
         gpu.state.blend_set("ALPHA")
-        draw_rectangle(0, 0, self.region.width, self.region.height, (0.02, 0.02, 0.02, 0.85))
-        x, y, scale = find_frame(self.area, self.region, shot.size)
+        draw_rectangle(0, 0, region.width, region.height, (0.02, 0.02, 0.02, 0.85))
+        x, y, scale = find_frame(area, region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
         picture, mask = self.get_picture()
         if picture is not None:
             if not thumbnails.are_same(self.shown, (picture, mask)):
                 drawn = picture if mask is None else thumbnails.draw_mask(picture, mask)
                 self.texture, self.shown = make_texture(drawn), (picture, mask)
+            assert self.texture is not None
             draw_texture(self.texture, x, y, w, h)
         if (cross := self.get_cross()) is not None:
-            u, v = x + cross[0] * scale, y + (shot.size[1] - cross[1]) * scale
-            for border, color in ((2, (0.0, 0.0, 0.0, 1.0)), (0, (*thumbnails.MARK.tolist(), 1.0))):
-                long, thick = CROSS + border, 1.5 + border
-                draw_rectangle(u - long, v - thick, 2 * long, 2 * thick, color)
-                draw_rectangle(u - thick, v - long, 2 * thick, 2 * long, color)
-        if self.down is not None:
-            drag = (self.now[0] - self.down[0], self.now[1] - self.down[1])
-            draw_rectangle(*self.down, *drag, (1.0, 0.55, 0.1, 0.25))
+            draw_cross(x + cross[0] * scale, y + (shot.size[1] - cross[1]) * scale)
+        if self.drag is not None:
+            (x0, y0), (x1, y1) = self.drag
+            draw_rectangle(x0, y0, x1 - x0, y1 - y0, (1.0, 0.55, 0.1, 0.25))
         gpu.state.blend_set("NONE")
         draw_words(self.get_words(), x, y + h + 14)
-
-
-def is_inside(area: bpy.types.Area, region: bpy.types.Region, event: bpy.types.Event) -> bool:
-    """Whether the mouse is over a region, and over no sidebar, toolbar or header that lies over
-    it."""
-
-    def covers(r: bpy.types.Region) -> bool:
-        inside = 0 <= event.mouse_x - r.x < r.width and 0 <= event.mouse_y - r.y < r.height
-        return inside and r.width > 1
-
-    over = (r for r in area.regions if r.type in {"UI", "TOOLS", "HEADER", "TOOL_HEADER"})
-    return covers(region) and not any(covers(r) for r in over)
 
 
 def to_video(
@@ -218,6 +202,13 @@ def draw_rectangle(
     batch = batch_for_shader(shader, "TRIS", {"pos": corners}, indices=((0, 1, 2), (0, 2, 3)))
     shader.uniform_float("color", color)
     batch.draw(shader)
+
+
+def draw_cross(x: float, y: float) -> None:
+    for border, color in ((2, (0.0, 0.0, 0.0, 1.0)), (0, (*thumbnails.MARK.tolist(), 1.0))):
+        long, thick = CROSS + border, 1.5 + border
+        draw_rectangle(x - long, y - thick, 2 * long, 2 * thick, color)
+        draw_rectangle(x - thick, y - long, 2 * thick, 2 * long, color)
 
 
 def draw_words(text: str, x: float, y: float) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the artist points at beside the subject: the mask of a later frame, and the head."""
 
+from collections.abc import Set
+
 import bpy
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
     bl_idname = "restage4d.correct_mask"
     bl_label = "Correct Mask at Frame"
     bl_options = {"UNDO"}  # noqa: RUF012
+    text = "Click the subject, or drag a box around it   Enter: keep   Esc: leave it as it was"
     frame: bpy.props.IntProperty(
         name="Frame", description="Of the video, from 1", options={"SKIP_SAVE"}
     )
@@ -31,7 +34,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
             return False
         return super().poll(context)
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         chosen = get_shot(context.scene)
         self.frame = self.frame or chosen.correct_frame
         if not corrections.is_used(chosen, self.frame):
@@ -105,8 +108,9 @@ class RESTAGE4D_OT_point_at_head(FrameView, bpy.types.Operator):
     bl_idname = "restage4d.point_at_head"
     bl_label = "Head"
     bl_options = {"UNDO"}  # noqa: RUF012
+    text = "Click the head   Esc: leave it as it was"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         return self.start(context)
 
     def get_picture(self) -> tuple[Picture | None, NDArray[np.bool_] | None]:

@@ -20,7 +20,7 @@ from ..session.running_work import RunningWork
 from ..session.steps import Steps
 
 SLICE = 0.015  # seconds of work in one turn; the last step of a turn may take longer
-_NAVIGATION = {
+NAVIGATION = {
     "MIDDLEMOUSE",
     "WHEELUPMOUSE",
     "WHEELDOWNMOUSE",
@@ -59,7 +59,7 @@ class Stepped:
         assert running_work.current is not None
         if event.type == "ESC":
             running_work.current.cancelled = True
-        if event.type in _NAVIGATION:
+        if event.type in NAVIGATION and not event.alt:  # Alt: other frames
             return {"PASS_THROUGH"}
         if event.type != "TIMER":
             return {"RUNNING_MODAL"}
@@ -69,6 +69,8 @@ class Stepped:
         """Blender ends it: another file is loaded, or the window closes."""
         self._steps.close()
         running_work.current = None
+        if context.workspace is not None:
+            context.workspace.status_text_set(None)
 
     def _advance(self: Any, context: bpy.types.Context, about: RunningWork | None) -> set[str]:
         """The steps of one turn in a window (``about`` is given), otherwise all of them."""

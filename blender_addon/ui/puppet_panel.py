@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last two steps in the sidebar: the puppet in the scene, and what leaves Blender."""
 
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
-from ..puppet import importer
+from ..properties import get_shot
+from ..puppet import importer, nla, shot_settings
 from ..puppet.output import export, render_job
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
@@ -33,6 +34,7 @@ class RESTAGE4D_PT_puppet(Step):
                 "Select one of the puppets." if several else "There is none in this scene yet.",
             )
             layout.operator("restage4d.import_puppet", icon="IMPORT", text="Import a Puppet File")
+            layout.prop(get_shot(context.scene), "scene_use")
             return
         layout.label(
             text=imported.collection.name if imported.collection else imported.armature.name,
@@ -50,6 +52,10 @@ class RESTAGE4D_PT_puppet(Step):
                 depress=playing,
             )
             row.name = p.name
+        layout.operator("restage4d.use_shot_settings", icon="SCENE_DATA")
+        shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
+        if shown is not None and (rates := shot_settings.describe_rates(shown, scene)):
+            paragraph(layout, context, rates, "INFO")
         if len(imported.performances) > 1:
             layout.operator("restage4d.blend_performances", icon="NLA")
         draw_findings(layout, context, imported)

@@ -42,6 +42,7 @@ def markers() -> dict[str, int]:
 
 
 MINE = {"Restage4D: mine": 6}
+OF_BASE = {"Restage4D: flash": 3, "Restage4D: repeated": 4, "Restage4D: repeated ends": 5}
 OF_JUMP = {
     "Restage4D: mask jump": 6,
     "Restage4D: mask jump ends, mask shrunk": 8,
@@ -52,21 +53,26 @@ OF_JUMP = {
 def test_markers_follow_the_performance_that_plays(found):
     assert markers() == MINE | OF_JUMP
     importer.activate(found, "base", scene=bpy.context.scene)
-    assert markers() == MINE | {
-        "Restage4D: flash": 3,
-        "Restage4D: repeated": 4,
-        "Restage4D: repeated ends": 5,
-    }
+    assert markers() == MINE | OF_BASE
     importer.activate(found, "jump", scene=bpy.context.scene)
     assert markers() == MINE | OF_JUMP
 
 
-def test_a_marker_that_was_renamed_and_moved_is_still_ours(found):
+def test_a_marker_that_was_renamed_or_moved_is_the_artist_s(found):
     for marker in bpy.context.scene.timeline_markers:
         if marker.name == "Restage4D: mask jump":
-            marker.name, marker.frame = "look here", 1
-    importer.activate(found, "jump", scene=bpy.context.scene)
-    assert markers() == MINE | OF_JUMP
+            marker.name = "look here"
+        elif marker.name == "Restage4D: mask shrunk ends":
+            marker.frame = 1
+    importer.activate(found, "base", scene=bpy.context.scene)
+    kept = MINE | {"look here": 6, "Restage4D: mask shrunk ends": 1}
+    assert markers() == kept | OF_BASE
+
+
+def test_the_artist_s_own_marker_of_the_same_name_stays(found):
+    bpy.context.scene.timeline_markers.new("Restage4D: mask jump", frame=2)
+    importer.activate(found, "base", scene=None)
+    assert markers() == MINE | OF_BASE | {"Restage4D: mask jump": 2}
 
 
 def test_they_go_with_their_puppet_and_with_no_other(found, tmp_path):
@@ -86,6 +92,9 @@ def test_they_go_with_their_puppet_and_with_no_other(found, tmp_path):
         bpy.ops.object.delete()
     sync.tick()
     assert markers() == MINE | {"Restage4D: flash": 2}
+    importer.activate(importer.find_puppets(bpy.context.scene)[0], "base", scene=None)
+    assert markers() == MINE
+    assert "restage4d_markers" not in bpy.context.scene
 
 
 def test_the_list_tells_warnings_first_and_a_click_goes_there(found):
