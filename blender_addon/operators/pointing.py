@@ -21,7 +21,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
     bl_idname = "restage4d.correct_mask"
     bl_label = "Correct Mask at Frame"
     bl_options = {"UNDO"}  # noqa: RUF012
-    text = "Click the subject, or drag a box around it   Enter: keep   Esc: leave it as it was"
+    text = "Click the subject, or drag a box around it   Left, Right: other frames   Enter: keep"
     frame: bpy.props.IntProperty(
         name="Frame", description="Of the video, from 1", options={"SKIP_SAVE"}
     )
@@ -67,8 +67,9 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
             return f"{at}: {'finding the subject' if look.place else 'fetching it'} ..."
         if look.mask is not None:
             return f"{at}: Enter keeps this mask. Click or drag again: not right"
-        now = "" if self.proposed is None else "this is its mask now. If it is wrong, "
-        return f"{at}: {now}click the subject or drag a box around it. Arrow keys: another frame"
+        if self.proposed is None:
+            return f"{at}: click the subject, or drag a box around it"
+        return f"{at}: its mask now. If it is wrong, click or drag a box"
 
     def choose(self, context: bpy.types.Context, ends: list[tuple[float, float]]) -> bool:
         runtime.session().look_at_frame(self.frame - 1, to_place(ends))

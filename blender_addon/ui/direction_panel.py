@@ -102,7 +102,10 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
     box, script = layout.box(), orders.read_draft_prompt(prompt)
     if script.fault is not None:  # in no red: it is so while the first words are typed, too
         paragraph(box, context, script.fault.what, icon="ERROR")
-        paragraph(box, context, script.fault.remedy, icon="INFO")
+        header, body = box.panel("restage4d_draft_words", default_closed=True)
+        header.label(text="What to Do")
+        if body is not None:  # its whole vocabulary, which would push the panel down at every word
+            paragraph(body, context, script.fault.remedy)
         return
     for i, action in enumerate(script.actions):
         paragraph(box, context, action, icon="ACTION" if i == 0 else "BLANK1")

@@ -228,7 +228,7 @@ def test_the_masks_of_the_last_restaging_are_proposed(chosen, context, looks, tm
     operator.invoke(context, None)
     looks[-1].picture, looks[-1].phase = np.zeros((30, 40, 3), np.uint8), "ready"
     assert (operator.get_picture()[1] == MASK).all()
-    assert "this is its mask now" in operator.get_words()
+    assert "its mask now" in operator.get_words()
     looks[-1].picture = np.zeros((60, 80, 3), np.uint8)
     assert operator.get_picture()[1] is None, "made at another size"
     (tmp_path / "base_masks.npz").write_bytes(b"PK\3\4 damaged")
