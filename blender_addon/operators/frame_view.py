@@ -105,9 +105,7 @@ class Overlay:
     """
 
     def __init__(self, area: bpy.types.Area, view: FrameView) -> None:
-        # of the operator only what is drawn: Blender frees it before the handler goes
-        self.get_picture, self.get_words = view.get_picture, view.get_words
-        self.get_cross = view.get_cross
+        self.view = view
         self.area = area.as_pointer()
         self.drag: tuple[tuple[int, int], tuple[int, int]] | None = None
         self.texture, self.shown = None, None
@@ -127,20 +125,20 @@ class Overlay:
         draw_rectangle(0, 0, region.width, region.height, (0.02, 0.02, 0.02, 0.85))
         x, y, scale = find_frame(area, region, shot.size)
         w, h = scale * shot.size[0], scale * shot.size[1]
-        picture, mask = self.get_picture()
+        picture, mask = self.view.get_picture()
         if picture is not None:
             if not thumbnails.are_same(self.shown, (picture, mask)):
                 drawn = picture if mask is None else thumbnails.draw_mask(picture, mask)
                 self.texture, self.shown = make_texture(drawn), (picture, mask)
             assert self.texture is not None
             draw_texture(self.texture, x, y, w, h)
-        if (cross := self.get_cross()) is not None:
+        if (cross := self.view.get_cross()) is not None:
             draw_cross(x + cross[0] * scale, y + (shot.size[1] - cross[1]) * scale)
         if self.drag is not None:
             (x0, y0), (x1, y1) = self.drag
             draw_rectangle(x0, y0, x1 - x0, y1 - y0, (1.0, 0.55, 0.1, 0.25))
         gpu.state.blend_set("NONE")
-        draw_words(self.get_words(), x, y + h + 14)
+        draw_words(self.view.get_words(), x, y + h + 14)
 
 
 def to_video(
