@@ -100,7 +100,5 @@ def read_draft_prompt(prompt: str) -> DraftScript:
     try:
         directions = parse(prompt)
     except InputError as error:
-        # the command line's option is a choice of the panel
-        remedy = error.remedy.replace("with --driving FILE", "of your own: choose My Own Video")
-        return DraftScript(fault=Fault(error.what, remedy))
+        return DraftScript(fault=Fault.of(error))
     return DraftScript(tuple(directions.describe().split("; ")), directions.ignored)

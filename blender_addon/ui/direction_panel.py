@@ -18,7 +18,7 @@ from ..properties import (
 from ..session.models import PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
-from .text import fault_box, paragraph
+from .text import fault_box, name_fields, paragraph
 
 
 class RESTAGE4D_PT_direction(Step):
@@ -105,7 +105,7 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
         header, body = box.panel("restage4d_draft_words", default_closed=True)
         header.label(text="What to Do")
         if body is not None:  # its whole vocabulary, which would push the panel down at every word
-            paragraph(body, context, script.fault.remedy)
+            paragraph(body, context, name_fields(script.fault.remedy))
         return
     for i, action in enumerate(script.actions):
         paragraph(box, context, action, icon="ACTION" if i == 0 else "BLANK1")

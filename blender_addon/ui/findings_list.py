@@ -7,7 +7,7 @@ from restage4d.finding import Finding
 
 from ..properties import find_open_finding
 from ..puppet import importer, markers
-from .text import paragraph
+from .text import name_fields, paragraph
 
 
 def draw_findings(
@@ -38,7 +38,7 @@ def draw_findings(
         box = body.box()
         paragraph(box, context, findings[shown].text)
         if findings[shown].remedy:
-            paragraph(box, context, findings[shown].remedy, icon="INFO")
+            paragraph(box, context, name_fields(findings[shown].remedy), icon="INFO")
         paragraph(box, context, "The text counts a clip's frames from 0, the timeline from 1.")
 
 

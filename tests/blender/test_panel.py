@@ -25,6 +25,7 @@ from blender_addon.session.models import (
     WatchedJob,
 )
 from blender_addon.ui.direction_panel import RESTAGE4D_PT_direction
+from blender_addon.ui.text import name_fields
 from restage4d.driving.draft.prompt import parse
 from restage4d.puppet import Puppet
 
@@ -319,3 +320,27 @@ def test_no_heavy_library_is_needed_for_any_of_it(chosen):
     chosen.provider = "kinematic"
     draw_panel(RESTAGE4D_PT_direction)
     assert not {"torch", "cv2", "scipy", "PIL", "numba"} & set(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("What works is the part with --frames 11.", "What works is the part with Last 11."),
+        ("What works is the part with --first 9.", "What works is the part with First 10."),
+        (
+            "What works is the part with --frames 11 --first 9.",
+            "What works is the part with First 10, Last 20.",
+        ),
+        (
+            "Raise --longer-side or crop the video.",
+            "Raise the Working Size in the preferences or crop the video.",
+        ),
+        (
+            "Select it alone, with --select, --box or --mask.",
+            "Select it alone, with Select the Subject.",
+        ),
+        ("Cut the standstill out.", "Cut the standstill out."),
+    ],
+)
+def test_remedies_name_the_panel_s_fields(told, named):
+    assert name_fields(told) == named
