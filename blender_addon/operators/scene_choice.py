@@ -44,5 +44,5 @@ class ChoosesScene:
         if not why:
             return "the scene has the shot's size, rate, range, camera and colours"
         rates = shot_settings.describe_rates(imported.performances[-1], scene)
-        said = f"your scene is kept ({why}); Use the Shot's Settings changes that"
+        said = f"your scene is kept ({why})"
         return f"{said}. {rates}" if rates else said

@@ -47,7 +47,8 @@ class Stepped:
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
         self._steps = self.steps(context)
-        if not self.options.is_invoke or bpy.app.background:
+        # The redo panel runs it again without anybody who would go on with it: all at once.
+        if not self.options.is_invoke or self.options.is_repeat or bpy.app.background:
             return self._advance(context, None)
         running_work.current = RunningWork(self.bl_label)
         window = context.window_manager

@@ -26,6 +26,7 @@ from . import (
     attributes,
     camera,
     importer,
+    pose,
     rig,
 )
 
@@ -46,7 +47,7 @@ def step_frames(
         scene.frame_current,
         scene.frame_subframe,
     )
-    posed = importer.read_pose(imported)
+    posed, others = importer.read_pose(imported), pose.read_animated(scene)
     try:
         for o in shown:
             o.hide_viewport = True
@@ -56,6 +57,8 @@ def step_frames(
             o.hide_viewport = h
         scene.frame_set(frame, subframe=subframe)
         importer.write_pose(imported, posed)
+        for owner, values in others:
+            pose.write_values(owner, values)
 
 
 @contextmanager
@@ -184,6 +187,7 @@ def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> 
     """While performances are played one after the other, each as its Action alone, without NLA
     tracks; what played comes back afterwards, and the pose."""
     owners, posed = importer.get_animated(imported), importer.read_pose(imported)
+    others = [x for x in pose.read_animated(scene) if x[0] not in owners]
     frame, subframe = scene.frame_current, scene.frame_subframe
     animated = [o.animation_data for o in owners if o.animation_data is not None]
     tweaked = [data for data in animated if data.use_tweak_mode]
@@ -204,6 +208,8 @@ def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> 
             data.use_tweak_mode = True
         scene.frame_set(frame, subframe=subframe)
         importer.write_pose(imported, posed)
+        for owner, values in others:
+            pose.write_values(owner, values)
 
 
 def read_steps(

@@ -48,6 +48,20 @@ def read_values(owner: Animated, paths: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def read_animated(scene: bpy.types.Scene) -> list[tuple[Animated, dict[str, Any]]]:
+    """Current values of what Actions play on the scene's objects and on their data: another frame
+    takes back what of it was moved and not keyed yet."""
+    found, owners = [], dict.fromkeys(x for obj in scene.objects for x in (obj, obj.data))
+    for owner in cast(Iterable[Animated], owners):
+        if not hasattr(owner, "animation_data"):  # an empty's picture
+            continue
+        action, slot = actions.find_played(owner)
+        if action is not None and slot is not None:
+            paths = {path for path, _ in actions.find_channels(action, slot)}
+            found.append((owner, read_values(owner, paths)))
+    return found
+
+
 def write_values(owner: Animated, values: dict[str, Any]) -> None:
     """Sets what differs; the inverse of `read_values`."""
     for path, value in values.items():

@@ -59,8 +59,8 @@ def describe_rates(performance: importer.ImportedPerformance, scene: bpy.types.S
     if abs(rate / performance.fps - 1) < 1e-4:
         return ""
     return (
-        f"The shot has {performance.fps:.5g} frames a second and the scene {rate:.5g}: keys stand "
-        f"at the shot's frames, so it plays {rate / performance.fps:.3g} times as fast"
+        f"Frames a second: {rate:.5g} here, {performance.fps:.5g} in the shot; keys stand at the "
+        f"shot's frames, so it plays {rate / performance.fps:.3g} times as fast"
     )
 
 

@@ -190,3 +190,14 @@ def test_these_are_all_modal_tools():
     """Another one must be looked at, too."""
     modal = {c for c in blender_addon._classes() if "modal" in dir(c)}
     assert modal - {c for c in modal if issubclass(c, stepped.Stepped)} == set(TOOLS)
+
+
+def test_the_redo_panel_does_long_work_at_once(monkeypatch):
+    """It calls an operator that was invoked once more, without a window manager to go on with."""
+    tool, done = type("Work", (stepped.Stepped,), {"report": lambda *a: None})(), []
+    tool.options = SimpleNamespace(is_invoke=True, is_repeat=True)
+    tool.steps = lambda context: (done.append(i) or (i, 3) for i in range(3))
+    monkeypatch.setattr(stepped, "bpy", SimpleNamespace(app=SimpleNamespace(background=False)))
+    assert tool.execute(SimpleNamespace()) == {"FINISHED"}
+    assert done == [0, 1, 2]
+    assert running_work.current is None

@@ -46,6 +46,7 @@ def read_state(imported):
         ],
         "tracks": [(t.name, t.mute, t.is_solo) for t in data.nla_tracks],
         "pose": importer.read_pose(imported),
+        "others": [tuple(o.location) for o in scene.objects],
         "bones": [tuple(map(tuple, b.matrix)) for b in imported.armature.pose.bones],
         "hidden": [o.hide_viewport for o in bpy.data.objects],
         "collections": [c.name for c in bpy.data.collections],
@@ -118,10 +119,14 @@ def test_an_export_leaves_the_scene_as_it_was(tmp_path, imported, shown):
         data.nla_tracks.active = data.nla_tracks[1]
         data.use_tweak_mode = True
         assert data.action == imported.performance("jump").action
+    bpy.ops.object.empty_add()
+    mine = bpy.context.object
+    mine.empty_display_type, mine.data = "IMAGE", bpy.data.images.new("a picture", 2, 2)
+    mine.keyframe_insert("location", frame=1)
     scene.frame_start, scene.frame_end = 3, 70
     scene.frame_set(6, subframe=0.25)
     handle.rotation_quaternion = TURN  # moved away from its keys, not keyed yet
-    other.location.x = 0.7
+    other.location.x = mine.location.y = 0.7
     imported.armature.hide_viewport = imported.camera.hide_viewport = True
     imported.armature.data.pose_position = "REST"
     bpy.context.view_layer.update()

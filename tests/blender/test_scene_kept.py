@@ -76,7 +76,7 @@ def test_a_scene_of_the_artist_s_is_kept_and_that_is_said(puppet_file, capfd):
     assert read_settings() == before
     said = capfd.readouterr().out
     assert "your scene is kept (it has a camera of its own)" in said
-    assert "23.976 frames a second and the scene 30" in said
+    assert "Frames a second: 30 here, 23.976 in the shot" in said
     assert "1.25 times as fast" in said
     assert bpy.context.scene.restage4d.scene_use == "AUTO"
 
