@@ -20,6 +20,11 @@ from restage4d.driving.draft.curves import (
 )
 from restage4d.driving.draft.gait import Steps
 
+STANCE = "crouch", "front", "rear", "lean", "tip", "stretch", "pitch", "roll", "up"
+"""The curves of a held pose that whoever goes or jumps lets go."""
+
+_LYING = 0.5  # radians of pitch or roll, which take their time to get up from
+_GET_UP = 0.9  # seconds
 _LEG = 0.35  # length of a leg that is not seen, of the body's height
 
 
@@ -36,7 +41,8 @@ class Actor:
     Attributes:
         t: (T,) seconds.
         curves: by name, the (T,) curves of `Curves` but the limbs.
-        limb_angles: per limb (T,), radians about its joint.
+        limb_angles: per limb (T,), see `Swing.angle`.
+        limb_lifts: per limb (T,), pixels that its end is drawn up.
         steps: what the legs do.
         held: the value at which each curve stays.
     """
@@ -48,6 +54,7 @@ class Actor:
         self.curves: dict[str, F64] = {name: np.zeros(frames) for name in names}
         self.held = dict.fromkeys(names, 0.0)
         self.limb_angles = [np.zeros(frames) for _ in body.limbs]
+        self.limb_lifts = [np.zeros(frames) for _ in body.limbs]
         self.steps = Steps(frames, fps)
         x0, y0, x1, y1 = body.box
         self.height, self.width = float(y1 - y0), float(x1 - x0)
@@ -64,12 +71,22 @@ class Actor:
         """Where the head points, degrees from screen right, counter-clockwise from above."""
         return self._heading_at_rest + float(np.degrees(self.held["yaw"]))
 
-    def find_heading(self, direction: str) -> float | None:
-        """What a direction means now, as a heading; None where it is none on the ground."""
+    def heading_curve(self) -> F64:  # -> (T,)
+        """`heading` in every frame, as far as it is known now."""
+        return self._heading_at_rest + np.degrees(self.curves["yaw"])
+
+    def find_heading(self, direction: str, view: str = "picture") -> float | None:
+        """What a direction means now, as a heading; None where it is none on the ground.
+
+        Args:
+            direction: as in `Action.direction`.
+            view: whose left and right it is, the subject's "own" or the "picture"'s.
+        """
         ahead = self.heading
+        own = view == "own"
         return {
-            "left": 180.0,
-            "right": 0.0,
+            "left": ahead + 90 if own else 180.0,
+            "right": ahead - 90 if own else 0.0,
             "away": 90.0,
             "toward": -90.0,
             "forward": ahead,
@@ -83,6 +100,8 @@ class Actor:
 
     def release(self, start: float, end: float, *names: str) -> None:
         """Lets go of held poses."""
+        lies = max(abs(self.held["pitch"]), abs(self.held["roll"])) > _LYING
+        end = max(end, start + _GET_UP) if lies else end
         for name in names:
             if self.held[name]:
                 self.hold(name, 0.0, start, end)
@@ -119,6 +138,13 @@ class Actor:
             self.curves[name] += way
             self.held[name] += float(way[-1])
 
+    def go_toward(self, heading: float, path: F64) -> float:
+        """Goes along a path (T,), in pixels, as far as there is room; returns the share that is."""
+        c, s = np.cos(np.radians(heading)), np.sin(np.radians(heading))
+        share = self.limit_way(c * path[-1], s * path[-1])
+        self.go(c * path * share, s * path * share)
+        return share
+
     def step_along(
         self,
         gait: Gait,
@@ -127,9 +153,11 @@ class Actor:
         backing: bool,
         start: float,
         end: float,
-    ) -> None:
+        rate: F64 | float = 1.0,
+    ) -> F64:
         """Steps from ``start`` to ``end``, and goes towards ``heading`` as far as there is room;
-        on the spot where it is None."""
+        on the spot where it is None; ``rate`` (T,) makes legs and way faster. Returns how much
+        it goes (T,), 0..1."""
         cycle = gait.cycle / pace * np.sqrt(self.leg / gait.cycle_leg) ** 0.5
         stride = gait.stride * self.leg
         if self.body.legs:
@@ -137,15 +165,18 @@ class Actor:
         else:
             stride = gait.legless_stride * gait.stride * self.leg
             speed = gait.glide * pace * max(self.width, self.height)
-        begin = min(gait.start, gait.start_share * (end - start))
-        going = plateau(self.t, start, end, begin, begin)
+        going = self.plan_going(gait, start, end)
         if heading is not None:
-            path = (
-                np.concatenate([[0.0], np.cumsum((going[1:] + going[:-1]) / 2)]) / self.fps * speed
-            )
-            c, s = np.cos(np.radians(heading)), np.sin(np.radians(heading))
-            scale = self.limit_way(c * path[-1], s * path[-1])
-            path = path * scale
-            stride = stride * (gait.least_stride + (1 - gait.least_stride) * scale)
-            self.go(c * path, s * path)
-        self.steps.add(going, stride, cycle, backing)
+            share = self.go_toward(heading, self.integrate(going * rate) * speed)
+            stride = stride * (gait.least_stride + (1 - gait.least_stride) * share)
+        self.steps.add(going, stride, cycle, backing, rate)
+        return going
+
+    def plan_going(self, gait: Gait, start: float, end: float) -> F64:  # -> (T,) in 0..1
+        """How fast it goes from ``start`` to ``end``, as a share of its full speed."""
+        begin = min(gait.start, gait.start_share * (end - start))
+        return plateau(self.t, start, end, begin, begin)
+
+    def integrate(self, rate: F64) -> F64:  # (T,) -> (T,)
+        """The integral of a rate per second from the first frame on."""
+        return np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)]) / self.fps
