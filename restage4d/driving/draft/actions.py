@@ -56,10 +56,10 @@ class Gait:
 class Climb:
     """A walk up a slope that nobody sees."""
 
-    pitch_degrees: float = 25.0  # head end up, of a long body
+    pitch_degrees: float = 22.0  # head end up, of a long body
     lean: float = 0.14  # forward, of an upright one
     ramp: float = 0.5  # seconds to tip up, and back at the end
-    rise: float = 0.10  # of the body's height, for 2 s of climbing
+    rise: float = 0.03  # of the body's height, for 2 s of climbing
     lift: float = 0.22  # of the feet, in leg lengths
     pace: float = 0.8  # of a walk's
 
@@ -158,8 +158,11 @@ class Sit:
 class Fall:
     """Tips over, and lies."""
 
-    angle_degrees: float = 84.0  # of a long body about its length; of an upright one sideways
-    buckle: float = 0.15  # of the leg's height, as it gives way
+    angle_degrees: float = 40.0  # of a long body about its length: more shows its belly alone
+    topple_degrees: float = 86.0  # of an upright one sideways
+    buckle: float = 0.8  # of the leg's height, as they give way
+    head_down: float = 0.9  # of the way to the ground
+    way: float = 0.12  # of its height that it goes aside
     settle: float = 0.12  # share of its length in which it gives a little once it lies
     bounce: float = 0.05  # radians that it comes up then
     faster: float = 1.8  # exponent: falling, it gathers way
@@ -187,7 +190,9 @@ class Graze:
     pluck: float = 0.10  # of the way to the ground that the head comes up
     pluck_seconds: float = 0.55
     sway: float = 0.10  # of the head to the sides
-    most_degrees: float = 75.0  # that the head turns down
+    most_degrees: float = 75.0  # that a head turns down alone, and
+    head_degrees: float = 35.0  # with a neck that
+    neck_degrees: float = 55.0  # does
     front: float = 0.50  # of the leg's height, at most, where the neck is too short
     longer: float = 0.30  # share by which the neck reaches further, at most
     gap: float = 0.02  # of the height, between head and ground
@@ -273,7 +278,7 @@ class Kick:
     held: float = 0.62  # until then
     draw: float = 0.35  # against the kick
     draw_lift: float = 0.30  # of the leg's length
-    reach: float = 1.15  # out
+    reach: float = 1.3  # out
     amount_most: float = 1.3
     hind_pitch: float = 0.10  # of a long body, hind end up, as a hind leg kicks
     front_pitch: float = 0.06  # and front end up, as a front leg does

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from restage4d.driving.draft.actions import PARAMETERS
 from restage4d.driving.draft.body_plan import BodyPlan, Limb
 from restage4d.driving.draft.curves import Curves
+from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.relief import Relief
 from restage4d.driving.draft.wheels import Wheel
 
@@ -63,10 +64,12 @@ class Figure:
         self.forward = 1.0 if body.facing >= 0 else -1.0
         self.knee = [self._find_knee_side(bone) for bone in legs]
         ends = sum((bone.weight for bone in (self.head, self.tail) if bone), 0 * self.leg_share)
-        self.bears = ends < 0.5  # what the body can lie on: all but head and tail
+        self.bears = ends < 0.02  # what the body can lie on: all but head and tail
         self.torso = self.bears & (self.leg_share < 0.5)
         feet = relief.rest[self.bears & (relief.rest[:, 1] < 0.08 * self.height), 0]
         self.feet = (float(feet.min(initial=0.0)), float(feet.max(initial=0.0)))
+        self.shoulder = np.zeros(3)
+        self.neck = self._find_neck()
         self.reach = self._find_reach()
         self.ends = np.clip(
             relief.rest[:, 0] * self.forward / self.half, -1, 1
@@ -79,23 +82,37 @@ class Figure:
             -1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1
         )
 
-    def _find_reach(self) -> tuple[float, float, float]:
-        """What brings the head to the ground: its angle, the share by which the neck gets longer,
-        and how far the front legs give way."""
+    def _find_neck(self) -> F64:  # -> (V,)
+        """How far every point goes along as the neck goes down: 0 behind the shoulder, 1 at the
+        head."""
+        none = np.zeros(len(self.relief.rest))
+        front, _ = split_legs(self.body)
+        if self.head is None or self.body.upright or not front:
+            return none
+        self.shoulder[0] = np.mean([self.bones[k].pivot[0] for k in front])
+        self.shoulder[1] = np.median(self.relief.rest[self.torso, 1])
+        way = (self.head.pivot - self.shoulder)[:2]
+        if way[0] * self.forward < 0.05 * self.half:
+            return none
+        along = (self.relief.rest[:, :2] - self.shoulder[:2]) @ way / (way @ way)
+        x = np.clip(along, 0, 1)
+        return x * x * (3 - 2 * x) * (1 - self.leg_share)
+
+    def _find_reach(self) -> tuple[float, float]:
+        """What brings the head to the ground: the share of its and the neck's full turn, and how
+        far the front legs give way."""
         p, head = PARAMETERS.graze, self.head
         if head is None:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0
         used = np.flatnonzero(head.weight > 0.5)
-        angles = np.radians(np.linspace(0, p.most_degrees, 76))
-        lowest, angle = np.inf, 0.0
-        for longer in (0.0, p.longer / 2, p.longer):
-            for angle in angles:
-                points = self.relief.rest.copy()
-                self._turn_head(points, -float(angle), 0.0, longer)
-                lowest = float(points[used, 1].min(initial=self.height)) - p.gap * self.height
-                if lowest <= 0:
-                    return float(angle), longer, 0.0
-        return float(angle), p.longer, min(lowest / self.hip, p.front)
+        lowest = np.inf
+        for share in np.linspace(0, 1, 51):
+            points = self.relief.rest.copy()
+            self._lower_head(points, float(share))
+            lowest = float(points[used, 1].min(initial=self.height)) - p.gap * self.height
+            if lowest <= 0:
+                return float(share), 0.0
+        return 1.0, min(lowest / self.hip, p.front)
 
     def compute_turn(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
         """How far every part has turned from the side that the first frame shows."""
@@ -139,8 +156,9 @@ class Figure:
                 if p.head_up[t] > 0
                 else p.head_up[t] * min(1.0, self.clearance / (0.3 * self.height))
             )
-            angle, longer, _ = self.reach
-            self._turn_head(points, up - angle * p.graze[t], p.head_yaw[t], longer * p.graze[t])
+            to_camera = self.body.upright or not self.body.facing
+            self._turn_end(points, self.head, up, p.head_yaw[t], to_camera)
+            self._lower_head(points, self.reach[0] * p.graze[t])
         if self.tail:
             self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
         self._squash(points, p, t)
@@ -185,14 +203,22 @@ class Figure:
         points[:, 1] -= points[self.bears, 1].min()
         points[:, 1] = np.maximum(points[:, 1], 0.0)
 
-    def _turn_head(self, points: F64, up: float, yaw: float, longer: float) -> None:
-        """Turns the head, its neck longer by a share."""
-        assert self.head is not None
-        if longer:
-            used = self.head.used
-            share = longer * self.head.weight[used] * self.head.along[used]
-            points[used] += share[:, None] * (self.head.tip - self.head.pivot)
-        self._turn_end(points, self.head, up, yaw, self.body.upright or not self.body.facing)
+    def _lower_head(self, points: F64, share: float) -> None:
+        """Turns head and neck down by a share of what they can, the neck getting longer."""
+        p, head = PARAMETERS.graze, self.head
+        if not share or head is None:
+            return
+        used = head.used
+        way = share * p.longer * head.weight[used] * head.along[used]
+        points[used] += way[:, None] * (head.tip - head.pivot)
+        has_neck = bool(self.neck.any())
+        down = p.head_degrees if has_neck else p.most_degrees
+        to_camera = self.body.upright or not self.body.facing
+        self._turn_end(points, head, -np.radians(down) * share, 0.0, to_camera)
+        if has_neck:
+            angle = -np.radians(p.neck_degrees) * share * self.neck * self.forward
+            a, b = _rotate(points[:, 0] - self.shoulder[0], points[:, 1] - self.shoulder[1], angle)
+            points[:, 0], points[:, 1] = a + self.shoulder[0], b + self.shoulder[1]
 
     def _swing(
         self,
@@ -244,7 +270,7 @@ class Figure:
         (-1)."""
         x = np.clip(ends * 0.75 + 0.5, 0, 1)
         front = x * x * (3 - 2 * x)
-        down = p.front[t] + self.reach[2] * p.graze[t]
+        down = p.front[t] + self.reach[1] * p.graze[t]
         return np.clip(p.crouch[t] + down * front + p.rear[t] * (1 - front), 0, 0.85)
 
     def _compute_drop(self, p: Curves, t: int, pivot: F64) -> float:

@@ -74,16 +74,19 @@ def fall(actor: Actor, a: Action) -> None:
     p, t, c = PARAMETERS.fall, actor.t, actor.curves
     lies = a.end - p.settle * (a.end - a.start)
     down = np.clip((t - a.start) / (lies - a.start), 0, 1) ** p.faster
-    angle = np.radians(p.angle_degrees)
     bounce = p.bounce * pulse(t, lies, a.end)
-    actor.hold("crouch", max(p.buckle, actor.held["crouch"]), a.start, lies)
     if actor.body.upright:
+        angle = np.radians(p.topple_degrees)
         _topple(actor, _choose_side(actor, a), angle, down, bounce)
         return
+    angle = np.radians(p.angle_degrees)
+    if actor.body.legs:
+        actor.hold("crouch", max(p.buckle, actor.held["crouch"]), a.start, lies)
+        actor.hold("graze", p.head_down, a.start, lies)
     side = _choose_flank(actor, a)
     c["roll"] += side * (angle - actor.held["roll"]) * down - side * bounce
     actor.held["roll"] = side * angle
-    way = 0.5 * actor.height * np.sin(angle * down)
+    way = p.way * actor.height * down
     actor.go_toward(actor.heading + 90 * side * (actor.body.facing or 1), way)
 
 
