@@ -134,7 +134,7 @@ def _shuffle(actor: Actor) -> None:
         * (steps.gait < p.gait_most)
         * np.clip(1 - actor.curves["up"] / (p.height_most * actor.height), 0, 1)
     )
-    going = smooth(going * ramp(t, 0, p.begin), p.smooth * actor.fps)
+    going = smooth(going, p.smooth * actor.fps) * ramp(t, 0, p.begin)
     steps.add(going, p.stride * actor.leg, p.cycle)
 
 

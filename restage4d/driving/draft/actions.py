@@ -13,9 +13,7 @@ class Facing:
     """How far a relief may turn to face a direction; what is edge-on shows that it has no depth."""
 
     widest_degrees: float = 65.0  # from the screen's plane
-    about_degrees: float = (
-        150.0  # beyond it, a subject with no side to show is drawn from the front
-    )
+    about_degrees: float = 150.0  # beyond it, what has no side to show is drawn from the front
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Look:
     amount_most: float = 1.2
     ahead_degrees: float = 10.0  # nearer than this to its heading, it looks
     aside_degrees: float = 30.0  # this far towards the camera, to be seen looking
-    back_degrees: float = 55.0  # over its shoulder, towards the camera
+    back_degrees: float = 42.0  # over its shoulder, towards the camera
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,7 @@ class Gait:
     cycle: float  # seconds for both legs, at the leg length `cycle_leg`
     stance: float  # share of the cycle with the foot on the ground
     glide: float  # speed of a subject without legs, in its longer side per second
-    cycle_leg: float = (
-        40.0  # pixels; longer legs swing slower, with the fourth root of their length
-    )
+    cycle_leg: float = 40.0  # pixels; longer legs are slower, by the fourth root of their length
     legless_stride: float = 0.5  # of `stride`, where legs cannot be seen
     paced_exponent: float = 0.7  # of the pace, where the time is given as well
     release: float = 0.4  # seconds in which a held pose is let go
@@ -190,7 +186,7 @@ class Graze:
     pluck: float = 0.10  # of the way to the ground that the head comes up
     pluck_seconds: float = 0.55
     sway: float = 0.10  # of the head to the sides
-    most_degrees: float = 75.0  # that a head turns down alone, and
+    most_degrees: float = 95.0  # that a head turns down alone, and
     head_degrees: float = 35.0  # with a neck that
     neck_degrees: float = 55.0  # does
     front: float = 0.50  # of the leg's height, at most, where the neck is too short

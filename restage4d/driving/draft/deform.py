@@ -104,7 +104,7 @@ class Figure:
         p, head = PARAMETERS.graze, self.head
         if head is None:
             return 0.0, 0.0
-        used = np.flatnonzero(head.weight > 0.5)
+        used = np.flatnonzero((head.weight > 0.5) & (head.along > 0.6))  # no part of the neck
         lowest = np.inf
         for share in np.linspace(0, 1, 51):
             points = self.relief.rest.copy()

@@ -23,6 +23,7 @@ from restage4d.driving.draft.compositing.rasterizer import draw
 from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import View, build_relief
 from restage4d.driving.draft.wheels import find_wheels
@@ -111,7 +112,8 @@ class KinematicDriving:
                     np.uint8
                 )
                 stage.advance()
-        return DrivingVideo(Clip(frames, base.fps), self.name)
+        notes = tuple(find_missing_limbs(directions, body))
+        return DrivingVideo(Clip(frames, base.fps), self.name, notes=notes)
 
 
 def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:

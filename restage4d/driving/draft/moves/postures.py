@@ -4,7 +4,7 @@ import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS
 from restage4d.driving.draft.actor import STANCE, Actor
-from restage4d.driving.draft.curves import plateau, plateau_by_shares, pulse, ramp
+from restage4d.driving.draft.curves import F64, plateau, plateau_by_shares, pulse, ramp
 from restage4d.driving.draft.prompt import Action
 
 
@@ -90,7 +90,7 @@ def fall(actor: Actor, a: Action) -> None:
     actor.go_toward(actor.heading + 90 * side * (actor.body.facing or 1), way)
 
 
-def _topple(actor: Actor, side: int, angle: float, down, bounce) -> None:
+def _topple(actor: Actor, side: int, angle: float, down: F64, bounce: F64) -> None:
     """An upright body's fall in its own plane: its side foot stays, or gives way where the picture
     ends."""
     c, target = actor.curves, -side * angle
@@ -129,20 +129,20 @@ def roll(actor: Actor, a: Action) -> None:
     """Lies down where it does not lie yet, and rolls once about its length."""
     p, t, c, body = PARAMETERS.roll, actor.t, actor.curves, actor.body
     begin = a.start
-    side = _choose_flank(actor, a)
+    down = p.down * (a.end - a.start)
+    side, aside = _choose_flank(actor, a), 90.0  # an upright body, lying, rolls away
     if body.upright:
         if not actor.held["pitch"]:
-            begin += p.down * (a.end - a.start)
-            _topple(
-                actor,
-                _choose_side(actor, a),
-                np.radians(p.topple_degrees),
-                ramp(t, a.start, begin),
-                0.0 * t,
-            )
-    elif body.legs and actor.held["crouch"] < p.crouch and not actor.held["roll"]:
-        begin += p.down * (a.end - a.start)
-        actor.hold("crouch", p.crouch, a.start, begin)
+            begin += down
+            fallen = ramp(t, a.start, begin)
+            angle = np.radians(p.topple_degrees)
+            _topple(actor, _choose_side(actor, a), angle, fallen, 0.0 * t)
+        side = 1 if actor.held["pitch"] > 0 else -1
+    else:
+        aside = actor.heading + 90 * side * (body.facing or 1)
+        if body.legs and actor.held["crouch"] < p.crouch and not actor.held["roll"]:
+            begin += down
+            actor.hold("crouch", p.crouch, a.start, begin)
     turned = ramp(t, begin, a.end)
     c["roll"] += 2 * np.pi * side * turned
     if not body.upright and body.legs:
@@ -150,7 +150,7 @@ def roll(actor: Actor, a: Action) -> None:
         c["crouch"] -= max(legs_up, 0.0) * pulse(t, begin, a.end)
         c["graze"] += p.head_down * plateau(t, a.start, a.end, 0.3, 0.3)
     way = 2 * np.pi * body.radius * p.way * turned
-    actor.go_toward(actor.heading + 90 * side * (body.facing or 1), way)
+    actor.go_toward(aside, way)
 
 
 def graze(actor: Actor, a: Action) -> None:
