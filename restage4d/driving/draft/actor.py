@@ -26,6 +26,7 @@ STANCE = "crouch", "front", "rear", "lean", "tip", "stretch", "pitch", "roll", "
 _LYING = 0.5  # radians of pitch or roll, which take their time to get up from
 _GET_UP = 0.9  # seconds
 _LEG = 0.35  # length of a leg that is not seen, of the body's height
+_SHORTEST_LEG = 0.25  # of that height: of shorter ones, fur or grass hides the upper part
 
 
 class Actor:
@@ -59,7 +60,8 @@ class Actor:
         x0, y0, x1, y1 = body.box
         self.height, self.width = float(y1 - y0), float(x1 - x0)
         legs = [leg.length for leg in body.legs]
-        self.leg = float(np.mean(legs)) if legs else _LEG * self.height
+        seen = float(np.mean(legs)) if legs else _LEG * self.height
+        self.leg = max(seen, _SHORTEST_LEG * self.height)
         side = (
             0.0 if body.facing > 0 else 180.0 if body.facing < 0 else -90.0 if body.upright else 0.0
         )
