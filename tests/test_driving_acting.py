@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from restage4d.driving.draft.acting import perform
+from restage4d.driving.draft.actor import Actor
 from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
@@ -153,6 +154,18 @@ def test_whose_limb_it_is():
     assert find("lift the arm on the left side of the picture") < 0
     assert find("he lifts his left leg") > 0
     assert find("he kicks with the right foot") < 0
+
+
+def test_who_comes_nearer_has_less_room_aside():
+    actor = Actor(build("animal")[0], 24, FPS, Room(100.0, 50.0, 80.0, 10.0))
+    assert actor.limit_way(-200, 0) == pytest.approx(0.5)
+    assert actor.limit_way(100, 60) == pytest.approx(0.5)
+    assert actor.limit_way(0, -160) == pytest.approx(0.5)
+    assert actor.limit_way(50, -80) == pytest.approx(1 / 1.7)
+    assert actor.limit_way(20, -20) == actor.limit_way(0, 500) == 1
+    actor.go(np.full(24, 30.0), np.full(24, -40.0))
+    assert actor.limit_way(40, 0) == pytest.approx(0.5)
+    assert actor.limit_way(0, -80) == pytest.approx(0.5)
 
 
 def test_driving_takes_no_steps():

@@ -26,6 +26,8 @@ STANCE = "crouch", "front", "rear", "lean", "tip", "stretch", "pitch", "roll", "
 _LYING = 0.5  # radians of pitch or roll, which take their time to get up from
 _GET_UP = 0.9  # seconds
 _LEG = 0.35  # length of a leg that is not seen, of the body's height
+_LEAST_ROOM = 1e-3  # pixels
+_GROWS = 0.7  # of the room aside that coming as near as possible takes
 _SHORTEST_LEG = 0.25  # of that height: of shorter ones, fur or grass hides the upper part
 
 
@@ -124,15 +126,14 @@ class Actor:
         self.hold("yaw", float(np.radians(yaw)), start, end)
 
     def limit_way(self, right: float, away: float) -> float:
-        """The share of a way that keeps the subject well inside the picture."""
-        share = 1.0
-        if right > 0:
-            share = min(share, max(self.room.right - self.held["right"], 0.0) / right)
-        elif right < 0:
-            share = min(share, max(self.room.left + self.held["right"], 0.0) / -right)
-        if away < 0:
-            share = min(share, max(self.room.near + self.held["away"], 0.0) / -away)
-        return float(np.clip(share, PARAMETERS.walk.least_way, 1.0))
+        """The share of a way that keeps the subject well inside the picture; who comes nearer grows,
+        and has less room aside."""
+        room, held = self.room, self.held["right"]
+        aside = max(room.right - held if right > 0 else room.left + held, _LEAST_ROOM)
+        near = max(room.near + self.held["away"], _LEAST_ROOM)
+        nearer = max(-away, 0.0) / near
+        used = max(abs(right) / aside + _GROWS * nearer, nearer, 1.0)
+        return float(np.clip(1 / used, PARAMETERS.walk.least_way, 1.0))
 
     def go(self, right: F64, away: F64) -> None:
         """Moves the body along a way (T,), and leaves it at its end."""

@@ -1,6 +1,7 @@
 """Posing the relief: a performance's curves to points, frame by frame."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,6 @@ class Figure:
         self.feet = (float(feet.min(initial=0.0)), float(feet.max(initial=0.0)))
         self.shoulder = np.zeros(3)
         self.neck = self._find_neck()
-        self.reach = self._find_reach()
         self.ends = np.clip(
             relief.rest[:, 0] * self.forward / self.half, -1, 1
         )  # 1 at the head end, -1 at the tail end
@@ -98,7 +98,8 @@ class Figure:
         x = np.clip(along, 0, 1)
         return x * x * (3 - 2 * x) * (1 - self.leg_share)
 
-    def _find_reach(self) -> tuple[float, float]:
+    @cached_property
+    def reach(self) -> tuple[float, float]:
         """What brings the head to the ground: the share of its and the neck's full turn, and how
         far the front legs give way."""
         p, head = PARAMETERS.graze, self.head
@@ -158,7 +159,8 @@ class Figure:
             )
             to_camera = self.body.upright or not self.body.facing
             self._turn_end(points, self.head, up, p.head_yaw[t], to_camera)
-            self._lower_head(points, self.reach[0] * p.graze[t])
+            if p.graze[t]:
+                self._lower_head(points, self.reach[0] * p.graze[t])
         if self.tail:
             self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
         self._squash(points, p, t)
@@ -206,8 +208,7 @@ class Figure:
     def _lower_head(self, points: F64, share: float) -> None:
         """Turns head and neck down by a share of what they can, the neck getting longer."""
         p, head = PARAMETERS.graze, self.head
-        if not share or head is None:
-            return
+        assert head is not None
         used = head.used
         way = share * p.longer * head.weight[used] * head.along[used]
         points[used] += way[:, None] * (head.tip - head.pivot)
@@ -270,7 +271,7 @@ class Figure:
         (-1)."""
         x = np.clip(ends * 0.75 + 0.5, 0, 1)
         front = x * x * (3 - 2 * x)
-        down = p.front[t] + self.reach[1] * p.graze[t]
+        down = p.front[t] + (self.reach[1] * p.graze[t] if p.graze[t] else 0.0)
         return np.clip(p.crouch[t] + down * front + p.rear[t] * (1 - front), 0, 0.85)
 
     def _compute_drop(self, p: Curves, t: int, pivot: F64) -> float:

@@ -82,7 +82,8 @@ def fall(actor: Actor, a: Action) -> None:
     angle = np.radians(p.angle_degrees)
     if actor.body.legs:
         actor.hold("crouch", max(p.buckle, actor.held["crouch"]), a.start, lies)
-        actor.hold("graze", p.head_down, a.start, lies)
+        if actor.body.head is not None:
+            actor.hold("graze", p.head_down, a.start, lies)
     side = _choose_flank(actor, a)
     c["roll"] += side * (angle - actor.held["roll"]) * down - side * bounce
     actor.held["roll"] = side * angle
