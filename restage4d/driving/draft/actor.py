@@ -126,7 +126,7 @@ class Actor:
         self.hold("yaw", float(np.radians(yaw)), start, end)
 
     def limit_way(self, right: float, away: float) -> float:
-        """The share of a way that keeps the subject well inside the picture; who comes nearer grows,
+        """The share of a way that keeps the subject inside the picture; who comes nearer grows,
         and has less room aside."""
         room, held = self.room, self.held["right"]
         aside = max(room.right - held if right > 0 else room.left + held, _LEAST_ROOM)
