@@ -1,6 +1,7 @@
 """The draft driver's acting: each kind of action is the motion that its name says."""
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ FPS, SIZE = 24.0, (320, 200)
 ROOM = Room(300.0, 300.0, 300.0, 60.0)
 
 
-def draw(*shapes: list[tuple[float, float]] | tuple[float, float, float, float]) -> np.ndarray:
+def draw(*shapes: list[Any] | tuple[float, float, float, float]) -> np.ndarray:
     """A mask of polygons (lists of points) and ellipses (x, y, half axes)."""
     canvas = np.zeros((SIZE[1] * 4, SIZE[0] * 4), np.uint8)
     for shape in shapes:
@@ -230,6 +231,7 @@ def test_climbing_tips_the_body_up():
 def test_who_limps_spares_one_leg():
     body, _ = build("animal")
     lame = find_lame_leg(body)
+    assert lame is not None
     p = act("it limps for 3 seconds")
     others = [k for k in range(4) if k != lame]
     lifted = [float(limb.lift.max()) for limb in p.limbs]
