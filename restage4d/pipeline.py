@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from restage4d import __version__
 from restage4d.checks.estimates import check_estimates, name_video
-from restage4d.checks.findings import FindingLog
+from restage4d.checks.findings import Finding, FindingLog
 from restage4d.checks.frames import check_frames
 from restage4d.checks.masks import check_first_mask
 from restage4d.clips import (
@@ -95,11 +95,13 @@ def restage(
         for driver in (drivers if config.clips != "base" else [])
     ]
     drivings = [video.clip for video in videos]
+    named = [(name_video(i, len(videos)), video) for i, video in enumerate(videos, 1)]
     log.add(
-        finding
-        for i, clip in enumerate(drivings, 1)
-        for finding in check_frames(clip, video=name_video(i, len(drivings)))
+        Finding("not-acted", "warning", note, "", 0, len(video.clip) - 1, name)
+        for name, video in named
+        for note in video.notes
     )
+    log.add(finding for name, video in named for finding in check_frames(video.clip, video=name))
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)

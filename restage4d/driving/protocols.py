@@ -66,12 +66,14 @@ class DrivingVideo:
         made_by: name of the provider, for the provenance.
         refined_prompt: what a model was asked for, "" where the artist's words went unchanged.
         candidates: those that ``clip`` was picked from, measured; empty where none was.
+        notes: what of the prompt it does not show, and why, each as a sentence.
     """
 
     clip: Clip
     made_by: str
     refined_prompt: str = ""
     candidates: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class DrivingProvider(Protocol):

@@ -18,8 +18,9 @@ from restage4d.providers.weights import Weights
 def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     """Makes the driving videos of ``job.choice`` and returns their files and the figures'.
 
-    candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver) and ``candidates``,
-    each as `restage4d.driving.protocols.Candidate.to_record`.
+    candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver), ``candidates``,
+    each as `restage4d.driving.protocols.Candidate.to_record`, and ``notes``: what of the prompt is
+    not shown.
 
     Raises:
         InputError: no subject, or no video can be used; says why.
@@ -38,6 +39,8 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     selection = select_in_detail(job.video, info, base, job.first, job.selection, masks, progress)
     mask = masks.select(base, selection, progress)
     made = driver.make(base, mask, job.prompt, progress)
+    for note in made.notes:
+        print(note)
     candidates = made.candidates or (Candidate(1, measure(base, mask, made.clip, progress)),)
     folder = job.out / "candidates"
     if len(candidates) == 1:
@@ -48,6 +51,7 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
         "provider": made.made_by,
         "refined_prompt": made.refined_prompt,
         "candidates": [candidate.to_record() for candidate in candidates],
+        "notes": list(made.notes),
     }
     with replacing(job.out / "candidates.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -23,8 +23,10 @@ from restage4d.driving.draft.compositing.rasterizer import draw
 from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import View, build_relief
+from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
@@ -75,7 +77,7 @@ class KinematicDriving:
             plate = make_clean_plate(base, shadow.lit, hole, dilate(shaded, 8), found, stage)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
-        figure = Figure(relief, body)
+        figure = Figure(relief, body, find_wheels(first, mask, body))
         performance = perform(
             directions, body, len(base), base.fps, _measure_room(body, relief.view, base.size)
         )
@@ -85,11 +87,15 @@ class KinematicDriving:
             """A frame, and where its points lie."""
             p, turn = performance, figure.compute_turn(performance, t)
             ground = shadow.draw_on(
-                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), abs(np.sin(p.yaw[t]))
+                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), _measure_turn(p, t)
             )
             points = figure.pose(p, t, turn)
             return draw(
-                ground, points, *figure.find_surface(turn), relief.triangles, texture
+                ground,
+                points,
+                *figure.find_surface(performance, t, turn),
+                relief.triangles,
+                texture,
             ), points
 
         missed = first - draw_frame(0)[0]  # what matte, samples and shadow do not give back
@@ -106,7 +112,8 @@ class KinematicDriving:
                     np.uint8
                 )
                 stage.advance()
-        return DrivingVideo(Clip(frames, base.fps), self.name)
+        notes = tuple(find_missing_limbs(directions, body))
+        return DrivingVideo(Clip(frames, base.fps), self.name, notes=notes)
 
 
 def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
@@ -121,14 +128,19 @@ def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[
 
 def _compute_shadow_stay(p: Curves, t: int) -> float:
     """How far the first frame's own shadow still holds."""
-    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
+    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * _measure_turn(p, t))
     return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
+
+
+def _measure_turn(p: Curves, t: int) -> float:
+    """How far the body is turned or tipped from how it was filmed, 0..1."""
+    return float(max(abs(np.sin(angle[t])) for angle in (p.yaw, p.roll, p.pitch)))
 
 
 def _measure_room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
     """How far the subject may go and still be seen well."""
     x0, y0, x1, y1 = body.box
-    spare = 0.12 * (x1 - x0)
+    spare = -0.03 * (x1 - x0)
     largest = min(
         1.45,
         (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1),
