@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.checks.driving import check_doubts
 from restage4d.checks.estimates import check_estimates, name_video
 from restage4d.checks.findings import FindingLog
 from restage4d.checks.frames import check_frames
@@ -95,6 +96,7 @@ def restage(
         for driver in (drivers if config.clips != "base" else [])
     ]
     drivings = [video.clip for video in videos]
+    log.add(check_doubts(videos))
     log.add(
         finding
         for i, clip in enumerate(drivings, 1)

@@ -66,12 +66,14 @@ class DrivingVideo:
         made_by: name of the provider, for the provenance.
         refined_prompt: what a model was asked for, "" where the artist's words went unchanged.
         candidates: those that ``clip`` was picked from, measured; empty where none was.
+        doubt: what its maker did not know of the subject, a sentence; "" for nothing.
     """
 
     clip: Clip
     made_by: str
     refined_prompt: str = ""
     candidates: tuple[Candidate, ...] = ()
+    doubt: str = ""
 
 
 class DrivingProvider(Protocol):
