@@ -191,10 +191,14 @@ def _find_head(
     """The head with its neck at the end where the body faces."""
     x0, y0, x1, y1 = plan.box
     side, width = plan.facing, x1 - x0
+    stretched = [lobe for lobe in free if _is_like_leg(plan, lobe, radius_at)]
+    for leg in stretched:
+        trunk = keep_largest(trunk & (leg.weight <= 0.5))
     lobes = [
         lobe
         for lobe in free
-        if side * (lobe.tip[0] - (x0 + x1) / 2) > 0.25 * width
+        if not any(lobe is leg for leg in stretched)
+        and side * (lobe.tip[0] - (x0 + x1) / 2) > 0.25 * width
         and (
             _measure_thickness(lobe, radius_at) > _EAR * plan.radius
             or lobe.length > 0.4 * max(width, y1 - y0)
@@ -207,6 +211,16 @@ def _find_head(
     if best is None or (not plan.legs and best.tip[1] > (y0 + y1) / 2):
         return None
     return replace(best, confidence=plan.confidence)
+
+
+def _is_like_leg(plan: BodyPlan, lobe: Limb, radius_at: F32) -> bool:
+    """Whether a lobe may be a leg in the air: thin, long, and no higher than the body's middle."""
+    y0, y1 = plan.box[1], plan.box[3]
+    return (
+        _measure_thickness(lobe, radius_at) < _EAR * plan.radius
+        and lobe.length > 0.15 * (y1 - y0)
+        and min(lobe.tip[1], lobe.pivot[1]) > (y0 + y1) / 2 - 0.1 * (y1 - y0)
+    )
 
 
 def _find_tail(
