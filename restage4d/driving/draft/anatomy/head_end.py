@@ -107,5 +107,8 @@ def weigh_upright(has_neck: bool, radius: float, legs: list[Limb], box: Box) -> 
     height = box[3] - box[1]
     longest = max((leg.length for leg in legs), default=0.0) / height
     odds = 1.2 + 20 * (_SLENDER - radius / height)
-    odds += 1.5 if longest >= _LONG_LEGS else -0.7 if longest < _SHORT_LEGS else 0.0
+    if longest >= _LONG_LEGS:
+        odds += 1.5
+    elif longest < _SHORT_LEGS:
+        odds -= 0.7
     return odds + (1.5 if has_neck else 0.0)

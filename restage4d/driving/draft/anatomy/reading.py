@@ -36,6 +36,7 @@ _MOST_HEAD = 0.3  # of the mask
 _NECK, _TAIL = 0.7, 0.4  # of the torso's thickness: wider is no neck, no tail
 _EAR = 0.4  # of the torso's radius: thinner lobes are ears, no head
 _END_ON = 0.75  # widths in heights: narrower, the ends are not to the left and right
+_COMPACT = 2.2  # areas of the largest ball in a head; arms and tails have more
 _BESIDE = 0.03  # of the box's longer side: how far beside the mask a click may be
 _WAIST = 0.75  # of the head and of the body: how narrow a neck is
 _ASIDE = 0.12  # of the width: a head this far from the middle says where the body faces
@@ -133,20 +134,31 @@ def _find_head_on_top(
         for lobe in free
         if lobe.pivot[1] - lobe.tip[1] > 0.5 * abs(lobe.tip[0] - lobe.pivot[0])
         and lobe.tip[1] < y0 + 0.25 * (y1 - y0)
-        and _measure_thickness(lobe, radius_at) >= HEAD_RADIUS * plan.radius
+        and _is_round(lobe.weight > 0.5, plan.radius, radius_at)
     ]
     found = max(above, key=lambda lobe: _measure_thickness(lobe, radius_at), default=None)
-    part = find_neck(trunk, _WAIST) if found is None else None
-    if part is not None:
-        found = measure_limb(mask, part, mask & ~part, stubby=0.4)
+    has_neck = False
     if found is None:
-        return False
-    odds = weigh_upright(part is not None, plan.radius, plan.legs, plan.box)
+        part = find_neck(trunk, _WAIST)
+        if part is None or not _is_round(part, plan.radius, radius_at):
+            return False
+        found = measure_limb(mask, part, mask & ~part, stubby=0.4)
+        # without legs to be seen, only a toy's large head is told from a dog's rump from above
+        has_neck = any(leg.length > 0.2 * (y1 - y0) for leg in plan.legs) or (
+            radius_at[part].max() > 0.9 * plan.radius
+        )
+    odds = weigh_upright(has_neck, plan.radius, plan.legs, plan.box)
     plan.confidence = to_confidence(odds)
-    if plan.confidence < SURE:
+    if found is None or plan.confidence < SURE:
         return False
     plan.head = replace(found, confidence=plan.confidence)
     return True
+
+
+def _is_round(part: Mask, radius: float, radius_at: F32) -> bool:
+    """Whether a part is as thick and as compact as a head is; arms and tails are not."""
+    ball = float(radius_at[part].max(initial=0))
+    return ball >= HEAD_RADIUS * radius and part.sum() < _COMPACT * np.pi * ball**2
 
 
 def _measure_thickness(limb: Limb, radius_at: F32) -> float:
@@ -208,7 +220,10 @@ def _find_head(
     start = lobe.tip if lobe else _find_extreme(trunk, side)
     cut = _cut_limb(plan, mask, radius_at, trunk, start, _NECK)
     best = max((x for x in (lobe, cut) if x), key=lambda x: x.area, default=None)
-    if best is None or (not plan.legs and best.tip[1] > (y0 + y1) / 2):
+    if best is None:
+        return None
+    highest = float(np.flatnonzero((best.weight > 0.5).any(1))[0])
+    if not plan.legs and highest > y0 + 0.15 * (y1 - y0):  # a swan's head is high; a bumper is not
         return None
     return replace(best, confidence=plan.confidence)
 
@@ -289,11 +304,14 @@ def _place_head(
     plan.confidence, plan.doubt = 1.0, ""
     plan.legs = [leg for leg in plan.legs if leg.weight[y, x] <= 0.5]
     lobe = next((lobe for lobe in free if lobe.weight[y, x] > 0.5), None)
-    cut = _cut_limb(plan, mask, radius_at, trunk, head, _NECK)
-    best = max((limb for limb in (lobe, cut) if limb), key=lambda limb: limb.area, default=None)
+    cut = _cut_limb(plan, mask, radius_at, trunk, _find_tip(trunk, (x, y), plan.radius), _NECK)
+    part = find_neck(trunk, _WAIST) if plan.upright else None
+    above = None if part is None else measure_limb(mask, part, mask & ~part, stubby=0.4)
+    found = [limb for limb in (lobe, cut, above) if limb and limb.weight[y, x] > 0.5]
+    best = max(found, key=lambda limb: limb.area, default=None)
     if best is None:  # the head lies before the body: what is around the click
         rows, cols = np.indices(mask.shape)
-        reach = float(np.clip(1.3 * radius_at[y, x], 0.5 * plan.radius, 1.2 * plan.radius))
+        reach = float(np.clip(1.3 * radius_at[y, x], 0.8 * plan.radius, 1.2 * plan.radius))
         part = keep_largest(mask & (np.hypot(cols - x, rows - y) <= reach))
         best = measure_limb(mask, part, mask & ~part, stubby=0.0)
     plan.head = best
@@ -305,6 +323,16 @@ def _place_head(
     plan.tail = _find_tail(
         plan, mask, radius_at, trunk, [limb for limb in free if limb is not best]
     )
+
+
+def _find_tip(trunk: Mask, head: tuple[int, int], radius: float) -> tuple[float, float]:
+    """Where a head ends: what is farthest from the trunk's middle near a point of the head."""
+    rows, cols = np.nonzero(trunk)
+    near = np.hypot(cols - head[0], rows - head[1]) <= max(1.2 * radius, 2.0)
+    if not near.any():
+        return head[0] + 0.5, head[1] + 0.5
+    far = np.where(near, np.hypot(cols - cols.mean(), rows - rows.mean()), -1.0).argmax()
+    return float(cols[far]) + 0.5, float(rows[far]) + 0.5
 
 
 def _sort_others(plan: BodyPlan, free: list[Limb]) -> None:
