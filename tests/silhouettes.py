@@ -59,6 +59,13 @@ def draw_biped(arms: str = "out") -> Mask:
     return sheet.mask()
 
 
+def draw_dog_from_above() -> Mask:
+    """A dog that comes at the camera: its tail up at the top, its head below."""
+    sheet = _Sheet().ellipse(120, 70, 22, 44).limb((120, 30), (112, 4), width=9)
+    sheet.limb((106, 104), (104, 140), width=8).limb((134, 104), (136, 132), width=8)
+    return sheet.ellipse(120, 116, 17, 20).mask()
+
+
 def draw_car() -> Mask:
     """A car from the side: a long box on two wheels."""
     sheet = _Sheet().polygon((50, 110), (50, 92), (80, 86), (98, 64), (158, 64), (176, 86))

@@ -6,7 +6,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from silhouettes import H, W, draw_biped, draw_blob, draw_car, draw_quadruped
+from silhouettes import (
+    H,
+    W,
+    draw_biped,
+    draw_blob,
+    draw_car,
+    draw_dog_from_above,
+    draw_quadruped,
+)
 
 from restage4d.checks.driving import check_doubts
 from restage4d.clips import Clip
@@ -17,6 +25,7 @@ from restage4d.driving.draft.body_plan import SURE, BodyPlan, Limb
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
+from restage4d.evaluate.metrics.image import iou
 from restage4d.io.images import image
 from restage4d.progress import Progress
 
@@ -48,6 +57,7 @@ def test_a_quadruped_faces_its_head(kind):
     assert plan.head.area < 0.35 * QUADRUPEDS[kind].sum()  # not the front half
     assert not covers(plan.head, 110, 80)
     assert covers(plan.tail, 59, 97)
+    assert plan.others == []  # a bell is none
     for limb in (*plan.legs, plan.head, plan.tail):
         assert 0 <= limb.weight.min() <= limb.weight.max() <= 1
         assert limb.weight[~QUADRUPEDS[kind]].max() == 0
@@ -134,6 +144,31 @@ def test_a_click_on_the_tail_end_makes_it_the_head(kind):
     assert covers(clicked.head, 59, 97)
     assert not covers(clicked.head, 180, 70)
     assert clicked.tail is None or clicked.tail.tip[0] > 150
+
+
+@pytest.mark.parametrize("kind", QUADRUPEDS)
+def test_a_click_on_the_head_gives_the_head_that_shape_gives(kind):
+    mask = QUADRUPEDS[kind]
+    at = {"raised": (176.0, 38.0), "lowered": (182.0, 112.0)}.get(kind, (176.0, 70.0))
+    clicked, found = read_body_plan(mask, head=at), read_body_plan(mask)
+    assert clicked.facing == 1
+    assert iou(clicked.head.weight > 0.5, found.head.weight > 0.5) > 0.7
+    assert covers(clicked.tail, 59, 97)
+
+
+def test_what_was_clicked_as_the_head_is_no_leg():
+    plan = read_body_plan(QUADRUPEDS["level"], head=(70.0, 125.0))
+    assert (plan.facing, len(plan.legs)) == (-1, 3)
+    assert plan.head.weight[125, 70] > 0.5
+
+
+def test_a_dog_that_comes_at_the_camera_is_left_unknown():
+    plan = read_body_plan(draw_dog_from_above())
+    assert (plan.head, plan.tail, plan.facing) == (None, None, 0)
+    assert "from the front, from behind or from above" in plan.doubt
+    clicked = read_body_plan(draw_dog_from_above(), head=(120.0, 118.0))
+    assert covers(clicked.head, 120, 118)
+    assert not covers(clicked.head, 120, 50)
 
 
 def test_a_click_on_the_head_of_what_comes_at_the_camera():

@@ -37,6 +37,7 @@ _NECK, _TAIL = 0.7, 0.4  # of the torso's thickness: wider is no neck, no tail
 _EAR = 0.4  # of the torso's radius: thinner lobes are ears, no head
 _END_ON = 0.75  # widths in heights: narrower, the ends are not to the left and right
 _COMPACT = 2.2  # areas of the largest ball in a head; arms and tails have more
+_TOY = 1.7  # the same of a head larger than `_MOST_HEAD`; a trunk with arms has more
 _BESIDE = 0.03  # of the box's longer side: how far beside the mask a click may be
 _WAIST = 0.75  # of the head and of the body: how narrow a neck is
 _ASIDE = 0.12  # of the width: a head this far from the middle says where the body faces
@@ -140,7 +141,8 @@ def _find_head_on_top(
     has_neck = False
     if found is None:
         part = find_neck(trunk, _WAIST)
-        if part is None or not _is_round(part, plan.radius, radius_at):
+        most = _COMPACT if part is None or part.mean() < _MOST_HEAD * mask.mean() else _TOY
+        if part is None or not _is_round(part, plan.radius, radius_at, most):
             return False
         found = measure_limb(mask, part, mask & ~part, stubby=0.4)
         # without legs to be seen, only a toy's large head is told from a dog's rump from above
@@ -155,10 +157,11 @@ def _find_head_on_top(
     return True
 
 
-def _is_round(part: Mask, radius: float, radius_at: F32) -> bool:
-    """Whether a part is as thick and as compact as a head is; arms and tails are not."""
+def _is_round(part: Mask, radius: float, radius_at: F32, most: float = _COMPACT) -> bool:
+    """Whether a part is as thick as a head is, and has at most ``most`` times its largest ball's
+    area; arms and tails are not."""
     ball = float(radius_at[part].max(initial=0))
-    return ball >= HEAD_RADIUS * radius and part.sum() < _COMPACT * np.pi * ball**2
+    return ball >= HEAD_RADIUS * radius and part.sum() < most * np.pi * ball**2
 
 
 def _measure_thickness(limb: Limb, radius_at: F32) -> float:
@@ -184,6 +187,8 @@ def _find_ends(
     if plan.legs or free:
         plan.head = _find_head(plan, mask, radius_at, trunk, free)
         plan.tail = _find_tail(plan, mask, radius_at, trunk, free)
+        if plan.head is None:
+            plan.doubt = "It is clear which way it faces, but not where its head begins."
 
 
 def _explain(plan: BodyPlan, odds: Odds, free: list[Limb]) -> str:
@@ -307,9 +312,9 @@ def _place_head(
     cut = _cut_limb(plan, mask, radius_at, trunk, _find_tip(trunk, (x, y), plan.radius), _NECK)
     part = find_neck(trunk, _WAIST) if plan.upright else None
     above = None if part is None else measure_limb(mask, part, mask & ~part, stubby=0.4)
-    found = [limb for limb in (lobe, cut, above) if limb and limb.weight[y, x] > 0.5]
+    found = [limb for limb in (lobe, cut, above) if limb and limb.weight[y, x] > 0.9]
     best = max(found, key=lambda limb: limb.area, default=None)
-    if best is None:  # the head lies before the body: what is around the click
+    if best is None:  # the head lies before the body: around the click
         rows, cols = np.indices(mask.shape)
         reach = float(np.clip(1.3 * radius_at[y, x], 0.8 * plan.radius, 1.2 * plan.radius))
         part = keep_largest(mask & (np.hypot(cols - x, rows - y) <= reach))
