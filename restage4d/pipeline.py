@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.checks.driving import check_doubts
 from restage4d.checks.estimates import check_estimates, name_video
 from restage4d.checks.findings import Finding, FindingLog
 from restage4d.checks.frames import check_frames
@@ -96,6 +97,7 @@ def restage(
     ]
     drivings = [video.clip for video in videos]
     named = [(name_video(i, len(videos)), video) for i, video in enumerate(videos, 1)]
+    log.add(check_doubts(videos))
     log.add(
         Finding("not-acted", "warning", note, "", 0, len(video.clip) - 1, name)
         for name, video in named

@@ -67,6 +67,7 @@ class DrivingVideo:
         refined_prompt: what a model was asked for, "" where the artist's words went unchanged.
         candidates: those that ``clip`` was picked from, measured; empty where none was.
         notes: what of the prompt it does not show, and why, each as a sentence.
+        doubt: what its maker did not know of the subject, a sentence; "" for nothing.
     """
 
     clip: Clip
@@ -74,6 +75,7 @@ class DrivingVideo:
     refined_prompt: str = ""
     candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 class DrivingProvider(Protocol):

@@ -1,5 +1,5 @@
 """Driving videos alone, to look at before one of them is reconstructed: ``candidates/N.mp4`` and
-``candidates.json``."""
+``candidates.json`` and, of the draft driver, body_plan.png."""
 
 import json
 from pathlib import Path
@@ -19,8 +19,8 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     """Makes the driving videos of ``job.choice`` and returns their files and the figures'.
 
     candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver), ``candidates``,
-    each as `restage4d.driving.protocols.Candidate.to_record`, and ``notes``: what of the prompt is
-    not shown.
+    each as `restage4d.driving.protocols.Candidate.to_record`, and ``notes`` and ``doubt`` as in
+    `restage4d.driving.protocols.DrivingVideo`.
 
     Raises:
         InputError: no subject, or no video can be used; says why.
@@ -50,9 +50,14 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     report = {
         "provider": made.made_by,
         "refined_prompt": made.refined_prompt,
+        "doubt": made.doubt,
         "candidates": [candidate.to_record() for candidate in candidates],
         "notes": list(made.notes),
     }
     with replacing(job.out / "candidates.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return [job.out / "candidates.json", *sorted(folder.glob("*.mp4"))]
+    return [
+        *sorted(job.out.glob("*.png")),
+        job.out / "candidates.json",
+        *sorted(folder.glob("*.mp4")),
+    ]

@@ -18,6 +18,7 @@ _RESULTS = (
     "puppet.blend",
     "checkpoint.safetensors",
     "report.json",
+    "body_plan.png",
     "contact_sheet.png",
     "base_masks.npz",
     "preview.mp4",

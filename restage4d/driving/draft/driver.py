@@ -5,17 +5,21 @@ drawn in front of the clean plate. Nothing new is invented: the far side is the 
 mirrored, and light does not change.
 """
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
-from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
+from restage4d.driving.draft.anatomy.own_motion import measure_own_speed
+from restage4d.driving.draft.anatomy.picture import write_body_plan
+from restage4d.driving.draft.anatomy.reading import read_body_plan
+from restage4d.driving.draft.body_plan import BodyPlan
 from restage4d.driving.draft.compositing.clean_plate import (
     dilate,
     make_clean_plate,
-    measure_own_motion,
     register,
 )
 from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
@@ -33,15 +37,25 @@ from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
+PICTURE = "body_plan.png"
 _MOST = 0.9  # of the picture that a subject may fill
 _STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
 
 
 class KinematicDriving:
     """A `DrivingProvider` that reads simple directions (`restage4d.driving.draft.prompt`) and moves
-    the subject's relief."""
+    the subject's relief.
+
+    Args:
+        head: where a person sees the subject's head in the first frame, x and y as shares (0..1) of
+            the picture's width and height; None: it is read from shape and motion.
+        folder: where body_plan.png is put to look at; None: nowhere.
+    """
 
     name = "kinematic"
+
+    def __init__(self, head: tuple[float, float] | None = None, folder: Path | None = None) -> None:
+        self._head, self._folder = head, folder
 
     def make(
         self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
@@ -67,7 +81,10 @@ class KinematicDriving:
         first = base.frames[0].astype(np.float32)
         with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
             found = register(base, mask, stage)
-            body = read_body_plan(mask, measure_own_motion(found))
+            head = self._head and (self._head[0] * base.size[0], self._head[1] * base.size[1])
+            body = read_body_plan(mask, measure_own_speed(base, found), head)
+            if self._folder:
+                write_body_plan(self._folder / PICTURE, base.frames[0], body)
             alpha = estimate_matte(first, mask)
             hole = dilate(mask | (alpha > 0.02), 3)
             shaded = find_shadow(first, mask, hole, body)
@@ -113,7 +130,7 @@ class KinematicDriving:
                 )
                 stage.advance()
         notes = tuple(find_missing_limbs(directions, body))
-        return DrivingVideo(Clip(frames, base.fps), self.name, notes=notes)
+        return DrivingVideo(Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt)
 
 
 def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
