@@ -100,6 +100,7 @@ def restage(
         for i, clip in enumerate(drivings, 1)
         for finding in check_frames(clip, video=name_video(i, len(drivings)))
     )
+    first = 0 if alone else 1  # the number of the first driving video in the rewound clip
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
@@ -108,6 +109,7 @@ def restage(
         mask,
         providers,
         corrections=corrections,
+        known={i: video.known for i, video in enumerate(videos, first)},
         priors_dir=priors_dir,
         cache=cache,
         progress=progress,
