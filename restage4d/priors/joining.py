@@ -17,8 +17,10 @@ from restage4d.priors.known import KnownPriors, find_kind
 from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 
 _ENOUGH = 30  # pixels of the subject without which depths cannot be compared
+_ROUNDS = 5  # of leaving out pixels that do not agree
 _SAME = 3.0  # pixels at a longer side of 384, within which two tracks follow the same point
 
 
@@ -60,7 +62,8 @@ def join_depth(
     """Depth (T, H, W): the subject as it is known, the background as b_0 shows it.
 
     The subject's distance is to the known one as in b_0, in all frames; its thickness is so to its
-    width in the picture as the maker's lens and the base's say, which may differ.
+    width in the picture as the maker's lens and the base's say, which may differ. So may what they
+    take for upright: the subject is tilted as b_0 shows it, about its middle in every frame.
 
     Args:
         depth, masks: of all frames.
@@ -79,22 +82,51 @@ def join_depth(
         lens = 1.0
         if its.cameras is not None:
             lens = float(its.cameras.K[0, 0, 0] / cameras.K[seam, 0, 0])
+        tilt = _find_tilt(depth[seam] / np.maximum(_scale(its.depth[0], ratio, lens), 1e-9), both)
         for own, row in zip(its.depth[1:], rewound.video(source)[1:], strict=True):
             if np.allclose(cameras.w2c[row], cameras.w2c[seam], atol=1e-5):
                 joined[row] = np.where(stage, depth[seam], joined[row])
             there = own > 0
             if there.any():
-                middle = np.median(own[there])
-                moved = ratio * (middle + lens * (own[there] - middle))
-                joined[row][there] = np.maximum(moved, 0.1 * ratio * middle)
+                turned = 1 + _measure_offsets(there) @ tilt
+                joined[row][there] = _scale(own, ratio, lens)[there] * np.clip(turned, 0.5, 2)
     return joined
+
+
+def _scale(own: F32, ratio: float, lens: float) -> F32:  # (H, W) -> (H, W)
+    """Known depth with its distance times ``ratio`` and its thickness times that and ``lens``."""
+    middle = np.median(own[own > 0])
+    moved = ratio * (middle + lens * (own - middle))
+    return np.where(own > 0, np.maximum(moved, 0.1 * ratio * middle), 0).astype(np.float32)
+
+
+def _measure_offsets(there: NDArray[np.bool_]) -> F64:  # (H, W) -> (N, 2)
+    """x and y of the pixels from their middle."""
+    rows, cols = np.nonzero(there)
+    return np.stack([cols - np.median(cols), rows - np.median(rows)], 1)
+
+
+def _find_tilt(ratios: F32, both: NDArray[np.bool_]) -> F64:  # (H, W) -> (2,)
+    """How fast ``ratios`` of depths grow to the right and down over the pixels of ``both``; half of
+    them may be off."""
+    offsets, value = _measure_offsets(both), ratios[both] - 1.0
+    sides = np.column_stack([offsets, np.ones(len(offsets))])
+    fit = np.zeros(3)
+    for _ in range(_ROUNDS):
+        off = np.abs(value - sides @ fit)
+        weight = 1 / (np.median(off) + off + 1e-6)
+        scaled = sides * weight[:, None]
+        # rows or columns in which it has no extent say nothing
+        fit = np.linalg.lstsq(scaled.T @ sides, scaled.T @ value, rcond=1e-6)[0]
+    return fit[:2]
 
 
 def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPriors]) -> Tracks:
     """Tracks: those of b_0 go on as the known ones that pass there do; known ones that pass no
     estimated track are added, and guessed in the other videos.
 
-    What was estimated from a frame of a video with known tracks is left out.
+    Of what was estimated from a frame of a video with known tracks, what reaches b_0 begins there
+    instead, and the rest is left out.
     """
     seam, tracks = rewound.seam, estimated
     near = _SAME * max(rewound.clip.size) / 384
@@ -103,8 +135,10 @@ def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPr
             continue
         rows = rewound.video(source)
         own = its.tracks
-        keep = ~np.isin(tracks.query, rows[1:])
+        inside = np.isin(tracks.query, rows[1:])
+        keep = ~inside | tracks.visible[:, seam]
         tracks = Tracks(**{name: value[keep].copy() for name, value in vars(tracks).items()})
+        tracks.query[inside[keep]] = seam
         tracks.visible[:, rows[1:]], tracks.confidence[:, rows[1:]] = False, 0
         used = np.zeros(len(own.xy), bool)
         begin = np.flatnonzero(own.visible[:, 0])

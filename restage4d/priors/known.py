@@ -50,48 +50,29 @@ class KnownPriors:
         if self.tracks is not None:
             _check_tracks(self.tracks, len(clip))
 
-    def resize(self, size: tuple[int, int], frames: NDArray[np.intp]) -> "KnownPriors":
+    def resize(
+        self, old: tuple[int, int], new: tuple[int, int], frames: NDArray[np.intp]
+    ) -> "KnownPriors":
         """For the same video at another size and rate.
 
         Args:
-            size: (width, height) in pixels, of the same aspect.
+            old, new: (width, height) in pixels, of about the same aspect.
             frames: the old frame that each new one is.
         """
-        return KnownPriors(
-            None if self.masks is None else _resize(self.masks[frames], size, cv2.INTER_AREA),
-            None if self.depth is None else _resize(self.depth[frames], size, cv2.INTER_NEAREST),
-            None if self.cameras is None else self._resize_cameras(self.cameras, size, frames),
-            None if self.tracks is None else self._resize_tracks(self.tracks, size, frames),
-        )
-
-    def _measure_scale(self, size: tuple[int, int]) -> F32:  # -> (2,) new pixels per old one
-        maps = self.masks if self.masks is not None else self.depth
-        _need(maps is not None, "cameras or tracks cannot be resized without masks or depth")
-        assert maps is not None
-        return np.array([size[0] / maps.shape[2], size[1] / maps.shape[1]], np.float32)
-
-    def _resize_cameras(
-        self, cameras: Cameras, size: tuple[int, int], frames: NDArray[np.intp]
-    ) -> Cameras:
-        K = cameras.K[frames].copy()
-        K[:, :2] *= self._measure_scale(size)[:, None]
-        return replace(cameras, K=K, w2c=cameras.w2c[frames])
-
-    def _resize_tracks(
-        self, tracks: Tracks, size: tuple[int, int], frames: NDArray[np.intp]
-    ) -> Tracks:
-        """Points that none of ``frames`` sees are left out; the others begin where they are seen
-        first, unless that is where they began."""
-        seen = tracks.visible[:, frames].any(1)
-        visible, query = tracks.visible[seen][:, frames], tracks.query[seen]
-        same = frames == query[:, None]
-        begin = np.where(same.any(1), same.argmax(1), visible.argmax(1))
-        return Tracks(
-            tracks.xy[seen][:, frames] * self._measure_scale(size),
-            visible,
-            tracks.confidence[seen][:, frames],
-            begin.astype(np.int32),
-        )
+        masks, depth, cameras, tracks = self.masks, self.depth, self.cameras, self.tracks
+        scale = np.array(new, np.float32) / old
+        if masks is not None:
+            masks = _resize(masks[frames], new, cv2.INTER_AREA)
+        if depth is not None:
+            depth = _resize(depth[frames], new, cv2.INTER_NEAREST)
+        if cameras is not None:
+            K = cameras.K[frames].copy()
+            K[:, :2] *= scale[:, None]
+            cameras = replace(cameras, K=K, w2c=cameras.w2c[frames])
+        if tracks is not None:
+            tracks = _pick_frames(tracks, frames)
+            tracks = replace(tracks, xy=(tracks.xy * scale).astype(np.float32))
+        return KnownPriors(masks, depth, cameras, tracks)
 
 
 def pack_known(known: KnownPriors) -> dict[str, NDArray]:
@@ -123,6 +104,16 @@ def unpack_known(arrays: dict[str, NDArray]) -> KnownPriors:
 def find_kind(w2c: F32) -> str:  # (T, 4, 4)
     """The `Cameras.kind` of cameras that stay in one place."""
     return "static" if np.abs(w2c - w2c[0]).max() < _STILL else "pan"
+
+
+def _pick_frames(tracks: Tracks, frames: NDArray[np.intp]) -> Tracks:
+    """Points that none of ``frames`` sees are left out; the others begin where they are seen first,
+    unless they began in one of them."""
+    seen = tracks.visible[:, frames].any(1)
+    visible, query = tracks.visible[seen][:, frames], tracks.query[seen]
+    same = frames == query[:, None]
+    begin = np.where(same.any(1), same.argmax(1), visible.argmax(1)).astype(np.int32)
+    return Tracks(tracks.xy[seen][:, frames], visible, tracks.confidence[seen][:, frames], begin)
 
 
 def _resize(maps: F32, size: tuple[int, int], how: int) -> F32:
