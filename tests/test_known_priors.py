@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused(what: str):
 def full() -> KnownPriors:
     rng = np.random.default_rng(1)
     return KnownPriors(
-        np.round(rng.random((DRIVING, HEIGHT, WIDTH)) * 255).astype(np.float32) / 255,
+        (rng.integers(0, 256, (DRIVING, HEIGHT, WIDTH)) / 255).astype(np.float32),
         rng.uniform(1, 2, (DRIVING, HEIGHT, WIDTH)).astype(np.float32),
         cameras(DRIVING, 20.0),
         tracks([[[1, 1], [2, 2], [3, 3], [4, 4]]] * 2, [[1, 0, 1, 1], [0, 0, 0, 1]], [0, 3]),
@@ -211,12 +211,14 @@ def test_a_file_of_it_gives_it_back(tmp_path):
 
 
 def test_another_size_and_rate():
-    half = full().resize((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2), np.array([0, 2]))
+    whole = full()
+    assert whole.masks is not None
+    half = whole.resize((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2), np.array([0, 2]))
     half.check(Clip(np.zeros((2, HEIGHT // 2, WIDTH // 2, 3), np.uint8), 12.0))
     assert half.masks is not None
     assert half.cameras is not None
     assert half.tracks is not None
-    np.testing.assert_allclose(half.masks.mean((1, 2)), full().masks[[0, 2]].mean((1, 2)), 1e-5)
+    np.testing.assert_allclose(half.masks.mean((1, 2)), whole.masks[[0, 2]].mean((1, 2)), 1e-5)
     np.testing.assert_allclose(half.cameras.K[0], [[10, 0, 4], [0, 10, 3], [0, 0, 1]])
     np.testing.assert_allclose(half.tracks.xy, [[[0.5, 0.5], [1.5, 1.5]]])
     assert half.tracks.query.tolist() == [0], "the point that no frame sees is left out"

@@ -143,7 +143,7 @@ def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPr
         used = np.zeros(len(own.xy), bool)
         begin = np.flatnonzero(own.visible[:, 0])
         if len(begin):
-            distance, partner = KDTree(own.xy[begin, 0]).query(tracks.xy[:, seam])
+            distance, partner = map(np.asarray, KDTree(own.xy[begin, 0]).query(tracks.xy[:, seam]))
             on = np.flatnonzero(tracks.visible[:, seam] & (distance < near))
             partner = begin[partner[on]]
             used[partner] = True

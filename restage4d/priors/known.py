@@ -91,7 +91,9 @@ def pack_known(known: KnownPriors) -> dict[str, NDArray]:
 
 def unpack_known(arrays: dict[str, NDArray]) -> KnownPriors:
     """What `pack_known` packed."""
-    masks = arrays["masks"].astype(np.float32) / 255 if "masks" in arrays else None
+    masks = None
+    if "masks" in arrays:
+        masks = (arrays["masks"] / 255).astype(np.float32)
     cameras = None
     if "K" in arrays:
         cameras = Cameras(arrays["K"], arrays["w2c"], find_kind(arrays["w2c"]))
