@@ -104,6 +104,7 @@ def restage(
         for note in video.notes
     )
     log.add(finding for name, video in named for finding in check_frames(video.clip, video=name))
+    first = 0 if alone else 1  # the number of the first driving video in the rewound clip
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
@@ -112,6 +113,7 @@ def restage(
         mask,
         providers,
         corrections=corrections,
+        known={i: video.known for i, video in enumerate(videos, first)},
         priors_dir=priors_dir,
         cache=cache,
         progress=progress,

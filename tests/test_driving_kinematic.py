@@ -310,15 +310,15 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
     points = np.column_stack([uv, np.ones(len(uv))]).astype(np.float32)
     black = np.zeros_like(picture)
     opaque = np.ones(len(uv), np.float32)
-    drawn = draw(black, points, uv, opaque, triangles, picture)
+    drawn = draw(black, points, uv, opaque, triangles, picture).picture
     np.testing.assert_allclose(drawn[1:-1, 1:-1], picture[1:-1, 1:-1], atol=0.05)
     np.testing.assert_allclose(
-        draw(black, points, uv, opaque * 0.5, triangles, picture)[1:-1, 1:-1],
+        draw(black, points, uv, opaque * 0.5, triangles, picture).picture[1:-1, 1:-1],
         picture[1:-1, 1:-1] / 2,
         atol=0.05,
     )
     np.testing.assert_array_equal(
-        draw(black, points, uv, opaque, triangles[:, ::-1], picture), black
+        draw(black, points, uv, opaque, triangles[:, ::-1], picture).picture, black
     )  # seen from behind
     nearer = np.concatenate([points, points - np.array([0, 0, 0.5], np.float32)])
     both = draw(
@@ -329,11 +329,12 @@ def test_drawing_a_mesh_at_rest_gives_its_texture_back():
         np.concatenate([triangles, triangles + len(uv)]),
         picture,
     )
-    np.testing.assert_allclose(both, drawn, atol=1e-3)
+    np.testing.assert_allclose(both.picture, drawn, atol=1e-3)
     small = points * np.array([0.25, 0.25, 1], np.float32)
     noise = np.random.default_rng(0).uniform(0, 255, picture.shape).astype(np.float32)
     assert (
-        draw(black, small, uv, opaque, triangles, noise)[1:9, 1:14].std() < 0.5 * noise.std()
+        draw(black, small, uv, opaque, triangles, noise).picture[1:9, 1:14].std()
+        < 0.5 * noise.std()
     )  # averaged, not picked
 
 

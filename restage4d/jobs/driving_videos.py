@@ -6,8 +6,10 @@ from pathlib import Path
 
 from restage4d.driving.candidates import measure
 from restage4d.driving.protocols import Candidate
+from restage4d.driving.video_file import keep_known
 from restage4d.io import video
 from restage4d.io.atomic import replacing
+from restage4d.io.content_cache import Cache
 from restage4d.jobs.footage import decode_part, select_in_detail
 from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.jobs.restaging import RestagingJob, driving_tasks, make_driver
@@ -47,6 +49,7 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
         only = folder / f"{candidates[0].number}.mp4"
         if not only.exists():
             video.encode(only, made.clip.frames, made.clip.fps)
+            keep_known(Cache(), only, made)
     report = {
         "provider": made.made_by,
         "refined_prompt": made.refined_prompt,

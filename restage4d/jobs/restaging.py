@@ -167,7 +167,9 @@ def _run_in_folder(
 ) -> None:
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
-    given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
+    given: list[DrivingProvider] = [
+        FileDriving(path, *job.made_by, cache=Cache()) for path in job.driving
+    ]
     drivers = given or [make_driver(job, weights, choose)]
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):

@@ -23,10 +23,11 @@ from restage4d.driving.draft.compositing.clean_plate import (
     register,
 )
 from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
-from restage4d.driving.draft.compositing.rasterizer import draw
+from restage4d.driving.draft.compositing.rasterizer import Drawing, draw
 from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.knowledge import Knowledge
 from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import View, build_relief
@@ -100,7 +101,7 @@ class KinematicDriving:
         )
         texture = estimate_foreground(first, alpha, plate)
 
-        def draw_frame(t: int) -> tuple[F32, F32]:
+        def draw_frame(t: int) -> tuple[Drawing, F32]:
             """A frame, and where its points lie."""
             p, turn = performance, figure.compute_turn(performance, t)
             ground = shadow.draw_on(
@@ -115,22 +116,29 @@ class KinematicDriving:
                 texture,
             ), points
 
-        missed = first - draw_frame(0)[0]  # what matte, samples and shadow do not give back
+        knowledge = Knowledge(relief, mask)
+        drawing, points = draw_frame(0)
+        knowledge.add(drawing, points)
+        missed = first - drawing.picture  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                image, points = draw_frame(t)
+                drawing, points = draw_frame(t)
+                knowledge.add(drawing, points)
                 stays = np.maximum(
                     _compute_stay(points, relief.uv, relief.cells, mask),
                     dilate(shaded, 2) * _compute_shadow_stay(performance, t),
                 )
-                frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(
-                    np.uint8
-                )
+                frames[t] = np.clip(
+                    drawing.picture + stays[..., None] * missed + 0.5, 0, 255
+                ).astype(np.uint8)
                 stage.advance()
         notes = tuple(find_missing_limbs(directions, body))
-        return DrivingVideo(Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt)
+        known = knowledge.to_priors()
+        return DrivingVideo(
+            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known
+        )
 
 
 def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
