@@ -11,15 +11,16 @@ import pytest
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length
 from restage4d.driving.draft.body_plan import read_body_plan
-from restage4d.driving.draft.compositing.clean_plate import (
-    dilate,
-    make_clean_plate,
-    measure_own_motion,
-    register,
-)
+from restage4d.driving.draft.compositing.clean_plate import look_behind, make_clean_plate
 from restage4d.driving.draft.compositing.inpaint import complete
-from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte, spread
+from restage4d.driving.draft.compositing.matte import (
+    dilate,
+    estimate_foreground,
+    estimate_matte,
+    spread,
+)
 from restage4d.driving.draft.compositing.rasterizer import draw
+from restage4d.driving.draft.compositing.registration import measure_own_motion, register
 from restage4d.driving.draft.curves import ramp
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.driving.draft.prompt import parse
@@ -243,9 +244,9 @@ def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = dilate(mask, 4)
     with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        plate = make_clean_plate(
-            base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
-        )
+        none = np.zeros_like(hole)
+        behind, known = look_behind(base, hole, none, register(base, mask, stage), stage)
+        plate = make_clean_plate(base.frames[0].astype(np.float32), hole, behind, known, none)
     np.testing.assert_array_equal(plate[~hole], base.frames[0][~hole])
     seen = hole & (
         animal(90 + 37.5)[..., 0] == 0

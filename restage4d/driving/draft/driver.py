@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
 from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
-from restage4d.driving.draft.compositing.clean_plate import (
-    dilate,
-    make_clean_plate,
-    measure_own_motion,
-    register,
-)
-from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
+from restage4d.driving.draft.compositing.clean_plate import look_behind, make_clean_plate
+from restage4d.driving.draft.compositing.matte import dilate, estimate_foreground, estimate_matte
 from restage4d.driving.draft.compositing.rasterizer import draw
-from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
+from restage4d.driving.draft.compositing.registration import measure_own_motion, register
+from restage4d.driving.draft.compositing.shadow import find_ground, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.prompt import parse
@@ -68,11 +64,10 @@ class KinematicDriving:
             body = read_body_plan(mask, measure_own_motion(found))
             alpha = estimate_matte(first, mask)
             hole = dilate(mask | (alpha > 0.02), 3)
-            shaded = find_shadow(first, mask, hole, body)
-            shadow = Shadow(
-                first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1]))
-            )
-            plate = make_clean_plate(base, shadow.lit, hole, dilate(shaded, 8), found, stage)
+            ground = find_ground(mask, body)
+            behind, known = look_behind(base, hole, ground, found, stage)
+            shadow = find_shadow(first, mask, hole, body, behind, known)
+            plate = make_clean_plate(shadow.lit, hole, behind, known, shadow.where)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body)
@@ -100,7 +95,7 @@ class KinematicDriving:
                 image, points = draw_frame(t)
                 stays = np.maximum(
                     _compute_stay(points, relief.uv, relief.cells, mask),
-                    dilate(shaded, 2) * _compute_shadow_stay(performance, t),
+                    dilate(shadow.where, 2) * _compute_shadow_stay(performance, t),
                 )
                 frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(
                     np.uint8
