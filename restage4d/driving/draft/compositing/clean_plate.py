@@ -20,6 +20,7 @@ F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _AGREE = 28.0  # grey levels between views that show the same
+_MEAN_OF = 4  # views that agree
 _SHARP = 0.6  # how sharp a view must be beside the first frame
 _GOOD_FIT = 11.0  # grey levels that a view's detail may differ from the first frame's beside it
 # Of the views of a piece of ground, how many are darker than the one taken: beside the subject,
@@ -79,25 +80,29 @@ def make_clean_plate(lit: F32, hole: Mask, behind: F32, known: Mask, avoid: Mask
 
 
 def _merge_views(views: F32, rank: F64) -> tuple[F32, Mask]:  # (V, P, 3), (P,) -> (P, 3), (P,)
-    """Per pixel the earliest view like the one of the given ``rank`` in brightness, 0..1, and
-    where there are such.
+    """Per pixel the mean of the earliest few views like the one of the given ``rank`` in
+    brightness, 0..1, and where there are such.
 
     A rough mask lets parts of the subject slip through; they move, so that most views agree on the
-    background. One view's pixels are sharper than their median.
+    background. Few views are sharper than their median, and one alone would leave seams.
     """
-    known = np.isfinite(views[..., 0])
-    count = known.sum(0)
+    count = np.isfinite(views[..., 0]).sum(0)
     enough = np.flatnonzero(count >= 2)
-    brightness = views[:, enough].sum(-1)
-    order = np.argsort(brightness, axis=0)  # NaN last
-    place = np.floor(rank[enough] * (count[enough] - 1) + 0.5).astype(int)
-    usual = views[order[place, np.arange(len(enough))], enough]
-    tolerance = np.minimum(_AGREE, 8 + 0.25 * usual.max(-1))
-    with np.errstate(invalid="ignore"):
-        agrees = np.abs(views[:, enough] - usual).max(-1) < tolerance
-    most = agrees.sum(0) >= np.maximum(2, np.minimum(0.5, 1.2 * (1 - rank[enough])) * count[enough])
+    some, rank, count = views[:, enough], rank[enough], count[enough]
+    order = np.argsort(some[..., 1], axis=0)  # by green, which is nearly all of the brightness
+    place = np.floor(rank * (count - 1) + 0.5).astype(int)  # NaN last
+    usual = some[order[place, np.arange(len(enough))], np.arange(len(enough))]
+    tolerance = np.minimum(_AGREE, 8 + 0.25 * usual[:, 1])
+    agrees = np.ones(some.shape[:2], bool)
+    for k in range(3):
+        agrees &= np.abs(some[..., k] - usual[:, k]) < tolerance
+    most = agrees.sum(0) >= np.maximum(2, np.minimum(0.5, 1.2 * (1 - rank)) * count)
+    taken = agrees & (np.cumsum(agrees, axis=0) <= _MEAN_OF)
+    total = np.zeros_like(usual)
+    for view, here in zip(some, taken, strict=True):
+        total[here] += view[here]
     result, shown = np.zeros(views.shape[1:], np.float32), np.zeros(views.shape[1], bool)
-    result[enough] = views[agrees.argmax(0), enough]
+    result[enough] = total / np.maximum(taken.sum(0), 1)[:, None]
     shown[enough] = most
     return result, shown
 
@@ -124,7 +129,7 @@ def _align_view(
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
         now, then, np.zeros((*now.shape, 2), np.float32)
     )
-    inner = both & ~dilate(~both, 4) & (np.abs(flow).max(-1) < 0.03 * max(size))
+    inner = both & ~dilate(~both, 4) & (cv2.max(*cv2.split(np.abs(flow))) < 0.03 * max(size))
     if inner.sum() < 50:
         return None
     smooth = cv2.GaussianBlur(
@@ -140,14 +145,20 @@ def _align_view(
         return None
     weight = both.astype(np.float32)
     rest = first - bent
-    detail = np.abs(rest - blur_within(rest, weight, 3.0)).max(-1, keepdims=True)
+    detail = _max_channel(rest - blur_within(rest, weight, 3.0))[..., None]
     shaded = ground & (blur_within(rest, weight, 1.5).mean(-1) < -0.1 * bent.mean(-1))
     compared = (both & ~dilate(shaded, 4)).astype(np.float32)
     misfit = spread(blur_within(detail, compared, 6.0), compared)[..., 0]
     usual = np.median(rest[near], axis=0)
-    alike = near & (np.abs(rest - usual).max(-1) < 12 + np.median(np.abs(rest[near] - usual)))
+    alike = near & (_max_channel(rest - usual) < 12 + np.median(np.abs(rest[near] - usual)))
     if alike.sum() < 50:
         return None
     tint = spread(blur_within(rest, weight, 1.0), alike.astype(np.float32))
     fits = ~hidden & (misfit < _GOOD_FIT)
     return np.where(fits[..., None], np.clip(bent + tint, 0, 255), np.nan).astype(np.float32)
+
+
+def _max_channel(values: F32) -> F32:  # (H, W, 3) -> (H, W)
+    """The size of the largest channel; NumPy's own maximum over so short an axis is slow."""
+    r, g, b = cv2.split(np.abs(values))
+    return np.asarray(cv2.max(cv2.max(r, g), b), np.float32)

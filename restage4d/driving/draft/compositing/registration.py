@@ -95,7 +95,7 @@ def _measure_drift(gray: NDArray, start: NDArray, to_first: F64, mask: Mask, mas
     if (free & ~mask0).mean() < _SHARED:
         return np.eye(3)
     warped = cv2.warpPerspective(gray, to_first, size, borderMode=cv2.BORDER_REPLICATE)
-    H = _match_background(warped, start, ~free | mask0)
+    H = _match_background(warped, start, ~free | mask0, most=150, levels=2)
     return np.eye(3) if H is None or not _is_slight(H, size) else H
 
 
@@ -124,10 +124,10 @@ def _weigh_motion(soft: F32, flow: F32, alike: F32, reach: int) -> F32:
     if not inside.any() or near.all():
         return soft
     still = spread(flow, (~near).astype(np.float32))  # parallax and what the homography missed
-    moves = np.linalg.norm(flow - still, axis=-1)
-    usual = float(np.median(moves[inside & (moves > np.quantile(moves[inside], 0.3))]))
-    noise = float(np.quantile(np.linalg.norm(flow - still, axis=-1)[~near], 0.9))
-    if usual < max(_MOVES, noise):
+    moves = np.hypot(flow[..., 0] - still[..., 0], flow[..., 1] - still[..., 1])
+    of_subject = moves[inside]
+    usual = float(np.quantile(of_subject, 0.65))
+    if usual < max(_MOVES, float(np.quantile(moves[~near], 0.9))):
         return soft
     share = np.clip(moves / usual / 0.4 - 0.25, 0, 1)
     share = np.asarray(cv2.blur(share, (3, 3)), np.float32)
@@ -174,18 +174,20 @@ def measure_own_motion(found: Registration) -> float:
     return float((here[-1] - here[0]) / width) if len(here) > 3 else 0.0
 
 
-def _match_background(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
-    """Homography of the background from one frame to the one before; None where too little
-    agrees."""
+def _match_background(
+    from_gray: NDArray, to_gray: NDArray, subject: Mask, most: int = 400, levels: int = 4
+) -> F64 | None:
+    """Homography of the background from one frame to another, by at most so many corners over so
+    many sizes; None where too little agrees."""
     free = (~subject).astype(np.uint8)
-    corners = cv2.goodFeaturesToTrack(to_gray, 500, 0.003, 6, mask=free, blockSize=5)
+    corners = cv2.goodFeaturesToTrack(to_gray, most, 0.003, 6, mask=free, blockSize=5)
     if corners is None or len(corners) < 20:
         return None
     moved, found, _ = cv2.calcOpticalFlowPyrLK(
-        to_gray, from_gray, corners, np.empty_like(corners), maxLevel=4
+        to_gray, from_gray, corners, np.empty_like(corners), maxLevel=levels
     )
     back, again, _ = cv2.calcOpticalFlowPyrLK(
-        from_gray, to_gray, moved, np.empty_like(corners), maxLevel=4
+        from_gray, to_gray, moved, np.empty_like(corners), maxLevel=levels
     )
     good = (found[:, 0] > 0) & (again[:, 0] > 0) & (np.abs(back - corners).max(axis=(1, 2)) < 0.7)
     if good.sum() < 20:
