@@ -223,7 +223,6 @@ class Figure:
         )  # nothing sinks into the ground
         points[:, 1] = np.maximum(lowered, floor)
 
-
     def _plant_feet(self, points: F64, p: Curves, t: int) -> None:
         """Brings the lowest points of every leg to where they stood at rest, and as far above as
         the step lifts them: neither a leg's slant nor the body's bobbing takes them off the

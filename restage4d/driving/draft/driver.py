@@ -123,7 +123,7 @@ def _compute_shadow_stay(p: Curves, t: int) -> float:
 def _measure_room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
     """How far the subject may go and still be seen well."""
     x0, y0, x1, y1 = body.box
-    spare = -0.03 * (x1 - x0)
+    spare = -0.08 * (x1 - x0)  # head and tail sway beyond the box
     largest = min(
         1.45,
         (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1),

@@ -219,21 +219,23 @@ def _unfold(mask: NDArray[np.bool_], thickness: F32, uv: F64, at: F32) -> F64:  
     """
     distance = np.asarray(signed_distance(mask), np.float32)
     inward = np.asarray(_compute_inward(mask), np.float32)
-    place = (uv - 0.5).astype(np.float32)[:, None]
+    place = (uv - 0.5).astype(np.float32)
     half, height = np.maximum(at, 0.5), np.zeros(len(uv))
     for _ in range(int(np.ceil(distance.max() / _STRIDE)) + 1):  # uphill to the ridge
-        there, top = (
-            cv2.remap(x, place, None, cv2.INTER_LINEAR)[:, 0]
-            for x in (distance, thickness)  # pyright: ignore
-        )
-        half, height = np.maximum(half, there), np.maximum(height, top)
-        place = place + _STRIDE * cv2.remap(inward, place, None, cv2.INTER_LINEAR)  # pyright: ignore
-    place = (uv - 0.5).astype(np.float32)[:, None]
-    here = cv2.remap(thickness, place, None, cv2.INTER_LINEAR)[:, 0]  # pyright: ignore
+        half = np.maximum(half, _sample(distance, place))
+        height = np.maximum(height, _sample(thickness, place))
+        place = place + _STRIDE * _sample(inward, place)
+    here = _sample(thickness, (uv - 0.5).astype(np.float32))
     up, whole = _ARC * np.hypot(np.maximum(at, 0), here), _ARC * np.hypot(half, height)
     rim = np.clip(0.4 * half, 0.5, _RIM)
     beyond = whole - up - (half - rim)  # the last of the pixels from the ridge down to the rim
-    return np.minimum(rim + np.abs(beyond), half) - at
+    return np.asarray(np.minimum(rim + np.abs(beyond), half) - at, np.float64)
+
+
+def _sample(values: F32, place: F32) -> F32:  # (H, W) or (H, W, 2), (N, 2) -> (N,) or (N, 2)
+    """Values at pixels x, y, between them linearly."""
+    found = cv2.remap(values, place[:, None], None, cv2.INTER_LINEAR)  # pyright: ignore
+    return np.asarray(found, np.float32)[:, 0]
 
 
 def _compute_inward(mask: NDArray[np.bool_]) -> NDArray[np.floating]:  # (H, W) -> (H, W, 2)

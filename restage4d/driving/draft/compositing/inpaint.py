@@ -19,7 +19,7 @@ _SMALLEST = 40  # longer side of the coarsest level, pixels
 # what a match a whole diagonal away costs, in squared grey levels: near things are alike
 _FAR = 4000.0
 _LIKE = 0.25  # how much a patch's tone shall be what the hole's surroundings suggest there
-_BUSY = 3.0  # how much a place's busyness counts beside its colours
+_BUSY = 40.0  # how much a place's busyness counts beside its colours
 _ROUNDS = 6  # of matching and voting per level
 
 

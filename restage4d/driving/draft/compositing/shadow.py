@@ -50,6 +50,8 @@ def measure_shadow(frame: F32, behind: F32, known: Mask, ground: Mask, hole: Mas
     alike = np.abs(tint - other).max(-1) < 1.5 * _TINT
     darker = (usable > 0) & alike & (level < _DIM_MEASURED)
     darker = cv2.morphologyEx(darker.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    darker = cv2.morphologyEx(darker, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) * (usable > 0)
+    darker = darker.astype(np.uint8)
     _, labels = cv2.connectedComponents(darker)
     near = dilate(hole, 3)
     joined = np.unique(labels[near & (labels > 0)])
