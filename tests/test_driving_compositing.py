@@ -13,7 +13,12 @@ from restage4d.driving.draft.compositing.clean_plate import look_behind, make_cl
 from restage4d.driving.draft.compositing.inpaint import complete
 from restage4d.driving.draft.compositing.matte import dilate
 from restage4d.driving.draft.compositing.registration import Registration, register
-from restage4d.driving.draft.compositing.shadow import Shadow, find_ground, find_shadow
+from restage4d.driving.draft.compositing.shadow import (
+    Shadow,
+    find_ground,
+    find_shadow,
+    measure_shadow,
+)
 from restage4d.driving.draft.relief import build_relief, estimate_view
 from restage4d.driving.seam import psnr
 from restage4d.progress import Progress, TaskId
@@ -121,6 +126,18 @@ def test_the_shadow_is_taken_off_the_plate_and_known():
     assert shadow.where[scene.light > 0.99].mean() < 0.02
     core = (scene.light < LIGHT_LEFT + 0.02) & ~hole
     assert shadow.factor[core].mean() == pytest.approx(LIGHT_LEFT, abs=0.06)
+
+
+def test_other_frames_measure_a_faint_shadow():
+    ground, (rows, cols) = draw_noise(5, 90, 210), np.indices((H, W))
+    hole, shade = np.abs(cols - 60) + np.abs(rows - 60) < 30, np.hypot(cols - 80, rows - 84) < 20
+    frame = np.where(shade[..., None], 0.76 * ground, ground).astype(np.float32)
+    everywhere = np.ones((H, W), bool)
+    found = measure_shadow(frame, ground, everywhere, everywhere, hole)
+    assert found[shade & ~hole].mean() > 0.9
+    assert found[~dilate(shade, 2)].mean() == 0
+    away = np.roll(frame, 90, 1), np.roll(ground, 90, 1)  # not joined to the subject
+    assert not measure_shadow(*away, everywhere, everywhere, hole).any()
 
 
 def test_the_shadow_goes_with_the_subject():

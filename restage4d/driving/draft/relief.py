@@ -232,9 +232,12 @@ def _unfold(mask: NDArray[np.bool_], thickness: F32, uv: F64, at: F32) -> F64:  
     return np.asarray(np.minimum(rim + np.abs(beyond), half) - at, np.float64)
 
 
-def _sample(values: F32, place: F32) -> F32:  # (H, W) or (H, W, 2), (N, 2) -> (N,) or (N, 2)
+def _sample(
+    values: NDArray[np.floating], place: NDArray[np.floating]
+) -> F32:  # (H, W) or (H, W, 2), (N, 2) -> (N,) or (N, 2)
     """Values at pixels x, y, between them linearly."""
-    found = cv2.remap(values, place[:, None], None, cv2.INTER_LINEAR)  # pyright: ignore
+    x_y = place[:, None].astype(np.float32)
+    found = cv2.remap(values, x_y, None, cv2.INTER_LINEAR)  # pyright: ignore
     return np.asarray(found, np.float32)[:, 0]
 
 

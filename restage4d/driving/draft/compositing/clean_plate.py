@@ -158,7 +158,7 @@ def _align_view(
     return np.where(fits[..., None], np.clip(bent + tint, 0, 255), np.nan).astype(np.float32)
 
 
-def _max_channel(values: F32) -> F32:  # (H, W, 3) -> (H, W)
+def _max_channel(values: NDArray[np.floating]) -> F32:  # (H, W, 3) -> (H, W)
     """The size of the largest channel; NumPy's own maximum over so short an axis is slow."""
     r, g, b = cv2.split(np.abs(values))
     return np.asarray(cv2.max(cv2.max(r, g), b), np.float32)

@@ -69,7 +69,7 @@ def register(base: Clip, mask: Mask, stage: Task) -> Registration:
         camera = cv2.perspectiveTransform((grid + flow).reshape(1, -1, 2), H).reshape(grid.shape)
         soft = cv2.remap(soft, camera, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
         alike = like_subject(base.frames[t])
-        soft = _weigh_motion(soft, flow, alike, reach)
+        soft = _weigh_motion(soft, np.asarray(flow, np.float32), alike, reach)
         if tell:  # where colours tell subject from background, they keep the mask from drifting off
             soft = np.where(
                 dilate(soft > 0.3, reach),
