@@ -9,7 +9,8 @@ import pytest
 
 from restage4d.driving.draft.acting import perform
 from restage4d.driving.draft.actor import Actor
-from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
+from restage4d.driving.draft.anatomy.reading import read_body_plan
+from restage4d.driving.draft.body_plan import BodyPlan
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.directions.kinds import KINDS

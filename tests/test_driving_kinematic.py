@@ -9,21 +9,24 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Clip
-from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length
+from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length, perform
 from restage4d.driving.draft.anatomy.own_motion import measure_own_speed
 from restage4d.driving.draft.anatomy.reading import read_body_plan
-from restage4d.driving.draft.compositing.clean_plate import (
-    dilate,
-    make_clean_plate,
-    register,
-)
+from restage4d.driving.draft.compositing.clean_plate import look_behind, make_clean_plate
 from restage4d.driving.draft.compositing.inpaint import complete
-from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte, spread
+from restage4d.driving.draft.compositing.matte import (
+    dilate,
+    estimate_foreground,
+    estimate_matte,
+    spread,
+)
 from restage4d.driving.draft.compositing.rasterizer import draw
-from restage4d.driving.draft.curves import ramp
+from restage4d.driving.draft.compositing.registration import register
+from restage4d.driving.draft.curves import Room, ramp
+from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.driving.draft.prompt import parse
-from restage4d.driving.draft.relief import build_relief
+from restage4d.driving.draft.relief import View, build_relief
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.images import image
@@ -159,6 +162,36 @@ def test_the_feet_stay_on_the_ground():
     assert np.ptp(lowest) <= 5
 
 
+@pytest.mark.parametrize("prompt", ["walks forward", "walks left", "crouches then nods"])
+def test_feet_that_stand_are_on_the_ground(prompt):
+    _, mask, _ = staged()
+    body = read_body_plan(mask)
+    relief = build_relief(mask, mask.astype(np.float32), body)
+    curves = perform(parse(prompt), body, 32, 24.0, Room(40, 40, 20, 40))
+    figure = Figure(relief, body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(View, "project", lambda _, world: world)
+        poses = [figure.pose(curves, t, figure.compute_turn(curves, t)) for t in range(len(curves))]
+    heights = []
+    for bone, part in zip(figure.bones[: len(body.legs)], curves.limbs, strict=False):
+        foot = bone.used[(bone.along[bone.used] > 0.85) & (bone.weight[bone.used] > 0.5)]
+        stands = np.flatnonzero((part.lift == 0) & (curves.up <= 0))
+        assert len(stands) > 3
+        heights.extend(poses[t][foot, 1].min() - relief.rest[foot, 1].min() for t in stands)
+    assert np.abs(heights).max() < 1
+
+
+@pytest.mark.parametrize("prompt", ["walks right for 5 seconds", "runs left for 5 seconds"])
+def test_a_long_way_ends_inside_the_picture(prompt):
+    base, mask, _ = staged()
+    clip = KinematicDriving().make(base, mask, prompt, Progress()).clip
+    shown = [np.flatnonzero(subject(frame).any(0)) for frame in clip.frames[::8]]
+    assert min(cols[0] for cols in shown) > 0
+    assert max(cols[-1] for cols in shown) < WIDTH - 1
+    ways = np.abs(np.diff([place(frame)[0] for frame in clip.frames[-3:]]))
+    assert ways.max() < 1.5, "it runs into a wall"
+
+
 def test_a_spin_comes_round():
     clip = made("spins")
     width = [np.ptp(np.flatnonzero(subject(f).any(0))) for f in clip.frames]
@@ -243,9 +276,9 @@ def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = dilate(mask, 4)
     with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        plate = make_clean_plate(
-            base, base.frames[0].astype(np.float32), hole, ~hole, register(base, mask, stage), stage
-        )
+        none = np.zeros_like(hole)
+        behind, known = look_behind(base, hole, none, register(base, mask, stage), stage)
+        plate = make_clean_plate(base.frames[0].astype(np.float32), hole, behind, known, none)
     np.testing.assert_array_equal(plate[~hole], base.frames[0][~hole])
     seen = hole & (
         animal(90 + 37.5)[..., 0] == 0

@@ -16,6 +16,7 @@ from restage4d.driving.draft.wheels import Wheel
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_RAISED = 0.2  # radians from which a raised leg is no longer brought to the ground
 _KNEE = 0.42  # how far a shortened leg's knee goes out, of what two stiff halves would do
 
 
@@ -164,6 +165,7 @@ class Figure:
         if self.tail:
             self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
         self._squash(points, p, t)
+        self._plant_feet(points, p, t)
         points[:, 1] *= 1 + p.stretch[t]
         points[:, 0] *= 1 - 0.35 * p.stretch[t]
         points[:, 2] *= 1 - 0.35 * p.stretch[t]
@@ -302,6 +304,20 @@ class Figure:
         if self.head:
             floor = floor * (1 - self.head.weight)
         points[:, 1] = np.maximum(lowered, floor)
+
+    def _plant_feet(self, points: F64, p: Curves, t: int) -> None:
+        """Brings the lowest points of every leg to where they stood at rest, and as far above as
+        the step lifts them: neither a leg's slant nor the body's bobbing takes them off the
+        ground. In the air they are that far below the body."""
+        for bone, part in zip(self.bones, p.limbs[: len(self.body.legs)], strict=False):
+            used = bone.used
+            foot = used[(bone.along[used] > 0.85) & (bone.weight[used] > 0.5)]
+            if not len(foot):
+                continue
+            low = points[foot, 1].min() + min(p.up[t], 0.0)
+            gap = low - self.relief.rest[foot, 1].min() - part.lift[t]
+            gap *= np.clip(1 - abs(part.angle[t]) / _RAISED, 0, 1)
+            points[used, 1] -= gap * bone.weight[used] * bone.along[used]
 
 
 def _rotate(x: F64, y: F64, angle: F64 | float) -> tuple[F64, F64]:

@@ -17,14 +17,11 @@ from restage4d.driving.draft.anatomy.own_motion import measure_own_speed
 from restage4d.driving.draft.anatomy.picture import write_body_plan
 from restage4d.driving.draft.anatomy.reading import read_body_plan
 from restage4d.driving.draft.body_plan import BodyPlan
-from restage4d.driving.draft.compositing.clean_plate import (
-    dilate,
-    make_clean_plate,
-    register,
-)
-from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
+from restage4d.driving.draft.compositing.clean_plate import look_behind, make_clean_plate
+from restage4d.driving.draft.compositing.matte import dilate, estimate_foreground, estimate_matte
 from restage4d.driving.draft.compositing.rasterizer import Drawing, draw
-from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
+from restage4d.driving.draft.compositing.registration import register
+from restage4d.driving.draft.compositing.shadow import find_ground, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.knowledge import Knowledge
@@ -88,11 +85,10 @@ class KinematicDriving:
                 write_body_plan(self._folder / PICTURE, base.frames[0], body)
             alpha = estimate_matte(first, mask)
             hole = dilate(mask | (alpha > 0.02), 3)
-            shaded = find_shadow(first, mask, hole, body)
-            shadow = Shadow(
-                first, shaded, hole, round(body.box[3] - 0.35 * (body.box[3] - body.box[1]))
-            )
-            plate = make_clean_plate(base, shadow.lit, hole, dilate(shaded, 8), found, stage)
+            ground = find_ground(mask, body)
+            behind, known = look_behind(base, hole, ground, found, stage)
+            shadow = find_shadow(first, mask, hole, body, behind, known)
+            plate = make_clean_plate(shadow.lit, hole, behind, known, shadow.where)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body, find_wheels(first, mask, body))
@@ -128,7 +124,7 @@ class KinematicDriving:
                 knowledge.add(drawing, points)
                 stays = np.maximum(
                     _compute_stay(points, relief.uv, relief.cells, mask),
-                    dilate(shaded, 2) * _compute_shadow_stay(performance, t),
+                    dilate(shadow.where, 2) * _compute_shadow_stay(performance, t),
                 )
                 frames[t] = np.clip(
                     drawing.picture + stays[..., None] * missed + 0.5, 0, 255
@@ -165,7 +161,7 @@ def _measure_turn(p: Curves, t: int) -> float:
 def _measure_room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
     """How far the subject may go and still be seen well."""
     x0, y0, x1, y1 = body.box
-    spare = -0.03 * (x1 - x0)
+    spare = -0.08 * (x1 - x0)  # head and tail sway beyond the box
     largest = min(
         1.45,
         (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1),

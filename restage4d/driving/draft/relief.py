@@ -22,6 +22,8 @@ F64 = NDArray[np.float64]
 _FOCAL = 1.2  # of the longer side
 _HORIZON = 0.3  # of the height, at most; never below the subject's top
 _RIM = 3.5  # pixels along the outline whose colours may be mixed with the background
+_STRIDE = 2.0  # pixels, of the way to the ridge
+_ARC = 1.1  # a round surface's length to the straight line between its ends, about
 _MOST_YAW = np.radians(20)  # a slanted relief smears when it turns back; a flat one does not
 _TRUST_FEET = 0.6  # the horizon is a guess, and so is what feet say about yaw
 
@@ -190,13 +192,7 @@ def build_relief(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     rest = np.concatenate([_lift(view, yaw, uv, middle - h), _lift(view, yaw, uv, middle + h)])
     inward = _compute_inward(mask)[cells[:, 0], cells[:, 1]]
     at = signed_distance(mask)[cells[:, 0], cells[:, 1]]
-    half = cv2.dilate(signed_distance(mask), np.ones((9, 9), np.uint8))[cells[:, 0], cells[:, 1]]
-    # A wall along the outline covers few pixels of the picture: it takes the colours behind it,
-    # mirrored at the wall's top.
-    gap = np.maximum(np.clip(0.4 * half, 0.5, _RIM) - at, 0)
-    top = (uv + inward * gap[:, None] - 0.5).astype(np.float32)
-    rise = np.maximum(cv2.remap(thickness, top[:, None], None, cv2.INTER_LINEAR)[:, 0] - h, 0)  # pyright: ignore
-    inner = uv + inward * (gap + np.minimum(np.hypot(gap, rise), half))[:, None]
+    inner = uv + inward * _unfold(mask, thickness, uv, at)[:, None]
     inset = inward * [1, -1] * np.maximum(-1 - at, 0)[:, None]
     cells, nearest = (
         np.concatenate([cells, cells]),
@@ -205,6 +201,44 @@ def build_relief(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     sheets = [np.concatenate([x, x]) for x in (uv, inner, alpha[cells[:n, 0], cells[:n, 1]], inset)]
     uv, inner, opacity, inset = (x.astype(np.float32) for x in sheets)
     return Relief(cells, nearest, uv, inner, opacity, inset, rest, triangles, yaw, view)
+
+
+def _unfold(mask: NDArray[np.bool_], thickness: F32, uv: F64, at: F32) -> F64:  # -> (N,)
+    """How far further from the outline, in pixels, the surface at ``uv`` (N, 2) takes its colour
+    when it is seen from a side that the first frame does not show.
+
+    Towards the outline the surface turns away from the camera, and a pixel would be stretched over
+    much of it. From the ridge down, as many pixels as the surface is long are laid on it; what is
+    left over where the pixels end is mirrored there, clear of the mixed rim.
+
+    Args:
+        mask: (H, W).
+        thickness: (H, W) half the body's, in pixels.
+        uv: (N, 2) x, y.
+        at: (N,) pixels from the outline, positive inside.
+    """
+    distance = np.asarray(signed_distance(mask), np.float32)
+    inward = np.asarray(_compute_inward(mask), np.float32)
+    place = (uv - 0.5).astype(np.float32)
+    half, height = np.maximum(at, 0.5), np.zeros(len(uv))
+    for _ in range(int(np.ceil(distance.max() / _STRIDE)) + 1):  # uphill to the ridge
+        half = np.maximum(half, _sample(distance, place))
+        height = np.maximum(height, _sample(thickness, place))
+        place = place + _STRIDE * _sample(inward, place)
+    here = _sample(thickness, (uv - 0.5).astype(np.float32))
+    up, whole = _ARC * np.hypot(np.maximum(at, 0), here), _ARC * np.hypot(half, height)
+    rim = np.clip(0.4 * half, 0.5, _RIM)
+    beyond = whole - up - (half - rim)  # the last of the pixels from the ridge down to the rim
+    return np.asarray(np.minimum(rim + np.abs(beyond), half) - at, np.float64)
+
+
+def _sample(
+    values: NDArray[np.floating], place: NDArray[np.floating]
+) -> F32:  # (H, W) or (H, W, 2), (N, 2) -> (N,) or (N, 2)
+    """Values at pixels x, y, between them linearly."""
+    x_y = place[:, None].astype(np.float32)
+    found = cv2.remap(values, x_y, None, cv2.INTER_LINEAR)  # pyright: ignore
+    return np.asarray(found, np.float32)[:, 0]
 
 
 def _compute_inward(mask: NDArray[np.bool_]) -> NDArray[np.floating]:  # (H, W) -> (H, W, 2)

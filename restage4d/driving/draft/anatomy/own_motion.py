@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
-from restage4d.driving.draft.compositing.clean_plate import Registration, dilate
+from restage4d.driving.draft.compositing.matte import dilate
+from restage4d.driving.draft.compositing.registration import Registration
 
 F32 = NDArray[np.float32]
 Gray = NDArray[np.uint8]

@@ -1,7 +1,8 @@
 """Completing a hole in a picture from the picture's own patches, coarse to fine.
 
 Voting patches as in Wexler et al. 2007, found by PatchMatch (Barnes et al. 2009); near patches are
-preferred.
+preferred. How busy the surroundings are is matched along with the colours, as in Newson et al.
+2014: voting blurs, and what is blurred would otherwise only match what is smooth, fog in the end.
 """
 
 import cv2
@@ -9,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.compositing.matte import spread
+from restage4d.driving.draft.compositing.matte import blur_within, dilate, spread
 
 F32 = NDArray[np.float32]
 
@@ -18,21 +19,31 @@ _SMALLEST = 40  # longer side of the coarsest level, pixels
 # what a match a whole diagonal away costs, in squared grey levels: near things are alike
 _FAR = 4000.0
 _LIKE = 0.25  # how much a patch's tone shall be what the hole's surroundings suggest there
+_BUSY = 40.0  # how much a place's busyness counts beside its colours
 _ROUNDS = 6  # of matching and voting per level
 
 
-def complete(picture: F32, hole: NDArray[np.bool_], rng: np.random.Generator) -> F32:
-    """Fills ``hole`` (H, W) of ``picture`` (H, W, 3) in 0..255; everything else stays as it is."""
+def complete(
+    picture: F32,
+    hole: NDArray[np.bool_],
+    rng: np.random.Generator,
+    avoid: NDArray[np.bool_] | None = None,
+) -> F32:
+    """Fills ``hole`` (H, W) of ``picture`` (H, W, 3) in 0..255; everything else stays as it is, and
+    nothing is copied from where ``avoid`` (H, W) is."""
     if not hole.any():
         return picture
+    if avoid is None or (hole | avoid).all():
+        avoid = np.zeros_like(hole)
     if hole.all() or min(hole.shape) < 4 * _R:
         return np.asarray(
             cv2.inpaint(picture.astype(np.uint8), hole.astype(np.uint8), 3, cv2.INPAINT_TELEA),
             np.float32,
         )
-    levels = [(picture, hole)]
+    unsafe = (avoid & ~hole).astype(np.float32)
+    levels = [(np.concatenate([picture, _measure_busyness(picture, hole)], -1), hole, unsafe)]
     while max(levels[-1][1].shape) > _SMALLEST * 1.5 and min(levels[-1][1].shape) > 6 * _R:
-        image, missing = levels[-1]
+        image, missing, unsafe = levels[-1]
         size = ((missing.shape[1] + 1) // 2, (missing.shape[0] + 1) // 2)
         share = np.asarray(
             cv2.resize((~missing).astype(np.float32), size, interpolation=cv2.INTER_AREA),
@@ -41,28 +52,38 @@ def complete(picture: F32, hole: NDArray[np.bool_], rng: np.random.Generator) ->
         known = np.asarray(
             cv2.resize(image * ~missing[..., None], size, interpolation=cv2.INTER_AREA), np.float32
         )
+        unsafe = np.asarray(cv2.resize(unsafe, size, interpolation=cv2.INTER_AREA), np.float32)
         levels.append(
-            ((known / np.maximum(share, 1e-3)[..., None]).astype(np.float32), share < 0.5)
+            ((known / np.maximum(share, 1e-3)[..., None]).astype(np.float32), share < 0.5, unsafe)
         )
-    image, missing = levels[-1]
-    start = cv2.inpaint(
-        np.clip(image, 0, 255).astype(np.uint8), missing.astype(np.uint8), 2, cv2.INPAINT_TELEA
-    )
-    guess = np.where(missing[..., None], start, image).astype(np.float32)
+    image, missing, unsafe = levels[-1]
+    guess = spread(image, (~missing & (unsafe < 0.5)).astype(np.float32))
+    guess = np.where(missing[..., None], guess, image).astype(np.float32)
     field = None
-    for depth, (image, missing) in enumerate(reversed(levels)):
+    for depth, (image, missing, unsafe) in enumerate(reversed(levels)):
         if depth:
             up = cv2.resize(guess, missing.shape[::-1], interpolation=cv2.INTER_CUBIC)
             guess = np.where(missing[..., None], up, image).astype(np.float32)
-        tone = spread(guess, (~missing).astype(np.float32))
+        safe = ~missing & (unsafe < 0.5)
+        tone = spread(guess[..., :3], (safe if safe.any() else ~missing).astype(np.float32))
         smooth = np.asarray(cv2.GaussianBlur(tone, (0, 0), 2.0), np.float32)
-        guess, field = _complete_level(guess, missing, field, smooth, rng)
-    return np.where(hole[..., None], np.clip(guess, 0, 255), picture).astype(np.float32)
+        guess, field = _complete_level(guess, missing, unsafe >= 0.5, field, smooth, rng)
+    filled = np.clip(guess[..., :3], 0, 255)
+    return np.where(hole[..., None], filled, picture).astype(np.float32)
+
+
+def _measure_busyness(picture: F32, hole: NDArray[np.bool_]) -> F32:  # -> (H, W, 1)
+    """Mean steepness around every pixel, from outside the hole."""
+    grey = picture.mean(-1)
+    slope = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 8
+    known = (~dilate(hole, 2)).astype(np.float32)
+    return spread(blur_within(slope[..., None], known, max(hole.shape) / 80), known)
 
 
 def _complete_level(
     guess: F32,
     missing: NDArray[np.bool_],
+    avoid: NDArray[np.bool_],
     coarse: NDArray[np.int32] | None,
     smooth: F32,
     rng: np.random.Generator,
@@ -74,6 +95,8 @@ def _complete_level(
     touched = cv2.dilate(missing.astype(np.uint8), kernel).astype(bool)
     source = ~touched
     source[:_R] = source[-_R:] = source[:, :_R] = source[:, -_R:] = False
+    kept_off = source & ~dilate(avoid, _R) if avoid.any() else source
+    source = kept_off if kept_off.any() else source
     if not source.any():
         return guess, np.zeros((height, width, 2), np.int32)
     rows, cols = np.nonzero(source)
@@ -109,7 +132,8 @@ def _compute_cost(image, smooth, i, j, si, sj):
     unlike = np.float32(0)
     for k in range(3):
         unlike += (smooth[i, j, k] - smooth[si, sj, k]) ** 2
-    return total / n + _FAR * away + _LIKE * unlike
+    busy = (image[i, j, 3] - image[si, sj, 3]) ** 2
+    return total / n + _FAR * away + _LIKE * unlike + _BUSY * busy
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -155,12 +179,13 @@ def _vote(image, missing, touched, field, trust, last):
     end, its own patch's centre."""
     h, w = missing.shape
     result = image.copy()
+    mean = np.zeros(4, np.float32)
     for i in range(h):
         for j in range(w):
             if not missing[i, j]:
                 continue
             total = np.float32(0)
-            r = g = b = np.float32(0)
+            mean[:] = 0
             reach = 1 if last else _R
             for di in range(max(-reach, -i), min(reach, h - 1 - i) + 1):
                 for dj in range(max(-reach, -j), min(reach, w - 1 - j) + 1):
@@ -169,9 +194,9 @@ def _vote(image, missing, touched, field, trust, last):
                         si, sj = field[pi, pj, 0] - di, field[pi, pj, 1] - dj
                         t = trust[pi, pj]
                         total += t
-                        r += t * image[si, sj, 0]
-                        g += t * image[si, sj, 1]
-                        b += t * image[si, sj, 2]
+                        for k in range(4):
+                            mean[k] += t * image[si, sj, k]
             if total > 0:
-                result[i, j, 0], result[i, j, 1], result[i, j, 2] = r / total, g / total, b / total
+                for k in range(4):
+                    result[i, j, k] = mean[k] / total
     return result

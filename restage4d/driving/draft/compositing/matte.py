@@ -24,6 +24,12 @@ def estimate_matte(
     return np.clip(alpha, low, high).astype(np.float32)
 
 
+def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The mask with everything within ``radius`` pixels of it."""
+    shape = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), shape).astype(bool)
+
+
 def signed_distance(mask: NDArray[np.bool_]) -> Array:
     """Pixels to the outline, positive inside. What the image border cuts off goes on behind it."""
     padded = np.pad(mask, 8, mode="edge").astype(np.uint8)
@@ -91,3 +97,12 @@ def estimate_foreground(
     rest = frame - (a * smooth + (1 - a) * plate)
     fitted = smooth + np.clip(a * rest / (a * a + 0.06), -40, 40)
     return np.clip(np.where(a > 0.97, frame, fitted), 0, 255).astype(np.float32)
+
+
+def blur_within(values: Array, weight: Array, sigma: float) -> Array:
+    """Local mean of the values (H, W, C) where ``weight`` is 1."""
+    total = np.asarray(cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma), np.float32)
+    total = total.reshape(values.shape)  # OpenCV drops an only channel
+    return (total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]).astype(
+        np.float32
+    )
