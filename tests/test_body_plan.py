@@ -54,10 +54,12 @@ def test_a_quadruped_faces_its_head(kind):
     assert [round(leg.tip[0], -1) for leg in plan.legs] == [70, 80, 130, 150]
     at = {"raised": (180, 38), "lowered": (182, 116)}.get(kind, (180, 70))
     assert covers(plan.head, *at)
+    assert plan.head is not None
     assert plan.head.area < 0.35 * QUADRUPEDS[kind].sum()  # not the front half
     assert not covers(plan.head, 110, 80)
     assert covers(plan.tail, 59, 97)
     assert plan.others == []  # a bell is none
+    assert plan.tail is not None
     for limb in (*plan.legs, plan.head, plan.tail):
         assert 0 <= limb.weight.min() <= limb.weight.max() <= 1
         assert limb.weight[~QUADRUPEDS[kind]].max() == 0
@@ -152,6 +154,8 @@ def test_a_click_on_the_head_gives_the_head_that_shape_gives(kind):
     at = {"raised": (176.0, 38.0), "lowered": (182.0, 112.0)}.get(kind, (176.0, 70.0))
     clicked, found = read_body_plan(mask, head=at), read_body_plan(mask)
     assert clicked.facing == 1
+    assert clicked.head is not None
+    assert found.head is not None
     assert iou(clicked.head.weight > 0.5, found.head.weight > 0.5) > 0.7
     assert covers(clicked.tail, 59, 97)
 
@@ -159,6 +163,7 @@ def test_a_click_on_the_head_gives_the_head_that_shape_gives(kind):
 def test_what_was_clicked_as_the_head_is_no_leg():
     plan = read_body_plan(QUADRUPEDS["level"], head=(70.0, 125.0))
     assert (plan.facing, len(plan.legs)) == (-1, 3)
+    assert plan.head is not None
     assert plan.head.weight[125, 70] > 0.5
 
 
@@ -176,6 +181,7 @@ def test_a_click_on_the_head_of_what_comes_at_the_camera():
     plan = read_body_plan(mask, head=(122.0, 100.0))
     assert (plan.facing, plan.doubt) == (0, "")
     assert covers(plan.head, 122, 100)
+    assert plan.head is not None
     assert plan.head.area < 0.6 * mask.sum()
     aside = read_body_plan(mask, head=(90.0, 80.0))
     assert aside.facing == -1

@@ -14,6 +14,7 @@ from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
 from restage4d.cli import main
 from restage4d.clips import Selection
+from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.jobs import restaging
@@ -68,6 +69,7 @@ def test_the_driver_gets_it_as_shares_of_the_picture(tmp_path):
     driver = restaging.make_driver(
         restaging.RestagingJob(VIDEO, "p", tmp_path, head=head), Weights()
     )
+    assert isinstance(driver, KinematicDriving)
     assert (driver._head, driver._folder) == ((0.5, 0.25), tmp_path)
     with pytest.raises(InputError, match=r"outside .* 384 x 288 pixels"):
         locate_head(VIDEO, (info.width, 5.0))
