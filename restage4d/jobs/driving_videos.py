@@ -8,7 +8,7 @@ from restage4d.driving.candidates import measure
 from restage4d.driving.protocols import Candidate
 from restage4d.io import video
 from restage4d.io.atomic import replacing
-from restage4d.jobs.footage import decode_part, select_in_detail
+from restage4d.jobs.footage import decode_part, select_in_detail, take_alpha
 from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.jobs.restaging import RestagingJob, driving_tasks, make_driver
 from restage4d.progress import Progress, TaskId
@@ -35,6 +35,7 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     progress.expect(tasks)
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
+    base, _ = take_alpha(base, job.selection)
     selection = select_in_detail(job.video, info, base, job.first, job.selection, masks, progress)
     mask = masks.select(base, selection, progress)
     made = driver.make(base, mask, job.prompt, progress)
