@@ -2,6 +2,7 @@
 starts. What needs a heavy library is imported where it is made."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,37 +67,69 @@ def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
     if name == getattr(PriorNames(), kind):
         return getattr(weight_free_providers(), kind)
     found = find_entry(kind, name)
+    make = PRIOR_MAKERS.get((kind, name))
+    if make is None:
+        raise _refuse_unmade(found)
     if name == "cotracker3" and weights.download and weights.find_local(found) is None:
         from restage4d.priors.tracks.point_trackers import CoTrackerTracks, PointTrackerConfig
 
         return CoTrackerTracks(name, None, PointTrackerConfig("torch.hub"))
     folder = weights.find(found)
-    state = fingerprint(folder)
-    if kind == "masks":
-        from restage4d.priors.masks.sam import SamConfig, SamMasks
+    return make(found, folder, fingerprint(folder))
 
-        return SamMasks(name, folder, SamConfig(name.split("-")[0], state))
-    if kind == "tracks":
-        from restage4d.priors.tracks import point_trackers as p
 
-        return {
-            "bootstapir": p.TapirTracks,
-            "tapnext": p.TapNextTracks,
-            "cotracker3": p.CoTrackerTracks,
-        }[name](name, folder, p.PointTrackerConfig(state))
-    if name == _BOTH:
-        from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+def _refuse_unmade(found: Entry) -> InputError:
+    return InputError(
+        f"{found.name} ({found.kind}) is in the catalogue, but nothing here makes it.",
+        "Choose another: restage4d doctor lists them.",
+    )
 
-        python = Path(read_settings().da3_python)
-        if not python.is_file():
-            raise InputError(
-                "Depth Anything 3 needs a Python of its own, and RESTAGE4D_DA3_PYTHON names none.",
-                f"{found.get}.",
-            )
-        return DepthAnything3(python, folder, DepthAnything3Config(state))
+
+def _make_sam(family: str, found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.masks.sam import SamConfig, SamMasks
+
+    return SamMasks(found.name, folder, SamConfig(family, state))
+
+
+def _make_tracker(class_name: str, found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.tracks import point_trackers
+
+    made = getattr(point_trackers, class_name)
+    return made(found.name, folder, point_trackers.PointTrackerConfig(state))
+
+
+def _make_depth_anything(found: Entry, folder: Path, state: str) -> Any:
     from restage4d.priors.depth.depth_anything import DepthAnythingConfig, DepthAnythingDepth
 
-    return DepthAnythingDepth(name, folder, DepthAnythingConfig(state))
+    return DepthAnythingDepth(found.name, folder, DepthAnythingConfig(state))
+
+
+def _make_depth_anything3(found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+
+    python = Path(read_settings().da3_python)
+    if not python.is_file():
+        raise InputError(
+            "Depth Anything 3 needs a Python of its own, and RESTAGE4D_DA3_PYTHON names none.",
+            f"{found.get}.",
+        )
+    return DepthAnything3(python, folder, DepthAnything3Config(state))
+
+
+# who is made from (entry, folder of weights, fingerprint of it)
+PRIOR_MAKERS: dict[tuple[str, str], Callable[[Entry, Path, str], Any]] = {
+    ("masks", "sam2"): partial(_make_sam, "sam2"),
+    ("masks", "sam2-tiny"): partial(_make_sam, "sam2"),
+    ("masks", "edgetam"): partial(_make_sam, "edgetam"),
+    ("masks", "sam3"): partial(_make_sam, "sam3"),
+    ("cameras", _BOTH): _make_depth_anything3,
+    ("depth", _BOTH): _make_depth_anything3,
+    ("depth", "depth-anything-v2"): _make_depth_anything,
+    ("depth", "depth-anything-v2-large"): _make_depth_anything,
+    ("tracks", "bootstapir"): partial(_make_tracker, "TapirTracks"),
+    ("tracks", "tapnext"): partial(_make_tracker, "TapNextTracks"),
+    ("tracks", "cotracker3"): partial(_make_tracker, "CoTrackerTracks"),
+}
 
 
 def make_driving_provider(
@@ -134,7 +167,7 @@ def make_driving_provider(
         need_key(found.key)
     seeds = [seed + i for i in range(choice.candidates)]
     if found.key:
-        models = _make_hosted(found.name, choice, seeds, announce)
+        models = _make_hosted(found, choice, seeds, announce)
     else:
         models = _make_diffusers(found.name, place or weights.find(found), choice, seeds)
     best = BestOf(
@@ -173,16 +206,18 @@ def _find_driver(driver: str) -> tuple[Entry, Path | None]:
 
 
 def _make_hosted(
-    name: str, choice: DriverChoice, seeds: list[int], announce: Callable[[str], None]
+    found: Entry, choice: DriverChoice, seeds: list[int], announce: Callable[[str], None]
 ) -> list[VideoModel]:
     from restage4d.driving.hosted import HostedConfig
 
-    if name == "veo":
+    if found.name == "veo":
         from restage4d.driving.veo import MODEL
         from restage4d.driving.veo import VeoDriving as Hosted
-    else:
+    elif found.name == "runway":
         from restage4d.driving.runway import MODEL  # type: ignore[assignment]
         from restage4d.driving.runway import RunwayDriving as Hosted
+    else:
+        raise _refuse_unmade(found)
     model = choice.model or MODEL
     return [Hosted(HostedConfig(model, choice.seconds, seed), announce) for seed in seeds]
 

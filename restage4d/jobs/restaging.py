@@ -153,7 +153,7 @@ def _run_in_folder(
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
-    log = FindingLog(_say)
+    log = FindingLog(say)
     log.add(list_notes(base.notes, len(base)))
     for i, path in enumerate(job.driving, 1):
         driving = video.probe(path)
@@ -201,8 +201,8 @@ def _run_in_folder(
     print(summarise(job.out, report, log, splats=job.splats))
 
 
-def _say(text: str) -> None:
-    """On a terminal the progress line stands there unfinished."""
+def say(text: str) -> None:
+    """Prints a line; on a terminal the progress line stands there unfinished."""
     print(f"\n{text}" if sys.stdout.isatty() else text, flush=True)
 
 

@@ -206,6 +206,28 @@ def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
     assert records[0].keys() == {"candidate", "seam", "camera", "subject", "tracks", "score"}
 
 
+def test_a_cached_candidate_is_judged_anew(base, tmp_path, monkeypatch):
+    cache, told = Cache(tmp_path / "cache"), []
+    drivers = [Plain(0), Plain(2)]
+    BestOf(drivers, cache=cache, announce=told.append).make(base, MASK, "it jumps", Progress())
+    judged = []
+
+    def check(base, clip, name, *, subject):
+        judged.append((name, subject))
+        if len(judged) == 1:
+            raise InputError(f"The subject in {name} differs.", "")
+
+    monkeypatch.setattr("restage4d.driving.candidates.check_start", check)
+    other = np.roll(MASK, 5, 1)  # of another selection
+    best = BestOf(drivers, cache=cache, announce=told.append)
+    video = best.make(base, other, "it jumps", Progress())
+    assert video.made_by == "plain 2"
+    assert "Candidate 1 is left out: The subject in the video by plain 0 differs." in told
+    assert len(judged) == 2
+    np.testing.assert_array_equal(judged[0][1], other)
+    assert [len(driver.prompts) for driver in drivers] == [1, 1]
+
+
 def test_a_single_candidate_that_cannot_be_used_says_why(base):
     with pytest.raises(InputError, match="The first frame differs"):
         BestOf([Plain(bad=True)], announce=lambda text: None).make(base, MASK, "it", Progress())
