@@ -88,7 +88,7 @@ def test_driving_videos_alone_get_the_same_checks(job, tmp_path, monkeypatch, ca
     )
     video.encode(tmp_path / "cut.mp4", cut, 24.0)
     cut_driver = FileDriving(tmp_path / "cut.mp4")
-    monkeypatch.setattr(driving_videos, "make_driver", lambda job, weights: cut_driver)
+    monkeypatch.setattr(driving_videos, "make_driver", lambda *_, **__: cut_driver)
     made = driving_videos.make_driving_videos(job, Progress())
     assert [path.name for path in made] == ["candidates.json", "1.mp4"]
     report = json.loads((job.out / "candidates.json").read_text())

@@ -42,7 +42,7 @@ def job(tmp_path, monkeypatch) -> RestagingJob:
     monkeypatch.setenv("RESTAGE4D_CACHE", str(tmp_path / "cache"))
     return RestagingJob(
         write_cut_outs(tmp_path / "base"),
-        "it jumps",
+        "it jumps happily",
         tmp_path / "out",
         longer_side=96,
         settings=[
@@ -85,7 +85,15 @@ def test_a_cut_outs_alpha_is_the_mask_of_every_frame(job, made, capsys):
     report = json.loads((job.out / "report.json").read_text())
     (told,) = [f for f in report["findings"] if f["code"] == "alpha-mask"]
     assert "is the subject's mask in every frame; the puppet gets no background" in told["text"]
-    assert f"Note: {told['text']}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Note: {told['text']}" in said
+    # the draft driver's script is shown before anything is made, and kept
+    script = report["script"]
+    assert script["sentence"] == "jumps in place, 0.8 s"
+    assert [action["verb"] for action in script["actions"]] == ["jump"]
+    assert (script["left_out"], script["read_by"]) == (["happily"], "built-in parser")
+    shown = "The draft driver acts: jumps in place, 0.8 s\nIt leaves out: happily\n"
+    assert said.startswith(shown)
     # what was transparent is nowhere in the puppet, and mid-grey where it is shown as filmed
     puppet = Puppet.load(job.out / "puppet.puppet")
     assert len(puppet.background) == 0 < len(puppet.subject)

@@ -13,7 +13,7 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.jobs.footage import decode_part, list_notes, select_in_detail, take_alpha
 from restage4d.jobs.provider_factory import make_prior_providers
-from restage4d.jobs.restaging import RestagingJob, driving_tasks, make_driver, say
+from restage4d.jobs.restaging import RestagingJob, driving_tasks, make_driver, say, show_script
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 
@@ -21,10 +21,11 @@ from restage4d.providers.weights import Weights
 def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     """Makes the driving videos of ``job.choice`` and returns their files and the figures'.
 
-    candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver), ``candidates``,
-    each as `restage4d.driving.protocols.Candidate.to_record`, and ``findings`` of base and
-    candidates ("candidate 1" ...), as `restage4d.checks.findings.Finding.to_record`. A candidate
-    that `run` would refuse is handed out all the same.
+    candidates.json: ``provider``, ``refined_prompt`` ("" for the draft driver), ``script`` (of the
+    draft driver, as `restage4d.driving.script_reading.Script.to_record`), ``candidates``, each as
+    `restage4d.driving.protocols.Candidate.to_record`, and ``findings`` of base and candidates
+    ("candidate 1" ...), as `restage4d.checks.findings.Finding.to_record`. A candidate that `run`
+    would refuse is handed out all the same.
 
     Raises:
         InputError: no subject, no video can be used, or a check finds that the base cannot work;
@@ -33,7 +34,8 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     """
     info = video.probe(job.video)
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
-    driver = make_driver(job, weights)
+    script = show_script(job)
+    driver = make_driver(job, weights, script=script)
     masks = make_prior_providers(job.choice.priors, weights).masks
     tasks = driving_tasks(job)
     if TaskId.MEASURE_DRIVING not in tasks:
@@ -62,6 +64,7 @@ def make_driving_videos(job: RestagingJob, progress: Progress) -> list[Path]:
     report = {
         "provider": made.made_by,
         "refined_prompt": made.refined_prompt,
+        "script": script.to_record() if script else None,
         "candidates": [candidate.to_record() for candidate in candidates],
         "findings": [finding.to_record() for finding in [*log.findings, *found]],
     }

@@ -8,8 +8,10 @@ from typing import Any
 
 from restage4d.defaults import PriorNames
 from restage4d.driving.candidates import BestOf
+from restage4d.driving.draft.directions.script import Directions
 from restage4d.driving.draft.driver import KinematicDriving
-from restage4d.driving.prompt_refinement import RefineConfig, RefinedPromptDriving
+from restage4d.driving.endpoint import EndpointConfig
+from restage4d.driving.prompt_refinement import RefinedPromptDriving
 from restage4d.driving.protocols import DrivingProvider, VideoModel
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache
@@ -141,6 +143,7 @@ def make_driving_provider(
     cache: Cache | None = None,
     choose: Callable[[str], int] | None = None,
     announce: Callable[[str], None] = print,
+    script: Directions | None = None,
 ) -> DrivingProvider:
     """The maker of the driving video: refines the prompt, makes the candidates, keeps one. The
     draft driver is left as it is.
@@ -153,12 +156,13 @@ def make_driving_provider(
         cache: where videos and refined prompts are kept.
         choose: see `BestOf`.
         announce: told licences, costs, prompts and figures.
+        script: what the draft driver acts; None: what it reads in the prompt itself.
 
     Raises:
         InputError: no such driver, or a module, key or weight is missing; says how to get it.
     """
     if choice.is_draft:
-        return KinematicDriving()
+        return KinematicDriving(script)
     found, place = _find_driver(choice.driver)
     need_modules(found)
     if text := describe_terms(found):
@@ -173,11 +177,16 @@ def make_driving_provider(
     best = BestOf(
         models, pick=choice.pick, choose=choose, folder=folder, cache=cache, announce=announce
     )
+    return RefinedPromptDriving(best, find_endpoint(choice), choice.refined_prompt, cache, announce)
+
+
+def find_endpoint(choice: DriverChoice) -> EndpointConfig | None:
+    """The endpoint that refines prompts and makes the draft driver's scripts; None for none. Raises
+    `InputError` for settings that cannot be read."""
     settings = read_settings()
     url = choice.refine_url or settings.refine_url
     model = choice.refine_model or settings.refine_model
-    config = RefineConfig(url, model) if url and model else None
-    return RefinedPromptDriving(best, config, choice.refined_prompt, cache, announce)
+    return EndpointConfig(url, model) if url and model else None
 
 
 def _find_driver(driver: str) -> tuple[Entry, Path | None]:

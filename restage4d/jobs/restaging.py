@@ -15,8 +15,8 @@ from restage4d.checks.findings import FindingLog
 from restage4d.checks.frames import check_frames
 from restage4d.clips import Selection
 from restage4d.defaults import LONGER_SIDE, QUALITY
-from restage4d.driving.draft.prompt import parse
 from restage4d.driving.protocols import DrivingProvider
+from restage4d.driving.script_reading import Script, make_script
 from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
 from restage4d.io import video
@@ -30,7 +30,11 @@ from restage4d.jobs.footage import (
     take_alpha,
 )
 from restage4d.jobs.provider_choice import ProviderChoice
-from restage4d.jobs.provider_factory import make_driving_provider, make_prior_providers
+from restage4d.jobs.provider_factory import (
+    find_endpoint,
+    make_driving_provider,
+    make_prior_providers,
+)
 from restage4d.jobs.report import summarise
 from restage4d.jobs.results import (
     BlendMaker,
@@ -131,17 +135,17 @@ def run(
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
-    if not job.driving and job.choice.driver.is_draft and (ignored := parse(job.prompt).ignored):
-        print(f"The draft driver leaves out: {', '.join(ignored)}")
     _check_folders(job)
+    script = show_script(job)
     with claim_folder(job.out, describe(job), overwrite=job.overwrite):
-        _run_in_folder(job, config, info, progress, make_blend, choose)
+        _run_in_folder(job, config, info, script, progress, make_blend, choose)
 
 
 def _run_in_folder(
     job: RestagingJob,
     config: FitConfig,
     info: video.VideoInfo,
+    script: Script | None,
     progress: Progress,
     make_blend: BlendMaker | None,
     choose: Callable[[str], int] | None,
@@ -149,7 +153,7 @@ def _run_in_folder(
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
-    drivers = given or [make_driver(job, weights, choose)]
+    drivers = given or [make_driver(job, weights, choose, script)]
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
@@ -190,7 +194,11 @@ def _run_in_folder(
         true_masks,
         log,
         progress,
-        asked={"seed": job.seed, "prompt": job.prompt},
+        asked={
+            "seed": job.seed,
+            "prompt": job.prompt,
+            "script": script.to_record() if script else None,
+        },
         splats=job.splats,
     )
     checkpoint.unlink(missing_ok=True)
@@ -229,8 +237,21 @@ def describe(job: RestagingJob) -> dict[str, Any]:
     }
 
 
+def show_script(job: RestagingJob) -> Script | None:
+    """What the draft driver will act, said before anything is made of it; None where another makes
+    the driving video. Raises `InputError` as `make_script` does."""
+    if job.driving or not job.choice.driver.is_draft:
+        return None
+    script = make_script(job.prompt, find_endpoint(job.choice.driver), Cache(), say)
+    say(str(script))
+    return script
+
+
 def make_driver(
-    job: RestagingJob, weights: Weights, choose: Callable[[str], int] | None = None
+    job: RestagingJob,
+    weights: Weights,
+    choose: Callable[[str], int] | None = None,
+    script: Script | None = None,
 ) -> DrivingProvider:
     """The job's maker of driving videos; candidates go to ``job.out / "candidates"``. Raises
     `InputError` as `make_driving_provider` does."""
@@ -241,6 +262,7 @@ def make_driver(
         folder=job.out / "candidates",
         cache=Cache(),
         choose=choose,
+        script=script.directions if script else None,
     )
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from restage4d.clips import Clip
 from restage4d.driving.candidates import BestOf, format_table, measure
+from restage4d.driving.endpoint import EndpointConfig
 from restage4d.driving.prompt_refinement import (
     CAMERA,
-    RefineConfig,
     RefinedPromptDriving,
     fill_template,
     refine,
@@ -49,7 +49,7 @@ GOOD = "A brown dog with a red collar jumps twice on the lawn. The camera remain
 
 def test_a_vision_model_refines_the_prompt_and_sees_the_frame(server, base):
     server.on("POST", CHAT, said(f'"{GOOD}"'))
-    assert refine(base, "it jumps twice", RefineConfig(f"{server.url}/v1", "qwen-vl")) == GOOD
+    assert refine(base, "it jumps twice", EndpointConfig(f"{server.url}/v1", "qwen-vl")) == GOOD
     sent = server.asked[0].body
     assert sent["model"] == "qwen-vl"
     assert sent["temperature"] == 0
@@ -65,7 +65,7 @@ def test_a_vision_model_refines_the_prompt_and_sees_the_frame(server, base):
 def test_a_reply_that_forgets_the_camera_gets_it_pinned(server, base):
     server.on("POST", CHAT, said("A brown dog jumps twice on the lawn."))
     assert (
-        refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m"))
+        refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m"))
         == f"A brown dog jumps twice on the lawn. {CAMERA}"
     )
 
@@ -85,7 +85,7 @@ def test_a_reply_that_forgets_the_camera_gets_it_pinned(server, base):
 def test_replies_that_are_no_prompt_are_one_clear_error(server, base, reply, match):
     server.on("POST", CHAT, reply)
     with pytest.raises(InputError, match=match) as caught:
-        refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m"))
+        refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m"))
     assert "template" in caught.value.remedy
     assert SECRET not in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_replies_that_are_no_prompt_are_one_clear_error(server, base, reply, mat
 def test_a_busy_endpoint_is_asked_again(server, base, monkeypatch):
     no_waiting(monkeypatch)
     server.on("POST", CHAT, (429, {"error": {"message": "slow down"}}), (500, {}), said(GOOD))
-    assert refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m")) == GOOD
+    assert refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m")) == GOOD
 
 
 def test_without_an_endpoint_a_template_pins_the_camera():
@@ -136,7 +136,7 @@ class Plain:
 def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_path):
     server.on("POST", CHAT, said(GOOD))
     told: list[str] = []
-    driver, config = Plain(), RefineConfig(f"{server.url}/v1", "m")
+    driver, config = Plain(), EndpointConfig(f"{server.url}/v1", "m")
     for _ in range(
         2
     ):  # the second time it is known: a paid video is found again under the same words

@@ -23,7 +23,7 @@ from restage4d.driving.draft.compositing.rasterizer import draw
 from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
-from restage4d.driving.draft.prompt import parse
+from restage4d.driving.draft.prompt import Directions, parse
 from restage4d.driving.draft.relief import View, build_relief
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
@@ -37,15 +37,22 @@ _STICKS = 2.5  # pixels a part may move until the first frame's own pixels aroun
 
 class KinematicDriving:
     """A `DrivingProvider` that reads simple directions (`restage4d.driving.draft.prompt`) and moves
-    the subject's relief."""
+    the subject's relief.
+
+    Args:
+        script: what it shall act; None: what it reads in the prompt.
+    """
 
     name = "kinematic"
+
+    def __init__(self, script: Directions | None = None) -> None:
+        self._script = script
 
     def make(
         self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
     ) -> DrivingVideo:
         """The driving video; its first frame is the base's first frame, bit for bit."""
-        directions = parse(prompt)
+        directions = self._script or parse(prompt)
         if mask.shape != base.frames.shape[1:3]:
             raise InputError(
                 f"The mask is {mask.shape[1]}x{mask.shape[0]} pixels, the video "
