@@ -42,7 +42,7 @@ def job(tmp_path, monkeypatch) -> RestagingJob:
     monkeypatch.setenv("RESTAGE4D_CACHE", str(tmp_path / "cache"))
     return RestagingJob(
         write_cut_outs(tmp_path / "base"),
-        "it jumps happily",
+        "it jumps and sings",
         tmp_path / "out",
         longer_side=96,
         settings=[
@@ -89,10 +89,10 @@ def test_a_cut_outs_alpha_is_the_mask_of_every_frame(job, made, capsys):
     assert f"Note: {told['text']}" in said
     # the draft driver's script is shown before anything is made, and kept
     script = report["script"]
-    assert script["sentence"] == "jumps in place, 0.8 s"
+    assert script["sentence"] == "jumps, 1.1 s"
     assert [action["verb"] for action in script["actions"]] == ["jump"]
-    assert (script["left_out"], script["read_by"]) == (["happily"], "built-in parser")
-    shown = "The draft driver acts: jumps in place, 0.8 s\nIt leaves out: happily\n"
+    assert (script["left_out"], script["read_by"]) == (["sings"], "built-in parser")
+    shown = "The draft driver acts: jumps, 1.1 s\nIt leaves out: sings\n"
     assert said.startswith(shown)
     # what was transparent is nowhere in the puppet, and mid-grey where it is shown as filmed
     puppet = Puppet.load(job.out / "puppet.puppet")
