@@ -1,6 +1,5 @@
 """All that is looked at once the priors are there, before the fit."""
 
-from restage4d.checks.feet import check_feet
 from restage4d.checks.findings import Finding
 from restage4d.checks.followable import check_following
 from restage4d.checks.frames import find_frame_faults
@@ -23,8 +22,6 @@ def check_estimates(
         found += check_masks(masks, video=video, scale=scale, thresholds=thresholds)
         clear = ~find_frame_faults(frames, thresholds).disturbed
         found += check_following(frames[clear], masks[clear], video=video, thresholds=thresholds)
-        first = masks[0] > 0.5
-        found += check_feet(priors.tracks, rows, first, video=video, thresholds=thresholds)
         found += check_video_priors(rewound, priors, rows, video, thresholds)
     return found
 

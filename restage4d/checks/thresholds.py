@@ -43,12 +43,6 @@ class Thresholds:
         followed, unfollowable: share of points that return below which tracks are doubtful, and
             cannot work.
 
-    Tracks on the lowest quarter of the subject against those on the rest:
-
-    Attributes:
-        feet_followed: share of them that is left over the others' share.
-        feet_frames: share of frames in which fewer may be left.
-
     Priors:
 
     Attributes:
@@ -97,9 +91,6 @@ class Thresholds:
     follow_error: float = 1.5
     followed: float = 0.5
     unfollowable: float = 0.15
-
-    feet_followed: float = 0.5
-    feet_frames: float = 0.2
 
     steep: float = 45.0
     ground_support: float = 0.3
