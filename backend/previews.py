@@ -14,7 +14,7 @@ from restage4d.driving.prompt_refinement import RefinedPromptDriving
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.content_cache import Cache
-from restage4d.jobs.footage import decode_part, select_in_detail
+from restage4d.jobs.footage import decode_part, select_in_detail, take_alpha
 from restage4d.jobs.provider_choice import DriverChoice
 from restage4d.jobs.provider_factory import make_driving_provider
 from restage4d.priors.masks.grabcut import GrabCutMasks
@@ -52,6 +52,7 @@ def look_at_video(store: Store, request: Look) -> tuple[Looked, list[NDArray]]:
         mask = np.zeros((0, 0), np.uint8)
         if pointed or request.find:
             given = read_selection(where, store, folder)
+            clip, _ = take_alpha(clip, given)
             provider = GrabCutMasks()
             selection = select_in_detail(
                 path, info, clip, request.first, given, provider, Progress()

@@ -55,6 +55,11 @@ class Selection:
     mask: NDArray[np.bool_] | None = None
     text: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was pointed at."""
+        return all(v is None for v in (self.point, self.box, self.mask, self.text))
+
 
 @dataclass
 class Rewound:
@@ -70,12 +75,15 @@ class Rewound:
         index: (T,) the frame's number in its own video (b_0 and d_0 are number 0; b_0 stands for
             both).
         parent: (T,) the neighbouring frame one step towards b_m, -1 for b_m itself.
+        masks: (T, H, W) float32 in 0..1 the subject as the clips' own `Clip.alpha` gives it, NaN in
+            frames of clips without; None where no clip has any.
     """
 
     clip: Clip
     source: NDArray[np.int32]
     index: NDArray[np.int32]
     parent: NDArray[np.int32]
+    masks: F32 | None = None
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -127,7 +135,7 @@ class Rewound:
 
 def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
     """Plays ``base`` backwards and joins every driving video at the shared first frame, which
-    stands once (from the base).
+    stands once (from the base). The clips' alpha becomes masks.
 
     All clips must have the same size and fps (`restage4d.driving.seam` brings them there and checks
     d_0 ≈ b_0).
@@ -160,7 +168,21 @@ def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
         np.concatenate(source),
         np.concatenate(index),
         np.concatenate(parent),
+        _join_alpha(base, drivings),
     )
+
+
+def _join_alpha(base: Clip, drivings: list[Clip]) -> F32 | None:
+    """See `Rewound.masks`."""
+    if all(clip.alpha is None for clip in (base, *drivings)):
+        return None
+    parts = []
+    for clip, order in [(base, slice(None, None, -1)), *((d, slice(1, None)) for d in drivings)]:
+        known = np.full(clip.frames.shape[:3], np.nan, np.float32)
+        if clip.alpha is not None:
+            known[:] = clip.alpha / np.float32(255)
+        parts.append(known[order])
+    return np.concatenate(parts)
 
 
 @dataclass

@@ -24,9 +24,10 @@ from restage4d.clips import (
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
+from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress
-from restage4d.puppet import Puppet
+from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 
@@ -62,7 +63,8 @@ def restage(
     """Video + prompt -> puppet.
 
     Args:
-        base: the filmed clip at working size, b_0 first.
+        base: the filmed clip at working size, b_0 first. Its alpha is its masks; of a cut-out the
+            puppet has no background.
         prompt: what the subject shall do instead.
         selection: what the artist pointed at in b_0.
         drivers: one provider per driving video; each becomes a branch and a performance.
@@ -125,6 +127,10 @@ def restage(
     )
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
+    if base.alpha is not None and is_cut_out(
+        base.frames, base.alpha
+    ):  # a grey wall would stand there
+        puppet.background = Gaussians(**{k: v[:0] for k, v in vars(puppet.background).items()})
     puppet.metres_per_unit = priors.metres_per_unit
     puppet.metrics = {
         "pruning_psnr_loss": fusion.pruning_psnr_loss,

@@ -11,9 +11,10 @@ from moving import CENTRE, moving
 from restage4d import pipeline
 from restage4d.checks.findings import FindingLog
 from restage4d.clips import Selection
+from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
 from restage4d.io import video
-from restage4d.jobs import restaging
+from restage4d.jobs import driving_videos, restaging
 from restage4d.jobs.driving_videos import make_driving_videos
 from restage4d.jobs.restaging import RestagingJob, run
 from restage4d.progress import Progress
@@ -110,6 +111,26 @@ def test_a_hard_cut_is_refused_before_any_work(job, tmp_path):
         run(job, progress)
     assert progress.seconds.keys() == {"decode"}
     assert not job.out.exists()
+
+
+def test_driving_videos_alone_get_the_same_checks(job, tmp_path, monkeypatch, capsys):
+    """Findings of base and candidate are said and in candidates.json; a candidate that a run would
+    refuse is handed out all the same, a base is not."""
+    cut = np.concatenate(
+        [moving(frames=6).clip.frames, moving(frames=6, pan=-9).clip.frames[:, ::-1, ::-1]]
+    )
+    video.encode(tmp_path / "cut.mp4", cut, 24.0)
+    cut_driver = FileDriving(tmp_path / "cut.mp4")
+    monkeypatch.setattr(driving_videos, "make_driver", lambda *_, **__: cut_driver)
+    made = driving_videos.make_driving_videos(job, Progress())
+    assert [path.name for path in made] == ["candidates.json", "1.mp4"]
+    report = json.loads((job.out / "candidates.json").read_text())
+    assert ("flash", "base") in [(f["code"], f["video"]) for f in report["findings"]]
+    (found,) = [f for f in report["findings"] if f["code"] == "hard-cut"]
+    assert (found["severity"], found["first_frame"], found["video"]) == ("refuse", 6, "candidate 1")
+    assert f"Refuse: {found['text']}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="hard cut at frame 6 of base"):
+        driving_videos.make_driving_videos(replace(job, video=tmp_path / "cut.mp4"), Progress())
 
 
 def test_the_logs_default_is_silent(capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Clip
-from restage4d.driving.seam import compare, prepare, psnr
+from restage4d.driving.seam import check_start, compare, prepare, psnr
 from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
 from restage4d.io.images import image
@@ -133,6 +133,17 @@ def test_a_subject_elsewhere_on_the_same_background_is_refused(right, down, word
     with pytest.raises(InputError) as error:
         prepare(base, driving, "t.mp4", subject=mask)
     assert words in error.value.what
+
+
+def test_a_prepared_clip_is_judged_by_another_subject():
+    base, mask = with_subject()
+    driving = with_subject(0.39)[0]
+    check_start(base, driving, subject=np.roll(mask, (60, 100), (0, 1)))  # the plain background
+    check_start(base, driving)
+    with pytest.raises(InputError, match="The subject stands 39 % of the width further right in"):
+        check_start(base, driving, "t.mp4", subject=mask)
+    with pytest.raises(InputError, match=r"t\.mp4 differs from the base's first frame: .* dB"):
+        check_start(base, Clip(driving.frames // 4, 24.0), "t.mp4")
 
 
 def test_another_subject_or_none_in_its_place_is_refused():

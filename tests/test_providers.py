@@ -14,9 +14,9 @@ from restage4d.cli import run as run_command
 from restage4d.defaults import DRAFT_DRIVER, PriorNames
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
-from restage4d.jobs import restaging
+from restage4d.jobs import provider_factory, restaging
 from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
-from restage4d.providers.registry import ENTRIES, describe_terms, find_entry
+from restage4d.providers.registry import ENTRIES, Entry, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, find_missing_files
 
@@ -85,6 +85,23 @@ def test_the_defaults_are_in_the_catalogue_and_need_nothing():
     for kind, name in chosen.items():
         found = find_entry(kind, name)
         assert (found.files, found.modules, found.key, found.get) == ((), (), "", "")
+
+
+def test_every_entry_has_a_maker_and_no_other_is_taken_for_it(monkeypatch, tmp_path):
+    defaults = set(vars(PriorNames()).items())
+    entries = {(e.kind, e.name) for e in ENTRIES if e.kind != "driving"}
+    assert provider_factory.PRIOR_MAKERS.keys() == entries - defaults
+    hosted = {e.name for e in ENTRIES if e.key}
+    assert hosted == {"veo", "runway"}
+    new = Entry("depth", "new-depth", "a new one", "MIT")
+    monkeypatch.setattr(provider_factory, "find_entry", lambda kind, name: new)
+    with pytest.raises(InputError, match=r"new-depth \(depth\) is in the catalogue, but nothing"):
+        provider_factory.make_prior_providers(PriorNames(depth="new-depth"), Weights(tmp_path))
+    service = Entry("driving", "new-service", "a new one", "MIT", key="NEW_KEY")
+    monkeypatch.setattr(provider_factory, "find_entry", lambda kind, name: service)
+    monkeypatch.setenv("NEW_KEY", "x")
+    with pytest.raises(InputError, match=r"new-service \(driving\) is in the catalogue"):
+        provider_factory.make_driving_provider(DriverChoice("new-service"), Weights(tmp_path))
 
 
 def test_a_wrong_choice_ends_the_run_before_work_starts(tmp_path, capsys):

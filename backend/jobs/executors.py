@@ -123,17 +123,15 @@ def spawn_worker(folder: Folder, store: Store, environment: Mapping[str, str]) -
 
 
 def kill_tree(folder: Folder) -> None:
-    """Kills the process that works in a folder and its children, if it is still the one that
-    entered it."""
-    known = folder.read_pid()
-    if known is None:
+    """Kills the process that works in a folder, if any, and its children."""
+    pid = folder.read_pid()
+    if pid is None:
         return
     with suppress(psutil.Error):
-        process = psutil.Process(known[0])
-        if abs(process.create_time() - known[1]) < 1.0:
-            for one in [*process.children(recursive=True), process]:
-                with suppress(psutil.Error):
-                    one.kill()
+        process = psutil.Process(pid)
+        for one in [*process.children(recursive=True), process]:
+            with suppress(psutil.Error):
+                one.kill()
 
 
 def list_gpus() -> list[Device]:

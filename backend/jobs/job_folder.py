@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import psutil
 import zmq
 
 from backend.file_lock import FileLock, is_locked
@@ -50,7 +49,7 @@ class Folder:
         """Makes the folder ready for a start: what was asked in it, no word from an earlier start.
         Raises InputError, OSError."""
         self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("result", "command"):
+        for name in ("result", "command", "pid"):
             (self.path / name).unlink(missing_ok=True)
         self.write_file("spec", msgspec.msgpack.encode(spec))
 
@@ -68,13 +67,14 @@ class Folder:
         """Whether a process works in this folder, this service's child or not."""
         return is_locked(self.path / "lock")
 
-    def read_pid(self) -> tuple[int, float] | None:
-        """Process id and creation time of who works here."""
+    def read_pid(self) -> int | None:
+        """Id of the process that works here; None where none does. Its lock, not its age by the
+        date, tells it from a later process of the same number."""
         try:
-            pid, created = (self.path / "pid").read_text().split()
-            return int(pid), float(created)
+            pid = int((self.path / "pid").read_text())
         except (OSError, ValueError):
             return None
+        return pid if self.is_running() else None
 
     def read_event(self, name: str) -> tuple[int, list[bytes]] | None:
         """The newest event of a kind as frames, with a number that grows with every new one."""
@@ -114,7 +114,7 @@ class Folder:
         else:
             return None
 
-        self.write_file("pid", f"{os.getpid()} {psutil.Process().create_time()}".encode())
+        self.write_file("pid", str(os.getpid()).encode())
         return lock
 
     def read_spec(self) -> Submit:

@@ -30,9 +30,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     spec BLOB NOT NULL,          -- msgpack of Submit
     state TEXT NOT NULL,
     wanted TEXT NOT NULL,        -- '', or asked of a running job: paused, cancelled, deleted
-    wanted_at REAL,
+    wanted_at REAL,              -- for people; how long it is is measured by who waits
     created REAL NOT NULL,
-    queued REAL NOT NULL,        -- its place in the queue
+    queued REAL NOT NULL,        -- its place in the queue: the date, or later than all others
     started REAL,
     finished REAL,
     attempts INTEGER NOT NULL,
@@ -44,6 +44,8 @@ CREATE INDEX IF NOT EXISTS by_state ON jobs (state, queued);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _VERSION = 1
+# the end of the queue, also after the clock was set back; its argument is the date
+_LAST = "MAX(?, (SELECT COALESCE(MAX(queued), 0) + 0.001 FROM jobs))"
 _artefacts = msgspec.msgpack.Decoder(dict[str, Artefact])
 _spec = msgspec.msgpack.Decoder(Submit)
 
@@ -135,8 +137,8 @@ class JobTable:
                 )
             now = time.time()
             db.execute(
-                "INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, 'queued', '', NULL, ?, ?, NULL, "
-                "NULL, 0, '', NULL, ?)",
+                f"INSERT OR IGNORE INTO jobs VALUES (?, ?, ?, 'queued', '', NULL, ?, {_LAST}, "
+                "NULL, NULL, 0, '', NULL, ?)",
                 (
                     spec.key,
                     owner,
@@ -168,9 +170,7 @@ class JobTable:
             where.append(f"state IN ({', '.join('?' * len(states))})")
             values += states
         condition = f"WHERE {' AND '.join(where)}" if where else ""
-        rows = self._db().execute(
-            f"SELECT * FROM jobs {condition} ORDER BY created DESC, rowid DESC", values
-        )
+        rows = self._db().execute(f"SELECT * FROM jobs {condition} ORDER BY rowid DESC", values)
         return [_read_row(row) for row in rows]
 
     def find_next_queued(self) -> JobRow | None:
@@ -217,21 +217,17 @@ class JobTable:
     ) -> bool:
         """From one of the states ``before`` to ``after``. Queueing resets the count of attempts,
         unless it ran until now."""
-        before, now = tuple(before), time.time()
-        extra = ""
-        if after == "queued":
-            extra = (
-                ", queued = queued"
-                if "running" in before
-                else f", queued = {now!r}, attempts = 0, finished = NULL"
-            )
+        before = tuple(before)
+        extra, dates = "", ()
+        if after == "queued" and "running" not in before:
+            extra, dates = f", queued = {_LAST}, attempts = 0, finished = NULL", (time.time(),)
         if after in ENDED:
-            extra = f", finished = {now!r}"
+            extra, dates = ", finished = ?", (time.time(),)
         return self._change(
             "UPDATE jobs SET state = ?, wanted = '', wanted_at = NULL, device = '', error = "
             f"?{extra} WHERE id = ? "
             f"AND state IN ({', '.join('?' * len(before))})",
-            (after, msgspec.msgpack.encode(error) if error else None, id, *before),
+            (after, msgspec.msgpack.encode(error) if error else None, *dates, id, *before),
         )
 
     def mark_done(self, id: str, artefacts: dict[str, Artefact]) -> bool:

@@ -46,6 +46,7 @@ class Supervisor:
         executor: who runs them.
         settings: attempts.
         publish: sends an event to whoever watches a job: (job, frames).
+        monotonic: a clock in seconds that cannot be set.
     """
 
     def __init__(
@@ -55,9 +56,13 @@ class Supervisor:
         executor: Executor,
         settings: ServiceSettings,
         publish: Callable[[str, list], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.jobs, self.folders, self.executor, self.settings = jobs, folders, executor, settings
-        self._publish = publish
+        self._publish, self._monotonic = publish, monotonic
+        # when each running job was first seen to be asked to stop, and how
+        self._asked: dict[str, tuple[str, float]] = {}
         self._stamps: dict[tuple[str, str], int] = {}
         self._progress: dict[str, JobProgress] = {}
         # running jobs that cannot be looked after, as on a full disk, and why
@@ -213,15 +218,12 @@ class Supervisor:
         alive = self.executor.is_alive(job.id, folder)
         self._relay(job, folder)
         if alive:
-            if (
-                job.wanted
-                and job.wanted_at is not None
-                and time.time() - job.wanted_at > _GRACE_S[job.wanted]
-            ):
+            if job.wanted and self._measure_wait(job) > _GRACE_S[job.wanted]:
                 self.executor.kill(job.id, folder)
             elif job.wanted and not folder.read_command():
                 folder.write_command("pause" if job.wanted == "paused" else "cancel")
             return
+        self._asked.pop(job.id, None)
         result = folder.read_result()
         if job.wanted == "deleted":
             self.jobs.change_state(job.id, ("running",), "cancelled")
@@ -244,6 +246,14 @@ class Supervisor:
         else:
             self.jobs.change_state(job.id, ("running",), "paused", result.error)
         self._changed.append(job.id)
+
+    def _measure_wait(self, job: JobRow) -> float:
+        """Seconds for which this service has seen that the job shall stop in this way."""
+        wanted, since = self._asked.get(job.id, ("", 0.0))
+        if wanted != job.wanted:
+            since = self._monotonic()
+            self._asked[job.id] = job.wanted, since
+        return self._monotonic() - since
 
     def _handle_crash(self, job: JobRow) -> None:
         why = self.executor.explain_end(job.id)
@@ -308,8 +318,8 @@ class Supervisor:
             if not job.wanted:
                 with suppress(InputError):
                     self.open_folder(job.id).write_command("pause")
-        end = time.monotonic() + seconds
-        while self.jobs.list(states=("running",)) and time.monotonic() < end:
+        end = self._monotonic() + seconds
+        while self.jobs.list(states=("running",)) and self._monotonic() < end:
             self.tick()
             time.sleep(0.05)
         self.executor.close()

@@ -87,6 +87,9 @@ def start(
         k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))
     }
     environment["PYTHONUNBUFFERED"] = "1"
+    for name in ("HOME", "CACHE", "SETTINGS", "WEIGHTS"):  # it starts in another folder
+        if given := environment.get(f"RESTAGE4D_{name}"):
+            environment[f"RESTAGE4D_{name}"] = os.path.abspath(given)
     if home is not None:
         environment["RESTAGE4D_HOME"] = str(home)
     away: dict[str, Any] = (

@@ -12,7 +12,7 @@ _TIMEOUT_S = 600
 
 
 class BlenderProcess:
-    """A `restage4d.jobs.restaging.BlendMaker`.
+    """A `restage4d.jobs.results.BlendMaker`.
 
     Args:
         python: a Python with bpy; None: the one that scripts/run.sh puts into the checkout.

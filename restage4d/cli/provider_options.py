@@ -72,7 +72,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--refine-url",
         default="",
         metavar="URL",
-        help="OpenAI-compatible endpoint that refines the prompt",
+        help="OpenAI-compatible endpoint that refines the prompt or makes the draft script",
     )
     driver.add_argument(
         "--refine-model", default="", metavar="NAME", help="its model; it must see pictures"

@@ -16,7 +16,7 @@ from restage4d.driving.protocols import (
     Figures,
     VideoModel,
 )
-from restage4d.driving.seam import compare
+from restage4d.driving.seam import check_start, compare
 from restage4d.driving.video_file import keep_known
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
@@ -198,13 +198,15 @@ class BestOf:
         prompt: str,
         progress: Progress,
     ) -> DrivingVideo:
-        """The model's video, from the cache where it is there."""
+        """The model's video, from the cache where it is there: then judged anew, as it may have
+        been kept with another subject or other limits. Raises `InputError` as the model does."""
         if self._cache is None:
             return model.make(base, mask, prompt, progress)
         key = content_key("driving", model.identity, prompt, base.frames[0], base.fps)
         kept = self._cache.get(key)
         if kept is not None:
             clip = Clip(kept["frames"], float(kept["fps"]))
+            check_start(base, clip, f"the video by {model.name}", subject=mask)
             return DrivingVideo(clip, model.name, known=unpack_known(kept))
         video = model.make(base, mask, prompt, progress)
         about = {"frames": video.clip.frames, "fps": np.array(video.clip.fps)}

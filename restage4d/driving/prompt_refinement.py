@@ -7,20 +7,19 @@ model that sees b_0 writes it. Without one, a fixed template does: the same word
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.driving.endpoint import EndpointConfig, ask_model
 from restage4d.driving.protocols import DrivingVideo, VideoModel
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.progress import Progress, TaskId
-from restage4d.providers.api_keys import find_key
 
-KEY = "OPENAI_API_KEY"  # local servers take any
 CAMERA = "The camera stays completely still on a tripod: no pan, no tilt, no zoom, no cut."
 _SUBJECT = (
     "It keeps its identity, shape, colours and markings, stays wholly in the picture, and moves "
@@ -39,16 +38,6 @@ _LONGEST = 2000  # characters of a reply that still is a prompt
 _SIDE = 768  # pixels of the longer side of the frame that is sent
 
 
-@dataclass(frozen=True)
-class RefineConfig:
-    """``base_url`` of the endpoint ("http://localhost:11434/v1" ...) and its ``model``; ``timeout``
-    in seconds per try."""
-
-    base_url: str
-    model: str
-    timeout: float = 60.0
-
-
 def fill_template(prompt: str) -> str:
     """The prompt with subject and camera pinned, by fixed words."""
     text = " ".join(prompt.split())
@@ -58,7 +47,7 @@ def fill_template(prompt: str) -> str:
     return f"{text if text[-1] in '.!?' else text + '.'} {_SUBJECT} {CAMERA}"
 
 
-def refine(base: Clip, prompt: str, config: RefineConfig) -> str:
+def refine(base: Clip, prompt: str, config: EndpointConfig) -> str:
     """The prompt by a vision model that sees b_0. The camera's sentence is added where the model
     left it out.
 
@@ -66,42 +55,17 @@ def refine(base: Clip, prompt: str, config: RefineConfig) -> str:
         InputError: the endpoint cannot be reached, refuses, or replies with something that is no
             prompt; says which.
     """
-    import openai
-
-    picture = _encode_jpeg(base.frames[0])
-    client = openai.OpenAI(
-        api_key=find_key(KEY) or "none",
-        base_url=config.base_url,
-        timeout=config.timeout,
-        max_retries=3,
-    )
+    picture = base64.b64encode(_encode_jpeg(base.frames[0])).decode()
     content = [
         {"type": "text", "text": f"What the subject shall do: {prompt}"},
-        {
-            "type": "image_url",
-            "image_url": {"url": "data:image/jpeg;base64," + base64.b64encode(picture).decode()},
-        },
+        {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}},
     ]
     messages = [{"role": "system", "content": _TASK}, {"role": "user", "content": content}]
     remedy = (
         "Check --refine-url and --refine-model, or leave them out: a fixed template then refines "
         "the prompt."
     )
-    try:
-        reply = client.chat.completions.create(
-            model=config.model, messages=messages, temperature=0, seed=0
-        )  # type: ignore
-        text = reply.choices[0].message.content or ""
-    except openai.OpenAIError as error:
-        message = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"The prompt could not be refined by {config.model} at {config.base_url}: {message}",
-            remedy,
-        ) from error
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{config.base_url} does not reply as an OpenAI-compatible endpoint does.", remedy
-        ) from error
+    text = ask_model(config, messages, "The prompt could not be refined", remedy)
     text = " ".join(text.split()).strip("\"'")
     if not 10 <= len(text) <= _LONGEST:
         raise InputError(
@@ -125,7 +89,7 @@ class RefinedPromptDriving:
     def __init__(
         self,
         model: VideoModel,
-        config: RefineConfig | None,
+        config: EndpointConfig | None,
         given: str = "",
         cache: Cache | None = None,
         announce: Callable[[str], None] = print,
@@ -156,7 +120,7 @@ class RefinedPromptDriving:
         return self._model.terms()
 
     def _ask_endpoint(
-        self, base: Clip, prompt: str, config: RefineConfig, progress: Progress
+        self, base: Clip, prompt: str, config: EndpointConfig, progress: Progress
     ) -> str:
         key = content_key("refine", config, prompt, base.frames[0])
         if self._cache and (kept := self._cache.get(key)):

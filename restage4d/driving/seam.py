@@ -163,6 +163,32 @@ def prepare(
     seam = compare(base.frames[0], frames[0])
     if seam.homography is not None and _is_small(seam, base.size, limits):
         frames, seam = _align(base.frames[0], frames, seam)
+    _check_seam(seam, base, frames[0], name, limits, subject)
+    return Clip(frames, base.fps)
+
+
+def check_start(
+    base: Clip,
+    driving: Clip,
+    name: str = "the driving video",
+    limits: SeamLimits = SeamLimits(),
+    *,
+    subject: NDArray[np.bool_] | None = None,
+) -> None:
+    """Whether a clip that `prepare` has made still begins like the base: with these limits, and
+    with this subject. Arguments and errors as there."""
+    seam = compare(base.frames[0], driving.frames[0])
+    _check_seam(seam, base, driving.frames[0], name, limits, subject)
+
+
+def _check_seam(
+    seam: Seam,
+    base: Clip,
+    first: U8,
+    name: str,
+    limits: SeamLimits,
+    subject: NDArray[np.bool_] | None,
+) -> None:
     if seam.psnr < limits.min_psnr:
         differences = seam.describe()
         raise InputError(
@@ -172,8 +198,7 @@ def prepare(
             f"({base.size[0]}:{base.size[1]}), or trim it so that it begins there.",
         )
     if subject is not None and subject.any() and not subject.all():
-        _check_subject(base.frames[0], frames[0], subject, name, limits)
-    return Clip(frames, base.fps)
+        _check_subject(base.frames[0], first, subject, name, limits)
 
 
 def _check_subject(

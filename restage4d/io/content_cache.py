@@ -38,8 +38,9 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None = None, limit: int = _LIMIT) -> None:
-        self.folder = folder or Path(
-            os.environ.get("RESTAGE4D_CACHE") or user_cache_path("restage4d")
+        self.folder = (
+            folder
+            or Path(os.environ.get("RESTAGE4D_CACHE") or user_cache_path("restage4d")).absolute()
         )
         self.limit = limit
 

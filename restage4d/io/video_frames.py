@@ -118,6 +118,12 @@ def composite(rgb: U8, alpha: U8) -> U8:
     return ((rgb * a + BACKDROP * (255 - a) + 127) // 255).astype(np.uint8)
 
 
+def is_cut_out(rgb: U8, alpha: U8) -> bool:  # (..., 3), (...)
+    """Whether nothing but the backdrop is where ``alpha`` is 0; else ``alpha`` is a mask that lies
+    beside opaque pictures."""
+    return bool((rgb[alpha == 0] == BACKDROP).all())
+
+
 def scaled(pixels: NDArray, width: int, height: int) -> NDArray:
     """Smaller by area averaging, larger by cubic interpolation."""
     if pixels.shape[1::-1] == (width, height):

@@ -1,22 +1,27 @@
 """The filmed shot as a job takes it: a part of the video at working size, and what the artist
 pointed at in its first frame."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.checks.findings import Finding
 from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.arrays import mask_picture
+from restage4d.io.video_frames import is_cut_out
+from restage4d.priors.estimate import NO_CORRECTIONS
 from restage4d.priors.protocols import MaskProvider
 from restage4d.progress import Progress
 
 SELECT_SIDE = 384  # pixels of the longer side at which a subject is selected, at least
 _LOOKAHEAD = 16  # frames: as many as selecting looks at
+_FEWEST = 64  # pixels that a subject must have
 
 
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
@@ -24,6 +29,57 @@ def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: in
     `video.decode` does."""
     stop = None if frames is None else (first + frames) / fps
     return video.decode(path, longer_side=longer_side, start=first / fps, stop=stop)
+
+
+def take_alpha(
+    base: Clip,
+    selection: Selection,
+    corrections: Mapping[int, NDArray[np.bool_]] = NO_CORRECTIONS,
+) -> tuple[Clip, list[Finding]]:
+    """The base with the alpha that is its masks, and what a person should know of it.
+
+    The file's alpha is the subject's mask in every frame, unless something is selected in the first
+    frame, or all of that is opaque: then it is None. ``corrections`` (H, W), by their frames, stand
+    in its place.
+
+    Raises:
+        InputError: nothing is selected, and the first frame is transparent all but everywhere.
+    """
+    if base.alpha is None:
+        return base, []
+    without = replace(base, alpha=None)
+    opaque = base.alpha[0] > 127
+    if not selection.is_empty:
+        text = "The footage has a mask of its own (alpha), but a selection is given: that counts."
+        return without, [_tell(base, "alpha-unused", text)]
+    if opaque.all():
+        text = "The first frame is opaque: the footage's transparency is not taken for the mask."
+        return without, [_tell(base, "alpha-unused", text)]
+    if opaque.sum() < _FEWEST:
+        raise InputError(
+            f"The footage is transparent, and only {int(opaque.sum())} pixels of its first frame "
+            "are opaque.",
+            "Begin at a frame that shows the subject (--first), or select the subject.",
+        )
+    alpha = base.alpha.copy()
+    for number, mask in corrections.items():
+        alpha[number] = np.where(mask, 255, 0)
+    text = "The footage's own mask of every frame is the subject's."
+    if is_cut_out(base.frames, base.alpha):
+        text = (
+            "The footage's transparency is the subject's mask in every frame; the puppet gets no "
+            "background."
+        )
+    return replace(base, alpha=alpha), [_tell(base, "alpha-mask", text)]
+
+
+def list_notes(notes: Iterable[str], frames: int, video: str = "base") -> list[Finding]:
+    """What the decoder did to a video of ``frames`` frames (`Clip.notes`), as findings."""
+    return [Finding("decoded", "note", note, "", 0, frames - 1, video) for note in notes]
+
+
+def _tell(base: Clip, code: str, text: str) -> Finding:
+    return Finding(code, "note", text, "", 0, len(base) - 1)
 
 
 def select_in_detail(
@@ -37,7 +93,7 @@ def select_in_detail(
 ) -> Selection:
     """The selection for a job that works at ``base.size``: where that is small, the mask of what is
     selected in the same frames at `SELECT_SIDE`, since a small picture shows too little to tell a
-    subject from its surroundings.
+    subject from its surroundings. Where nothing is selected, the base's alpha (`take_alpha`).
 
     Args:
         path, info: the video.
@@ -51,6 +107,8 @@ def select_in_detail(
         InputError: as `scale_selection` and `MaskProvider.select` do.
     """
     source = (info.width, info.height)
+    if selection.is_empty and base.alpha is not None:
+        return Selection(mask=base.alpha[0] > 127)
     if max(base.size) >= SELECT_SIDE or max(base.size) >= max(source) or selection.mask is not None:
         return scale_selection(selection, source, base.size)
     frames = min(len(base), _LOOKAHEAD)

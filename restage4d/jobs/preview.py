@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.io import video
 from restage4d.io.atomic import replacing
+from restage4d.io.video_frames import BACKDROP
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Performance, Puppet
 from restage4d.splatting.gaussians import render_performance
@@ -24,6 +25,7 @@ U8 = NDArray[np.uint8]
 
 ROWS = 8  # of the contact sheet, for every performance
 _BACKDROP = (0.78, 0.78, 0.78)  # of the views that nobody filmed
+_GREY = (BACKDROP / 255, BACKDROP / 255, BACKDROP / 255)
 
 
 def write_preview(
@@ -68,13 +70,19 @@ def write_preview(
         temporary.write_bytes(png.tobytes())
 
 
+def choose_backdrop(puppet: Puppet) -> tuple[float, float, float] | None:
+    """What `render_performance` takes to show a puppet as its footage does: None with a background
+    of its own, else that of a cut-out."""
+    return None if len(puppet.background) else _GREY
+
+
 def _rows_of(
     puppet: Puppet, base: Performance, performance: Performance, clips: dict[str, Clip]
 ) -> Iterator[U8]:
     """One labelled row of columns for every frame of a performance; the base holds its last frame
     where it is shorter."""
     views = {"from behind": 180, "from beside": 90}
-    drawn = [render_performance(puppet, performance)]
+    drawn = [render_performance(puppet, performance, backdrop=choose_backdrop(puppet))]
     for degrees in views.values():
         cameras = orbit_cameras(puppet, performance, degrees)
         drawn.append(render_performance(puppet, performance, cameras=cameras, backdrop=_BACKDROP))

@@ -2,13 +2,16 @@
 starts. What needs a heavy library is imported where it is made."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from restage4d.defaults import PriorNames
 from restage4d.driving.candidates import BestOf
+from restage4d.driving.draft.directions.script import Directions
 from restage4d.driving.draft.driver import KinematicDriving
-from restage4d.driving.prompt_refinement import RefineConfig, RefinedPromptDriving
+from restage4d.driving.endpoint import EndpointConfig
+from restage4d.driving.prompt_refinement import RefinedPromptDriving
 from restage4d.driving.protocols import DrivingProvider, VideoModel
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache
@@ -66,37 +69,69 @@ def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
     if name == getattr(PriorNames(), kind):
         return getattr(weight_free_providers(), kind)
     found = find_entry(kind, name)
+    make = PRIOR_MAKERS.get((kind, name))
+    if make is None:
+        raise _refuse_unmade(found)
     if name == "cotracker3" and weights.download and weights.find_local(found) is None:
         from restage4d.priors.tracks.point_trackers import CoTrackerTracks, PointTrackerConfig
 
         return CoTrackerTracks(name, None, PointTrackerConfig("torch.hub"))
     folder = weights.find(found)
-    state = fingerprint(folder)
-    if kind == "masks":
-        from restage4d.priors.masks.sam import SamConfig, SamMasks
+    return make(found, folder, fingerprint(folder))
 
-        return SamMasks(name, folder, SamConfig(name.split("-")[0], state))
-    if kind == "tracks":
-        from restage4d.priors.tracks import point_trackers as p
 
-        return {
-            "bootstapir": p.TapirTracks,
-            "tapnext": p.TapNextTracks,
-            "cotracker3": p.CoTrackerTracks,
-        }[name](name, folder, p.PointTrackerConfig(state))
-    if name == _BOTH:
-        from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+def _refuse_unmade(found: Entry) -> InputError:
+    return InputError(
+        f"{found.name} ({found.kind}) is in the catalogue, but nothing here makes it.",
+        "Choose another: restage4d doctor lists them.",
+    )
 
-        python = Path(read_settings().da3_python)
-        if not python.is_file():
-            raise InputError(
-                "Depth Anything 3 needs a Python of its own, and RESTAGE4D_DA3_PYTHON names none.",
-                f"{found.get}.",
-            )
-        return DepthAnything3(python, folder, DepthAnything3Config(state))
+
+def _make_sam(family: str, found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.masks.sam import SamConfig, SamMasks
+
+    return SamMasks(found.name, folder, SamConfig(family, state))
+
+
+def _make_tracker(class_name: str, found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.tracks import point_trackers
+
+    made = getattr(point_trackers, class_name)
+    return made(found.name, folder, point_trackers.PointTrackerConfig(state))
+
+
+def _make_depth_anything(found: Entry, folder: Path, state: str) -> Any:
     from restage4d.priors.depth.depth_anything import DepthAnythingConfig, DepthAnythingDepth
 
-    return DepthAnythingDepth(name, folder, DepthAnythingConfig(state))
+    return DepthAnythingDepth(found.name, folder, DepthAnythingConfig(state))
+
+
+def _make_depth_anything3(found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+
+    python = Path(read_settings().da3_python)
+    if not python.is_file():
+        raise InputError(
+            "Depth Anything 3 needs a Python of its own, and RESTAGE4D_DA3_PYTHON names none.",
+            f"{found.get}.",
+        )
+    return DepthAnything3(python, folder, DepthAnything3Config(state))
+
+
+# who is made from (entry, folder of weights, fingerprint of it)
+PRIOR_MAKERS: dict[tuple[str, str], Callable[[Entry, Path, str], Any]] = {
+    ("masks", "sam2"): partial(_make_sam, "sam2"),
+    ("masks", "sam2-tiny"): partial(_make_sam, "sam2"),
+    ("masks", "edgetam"): partial(_make_sam, "edgetam"),
+    ("masks", "sam3"): partial(_make_sam, "sam3"),
+    ("cameras", _BOTH): _make_depth_anything3,
+    ("depth", _BOTH): _make_depth_anything3,
+    ("depth", "depth-anything-v2"): _make_depth_anything,
+    ("depth", "depth-anything-v2-large"): _make_depth_anything,
+    ("tracks", "bootstapir"): partial(_make_tracker, "TapirTracks"),
+    ("tracks", "tapnext"): partial(_make_tracker, "TapNextTracks"),
+    ("tracks", "cotracker3"): partial(_make_tracker, "CoTrackerTracks"),
+}
 
 
 def make_driving_provider(
@@ -109,6 +144,7 @@ def make_driving_provider(
     cache: Cache | None = None,
     choose: Callable[[str], int] | None = None,
     announce: Callable[[str], None] = print,
+    script: Directions | None = None,
 ) -> DrivingProvider:
     """The maker of the driving video: refines the prompt, makes the candidates, keeps one. The
     draft driver is left as it is.
@@ -122,12 +158,13 @@ def make_driving_provider(
         cache: where videos and refined prompts are kept.
         choose: see `BestOf`.
         announce: told licences, costs, prompts and figures.
+        script: what the draft driver acts; None: what it reads in the prompt itself.
 
     Raises:
         InputError: no such driver, or a module, key or weight is missing; says how to get it.
     """
     if choice.is_draft:
-        return KinematicDriving(head, folder)
+        return KinematicDriving(head, folder, script)
     found, place = _find_driver(choice.driver)
     need_modules(found)
     if text := describe_terms(found):
@@ -136,7 +173,7 @@ def make_driving_provider(
         need_key(found.key)
     seeds = [seed + i for i in range(choice.candidates)]
     if found.key:
-        models = _make_hosted(found.name, choice, seeds, announce)
+        models = _make_hosted(found, choice, seeds, announce)
     else:
         models = _make_diffusers(found.name, place or weights.find(found), choice, seeds)
     best = BestOf(
@@ -147,11 +184,16 @@ def make_driving_provider(
         cache=cache,
         announce=announce,
     )
+    return RefinedPromptDriving(best, find_endpoint(choice), choice.refined_prompt, cache, announce)
+
+
+def find_endpoint(choice: DriverChoice) -> EndpointConfig | None:
+    """The endpoint that refines prompts and makes the draft driver's scripts; None for none. Raises
+    `InputError` for settings that cannot be read."""
     settings = read_settings()
     url = choice.refine_url or settings.refine_url
     model = choice.refine_model or settings.refine_model
-    config = RefineConfig(url, model) if url and model else None
-    return RefinedPromptDriving(best, config, choice.refined_prompt, cache, announce)
+    return EndpointConfig(url, model) if url and model else None
 
 
 def _find_driver(driver: str) -> tuple[Entry, Path | None]:
@@ -180,16 +222,18 @@ def _find_driver(driver: str) -> tuple[Entry, Path | None]:
 
 
 def _make_hosted(
-    name: str, choice: DriverChoice, seeds: list[int], announce: Callable[[str], None]
+    found: Entry, choice: DriverChoice, seeds: list[int], announce: Callable[[str], None]
 ) -> list[VideoModel]:
     from restage4d.driving.hosted import HostedConfig
 
-    if name == "veo":
+    if found.name == "veo":
         from restage4d.driving.veo import MODEL
         from restage4d.driving.veo import VeoDriving as Hosted
-    else:
+    elif found.name == "runway":
         from restage4d.driving.runway import MODEL  # type: ignore[assignment]
         from restage4d.driving.runway import RunwayDriving as Hosted
+    else:
+        raise _refuse_unmade(found)
     model = choice.model or MODEL
     return [Hosted(HostedConfig(model, choice.seconds, seed), announce) for seed in seeds]
 

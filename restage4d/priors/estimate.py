@@ -1,4 +1,5 @@
-"""All priors of a rewound clip: from files where given, else from the cache, else estimated."""
+"""All priors of a rewound clip: from files where given, masks also from the clips' alpha, else from
+the cache, else estimated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -110,6 +111,8 @@ def estimate_priors(
                 "Give it once.",
             )
     masks = join_masks(masks, rewound, known)
+    if rewound.masks is not None:
+        masks = np.where(np.isnan(masks), rewound.masks, masks)
     if np.isnan(masks).any():
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
         repaired = []  # first, as the tracks take the optical flow that the last masks needed

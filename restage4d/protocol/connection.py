@@ -16,9 +16,9 @@ CHANNELS = ("work", "control", "progress", "heartbeat")
 
 def home() -> Path:
     """The user's folder for jobs, store and keys: ``RESTAGE4D_HOME``, or where the system keeps a
-    program's data."""
+    program's data; absolute, as processes with other working folders are told of it."""
     if set_by_user := os.environ.get("RESTAGE4D_HOME"):
-        return Path(set_by_user)
+        return Path(set_by_user).absolute()
     user = Path.home()
     if sys.platform == "win32":
         return (
@@ -28,7 +28,8 @@ def home() -> Path:
         )
     if sys.platform == "darwin":
         return user / "Library" / "Application Support" / "restage4d"
-    return Path(os.environ.get("XDG_DATA_HOME") or user / ".local" / "share") / "restage4d"
+    data = Path(os.environ.get("XDG_DATA_HOME") or user / ".local" / "share")
+    return data.absolute() / "restage4d"
 
 
 def is_loopback(host: str) -> bool:

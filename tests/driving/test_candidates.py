@@ -9,9 +9,9 @@ import pytest
 
 from restage4d.clips import Clip
 from restage4d.driving.candidates import BestOf, format_table, measure
+from restage4d.driving.endpoint import EndpointConfig
 from restage4d.driving.prompt_refinement import (
     CAMERA,
-    RefineConfig,
     RefinedPromptDriving,
     fill_template,
     refine,
@@ -49,7 +49,7 @@ GOOD = "A brown dog with a red collar jumps twice on the lawn. The camera remain
 
 def test_a_vision_model_refines_the_prompt_and_sees_the_frame(server, base):
     server.on("POST", CHAT, said(f'"{GOOD}"'))
-    assert refine(base, "it jumps twice", RefineConfig(f"{server.url}/v1", "qwen-vl")) == GOOD
+    assert refine(base, "it jumps twice", EndpointConfig(f"{server.url}/v1", "qwen-vl")) == GOOD
     sent = server.asked[0].body
     assert sent["model"] == "qwen-vl"
     assert sent["temperature"] == 0
@@ -65,7 +65,7 @@ def test_a_vision_model_refines_the_prompt_and_sees_the_frame(server, base):
 def test_a_reply_that_forgets_the_camera_gets_it_pinned(server, base):
     server.on("POST", CHAT, said("A brown dog jumps twice on the lawn."))
     assert (
-        refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m"))
+        refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m"))
         == f"A brown dog jumps twice on the lawn. {CAMERA}"
     )
 
@@ -85,7 +85,7 @@ def test_a_reply_that_forgets_the_camera_gets_it_pinned(server, base):
 def test_replies_that_are_no_prompt_are_one_clear_error(server, base, reply, match):
     server.on("POST", CHAT, reply)
     with pytest.raises(InputError, match=match) as caught:
-        refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m"))
+        refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m"))
     assert "template" in caught.value.remedy
     assert SECRET not in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_replies_that_are_no_prompt_are_one_clear_error(server, base, reply, mat
 def test_a_busy_endpoint_is_asked_again(server, base, monkeypatch):
     no_waiting(monkeypatch)
     server.on("POST", CHAT, (429, {"error": {"message": "slow down"}}), (500, {}), said(GOOD))
-    assert refine(base, "it jumps", RefineConfig(f"{server.url}/v1", "m")) == GOOD
+    assert refine(base, "it jumps", EndpointConfig(f"{server.url}/v1", "m")) == GOOD
 
 
 def test_without_an_endpoint_a_template_pins_the_camera():
@@ -136,7 +136,7 @@ class Plain:
 def test_the_refined_prompt_is_shown_editable_kept_and_used(server, base, tmp_path):
     server.on("POST", CHAT, said(GOOD))
     told: list[str] = []
-    driver, config = Plain(), RefineConfig(f"{server.url}/v1", "m")
+    driver, config = Plain(), EndpointConfig(f"{server.url}/v1", "m")
     for _ in range(
         2
     ):  # the second time it is known: a paid video is found again under the same words
@@ -204,6 +204,28 @@ def test_the_best_candidate_is_kept_unless_another_is_picked(base, tmp_path):
     records = [candidate.to_record() for candidate in again.candidates]
     assert json.loads(json.dumps(records)) == records  # goes into the puppet's provenance
     assert records[0].keys() == {"candidate", "seam", "camera", "subject", "tracks", "score"}
+
+
+def test_a_cached_candidate_is_judged_anew(base, tmp_path, monkeypatch):
+    cache, told = Cache(tmp_path / "cache"), []
+    drivers = [Plain(0), Plain(2)]
+    BestOf(drivers, cache=cache, announce=told.append).make(base, MASK, "it jumps", Progress())
+    judged = []
+
+    def check(base, clip, name, *, subject):
+        judged.append((name, subject))
+        if len(judged) == 1:
+            raise InputError(f"The subject in {name} differs.", "")
+
+    monkeypatch.setattr("restage4d.driving.candidates.check_start", check)
+    other = np.roll(MASK, 5, 1)  # of another selection
+    best = BestOf(drivers, cache=cache, announce=told.append)
+    video = best.make(base, other, "it jumps", Progress())
+    assert video.made_by == "plain 2"
+    assert "Candidate 1 is left out: The subject in the video by plain 0 differs." in told
+    assert len(judged) == 2
+    np.testing.assert_array_equal(judged[0][1], other)
+    assert [len(driver.prompts) for driver in drivers] == [1, 1]
 
 
 def test_a_single_candidate_that_cannot_be_used_says_why(base):

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 import zmq
 from tiny_job import tiny_job
 
+from backend.jobs.job_folder import Folder
 from restage4d.protocol import framing
 from restage4d.protocol.channel import secure
 from restage4d.protocol.client import Client
@@ -77,13 +79,9 @@ class Service:
         if self.process is not None:
             self.kill()
         for path in (self.home / "jobs").glob("*/pid"):
-            pid, created = path.read_text().split()
-            try:
-                process = psutil.Process(int(pid))
-                if abs(process.create_time() - float(created)) < 1:
-                    process.kill()
-            except psutil.Error:
-                continue
+            if (pid := Folder(path.parent).read_pid()) is not None:
+                with suppress(psutil.Error):
+                    psutil.Process(pid).kill()
 
 
 @pytest.fixture(scope="session")

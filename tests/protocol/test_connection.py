@@ -2,7 +2,8 @@
 
 import pytest
 
-from restage4d.protocol.connection import is_loopback
+from restage4d.io.content_cache import Cache
+from restage4d.protocol.connection import home, is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
@@ -15,3 +16,15 @@ def test_loopback_is_this_computer(host):
 )
 def test_other_hosts_are_not(host):
     assert not is_loopback(host)
+
+
+def test_a_relative_home_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESTAGE4D_HOME", "mine")
+    monkeypatch.setenv("RESTAGE4D_CACHE", "kept")
+    found, cache = home(), Cache()
+    assert found == tmp_path / "mine"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    cache.put("k", {})
+    assert (tmp_path / "kept" / "k.npz").exists()

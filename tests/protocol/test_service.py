@@ -12,6 +12,7 @@ import zmq
 from tiny_job import ENDLESS, tiny_job
 
 from backend.file_lock import FileLock, is_locked
+from backend.jobs.job_folder import Folder
 from backend.keys import Keys, make_client
 from backend.store.content_store import Store
 from restage4d.cli import main
@@ -188,19 +189,20 @@ def test_a_job_outlives_the_service_and_its_own_process(own, tmp_path):
             )
         )
         folder = own.home / "jobs" / job
-        worker = int((folder / "pid").read_text().split()[0])
+        worker = Folder(folder).read_pid()
+        assert worker is not None
         own.kill()
         assert psutil.pid_exists(worker)
         own.start()
         status = client.status(job)  # the same client, as the ports are the same
         assert status.state == "running"
         assert status.attempts == 1
-        assert int((folder / "pid").read_text().split()[0]) == worker
+        assert Folder(folder).read_pid() == worker
         until(lambda: (folder / "work" / "checkpoint.safetensors").exists())
         psutil.Process(worker).kill()
         until(lambda: client.status(job).attempts == 2)
-        until(lambda: (folder / "pid").read_text().split()[0] != str(worker))
-        again = int((folder / "pid").read_text().split()[0])
+        until(lambda: Folder(folder).read_pid() not in (None, worker))
+        again = Folder(folder).read_pid()
         psutil.Process(again).suspend()
         path = folder / "work" / "checkpoint.safetensors"
         data = bytearray(path.read_bytes())

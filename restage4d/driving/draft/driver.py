@@ -26,7 +26,7 @@ from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.knowledge import Knowledge
 from restage4d.driving.draft.moves.limbs import find_missing_limbs
-from restage4d.driving.draft.prompt import parse
+from restage4d.driving.draft.prompt import Directions, parse
 from restage4d.driving.draft.relief import View, build_relief
 from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
@@ -48,18 +48,24 @@ class KinematicDriving:
         head: where a person sees the subject's head in the first frame, x and y as shares (0..1) of
             the picture's width and height; None: it is read from shape and motion.
         folder: where body_plan.png is put to look at; None: nowhere.
+        script: what it shall act; None: what it reads in the prompt.
     """
 
     name = "kinematic"
 
-    def __init__(self, head: tuple[float, float] | None = None, folder: Path | None = None) -> None:
-        self._head, self._folder = head, folder
+    def __init__(
+        self,
+        head: tuple[float, float] | None = None,
+        folder: Path | None = None,
+        script: Directions | None = None,
+    ) -> None:
+        self._head, self._folder, self._script = head, folder, script
 
     def make(
         self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
     ) -> DrivingVideo:
         """The driving video; its first frame is the base's first frame, bit for bit."""
-        directions = parse(prompt)
+        directions = self._script or parse(prompt)
         if mask.shape != base.frames.shape[1:3]:
             raise InputError(
                 f"The mask is {mask.shape[1]}x{mask.shape[0]} pixels, the video "
