@@ -14,6 +14,7 @@ from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
 from restage4d.reconstruct.model.scene_model import SceneModel
@@ -55,6 +56,8 @@ def fit(
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)
+    if config.fusion.far_side:  # after the last checkpoint, so that a resumed fit does it once, too
+        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
     return fusion
 
 
