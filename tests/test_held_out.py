@@ -11,7 +11,7 @@ from stages import write_stage
 from restage4d import se3
 from restage4d.clips import Clip
 from restage4d.errors import InputError
-from restage4d.evaluate.metrics import held_out
+from restage4d.evaluate import held_out
 from restage4d.evaluate.product import choose_click, measure_product, write_product_tables
 from restage4d.evaluate.stage import StageClip, View, list_stages
 from restage4d.puppet import Camera, Gaussians, Performance, Puppet

@@ -2,7 +2,6 @@
 judged from 45 degrees, beside and behind."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from restage4d.clips import Clip, Selection
-from restage4d.driving.protocols import DrivingVideo
-from restage4d.evaluate.metrics import held_out, image
+from restage4d.clips import Selection, rewind
+from restage4d.evaluate import held_out
+from restage4d.evaluate.metrics import image
 from restage4d.evaluate.runs import Record, read_record, replace_non_finite, write_json
 from restage4d.evaluate.stage import Stage, StageClip, list_stages, read_stage
 from restage4d.evaluate.tables import format_markdown
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
-from restage4d.pipeline import restage
-from restage4d.priors.estimate import weight_free_providers
+from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import preset, with_settings
+from restage4d.reconstruct.fit import fit
 
 FORMAT = 1
 _FIRST = (  # columns of the table: title, metric, digits
@@ -49,19 +48,6 @@ _REFERENCES = (
     ("2 px", "iou_shift2", 2),
     ("sharpness far / near", "sharpness_ratio_true", 2),
 )
-
-
-@dataclass(frozen=True)
-class _StageDriving:
-    """A `DrivingProvider` that hands over a stage's driving clip."""
-
-    clip: Clip
-    name: str = "stage"
-
-    def make(
-        self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
-    ) -> DrivingVideo:
-        return DrivingVideo(self.clip, self.name)
 
 
 def run_products(
@@ -126,24 +112,22 @@ def _run_product(
     if kept:
         return kept
     began = time.perf_counter()
-    made = restage(
-        stage.base.clip,
-        "as filmed",
-        choose_click(stage.base.masks[0]),
-        [_StageDriving(filmed.clip)],
-        weight_free_providers(),
-        config,
-        progress,
-        cache=Cache(),
-        checkpoint=out / f"{name}.checkpoint.safetensors",
+    providers = weight_free_providers()
+    click = choose_click(stage.base.masks[0])
+    first = providers.masks.select(stage.base.clip, click, progress)
+    rewound = rewind(stage.base.clip, [filmed.clip])
+    priors = estimate_priors(
+        rewound, first, providers, priors_dir=None, cache=Cache(), progress=progress
     )
+    fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
-    made.puppet.save(out / f"{name}.puppet")
-    metrics, rows = measure_product(made.puppet, stage.base, filmed, stage.extent)
+    puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
+    puppet.save(out / f"{name}.puppet")
+    metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)
     with replacing(out / f"{name}.png") as temporary:
         sheet = cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)
         temporary.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
-    masks = made.priors.masks[made.rewound.video(0)] > 0.5
+    masks = priors.masks[rewound.video(0)] > 0.5
     metrics["mask_iou"] = float(
         np.mean([image.iou(a, b) for a, b in zip(masks, stage.base.masks, strict=True)])
     )
