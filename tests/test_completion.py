@@ -28,15 +28,21 @@ def _front() -> np.ndarray:
 
 
 def _model(
-    means: np.ndarray, far: np.ndarray, turn: float = 0.0, red: np.ndarray | None = None
+    means: np.ndarray,
+    far: np.ndarray,
+    turn: float = 0.0,
+    red: np.ndarray | None = None,
+    round_: float = 0.0,
 ) -> SceneModel:
     """Gaussians moved by one basis, that turns the body about the camera's axis from frame to
-    frame."""
+    frame by ``turn``, or about the picture's vertical by ``round_``."""
     n = len(means)
     angles = turn * np.arange(FRAMES)
     rots = np.zeros((1, FRAMES, 6), np.float32)
     for t, a in enumerate(angles):
         rots[0, t] = [np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0]
+        if round_:
+            rots[0, t] = [np.cos(round_ * t), 0, -np.sin(round_ * t), 0, 1, 0]
     quats = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
     sh0 = np.zeros((n, 3), np.float32)
     if red is not None:
@@ -133,7 +139,9 @@ def test_guesses_that_no_frame_shows_give_way_to_the_mirror_image(turn):
     model = _model(means, far, turn, red)
     rewound, priors = _priors()
     complete_far_side(model, rewound, priors, priors.cameras)
-    assert (model.params["subject.sh0"][:, 0] < 2).all()  # no guess is left
+    left = model.params["subject.means"][model.params["subject.sh0"][:, 0] > 2]
+    inside = left[:, :2].norm(dim=1) < 0.4
+    assert not inside.any()  # guesses are left along the outline alone
     assert torch.equal(model.params["subject.means"][: len(front)], torch.from_numpy(front))
     for t in range(FRAMES):
         posed = model.compute_positions(t).detach().numpy()
@@ -141,7 +149,6 @@ def test_guesses_that_no_frame_shows_give_way_to_the_mirror_image(turn):
         middle = np.hypot(added[:, 0], added[:, 1]) * NEAR / added[:, 2] < 0.2  # of the picture
         assert middle.sum() > 0.9 * (np.hypot(front[:, 0], front[:, 1]) < 0.2).sum()
         assert added[middle][:, 2] == pytest.approx(NEAR + 2 * HALF, rel=0.03)
-    assert not (model.far > 0).any()
 
 
 def test_observed_surface_is_not_covered_by_guesses():
@@ -163,9 +170,9 @@ def test_observed_surface_is_not_covered_by_guesses():
 
 def test_nothing_is_added_where_frames_see_past_it():
     front = _front()
+    guess = _guess(front[front[:, 0] < 0])
     model = _model(
-        np.concatenate([front, _guess(front)]),
-        np.concatenate([np.zeros(len(front)), np.ones(len(_guess(front)))]),
+        np.concatenate([front, guess]), np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
     )
     rewound, priors = _priors()
     priors.masks[1:, :, SIZE // 2 :] = 0  # two of three frames see the wall right of the middle
@@ -182,3 +189,14 @@ def test_a_body_without_guesses_stays_as_it_is():
     rewound, priors = _priors()
     complete_far_side(model, rewound, priors, priors.cameras)
     assert model.n_subject == len(front)
+
+
+def test_a_body_that_has_shown_its_other_side_keeps_its_guesses():
+    front = _front()
+    guess = _guess(front)
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    rewound, priors = _priors()
+    for degrees, completed in ((30, True), (60, False)):  # twice that over three frames
+        model = _model(np.concatenate([front, guess]), far, round_=np.radians(degrees))
+        complete_far_side(model, rewound, priors, priors.cameras)
+        assert (model.n_subject != len(far)) == completed

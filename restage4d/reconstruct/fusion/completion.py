@@ -6,6 +6,12 @@ the fitted Gaussians of the near side, reflected through the middle of the body:
 the camera sees, moved by the half thickness that the outline allows
 (`restage4d.priors.geometry.inflation.inflate`). Their detail, colours and coefficients come along.
 
+One frame is enough: the one that shows most of the subject. From several, each with an outline and
+a middle of its own, the mirror images do not agree and lie over one another.
+
+A body that turned before the camera by more than a quarter has shown its other side: its guesses
+are left as the frames carved them, which is nearer to the truth than a mirror image.
+
 What frames show wins: nothing is added where an observed surface lies already, or where frames see
 past the place. Gaussians along the outline, which may hold the background's colour, are no sources;
 the wall between both sides is closed with copies of those next to them.
@@ -26,12 +32,12 @@ from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.rendering import render_view
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
+from restage4d.reconstruct.motion.body_motion import procrustes
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-_VIEWS = 8  # frames from which the body is completed, evenly spread
-_CARVED_BY = 16  # frames that may contradict a reflected Gaussian
+_FRAMES = 16  # that say what is shown, and may contradict; the one with most of the subject mirrors
 _CONTRADICTED = 0.1  # share of them that may
 _SHOWN = 0.3  # share of its footprint from which a frame decides a guess
 _SOURCE = 0.05  # and from which one decides a Gaussian of the near side: they overlap
@@ -39,7 +45,9 @@ _SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belo
 _TOLERANCE = 0.12  # of the extent, by which a reflected Gaussian may lie before a seen surface
 _LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
 _WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
-_COVERED = 1.5  # median distances of neighbours, within which an observed Gaussian covers a place
+_COVERED = 2.0  # distances of neighbours, within which an observed Gaussian covers a place
+_GUESS_COVERED = 4.0  # and within which a guess, which is sparser, is not needed
+_ROUND = 90.0  # degrees of turn from which the frames have seen the other side
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -58,49 +66,37 @@ def complete_far_side(
     model: SceneModel, rewound: Rewound, priors: Priors, cameras: Cameras
 ) -> None:
     """Completes ``model`` in place. ``cameras`` are those of the fit, corrections included."""
-    frames = np.linspace(0, len(rewound) - 1, min(_CARVED_BY, len(rewound))).astype(int)
+    frames = np.linspace(0, len(rewound) - 1, min(_FRAMES, len(rewound))).astype(int)
     K, w2c = (torch.from_numpy(a).to(model.device) for a in (cameras.K, cameras.w2c))
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
     share, far = shares.cpu().numpy(), (model.far > 0).cpu().numpy()
     near = ~far & (share > _SOURCE)
     hidden = far & (share <= _SHOWN)
-    if not hidden.any() or not near.any():
+    t = int(max(frames, key=lambda t: int((priors.masks[t] > 0.5).sum())))
+    mask = priors.masks[t] > 0.5
+    if not hidden.any() or not near.any() or not mask.any():
         return
-    keep = np.flatnonzero(~hidden)
-    near = near[keep]
-    kept = _Body(model, keep)
-    order = sorted(
-        np.unique(np.linspace(0, len(rewound) - 1, min(_VIEWS, len(rewound))).astype(int)),
-        key=lambda t: -int((priors.masks[t] > 0.5).sum()),
-    )
-    sources, means, quats, grow = [], [], [], []
-    for t in order:
-        mask = priors.masks[t] > 0.5
-        if not mask.any():
-            continue
-        surface = _draw_surface(model, K[t], w2c[t], rewound.clip.size, int(t))
-        posed, turned, R, shift = kept.pose(int(t))
-        there = [posed]
-        for s, m in zip(sources, means, strict=True):
-            there.append(se3.transform(*kept.blend(int(t), s), m))
-        found = reflect(posed, turned, near, surface, mask, cameras.K[t], cameras.w2c[t])
-        if not len(found.source):
-            continue
-        free = _find_uncovered(found.means, np.concatenate(there), posed[near])
-        canonical = se3.inverse_transform(R[found.source], shift[found.source], found.means).astype(
-            np.float32
-        )
-        free &= ~_find_contradicted(kept, found.source, canonical, frames, priors, cameras)
-        back = se3.matrix_to_quat(np.swapaxes(R[found.source], -1, -2))
-        turned_back = se3.quat_multiply(back.astype(np.float32), found.quats)
-        sources.append(found.source[free])
-        means.append(canonical[free])
-        quats.append(turned_back[free])
-        grow.append(found.grow[free])
-    if not sources:
+    body = _Body(model)
+    posed, turned, R, shift = body.pose(t)
+    if _measure_turn(body, near, frames, cameras) > _ROUND:
         return
-    rows = torch.from_numpy(np.concatenate([keep, keep[np.concatenate(sources)]])).to(model.device)
-    _append(model, rows, len(keep), *(np.concatenate(x) for x in (means, quats, grow)))
+    surface = _draw_surface(model, K[t], w2c[t], rewound.clip.size, t)
+    found = reflect(posed, turned, near, surface, mask, cameras.K[t], cameras.w2c[t])
+    if not len(found.source):
+        return
+    spacing = _measure_spacing(posed[near])
+    free = _measure_distance(found.means, posed[~hidden]) > _COVERED * spacing
+    R, shift = R[found.source], shift[found.source]
+    means = se3.inverse_transform(R, shift, found.means).astype(np.float32)
+    free &= ~_find_contradicted(body, found.source, means, frames, priors, cameras)
+    back = se3.matrix_to_quat(np.swapaxes(R, -1, -2)).astype(np.float32)
+    quats = se3.quat_multiply(back, found.quats)
+    # guesses stay where this frame has nothing better
+    done = np.concatenate([posed[~hidden], found.means[free]])
+    keep = ~hidden
+    keep[hidden] = _measure_distance(posed[hidden], done) > _GUESS_COVERED * spacing
+    rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
+    _append(model, rows, int(keep.sum()), means[free], quats[free], found.grow[free])
 
 
 def reflect(
@@ -162,16 +158,15 @@ def mirror_quats(quats: F32, normals: F32) -> F32:  # (M, 4), (M, 3) -> (M, 4)
 
 
 class _Body:
-    """Some rows of the model's subject, posed in numpy."""
+    """The model's subject, posed in numpy."""
 
-    def __init__(self, model: SceneModel, rows: NDArray[np.intp]) -> None:
-        at = torch.from_numpy(rows).to(model.device)
+    def __init__(self, model: SceneModel) -> None:
         with torch.no_grad():
             self.bases = model.compute_bases().cpu().numpy()
             index, weight = model.find_top_influences(self.bases.shape[0])
-            self.index, self.weight = (a[at].cpu().numpy() for a in (index, weight))
-            self.means = model.params["subject.means"][at].cpu().numpy()
-            quats = torch.nn.functional.normalize(model.params["subject.quats"][at], dim=-1)
+            self.index, self.weight = (a.cpu().numpy() for a in (index, weight))
+            self.means = model.params["subject.means"].cpu().numpy()
+            quats = torch.nn.functional.normalize(model.params["subject.quats"], dim=-1)
             self.quats = quats.cpu().numpy()
 
     def blend(self, t: int, rows: NDArray[np.intp] | slice = slice(None)) -> tuple[F32, F32]:
@@ -184,6 +179,18 @@ class _Body:
         R, shift = self.blend(t)
         turn = se3.matrix_to_quat(R).astype(np.float32)
         return se3.transform(R, shift, self.means), se3.quat_multiply(turn, self.quats), R, shift
+
+
+def _measure_turn(body: _Body, near: Bool, frames: NDArray[np.intp], cameras: Cameras) -> float:
+    """Degrees: the largest turn of the body before the camera between two of the frames."""
+    seen = []
+    for f in frames:
+        w2c = cameras.w2c[f]
+        seen.append(body.pose(int(f))[0][near] @ w2c[:3, :3].T + w2c[:3, 3])
+    first = seen[0]
+    R = np.stack([procrustes(first, now, np.ones(len(first), np.float32))[0] for now in seen])
+    cosine = (np.einsum("aij,bij->ab", R, R) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).max())
 
 
 def _draw_surface(
@@ -204,10 +211,9 @@ def _measure_spacing(points: F32) -> float:  # (N, 3)
     return float(np.median(np.asarray(KDTree(points).query(points, k=4)[0])[:, 3]))
 
 
-def _find_uncovered(points: F32, others: F32, surface: F32) -> Bool:  # (M, 3), (N, 3) -> (M,)
-    """Points with none of the others as near as neighbours on the ``surface`` are."""
-    distance = np.asarray(KDTree(others).query(points)[0])
-    return distance > _COVERED * _measure_spacing(surface)
+def _measure_distance(points: F32, others: F32) -> F32:  # (M, 3), (N, 3) -> (M,)
+    """To the nearest of the others."""
+    return np.asarray(KDTree(others).query(points)[0], np.float32)
 
 
 def _find_contradicted(
@@ -232,15 +238,15 @@ def _find_contradicted(
 
 
 def _append(
-    model: SceneModel, rows: torch.Tensor, n_kept: int, means: F32, quats: F32, grow: F32
+    model: SceneModel, rows: NDArray[np.intp], n_kept: int, means: F32, quats: F32, grow: F32
 ) -> None:
     """The model's subject becomes its ``rows``; those from ``n_kept`` on get the given means,
     orientations and sizes."""
-    p = model.params
+    at, p = torch.from_numpy(rows).to(model.device), model.params
     with torch.no_grad():
         for name in [*(f"subject.{f}" for f in SPLAT_FIELDS), "subject.coefs"]:
-            p[name] = p[name][rows].detach().clone()
+            p[name] = p[name][at].detach().clone()
         p["subject.means"][n_kept:] = torch.from_numpy(means).to(model.device)
         p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(model.device)
         p["subject.log_scales"][n_kept:] += torch.from_numpy(np.log(grow)).to(model.device)[:, None]
-    model.take(rows)
+    model.take(at)
