@@ -329,9 +329,35 @@ def test_command_makes_results_tables_and_sheets(folder, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_product_runs_the_default_path_and_judges_it(folder, tmp_path, capsys):
+    """From a click and two videos: nothing of the stage's truth is handed in."""
+    out = tmp_path / "out"
+    quick = ("fusion.steps=30", "motion.steps=30", "motion.n_bases=8")
+    command = ["evaluate", "--stage", str(folder), "--product", "draft", "--out", str(out)]
+    command += [word for s in quick for word in ("--set", s)]
+    assert main.main(command) == 0
+    (record,) = json.loads((out / "results.json").read_text(encoding="utf-8"))["product"]
+    assert record["quality"] == "draft"
+    metrics = record["metrics"]
+    assert metrics["iou_beside"] > 0.3  # the film camera once more, here
+    assert metrics["mask_iou"] > 0.3
+    assert metrics["psnr_empty"] < metrics["psnr_flat"]
+    assert 0.5 < metrics["unity"] <= 1
+    assert "| blocks |" in (out / "product.md").read_text(encoding="utf-8")
+    kept = out / "product" / "blocks_1.json"
+    assert kept.with_suffix(".png").stat().st_size > 1000
+    before = kept.stat().st_mtime_ns
+    assert main.main(command) == 0  # it is there: nothing is fitted again
+    assert kept.stat().st_mtime_ns == before
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--davis", "{empty}", "--product"], "--product runs on stages"),
+        (["--stages", "{empty}", "--product"], "holds no stages"),
+        (["--stage", "{stage}", "--product", "--set", "rigidity.weight=1"], "no setting 'weight'"),
         (["--stage", "{stage}", "--ablation", "none"], "There is no ablation 'none'"),
         (["--stage", "{empty}"], "is not a finished stage"),
         (["--stages", "{empty}"], "holds no stages"),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from restage4d.cli.console import console_progress
+from restage4d.defaults import QUALITIES, QUALITY
+from restage4d.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -39,6 +41,16 @@ def add(commands: Any) -> None:
         default="learned",
         help="of the priors made from a stage's truth",
     )
+    parser.add_argument(
+        "--product",
+        nargs="?",
+        const=QUALITY,
+        default="",
+        choices=QUALITIES,
+        metavar="QUALITY",
+        help="the default, weight-free path on the stages, from a click and two videos, in the "
+        "place of the ablations (docs/evaluate.md)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every fit"
@@ -60,6 +72,8 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.product and (arguments.davis or arguments.ablation):
+        raise InputError("--product runs on stages, without ablations.", "Leave one of them out.")
     # torch and matplotlib: seconds that the other commands do without
     from restage4d.evaluate.metrics.perceptual import PerceptualWeights
     from restage4d.evaluate.suite import Suite, evaluate
@@ -74,5 +88,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         settings=tuple(arguments.set),
         perceptual=PerceptualWeights(arguments.clip, arguments.lpips),
+        product=arguments.product,
     )
     evaluate(suite, console_progress())

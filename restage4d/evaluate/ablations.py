@@ -11,6 +11,7 @@ _PAPER = (
     "fusion.far_side=false",
     "fusion.hull=0",
     "motion.hull=0",
+    "shape_from_motion=false",
 )  # what goes beyond the paper is off
 # Fewer leave the joint fits, which see each frame half as often, unfinished.
 ENOUGH = ("motion.steps=800", "fusion.steps_per_frame=24")

@@ -120,6 +120,19 @@ def read_stage(folder: Path) -> Stage:
     )
 
 
+def list_stages(folder: Path) -> list[Path]:
+    """The folder itself where it is a stage, else all stages in it. Raises `InputError` where there
+    is none."""
+    if (folder / "stage.json").is_file():
+        return [folder]
+    found = sorted(p.parent for p in folder.glob("*/stage.json"))
+    if not found:
+        raise InputError(
+            f"{folder} holds no stages.", "Make some with scripts/render_stage.py, one folder each."
+        )
+    return found
+
+
 def make_scene(stage: Stage, driving: int, *, joint: bool = True, faulty: bool = False) -> Scene:
     """The scene of one driving clip (counted from 0): with the base clip or alone, with faults or
     without."""

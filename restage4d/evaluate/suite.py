@@ -4,10 +4,10 @@ the real pairs."""
 from dataclasses import dataclass
 from pathlib import Path
 
-from restage4d.errors import InputError
 from restage4d.evaluate import plots, runs, tables
 from restage4d.evaluate.ablations import configure
 from restage4d.evaluate.metrics.perceptual import PerceptualMetrics, PerceptualWeights
+from restage4d.evaluate.product import run_products
 from restage4d.evaluate.real import run_real_pairs
 from restage4d.evaluate.runs import (
     Bench,
@@ -16,7 +16,7 @@ from restage4d.evaluate.runs import (
     write_json,
 )
 from restage4d.evaluate.sheet import write_sheet
-from restage4d.evaluate.stage import read_stage
+from restage4d.evaluate.stage import list_stages, read_stage
 from restage4d.evaluate.tradeoff import run_tradeoff
 from restage4d.evaluate.workers import run_all
 from restage4d.io.atomic import replacing
@@ -38,6 +38,8 @@ class Suite:
         seed: of noise and fits.
         settings: of every fit, each ``KEY=VALUE``.
         perceptual: where the weights of CLIP and LPIPS are.
+        product: quality of the default path, which then runs on the stages in the place of the
+            ablations; "" for those.
     """
 
     out: Path
@@ -49,6 +51,7 @@ class Suite:
     seed: int
     settings: tuple[str, ...]
     perceptual: PerceptualWeights
+    product: str = ""
 
 
 def evaluate(suite: Suite, progress: Progress) -> None:
@@ -58,6 +61,12 @@ def evaluate(suite: Suite, progress: Progress) -> None:
     if suite.davis:
         pairs = run_real_pairs(suite.davis, out, progress, settings)
         write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
+        return
+    if suite.product:
+        stages = suite.stage or suite.stages
+        assert stages is not None
+        records = run_products(stages, out, suite.product, settings, seed, progress)
+        write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "product": records})
         return
     if suite.stage:
         todo = runs.list_runs(suite.stage, suite.ablations, suite.noise, seed, settings)
@@ -97,7 +106,7 @@ def evaluate(suite: Suite, progress: Progress) -> None:
 def whole_set(folder: Path, names: list[str], seed: int, settings: tuple[str, ...]) -> list[Run]:
     """Every stage with learned priors, faults included; of each character's first stage a second
     seed and clean priors too."""
-    folders = _stage_folders(folder)
+    folders = list_stages(folder)
     todo = [run for f in folders for run in runs.list_runs(f, names, "learned", seed, settings)]
     for f in _first_of_each(folder):
         todo += runs.list_runs(f, names, "learned", seed + 1, settings, faults=False)
@@ -105,19 +114,10 @@ def whole_set(folder: Path, names: list[str], seed: int, settings: tuple[str, ..
     return todo
 
 
-def _stage_folders(folder: Path) -> list[Path]:
-    found = sorted(p.parent for p in folder.glob("*/stage.json"))
-    if not found:
-        raise InputError(
-            f"{folder} holds no stages.", "Make some with scripts/render_stage.py, one folder each."
-        )
-    return found
-
-
 def _first_of_each(folder: Path) -> list[Path]:
     """The first stage of every character."""
     by_character: dict[str, Path] = {}
-    for path in _stage_folders(folder):
+    for path in list_stages(folder):
         by_character.setdefault(read_stage(path).about["character"], path)
     return list(by_character.values())
 

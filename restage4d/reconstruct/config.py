@@ -94,6 +94,7 @@ class FusionConfig:
     )
     cull_opacity: float = 0.02
     far_side: bool = True  # a guess of the subject's far side (far_side.py)
+    completion: bool = True  # which gives way to the mirror image of what was filmed
     cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences
 
@@ -119,6 +120,7 @@ class FitConfig:
     steady_depth: bool = (
         True  # depth without the noise of single pixels, its scale held to the background
     )
+    shape_from_motion: bool = True  # depth brought to the turn that the subject's tracks show
     influences: int = 8
     seed: int = 0
 

@@ -14,12 +14,14 @@ from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.depth import prepare_depth
 from restage4d.reconstruct.motion.initialisation import fit_motion
 from restage4d.reconstruct.motion.lifting import LiftedTracks, lift_tracks, reject_observations
+from restage4d.reconstruct.motion.shape_from_motion import refine_depth
 from restage4d.splatting import drawing_device
 
 
@@ -55,16 +57,23 @@ def fit(
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config)
     fusion.run(checkpoint, fingerprint, progress)
+    if (
+        config.fusion.completion
+    ):  # after the last checkpoint, so that a resumed fit does it once, too
+        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
     return fusion
 
 
 def prepare_priors(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
-    """The priors that the fit goes by: depth without pixel noise and drift, tracks without
-    observations that nothing bears out."""
+    """The priors that the fit goes by: depth without pixel noise and drift, in which the subject
+    turns as its tracks do; tracks without observations that nothing bears out."""
     priors = (
         replace(priors, depth=prepare_depth(rewound, priors)) if config.steady_depth else priors
     )
-    return replace(priors, tracks=reject_observations(rewound, priors))
+    priors = replace(priors, tracks=reject_observations(rewound, priors))
+    if config.shape_from_motion:
+        priors = replace(priors, depth=refine_depth(rewound, priors))
+    return priors
 
 
 def lift_usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> LiftedTracks:

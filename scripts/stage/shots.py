@@ -19,7 +19,8 @@ FILMED_FROM = (
     50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
 )
 WALL = 5.0  # radius of the set
-VIEWS = {"beside": -90.0, "behind": 180.0}  # azimuth against the subject's own heading
+# azimuth of the held-out views against the subject's own heading
+VIEWS = {"beside": -90.0, "behind": 180.0, "oblique": FILMED_FROM + 45}
 
 
 @dataclass(frozen=True)

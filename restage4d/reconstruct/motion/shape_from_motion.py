@@ -1,0 +1,117 @@
+"""The subject's shape from its own motion: where the tracks show that it turns, depth is brought to
+the turn that they show.
+
+Depth of a single picture explains a turn before the camera by squeezing. The tracks of the same
+turn, taken as one rigid body (`rigid_adjustment`), tell how far it turns. In every frame the
+subject's depth then gets the slope along the picture's horizontal that this body has there: a turn
+about the upright, to which standing bodies mostly keep. Slopes along the vertical, and what limbs
+do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays. Depth
+in which the subject turns as the tracks do already is left alone.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restage4d.clips import Priors, Rewound
+from restage4d.errors import FitError
+from restage4d.reconstruct.motion.body_motion import estimate_body_motion
+from restage4d.reconstruct.motion.initialisation import choose_tracks
+from restage4d.reconstruct.motion.lifting import LiftedTracks, lift_tracks, list_frame_triples
+from restage4d.reconstruct.motion.rigid_adjustment import (
+    AdjustmentConfig,
+    RigidBody,
+    adjust_rigid_body,
+)
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+_POINTS = 400  # of the tracks, spread evenly
+_REFERENCE = 384  # pixels of the longer side that `AdjustmentConfig.pixels` is said for
+_AGREES = 0.5  # from which an observation belongs to the body
+_ENOUGH = 30  # of them, without which a frame keeps its depth
+_MOST = 1.25  # times, up to which depth may be corrected
+_ROUNDS = 5  # of reweighting
+_DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
+
+
+def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
+    """Depth in which the subject turns as its tracks do. ``priors`` with tracks as
+    `restage4d.reconstruct.motion.lifting.reject_observations` leaves them."""
+    try:
+        lifted = lift_tracks(rewound, priors)
+    except FitError:
+        return priors.depth
+    tracks = choose_tracks(lifted, _POINTS, np.random.default_rng(0))
+    body = adjust_body(tracks, rewound, priors)
+    share = _measure_need(tracks, body, rewound, priors)
+    if share == 0:
+        return priors.depth
+    first = _to_cameras(tracks.xyz, priors)[..., 2]
+    found = body.compute_places()[..., 2]
+    factor = np.log(np.maximum(found, 1e-3) / np.maximum(first, 1e-3))
+    belongs = tracks.visible & (body.agreement > _AGREES)
+    out = priors.depth.copy()
+    for t in range(len(rewound)):
+        rows = belongs[:, t]
+        subject = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
+        if rows.sum() < _ENOUGH or not subject.any():
+            continue
+        slope = fit_slope(tracks.xy[rows, t, 0].astype(np.float64), factor[rows, t])
+        x = np.nonzero(subject)[1] + 0.5
+        turned = slope * (x - np.median(x))  # the body's distance is the ground's to tell
+        out[t][subject] *= np.exp(share * np.clip(turned, -np.log(_MOST), np.log(_MOST)))
+    return out
+
+
+def adjust_body(tracks: LiftedTracks, rewound: Rewound, priors: Priors) -> RigidBody:
+    """The tracks as one rigid body before the cameras."""
+    places = _to_cameras(tracks.xyz, priors)
+    w2c = priors.cameras.w2c.astype(np.float64)
+    R, t = (x.astype(np.float64) for x in estimate_body_motion(tracks.xyz, tracks.visible, rewound))
+    R, t = w2c[:, :3, :3] @ R, np.einsum("tij,tj->ti", w2c[:, :3, :3], t) + w2c[:, :3, 3]
+    c = tracks.canonical
+    points = (places[:, c] - t[c]) @ R[c]  # in the body's own frame
+    middle = np.median(points, 0)
+    t = t + R @ middle
+    points = points - middle
+    longer = max(rewound.clip.size)
+    config = AdjustmentConfig()
+    extent = float(np.ptp(np.quantile(points, [0.02, 0.98], axis=0), axis=0).max())
+    config = replace(
+        config, pixels=config.pixels * longer / _REFERENCE, place=config.place * extent
+    )
+    trust = np.where(tracks.visible, tracks.confidence, 0).astype(np.float64)
+    triples = list_frame_triples(rewound)
+    K = priors.cameras.K.astype(np.float64)
+    return adjust_rigid_body(tracks.xy.astype(np.float64), trust, K, points, R, t, triples, config)
+
+
+def fit_slope(x: F64, values: F64) -> float:  # (P,), (P,)
+    """The slope of values over x, robustly (iteratively reweighted least squares)."""
+    design = np.stack([x - np.median(x), np.ones(len(x))], 1)
+    weight = np.ones(len(x))
+    line = np.zeros(2)
+    for _ in range(_ROUNDS):
+        line = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
+        off = np.abs(values - design @ line)
+        weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
+    return float(line[0])
+
+
+def _measure_need(tracks: LiftedTracks, body: RigidBody, rewound: Rewound, priors: Priors) -> float:
+    """0 where the lifted tracks turn as the ``body`` does, to 1 where they do not at all."""
+    R = priors.cameras.w2c[:, :3, :3] @ estimate_body_motion(tracks.xyz, tracks.visible, rewound)[0]
+    c = tracks.canonical
+    lifted, found = R @ R[c].T, body.R @ body.R[c].T
+    cosine = (np.einsum("tij,tij->t", lifted, found) - 1) / 2
+    differs = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    low, high = _DIFFERS
+    x = np.clip((np.quantile(differs, 0.9) - low) / (high - low), 0, 1)
+    return float(x * x * (3 - 2 * x))
+
+
+def _to_cameras(xyz: F32, priors: Priors) -> F64:  # (P, T, 3) -> (P, T, 3)
+    w2c = priors.cameras.w2c.astype(np.float64)
+    return np.einsum("tij,ptj->pti", w2c[:, :3, :3], xyz) + w2c[:, :3, 3]

@@ -1,0 +1,202 @@
+"""Completion: the far side as the mirror image of the side that was filmed."""
+
+import numpy as np
+import pytest
+import torch
+
+from restage4d import se3
+from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
+from restage4d.reconstruct.fusion.completion import complete_far_side, mirror_quats, reflect
+from restage4d.reconstruct.model.scene_model import SceneModel
+
+FOCAL, SIZE, NEAR, RADIUS = 100.0, 64, 4.0, 16
+FRAMES = 3
+K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]], np.float32)
+HALF = RADIUS / np.sqrt(2) / FOCAL * NEAR  # of a disc, by `inflate`
+
+
+def _disc() -> np.ndarray:
+    row, column = np.mgrid[:SIZE, :SIZE] + 0.5
+    return np.hypot(row - SIZE / 2, column - SIZE / 2) < RADIUS
+
+
+def _front() -> np.ndarray:
+    """Points (N, 3) of a flat disc that faces the camera, a pixel apart."""
+    row, column = np.nonzero(_disc())
+    xy = np.stack([column + 0.5 - SIZE / 2, row + 0.5 - SIZE / 2], 1) / FOCAL
+    return np.concatenate([xy * NEAR, np.full((len(xy), 1), NEAR)], 1).astype(np.float32)
+
+
+def _model(
+    means: np.ndarray,
+    far: np.ndarray,
+    turn: float = 0.0,
+    red: np.ndarray | None = None,
+    round_: float = 0.0,
+) -> SceneModel:
+    """Gaussians moved by one basis, that turns the body about the camera's axis from frame to
+    frame by ``turn``, or about the picture's vertical by ``round_``."""
+    n = len(means)
+    angles = turn * np.arange(FRAMES)
+    rots = np.zeros((1, FRAMES, 6), np.float32)
+    for t, a in enumerate(angles):
+        rots[0, t] = [np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0]
+        if round_:
+            rots[0, t] = [np.cos(round_ * t), 0, -np.sin(round_ * t), 0, 1, 0]
+    quats = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
+    sh0 = np.zeros((n, 3), np.float32)
+    if red is not None:
+        sh0[:, 0] = red
+    params = {
+        "subject.means": means,
+        "subject.quats": quats / np.linalg.norm(quats, axis=1, keepdims=True),
+        "subject.log_scales": np.log(np.tile([[0.016, 0.016, 0.008]], (n, 1))),
+        "subject.logit_opacities": np.full(n, 3.0),
+        "subject.sh0": sh0,
+        "subject.coefs": np.zeros((n, 1)),
+        "bases.rots": rots,
+        "bases.trans": np.zeros((1, FRAMES, 3)),
+    }
+    empty = {"means": (0, 3), "quats": (0, 4), "log_scales": (0, 3), "logit_opacities": (0,)}
+    params |= {f"background.{k}": np.zeros(s) for k, s in (empty | {"sh0": (0, 3)}).items()}
+    tensors = {name: torch.tensor(v, dtype=torch.float32) for name, v in params.items()}
+    return SceneModel(tensors, far=torch.tensor(far, dtype=torch.float32))
+
+
+def _priors(depth: float = NEAR):
+    mask = _disc().astype(np.float32)
+    masks = np.tile(mask, (FRAMES, 1, 1))
+    depths = np.where(masks > 0, np.float32(depth), np.float32(9))
+    w2c = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
+    cameras = Cameras(np.tile(K, (FRAMES, 1, 1)), w2c, "static")
+    none = Tracks(
+        np.zeros((0, FRAMES, 2), np.float32), np.zeros((0, FRAMES), bool),
+        np.zeros((0, FRAMES), np.float32), np.zeros(0, np.int32),
+    )  # fmt: skip
+    clip = Clip(np.zeros((FRAMES, SIZE, SIZE, 3), np.uint8), 24.0)
+    return rewind(clip, []), Priors(masks, depths, cameras, none)
+
+
+def _guess(means: np.ndarray) -> np.ndarray:
+    """A sparse far side, as seeding makes it."""
+    return (means * (1 + 2 * HALF / NEAR))[::9]
+
+
+def test_mirrored_gaussian_is_the_reflected_ellipsoid():
+    rng = np.random.default_rng(2)
+    quats = rng.normal(size=(20, 4)).astype(np.float32)
+    quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+    normals = rng.normal(size=(20, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    shape = np.diag([0.3, 0.2, 0.1]) ** 2
+    found = se3.quat_to_matrix(mirror_quats(quats, normals.astype(np.float32)))
+    axes = se3.quat_to_matrix(quats)
+    mirror = np.eye(3) - 2 * np.einsum("mi,mj->mij", normals, normals)
+    expected = mirror @ axes @ shape @ axes.swapaxes(1, 2) @ mirror
+    assert found @ shape @ found.swapaxes(1, 2) == pytest.approx(expected, abs=1e-6)
+    assert np.linalg.det(found) == pytest.approx(np.ones(20), abs=1e-5)
+
+
+def test_reflection_is_as_far_behind_as_the_outline_is_wide_and_closed_along_it():
+    means = _front()
+    quats = np.tile(np.array([[1, 0, 0, 0]], np.float32), (len(means), 1))
+    surface = np.where(_disc(), np.float32(NEAR), 0)
+    every = np.ones(len(means), bool)
+    found = reflect(means, quats, every, surface, _disc(), K, np.eye(4, dtype=np.float32))
+    from_middle = np.hypot(*(means[found.source, :2] * FOCAL / NEAR).T)
+    behind = found.means[:, 2] - NEAR
+    assert behind[from_middle < 3] == pytest.approx(2 * HALF, rel=0.1)
+    assert from_middle.max() < RADIUS - 1  # what may hold the background's colour is no source
+    rim = from_middle > RADIUS - 3
+    walls = [np.sort(behind[rim][found.source[rim] == s]) for s in np.unique(found.source[rim])]
+    assert max(np.diff(np.concatenate([[0], wall])).max() for wall in walls) < 2 * NEAR / FOCAL
+    # on the ray of the source
+    ray = found.means[:, :2] / found.means[:, 2:]
+    assert ray == pytest.approx(means[found.source, :2] / NEAR, abs=1e-5)
+
+
+def test_what_may_not_be_a_source_is_none():
+    means = _front()
+    quats = np.tile(np.array([[1, 0, 0, 0]], np.float32), (len(means), 1))
+    surface = np.where(_disc(), np.float32(NEAR), 0)
+    left = means[:, 0] < 0
+    found = reflect(means, quats, left, surface, _disc(), K, np.eye(4, dtype=np.float32))
+    assert left[found.source].all()
+    behind = means.copy()
+    behind[:, 2] += 1  # not the surface that is drawn
+    assert not len(
+        reflect(behind, quats, ~left, surface, _disc(), K, np.eye(4, dtype=np.float32)).source
+    )
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4])
+def test_guesses_that_no_frame_shows_give_way_to_the_mirror_image(turn):
+    """As dense as the near side, in its colours, also where the canonical frame is another."""
+    front = _front()
+    red = np.concatenate([np.linspace(-1, 1, len(front)), np.full(len(_guess(front)), 9.0)])
+    means = np.concatenate([front, _guess(front)])
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(_guess(front)))])
+    model = _model(means, far, turn, red)
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    left = model.params["subject.means"][model.params["subject.sh0"][:, 0] > 2]
+    inside = left[:, :2].norm(dim=1) < 0.4
+    assert not inside.any()  # guesses are left along the outline alone
+    assert torch.equal(model.params["subject.means"][: len(front)], torch.from_numpy(front))
+    for t in range(FRAMES):
+        posed = model.compute_positions(t).detach().numpy()
+        added = posed[len(front) :]
+        middle = np.hypot(added[:, 0], added[:, 1]) * NEAR / added[:, 2] < 0.2  # of the picture
+        assert middle.sum() > 0.9 * (np.hypot(front[:, 0], front[:, 1]) < 0.2).sum()
+        assert added[middle][:, 2] == pytest.approx(NEAR + 2 * HALF, rel=0.03)
+
+
+def test_observed_surface_is_not_covered_by_guesses():
+    """Where another frame showed the back, nothing is added."""
+    front = _front()
+    back = front * (1 + 2 * HALF / NEAR)
+    guess = _guess(front) * 1.001
+    model = _model(
+        np.concatenate([front, back, guess]),
+        np.concatenate([np.zeros(2 * len(front)), np.ones(len(guess))]),
+    )
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    posed = model.compute_positions(0).detach().numpy()
+    deep = posed[(posed[:, 2] > NEAR + 1.8 * HALF) & (np.hypot(posed[:, 0], posed[:, 1]) < 0.2)]
+    was = back[np.hypot(back[:, 0], back[:, 1]) < 0.2]  # farther out the mirror image is a dome
+    assert len(deep) == len(was)
+
+
+def test_nothing_is_added_where_frames_see_past_it():
+    front = _front()
+    guess = _guess(front[front[:, 0] < 0])
+    model = _model(
+        np.concatenate([front, guess]), np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    )
+    rewound, priors = _priors()
+    priors.masks[1:, :, SIZE // 2 :] = 0  # two of three frames see the wall right of the middle
+    n = len(front)
+    complete_far_side(model, rewound, priors, priors.cameras)
+    added = model.params["subject.means"][n:].detach().numpy()
+    assert len(added) > 50
+    assert (added[:, 0] < 2 * NEAR / FOCAL).all()
+
+
+def test_a_body_without_guesses_stays_as_it_is():
+    front = _front()
+    model = _model(front, np.zeros(len(front)))
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    assert model.n_subject == len(front)
+
+
+def test_a_body_that_has_shown_its_other_side_keeps_its_guesses():
+    front = _front()
+    guess = _guess(front)
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    rewound, priors = _priors()
+    for degrees, completed in ((30, True), (60, False)):  # twice that over three frames
+        model = _model(np.concatenate([front, guess]), far, round_=np.radians(degrees))
+        complete_far_side(model, rewound, priors, priors.cameras)
+        assert (model.n_subject != len(far)) == completed

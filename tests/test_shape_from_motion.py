@@ -1,0 +1,165 @@
+"""Shape from the subject's own motion: rigid bundle adjustment, and the depth that follows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
+from restage4d.reconstruct.motion import rigid_adjustment as rigid
+from restage4d.reconstruct.motion.shape_from_motion import fit_slope, refine_depth
+
+WIDTH, HEIGHT, FRAMES = 96, 72, 24
+K = np.array([[120, 0, WIDTH / 2], [0, 120, HEIGHT / 2], [0, 0, 1.0]])
+DISTANCE = 3.0
+TURN = 60.0  # degrees over the clip
+TRIPLES = np.stack([np.arange(FRAMES - 2), np.arange(1, FRAMES - 1), np.arange(2, FRAMES)], 1)
+
+
+def _rotations(turn: float) -> np.ndarray:
+    """About the picture's vertical."""
+    angles = np.radians(turn) * np.linspace(0, 1, FRAMES)
+    return np.stack(
+        [[[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]] for a in angles]
+    )
+
+
+def _observe(points: np.ndarray, R: np.ndarray, t: np.ndarray) -> np.ndarray:
+    camera = np.einsum("tij,pj->pti", R, points) + t
+    return (camera[..., :2] / camera[..., 2:]) * 120 + K[:2, 2]
+
+
+def _rotation_between(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.degrees(np.linalg.norm(rigid._logarithm(b @ a.T))))
+
+
+@pytest.fixture
+def body() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(200, 3)) * [0.3, 0.15, 0.12]
+
+
+def test_points_and_turn_are_found_from_a_squeezed_start(body):
+    """Half the depth and half the turn are what a relief gives; noise of half a pixel."""
+    rng = np.random.default_rng(1)
+    R, t = _rotations(TURN), np.tile([0, 0, DISTANCE], (FRAMES, 1))
+    xy = _observe(body, R, t) + rng.normal(size=(200, FRAMES, 2)) * 0.3
+    found = rigid.adjust_rigid_body(
+        xy, np.ones((200, FRAMES)), np.tile(K, (FRAMES, 1, 1)), body * [1, 1, 0.5],
+        _rotations(TURN / 2), t, TRIPLES, rigid.AdjustmentConfig(pixels=2.0, place=0.2),
+    )  # fmt: skip
+    turned = _rotation_between(found.R[0], found.R[-1])
+    assert turned == pytest.approx(TURN, abs=5)
+    slope = (found.points[:, 2] * body[:, 2]).sum() / (body[:, 2] ** 2).sum()
+    assert slope > 0.85
+    assert (found.agreement > 0.9).mean() > 0.9
+
+
+def test_points_that_go_their_own_way_do_not_agree_and_do_no_harm(body):
+    R, t = _rotations(TURN), np.tile([0, 0, DISTANCE], (FRAMES, 1))
+    xy = _observe(body, R, t)
+    xy[:40, :, 1] += np.linspace(0, 25, FRAMES)  # a limb that swings
+    found = rigid.adjust_rigid_body(
+        xy, np.ones((200, FRAMES)), np.tile(K, (FRAMES, 1, 1)), body, _rotations(TURN / 2), t,
+        TRIPLES, rigid.AdjustmentConfig(pixels=2.0, place=0.2),
+    )  # fmt: skip
+    assert _rotation_between(found.R[0], found.R[-1]) == pytest.approx(TURN, abs=5)
+    assert found.agreement[:40, -1].max() < 0.2
+    assert found.agreement[40:, -1].min() > 0.8
+
+
+def test_derivatives_are_those_of_the_reprojection(body):
+    R, t = _rotations(TURN)[:3], np.tile([0.1, -0.2, DISTANCE], (3, 1))
+    Ks, xy, few = np.tile(K, (3, 1, 1)), np.zeros((5, 3, 2)), body[:5]
+    error, by_pose, by_point = rigid._linearise(xy, Ks, few, R, t)
+    step = 1e-6
+    for i in range(6):
+        change = np.zeros((3, 6))
+        change[:, i] = step
+        moved = rigid._linearise(
+            xy, Ks, few, rigid._exponential(change[:, :3]) @ R, t + change[:, 3:]
+        )[0]
+        assert (moved - error) / step == pytest.approx(by_pose[..., i], abs=1e-3)
+    for i in range(3):
+        moved = rigid._linearise(xy, Ks, few + step * np.eye(3)[i], R, t)[0]
+        assert (moved - error) / step == pytest.approx(by_point[..., i], abs=1e-3)
+
+
+def test_logarithm_undoes_the_exponential():
+    v = np.random.default_rng(3).normal(size=(50, 3))
+    v *= (np.random.default_rng(4).uniform(0, 3, 50) / np.linalg.norm(v, axis=1))[:, None]
+    assert rigid._logarithm(rigid._exponential(v)) == pytest.approx(v, abs=1e-6)
+    assert rigid._logarithm(np.eye(3)) == pytest.approx(np.zeros(3))
+
+
+def test_slope_is_the_lines_whatever_a_few_say():
+    x = np.linspace(0, 50, 200)
+    values = 0.01 * x + 3
+    values[:30] += 5
+    assert fit_slope(x, values) == pytest.approx(0.01, abs=1e-3)
+
+
+def _scene(turn: float, squeeze: float) -> tuple:
+    """A slab that turns about its upright middle before a still camera, as truth and as priors
+    whose depth shows ``squeeze`` of it."""
+    R, t = _rotations(turn), np.tile([0, 0, DISTANCE], (FRAMES, 1))
+    rng = np.random.default_rng(5)
+    slab = np.stack(
+        [rng.uniform(-0.5, 0.5, 400), rng.uniform(-0.3, 0.3, 400), rng.uniform(-0.02, 0.02, 400)], 1
+    )
+    xy = _observe(slab, R, t)
+    masks = np.zeros((FRAMES, HEIGHT, WIDTH), np.float32)
+    true = np.full((FRAMES, HEIGHT, WIDTH), 6, np.float32)
+    x = (np.arange(WIDTH) + 0.5 - WIDTH / 2) / 120
+    for i in range(FRAMES):
+        a = np.radians(turn) * i / (FRAMES - 1)
+        z = DISTANCE / (1 + np.tan(a) * x)  # the slab's plane: z = D - tan(a) X
+        wide = (np.abs(x * z) < 0.5 * np.cos(a))[None, :]
+        rows = np.abs(np.arange(HEIGHT) + 0.5 - HEIGHT / 2)[:, None] < 0.3 / z * 120
+        masks[i] = wide & rows
+        true[i] = np.where(masks[i] > 0, z, 6)
+    depth = np.where(masks > 0, DISTANCE + squeeze * (true - DISTANCE), 6).astype(np.float32)
+    clip = Clip(np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8), 24.0)
+    rewound = rewind(clip, [])
+    order = rewound.index
+    w2c = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
+    tracks = Tracks(
+        xy[:, order].astype(np.float32), np.ones((400, FRAMES), bool),
+        np.ones((400, FRAMES), np.float32), np.zeros(400, np.int32),
+    )  # fmt: skip
+    cameras = Cameras(np.tile(K, (FRAMES, 1, 1)).astype(np.float32), w2c, "static")
+    return rewound, Priors(masks[order], depth[order], cameras, tracks), true[order]
+
+
+def _measure_slope(depth: np.ndarray, true: np.ndarray, masks: np.ndarray) -> float:
+    inside = masks > 0.5
+    a, b = depth[inside] - DISTANCE, true[inside] - DISTANCE
+    return float((a * b).sum() / (b * b).sum())
+
+
+def test_depth_gets_the_turn_of_the_tracks():
+    rewound, priors, true = _scene(turn=45, squeeze=0.3)
+    assert _measure_slope(priors.depth, true, priors.masks) == pytest.approx(0.3, abs=0.02)
+    found = refine_depth(rewound, priors)
+    assert _measure_slope(found, true, priors.masks) > 0.8
+    outside = priors.masks < 0.5
+    assert np.array_equal(found[outside], priors.depth[outside])
+
+
+def test_depth_that_turns_already_is_left_alone():
+    rewound, priors, _ = _scene(turn=45, squeeze=1.0)
+    assert np.array_equal(refine_depth(rewound, priors), priors.depth)
+
+
+def test_a_still_subject_is_left_alone():
+    rewound, priors, _ = _scene(turn=0.0, squeeze=1.0)
+    bumpy = priors.depth * (1 + 0.02 * np.sin(np.arange(WIDTH) / 7, dtype=np.float32))
+    priors = replace(priors, depth=bumpy)
+    assert np.array_equal(refine_depth(rewound, priors), bumpy)
+
+
+def test_too_few_tracks_leave_depth_as_it_is():
+    rewound, priors, _ = _scene(turn=45, squeeze=0.3)
+    few = Tracks(*(a[:5] for a in vars(priors.tracks).values()))
+    priors = replace(priors, tracks=few)
+    assert np.array_equal(refine_depth(rewound, priors), priors.depth)
