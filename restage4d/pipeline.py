@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
-from restage4d.checks.driving import check_doubts
+from restage4d.checks.driving import check_driving
 from restage4d.checks.estimates import check_estimates, name_video
-from restage4d.checks.findings import Finding, FindingLog
-from restage4d.checks.frames import check_frames
+from restage4d.checks.findings import FindingLog
 from restage4d.checks.masks import check_first_mask
 from restage4d.clips import (
     Clip,
@@ -98,14 +97,8 @@ def restage(
         for driver in (drivers if config.clips != "base" else [])
     ]
     drivings = [video.clip for video in videos]
-    named = [(name_video(i, len(videos)), video) for i, video in enumerate(videos, 1)]
-    log.add(check_doubts(videos))
-    log.add(
-        Finding("not-acted", "warning", note, "", 0, len(video.clip) - 1, name)
-        for name, video in named
-        for note in video.notes
-    )
-    log.add(finding for name, video in named for finding in check_frames(video.clip, video=name))
+    names = [name_video(i, len(videos)) for i in range(1, len(videos) + 1)]
+    log.add(check_driving(zip(names, videos, strict=True)))
     first = 0 if alone else 1  # the number of the first driving video in the rewound clip
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings

@@ -16,7 +16,7 @@ from silhouettes import (
     draw_quadruped,
 )
 
-from restage4d.checks.driving import check_doubts
+from restage4d.checks.driving import check_driving
 from restage4d.clips import Clip
 from restage4d.driving.draft.anatomy.head_end import to_confidence
 from restage4d.driving.draft.anatomy.picture import draw_body_plan
@@ -223,13 +223,13 @@ def test_the_driver_writes_the_picture_and_hands_on_the_doubt(tmp_path):
     made = KinematicDriving(folder=tmp_path / "out").make(base, draw_blob(), "jumps", Progress())
     assert made.doubt == "No head, leg or tail stands out from its outline."
     assert image(tmp_path / "out" / "body_plan.png").shape[:2] == (480, 720)
-    (finding,) = check_doubts([DrivingVideo(base, "mine"), made])
+    (finding,) = check_driving([("driving 1", DrivingVideo(base, "mine")), ("driving 2", made)])
     assert finding.severity == "warning"
     assert made.doubt in finding.text
     assert "--head X,Y" in finding.remedy
     head = (180.5 / W, 70.5 / H)
     made = KinematicDriving(head).make(base, QUADRUPEDS["level"], "nods", Progress())
-    assert (made.doubt, check_doubts([made])) == ("", [])
+    assert (made.doubt, list(check_driving([("restaged", made)]))) == ("", [])
     with pytest.raises(InputError, match="not on the subject"):
         KinematicDriving((0.0, 0.0)).make(base, draw_blob(), "jumps", Progress())
 

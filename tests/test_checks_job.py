@@ -9,14 +9,17 @@ import pytest
 from moving import CENTRE, moving
 
 from restage4d import pipeline
+from restage4d.checks.driving import check_driving
 from restage4d.checks.findings import FindingLog
-from restage4d.clips import Selection
+from restage4d.clips import Clip, Selection, Tracks
+from restage4d.driving.protocols import DrivingVideo
 from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.jobs import driving_videos, restaging
 from restage4d.jobs.driving_videos import make_driving_videos
 from restage4d.jobs.restaging import RestagingJob, run
+from restage4d.priors.known import KnownPriors
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 
@@ -146,3 +149,19 @@ def test_the_command_line_begins_at_a_frame(monkeypatch):
     monkeypatch.setattr(restaging, "run", lambda job, *_, **__: seen.append(job))
     assert main.main(["run", "a.mp4", "it nods", "--first", "7", "--frames", "9"]) == 0
     assert (seen[0].first, seen[0].frames, seen[0].video) == (7, 9, Path("a.mp4").resolve())
+
+
+def test_drawn_frames_that_hold_still_are_no_finding():
+    """The draft driver's subject stands still where it is told to; a filmed one repeats frames."""
+    still = Clip(np.repeat(moving(1).clip.frames, 8, 0), 24.0)
+    masks = np.ones((8, *still.frames.shape[1:3]), np.float32)
+    tracks = Tracks(
+        np.ones((1, 8, 2), np.float32), np.ones((1, 8), bool), np.ones((1, 8), np.float32),
+        np.zeros(1, np.int32),
+    )  # fmt: skip
+    drawn = DrivingVideo(still, "kinematic", known=KnownPriors(masks=masks, tracks=tracks))
+    filmed = DrivingVideo(still, "a file", notes=("no tail",))
+    assert not list(check_driving([("restaged", drawn)]))
+    codes = [finding.code for finding in check_driving([("restaged", filmed)])]
+    assert codes[0] == "not-acted"
+    assert "frozen" in codes
