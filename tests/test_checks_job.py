@@ -153,10 +153,12 @@ def test_the_command_line_begins_at_a_frame(monkeypatch):
 
 def test_drawn_frames_that_hold_still_are_no_finding():
     """The draft driver's subject stands still where it is told to; a filmed one repeats frames."""
-    still = Clip(np.repeat(moving(1).clip.frames, 8, 0), 24.0)
-    masks = np.ones((8, *still.frames.shape[1:3]), np.float32)
+    filmed = moving(16).clip.frames
+    still = Clip(filmed[[0, 1, 2, 3, 4, 5, 6, *[7] * 8, 8, 9, 10, 11, 12, 13]], 24.0)
+    n = len(still)
+    masks = np.ones((n, *still.frames.shape[1:3]), np.float32)
     tracks = Tracks(
-        np.ones((1, 8, 2), np.float32), np.ones((1, 8), bool), np.ones((1, 8), np.float32),
+        np.ones((1, n, 2), np.float32), np.ones((1, n), bool), np.ones((1, n), np.float32),
         np.zeros(1, np.int32),
     )  # fmt: skip
     drawn = DrivingVideo(still, "kinematic", known=KnownPriors(masks=masks, tracks=tracks))
