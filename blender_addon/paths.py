@@ -55,9 +55,14 @@ def log() -> Path:
     return user_folder() / "backend.log"
 
 
+def failure_log() -> Path:
+    return user_folder() / "blender.log"
+
+
 def logs() -> list[Path]:
-    """The panel's log of the backend's start, and the backend's own."""
-    return [log(), *sorted((store() or home()).glob("*.log"))]
+    """The panel's log of the backend's start, that of failures in Blender, and the backend's
+    own."""
+    return [log(), failure_log(), *sorted((store() or home()).glob("*.log"))]
 
 
 def version() -> str:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from restage4d.errors import InputError
-
-from .. import runtime
+from .. import failures, runtime
 from ..properties import get_shot
 from ..puppet import camera, importer
 from ..session.models import Fault, WatchedJob
@@ -38,9 +36,10 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
         assert job is not None
         try:
             yield from _bring_in_steps(job, scene)
-        except InputError as error:
-            job.fault = Fault.of(error)
-            raise
+        except Exception as error:  # with a fault, nobody begins it again by himself
+            told = failures.explain(self.bl_label, error)
+            job.fault = Fault.of(told)
+            raise told from error
         except GeneratorExit:
             job.put_off = True
             raise

@@ -230,7 +230,8 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
         if point < 0:
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}
-        index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
+        with attributes.reading_mesh(imported.points) as mesh:
+            index, weight = attributes.read_influences(mesh)
         share = weights.sum_shares(
             index[point], weight[point], len(rig.bone_names(imported.armature))
         )

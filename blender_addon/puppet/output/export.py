@@ -56,17 +56,14 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
     """
     depsgraph = bpy.context.evaluated_depsgraph_get()
     obj = imported.points.evaluated_get(depsgraph)
-    mesh = obj.to_mesh()
-    try:
+    with attributes.reading_mesh(obj) as mesh:
         gaussians = attributes.read_gaussians(mesh)
-    finally:
-        obj.to_mesh_clear()
     if not local:
         gaussians = _transform(gaussians, np.array(obj.matrix_world, np.float64))
     if gaussians.sh.shape[1] > 1:
-        rest = attributes.read_attribute(
-            attributes.get_mesh(imported.points), "rotation", "value", 4
-        ) * np.array([1, -1, -1, -1], np.float32)
+        with attributes.reading_mesh(imported.points) as mesh:
+            rest = attributes.read_attribute(mesh, "rotation", "value", 4)
+        rest *= np.array([1, -1, -1, -1], np.float32)
         turn = se3.quat_to_matrix(se3.quat_multiply(gaussians.quats, rest))
         gaussians = replace(gaussians, sh=sh.rotate(gaussians.sh, turn))
     return gaussians
@@ -75,7 +72,8 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
 def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
     """The background's Gaussians, as moved in the scene."""
     assert imported.background is not None
-    g = attributes.read_gaussians(attributes.get_mesh(imported.background))
+    with attributes.reading_mesh(imported.background) as mesh:
+        g = attributes.read_gaussians(mesh)
     return g if local else _transform(g, np.array(imported.background.matrix_world, np.float64))
 
 

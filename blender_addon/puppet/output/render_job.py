@@ -110,8 +110,9 @@ def render_steps(
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
         rest = export.read_background(imported)
-    subject = attributes.read_gaussians(attributes.get_mesh(imported.points))
-    index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
+    with attributes.reading_mesh(imported.points) as mesh:
+        subject = attributes.read_gaussians(mesh)
+        index, weight = attributes.read_influences(mesh)
     performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
     return Puppet(subject, index, weight, [performance], rest, **imported.about)
 
