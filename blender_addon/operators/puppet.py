@@ -14,6 +14,7 @@ import bpy
 
 from restage4d.errors import InputError
 
+from .. import failures
 from ..puppet import (
     attributes,
     importer,
@@ -48,12 +49,12 @@ class _OnPuppet(bpy.types.Operator):
         return ""
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
-        imported = importer.find_selected_puppet(context)
-        assert imported is not None  # poll
         try:
+            imported = importer.find_selected_puppet(context)
+            assert imported is not None  # poll
             self.report({"INFO"}, self.work(context, imported))
-        except InputError as error:
-            self.report({"ERROR"}, str(error))
+        except Exception as error:
+            self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -207,7 +208,11 @@ class RESTAGE4D_OT_pick_bones(_OnPuppet):
             return {"PASS_THROUGH"}
         if event.type == "LEFTMOUSE" and event.value == "PRESS":
             self._leave(context)
-            return self._pick(context, event)
+            try:
+                return self._pick(context, event)
+            except Exception as error:
+                self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
+                return {"CANCELLED"}
         if event.type in {"ESC", "RIGHTMOUSE"}:
             self._leave(context)
             return {"CANCELLED"}

@@ -12,8 +12,9 @@ from typing import Any
 
 import bpy
 
-from restage4d.errors import Cancelled, InputError
+from restage4d.errors import Cancelled
 
+from .. import failures
 from ..puppet import importer
 from ..session import running_work
 from ..session.running_work import RunningWork
@@ -37,6 +38,7 @@ class Stepped:
 
     done = "Done"
     undone = "Cancelled; nothing was written"
+    _timer: bpy.types.Timer | None = None  # while it runs in a window
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -46,7 +48,10 @@ class Stepped:
         return True
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
-        self._steps = self.steps(context)
+        try:
+            self._steps = self.steps(context)
+        except Exception as error:
+            return self._fail(context, error)
         if not self.options.is_invoke or bpy.app.background:
             return self._advance(context, None)
         running_work.current = RunningWork(self.bl_label)
@@ -56,22 +61,28 @@ class Stepped:
         return {"RUNNING_MODAL"}
 
     def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        assert running_work.current is not None
-        if event.type == "ESC":
-            running_work.current.cancelled = True
+        about = running_work.current
+        if event.type == "ESC" and about is not None:
+            about.cancelled = True
         if event.type in _NAVIGATION:
             return {"PASS_THROUGH"}
-        if event.type != "TIMER":
+        if event.type != "TIMER" and about is not None:
             return {"RUNNING_MODAL"}
-        return self._advance(context, running_work.current)
+        return self._advance(context, about or RunningWork(self.bl_label, cancelled=True))
 
     def cancel(self: Any, context: bpy.types.Context) -> None:
-        """Blender ends it: another file is loaded, or the window closes."""
-        self._steps.close()
-        running_work.current = None
+        """Blender ends it: another file is loaded, the window closes, or it never began."""
+        if self._timer is None:
+            return
+        try:
+            self._steps.close()
+        except Exception as error:
+            failures.record(error)
+        self._end(context, {"CANCELLED"})
 
     def _advance(self: Any, context: bpy.types.Context, about: RunningWork | None) -> set[str]:
-        """The steps of one turn in a window (``about`` is given), otherwise all of them."""
+        """The steps of one turn in a window (``about`` is given), otherwise all of them. Whatever
+        they raise ends the work."""
         until = time.perf_counter() + SLICE
         try:
             while True:
@@ -91,15 +102,21 @@ class Stepped:
         except Cancelled as error:
             self.report({"WARNING"}, str(error))
             return self._end(context, {"CANCELLED"})
-        except (InputError, OSError) as error:
-            self.report({"ERROR"}, str(error))
-            return self._end(context, {"CANCELLED"})
+        except Exception as error:
+            self._steps.close()
+            return self._fail(context, error)
+
+    def _fail(self: Any, context: bpy.types.Context, error: Exception) -> set[str]:
+        self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
+        return self._end(context, {"CANCELLED"})
 
     def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
-        if running_work.current is not None:
-            context.workspace.status_text_set(None)
-            context.window_manager.event_timer_remove(self._timer)
+        if self._timer is not None:
             running_work.current = None
+            if context.workspace is not None:
+                context.workspace.status_text_set(None)
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
         return result
 
 

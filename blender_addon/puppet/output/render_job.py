@@ -31,6 +31,7 @@ from .. import attributes, capture, importer
 from ..camera import get_lens
 from . import export
 from .exr import write_exr
+from .sequences import list_frames, replacing_frames
 
 if TYPE_CHECKING:
     from restage4d.protocol.client import Client
@@ -140,13 +141,11 @@ def _run(render: Render) -> None:
 
 def _draw(render: Render) -> None:
     performance, frames = render.puppet.performances[0], render.frames
-    rgba, depth = (
-        render.path.with_name(f"{render.path.stem}_{kind}.exr") for kind in ("rgba", "depth")
-    )
+    pictures, depths = list_files(render.path, frames)
     with tempfile.TemporaryDirectory() as folder, render.connect() as client:
         render.puppet.save(Path(folder) / "render.puppet")
         content = client.upload(Path(folder) / "render.puppet")
-        with export.sequence(rgba, frames) as pictures, export.sequence(depth, frames) as depths:
+        with replacing_frames(render.path.parent) as place:
             for i, frame in enumerate(frames):
                 if render.cancelled:
                     raise Cancelled("cancelled by the user")
@@ -159,9 +158,19 @@ def _draw(render: Render) -> None:
                     background=render.background,
                 )
                 seen = to_linear(seen)
-                write_exr(pictures[frame], {name: seen[..., c] for c, name in enumerate("RGBA")})
-                write_exr(depths[frame], {"Y": np.where(z > 0, z, np.float32(FAR))})
+                colors = {name: seen[..., c] for c, name in enumerate("RGBA")}
+                write_exr(place / pictures[frame].name, colors)
+                depth = {"Y": np.where(z > 0, z, np.float32(FAR))}
+                write_exr(place / depths[frame].name, depth)
                 render.done += 1
+
+
+def list_files(path: Path, frames: range) -> tuple[dict[int, Path], dict[int, Path]]:
+    """Scene frame to the picture of colour, and to that of depth."""
+    rgba, depth = (
+        list_frames(path.with_name(f"{path.stem}_{kind}.exr"), frames) for kind in ("rgba", "depth")
+    )
+    return rgba, depth
 
 
 def to_linear(rgba: F32) -> F32:  # (H, W, 4) -> (H, W, 4)
