@@ -115,6 +115,8 @@ def _watch() -> float | None:
         for window in bpy.context.window_manager.windows:
             window.workspace.status_text_set(text)
         redraw(views=False)
+        if render is not None and over and render.unexpected is not None:
+            failures.record(render.unexpected)
     except Exception as error:  # a timer that raises is called no more
         failures.tell_once("render", "Showing how far the rendering is", error)
     return None if over else 0.3

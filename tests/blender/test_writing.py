@@ -13,8 +13,8 @@ import puppets
 import pytest
 
 import blender_addon
-from blender_addon import failures, paths
-from blender_addon.operators import stepped, writing
+from blender_addon import failures, headless, paths
+from blender_addon.operators import render_splats, stepped, writing
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import export, render_job, sequences, verify
 from blender_addon.session import running_work
@@ -164,7 +164,7 @@ class Noisy(Backend):
 
 
 @pytest.mark.parametrize("trouble", ["none", "disk", "backend"])
-def test_rendered_sequences_are_replaced_together(out, full_disk, trouble):
+def test_rendered_sequences_are_replaced_together(out, full_disk, monkeypatch, trouble):
     """Both or neither; frames outside the range stay."""
     names = [f"s_{kind}_{n:04d}.exr" for kind in ("rgba", "depth") for n in (1, 2, 3, 9)]
     for name in (*names, "s_rgba.exr"):
@@ -190,6 +190,27 @@ def test_rendered_sequences_are_replaced_together(out, full_disk, trouble):
         assert job.says.startswith(f"There is no room left to write {out / 's_rgba_0001.exr'}.")
     else:
         assert job.says == "Rendering failed: a stumble. See the backend's log."
+        monkeypatch.setattr(render_job, "current", job)
+        assert render_splats._watch() is None
+        assert "ValueError: a stumble" in paths.failure_log().read_text()
+
+
+def test_a_blend_and_a_still_are_whole_or_as_they_were(tmp_path, out, full_disk):
+    """Blender says that it saved either."""
+    puppets.random_puppet(n=300).save(tmp_path / "dog.puppet")
+    blend, still = out / "dog.blend", out / "dog.png"
+    blend.write_text("good")
+    with full_disk(60_000), pytest.raises(InputError, match=r"dog\.blend whole"):
+        headless.make_blend(tmp_path / "dog.puppet", blend, name=None, footage={})
+    assert read_all(out) == {"dog.blend": b"good"}
+    headless.make_blend(tmp_path / "dog.puppet", blend, name=None, footage={})
+    still.write_text("good")
+    with full_disk(500), pytest.raises(InputError, match=r"dog\.png whole"):
+        headless.render_still(still, "WORKBENCH", 3)
+    assert still.read_text() == "good"
+    headless.render_still(still, "WORKBENCH", 3)
+    assert verify.is_whole_png(still)
+    assert sorted(path.name for path in out.iterdir()) == ["dog.blend", "dog.png"]
 
 
 def test_splats_over_older_ones_need_a_word(out, imported):

@@ -56,6 +56,7 @@ class Render:
     cancelled: bool = False
     finished: bool = False
     error: InputError | None = None
+    unexpected: Exception | None = None  # what ``error`` tells in words
     began: float = field(default_factory=time.monotonic)
     thread: threading.Thread | None = None
 
@@ -134,6 +135,7 @@ def _run(render: Render) -> None:
     except InputError as error:
         render.error = error
     except Exception as error:
+        render.unexpected = error
         render.error = InputError(f"Rendering failed: {error}.", "See the backend's log.")
     finally:
         render.finished = True

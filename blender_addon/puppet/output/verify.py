@@ -14,6 +14,7 @@ from restage4d.io.atomic import explaining_write_errors
 
 _NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _END_OF_PNG = b"IEND\xaeB`\x82"
+_END_OF_ZSTD = b"\xb1\xea\x92\x8f"  # of the seekable format's table, which Blender writes last
 _CRATE_PARTS = {b"TOKENS", b"STRINGS", b"FIELDS", b"FIELDSETS", b"PATHS", b"SPECS"}
 
 
@@ -85,12 +86,10 @@ def find_usd_damage(path: Path, frames: Sequence[int], n_points: int) -> str:
 
 def _find_text_damage(path: Path) -> str:
     with path.open("rb") as file:
-        start = file.read(6)
-        file.seek(max(0, path.stat().st_size - 64))
-        end = file.read().rstrip()
-    if not start.startswith(b"#usda"):
+        start = file.read(5)
+    if start != b"#usda":
         return "it is no USD file"
-    return "" if end.endswith(b"}") else "its end is missing"
+    return "" if _read_end(path, 64).rstrip().endswith(b"}") else "its end is missing"
 
 
 def _find_crate_damage(path: Path) -> str:
@@ -114,6 +113,17 @@ def _find_crate_damage(path: Path) -> str:
 
 def is_whole_png(path: Path) -> bool:
     """Whether a PNG has its last chunk."""
+    return _read_end(path, len(_END_OF_PNG)) == _END_OF_PNG
+
+
+def is_whole_blend(path: Path) -> bool:
+    """Whether a compressed .blend has its end."""
+    return _read_end(path, len(_END_OF_ZSTD)) == _END_OF_ZSTD
+
+
+def _read_end(path: Path, size: int) -> bytes:
+    if not path.is_file():
+        return b""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - len(_END_OF_PNG)))
-        return file.read() == _END_OF_PNG
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read()
