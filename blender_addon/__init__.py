@@ -4,8 +4,8 @@ modules do.
 
 From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
 chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
-Blender. Below all: `paths`, `preferences`, `properties`, `takes`, `compat`. Imports go down only.
-`headless` is a program of its own.
+Blender. Below all: `failures`, `paths`, `preferences`, `properties`, `takes`, `compat`.
+Imports go down only. `headless` is a program of its own.
 """
 
 
