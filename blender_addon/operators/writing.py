@@ -61,7 +61,7 @@ class WritesFiles:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         self._confirmed = True
-        return context.window_manager.invoke_confirm(
+        asked = context.window_manager.invoke_confirm(
             self,
             None,  # pyright: ignore[reportArgumentType]
             title="Replace Files?",
@@ -69,6 +69,7 @@ class WritesFiles:
             confirm_text=f"Replace {len(there)}",
             icon="WARNING",
         )
+        return {str(word) for word in asked}
 
 
 def _describe(there: list[Path]) -> str:

@@ -65,7 +65,8 @@ def find_usd_damage(path: Path, frames: Sequence[int], n_points: int) -> str:
     if damage:
         return damage
     try:
-        from pxr import Tf, Usd, UsdGeom  # heavy, and not in every Blender
+        # heavy, and not in every Blender
+        from pxr import Tf, Usd, UsdGeom  # pyright: ignore[reportMissingImports]
     except ImportError:
         return ""
     try:
