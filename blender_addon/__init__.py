@@ -4,8 +4,8 @@ modules do.
 
 From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
 chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
-Blender. Below all: `failures`, `paths`, `preferences`, `properties`, `takes`, `compat`.
-Imports go down only. `headless` is a program of its own.
+Blender. Below all: `failures`, `paths`, `preferences`, `properties`, `takes`, `corrections`,
+`compat`. Imports go down only. `headless` is a program of its own.
 """
 
 
@@ -45,23 +45,26 @@ def _classes() -> list[type]:
         bring_in,
         bug_report,
         driving,
+        findings,
         import_export,
         jobs,
         puppet,
         render_splats,
-        select_subject,
     )
+    from .operators.pointing import mask_and_head, select_subject
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
         import_export,
         render_splats,
         puppet,
+        findings,
         preferences_page,
         jobs,
         driving,
         bring_in,
         select_subject,
+        mask_and_head,
         bug_report,
         panels,
         puppet_panel,

@@ -2,6 +2,7 @@
 """What the artist chose in a scene, as requests to the session."""
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -10,9 +11,9 @@ from restage4d.defaults import DRAFT_DRIVER
 from restage4d.driving.draft.prompt import parse
 from restage4d.errors import InputError
 
-from . import preferences, runtime, takes
-from .properties import RESTAGE4D_PG_shot
-from .session.models import PRIORS, Order
+from . import corrections, preferences, runtime, takes
+from .properties import RESTAGE4D_PG_shot, get_head
+from .session.models import PRIORS, Fault, Order
 
 
 def make_order(chosen: RESTAGE4D_PG_shot) -> Order:
@@ -20,6 +21,10 @@ def make_order(chosen: RESTAGE4D_PG_shot) -> Order:
     the draft driver makes."""
     order = make_driving_order(chosen)
     order.candidates, order.refined_prompt = 1, ""
+    shot = runtime.session().shot
+    if shot is not None:
+        folder = Path(bpy.app.tempdir)
+        order.corrections = corrections.write_pictures(chosen, shot.size, folder)
     if chosen.source == "FILE":
         order.driving = Path(bpy.path.abspath(chosen.driving))
     elif (take := takes.find_picked(chosen)) is not None:
@@ -34,6 +39,7 @@ def make_driving_order(chosen: RESTAGE4D_PG_shot) -> Order:
         prompt=chosen.prompt.strip(),
         selection=get_place(chosen),
         provider=chosen.provider,
+        head=get_head(chosen) if chosen.provider == DRAFT_DRIVER else None,
         refined_prompt=get_refined_prompt(chosen),
         candidates=1 if chosen.provider == DRAFT_DRIVER else chosen.candidates,
         priors={
@@ -73,17 +79,26 @@ def make_refinement_key(provider: str, prompt: str) -> str:
     return f"{provider}\n{prompt.strip()}"
 
 
-@functools.lru_cache(maxsize=16)
-def check_draft_prompt(prompt: str) -> tuple[bool, str]:
-    """Whether the draft driver understands the prompt, and what it leaves out or knows, as a
-    sentence."""
+@dataclass(frozen=True)
+class DraftScript:
+    """What the draft driver makes of a prompt.
+
+    Attributes:
+        actions: what will be acted, in words and seconds, in the order of its start.
+        left_out: words that it does not understand.
+        fault: why nothing can be acted.
+    """
+
+    actions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+@functools.lru_cache(maxsize=16)  # a panel is drawn many times
+def read_draft_prompt(prompt: str) -> DraftScript:
+    """Reads a prompt as the draft driver will."""
     try:
-        ignored = parse(prompt).ignored
+        directions = parse(prompt)
     except InputError as error:
-        return False, str(error)
-    return (
-        True,
-        f"The draft driver leaves out: {', '.join(ignored)}."
-        if ignored
-        else "The draft driver understands all of it.",
-    )
+        return DraftScript(fault=Fault.of(error))
+    return DraftScript(tuple(directions.describe().split("; ")), directions.ignored)

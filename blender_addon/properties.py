@@ -9,6 +9,7 @@ from restage4d.defaults import DRAFT_DRIVER, QUALITY
 from .session.models import PRIORS
 
 _NAME = "restage4d"  # of the scene's property; saved files have it
+_FINDING = "restage4d_finding"  # of an armature's
 QUALITIES = (
     ("draft", "Draft", "To look at within minutes: small and rough"),
     ("default", "Default", "Good for most shots"),
@@ -28,6 +29,16 @@ SOURCES = (
     ("PROMPT", "From the Prompt", "A driving video is made from the first frame and the prompt"),
     ("FILE", "My Own Video", "A driving video of yours that begins with the shot's first frame"),
 )
+SCENE_USES = (
+    (
+        "AUTO",
+        "Keep What Is Mine",
+        "A scene as Blender starts gets the shot's size, rate, range, camera and colours; one with "
+        "objects or settings of yours is kept",
+    ),
+    ("KEEP", "Keep My Scene", "The scene's settings stay as they are"),
+    ("SHOT", "As Filmed", "The scene gets the shot's size, rate, range, camera and colours"),
+)
 
 
 class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
@@ -43,6 +54,13 @@ class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
     subject: bpy.props.FloatProperty()
     tracks: bpy.props.FloatProperty()
     score: bpy.props.FloatProperty()
+
+
+class RESTAGE4D_PG_correction(bpy.types.PropertyGroup):
+    """A mask of a later frame, see `corrections`."""
+
+    frame: bpy.props.IntProperty(description="Of the video, from 1")
+    mask: bpy.props.PointerProperty(type=bpy.types.Image)
 
 
 class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
@@ -73,6 +91,22 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         ),
         size=4,
     )
+    corrections: bpy.props.CollectionProperty(type=RESTAGE4D_PG_correction)
+    corrections_for: bpy.props.StringProperty(description="The video whose masks they are")
+    correct_frame: bpy.props.IntProperty(
+        name="Frame",
+        description="Frame of the video, from 1, whose mask is to be corrected",
+        min=2,
+        default=2,
+    )
+    job_masks: bpy.props.StringProperty(description="File with the last restaging's masks")
+    job_masks_for: bpy.props.StringProperty()  # see `make_first_frame_key`
+    head: bpy.props.FloatVectorProperty(
+        name="Head",
+        description="Where the subject's head is in the first frame, in the video's pixels",
+        size=2,
+    )
+    head_for: bpy.props.StringProperty()  # see `make_first_frame_key`; empty: nobody said
     prompt: bpy.props.StringProperty(
         name="Prompt",
         description="What the subject shall do instead",
@@ -110,6 +144,11 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default=QUALITY)
+    scene_use: bpy.props.EnumProperty(
+        name="Scene",
+        description="What becomes of the scene's settings when a puppet comes in",
+        items=SCENE_USES,
+    )
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")
 
 
@@ -118,13 +157,49 @@ def get_shot(scene: bpy.types.Scene | None) -> RESTAGE4D_PG_shot:
     return getattr(scene, _NAME)
 
 
+def get_first_frame(chosen: RESTAGE4D_PG_shot) -> int:
+    """The first frame used, from 1."""
+    return chosen.first_frame if chosen.use_range else 1
+
+
+def make_first_frame_key(chosen: RESTAGE4D_PG_shot) -> str:
+    """What was said of the first frame is for: another one needs it anew."""
+    return f"{bpy.path.abspath(chosen.video)}\n{get_first_frame(chosen)}"
+
+
+def get_head(chosen: RESTAGE4D_PG_shot) -> tuple[float, float] | None:
+    """Where the head is in the first frame, in the video's pixels; None where nobody said."""
+    here = chosen.head_for and chosen.head_for == make_first_frame_key(chosen)
+    return (chosen.head[0], chosen.head[1]) if here else None
+
+
+def set_head(chosen: RESTAGE4D_PG_shot, head: tuple[float, float] | None) -> None:
+    """Says where the head is; None takes it back."""
+    chosen.head = head or (0.0, 0.0)
+    chosen.head_for = make_first_frame_key(chosen) if head is not None else ""
+
+
+def find_open_finding(armature: bpy.types.Object) -> int:
+    """Which of a puppet's findings the panel tells in full; -1 for none."""
+    return getattr(armature, _FINDING)
+
+
+def open_finding(armature: bpy.types.Object, index: int) -> None:
+    """Lets the panel tell one of a puppet's findings in full."""
+    setattr(armature, _FINDING, index)
+
+
 def register() -> None:
     bpy.utils.register_class(RESTAGE4D_PG_take)
+    bpy.utils.register_class(RESTAGE4D_PG_correction)
     bpy.utils.register_class(RESTAGE4D_PG_shot)
     setattr(bpy.types.Scene, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_shot))
+    setattr(bpy.types.Object, _FINDING, bpy.props.IntProperty(default=-1))
 
 
 def unregister() -> None:
+    delattr(bpy.types.Object, _FINDING)
     delattr(bpy.types.Scene, _NAME)
     bpy.utils.unregister_class(RESTAGE4D_PG_shot)
+    bpy.utils.unregister_class(RESTAGE4D_PG_correction)
     bpy.utils.unregister_class(RESTAGE4D_PG_take)

@@ -9,6 +9,7 @@ themselves.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -23,7 +24,8 @@ from . import (
     runtime,
     takes,
 )
-from .properties import RESTAGE4D_PG_shot, get_shot
+from .properties import RESTAGE4D_PG_shot, get_head, get_shot
+from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
     Fault,
@@ -56,6 +58,8 @@ class SyncState:
         chosen, opened: the shot that the scene named at the last tick, and the one that was opened.
         thumbnail: first frame and mask as they are in the panel.
         first_look: first frame, mask and fault as the views were last drawn with.
+        frame_look: the same of the later frame that is looked at.
+        head: as it is marked in the panel.
         picture: PNG of the job's progress.
         points: of the puppet in the making.
     """
@@ -66,6 +70,8 @@ class SyncState:
     opened: ChosenShot | None = None
     thumbnail: tuple[NDArray[np.uint8], NDArray[np.bool_] | None] | None = None
     first_look: tuple[NDArray[np.uint8], NDArray[np.bool_] | None, Fault | None] | None = None
+    frame_look: tuple[Any, ...] | None = None
+    head: tuple[float, float] | None = None
     picture: bytes = b""
     points: PreviewPoints | None = None
 
@@ -113,15 +119,19 @@ def _turn() -> float:
         _follow_shot(here, chosen)
         _follow_job(here, chosen)
         _follow_driving_job(here, chosen)
-        if changed:
-            _show(here)
+        head = get_head(chosen)
+        if changed or head != _state.head:
+            _show(here, head)
     except Exception as error:
         failures.tell_once("panel", "The panel's turn", error)
         here.backend.fault = Fault(
             f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences."
         )
         raise_in_tests(error)
-    _bring_in_when_possible(here)
+    if not _is_artist_busy():
+        _bring_in_when_possible(here)
+        if (scene := bpy.context.scene) is not None:
+            sweep_markers(scene)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"
@@ -254,18 +264,27 @@ def _choose_folder(job: WatchedJob) -> Path:
 # --- what the session found -----------------------------------------------------------------------
 
 
-def _show(here: Session) -> None:
+def _show(here: Session, head: tuple[float, float] | None) -> None:
     shot, job = here.shot, here.job
+    marked, _state.head = head != _state.head, head
     if shot is not None and shot.first is not None:
-        if not thumbnails.are_same(_state.thumbnail, (shot.first, shot.mask)):
+        if marked or not thumbnails.are_same(_state.thumbnail, (shot.first, shot.mask)):
             _state.thumbnail = shot.first, shot.mask
-            thumbnails.show(
-                "shot",
-                shot.first if shot.mask is None else thumbnails.draw_mask(shot.first, shot.mask),
-            )
+            picture = shot.first
+            if shot.mask is not None:
+                picture = thumbnails.draw_mask(picture, shot.mask)
+            if head is not None:
+                picture = thumbnails.draw_cross(picture, head, shot.size)
+            thumbnails.show("shot", picture)
         if not thumbnails.are_same(_state.first_look, (shot.first, shot.mask, shot.fault)):
             _state.first_look = shot.first, shot.mask, shot.fault
             redraw()  # it may be shown over the view, too
+    look = here.frame_look
+    if look is not None:
+        now = (look.picture, look.mask, look.fault)
+        if not thumbnails.are_same(_state.frame_look, now):
+            _state.frame_look = now
+            redraw()
     if job is not None:
         if job.picture and _state.picture is not job.picture:
             _state.picture = job.picture
@@ -278,19 +297,25 @@ def _show(here: Session) -> None:
     redraw(views=False)
 
 
+def _is_artist_busy() -> bool:
+    """Whether the artist is in the middle of something, such as a drag."""
+    if running_work.current is not None:
+        return True
+    windows = () if bpy.app.background else bpy.context.window_manager.windows
+    return any(len(window.modal_operators) for window in windows)
+
+
 def _bring_in_when_possible(here: Session) -> None:
-    """Begins to bring in a finished puppet, unless the artist is in the middle of something or has
-    put it off."""
+    """Begins to bring in a finished puppet, unless the artist is in another mode or has put it
+    off."""
     job = here.job
     if job is None or job.loaded is None or job.brought_in or job.put_off or job.fault is not None:
         return
-    if bpy.context.mode != "OBJECT" or running_work.current is not None:
+    if bpy.context.mode != "OBJECT":
         return
     bring_in = bpy.ops.restage4d.bring_in  # pyright: ignore[reportAttributeAccessIssue]
     if bpy.app.background:
         bring_in()
         return
-    windows = bpy.context.window_manager.windows
-    if not any(len(w.modal_operators) for w in windows):
-        with bpy.context.temp_override(window=windows[0]):
-            bring_in("INVOKE_DEFAULT")
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        bring_in("INVOKE_DEFAULT")

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import bpy
 
-from .properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take
+from restage4d.defaults import DRAFT_DRIVER
+
+from .properties import (
+    RESTAGE4D_PG_shot,
+    RESTAGE4D_PG_take,
+    get_head,
+    make_first_frame_key,
+)
 from .session.models import WatchedJob
 
 
 def make_key(chosen: RESTAGE4D_PG_shot) -> str:
-    """What a driving video is made for: another shot, prompt or provider needs another one."""
-    first = chosen.first_frame if chosen.use_range else 1
-    return "\n".join(
-        (bpy.path.abspath(chosen.video), str(first), chosen.prompt.strip(), chosen.provider)
-    )
+    """What a driving video is made for: another shot, prompt, provider or head needs another
+    one."""
+    head = get_head(chosen) if chosen.provider == DRAFT_DRIVER else None
+    said = () if head is None else (f"{head[0]:.1f} {head[1]:.1f}",)
+    return "\n".join((make_first_frame_key(chosen), chosen.prompt.strip(), chosen.provider, *said))
 
 
 def find_valid(chosen: RESTAGE4D_PG_shot) -> list[RESTAGE4D_PG_take]:

@@ -183,6 +183,7 @@ def restage(
     box: tuple[float, float, float, float] | None = None,
     mask: str | Path | Mapping[int, str | Path] | None = None,
     select_text: str | None = None,
+    head: tuple[float, float] | None = None,
     driving: Iterable[str | Path] = (),
     priors: str | Path | None = None,
     true_masks: str | Path | None = None,
@@ -227,6 +228,7 @@ def restage(
             point (x, y), a box (x0, y0, x1, y1), a PNG mask, or words (``masks="sam3"``). At most
             one; without, the moving subject finds itself. ``mask`` may also be masks by the numbers
             of their frames: those of later frames correct where the subject was lost.
+        head: a point (x, y) on the subject's head in the first frame, for the draft driver.
         driving: driving videos of your own, instead of ``driver``'s.
         priors: folder with masks, depth, cameras or tracks to read (docs/priors.md).
         true_masks: folder of true masks of the base, to report the IoU of ours.

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d import __version__
+from restage4d.checks.driving import check_doubts
 from restage4d.checks.estimates import check_estimates, name_video
-from restage4d.checks.findings import FindingLog
+from restage4d.checks.findings import Finding, FindingLog
 from restage4d.checks.frames import check_frames
 from restage4d.checks.masks import check_first_mask
 from restage4d.clips import (
@@ -95,11 +96,15 @@ def restage(
         for driver in (drivers if config.clips != "base" else [])
     ]
     drivings = [video.clip for video in videos]
+    named = [(name_video(i, len(videos)), video) for i, video in enumerate(videos, 1)]
+    log.add(check_doubts(videos))
     log.add(
-        finding
-        for i, clip in enumerate(drivings, 1)
-        for finding in check_frames(clip, video=name_video(i, len(drivings)))
+        Finding("not-acted", "warning", note, "", 0, len(video.clip) - 1, name)
+        for name, video in named
+        for note in video.notes
     )
+    log.add(finding for name, video in named for finding in check_frames(video.clip, video=name))
+    first = 0 if alone else 1  # the number of the first driving video in the rewound clip
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
     rewound = rewind(base, drivings)
@@ -108,6 +113,7 @@ def restage(
         mask,
         providers,
         corrections=corrections,
+        known={i: video.known for i, video in enumerate(videos, first)},
         priors_dir=priors_dir,
         cache=cache,
         progress=progress,

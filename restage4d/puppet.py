@@ -7,7 +7,6 @@ video), quaternions wxyz.
 """
 
 import json
-import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from safetensors.numpy import load_file, save
 
 from restage4d import se3, sh
 from restage4d.errors import InputError
+from restage4d.finding import Finding
 from restage4d.io.atomic import replacing
+from restage4d.puppet_header import FORMAT_VERSION, read_metadata
 
 F32 = NDArray[np.float32]
-FORMAT_VERSION = 1
 SH_C0 = 0.28209479177387814
-_HEADER_LIMIT = 16 << 20  # bytes of JSON header; a real one has a few kB
 
 
 def rgb_to_sh(rgb: F32) -> F32:  # (..., 3) in 0..1 -> (..., 3)
@@ -152,6 +151,7 @@ class Puppet:
         metres_per_unit: size of one world unit.
         provenance: video hashes, prompt, providers, seed, package versions; JSON values only.
         metrics: figures of the fit.
+        findings: what the checks found in the clips and in the puppet.
     """
 
     subject: Gaussians
@@ -162,6 +162,7 @@ class Puppet:
     metres_per_unit: float = 1.0
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def n_bases(self) -> int:
@@ -231,6 +232,8 @@ class Puppet:
             "provenance": self.provenance,
             "metrics": self.metrics,
         }
+        if self.findings:  # files of before had none
+            about["findings"] = [finding.to_record() for finding in self.findings]
         metadata = {"restage4d.puppet": json.dumps(about, allow_nan=False)}
         with replacing(path) as temporary:
             # Not save_file, which hides "disk full" in an error of its own.
@@ -246,7 +249,7 @@ class Puppet:
             InputError: missing, truncated, foreign, newer or inconsistent file; says which.
         """
         path = Path(path)
-        about = _metadata(path)
+        about = read_metadata(path)
         try:
             tensors = load_file(path)
         except Exception as error:
@@ -274,6 +277,7 @@ class Puppet:
                 metres_per_unit=float(about["metres_per_unit"]),
                 provenance=about["provenance"],
                 metrics=about["metrics"],
+                findings=[Finding.from_record(r) for r in about.get("findings", [])],
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(
@@ -288,33 +292,6 @@ def _gaussians(tensors: dict[str, NDArray], name: str) -> Gaussians:
     return Gaussians(
         *(tensors[f"{name}.{k}"] for k in ("means", "quats", "scales", "opacities", "sh"))
     )
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    """The JSON metadata of a safetensors file, read without touching the tensors."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= _HEADER_LIMIT:
-                raise InputError(
-                    f"{path} is not a puppet file.", "Pick a file that ends in .puppet."
-                )
-            about = json.loads(json.loads(file.read(length))["__metadata__"]["restage4d.puppet"])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{path} is not a puppet file.", "Pick a file that ends in .puppet."
-        ) from error
-    version = about.get("format_version") if isinstance(about, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has puppet format {version}; this version of Restage4D reads format "
-            f"{FORMAT_VERSION}.",
-            "Install the version of Restage4D that wrote it, or a newer one.",
-        )
-    return about
 
 
 def check(puppet: Puppet, name: str) -> None:

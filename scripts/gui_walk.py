@@ -50,10 +50,10 @@ def view():
 
 def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
     """A real drag of the mouse between two pixels of the shot's first frame."""
-    selecting = importlib.import_module(f"{MODULE}.operators.select_subject")
+    frame_view = importlib.import_module(f"{MODULE}.operators.pointing.frame_view")
     area, region, _ = view()
     size = runtime.session().shot.size
-    x, y, scale = selecting.find_frame(area, region, size)
+    x, y, scale = frame_view.find_frame(area, region, size)
     height = bpy.context.window_manager.windows[0].height
     at = [
         (

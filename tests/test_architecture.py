@@ -19,7 +19,7 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
-    ("restage4d.sh",),
+    ("restage4d.sh", "restage4d.finding", "restage4d.puppet_header"),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.driving.draft.directions",),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
@@ -46,8 +46,19 @@ RANK = {prefix: rank for rank, layer in enumerate(LAYERS) for prefix in layer}
 EXTENSION_MAY_IMPORT = tuple(
     f"restage4d.{name}"
     for name in (
-        *("protocol", "puppet", "se3", "sh", "errors", "progress", "defaults"),
+        *(
+            "protocol",
+            "puppet",
+            "puppet_header",
+            "finding",
+            "se3",
+            "sh",
+            "errors",
+            "progress",
+            "defaults",
+        ),
         *("io.ply", "io.atomic", "driving.draft.prompt", "driving.draft.directions"),
+        "jobs.mask_file",
     )
 )
 

@@ -1,16 +1,20 @@
 """Findings in a whole job: refused before the work, said, in the report and in the summary."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from moving import CENTRE, moving
 
+from restage4d import pipeline
 from restage4d.checks.findings import FindingLog
 from restage4d.clips import Selection
 from restage4d.errors import InputError
 from restage4d.io import video
+from restage4d.jobs import restaging
+from restage4d.jobs.driving_videos import make_driving_videos
 from restage4d.jobs.restaging import RestagingJob, run
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
@@ -55,6 +59,9 @@ def test_findings_are_said_and_in_report_and_summary(job, capsys):
         "last_frame": 6,
         "video": "base",
     }
+    assert [f.to_record() for f in Puppet.load(job.out / "puppet.puppet").findings] == (
+        report["findings"]
+    )
     assert "Done in" in said
     assert ", but doubtful: base" in said
     assert said.count(flash["text"]) == 2  # at once, and at the end
@@ -64,6 +71,34 @@ def test_findings_are_said_and_in_report_and_summary(job, capsys):
         assert puppet.metrics[name] == report[name]
     assert 0.4 < report["iou_puppet_base"] <= 1
     assert report["psnr_puppet_driving"] > 5
+
+
+NOT_ACTED = 'No tail was found: "wags its tail 4 times" sways the whole body instead.'
+
+
+def test_what_the_draft_driver_does_not_act_is_a_finding(job, monkeypatch, capsys):
+    class Stopped(Exception):
+        """Ends the job once its driving video is there."""
+
+    def stop(*_, **__):
+        raise Stopped
+
+    logs = []
+    monkeypatch.setattr(pipeline, "estimate_priors", stop)
+    monkeypatch.setattr(
+        restaging, "FindingLog", lambda say: logs.append(FindingLog(say)) or logs[0]
+    )
+    with pytest.raises(Stopped):
+        run(replace(job, driving=[], prompt="it wags its tail"), Progress())
+    (found,) = [f for f in logs[0].findings if f.code == "not-acted"]
+    assert (found.severity, found.text, found.video) == ("warning", NOT_ACTED, "restaged")
+    assert f"Warning: {NOT_ACTED}" in capsys.readouterr().out
+
+
+def test_driving_videos_alone_say_what_is_not_acted(job, capsys):
+    make_driving_videos(replace(job, driving=[], prompt="it wags its tail"), Progress())
+    assert NOT_ACTED in capsys.readouterr().out
+    assert json.loads((job.out / "candidates.json").read_text())["notes"] == [NOT_ACTED]
 
 
 def test_a_hard_cut_is_refused_before_any_work(job, tmp_path):
@@ -85,7 +120,6 @@ def test_the_logs_default_is_silent(capsys):
 
 def test_the_command_line_begins_at_a_frame(monkeypatch):
     from restage4d.cli import main
-    from restage4d.jobs import restaging
 
     seen = []
     monkeypatch.setattr(restaging, "run", lambda job, *_, **__: seen.append(job))

@@ -13,11 +13,14 @@ from restage4d.errors import InputError
 
 # replies as models give them: alone, in a fence with prose around, with thoughts in braces before
 GOOD = """{"actions": [
-  {"verb": "walk", "direction": "left", "limb": "", "side": "", "view": "", "together": false,
+  {"verb": "walk", "direction": "left", "limb": "", "side": "", "which": "", "view": "",
+   "together": false,
    "amount": 1, "degrees": 0, "count": 0, "steps": 3, "pace": 0.6, "seconds": 0},
-  {"verb": "nod", "direction": "", "limb": "head", "side": "", "view": "", "together": true,
+  {"verb": "nod", "direction": "", "limb": "head", "side": "", "which": "", "view": "",
+   "together": true,
    "amount": 1, "degrees": 0, "count": 0, "steps": 0, "pace": 1, "seconds": 0},
-  {"verb": "graze", "direction": "", "limb": "", "side": "", "view": "", "together": false,
+  {"verb": "graze", "direction": "", "limb": "", "side": "", "which": "", "view": "",
+   "together": false,
    "amount": 1, "degrees": 0, "count": 0, "steps": 0, "pace": 1, "seconds": 2.5}],
  "left_out": ["auf", "der", "Wiese"]}"""
 IN_PROSE = f"Here is the script {{as asked}}:\n```json\n{GOOD}\n```\nI left out the meadow. {{}}"

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from blender_addon.session import bug_report, launcher
 from blender_addon.session.models import Order, format_duration, thin_points
 from blender_addon.session.session import Link, Session
 from restage4d.errors import InputError
+from restage4d.jobs.mask_file import read_mask
 from restage4d.protocol.client import Client
 from restage4d.protocol.framing import new_id
 from restage4d.protocol.service import stop_service
@@ -187,6 +189,29 @@ def test_pointing_at_nothing_says_what_to_do_and_pointing_right_mends_it(
     assert shot.mask.any()
 
 
+def test_a_later_frame_is_looked_at_and_the_subject_found_where_it_is_pointed_at(
+    backend: Backend, session: Session
+) -> None:
+    ready(session)
+    shot = session.open_shot(CLIP, (1, 20), 192, {"box": (60, 30, 330, 260)})
+    wait(session, lambda: shot.phase == "ready")
+    plain = session.look_at_frame(11, {})
+    assert plain is not None
+    wait(session, lambda: plain.phase != "looking")
+    assert plain.picture is not None, plain.fault
+    assert shot.first is not None
+    assert np.abs(plain.picture.astype(int) - shot.first).mean() > 1
+    look = session.look_at_frame(11, {"box": (40, 20, 340, 270)})
+    assert look is not None
+    assert look.picture is plain.picture
+    wait(session, lambda: look.phase != "looking")
+    assert look.mask is not None, look.fault
+    true = cv2.imread(str(CLIP.parent / "masks" / "00011.png"), cv2.IMREAD_GRAYSCALE)
+    assert true is not None
+    true = cv2.resize(true, look.mask.shape[::-1], interpolation=cv2.INTER_AREA) > 127
+    assert (look.mask & true).sum() / (look.mask | true).sum() > 0.7
+
+
 def test_what_is_no_video_is_a_sentence_and_a_remedy(
     backend: Backend, session: Session, tmp_path: Path
 ) -> None:
@@ -211,6 +236,10 @@ def test_a_job_is_followed_to_its_puppet(
     assert job.loaded is not None
     assert job.puppet is not None
     assert job.puppet.is_file()
+    assert job.masks is not None
+    mask = read_mask(job.masks, job.loaded.performances[0].n_frames - 1)
+    assert mask is not None
+    assert 0 < mask.mean() < 0.8
 
 
 def test_a_killed_backend_comes_back_and_the_job_ends(backend: Backend, session: Session) -> None:

@@ -17,6 +17,7 @@ from test_puppet import equal, refused
 
 from restage4d import se3
 from restage4d.errors import InputError
+from restage4d.finding import Finding
 from restage4d.io import atomic
 from restage4d.puppet import (
     FORMAT_VERSION,
@@ -24,6 +25,8 @@ from restage4d.puppet import (
     Puppet,
     check,
 )
+
+FLASH = Finding("flash", "warning", "A flash in base.", "Cut it out.", 6, 7, "base")
 
 # --- round trip -----------------------------------------------------------------------------------
 
@@ -55,6 +58,18 @@ def test_an_empty_background_and_arrays_in_any_memory_order(tmp_path: Path) -> N
     assert len(loaded.background) == 0
     assert np.array_equal(loaded.performances[0].bases, expected)
     assert np.array_equal(loaded.subject.means, puppet.subject.means)
+
+
+def test_findings_travel_and_files_without_any_stay_as_they_were(tmp_path: Path) -> None:
+    puppet, path = random_puppet(), tmp_path / "a.puppet"
+    puppet.save(path)
+    with safe_open(path, "numpy") as file:
+        assert "findings" not in json.loads(file.metadata()["restage4d.puppet"])
+    assert Puppet.load(path).findings == []
+    puppet.findings = [FLASH]
+    puppet.save(path)
+    rewrite(path, lambda about: about["findings"][0].update(new="ignored"))
+    assert Puppet.load(path).findings == [FLASH]
 
 
 def test_the_file_is_plain_safetensors_with_one_json_entry(tmp_path: Path) -> None:
@@ -226,6 +241,13 @@ HOSTILE: list[Callable[[dict], object]] = [
         for v in ([], {"psnr": "high"}, {"psnr": float("nan")}, None)
     ),
     *(lambda about, v=v: about.update(provenance=v) for v in ([], "x", None)),
+    *(
+        lambda about, v=v: about.update(findings=v)
+        for v in (
+            *(None, 3, [3], [{}], [FLASH.to_record() | {"first_frame": "6"}]),
+            [FLASH.to_record() | {"text": None}],
+        )
+    ),
 ]
 
 

@@ -51,6 +51,7 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
             frame: _read_mask(content, store, folder, f"mask{frame}.png")
             for frame, content in spec.selection.corrections.items()
         },
+        head=spec.head,
         driving=[
             footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)
         ],

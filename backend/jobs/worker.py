@@ -115,7 +115,7 @@ def _make_results(folder: Folder, store: Store) -> Result:
         run(inputs.restaging_job(spec, store, folder), progress)
         made = {"puppet": folder.work / "puppet.puppet"}
         for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
-            if path.suffix in (".png", ".mp4", ".json") and path.name != RECORD:
+            if path.suffix in (".png", ".mp4", ".json", ".npz") and path.name != RECORD:
                 made[path.relative_to(folder.work).as_posix()] = path
     return _store_results(made, store)
 

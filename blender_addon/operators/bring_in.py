@@ -2,40 +2,45 @@
 """The finished puppet comes into the scene: begun by `sync` or by the panel's button."""
 
 from pathlib import Path
+from typing import cast
 
 import bpy
 
-from .. import failures, runtime
+from restage4d.puppet import Puppet
+
+from .. import corrections, failures, runtime
 from ..properties import get_shot
 from ..puppet import camera, importer
 from ..session.models import Fault, WatchedJob
-from ..session.steps import Steps
+from ..session.steps import Steps, in_thread
 from ..viewport import display
-from . import stepped
+from . import scene_choice, stepped
 
 
-class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
+class RESTAGE4D_OT_bring_in(scene_choice.ChoosesScene, stepped.Stepped, bpy.types.Operator):
     """Bring the finished puppet into the scene; leaves the mode you are in"""
 
     bl_idname = "restage4d.bring_in"
     bl_label = "Bring In the Puppet"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
-    done = "The puppet is here"
     undone = "Cancelled; the Restage panel brings it in later"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         job = runtime.session().job
-        if job is None or job.loaded is None:
+        again = job is not None and job.brought_in and job.puppet is not None
+        if job is None or (job.loaded is None and not again):
             cls.poll_message_set("It is still being fetched")
             return False
         return super().poll(context)
 
     def steps(self, context: bpy.types.Context) -> Steps[None]:
-        job, scene = runtime.session().job, context.scene
+        job, scene = runtime.session().job, cast(bpy.types.Scene, context.scene)
         assert job is not None
         try:
-            yield from _bring_in_steps(job, scene)
+            why = self.decide(scene)
+            imported = yield from _bring_in_steps(job, scene, keep_scene=self.keep_scene)
+            self.done = f"The puppet is here; {self.describe(why, imported, scene)}"
         except Exception as error:  # with a fault, nobody begins it again by himself
             told = failures.explain(self.bl_label, error)
             job.fault = Fault.of(told)
@@ -45,26 +50,35 @@ class RESTAGE4D_OT_bring_in(stepped.Stepped, bpy.types.Operator):
             raise
 
 
-def _bring_in_steps(job: WatchedJob, scene: bpy.types.Scene | None) -> Steps[None]:
-    assert job.loaded is not None
-    puppet, first = job.loaded, not importer.find_puppets(scene)
+def _bring_in_steps(
+    job: WatchedJob, scene: bpy.types.Scene, *, keep_scene: bool
+) -> Steps[importer.ImportedPuppet]:
+    puppet, path = job.loaded, job.puppet
+    if puppet is None:  # brought in before: it was undone, or the choice was changed
+        assert path is not None
+        puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
+    first = not importer.find_puppets(scene)
     chosen = get_shot(scene)
     name = Path(bpy.path.abspath(chosen.video)).stem if chosen.video else "puppet"
-    yield from display.import_steps(puppet, name=name, footage=_find_footage(job))
-    if first:
+    imported = yield from display.import_steps(
+        puppet, name=name, footage=_find_footage(job, puppet), set_up_scene=not keep_scene
+    )
+    if first and not keep_scene:
         for window in bpy.context.window_manager.windows:
             for area in window.screen.areas:
                 if area.type == "VIEW_3D":
                     camera.look_through(area.spaces.active, puppet.subject.means)
+    if job.masks is not None:
+        corrections.keep_job_masks(chosen, job.masks)
     job.brought_in, job.loaded = True, None
     chosen.job = ""
     runtime.live.hide()
+    return imported
 
 
-def _find_footage(job: WatchedJob) -> dict[str, Path]:
+def _find_footage(job: WatchedJob, puppet: Puppet) -> dict[str, Path]:
     """Footage by performance: files have spaces of the names as underscores."""
-    assert job.loaded is not None
-    files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in job.loaded.performances}
+    files = {p.name: job.footage.get(p.name.replace(" ", "_")) for p in puppet.performances}
     return {name: path for name, path in files.items() if path is not None}
 
 

@@ -61,8 +61,8 @@ def find_obstacle(chosen: RESTAGE4D_PG_shot) -> str:
         return f"{provider.label} is not set up: {provider.needs[0]}"
     if provider.sends and not bpy.app.online_access:
         return OFFLINE
-    if chosen.provider == DRAFT_DRIVER and not orders.check_draft_prompt(chosen.prompt)[0]:
-        return "The draft driver understands nothing of the prompt: see what it knows below it"
+    if chosen.provider == DRAFT_DRIVER and orders.read_draft_prompt(chosen.prompt).fault:
+        return "The draft driver cannot act this prompt: what stands below it says why"
     if session.driving_job is not None and session.driving_job.active:
         return "Driving videos are being made already"
     return ""

@@ -22,11 +22,13 @@ from ..puppet import importer
 from ..puppet.output import export, sequences
 from ..session.steps import Steps, in_thread
 from ..viewport import display
-from . import stepped
+from . import scene_choice, stepped
 from .writing import WritesFiles
 
 
-class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelper):
+class RESTAGE4D_OT_import_puppet(
+    scene_choice.ChoosesScene, stepped.Stepped, bpy.types.Operator, ImportHelper
+):
     """Import a puppet with its performances, camera and background"""
 
     if TYPE_CHECKING:
@@ -38,17 +40,19 @@ class RESTAGE4D_OT_import_puppet(stepped.Stepped, bpy.types.Operator, ImportHelp
     undone = "Cancelled; nothing was imported"
     filename_ext = ".puppet"
     filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})
-    set_up_scene: bpy.props.BoolProperty(
-        name="Set Up Scene",
-        description="Frame range, rate, picture size, camera and colours of the scene as filmed",
-        default=True,
-    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        self.decide(cast(bpy.types.Scene, context.scene))  # the file browser shows the choice
+        return ImportHelper.invoke(self, context, event)  # pyright: ignore[reportReturnType]
 
     def steps(self, context: bpy.types.Context) -> Steps[None]:
-        path = paths.resolve(self.filepath)
+        path, scene = paths.resolve(self.filepath), cast(bpy.types.Scene, context.scene)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
-        self.done = f"Imported {path.name}"
-        yield from display.import_steps(puppet, name=path.stem, set_up_scene=self.set_up_scene)
+        why = self.decide(scene)
+        imported = yield from display.import_steps(
+            puppet, name=path.stem, set_up_scene=not self.keep_scene
+        )
+        self.done = f"Imported {path.name}; {self.describe(why, imported, scene)}"
 
 
 class _Export(WritesFiles, stepped.OnPuppet, bpy.types.Operator, ExportHelper):
@@ -126,7 +130,8 @@ class _ExportPoints(_Export):
 
 
 class RESTAGE4D_OT_export_puppet(_Export):
-    """Export the puppet with its performances as they play now, keyframes and tweaks included"""
+    """Export the puppet with its performances, each as its own keys play it; a bone moved without
+    a key is left out"""
 
     bl_idname = "restage4d.export_puppet"
     bl_label = "Export Puppet (.puppet)"
@@ -144,6 +149,8 @@ class RESTAGE4D_OT_export_puppet(_Export):
     def write(
         self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
     ) -> Steps[None]:
+        if loose := importer.describe_moved_bones(imported):
+            self.done += f"; moved without a key, so not in its performances: {loose}"
         return export.puppet_steps(imported, scene, path, self.tweaked)
 
 

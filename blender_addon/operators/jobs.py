@@ -16,7 +16,7 @@ from .. import (
     runtime,
     takes,
 )
-from ..properties import RESTAGE4D_PG_shot, get_shot
+from ..properties import RESTAGE4D_PG_shot, get_shot, set_head
 from ..puppet.camera import MOVIES
 from ..session.models import PRIORS
 from ..session.session import Session
@@ -123,6 +123,7 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
         if not chosen.video:
             chosen.quality = preferences.get().quality
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
+        set_head(chosen, None)
         return {"FINISHED"}
 
 
@@ -174,11 +175,8 @@ def _find_missing(chosen: RESTAGE4D_PG_shot, session: Session) -> str:
             return "Pick your driving video, or make one from the prompt"
     elif not chosen.prompt.strip():
         return "Say what the subject shall do: type a prompt"
-    elif chosen.provider == DRAFT_DRIVER and not orders.check_draft_prompt(chosen.prompt)[0]:
-        return (
-            "The draft driver understands nothing of the prompt: the Direction panel says what it "
-            "knows"
-        )
+    elif chosen.provider == DRAFT_DRIVER and orders.read_draft_prompt(chosen.prompt).fault:
+        return "The draft driver cannot act this prompt: the Direction panel says why"
     elif chosen.provider != DRAFT_DRIVER and takes.find_picked(chosen) is None:
         return "Make a driving video in the Direction panel and look at it first"
     for kind in PRIORS:

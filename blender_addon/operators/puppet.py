@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators on a puppet in the scene, for a panel to place.
 
-``restage4d.play_performance`` (name), ``restage4d.blend_performances`` (first, second, start,
-frames), ``restage4d.pick_bones`` (click on the puppet), ``restage4d.select_bones`` (of the selected
-points), ``restage4d.select_points`` (of the selected bones), ``restage4d.apply_weights`` and
-``restage4d.write_weights`` (vertex groups to the rig and back).
+``restage4d.play_performance`` (name), ``restage4d.use_shot_settings``,
+``restage4d.blend_performances`` (first, second, start, frames), ``restage4d.pick_bones`` (click on
+the puppet), ``restage4d.select_bones`` (of the selected points), ``restage4d.select_points`` (of
+the selected bones), ``restage4d.apply_weights`` and ``restage4d.write_weights`` (vertex groups to
+the rig and back).
 """
 
 from collections.abc import Set
@@ -16,14 +17,16 @@ from restage4d.errors import InputError
 
 from .. import failures
 from ..puppet import (
+    actions,
     attributes,
     importer,
     nla,
     rig,
+    shot_settings,
     weights,
 )
 from ..session.steps import Steps
-from . import stepped
+from . import in_view, stepped
 
 
 class _OnPuppet(bpy.types.Operator):
@@ -73,15 +76,41 @@ def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tup
 
 
 class RESTAGE4D_OT_play_performance(_OnPuppet):
-    """Play a performance on bones and camera, with its frames, rate, picture size and footage"""
+    """Play a performance on bones and camera, with its footage; bones moved without a key go to
+    rest. The scene's settings stay"""
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
     name: bpy.props.EnumProperty(name="Performance", items=_list_performances)
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
-        importer.activate(imported, self.name, scene=context.scene)
-        return f"Playing {self.name!r}"
+        loose = importer.describe_moved_bones(imported)
+        importer.activate(imported, self.name, scene=None)
+        last = actions.FIRST_FRAME + imported.performance(self.name).n_frames - 1
+        shot_settings.follow_range(imported, cast(bpy.types.Scene, context.scene), last)
+        return f"Playing {self.name!r}" + (f"; at rest again, having no key: {loose}" * bool(loose))
+
+
+class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
+    """Give the scene picture size, frame rate, range, camera and colours of the shot, for the
+    performance that plays"""
+
+    bl_idname = "restage4d.use_shot_settings"
+    bl_label = "Use the Shot's Settings"
+
+    @classmethod
+    def missing(cls, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
+        if shown is None:
+            return "The puppet has no performance any more"
+        used = shot_settings.are_used(imported, shown, scene)
+        return "The scene has the shot's settings" if used else ""
+
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        shown = nla.find_shown(imported)
+        assert shown is not None  # poll
+        shot_settings.use(imported, shown, cast(bpy.types.Scene, context.scene))
+        return f"The scene has the shot's settings, and the range of {shown.name!r}"
 
 
 class RESTAGE4D_OT_blend_performances(_OnPuppet):
@@ -112,9 +141,8 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         if self.first == self.second:
             raise InputError("Both performances are the same.", "Choose two different ones.")
-        context.scene.frame_end = nla.blend(
-            imported, self.first, self.second, start=self.start, frames=self.frames
-        )
+        last = nla.blend(imported, self.first, self.second, start=self.start, frames=self.frames)
+        shot_settings.follow_range(imported, cast(bpy.types.Scene, context.scene), last)
         return (
             f"{self.first!r} goes over into {self.second!r} at frame {self.start}; change it in "
             "the NLA editor"
@@ -185,50 +213,32 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
-class RESTAGE4D_OT_pick_bones(_OnPuppet):
+class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
     """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
     Shift in addition"""
 
     bl_idname = "restage4d.pick_bones"
     bl_label = "Pick on the Puppet"
+    cursor = "EYEDROPPER"
+    text = "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "This works in a 3D view.")
             return {"CANCELLED"}
-        context.workspace.status_text_set(
-            "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
-        )
-        context.window.cursor_modal_set("EYEDROPPER")
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
+        return self.open_in_view(context)
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type in {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MOUSEMOVE"}:
-            return {"PASS_THROUGH"}
-        if event.type == "LEFTMOUSE" and event.value == "PRESS":
-            self._leave(context)
-            try:
-                return self._pick(context, event)
-            except Exception as error:
-                self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
-                return {"CANCELLED"}
-        if event.type in {"ESC", "RIGHTMOUSE"}:
-            self._leave(context)
-            return {"CANCELLED"}
-        return {"RUNNING_MODAL"}
-
-    def _leave(self, context: bpy.types.Context) -> None:
-        context.workspace.status_text_set(None)
-        context.window.cursor_modal_restore()
-
-    def _pick(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def handle(
+        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    ) -> Set[str]:
+        if event.type != "LEFTMOUSE" or event.value != "PRESS" or at is None:
+            return {"RUNNING_MODAL"}
         imported = importer.find_selected_puppet(context)
-        region = next((r for r in context.area.regions if r.type == "WINDOW"), None)
-        if imported is None or region is None:
+        found = in_view.find_view(context.window, self.area)
+        if imported is None or found is None:
             return {"CANCELLED"}
-        at = event.mouse_x - region.x, event.mouse_y - region.y
-        matrix = cast(bpy.types.SpaceView3D, context.space_data).region_3d.perspective_matrix
+        area, region = found
+        matrix = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d.perspective_matrix
         point = weights.pick(
             imported, context.evaluated_depsgraph_get(), at, matrix, (region.width, region.height)
         )
@@ -291,6 +301,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
 
 CLASSES = (
     RESTAGE4D_OT_play_performance,
+    RESTAGE4D_OT_use_shot_settings,
     RESTAGE4D_OT_blend_performances,
     RESTAGE4D_OT_select_bones,
     RESTAGE4D_OT_select_points,

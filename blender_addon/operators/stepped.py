@@ -21,7 +21,7 @@ from ..session.running_work import RunningWork
 from ..session.steps import Steps
 
 SLICE = 0.015  # seconds of work in one turn; the last step of a turn may take longer
-_NAVIGATION = {
+NAVIGATION = {
     "MIDDLEMOUSE",
     "WHEELUPMOUSE",
     "WHEELDOWNMOUSE",
@@ -52,7 +52,7 @@ class Stepped:
             self._steps = self.steps(context)
         except Exception as error:
             return self._fail(context, error)
-        if not self.options.is_invoke or bpy.app.background:
+        if not has_window(self):
             return self._advance(context, None)
         running_work.current = RunningWork(self.bl_label)
         window = context.window_manager
@@ -64,7 +64,7 @@ class Stepped:
         about = running_work.current
         if event.type == "ESC" and about is not None:
             about.cancelled = True
-        if event.type in _NAVIGATION:
+        if event.type in NAVIGATION and not event.alt:  # Alt: other frames
             return {"PASS_THROUGH"}
         if event.type != "TIMER" and about is not None:
             return {"RUNNING_MODAL"}
@@ -118,6 +118,14 @@ class Stepped:
             context.window_manager.event_timer_remove(self._timer)
             self._timer = None
         return result
+
+
+def has_window(operator: Any) -> bool:
+    """Whether somebody in a window goes on with an operator: not with a script's, and not where the
+    redo panel or *Repeat Last* runs it again."""
+    options = operator.options
+    again = options.is_repeat or options.is_repeat_last
+    return options.is_invoke and not again and not bpy.app.background
 
 
 class OnPuppet(Stepped):

@@ -9,6 +9,7 @@ import bpy
 from restage4d.errors import InputError
 
 from .. import failures, paths
+from .stepped import has_window
 
 
 class WritesFiles:
@@ -49,9 +50,10 @@ class WritesFiles:
         browser has marked a single file that is there; of a sequence a dialog says how many are."""
         try:
             self.place = paths.resolve_output(self.filepath, self.suffixes)
+            confirmed, self._confirmed = self._confirmed, False  # once: it may be repeated
             there = [path for path in self.list_files(context) if path.exists()]
-            asks = self.options.is_invoke and not bpy.app.background
-            if not there or self.overwrite or self._confirmed or (asks and not self.is_sequence):
+            asks = has_window(self)
+            if not there or self.overwrite or confirmed or (asks and not self.is_sequence):
                 return None
             if not asks:
                 raise InputError(

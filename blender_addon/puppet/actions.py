@@ -12,6 +12,7 @@ from restage4d.se3 import Array
 from .. import compat
 
 Animated = bpy.types.Object | bpy.types.Camera
+Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
 
@@ -52,14 +53,18 @@ def add_slot(
     return strip.channelbag(slot, ensure=True)
 
 
-def use_action(owner: Animated, action: bpy.types.Action, name: str) -> None:
-    """Plays the Action's slot of that name on ``owner``; where there is none, ``owner`` stands
-    still."""
-    slot = next(
-        (s for s in action.slots if s.target_id_type == owner.id_type and s.name_display == name),
-        None,
-    )
-    play(owner, action if slot else None, slot)
+def find_slot(action: bpy.types.Action, owner: Animated, name: str) -> bpy.types.ActionSlot | None:
+    """The Action's slot of that name for ``owner``, else the one that Blender named after it when
+    the artist keyed it."""
+    slots = {s.name_display: s for s in action.slots if s.target_id_type == owner.id_type}
+    return slots.get(name) or slots.get(owner.name)
+
+
+def find_channels(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[Channel]:
+    """What the Action keys in that slot."""
+    strips = (strip for layer in action.layers for strip in layer.strips)
+    bags = (cast(bpy.types.ActionKeyframeStrip, strip).channelbag(slot) for strip in strips)
+    return {(c.data_path, c.array_index) for bag in bags if bag is not None for c in bag.fcurves}
 
 
 def play(

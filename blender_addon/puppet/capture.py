@@ -26,6 +26,7 @@ from . import (
     attributes,
     camera,
     importer,
+    pose,
     rig,
 )
 
@@ -37,7 +38,7 @@ def step_frames(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, points: bool = True
 ) -> Iterator[None]:
     """While frames are stepped through: the costly display is off, without ``points`` the rig too;
-    all comes back afterwards."""
+    all comes back afterwards, also a pose without keys."""
     shown = [o for o in (imported.splats, imported.background_splats) if o is not None] + [
         imported.points
     ] * (not points)
@@ -46,6 +47,7 @@ def step_frames(
         scene.frame_current,
         scene.frame_subframe,
     )
+    posed, others = importer.read_pose(imported), pose.read_animated(scene)
     try:
         for o in shown:
             o.hide_viewport = True
@@ -54,6 +56,42 @@ def step_frames(
         for o, h in zip(shown, hidden, strict=True):
             o.hide_viewport = h
         scene.frame_set(frame, subframe=subframe)
+        importer.write_pose(imported, posed)
+        for owner, values in others:
+            pose.write_values(owner, values)
+
+
+@contextmanager
+def evaluate_hidden(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, filming: bpy.types.Object
+) -> Iterator[None]:
+    """While bones and camera are read: they are evaluated also where the artist hid them or shows
+    bones at rest.
+
+    Raises:
+        InputError: the armature is in Edit Mode, where Blender poses no bones.
+    """
+    if imported.armature.mode == "EDIT":
+        raise InputError(
+            f"{imported.armature.name!r} is in Edit Mode, where its bones stand at rest.",
+            "Leave Edit Mode first.",
+        )
+    owners = list(dict.fromkeys((imported.armature, filming)))
+    hidden, bones = [o.hide_viewport for o in owners], rig.get_armature(imported.armature)
+    position = bones.pose_position
+    shelter = bpy.data.collections.new("Restage4D reads")  # their own may be excluded
+    try:
+        scene.collection.children.link(shelter)
+        for o in owners:
+            shelter.objects.link(o)
+            o.hide_viewport = False
+        bones.pose_position = "POSE"
+        yield
+    finally:
+        for o, h in zip(owners, hidden, strict=True):
+            o.hide_viewport = h
+        bones.pose_position = position
+        bpy.data.collections.remove(shelter)
 
 
 def capture_performance(
@@ -80,9 +118,11 @@ def capture_puppet(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, progress: Progress | None = None
 ) -> Puppet:
     """The whole puppet from the .blend alone: points as they are, every performance as its Action
-    plays now.
+    plays over its own frames.
 
-    What plays at the moment stays so. Raises `InputError` as `capture_performance` does.
+    Bones that were moved without a key are at rest in it (see `importer.play`); the armature
+    object's own place counts for all. The scene is left as it was. Raises `InputError` as
+    `capture_performance` does.
     """
     return run_steps(
         puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress
@@ -119,17 +159,8 @@ def puppet_steps(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
-    owners = importer.get_animated(imported)
-    before = [actions.find_played(o) for o in owners]
-    layered = [
-        o.animation_data
-        for o in owners
-        if o.animation_data is not None and o.animation_data.use_nla
-    ]
     performances = []
-    try:
-        for data in layered:  # a performance is its Action alone
-            data.use_nla = False
+    with perform_alone(imported, scene):
         for p in imported.performances:
             importer.play(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
@@ -137,12 +168,6 @@ def puppet_steps(
                 imported, scene, frames, p.size, p.aspect, imported.camera
             )
             performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
-    finally:
-        for owner, (action, slot) in zip(owners, before, strict=True):
-            actions.play(owner, action, slot)
-        for data in layered:
-            data.use_nla = True
-        scene.frame_set(scene.frame_current)
     index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:
@@ -155,6 +180,36 @@ def puppet_steps(
         background,
         **imported.about,
     )
+
+
+@contextmanager
+def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> Iterator[None]:
+    """While performances are played one after the other, each as its Action alone, without NLA
+    tracks; what played comes back afterwards, and the pose."""
+    owners, posed = importer.get_animated(imported), importer.read_pose(imported)
+    others = [x for x in pose.read_animated(scene) if x[0] not in owners]
+    frame, subframe = scene.frame_current, scene.frame_subframe
+    animated = [o.animation_data for o in owners if o.animation_data is not None]
+    tweaked = [data for data in animated if data.use_tweak_mode]
+    for data in tweaked:  # no other Action may play there
+        data.use_tweak_mode = False
+    layered = [data for data in animated if data.use_nla]
+    before = [actions.find_played(o) for o in owners]
+    try:
+        for data in layered:
+            data.use_nla = False
+        yield
+    finally:
+        for owner, (action, slot) in zip(owners, before, strict=True):
+            actions.play(owner, action, slot)
+        for data in layered:
+            data.use_nla = True
+        for data in tweaked:
+            data.use_tweak_mode = True
+        scene.frame_set(frame, subframe=subframe)
+        importer.write_pose(imported, posed)
+        for owner, values in others:
+            pose.write_values(owner, values)
 
 
 def read_steps(
@@ -171,7 +226,7 @@ def read_steps(
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = np.empty((len(names), len(frames), 9))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
-    with step_frames(imported, scene, points=False):
+    with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()

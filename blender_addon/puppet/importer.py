@@ -8,7 +8,8 @@ it back without any other state.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import bpy
 import numpy as np
 
 from restage4d.errors import InputError
+from restage4d.finding import Finding
 from restage4d.puppet import Puppet
 
 from ..session.steps import Steps, drain, in_thread
-from . import actions, builder, camera
+from . import actions, builder, camera, markers, pose
 
 KEY = "restage4d"
 BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
+SLOTS = (actions.SLOT, camera.SLOT, camera.SLOT)  # of what `get_animated` gives
+_STANDING = ("location", "rotation_quaternion", "lens", "shift_x", "shift_y")
 
 
 @dataclass
@@ -54,7 +58,8 @@ class ImportedPuppet:
         background, background_splats: the static Gaussians, None where there are none.
         camera: the clip's camera.
         performances: in the file's order.
-        about: provenance, metrics and metres_per_unit of the puppet.
+        about: provenance, metrics, metres_per_unit and findings of the puppet.
+        standing: where the camera stood and what its lens was when it came in, by data path.
     """
 
     armature: bpy.types.Object
@@ -67,6 +72,7 @@ class ImportedPuppet:
     performances: list[ImportedPerformance]
     about: dict[str, Any]
     collection: bpy.types.Collection | None = None
+    standing: dict[str, Any] = field(default_factory=dict)
 
     def performance(self, name: str) -> ImportedPerformance:
         """The performance of that name. Raises KeyError with the names there are."""
@@ -74,6 +80,10 @@ class ImportedPuppet:
             if p.name == name:
                 return p
         raise KeyError(f"no performance {name!r}; there are {[p.name for p in self.performances]}")
+
+    def get_actions(self) -> list[bpy.types.Action]:
+        """Of the performances."""
+        return [p.action for p in self.performances]
 
 
 def import_puppet(puppet: Puppet, **options: Any) -> ImportedPuppet:
@@ -132,7 +142,10 @@ def import_steps(
         "metres_per_unit": puppet.metres_per_unit,
         "provenance": puppet.provenance,
         "metrics": puppet.metrics,
+        "findings": puppet.findings,
     }
+    filming = (parts.camera, camera.get_lens(parts.camera))
+    standing = {k: v for x in filming for k, v in pose.read_values(x, _STANDING).items()}
     imported = ImportedPuppet(
         parts.armature,
         parts.points,
@@ -144,6 +157,7 @@ def import_steps(
         performances,
         about,
         collection=parts.top,
+        standing=standing,
     )
     _remember(imported)
     activate(imported, performances[-1].name, scene=bpy.context.scene if set_up_scene else None)
@@ -153,20 +167,36 @@ def import_steps(
 
 
 def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Scene | None) -> None:
-    """Plays a performance on bones and camera and shows its footage; ``scene``, if given, gets its
-    frames, rate and picture.
+    """Plays a performance on bones and camera, shows its footage and marks what was found in it;
+    ``scene``, if given, gets its frames, rate and picture.
 
-    What `nla.blend` laid into the NLA is muted.
+    What `nla.blend` laid into the NLA is muted. An Action of the artist's that played instead is
+    kept, also without users.
     """
-    p = imported.performance(performance)
+    p, mine = imported.performance(performance), imported.get_actions()
     for track in find_blended_tracks(imported):
         track.mute = True
+    for owner in get_animated(imported):
+        played = actions.find_played(owner)[0]
+        if played is not None and played not in mine:
+            played.use_fake_user = True
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
+    for holder in imported.armature.users_scene:
+        found = imported.about["findings"]
+        markers.mark_findings(holder, imported.armature, found, p.name, p.n_frames)
     if scene is not None:
-        camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
-        scene.camera = imported.camera
+        frame_scene(imported, p, scene)
         scene.frame_set(actions.FIRST_FRAME)
+
+
+def frame_scene(
+    imported: ImportedPuppet, performance: ImportedPerformance, scene: bpy.types.Scene
+) -> None:
+    """The shot's picture size, rate, range and camera for the scene; the current frame stays."""
+    p = performance
+    camera.frame_scene(scene, p.n_frames, p.fps, p.size, p.aspect)
+    scene.camera = imported.camera
 
 
 def get_animated(
@@ -174,6 +204,33 @@ def get_animated(
 ) -> tuple[actions.Animated, ...]:
     """What a performance moves: bones, camera and lens."""
     return imported.armature, imported.camera, camera.get_lens(imported.camera)
+
+
+def read_pose(imported: ImportedPuppet) -> list[dict[str, Any]]:
+    """What keys can move, as it stands now: of bones, camera and lens."""
+    values = []
+    for owner, name in zip(get_animated(imported), SLOTS, strict=True):
+        paths = {path for path, _ in pose.find_channels(owner, imported.get_actions(), name)}
+        if owner == imported.armature:
+            paths |= pose.find_transforms(imported.armature).keys()
+        values.append(pose.read_values(owner, paths))
+    return values
+
+
+def write_pose(imported: ImportedPuppet, values: list[dict[str, Any]]) -> None:
+    """Puts back what `read_pose` read; what a key holds at this frame stands so already."""
+    for owner, mine in zip(get_animated(imported), values, strict=True):
+        pose.write_values(owner, mine)
+
+
+def describe_moved_bones(imported: ImportedPuppet) -> str:
+    """Names of the first bones that the artist moved without a key: they show, but are in no
+    performance. Empty where there are none."""
+    action = actions.find_played(imported.armature)[0]
+    playing = [action] if action in imported.get_actions() else imported.get_actions()
+    held = pose.find_channels(imported.armature, playing, actions.SLOT)
+    names = pose.find_moved_bones(imported.armature, held)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def find_blended_tracks(imported: ImportedPuppet) -> list[bpy.types.NlaTrack]:
@@ -188,11 +245,25 @@ def find_blended_tracks(imported: ImportedPuppet) -> list[bpy.types.NlaTrack]:
 
 
 def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
-    """Plays a performance's Action on bones, camera and lens; where it has no channels for one,
-    that stands still."""
-    actions.use_action(imported.armature, performance.action, actions.SLOT)
-    actions.use_action(imported.camera, performance.action, camera.SLOT)
-    actions.use_action(camera.get_lens(imported.camera), performance.action, camera.SLOT)
+    """Plays a performance's Action on bones, camera and lens, and puts to rest what it has no keys
+    for: every bone's transform, and whatever else another performance keys.
+
+    A camera or lens that no performance moves keeps an Action that the artist gave it.
+    """
+    mine = imported.get_actions()
+    for owner, name in zip(get_animated(imported), SLOTS, strict=True):
+        slot = actions.find_slot(performance.action, owner, name)
+        own = actions.find_channels(performance.action, slot) if slot is not None else set()
+        if slot is not None:
+            actions.play(owner, performance.action, slot)
+        elif actions.find_played(owner)[0] in mine:
+            actions.play(owner, None, None)
+        free = pose.find_channels(owner, mine, name) - own
+        resting: Mapping[str, Any] = imported.standing
+        if owner == imported.armature:
+            resting = pose.find_transforms(imported.armature)
+            free |= {(path, i) for path, rest in resting.items() for i in range(len(rest))} - own
+        pose.put_to_rest(owner, free, resting)
 
 
 def set_filmed_colors(scene: Any) -> None:
@@ -232,7 +303,9 @@ _PARTS = ("points", "bases_frames", "splats", "background", "background_splats",
 
 
 def _remember(imported: ImportedPuppet) -> None:
-    said = {"about": imported.about, "performances": []}
+    records = [finding.to_record() for finding in imported.about["findings"]]
+    about = imported.about | {"findings": records}
+    said = {"about": about, "standing": imported.standing, "performances": []}
     pointers = {
         part: getattr(imported, part) for part in _PARTS if getattr(imported, part) is not None
     }
@@ -265,12 +338,15 @@ def recall(armature: bpy.types.Object) -> ImportedPuppet:
         for i, p in enumerate(said["performances"])
         if kept.get(f"action_{i}") is not None  # an Action may have been deleted
     ]
+    records = said["about"].get("findings", [])  # puppets of before have none
+    said["about"]["findings"] = [Finding.from_record(record) for record in records]
     mine = {armature.name, kept["points"].name}
     collection = next((c for c in bpy.data.collections if mine <= set(c.all_objects.keys())), None)
     return ImportedPuppet(
         armature=armature,
         performances=performances,
         about=said["about"],
+        standing=said.get("standing", {}),
         collection=collection,
         **{part: kept.get(part) for part in _PARTS},
     )

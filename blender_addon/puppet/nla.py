@@ -2,7 +2,7 @@
 """Two performances of a puppet blended in Blender's NLA: of the bones' poses, after which the
 points follow Eq. 1 as ever."""
 
-from . import actions, camera, importer
+from . import actions, importer, pose
 
 
 def blend(
@@ -12,29 +12,24 @@ def blend(
     frame.
 
     Both keep their own time: at scene frame f they are in their own frame f. ``second`` begins at
-    frame ``start`` with no influence and has all of it ``frames`` later. What was laid there before
-    by this goes; other tracks stay.
+    frame ``start`` with no influence and has all of it ``frames`` later. A handle that only
+    ``first`` keys gets a key at rest in ``second``, or it would stay moved to the end. What was
+    laid there before by this goes; other tracks stay.
     """
     a, b = imported.performance(first), imported.performance(second)
     last = actions.FIRST_FRAME + b.n_frames - 1
-    for owner, slot in zip(
-        importer.get_animated(imported), (actions.SLOT, camera.SLOT, camera.SLOT), strict=True
-    ):
+    for owner, slot in zip(importer.get_animated(imported), importer.SLOTS, strict=True):
         data = owner.animation_data
         if data is not None:
             for track in [t for t in data.nla_tracks if t.name.startswith(importer.BLEND)]:
                 data.nla_tracks.remove(track)
         for performance in (a, b):
-            found = next(
-                (
-                    s
-                    for s in performance.action.slots
-                    if s.target_id_type == owner.id_type and s.name_display == slot
-                ),
-                None,
-            )
+            found = actions.find_slot(performance.action, owner, slot)
             if found is None:
                 continue
+            if performance is b:
+                moved = pose.find_channels(owner, [a.action], slot)
+                pose.key_at_rest(owner, b.action, found, moved)
             data = owner.animation_data or owner.animation_data_create()
             track = data.nla_tracks.new()
             track.name = f"{importer.BLEND}{performance.name}"
@@ -64,3 +59,8 @@ def find_playing(imported: importer.ImportedPuppet) -> importer.ImportedPerforma
         if action is not None
         else None
     )
+
+
+def find_shown(imported: importer.ImportedPuppet) -> importer.ImportedPerformance | None:
+    """The performance that plays, else the newest one; None where all were deleted."""
+    return find_playing(imported) or next(reversed(imported.performances), None)

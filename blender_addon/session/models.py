@@ -143,6 +143,19 @@ class Shot:
         return self.frames[0] - 1 if self.frames else 0
 
 
+@dataclass
+class FrameLook:
+    """A later frame of the shot, and the subject where the artist pointed; ``phase``: "looking",
+    "ready" or "failed"."""
+
+    number: int  # of the frame in the video, from 0
+    place: dict[str, tuple[float, ...]] = field(default_factory=dict)  # see `Order.selection`
+    phase: str = "looking"
+    picture: NDArray[np.uint8] | None = None  # (H, W, 3)
+    mask: NDArray[np.bool_] | None = None  # (H, W)
+    fault: Fault | None = None
+
+
 @dataclass(frozen=True)
 class PreviewPoints:
     """A puppet in the making; moments are a performance's in playing order."""
@@ -163,6 +176,9 @@ class Order:
     selection: dict[str, tuple[float, ...]] = field(
         default_factory=dict
     )  # {}, {"point": (x, y)} or {"box": (...)}
+    # pictures of masks of later frames, by their numbers from the first one used
+    corrections: dict[int, Path] = field(default_factory=dict)
+    head: tuple[float, float] | None = None  # in the first frame, in the video's pixels
     provider: str = DRAFT_DRIVER
     driving: Path | None = None
     made_by: str = ""  # who made ``driving``
@@ -220,6 +236,7 @@ class WatchedJob:
     fetching: bool = False
     puppet: Path | None = None  # where the finished one lies
     footage: dict[str, Path] = field(default_factory=dict)  # by performance
+    masks: Path | None = None  # of the base's frames, see restage4d.jobs.mask_file
     loaded: Puppet | None = field(default=None, repr=False)
     candidates: list[Candidate] = field(
         default_factory=list

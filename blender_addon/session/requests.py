@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from restage4d.errors import Cancelled, InputError
+from restage4d.jobs import mask_file
 from restage4d.puppet import Puppet
 
 from .connection import BackendConnection
@@ -15,6 +16,7 @@ from .job_watcher import JobWatcher
 from .models import (
     Candidate,
     Fault,
+    FrameLook,
     Order,
     Preparation,
     Shot,
@@ -57,6 +59,10 @@ class Requests:
     def look(self, shot: Shot, place: dict[str, tuple[float, ...]]) -> None:
         """Looks for the subject of a shot that was sent."""
         self._select.put(self._look, shot, place, shot.content)
+
+    def look_at_frame(self, shot: Shot, look: FrameLook) -> None:
+        """Looks at a later frame of a shot that was sent."""
+        self._select.put(self._look_at_frame, shot, look)
 
     def prepare(self, shot: Shot, order: Order, preparation: Preparation) -> None:
         """Asks what the provider would be asked for."""
@@ -127,6 +133,25 @@ class Requests:
         if place == shot.place:  # not asked for another meanwhile
             self._updates.put(shot, phase="ready", **values)
 
+    def _look_at_frame(self, shot: Shot, look: FrameLook) -> None:
+        from restage4d.protocol.messages import SubjectSelection
+
+        try:
+            client = self._connection.get_client(self._select, lambda: self._shot is shot)
+            _, picture, mask = client.look(
+                shot.content,
+                first=look.number,
+                longer_side=shot.longer_side,
+                selection=SubjectSelection(**look.place),  # pyright: ignore
+                timeout_s=LOOK_LIMIT,
+            )
+            found = mask > 127 if mask.size else look.mask
+            self._updates.put(look, phase="ready", picture=picture, mask=found)
+        except Cancelled:
+            pass
+        except InputError as error:
+            self._updates.put(look, phase="failed", fault=Fault.of(error))
+
     def _prepare(self, shot: Shot, order: Order, preparation: Preparation) -> None:
         from restage4d.protocol.messages import Prepare
 
@@ -162,6 +187,7 @@ class Requests:
             if order.driving is not None:
                 self._updates.put(job, stage="Sending the driving video")
                 driving = [client.upload(order.driving, self._updates.make_meter(job, is_wanted))]
+            masks = {n: client.upload(path) for n, path in order.corrections.items()}
             first, last = shot.frames or (1, None)
             submit = Submit(
                 key=job.id,
@@ -169,7 +195,8 @@ class Requests:
                 base=content,
                 prompt=order.prompt,
                 name=shot.path.stem,
-                selection=SubjectSelection(**order.selection),  # pyright: ignore
+                selection=SubjectSelection(**order.selection, corrections=masks),  # pyright: ignore
+                head=order.head,
                 driving=driving,
                 candidates=order.candidates,
                 refined_prompt=order.refined_prompt,
@@ -201,6 +228,9 @@ class Requests:
                     footage[Path(name).stem] = client.fetch_artefact(
                         job.id, name, folder / "footage" / Path(name).name
                     )
+            masks = None
+            if mask_file.NAME in status.artefacts:  # services of before make none
+                masks = client.fetch_artefact(job.id, mask_file.NAME, folder / mask_file.NAME)
             puppet = client.fetch_puppet(
                 job.id, folder / "puppet.puppet", self._updates.make_meter(job, is_wanted)
             )
@@ -208,6 +238,7 @@ class Requests:
                 job,
                 puppet=puppet,
                 footage=footage,
+                masks=masks,
                 loaded=Puppet.load(puppet),
                 fetching=False,
                 stage="",

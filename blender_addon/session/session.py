@@ -16,6 +16,7 @@ from .job_watcher import JobWatcher
 from .models import (
     Backend,
     Fault,
+    FrameLook,
     Order,
     Preparation,
     Shot,
@@ -38,9 +39,10 @@ class Session:
     job: WatchedJob | None
     driving_job: WatchedJob | None
     preparation: Preparation | None
+    frame_look: FrameLook | None
 
     def __init__(self, link: Link) -> None:
-        self.shot = self.job = self.driving_job = self.preparation = None
+        self.shot = self.job = self.driving_job = self.preparation = self.frame_look = None
         self.updates = UpdateQueue()
         self._connection = BackendConnection(link, self.updates, self._report)
         self._watcher = JobWatcher(self._connection, self.updates)
@@ -81,7 +83,7 @@ class Session:
     ) -> Shot:
         """Sends a video, so that it is there when it is needed, and looks at its first frame and
         the subject in it."""
-        self.shot = Shot(path, frames, longer_side, place)
+        self.shot, self.frame_look = Shot(path, frames, longer_side, place), None
         self._requests.send_shot(self.shot)
         return self.shot
 
@@ -95,6 +97,18 @@ class Session:
                 "selecting",
             )
             self._requests.look(self.shot, place)
+
+    def look_at_frame(self, number: int, place: dict[str, tuple[float, ...]]) -> FrameLook | None:
+        """Asks for a frame of the shot's video, counted from 0, and the subject's mask at a place
+        in it; {}: the frame alone."""
+        if self.shot is None or not self.shot.content:
+            return None
+        before, look = self.frame_look, FrameLook(number, place)
+        if before is not None and before.number == number:
+            look.picture = before.picture
+        self.frame_look = look
+        self._requests.look_at_frame(self.shot, look)
+        return look
 
     def prepare(self, order: Order) -> Preparation:
         """Asks what the order's provider would be asked for, and what a person must know before.

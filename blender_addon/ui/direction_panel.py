@@ -9,11 +9,16 @@ import bpy
 from restage4d.defaults import DRAFT_DRIVER
 
 from .. import orders, runtime, takes
-from ..properties import RESTAGE4D_PG_shot, RESTAGE4D_PG_take, get_shot
+from ..properties import (
+    RESTAGE4D_PG_shot,
+    RESTAGE4D_PG_take,
+    get_head,
+    get_shot,
+)
 from ..session.models import PRIORS, WatchedJob
 from . import thumbnails
 from .panel_base import Step
-from .text import fault_box, paragraph
+from .text import fault_box, name_fields, paragraph
 
 
 class RESTAGE4D_PT_direction(Step):
@@ -32,6 +37,9 @@ class RESTAGE4D_PT_direction(Step):
     def draw(self, context: bpy.types.Context) -> None:
         layout, chosen = self.layout, get_shot(context.scene)
         layout.prop(chosen, "prompt", text="", placeholder="it crouches, then jumps")
+        if chosen.source == "PROMPT" and chosen.provider == DRAFT_DRIVER:
+            _draw_script(layout, context, chosen.prompt)
+            _draw_head(layout, chosen)
         layout.prop(chosen, "source", text="")
         if chosen.source == "FILE":
             layout.prop(chosen, "driving", text="")
@@ -53,11 +61,7 @@ class RESTAGE4D_PT_direction(Step):
             else chosen.provider
         )
         layout.menu("RESTAGE4D_MT_driving", text=label)
-        if chosen.provider == DRAFT_DRIVER:
-            if chosen.prompt.strip():
-                understood, text = orders.check_draft_prompt(chosen.prompt)
-                paragraph(layout, context, text, icon="NONE" if understood else "ERROR")
-        else:
+        if chosen.provider != DRAFT_DRIVER:
             _draw_model(layout, context, provider)
         layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
         if (job := runtime.session().driving_job) is not None:
@@ -89,6 +93,33 @@ def _make_label(chosen: RESTAGE4D_PG_shot) -> str:
     count = 1 if chosen.provider == DRAFT_DRIVER else chosen.candidates
     again = " Again" if takes.find_valid(chosen) else ""
     return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
+
+
+def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt: str) -> None:
+    """What the draft driver will act, before anything is made."""
+    if not prompt.strip():
+        return
+    box, script = layout.box(), orders.read_draft_prompt(prompt)
+    if script.fault is not None:  # in no red: it is so while the first words are typed, too
+        paragraph(box, context, script.fault.what, icon="ERROR")
+        header, body = box.panel("restage4d_draft_words", default_closed=True)
+        header.label(text="What to Do")
+        if body is not None:  # its whole vocabulary, which would push the panel down at every word
+            paragraph(body, context, name_fields(script.fault.remedy))
+        return
+    for i, action in enumerate(script.actions):
+        paragraph(box, context, action, icon="ACTION" if i == 0 else "BLANK1")
+    if script.left_out:
+        paragraph(box, context, f"Left out: {', '.join(script.left_out)}", icon="ERROR")
+
+
+def _draw_head(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
+    """Where the head is, for the draft driver."""
+    row, head = layout.row(align=True), get_head(chosen)
+    text = "Head" if head is None else f"Head at {head[0]:.0f}, {head[1]:.0f}"
+    row.operator("restage4d.point_at_head", text=text, icon="PIVOT_CURSOR")
+    if head is not None:
+        row.operator("restage4d.forget_head", text="", icon="X")
 
 
 def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider: Any) -> None:

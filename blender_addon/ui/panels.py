@@ -6,8 +6,8 @@ from typing import Any
 
 import bpy
 
-from .. import runtime
-from ..properties import get_shot
+from .. import corrections, runtime
+from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session import running_work
 from ..session.models import Shot, WatchedJob
 from . import direction_panel, thumbnails
@@ -97,6 +97,24 @@ class RESTAGE4D_PT_shot(Step):
         row.operator("restage4d.select_subject", icon="EYEDROPPER")
         if chosen.selection != "MOTION":
             row.operator("restage4d.forget_selection", text="", icon="X")
+        if shot is not None and shot.mask is not None:
+            _draw_corrections(layout, chosen)
+
+
+def _draw_corrections(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
+    """Masks of later frames that the artist corrected, and one more."""
+    column = layout.column(align=True)
+    row = column.split(factor=0.78, align=True)
+    row.operator("restage4d.correct_mask", icon="MOD_MASK")
+    row.prop(chosen, "correct_frame", text="")
+    for correction in corrections.find_valid(chosen):
+        row = column.row(align=True)
+        used = corrections.is_used(chosen, correction.frame)
+        text = f"Mask at frame {correction.frame}{'' if used else ' (not used)'}"
+        edit = row.operator("restage4d.correct_mask", text=text, icon="CHECKMARK" if used else "X")
+        edit.frame = correction.frame  # pyright: ignore[reportAttributeAccessIssue]
+        away = row.operator("restage4d.remove_correction", text="", icon="X")
+        away.frame = correction.frame  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Shot) -> None:

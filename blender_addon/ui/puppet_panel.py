@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The last two steps in the sidebar: the puppet in the scene, and what leaves Blender."""
 
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
-from ..puppet import importer
+from ..properties import get_shot
+from ..puppet import importer, nla, shot_settings
 from ..puppet.output import export, render_job
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
+from .findings_list import draw_findings
 from .panel_base import Step
 from .text import paragraph
 
@@ -32,6 +34,7 @@ class RESTAGE4D_PT_puppet(Step):
                 "Select one of the puppets." if several else "There is none in this scene yet.",
             )
             layout.operator("restage4d.import_puppet", icon="IMPORT", text="Import a Puppet File")
+            layout.prop(get_shot(context.scene), "scene_use")
             return
         layout.label(
             text=imported.collection.name if imported.collection else imported.armature.name,
@@ -49,8 +52,13 @@ class RESTAGE4D_PT_puppet(Step):
                 depress=playing,
             )
             row.name = p.name
+        layout.operator("restage4d.use_shot_settings", icon="SCENE_DATA")
+        shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
+        if shown is not None and (rates := shot_settings.describe_rates(shown, scene)):
+            paragraph(layout, context, rates, "INFO")
         if len(imported.performances) > 1:
             layout.operator("restage4d.blend_performances", icon="NLA")
+        draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         header, body = layout.panel("restage4d_bones", default_closed=True)
         header.label(text="Bones and Points")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 LONGER_SIDE = 256  # pixels; a sidebar is not wider
 TINT = np.array([1.0, 0.45, 0.1], np.float32)  # of the subject
+MARK = np.array([0.2, 1.0, 1.0], np.float32)  # of a place on it
 
 _icons: Any = None
 _shown: dict[str, Any] = {}  # the newest icon by name
@@ -96,3 +97,20 @@ def draw_mask(
     out[mask] += 0.2 * 255 * TINT
     out[mask & ~inside] = 255 * TINT
     return out.astype(np.uint8)
+
+
+def draw_cross(
+    picture: NDArray[np.uint8], place: tuple[float, float], size: tuple[int, int]
+) -> NDArray[np.uint8]:  # (H, W, 3)
+    """The picture with a small cross at a place of the video, which is (width, height) pixels."""
+    height, width = picture.shape[:2]
+    arm = max(3, max(width, height) // 20)
+    thick = max(1, max(width, height) // LONGER_SIDE)  # what is left of it when it is made smaller
+    x = min(max(int(place[0] * width / size[0]), 0), width - 1)
+    y = min(max(int(place[1] * height / size[1]), 0), height - 1)
+    out = picture.copy()
+    for border, colour in ((1, 0.0), (0, 255 * MARK)):
+        reach, half = arm + border, thick + border
+        out[max(y - half, 0) : y + half + 1, max(x - reach, 0) : x + reach + 1] = colour
+        out[max(y - reach, 0) : y + reach + 1, max(x - half, 0) : x + half + 1] = colour
+    return out

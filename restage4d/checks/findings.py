@@ -1,45 +1,15 @@
-"""What a check found, said in a sentence, and what becomes of it."""
+"""What becomes of what the checks found."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
+from restage4d.finding import Finding, Severity
 
-Severity = Literal["note", "warning", "refuse"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something in a clip or puppet that a person should know.
-
-    Attributes:
-        code: what it is, for programs, e.g. "hard-cut".
-        severity: "note" (nothing to do), "warning" (the result is doubtful), "refuse" (cannot
-            work).
-        text: one sentence for people.
-        remedy: one sentence that says what to do about it, "" for nothing.
-        first_frame, last_frame: where, both included; frames of ``video``, b_0 is 0.
-        video: "base", or the performance of a driving video.
-    """
-
-    code: str
-    severity: Severity
-    text: str
-    remedy: str
-    first_frame: int
-    last_frame: int
-    video: str = "base"
-
-    def to_record(self) -> dict[str, Any]:
-        """As report.json has it."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.severity.capitalize()}: {self.text} {self.remedy}".rstrip()
+__all__ = ["Finding", "FindingLog", "Severity", "describe_frames", "find_runs"]
 
 
 @dataclass

@@ -78,6 +78,7 @@ def _submit(arguments: argparse.Namespace) -> None:
                 mask=sent.pop(0, None),
                 corrections=sent,
             ),
+            head=arguments.head,
             driving=[client.upload(path, send) for path in arguments.driving] or DRAFT_DRIVER,
             quality=arguments.quality,
             settings=dict(_parse_setting(text) for text in arguments.set),

@@ -27,3 +27,5 @@ def _info(arguments: argparse.Namespace) -> None:
         )
     for name, value in puppet.metrics.items():
         print(f"  {name}: {value:.4g}")
+    for finding in puppet.findings:
+        print(f"  {finding}")

@@ -53,7 +53,7 @@ def check_masks(masks: Iterable[tuple[int, Path]] | None, *others: object) -> di
 
 
 def add_selection(parser: argparse.ArgumentParser, *, words: bool) -> None:
-    """``--select``, ``--box``, ``--mask`` and, where ``words``, ``--select-text``."""
+    """``--select``, ``--box``, ``--mask``, ``--head`` and, where ``words``, ``--select-text``."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--select",
@@ -73,6 +73,12 @@ def add_selection(parser: argparse.ArgumentParser, *, words: bool) -> None:
             metavar="WORDS",
             help='words for the subject, e.g. "the camel" (needs --masks sam3)',
         )
+    parser.add_argument(
+        "--head",
+        type=parse_numbers(2),
+        metavar="X,Y",
+        help="a point on the subject's head in the first frame, for the draft driver",
+    )
     parser.add_argument(
         "--mask",
         type=parse_mask,

@@ -99,6 +99,7 @@ def run_with_options(
             text=options.select_text,
         ),
         corrections=masks,
+        head=options.head,
         driving=options.driving,
         priors=options.priors,
         true_masks=options.true_masks,

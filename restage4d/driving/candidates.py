@@ -17,9 +17,11 @@ from restage4d.driving.protocols import (
     VideoModel,
 )
 from restage4d.driving.seam import compare
+from restage4d.driving.video_file import keep_known
 from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video import encode
+from restage4d.priors.known import pack_known, unpack_known
 from restage4d.priors.motion.background_points import follow
 from restage4d.priors.motion.optical_flow import compute_optical_flow, sample
 from restage4d.progress import Progress, TaskId
@@ -167,7 +169,10 @@ class BestOf:
                 continue
             videos[number] = video
             if self._folder and len(self._models) > 1:
-                encode(self._folder / f"{number}.mp4", video.clip.frames, video.clip.fps)
+                path = self._folder / f"{number}.mp4"
+                encode(path, video.clip.frames, video.clip.fps)
+                if self._cache:
+                    keep_known(self._cache, path, video)
             figures[number] = measure(base, mask, video.clip, progress)
         if not videos:
             assert last is not None
@@ -199,7 +204,9 @@ class BestOf:
         key = content_key("driving", model.identity, prompt, base.frames[0], base.fps)
         kept = self._cache.get(key)
         if kept is not None:
-            return DrivingVideo(Clip(kept["frames"], float(kept["fps"])), model.name)
+            clip = Clip(kept["frames"], float(kept["fps"]))
+            return DrivingVideo(clip, model.name, known=unpack_known(kept))
         video = model.make(base, mask, prompt, progress)
-        self._cache.put(key, {"frames": video.clip.frames, "fps": np.array(video.clip.fps)})
+        about = {"frames": video.clip.frames, "fps": np.array(video.clip.fps)}
+        self._cache.put(key, pack_known(video.known) | about)
         return video

@@ -1,13 +1,14 @@
 """What a provider of driving videos must offer, and what it hands back. Those without models live
 beside this file; others plug in the same way."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.priors.known import KnownPriors
 from restage4d.progress import Progress
 
 
@@ -66,12 +67,24 @@ class DrivingVideo:
         made_by: name of the provider, for the provenance.
         refined_prompt: what a model was asked for, "" where the artist's words went unchanged.
         candidates: those that ``clip`` was picked from, measured; empty where none was.
+        notes: what of the prompt it does not show, and why, each as a sentence.
+        doubt: what its maker did not know of the subject, a sentence; "" for nothing.
+        known: what the provider knows of ``clip``, which is then not estimated.
+
+    Raises:
+        InputError: ``known`` does not fit ``clip``; says what.
     """
 
     clip: Clip
     made_by: str
     refined_prompt: str = ""
     candidates: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
+    doubt: str = ""
+    known: KnownPriors = field(default_factory=KnownPriors)
+
+    def __post_init__(self) -> None:
+        self.known.check(self.clip)
 
 
 class DrivingProvider(Protocol):

@@ -159,7 +159,7 @@ def prepare(
         raise InputError(
             f"{name} has a single frame.", "Give a driving video of at least two frames."
         )
-    frames = _to_size(base.frames[0], _to_rate(driving, base.fps))
+    frames = _to_size(base.frames[0], driving.frames[find_frames_at(driving, base.fps)])
     seam = compare(base.frames[0], frames[0])
     if seam.homography is not None and _is_small(seam, base.size, limits):
         frames, seam = _align(base.frames[0], frames, seam)
@@ -246,11 +246,11 @@ def _to_pixel_index(H: F64) -> F64:
     return np.linalg.inv(half) @ H @ half
 
 
-def _to_rate(clip: Clip, fps: float) -> U8:
-    """The frames nearest in time to a grid of ``fps`` that starts with frame 0."""
+def find_frames_at(clip: Clip, fps: float) -> NDArray[np.intp]:
+    """Numbers of the frames nearest in time to a grid of ``fps`` that starts with frame 0."""
     last = (len(clip) - 1) / clip.fps
     moments = np.arange(max(2, int(np.floor(last * fps + 1e-6)) + 1)) / fps
-    return clip.frames[np.minimum(np.floor(moments * clip.fps + 0.5).astype(int), len(clip) - 1)]
+    return np.minimum(np.floor(moments * clip.fps + 0.5).astype(np.intp), len(clip) - 1)
 
 
 def _to_size(base_first: U8, frames: U8) -> U8:

@@ -119,6 +119,20 @@ def scale_selection(
     )
 
 
+def locate_head(path: Path, head: tuple[float, float]) -> tuple[float, float]:
+    """A point in a video's own pixels as shares (0..1) of its width and height. Raises `InputError`
+    where it lies outside."""
+    info = video.probe(path)
+    share = head[0] / info.width, head[1] / info.height
+    if not all(0 <= v < 1 for v in share):
+        raise InputError(
+            f"The head {head[0]:g},{head[1]:g} lies outside the video's first frame, which is "
+            f"{info.width} x {info.height} pixels.",
+            "Give pixels of that frame.",
+        )
+    return share
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:  # -> (H, W)
     """A mask's picture, white on the subject. Raises `InputError` where it cannot be read."""
     return mask_picture(path) > 127

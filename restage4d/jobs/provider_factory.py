@@ -104,6 +104,7 @@ def make_driving_provider(
     weights: Weights,
     *,
     seed: int = 0,
+    head: tuple[float, float] | None = None,
     folder: Path | None = None,
     cache: Cache | None = None,
     choose: Callable[[str], int] | None = None,
@@ -116,7 +117,8 @@ def make_driving_provider(
         choice: which one, and how.
         weights: where weights may come from.
         seed: of the first candidate; the next have the next seeds.
-        folder: where candidates are put to look at.
+        head: see `KinematicDriving`; the others do not use it.
+        folder: where candidates/, or the draft driver's body_plan.png, are put to look at.
         cache: where videos and refined prompts are kept.
         choose: see `BestOf`.
         announce: told licences, costs, prompts and figures.
@@ -125,7 +127,7 @@ def make_driving_provider(
         InputError: no such driver, or a module, key or weight is missing; says how to get it.
     """
     if choice.is_draft:
-        return KinematicDriving()
+        return KinematicDriving(head, folder)
     found, place = _find_driver(choice.driver)
     need_modules(found)
     if text := describe_terms(found):
@@ -138,7 +140,12 @@ def make_driving_provider(
     else:
         models = _make_diffusers(found.name, place or weights.find(found), choice, seeds)
     best = BestOf(
-        models, pick=choice.pick, choose=choose, folder=folder, cache=cache, announce=announce
+        models,
+        pick=choice.pick,
+        choose=choose,
+        folder=folder / "candidates" if folder else None,
+        cache=cache,
+        announce=announce,
     )
     settings = read_settings()
     url = choice.refine_url or settings.refine_url

@@ -27,8 +27,10 @@ from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.ply import write_ply_sequence
+from restage4d.jobs import mask_file
 from restage4d.jobs.footage import (
     decode_part,
+    locate_head,
     read_true_masks,
     resize_corrections,
     select_in_detail,
@@ -62,6 +64,8 @@ class RestagingJob:
         selection: the subject in the base's first frame, in the video's own pixels.
         corrections: masks of later frames of the base, counted from ``first``, that a person
             corrected.
+        head: where a person sees the subject's head in the base's first frame, in the video's own
+            pixels; for the draft driver.
         driving: driving videos that are there already; else ``choice.driver`` makes one.
         made_by: who made those, asked by which prompt; for the provenance.
         priors: folder with priors to be read instead of estimated (docs/priors.md).
@@ -83,6 +87,7 @@ class RestagingJob:
     out: Path
     selection: Selection = field(default_factory=Selection)
     corrections: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    head: tuple[float, float] | None = None
     driving: list[Path] = field(default_factory=list)
     made_by: tuple[str, str] = ("", "")
     priors: Path | None = None
@@ -140,8 +145,13 @@ def run(
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
-    if not job.driving and job.choice.driver.is_draft and (ignored := parse(job.prompt).ignored):
+    drafts = not job.driving and job.choice.driver.is_draft
+    if drafts and (ignored := parse(job.prompt).ignored):
         print(f"The draft driver leaves out: {', '.join(ignored)}")
+    if job.head and not drafts:
+        print("The head is for the draft driver alone; it is not used.")
+    elif job.head:
+        locate_head(job.video, job.head)
     _check_folders(job)
     with claim_folder(job.out, describe(job), overwrite=job.overwrite):
         _run_in_folder(job, config, info, progress, make_blend, choose)
@@ -157,7 +167,9 @@ def _run_in_folder(
 ) -> None:
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
-    given: list[DrivingProvider] = [FileDriving(path, *job.made_by) for path in job.driving]
+    given: list[DrivingProvider] = [
+        FileDriving(path, *job.made_by, cache=Cache()) for path in job.driving
+    ]
     drivers = given or [make_driver(job, weights, choose)]
     progress.expect(expected_tasks(job, blend=make_blend is not None))
     with progress.task(TaskId.DECODE):
@@ -211,6 +223,7 @@ def describe(job: RestagingJob) -> dict[str, Any]:
         "selection": content_key(
             where.point, where.box, where.mask, where.text, *sum(sorted(masks), ())
         ),
+        "head": job.head,
         "driving": [hash_path(path) for path in job.driving],
         "priors": hash_path(job.priors) if job.priors else None,
         "longer_side": job.longer_side,
@@ -227,13 +240,14 @@ def describe(job: RestagingJob) -> dict[str, Any]:
 def make_driver(
     job: RestagingJob, weights: Weights, choose: Callable[[str], int] | None = None
 ) -> DrivingProvider:
-    """The job's maker of driving videos; candidates go to ``job.out / "candidates"``. Raises
-    `InputError` as `make_driving_provider` does."""
+    """The job's maker of driving videos; candidates and body_plan.png go to ``job.out``. Raises
+    `InputError` as `make_driving_provider` does, and for a head outside the frame."""
     return make_driving_provider(
         job.choice.driver,
         weights,
         seed=job.seed,
-        folder=job.out / "candidates",
+        head=job.head and locate_head(job.video, job.head),
+        folder=job.out,
         cache=Cache(),
         choose=choose,
     )
@@ -299,6 +313,8 @@ def _write_results(
     with progress.task(TaskId.FIGURES):
         report = _compute_figures(job, made, true_masks) | compute_puppet_figures(made, log)
     report["findings"] = [finding.to_record() for finding in log.findings]
+    puppet.findings = [*log.findings]
+    mask_file.write_masks(out / mask_file.NAME, made.priors.masks[made.rewound.video(0)] > 0.5)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     puppet.save(out / "puppet.puppet")
     if job.splats:

@@ -22,6 +22,8 @@ from restage4d.priors.cameras.sfm import SfmCameras
 from restage4d.priors.depth.relief import ReliefDepth
 from restage4d.priors.files import read_priors
 from restage4d.priors.geometry.world import align_world
+from restage4d.priors.joining import join_cameras, join_depth, join_masks, join_tracks
+from restage4d.priors.known import KnownPriors
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.keyframes import follow_from_keyframe
 from restage4d.priors.motion.background_points import follow, triangulate
@@ -35,6 +37,7 @@ from restage4d.priors.tracks.flow_tracks import FlowTracks
 from restage4d.progress import Progress, TaskId
 
 NO_CORRECTIONS: Mapping[int, NDArray[np.bool_]] = MappingProxyType({})
+NOTHING_KNOWN: Mapping[int, KnownPriors] = MappingProxyType({})
 
 
 @dataclass
@@ -58,6 +61,7 @@ def estimate_priors(
     providers: Providers,
     *,
     corrections: Mapping[int, NDArray[np.bool_]] = NO_CORRECTIONS,
+    known: Mapping[int, KnownPriors] = NOTHING_KNOWN,
     priors_dir: Path | None,
     cache: Cache | None,
     progress: Progress,
@@ -69,6 +73,8 @@ def estimate_priors(
         first_mask: the subject in b_0.
         providers: who estimates what the files do not give.
         corrections: masks (H, W) that a person corrected, by the number of their base frame.
+        known: what the makers of videos know of them, by the video's number in ``rewound``; files
+            come first, then this, then estimates.
         priors_dir: folder to read from (docs/priors.md), or None.
         cache: where estimates are kept by content, or None.
         progress: told every task.
@@ -103,6 +109,7 @@ def estimate_priors(
                 f"{priors_dir} gives a mask of frame {number}, and so does --mask {number}=FILE.",
                 "Give it once.",
             )
+    masks = join_masks(masks, rewound, known)
     if np.isnan(masks).any():
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
         repaired = []  # first, as the tracks take the optical flow that the last masks needed
@@ -148,6 +155,8 @@ def estimate_priors(
         else estimate_or_load("cameras", providers.cameras, (masks,), cameras_arrays)
     )
     cameras = Cameras(found["K"], found["w2c"], str(found["kind"]), found["points"])
+    if "cameras" not in given:
+        cameras = join_cameras(cameras, rewound, known)
     depth = given["depth"]["depth"] if "depth" in given else np.full_like(masks, np.nan)
     if np.isnan(depth).any():
         if cameras.kind == "moving" and not len(cameras.points):
@@ -162,7 +171,9 @@ def estimate_priors(
             inputs,
             lambda: {"depth": providers.depth.depth(rewound, masks, cameras, progress)},
         )
-        depth = _complete(depth, found["depth"], masks, rewound.seam)
+        complete = _complete(depth, found["depth"], masks, rewound.seam)
+        joined = join_depth(complete, masks, cameras, rewound, known)
+        depth = np.where(np.isnan(depth), joined, depth)
     depth, cameras, metres_per_unit = align_world(rewound, masks, depth, cameras)
     if "tracks" in given:
         tracks = given["tracks"]
@@ -173,7 +184,10 @@ def estimate_priors(
             (masks,),
             lambda: vars(providers.tracks.tracks(rewound, masks, progress)),
         )
-    return Priors(masks, depth, cameras, Tracks(**tracks), metres_per_unit)
+    tracks = Tracks(**tracks)
+    if "tracks" not in given:
+        tracks = join_tracks(tracks, rewound, known)
+    return Priors(masks, depth, cameras, tracks, metres_per_unit)
 
 
 def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> NDArray:

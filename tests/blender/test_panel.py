@@ -7,6 +7,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
+from layout_recorder import draw_panel
 
 import blender_addon
 from blender_addon import (
@@ -23,6 +24,9 @@ from blender_addon.session.models import (
     Shot,
     WatchedJob,
 )
+from blender_addon.ui.direction_panel import RESTAGE4D_PT_direction
+from blender_addon.ui.text import name_fields
+from restage4d.driving.draft.prompt import parse
 from restage4d.puppet import Puppet
 
 
@@ -279,3 +283,64 @@ def test_estimators_that_are_not_set_up_are_told(chosen):
     runtime.session().backend.providers.append(ProviderView("masks", "sam2", "SAM 2.1 large"))
     assert bpy.ops.restage4d.restage.poll()
     assert orders.make_order(chosen).priors == {"masks": "sam2"}
+
+
+def test_the_script_stands_below_the_prompt_as_it_is_typed(chosen):
+    chosen.provider, chosen.prompt = "kinematic", "it crouches, then jumps twice and barks"
+    drawn = draw_panel(RESTAGE4D_PT_direction)
+    script = parse(chosen.prompt)
+    assert drawn.properties[0] == "prompt"
+    assert "; ".join(drawn.texts[:2]) == script.describe()
+    assert script.describe().startswith("crouches")
+    assert drawn.texts[2] == "Left out: barks"
+    chosen.prompt = "it jumps"
+    drawn = draw_panel(RESTAGE4D_PT_direction)
+    assert drawn.texts[0] == parse("it jumps").describe()
+    assert "Left out" not in drawn.text
+    chosen.prompt = "xyzzy"
+    assert 'The directions "xyzzy" hold nothing' in draw_panel(RESTAGE4D_PT_direction).text
+    assert "choose My Own Video" in draw_panel(RESTAGE4D_PT_direction).text
+    assert "cannot act this" in why_not(bpy.ops.restage4d.restage)
+    chosen.prompt = "it walks for 5000 seconds"
+    assert "at most" in draw_panel(RESTAGE4D_PT_direction).text
+    chosen.prompt = " "
+    assert "directions" not in draw_panel(RESTAGE4D_PT_direction).text
+    chosen.provider, chosen.prompt = "runway", "it jumps"
+    assert parse("it jumps").describe() not in draw_panel(RESTAGE4D_PT_direction).text
+
+
+def test_drawing_the_script_again_reads_nothing(chosen, monkeypatch):
+    chosen.provider, chosen.prompt = "kinematic", "it rolls over and nods"
+    draw_panel(RESTAGE4D_PT_direction)
+    monkeypatch.setattr(orders, "parse", None)
+    assert "nods" in draw_panel(RESTAGE4D_PT_direction).text
+
+
+def test_no_heavy_library_is_needed_for_any_of_it(chosen):
+    chosen.provider = "kinematic"
+    draw_panel(RESTAGE4D_PT_direction)
+    assert not {"torch", "cv2", "scipy", "PIL", "numba"} & set(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("What works is the part with --frames 11.", "What works is the part with Last 11."),
+        ("What works is the part with --first 9.", "What works is the part with First 10."),
+        (
+            "What works is the part with --frames 11 --first 9.",
+            "What works is the part with First 10, Last 20.",
+        ),
+        (
+            "Raise --longer-side or crop the video.",
+            "Raise the Working Size in the preferences or crop the video.",
+        ),
+        (
+            "Select it alone, with --select, --box or --mask.",
+            "Select it alone, with Select the Subject.",
+        ),
+        ("Cut the standstill out.", "Cut the standstill out."),
+    ],
+)
+def test_remedies_name_the_panel_s_fields(told, named):
+    assert name_fields(told) == named

@@ -399,6 +399,9 @@ class Window:
         self.text = text
 
 
+FIRST = {"is_invoke": True, "is_repeat": False, "is_repeat_last": False}  # `Operator.options`
+
+
 class Work(stepped.Stepped):
     """As an operator in a window."""
 
@@ -406,7 +409,7 @@ class Work(stepped.Stepped):
 
     def __init__(self, steps):
         self.steps, self.reports = steps, []
-        self.options = SimpleNamespace(is_invoke=True)
+        self.options = SimpleNamespace(**FIRST)
 
     def report(self, kind, text):
         self.reports.append((*kind, text))
@@ -468,7 +471,7 @@ class Asking(writing.WritesFiles):
     overwrite = False
 
     def __init__(self, path):
-        self.filepath, self.options, self.reports = str(path), SimpleNamespace(is_invoke=True), []
+        self.filepath, self.options, self.reports = str(path), SimpleNamespace(**FIRST), []
 
     def list_files(self, context):
         return list(sequences.list_frames(self.place, range(1, 5)).values())
@@ -486,7 +489,7 @@ def test_in_a_window_a_dialog_asks_before_a_sequence_is_replaced(out, monkeypatc
 
     context = SimpleNamespace(window_manager=SimpleNamespace(invoke_confirm=invoke_confirm))
     app = SimpleNamespace(background=False)
-    monkeypatch.setattr(writing, "bpy", SimpleNamespace(app=app))
+    monkeypatch.setattr(stepped, "bpy", SimpleNamespace(app=app))
     many, single = Asking(out / "fox"), Asking(out / "fox.ply")
     many.is_sequence = True
     assert many.ask(context) is None
@@ -499,6 +502,12 @@ def test_in_a_window_a_dialog_asks_before_a_sequence_is_replaced(out, monkeypatc
     )
     assert asked[0]["confirm_text"] == "Replace 3"
     assert many.ask(context) is None  # the dialog has called again
+    assert len(asked) == 1
+    for operator in (many, single):  # run again by *Repeat Last*, with nobody to answer
+        operator.options.is_repeat_last = True
+        (out / "fox.ply").write_text("mine")
+        assert operator.ask(context) == {"CANCELLED"}
+        assert "already. Give overwrite=True, or another name." in operator.reports[-1]
     assert len(asked) == 1
 
 

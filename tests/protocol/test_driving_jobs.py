@@ -76,16 +76,18 @@ def test_the_draft_driver_s_video_is_made_alone_and_measured(own, base, tmp_path
                 base=content,
                 prompt="it jumps",
                 selection=where,
+                head=CENTRE,
                 longer_side=160,
             )
         )
         status = client.watch(job, lambda event, arrays: None)
         assert status.state == "done", status.error
         assert not status.has_puppet
-        assert set(status.artefacts) == {"candidates.json", "candidates/1.mp4"}
+        assert set(status.artefacts) == {"body_plan.png", "candidates.json", "candidates/1.mp4"}
         report = json.loads(
             client.fetch_artefact(job, "candidates.json", tmp_path / "c.json").read_text()
         )
+        assert report["doubt"] == ""  # a blob, but its head was pointed at
         (one,) = report["candidates"]
         assert one["seam"] > 40
         assert 0 < one["score"] <= 1

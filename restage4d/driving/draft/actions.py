@@ -13,9 +13,7 @@ class Facing:
     """How far a relief may turn to face a direction; what is edge-on shows that it has no depth."""
 
     widest_degrees: float = 65.0  # from the screen's plane
-    about_degrees: float = (
-        150.0  # beyond it, a subject with no side to show is drawn from the front
-    )
+    about_degrees: float = 150.0  # beyond it, what has no side to show is drawn from the front
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class Look:
     amount_most: float = 1.2
     ahead_degrees: float = 10.0  # nearer than this to its heading, it looks
     aside_degrees: float = 30.0  # this far towards the camera, to be seen looking
+    back_degrees: float = 42.0  # over its shoulder, towards the camera
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,7 @@ class Gait:
     cycle: float  # seconds for both legs, at the leg length `cycle_leg`
     stance: float  # share of the cycle with the foot on the ground
     glide: float  # speed of a subject without legs, in its longer side per second
-    cycle_leg: float = (
-        40.0  # pixels; longer legs swing slower, with the fourth root of their length
-    )
+    cycle_leg: float = 40.0  # pixels; longer legs are slower, by the fourth root of their length
     legless_stride: float = 0.5  # of `stride`, where legs cannot be seen
     paced_exponent: float = 0.7  # of the pace, where the time is given as well
     release: float = 0.4  # seconds in which a held pose is let go
@@ -49,6 +46,66 @@ class Gait:
     start_share: float = 0.4  # of the action's length
     least_stride: float = 0.4  # of the stride, where there is hardly room to go
     least_way: float = 0.12  # of the way, where there is no room at all
+
+
+@dataclass(frozen=True)
+class Climb:
+    """A walk up a slope that nobody sees."""
+
+    pitch_degrees: float = 22.0  # head end up, of a long body
+    lean: float = 0.14  # forward, of an upright one
+    ramp: float = 0.5  # seconds to tip up, and back at the end
+    rise: float = 0.03  # of the body's height, for 2 s of climbing
+    lift: float = 0.22  # of the feet, in leg lengths
+    pace: float = 0.8  # of a walk's
+
+
+@dataclass(frozen=True)
+class Limp:
+    """A walk with one leg that bears as little as it can."""
+
+    pace: float = 0.75  # of a walk's
+    stance: float = 0.38  # share of the lame leg's cycle on the ground
+    lift: float = 0.3  # of a sound foot's
+    dip: float = 0.14  # of the leg's height, where the lame leg bears
+    head: float = 0.16  # up as it does
+    lean: float = 0.05  # of a body without legs, to one side
+
+
+@dataclass(frozen=True)
+class Stumble:
+    """A walk in which a foot catches; all but the sizes are shares of its length."""
+
+    catch: float = 0.42  # share at which the foot catches
+    deepest: float = 0.14  # the front is down so much later
+    recover: float = 0.34  # and up again so much later
+    front: float = 0.45  # of the leg's height
+    pitch: float = 0.10  # head end down
+    lean: float = 0.30  # of an upright body, the way it goes
+    crouch: float = 0.22  # the same body's, of the leg's height
+    head_dip: float = 0.30
+    quick: float = 1.9  # pace of the steps that catch it
+
+
+@dataclass(frozen=True)
+class Pounce:
+    """Loads the rear, then a long low jump, front first; shares of its length."""
+
+    height: float = 0.10  # of the body's height, added to
+    leg_height: float = 0.22  # of the leg's length
+    forward: float = 0.9  # of the longer side
+    loaded: float = 0.24  # share at which it is down
+    wiggle_end: float = 0.40  # until then it waits, and shifts its weight
+    take_off: float = 0.48
+    landing: float = 0.76
+    crouch: float = 0.40  # of the leg's height
+    rear: float = 0.15  # the same, of the rear besides
+    wiggle: float = 0.05  # turn of the body to either side, three times
+    pitch: float = 0.20  # head end up at take-off, and down before the landing
+    reach: float = 0.55  # of the front legs forward, and the hind legs back
+    front: float = 0.35  # of the leg's height, as the front takes the landing
+    head: float = 0.15
+    lean: float = 0.20  # of an upright body, the way it goes
 
 
 @dataclass(frozen=True)
@@ -91,6 +148,67 @@ class Crouch:
 class Sit:
     rear: float = 0.75  # of the leg's height, at the tail end
     crouch: float = 0.5  # the same of all legs, for those who have no tail end
+
+
+@dataclass(frozen=True)
+class Fall:
+    """Tips over, and lies."""
+
+    angle_degrees: float = 40.0  # of a long body about its length: more shows its belly alone
+    topple_degrees: float = 86.0  # of an upright one sideways
+    buckle: float = 0.8  # of the leg's height, as they give way
+    head_down: float = 0.9  # of the way to the ground
+    way: float = 0.12  # of its height that it goes aside
+    settle: float = 0.12  # share of its length in which it gives a little once it lies
+    bounce: float = 0.05  # radians that it comes up then
+    faster: float = 1.8  # exponent: falling, it gathers way
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Lies down, rolls once about its length, and lies."""
+
+    down: float = 0.28  # share of its length in which it lies down, where it does not lie yet
+    crouch: float = 0.80  # of the leg's height, lying
+    open: float = 0.35  # of the leg's height, with the legs up
+    head_down: float = 0.55  # of the way to the ground
+    way: float = 0.35  # that it goes aside, of what a wheel of its size would
+    topple_degrees: float = 86.0  # of an upright body, to lie down
+
+
+@dataclass(frozen=True)
+class Graze:
+    """The head goes to the ground and plucks there."""
+
+    down: float = 0.7  # seconds until the head is down, and at most
+    down_share: float = 0.4  # of its length
+    up: float = 0.6  # seconds until it is up again
+    pluck: float = 0.10  # of the way to the ground that the head comes up
+    pluck_seconds: float = 0.55
+    sway: float = 0.10  # of the head to the sides
+    most_degrees: float = 95.0  # that a head turns down alone, and
+    head_degrees: float = 35.0  # with a neck that
+    neck_degrees: float = 55.0  # does
+    front: float = 0.50  # of the leg's height, at most, where the neck is too short
+    longer: float = 0.30  # share by which the neck reaches further, at most
+    gap: float = 0.02  # of the height, between head and ground
+    body: float = 0.5  # of the leg's height at the head end, where no head is known
+
+
+@dataclass(frozen=True)
+class Dance:
+    """Bounces from leg to leg."""
+
+    beat: float = 0.45  # seconds from leg to leg
+    bounce: float = 0.05  # of the height
+    give: float = 0.14  # of the leg's height, on the beat
+    lift: float = 0.30  # of the feet, in leg lengths
+    sway: float = 0.10  # lean to the sides
+    yaw: float = 0.12
+    head: float = 0.12
+    arm: float = 0.8  # an arm's swing up
+    squash: float = 0.10  # of the height, where no legs are known
+    ramp: float = 0.3  # seconds to get going and to stop
 
 
 @dataclass(frozen=True)
@@ -145,6 +263,33 @@ class RaiseLimb:
     counter_lean: float = 0.03  # of the body, away from the limb
     head: float = 0.06
     sway: float = 0.14  # lean of a body that has no limb
+
+
+@dataclass(frozen=True)
+class Kick:
+    """Draws a leg up, thrusts it out, and puts it down; shares of its length."""
+
+    drawn: float = 0.36  # share at which it is drawn up
+    thrust: float = 0.52  # and out
+    held: float = 0.62  # until then
+    draw: float = 0.35  # against the kick
+    draw_lift: float = 0.30  # of the leg's length
+    reach: float = 1.3  # out
+    amount_most: float = 1.3
+    hind_pitch: float = 0.10  # of a long body, hind end up, as a hind leg kicks
+    front_pitch: float = 0.06  # and front end up, as a front leg does
+    lean: float = 0.06  # of an upright body, away from the leg
+    head: float = 0.12
+
+
+@dataclass(frozen=True)
+class RaiseTail:
+    rise: float = 0.35  # share of its length in which the tail goes up
+    fall: float = 0.35  # share in which it comes down
+    up: float = 0.9
+    most: float = 1.35  # above level
+    least: float = 0.3
+    amount_most: float = 1.6
 
 
 @dataclass(frozen=True)
@@ -216,15 +361,26 @@ class ActionParameters:
     look: Look = Look()
     walk: Gait = Gait(stride=0.30, cycle=1.0, stance=0.62, glide=0.4)
     run: Gait = Gait(stride=0.42, cycle=0.62, stance=0.45, glide=0.75)
+    drive: Gait = Gait(stride=0.0, cycle=1.0, stance=1.0, glide=0.5)
+    climb: Climb = Climb()
+    limp: Limp = Limp()
+    stumble: Stumble = Stumble()
+    pounce: Pounce = Pounce()
     jump: Jump = Jump()
     crouch: Crouch = Crouch()
     sit: Sit = Sit()
+    fall: Fall = Fall()
+    roll: Roll = Roll()
+    graze: Graze = Graze()
+    dance: Dance = Dance()
     bow: Bow = Bow()
     lean: Lean = Lean()
     nod: Nod = Nod()
     shake: Shake = Shake()
     stretch: Stretch = Stretch()
     raise_limb: RaiseLimb = RaiseLimb()
+    kick: Kick = Kick()
+    raise_tail: RaiseTail = RaiseTail()
     wag: Wag = Wag()
     shuffle: Shuffle = Shuffle()
     legs: Legs = Legs()

@@ -25,7 +25,7 @@ class Swing:
 
     fore: F64  # foot towards the right of the body, in pixels
     lift: F64  # foot up, in pixels
-    raise_: F64  # the limb about its joint, radians, towards up
+    angle: F64  # the limb about its joint, radians; a hanging one's end to the right of the body
 
     @classmethod
     def at_rest(cls, frames: int) -> "Swing":
@@ -53,6 +53,10 @@ class Curves:
     tail_yaw: F64
     tail_up: F64
     bend: F64  # head end ahead of the tail end in a turn
+    pitch: F64  # the whole body in its own plane, head end up
+    roll: F64  # the whole body about its length, top away from the camera
+    graze: F64  # share of the way from the head to the ground
+    wheels: F64  # way gone towards the right of the body, by which wheels roll
     limbs: list[Swing] = field(default_factory=list)  # legs first, then others, as in the plan
 
     def __len__(self) -> int:
@@ -74,6 +78,11 @@ def pulse(t: F64, start: float, end: float) -> F64:
 def plateau(t: F64, start: float, end: float, rise: float, fall: float) -> F64:
     """0 outside, 1 from ``rise`` seconds after the start to ``fall`` seconds before the end."""
     return ramp(t, start, start + rise) - ramp(t, end - fall, end)
+
+
+def plateau_by_shares(t: F64, start: float, end: float, rise: float, fall: float) -> F64:
+    """A `plateau` with flanks that are shares of its length."""
+    return plateau(t, start, end, rise * (end - start), fall * (end - start))
 
 
 def oscillate(t: F64, start: float, end: float, count: int) -> F64:

@@ -1,11 +1,17 @@
 """Posing the relief: a performance's curves to points, frame by frame."""
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.driving.draft.actions import PARAMETERS
 from restage4d.driving.draft.body_plan import BodyPlan, Limb
 from restage4d.driving.draft.curves import Curves
+from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.relief import Relief
+from restage4d.driving.draft.wheels import Wheel
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -32,10 +38,12 @@ class Figure:
     Args:
         relief: the mesh.
         body: the plan that `relief` was built with.
+        wheels: those of a vehicle.
     """
 
-    def __init__(self, relief: Relief, body: BodyPlan) -> None:
+    def __init__(self, relief: Relief, body: BodyPlan, wheels: Sequence[Wheel] = ()) -> None:
         self.relief, self.body = relief, body
+        self.wheels = [(w, np.flatnonzero(w.covers(relief.uv))) for w in wheels]
         self.bones = [_Bone(limb, relief) for limb in body.limbs]
         self.head = _Bone(body.head, relief) if body.head else None
         self.tail = _Bone(body.tail, relief) if body.tail else None
@@ -56,6 +64,13 @@ class Figure:
         self.clearance = max(float(low) - 0.03 * self.height, 0.0)  # how far the head may go down
         self.forward = 1.0 if body.facing >= 0 else -1.0
         self.knee = [self._find_knee_side(bone) for bone in legs]
+        ends = sum((bone.weight for bone in (self.head, self.tail) if bone), 0 * self.leg_share)
+        self.bears = ends < 0.02  # what the body can lie on: all but head and tail
+        self.torso = self.bears & (self.leg_share < 0.5)
+        feet = relief.rest[self.bears & (relief.rest[:, 1] < 0.08 * self.height), 0]
+        self.feet = (float(feet.min(initial=0.0)), float(feet.max(initial=0.0)))
+        self.shoulder = np.zeros(3)
+        self.neck = self._find_neck()
         self.ends = np.clip(
             relief.rest[:, 0] * self.forward / self.half, -1, 1
         )  # 1 at the head end, -1 at the tail end
@@ -67,25 +82,58 @@ class Figure:
             -1 if not self.body.upright and bone.pivot[0] * self.forward < 0 else 1
         )
 
+    def _find_neck(self) -> F64:  # -> (V,)
+        """How far every point goes along as the neck goes down: 0 behind the shoulder, 1 at the
+        head."""
+        none = np.zeros(len(self.relief.rest))
+        front, _ = split_legs(self.body)
+        if self.head is None or self.body.upright or not front:
+            return none
+        self.shoulder[0] = np.mean([self.bones[k].pivot[0] for k in front])
+        self.shoulder[1] = np.median(self.relief.rest[self.torso, 1])
+        way = (self.head.pivot - self.shoulder)[:2]
+        if way[0] * self.forward < 0.05 * self.half:
+            return none
+        along = (self.relief.rest[:, :2] - self.shoulder[:2]) @ way / (way @ way)
+        x = np.clip(along, 0, 1)
+        return x * x * (3 - 2 * x) * (1 - self.leg_share)
+
+    @cached_property
+    def reach(self) -> tuple[float, float]:
+        """What brings the head to the ground: the share of its and the neck's full turn, and how
+        far the front legs give way."""
+        p, head = PARAMETERS.graze, self.head
+        if head is None:
+            return 0.0, 0.0
+        used = np.flatnonzero((head.weight > 0.5) & (head.along > 0.6))  # no part of the neck
+        lowest = np.inf
+        for share in np.linspace(0, 1, 51):
+            points = self.relief.rest.copy()
+            self._lower_head(points, float(share))
+            lowest = float(points[used, 1].min(initial=self.height)) - p.gap * self.height
+            if lowest <= 0:
+                return float(share), 0.0
+        return 1.0, min(lowest / self.hip, p.front)
+
     def compute_turn(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
         """How far every part has turned from the side that the first frame shows."""
         yaw = p.yaw[t] + p.bend[t] * self.ends
         for end, curve in ((self.head, p.head_yaw), (self.tail, p.tail_yaw)):
             if end:
                 yaw = yaw + curve[t] * end.weight
-        x = np.clip(
-            (np.abs(np.sin(yaw)) - 0.03) / 0.17, 0, 1
-        )  # from behind it is filmed as well, mirrored
+        aside = np.maximum(np.abs(np.sin(yaw)), abs(np.sin(p.roll[t])))
+        x = np.clip((aside - 0.03) / 0.17, 0, 1)  # from behind it is filmed as well, mirrored
         return (x * x * (3 - 2 * x)).astype(np.float32)
 
-    def find_surface(self, turn: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
+    def find_surface(self, p: Curves, t: int, turn: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
         """Where the points take their colour, and their opacity: the soft, mixed rim is for the
-        side that was filmed only."""
+        side that was filmed only; wheels take theirs as they roll."""
         r = self.relief
         opacity = r.alpha + turn * (1 - r.alpha)
-        return (r.uv + turn[:, None] * (r.inner - r.uv)).astype(np.float32), opacity.astype(
-            np.float32
-        )
+        uv = (r.uv + turn[:, None] * (r.inner - r.uv)).astype(np.float32)
+        for wheel, used in self.wheels:
+            uv[used] = wheel.roll(uv[used], p.wheels[t])
+        return uv, opacity.astype(np.float32)
 
     def pose(self, p: Curves, t: int, turn: F32) -> F32:  # -> (V, 3) x, y, depth
         """The points on the screen in a frame."""
@@ -99,7 +147,7 @@ class Figure:
                 bone,
                 part.fore[t],
                 part.lift[t],
-                part.raise_[t],
+                part.angle[t],
                 shortened,
                 self.knee[k] if is_leg else 0.0,
             )
@@ -109,9 +157,10 @@ class Figure:
                 if p.head_up[t] > 0
                 else p.head_up[t] * min(1.0, self.clearance / (0.3 * self.height))
             )
-            self._turn_end(
-                points, self.head, up, p.head_yaw[t], self.body.upright or not self.body.facing
-            )
+            to_camera = self.body.upright or not self.body.facing
+            self._turn_end(points, self.head, up, p.head_yaw[t], to_camera)
+            if p.graze[t]:
+                self._lower_head(points, self.reach[0] * p.graze[t])
         if self.tail:
             self._turn_end(points, self.tail, p.tail_up[t], p.tail_yaw[t], False)
         self._squash(points, p, t)
@@ -122,6 +171,7 @@ class Figure:
         points[:, 0] += np.sin(p.lean[t]) * height
         points[:, 1] -= (1 - np.cos(p.lean[t])) * height
         self._tip(points, p.tip[t])
+        self._turn_over(points, p.pitch[t], p.roll[t])
         yaw = self.relief.yaw + p.yaw[t] + p.bend[t] * self.ends * np.abs(self.ends) ** 0.5
         right, away = _rotate(points[:, 0], points[:, 2], yaw)
         world = np.column_stack([right + p.right[t], points[:, 1] + p.up[t], away + p.away[t]])
@@ -137,27 +187,56 @@ class Figure:
         points[:, 1] += up - np.maximum(above, 0)
         points[:, 2] = behind
 
+    def _turn_over(self, points: F64, pitch: float, roll: float) -> None:
+        """Rolls the body about its length, and turns it in its own plane; it then lies on the
+        ground with what is lowest, head and tail flat."""
+        if not (pitch or roll):
+            return
+        if self.body.upright:
+            points[:, 0], points[:, 2] = _rotate(points[:, 0], points[:, 2], roll)
+        else:
+            middle = float(np.median(points[self.torso, 1]))
+            up, away = _rotate(points[:, 1] - middle, points[:, 2], roll)
+            points[:, 1], points[:, 2] = up + middle, away
+        angle = pitch * self.forward
+        stays = self.feet[0 if angle > 0 else 1]
+        along, up = _rotate(points[:, 0] - stays, points[:, 1], angle)
+        points[:, 0], points[:, 1] = along + stays, up
+        points[:, 1] -= points[self.bears, 1].min()
+        points[:, 1] = np.maximum(points[:, 1], 0.0)
+
+    def _lower_head(self, points: F64, share: float) -> None:
+        """Turns head and neck down by a share of what they can, the neck getting longer."""
+        p, head = PARAMETERS.graze, self.head
+        assert head is not None
+        used = head.used
+        way = share * p.longer * head.weight[used] * head.along[used]
+        points[used] += way[:, None] * (head.tip - head.pivot)
+        has_neck = bool(self.neck.any())
+        down = p.head_degrees if has_neck else p.most_degrees
+        to_camera = self.body.upright or not self.body.facing
+        self._turn_end(points, head, -np.radians(down) * share, 0.0, to_camera)
+        if has_neck:
+            angle = -np.radians(p.neck_degrees) * share * self.neck * self.forward
+            a, b = _rotate(points[:, 0] - self.shoulder[0], points[:, 1] - self.shoulder[1], angle)
+            points[:, 0], points[:, 1] = a + self.shoulder[0], b + self.shoulder[1]
+
     def _swing(
         self,
         points: F64,
         bone: _Bone,
         fore: float,
         lift: float,
-        raised: float,
+        angle: float,
         shortened: float,
         knee: float,
     ) -> None:
         """Swings a limb about its joint in the body's plane, lifts its end, and bends it in the
         middle where it gets shorter."""
-        if not (fore or lift or raised or shortened):
+        if not (fore or lift or angle or shortened):
             return
         used = bone.used
-        outward = (
-            np.sign(bone.tip[0] - bone.pivot[0])
-            if abs(bone.tip[0] - bone.pivot[0]) > 0.35 * bone.length
-            else self.forward
-        )
-        angle = np.arcsin(np.clip(fore / bone.length, -0.8, 0.8)) + raised * outward
+        angle = np.arcsin(np.clip(fore / bone.length, -0.8, 0.8)) + angle
         a, b = (points[used, 0] - bone.pivot[0], points[used, 1] - bone.pivot[1])
         s, w = bone.along[used], bone.weight[used]
         cos, sin = np.cos(w * angle), np.sin(w * angle)
@@ -192,7 +271,8 @@ class Figure:
         (-1)."""
         x = np.clip(ends * 0.75 + 0.5, 0, 1)
         front = x * x * (3 - 2 * x)
-        return np.clip(p.crouch[t] + p.front[t] * front + p.rear[t] * (1 - front), 0, 0.85)
+        down = p.front[t] + (self.reach[1] * p.graze[t] if p.graze[t] else 0.0)
+        return np.clip(p.crouch[t] + down * front + p.rear[t] * (1 - front), 0, 0.85)
 
     def _compute_drop(self, p: Curves, t: int, pivot: F64) -> float:
         return (
@@ -202,7 +282,7 @@ class Figure:
 
     def _squash(self, points: F64, p: Curves, t: int) -> None:
         """Lowers the body onto its bending legs; without legs, the body itself gives way."""
-        if not (p.crouch[t] or p.front[t] or p.rear[t]):
+        if not (p.crouch[t] or p.front[t] or p.rear[t] or p.graze[t]):
             return
         share = self._compute_lowering(p, t, self.ends)
         if not self.bones[: len(self.body.legs)]:
@@ -218,7 +298,9 @@ class Figure:
         lowered = self.leg_share * legs + (1 - self.leg_share) * body
         floor = np.minimum(
             height, 0.04 * self.height + 0.25 * np.maximum(height, 0)
-        )  # nothing sinks into the ground
+        )  # nothing sinks into the ground, and only the head gets there
+        if self.head:
+            floor = floor * (1 - self.head.weight)
         points[:, 1] = np.maximum(lowered, floor)
 
 

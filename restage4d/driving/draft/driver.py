@@ -5,41 +5,58 @@ drawn in front of the clean plate. Nothing new is invented: the far side is the 
 mirrored, and light does not change.
 """
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
-from restage4d.driving.draft.body_plan import BodyPlan, read_body_plan
+from restage4d.driving.draft.anatomy.own_motion import measure_own_speed
+from restage4d.driving.draft.anatomy.picture import write_body_plan
+from restage4d.driving.draft.anatomy.reading import read_body_plan
+from restage4d.driving.draft.body_plan import BodyPlan
 from restage4d.driving.draft.compositing.clean_plate import (
     dilate,
     make_clean_plate,
-    measure_own_motion,
     register,
 )
 from restage4d.driving.draft.compositing.matte import estimate_foreground, estimate_matte
-from restage4d.driving.draft.compositing.rasterizer import draw
+from restage4d.driving.draft.compositing.rasterizer import Drawing, draw
 from restage4d.driving.draft.compositing.shadow import Shadow, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.knowledge import Knowledge
+from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import View, build_relief
+from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 
+PICTURE = "body_plan.png"
 _MOST = 0.9  # of the picture that a subject may fill
 _STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
 
 
 class KinematicDriving:
     """A `DrivingProvider` that reads simple directions (`restage4d.driving.draft.prompt`) and moves
-    the subject's relief."""
+    the subject's relief.
+
+    Args:
+        head: where a person sees the subject's head in the first frame, x and y as shares (0..1) of
+            the picture's width and height; None: it is read from shape and motion.
+        folder: where body_plan.png is put to look at; None: nowhere.
+    """
 
     name = "kinematic"
+
+    def __init__(self, head: tuple[float, float] | None = None, folder: Path | None = None) -> None:
+        self._head, self._folder = head, folder
 
     def make(
         self, base: Clip, mask: NDArray[np.bool_], prompt: str, progress: Progress
@@ -65,7 +82,10 @@ class KinematicDriving:
         first = base.frames[0].astype(np.float32)
         with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
             found = register(base, mask, stage)
-            body = read_body_plan(mask, measure_own_motion(found))
+            head = self._head and (self._head[0] * base.size[0], self._head[1] * base.size[1])
+            body = read_body_plan(mask, measure_own_speed(base, found), head)
+            if self._folder:
+                write_body_plan(self._folder / PICTURE, base.frames[0], body)
             alpha = estimate_matte(first, mask)
             hole = dilate(mask | (alpha > 0.02), 3)
             shaded = find_shadow(first, mask, hole, body)
@@ -75,38 +95,50 @@ class KinematicDriving:
             plate = make_clean_plate(base, shadow.lit, hole, dilate(shaded, 8), found, stage)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
-        figure = Figure(relief, body)
+        figure = Figure(relief, body, find_wheels(first, mask, body))
         performance = perform(
             directions, body, len(base), base.fps, _measure_room(body, relief.view, base.size)
         )
         texture = estimate_foreground(first, alpha, plate)
 
-        def draw_frame(t: int) -> tuple[F32, F32]:
+        def draw_frame(t: int) -> tuple[Drawing, F32]:
             """A frame, and where its points lie."""
             p, turn = performance, figure.compute_turn(performance, t)
             ground = shadow.draw_on(
-                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), abs(np.sin(p.yaw[t]))
+                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), _measure_turn(p, t)
             )
             points = figure.pose(p, t, turn)
             return draw(
-                ground, points, *figure.find_surface(turn), relief.triangles, texture
+                ground,
+                points,
+                *figure.find_surface(performance, t, turn),
+                relief.triangles,
+                texture,
             ), points
 
-        missed = first - draw_frame(0)[0]  # what matte, samples and shadow do not give back
+        knowledge = Knowledge(relief, mask)
+        drawing, points = draw_frame(0)
+        knowledge.add(drawing, points)
+        missed = first - drawing.picture  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                image, points = draw_frame(t)
+                drawing, points = draw_frame(t)
+                knowledge.add(drawing, points)
                 stays = np.maximum(
                     _compute_stay(points, relief.uv, relief.cells, mask),
                     dilate(shaded, 2) * _compute_shadow_stay(performance, t),
                 )
-                frames[t] = np.clip(image + stays[..., None] * missed + 0.5, 0, 255).astype(
-                    np.uint8
-                )
+                frames[t] = np.clip(
+                    drawing.picture + stays[..., None] * missed + 0.5, 0, 255
+                ).astype(np.uint8)
                 stage.advance()
-        return DrivingVideo(Clip(frames, base.fps), self.name)
+        notes = tuple(find_missing_limbs(directions, body))
+        known = knowledge.to_priors()
+        return DrivingVideo(
+            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known
+        )
 
 
 def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
@@ -121,14 +153,19 @@ def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[
 
 def _compute_shadow_stay(p: Curves, t: int) -> float:
     """How far the first frame's own shadow still holds."""
-    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * abs(np.sin(p.yaw[t])))
+    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * _measure_turn(p, t))
     return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
+
+
+def _measure_turn(p: Curves, t: int) -> float:
+    """How far the body is turned or tipped from how it was filmed, 0..1."""
+    return float(max(abs(np.sin(angle[t])) for angle in (p.yaw, p.roll, p.pitch)))
 
 
 def _measure_room(body: BodyPlan, view: View, size: tuple[int, int]) -> Room:
     """How far the subject may go and still be seen well."""
     x0, y0, x1, y1 = body.box
-    spare = 0.12 * (x1 - x0)
+    spare = -0.03 * (x1 - x0)
     largest = min(
         1.45,
         (1.04 * size[1] - view.horizon) / max(y1 - view.horizon, 1),

@@ -6,17 +6,17 @@ from dataclasses import replace
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.actions import Action, Cue
 from restage4d.driving.draft.directions.clauses import Clause, order_clauses, split_clauses
-from restage4d.driving.draft.directions.interpretation import (
+from restage4d.driving.draft.directions.interpretation import interpret_clause
+from restage4d.driving.draft.directions.kinds import SECONDS, TRAVELS, USUAL_TURN
+from restage4d.driving.draft.directions.phrases import is_function_word
+from restage4d.driving.draft.directions.reading import (
     FILLER,
     LEFT_OUT,
     USED,
     Reading,
-    interpret_clause,
     leave_out,
     obey_negation,
 )
-from restage4d.driving.draft.directions.kinds import SECONDS, TRAVELS, USUAL_TURN
-from restage4d.driving.draft.directions.phrases import is_function_word
 from restage4d.driving.draft.directions.script import Directions, Word
 from restage4d.driving.draft.directions.subjects import Cast, Subject, read_subject
 from restage4d.driving.draft.directions.tokens import (
@@ -25,9 +25,10 @@ from restage4d.driving.draft.directions.tokens import (
     list_words,
     tokenize,
 )
+from restage4d.driving.draft.directions.wording import describe_action
 from restage4d.errors import InputError
 
-__all__ = ["SECONDS", "USUAL_TURN", "Action", "Directions", "parse"]
+__all__ = ["SECONDS", "USUAL_TURN", "Action", "Directions", "describe_action", "parse"]
 KNOWN = (
     "turn, face, spin, look, walk/move/go/step (left, right, forward, back, towards or away from "
     "the camera), run/trot/gallop, drive, climb, limp, stumble, jump/hop, pounce, crouch/duck/lie, "

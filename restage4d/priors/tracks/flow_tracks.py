@@ -183,18 +183,19 @@ def _follow(
     return Tracks(xy, visible, confidence, np.full(count, q, np.int32))
 
 
-def extrapolate_occluded(rewound: Rewound, tracks: Tracks) -> None:
+def extrapolate_occluded(rewound: Rewound, tracks: Tracks, given: Bool | None = None) -> None:
     """Fills ``xy`` where a point is not visible: from where it was last seen it moves as the
-    visible points around it do.
+    visible points around it do. What is ``given`` (P, T) stays as it is.
 
     Its confidence is 0. The far side of a body past which the camera goes moves against the near
     side, which alone is visible: such guesses were off by a quarter of the subject.
     """
     width, height = rewound.clip.size
+    found = tracks.visible if given is None else tracks.visible | given
     for q in np.unique(tracks.query):
         rows = np.flatnonzero(tracks.query == q)
         for a, b in rewound.outward(int(q)):
-            lost = rows[~tracks.visible[rows, b]]
+            lost = rows[~found[rows, b]]
             both = np.flatnonzero(tracks.visible[:, a] & tracks.visible[:, b])
             if not len(lost):
                 continue

@@ -45,6 +45,9 @@ class Submit(Message):
     prompt: Text = ""
     name: Name = ""
     selection: SubjectSelection = field(default_factory=SubjectSelection)
+    # a point on the subject's head in the base's first frame, in the video's own pixels: for the
+    # draft driver
+    head: tuple[float, float] | None = None
     driving: Annotated[list[Content], Meta(min_length=1, max_length=8)] | Name = DRAFT_DRIVER
     # driving videos to make; of several the best is taken
     candidates: Annotated[int, Meta(ge=1, le=8)] = 1

@@ -117,22 +117,6 @@ def _learn_colours(
     return lambda picture: share[bins(picture)]
 
 
-def measure_own_motion(found: Registration) -> float:
-    """How far the subject itself moves to the right in the first frame's view, in widths of itself
-    (left is negative)."""
-    if len(found.index) < 4:
-        return 0.0
-    widths = np.flatnonzero(found.masks[0].any(0))
-    width = widths[-1] - widths[0] + 1
-    here = []
-    for H, mask in zip(found.to_first[: len(found.to_first) // 2 + 1], found.masks, strict=False):
-        if mask[:, :2].any() or mask[:, -2:].any():  # cut off by the border: its middle is unknown
-            break
-        ys, xs = np.nonzero(mask)
-        here.append(cv2.perspectiveTransform(np.array([[[xs.mean(), ys.mean()]]]), H)[0, 0, 0])
-    return float((here[-1] - here[0]) / width) if len(here) > 3 else 0.0
-
-
 def _match_background(from_gray: NDArray, to_gray: NDArray, subject: Mask) -> F64 | None:
     """Homography of the background from one frame to the one before; None where too little
     agrees."""

@@ -6,6 +6,8 @@ texture position: a mesh at rest gives its texture back unblurred, edges and alp
 and what shrinks is averaged over its samples.
 """
 
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,19 @@ _NEEDED = (
 ) / 16
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """``picture`` (H, W, 3), the mesh's ``cover`` of every pixel (H, W) in 0..1, and ``depth`` (H,
+    W) of the nearest that is drawn there, 0 where nothing is."""
+
+    picture: F32
+    cover: F32
+    depth: F32
+
+
 def draw(
     background: F32, points: F32, uv: F32, alpha: F32, triangles: NDArray[np.int32], texture: F32
-) -> F32:
+) -> Drawing:
     """Draws a mesh over a background.
 
     Args:
@@ -34,21 +46,23 @@ def draw(
         triangles: (F, 3) rows of ``points``, clockwise on the screen where seen from their front;
             others are not drawn.
         texture: (h, w, 3).
-
-    Returns:
-        The picture (H, W, 3).
     """
     height, width = background.shape[:2]
     x0, y0 = np.clip(np.floor(points[:, :2].min(0)).astype(int), 0, (width, height))
     x1, y1 = np.clip(np.ceil(points[:, :2].max(0)).astype(int) + 1, 0, (width, height))
     picture = background.copy()
+    cover, nearest = np.zeros((2, height, width), np.float32)
     if x1 > x0 and y1 > y0:
         depth = np.full(((y1 - y0) * _S, (x1 - x0) * _S), _FAR, np.float32)
         where = np.zeros((*depth.shape, 2), np.float32)
         shifted = ((points - np.array([x0, y0, 0])) * np.array([_S, _S, 1])).astype(np.float32)
         _resolve_visibility(shifted, uv, triangles, alpha, depth, where)
         _shade(depth, where, texture, picture[y0:y1, x0:x1])
-    return picture
+        samples = depth.reshape(y1 - y0, _S, x1 - x0, _S)
+        cover[y0:y1, x0:x1] = (samples < _FAR).mean((1, 3))
+        least = samples.min((1, 3))
+        nearest[y0:y1, x0:x1] = np.where(least < _FAR, least, 0)
+    return Drawing(picture, cover, nearest)
 
 
 @numba.njit(cache=True, fastmath=True)

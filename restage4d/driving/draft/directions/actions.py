@@ -1,12 +1,11 @@
 """From cues (what shall be done, in order) to timed actions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from restage4d.driving.draft.directions.kinds import (
     DEFAULT_COUNTS,
     KINDS,
-    NEAREST,
     STEP_SECONDS,
     TRAVELS,
     USUAL_TURN,
@@ -24,8 +23,9 @@ class Cue:
         verb: a key of `KINDS`.
         direction: one of its kind's directions, or "" where nothing is said.
         limb: "head", "tail", "body", "limb" (any leg, arm or wing), or "".
-        side: "left" or "right" of a limb, the subject's own, or "".
-        view: whose left and right ``direction`` means: "own", "picture", or "" as usual.
+        side: "left" or "right" of a limb, or "".
+        which: "front", "hind", "arm" or "leg" of a limb, or "".
+        view: whose left and right ``direction`` or ``side`` is: "own", "picture", or "" as usual.
         amount: how far, 1 = as usual.
         degrees: how far to turn or spin in one go, 0 = as usual.
         count: how many times, 0 = as usual.
@@ -39,6 +39,7 @@ class Cue:
     direction: str = ""
     limb: str = ""
     side: str = ""
+    which: str = ""
     view: str = ""
     amount: float = 1.0
     degrees: float = 0.0
@@ -54,12 +55,13 @@ class Action:
     """One thing that the subject does.
 
     Attributes:
-        verb: a kind that acting knows.
+        verb: a key of `KINDS`.
         direction: "left", "right", "forward", "back", "toward" or "away" (of the camera), "around",
-            "up", "down", "place", or "" where the sentence does not say. For "lift" and "wave" the
-            side of the limb. Whose left and right: see ``view``.
+            "up", "down", "place", or "" where the sentence does not say. For "lift", "wave" and
+            "kick" the side of the limb. Whose left and right: see ``view``.
         limb: "head", "tail", "body" or "limb" (any leg, arm or wing), or "" where the sentence does
             not say.
+        which: "front", "hind", "arm" or "leg" of a limb, or "" where the sentence does not say.
         amount: how far, 1 = as usual.
         degrees: how far to turn or spin in all.
         count: how many times.
@@ -67,13 +69,13 @@ class Action:
         start, seconds: when, from the beginning of the driving video.
         steps: how many steps were asked for, 0 where none were; ``amount`` holds them already.
         view: whose left and right it is, "own" (the subject's) or "picture"; "" without either.
-        asked: the kind that was asked for, where ``verb`` stands in for it; else "".
         together: begins with the action before.
     """
 
     verb: str
     direction: str = ""
     limb: str = ""
+    which: str = ""
     amount: float = 1.0
     degrees: float = 0.0
     count: int = 1
@@ -82,7 +84,6 @@ class Action:
     seconds: float = 0.0
     steps: int = 0
     view: str = ""
-    asked: str = ""
     together: bool = False
 
     @property
@@ -93,8 +94,7 @@ class Action:
 def schedule_cues(cues: Sequence[Cue]) -> list[tuple[int, Action]]:
     """Timed actions in the order of the cues, each with the index of the cue that it acts.
 
-    A cue that says how often, but whose kind is done once, is done that often; a kind that acting
-    does not know yet is acted by those that stand in for it.
+    A cue that says how often, but whose kind is done once, is done that often.
 
     Raises:
         InputError: more times, seconds, degrees or steps than a driving video can hold.
@@ -103,9 +103,11 @@ def schedule_cues(cues: Sequence[Cue]) -> list[tuple[int, Action]]:
     start = end = 0.0
     for index, cue in enumerate(cues):
         check_figures(cue)
-        for part, action in enumerate(_act(cue)):
+        goes = cue.count if KINDS[cue.verb].repeats and cue.count else 1
+        for go in range(goes):
+            action = _start_action(cue)
             seconds = _compute_seconds(action)
-            if cue.together and timed and not (part and KINDS[cue.verb].repeats):
+            if cue.together and timed and not go:
                 action, seconds = _sustain(action, seconds, end - start)
             else:
                 start = end
@@ -130,25 +132,10 @@ def check_figures(cue: Cue) -> None:
             )
 
 
-def _act(cue: Cue) -> Iterator[Action]:
-    goes = cue.count if KINDS[cue.verb].repeats and cue.count else 1
-    for _ in range(goes):
-        parts = [_start_action(cue, part) for part in NEAREST.get(cue.verb, ({},))]
-        left = cue.seconds
-        for action in parts[:-1]:
-            seconds = min(_compute_seconds(action), left / len(parts)) if left else 0.0
-            left -= seconds
-            yield replace(action, seconds=seconds)
-        yield replace(parts[-1], seconds=left)
-
-
-def _start_action(cue: Cue, part: dict) -> Action:
-    """An untimed action; ``part`` says what stands in for the cue's own kind."""
-    verb = part.get("verb", cue.verb)
-    kind = KINDS[verb]
-    direction = part.get("direction", cue.direction if cue.direction in kind.directions else "")
-    counts = "count" in kind.takes and not KINDS[cue.verb].repeats
-    count = part.get("count", cue.count if counts else 0)
+def _start_action(cue: Cue) -> Action:
+    """An untimed action."""
+    verb, kind = cue.verb, KINDS[cue.verb]
+    count = cue.count if "count" in kind.takes else 0
     if cue.seconds and not cue.count and verb in DEFAULT_COUNTS:  # goes on all the time
         count = max(DEFAULT_COUNTS[verb], round(cue.seconds * cue.pace / kind.seconds), count)
         count = min(count, MOST_COUNT)
@@ -157,14 +144,15 @@ def _start_action(cue: Cue, part: dict) -> Action:
         amount *= cue.steps * STEP_SECONDS / KINDS["walk"].seconds
     action = Action(
         verb,
-        cue.side or direction,
-        part.get("limb", cue.limb),
-        amount * part.get("amount", 1.0),
+        cue.side or (cue.direction if cue.direction in kind.directions else ""),
+        cue.limb,
+        cue.which,
+        amount,
         count=count or DEFAULT_COUNTS.get(verb, 1),
-        pace=cue.pace * part.get("pace", 1.0),
+        pace=cue.pace,
+        seconds=cue.seconds,
         steps=cue.steps,
-        view="own" if cue.side else cue.view or kind.views[0],
-        asked=cue.verb if part else "",
+        view=cue.view or ("own" if cue.side else kind.view),
         together=cue.together,
     )
     if action.direction not in {"left", "right"}:

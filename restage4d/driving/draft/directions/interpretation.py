@@ -1,20 +1,26 @@
 """What a clause asks for: its verb and phrases as cues, and what becomes of each word."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.actions import MOST_COUNT, Cue
 from restage4d.driving.draft.directions.clauses import Clause
-from restage4d.driving.draft.directions.kinds import KINDS, TRAVELS, find_acted_directions
+from restage4d.driving.draft.directions.kinds import KINDS, TRAVELS
 from restage4d.driving.draft.directions.phrases import (
     GOAL,
     PLACE,
     SOURCE,
     Phrase,
-    is_function_word,
     read_phrases,
+)
+from restage4d.driving.draft.directions.reading import (
+    LEFT_OUT,
+    OVERRIDDEN,
+    USED,
+    Reading,
+    leave_out,
 )
 from restage4d.driving.draft.directions.subjects import Subject
 from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
@@ -23,42 +29,6 @@ _TAKES_VIEWER = v.split_words("face look walk run drive")  # "approaches the cam
 _TRANSITIVE = v.split_words("lift wave shake crouch turn lean wag nod stretch rise spin look")
 _WITH_LIMBS = v.split_words("lift wave kick")
 _AIMED = v.split_words("look face")  # without a known aim they cannot be acted
-USED, OVERRIDDEN, LEFT_OUT, FILLER = "used", "overridden", "left out", "filler"
-
-
-@dataclass
-class Reading:
-    """A clause's cues, and the fate of its tokens."""
-
-    cues: list[Cue] = field(default_factory=list)
-    name: list[Token] = field(default_factory=list)  # of the subject, where nothing is acted
-    fates: dict[Token, str] = field(default_factory=dict)
-
-    def mark(self, fate: str, *tokens: Token) -> None:
-        """Fixes what becomes of tokens; articles and the like stay what they are."""
-        for token in tokens:
-            if not is_function_word(token):
-                self.fates[token] = fate
-
-
-def leave_out(clause: Clause) -> Reading:
-    """A clause that is not acted."""
-    reading = Reading()
-    reading.mark(LEFT_OUT, *clause.tokens)
-    if clause.verb is None:  # "takes place"
-        reading.fates.update({t: LEFT_OUT for t in clause.lead if t.is_a("light")})
-    return reading
-
-
-def obey_negation(clause: Clause) -> Reading:
-    """Nothing is done; standing still is, where moving at all is forbidden."""
-    reading = Reading()
-    reading.mark(USED, *clause.tokens)
-    reading.fates.update({t: USED for t in clause.lead if t.is_a("negation")})
-    moves = clause.verb is not None and clause.verb.get("verb") == "move"
-    if moves and not any(t.text == "without" for t in clause.lead) and clause.link != "instead":
-        reading.cues.append(Cue("stay"))
-    return reading
 
 
 def interpret_clause(
@@ -168,32 +138,40 @@ class _Interpreter:
 
     def _choose_limb(self) -> bool:
         """The limb that acts or is moved, which can make the kind another."""
-        limb, side = self.subject.limb, self.subject.side
-        if limb and limb != "body" and not self._adopt_limb(limb, side):
+        subject = self.subject
+        if (
+            subject.limb
+            and subject.limb != "body"
+            and not self._adopt_limb(subject.limb, subject.side, subject.which)
+        ):
             return False
         done = False
         for phrase in self._find("limb"):
             if phrase.tokens[-1].is_a("sight") and self.kind == "look":
                 continue
             moved = phrase.strength != PLACE or self.kind in _WITH_LIMBS
-            adopts = moved and not done and self._adopt_limb(phrase.value, phrase.side)
+            adopts = (
+                moved and not done and self._adopt_limb(phrase.value, phrase.side, phrase.which)
+            )
             if not (adopts or done or phrase.strength == PLACE):
                 return False
             self._use(phrase, USED if adopts else LEFT_OUT)
-            parts = [t for t in phrase.tokens if t.text in v.LIMB_PARTS - v.WHOLE_PARTS]
+            known = v.WHOLE_PARTS | v.ENDS if adopts and self.kind in _WITH_LIMBS else v.WHOLE_PARTS
+            parts = [t for t in phrase.tokens if t.text in v.LIMB_PARTS - known]
             self.reading.fates.update(dict.fromkeys(parts, LEFT_OUT))
             self.pairs = adopts and phrase.tokens[-1].text in v.PAIRS and self.lemma != "shake"
             done = done or adopts
         return True
 
-    def _adopt_limb(self, limb: str, side: str) -> bool:
+    def _adopt_limb(self, limb: str, side: str, which: str) -> bool:
         kind = v.KINDS_OF_LIMBS.get((self.kind, limb))
         if kind is None:
             return False
         if limb == "head" and kind == "look" and self.lemma in v.HEAD_VERBS:
             self.cue = replace(self.cue, direction=v.HEAD_VERBS[self.lemma], amount=1.0)
         self.kind = kind
-        self.cue = replace(self.cue, limb=limb, side=side if limb == "limb" else "")
+        side, which = (side, which) if limb == "limb" else ("", "")
+        self.cue = replace(self.cue, limb=limb, side=side, which=which)
         return True
 
     def _check_objects(self) -> bool:
@@ -224,6 +202,9 @@ class _Interpreter:
                 self._use(phrase, LEFT_OUT)
                 if phrase.value and self.kind != "look" and self._knows_way("forward"):
                     ways.append(replace(phrase, value="forward", tokens=()))
+            elif phrase.says == "way" and self._tells_limb(phrase):
+                self.cue = replace(self.cue, side=phrase.value, view="picture")
+                self._use(phrase)
             elif phrase.says == "way" and self._knows(phrase):
                 ways.append(phrase)
             elif phrase.value in kind.particles and phrase.says == "way":
@@ -260,7 +241,14 @@ class _Interpreter:
         else:
             self._use(phrase, LEFT_OUT)
 
+    def _tells_limb(self, phrase: Phrase) -> bool:
+        """ "lifts the leg on the left of the picture" """
+        sideways = phrase.value in {"left", "right"} and phrase.view == "picture"
+        return sideways and self.kind in _WITH_LIMBS and not self.cue.side
+
     def _knows(self, phrase: Phrase) -> bool:
+        if _is_clockwise(phrase) and self.kind not in {"turn", "spin"}:
+            return False
         if phrase.view == "viewer" and self.kind not in _TAKES_VIEWER:
             return False
         if self.kind == "turn" and phrase.value in {"toward", "away", "back"}:
@@ -268,7 +256,7 @@ class _Interpreter:
         return self._knows_way(phrase.value)
 
     def _knows_way(self, direction: str) -> bool:
-        return direction in find_acted_directions(self.kind)
+        return direction in KINDS[self.kind].directions
 
     def _expand(self, phrase: Phrase) -> bool:
         """ "left and right", "back and forth" are two actions."""
@@ -288,12 +276,10 @@ class _Interpreter:
 
     def _settle_view(self, phrase: Phrase) -> None:
         view = phrase.view if phrase.view in {"own", "picture"} else ""
-        if view and self.kind == "turn" and view == "picture":
-            self.kind, view = "face", ""
-        elif view and view not in KINDS[self.kind].views:
+        if _is_clockwise(phrase):  # as seen from above, whoever looks
             view = ""
-            asked = [phrase.owner] if phrase.owner else [t for t in phrase.tokens if t.is_a("view")]
-            self.reading.fates.update(dict.fromkeys(asked, LEFT_OUT))
+        elif self.kind == "turn" and view == "picture":
+            self.kind = "face"
         self._settle_direction(phrase.value, view)
 
     def _settle_direction(self, direction: str, view: str) -> None:
@@ -304,6 +290,7 @@ class _Interpreter:
             self.kind = "face"
         elif self.kind == "turn" and direction == "back":
             direction = "around"
+        view = view or (self.cue.view if self.cue.side else "")
         self.cue = replace(self.cue, direction=direction, view=view)
 
     def _take_figures(self) -> bool:
@@ -380,6 +367,11 @@ class _Interpreter:
         if self.lemma == "stand" and not self._find("way"):  # "stands for two seconds"
             self.kind = "stay"
         return True
+
+
+def _is_clockwise(phrase: Phrase) -> bool:
+    """Whether a way to the left or right goes round, as seen from above."""
+    return any("clockwise" in token.text for token in phrase.tokens)
 
 
 def _pair_limbs(cue: Cue) -> list[Cue]:

@@ -1,6 +1,6 @@
 """The phrases around a verb: where to, how far, how often, how long, with which limb."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ class Phrase:
         strength: of a way.
         view: of a way: "own", "picture" or "".
         owner: the possessive that says so.
-        side: of a limb.
+        side, which: of a limb, as in `directions.actions.Cue`.
     """
 
     says: str
@@ -36,11 +36,19 @@ class Phrase:
     view: str = ""
     owner: Token | None = None
     side: str = ""
+    which: str = ""
 
 
 def is_function_word(token: Token) -> bool:
     """Articles, prepositions and the like, which say nothing by themselves."""
     return bool(token.tags) and set(token.tags) <= _FUNCTION_TAGS
+
+
+def find_which(tokens: Sequence[Token]) -> str:
+    """Which limb a noun phrase names: "front", "hind", "arm", "leg", or "" of any."""
+    texts = {token.text for token in tokens}
+    found = (which for which, words in v.WHICH_LIMBS.items() if texts & set(words.split()))
+    return next(found, "")
 
 
 def read_phrases(before: list[Token], verb: Token | None, behind: list[Token]) -> list[Phrase]:
@@ -225,7 +233,9 @@ class _Reader:
             token = self._get(end)
             if token.is_a("limb"):
                 tokens = tuple(self.tokens[at : end + 1])
-                return [Phrase("limb", token.get("limb"), tokens, side=side)], end + 1
+                which = find_which(tokens)
+                limb = Phrase("limb", token.get("limb"), tokens, side=side, which=which)
+                return [limb], end + 1
             if token.get("direction") in {"left", "right"} and not side:
                 side = token.get("direction")
             elif token.text not in v.LIMB_PARTS and not (
@@ -268,7 +278,8 @@ class _Reader:
                 if tag == "direction" and view.is_a("view"):
                     phrase = Phrase("way", token.get(tag), (token, view), BARE, view.get("view"))
                     return [phrase], at + 2
-                return [Phrase(says, token.get(tag), (token,))], at + 1
+                which = find_which([token]) if tag == "limb" else ""
+                return [Phrase(says, token.get(tag), (token,), which=which)], at + 1
         if token.is_a("viewer"):
             return [Phrase("way", "toward", (token,), BARE, "viewer")], at + 1
         if is_function_word(token):

@@ -14,7 +14,7 @@ from restage4d.driving.draft.directions.actions import (
     check_figures,
 )
 from restage4d.driving.draft.directions.kinds import KINDS
-from restage4d.driving.draft.directions.vocabulary import LIMBS
+from restage4d.driving.draft.directions.vocabulary import LIMBS, WHICH_LIMBS
 from restage4d.errors import InputError
 
 MOST_CUES = 40
@@ -45,6 +45,7 @@ def build_schema() -> dict[str, Any]:
         "direction": {"type": "string", "enum": ["", *ways]},
         "limb": {"type": "string", "enum": ["", *LIMBS]},
         "side": {"type": "string", "enum": ["", "left", "right"]},
+        "which": {"type": "string", "enum": ["", *WHICH_LIMBS]},
         "view": {"type": "string", "enum": ["", "own", "picture"]},
         "together": {"type": "boolean"},
     }
@@ -83,7 +84,8 @@ def script_request(text: str, language_hint: str = "") -> tuple[str, dict[str, A
         "else does, and nothing that is said not to happen. Keep the order in which things happen; "
         '"together" is true where an action begins with the one before it. "left" and "right" are '
         "the subject's own for turn and spin, else the picture's; \"view\" says so where the "
-        'directions do, else "". "limb" is any leg, arm or wing, "side" its own left or right. '
+        'directions do, else "". "limb" is any leg, arm or wing, "side" its own left or right, '
+        '"which" says more of it. '
         "amount 1, pace 1, and 0 for degrees, count, steps and seconds mean: as usual. Take the "
         "nearest verb; what no verb comes near to, and places and things, go into "
         '"left_out", word by word as written.\n'
@@ -99,9 +101,8 @@ def _explain_kind(name: str) -> str:
     kind = KINDS[name]
     gloss = f" ({_GLOSSARY[name]})" if name in _GLOSSARY else ""
     ways = ", ".join(sorted(kind.directions)) or "none"
-    view = f"; view {' or '.join(kind.views)}" if "left" in kind.directions else ""
     takes = ", ".join(sorted(kind.takes | {"pace", "seconds"}))
-    return f"- {name}{gloss}: directions {ways}; takes {takes}{view}"
+    return f"- {name}{gloss}: directions {ways}; takes {takes}"
 
 
 def find_json(reply: str) -> Any:
@@ -156,6 +157,7 @@ def _read_cue(place: str, item: Any) -> Cue:
         "direction": kind.directions,
         "limb": LIMBS if "limb" in kind.takes else (),
         "side": ("left", "right") if verb in {"lift", "wave", "kick"} else (),
+        "which": tuple(WHICH_LIMBS) if verb in {"lift", "wave", "kick"} else (),
         "view": ("own", "picture"),
     }
     for name, allowed in choices.items():
@@ -169,8 +171,6 @@ def _read_cue(place: str, item: Any) -> Cue:
         raise _refuse(f"{place}.together", "is neither true nor false")
     cue = Cue(**item)
     check_figures(cue)
-    if cue.view and cue.view not in kind.views:
-        raise _refuse(f"{place}.view", f'is "{cue.view}", which "{verb}" cannot go by yet')
     return cue
 
 

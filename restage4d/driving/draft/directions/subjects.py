@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from restage4d.driving.draft.directions import vocabulary as v
 from restage4d.driving.draft.directions.clauses import Clause
+from restage4d.driving.draft.directions.phrases import find_which
 from restage4d.driving.draft.directions.tokens import KIND_OF_VERB, Token
 
 _SKIPPED = ("light", "request", "auxiliary", "filler", "negation", "link")
@@ -30,7 +31,7 @@ class Subject:
         pronoun: whether a pronoun stands for it.
         other: whether it is known to be somebody else.
         limb: the limb that acts, as in `vocabulary.LIMBS`, or "".
-        side: "left" or "right" of that limb.
+        side, which: of that limb, as in `directions.actions.Cue`.
         name: the tokens that name it.
         modifiers: tokens before the verb that say how or where.
         unknown: tokens before the verb that say nothing known.
@@ -41,6 +42,7 @@ class Subject:
     other: bool = False
     limb: str = ""
     side: str = ""
+    which: str = ""
     name: list[Token] = field(default_factory=list)
     modifiers: list[Token] = field(default_factory=list)
     unknown: list[Token] = field(default_factory=list)
@@ -175,6 +177,7 @@ def _name_limb(phrase: list[Token], subject: Subject) -> None:
         subject.limb = last.get("limb")
         sides = [t.get("direction") for t in phrase if t.get("direction") in {"left", "right"}]
         subject.side = sides[0] if sides else ""
+        subject.which = find_which(phrase)
         subject.noun = owners[-1] if owners else ""
     elif last.is_a("owner"):
         subject.noun = last.get("owner")

@@ -18,6 +18,8 @@ def is_verb(token: Token, after: Token, lead: list[Token], told: list[Token] | N
     """
     if not token.is_a("verb"):
         return False
+    if token.text in v.ENDS and after.is_a("limb"):  # "its rear leg"
+        return False
     said = lead if told is None else told
     before = said[-1] if said else Token("")
     light = any(t.is_a("light") for t in lead)

@@ -195,8 +195,13 @@ LIMBS = {
     "limb": "paw paws leg legs foot feet hoof hooves arm arms hand hands limb limbs wing wings fin "
     "fins foreleg forelegs",
 }
-# "its front paw": which one cannot be chosen by these
+# Which limb it is, beyond its side; the first that is said counts.
+WHICH_LIMBS = {
+    "front": "front fore foreleg forelegs", "hind": "hind rear back",
+    "arm": "arm arms hand hands", "leg": "leg legs foot feet",
+}  # fmt: skip
 LIMB_PARTS = split_words("front hind fore rear back upper whole entire both")
+ENDS = split_words("front hind fore rear back")
 WHOLE_PARTS = split_words("whole entire both")
 PAIRS = split_words("paws legs feet hooves arms hands limbs wings fins forelegs")
 # Places that say where to look.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from restage4d.driving.draft.directions.actions import Action
-from restage4d.driving.draft.directions.kinds import DEFAULT_COUNTS, NEAREST
+from restage4d.driving.draft.directions.kinds import DEFAULT_COUNTS
 
 _VERBS = {
     "turn": "turns", "face": "turns to face", "walk": "walks", "run": "runs", "jump": "jumps",
@@ -24,30 +24,29 @@ _LOOKS = {
     "": "looks at the camera",
 }  # fmt: skip
 _FACES = {"toward": "the camera", "away": "away from the camera", "": "the camera"}
+_GOES = frozenset({"walk", "run", "drive", "climb", "limp", "stumble", "pounce", "lean"})
 _LIES = 1.5  # a crouch as deep as that is lying
 
 
 def describe_actions(actions: Sequence[Action]) -> str:
-    """Such as "turns 60° to its left, 0.9 s; walks 3 steps, 1.5 s; meanwhile nods 6 times, 1.5 s".
-
-    Actions that stand in for a kind that is not known yet say for which: "(for: graze)".
-    """
+    """Such as "turns 60° to its left, 0.9 s; walks 3 steps, 1.5 s; meanwhile nods 6 times,
+    1.5 s"."""
     return "; ".join(
-        ("meanwhile " if action.together else "") + _describe(action) for action in actions
+        f"{'meanwhile ' if a.together else ''}{describe_action(a)}, {a.seconds:.1f} s"
+        for a in actions
     )
 
 
-def _describe(action: Action) -> str:
-    stands_in = action.asked in NEAREST and action.asked
+def describe_action(action: Action) -> str:
+    """Such as "turns 60° to its left"."""
     parts = [
         _name(action),
         _count(action),
         f"{action.degrees:g}°" if action.verb in {"turn", "spin"} else "",
         _say_way(action),
         _say_manner(action),
-        f"(for: {action.asked.replace('_', ' ')})" if stands_in else "",
     ]
-    return f"{' '.join(p for p in parts if p)}, {action.seconds:.1f} s"
+    return " ".join(p for p in parts if p)
 
 
 def _name(action: Action) -> str:
@@ -61,12 +60,18 @@ def _name(action: Action) -> str:
     if action.verb == "shake" and action.limb == "body":
         return "shakes its body"
     if action.verb in {"lift", "wave", "kick"}:
-        return f"{_VERBS[action.verb]} {_name_limb(action)}"
+        joint = " with" if action.verb == "kick" else ""
+        return f"{_VERBS[action.verb]}{joint} {_name_limb(action)}"
     return _VERBS[action.verb]
 
 
 def _name_limb(action: Action) -> str:
-    return f"its {action.direction} limb" if action.direction else "a limb"
+    noun = action.which if action.which in {"arm", "leg"} else f"{action.which} limb".strip()
+    if not action.direction:
+        return f"its {noun}" if action.which else "a limb"
+    if action.view == "picture":
+        return f"the {noun} on the picture's {action.direction}"
+    return f"its {action.direction} {noun}"
 
 
 def _count(action: Action) -> str:
@@ -87,7 +92,7 @@ def _say_way(action: Action) -> str:
     if action.direction in {"left", "right"}:
         whose = "its" if action.view == "own" else "the picture's"
         return f"{'' if action.verb == 'face' else 'to '}{whose} {action.direction}"
-    if action.verb in {"walk", "run", "drive", "lean"} and not action.direction:
+    if action.verb in _GOES and not action.direction:
         return "forward"
     return _WAYS.get(action.direction, "")
 
