@@ -4,9 +4,8 @@ modules do.
 
 From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
 chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
-Blender. Below all: `paths`, `preferences`, `properties`, `takes`,
-`corrections`, `compat`. Imports go down only.
-`headless` is a program of its own.
+Blender. Below all: `failures`, `paths`, `preferences`, `properties`, `takes`, `corrections`,
+`compat`. Imports go down only. `headless` is a program of its own.
 """
 
 
@@ -49,11 +48,10 @@ def _classes() -> list[type]:
         findings,
         import_export,
         jobs,
-        pointing,
         puppet,
         render_splats,
-        select_subject,
     )
+    from .operators.pointing import mask_and_head, select_subject
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
@@ -66,7 +64,7 @@ def _classes() -> list[type]:
         driving,
         bring_in,
         select_subject,
-        pointing,
+        mask_and_head,
         bug_report,
         panels,
         puppet_panel,

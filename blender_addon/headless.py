@@ -71,6 +71,7 @@ def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str
     import bpy
 
     from .puppet import camera, importer
+    from .puppet.output.verify import is_whole_blend
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.preferences.filepaths.save_version = 0  # no backup copies of the temporary file
@@ -89,6 +90,7 @@ def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str
         bpy.ops.wm.save_as_mainfile(
             filepath=str(temporary), compress=True, relative_remap=False, check_existing=False
         )
+        _check_whole(is_whole_blend(temporary), blend)
 
 
 def render_still(path: Path, engine: str, frame: int | None) -> None:
@@ -98,6 +100,7 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
 
     from . import compat
     from .puppet import actions, importer
+    from .puppet.output.verify import is_whole_png
 
     scene = bpy.context.scene
     count = scene.frame_end - scene.frame_start + 1
@@ -120,6 +123,15 @@ def render_still(path: Path, engine: str, frame: int | None) -> None:
     with replacing(path) as temporary:
         scene.render.filepath = str(temporary)
         bpy.ops.render.render(write_still=True)
+        _check_whole(is_whole_png(temporary), path)
+
+
+def _check_whole(whole: bool, path: Path) -> None:
+    """Blender says that it saved what a full disk cut short."""
+    if not whole:
+        raise InputError(
+            f"Blender could not write {path} whole.", "Free some space, or write elsewhere."
+        )
 
 
 def _footage(pairs: list[str]) -> dict[str, Path]:

@@ -2,6 +2,9 @@
 """Where things lie: the extension's own folder for data, the backend's folder, logs. Nothing is
 written beside the code."""
 
+import os
+import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -9,12 +12,48 @@ from pathlib import Path
 import bpy
 
 import restage4d
+from restage4d.errors import InputError
 from restage4d.protocol.connection import home
 
 from . import preferences
 from .session import launcher
 
 SOURCE = Path(__file__).parent / "backend" / "source.zip"  # in the zip only
+
+
+def resolve(path: str) -> Path:
+    """A path as the artist gave it, absolute; ``//`` is the folder of the .blend.
+
+    Raises:
+        InputError: the .blend has no folder yet.
+    """
+    if path.startswith("//") and not bpy.data.filepath:
+        raise InputError(
+            f"{path} would be beside the .blend, which is nowhere yet.",
+            "Save the .blend first, or give a full path.",
+        )
+    return Path(bpy.path.abspath(path)).absolute()
+
+
+def resolve_output(path: str, suffixes: Sequence[str]) -> Path:
+    """`resolve` of a file to write, whose name gets the first suffix where it has none of them.
+
+    Raises:
+        InputError: as `resolve`; or that names no file, or a folder.
+    """
+    name = re.split(r"[\\/]", path)[-1]
+    if not name or name in suffixes:
+        raise InputError("No name is given for the file to write.", f"Such as fox{suffixes[0]}.")
+    place = resolve(complete_name(path, suffixes))
+    if place.is_dir():
+        raise InputError(f"{place} is a folder.", "Give the name of a file.")
+    return place
+
+
+def complete_name(path: str, suffixes: Sequence[str]) -> str:
+    """The path with the first suffix behind it, unless it ends in one of them."""
+    root, suffix = os.path.splitext(path)
+    return root + suffix.lower() if suffix.lower() in suffixes else path + suffixes[0]
 
 
 def user_folder() -> Path:
@@ -55,9 +94,14 @@ def log() -> Path:
     return user_folder() / "backend.log"
 
 
+def failure_log() -> Path:
+    return user_folder() / "blender.log"
+
+
 def logs() -> list[Path]:
-    """The panel's log of the backend's start, and the backend's own."""
-    return [log(), *sorted((store() or home()).glob("*.log"))]
+    """The panel's log of the backend's start, that of failures in Blender, and the backend's
+    own."""
+    return [log(), failure_log(), *sorted((store() or home()).glob("*.log"))]
 
 
 def version() -> str:

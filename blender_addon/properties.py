@@ -45,7 +45,10 @@ class RESTAGE4D_PG_take(bpy.types.PropertyGroup):
     """A driving video. Figures as in restage4d.driving.candidates."""
 
     number: bpy.props.IntProperty()
-    path: bpy.props.StringProperty(subtype="FILE_PATH")
+    path: bpy.props.StringProperty(
+        subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+    )
     seam: bpy.props.FloatProperty()
     camera: bpy.props.FloatProperty()
     subject: bpy.props.FloatProperty()
@@ -64,7 +67,10 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
     """One restaging of one shot."""
 
     video: bpy.props.StringProperty(
-        name="Video", description="The filmed shot", subtype="FILE_PATH"
+        name="Video",
+        description="The filmed shot",
+        subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
     use_range: bpy.props.BoolProperty(name="Part of It", description="Use a part of the video only")
     first_frame: bpy.props.IntProperty(
@@ -135,6 +141,7 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         name="Driving Video",
         description="It begins with the shot's first frame",
         subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default=QUALITY)
     scene_use: bpy.props.EnumProperty(

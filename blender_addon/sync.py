@@ -17,6 +17,7 @@ from bpy.app.handlers import persistent
 from numpy.typing import NDArray
 
 from . import (
+    failures,
     orders,
     paths,
     preferences,
@@ -99,6 +100,17 @@ def unregister() -> None:
 
 def tick() -> float:
     """One turn. Returns seconds until the next; never raises, or Blender would drop the timer."""
+    try:
+        pause = _turn()
+        failures.works_again("tick")
+        return pause
+    except Exception as error:
+        failures.tell_once("tick", "The panel's turn", error)
+        raise_in_tests(error)
+        return SLOW
+
+
+def _turn() -> float:
     here = runtime.session()
     try:
         chosen = get_shot(bpy.context.scene)
@@ -111,6 +123,7 @@ def tick() -> float:
         if changed or head != _state.head:
             _show(here, head)
     except Exception as error:
+        failures.tell_once("panel", "The panel's turn", error)
         here.backend.fault = Fault(
             f"The panel stumbled: {error!r}.", "Collect a bug report in the preferences."
         )

@@ -50,7 +50,7 @@ def view():
 
 def drag(first: tuple[float, float], last: tuple[float, float]) -> None:
     """A real drag of the mouse between two pixels of the shot's first frame."""
-    frame_view = importlib.import_module(f"{MODULE}.operators.frame_view")
+    frame_view = importlib.import_module(f"{MODULE}.operators.pointing.frame_view")
     area, region, _ = view()
     size = runtime.session().shot.size
     x, y, scale = frame_view.find_frame(area, region, size)

@@ -6,10 +6,9 @@ from typing import cast
 
 import bpy
 
-from restage4d.errors import InputError
 from restage4d.puppet import Puppet
 
-from .. import corrections, runtime
+from .. import corrections, failures, runtime
 from ..properties import get_shot
 from ..puppet import camera, importer
 from ..session.models import Fault, WatchedJob
@@ -42,9 +41,10 @@ class RESTAGE4D_OT_bring_in(scene_choice.ChoosesScene, stepped.Stepped, bpy.type
             why = self.decide(scene)
             imported = yield from _bring_in_steps(job, scene, keep_scene=self.keep_scene)
             self.done = f"The puppet is here; {self.describe(why, imported, scene)}"
-        except InputError as error:
-            job.fault = Fault.of(error)
-            raise
+        except Exception as error:  # with a fault, nobody begins it again by himself
+            told = failures.explain(self.bl_label, error)
+            job.fault = Fault.of(told)
+            raise told from error
         except GeneratorExit:
             job.put_off = True
             raise

@@ -2,23 +2,25 @@
 """The operator that collects a bug report."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import bpy
 
-from restage4d.errors import InputError
-
-from .. import paths, preferences, runtime
+from .. import failures, paths, preferences, runtime
 from ..session import bug_report
+from .writing import WritesFiles
 
 
-class RESTAGE4D_OT_report_bug(bpy.types.Operator):
+class RESTAGE4D_OT_report_bug(WritesFiles, bpy.types.Operator):
     """Collect versions, settings and the ends of logs in a zip: no keys, no video, no prompt"""
 
     bl_idname = "restage4d.report_bug"
     bl_label = "Collect a Bug Report"
+    suffixes = (".zip",)
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH")
+    filepath: bpy.props.StringProperty(
+        subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+    )
     filter_glob: bpy.props.StringProperty(default="*.zip", options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -27,6 +29,9 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        return self.ask(context) or self._collect()
+
+    def _collect(self) -> set[str]:
         session = runtime.session()
         facts = {
             "blender": bpy.app.version_string,
@@ -44,13 +49,11 @@ class RESTAGE4D_OT_report_bug(bpy.types.Operator):
             for name in (field.name for field in fields(preferences.Preferences))
         }
         try:
-            names = bug_report.write(
-                Path(bpy.path.ensure_ext(self.filepath, ".zip")), facts, settings, paths.logs()
-            )
-        except (InputError, OSError) as error:
-            self.report({"ERROR"}, str(error))
+            names = bug_report.write(self.place, facts, settings, paths.logs())
+        except Exception as error:
+            self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {self.filepath}: {', '.join(names)}")
+        self.report({"INFO"}, f"Wrote {self.place}: {', '.join(names)}")
         return {"FINISHED"}
 
 

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import bpy
 
 from restage4d.defaults import DRAFT_DRIVER
+from restage4d.errors import InputError
 from restage4d.protocol.connection import is_loopback
 
-from .. import orders, runtime, takes
+from .. import orders, paths, runtime, takes
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session.models import PRIORS
 from ..ui.text import paragraph
@@ -224,7 +225,12 @@ class RESTAGE4D_OT_play_take(bpy.types.Operator):
         take = next((t for t in get_shot(context.scene).takes if t.number == self.number), None)
         if take is None:
             return {"CANCELLED"}
-        return bpy.ops.wm.path_open(filepath=bpy.path.abspath(take.path))  # pyright: ignore[reportReturnType]
+        try:
+            bpy.ops.wm.path_open(filepath=str(paths.resolve(take.path)))
+        except (InputError, RuntimeError) as error:  # the video, or a player, is not there
+            self.report({"ERROR"}, str(error).strip().removeprefix("Error: "))
+            return {"CANCELLED"}
+        return {"FINISHED"}
 
 
 CLASSES = (

@@ -4,7 +4,8 @@ again.
 
 ``restage4d.import_puppet``; ``restage4d.export_puppet``, ``export_ply``, ``export_npz``,
 ``export_alembic``, ``export_usd``: from a panel they ask for a file and then run in steps
-(`running_work` says how far), from a script at once. More operators: `puppet`, `render_splats`;
+(`running_work` says how far), from a script at once; what is there already is replaced only with
+``overwrite``. More operators: `puppet`, `render_splats`;
 the display is a property of the armature, `viewport.display`.
 """
 
@@ -16,11 +17,13 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from restage4d.puppet import Puppet
 
+from .. import paths
 from ..puppet import importer
-from ..puppet.output import export
+from ..puppet.output import export, sequences
 from ..session.steps import Steps, in_thread
 from ..viewport import display
 from . import scene_choice, stepped
+from .writing import WritesFiles
 
 
 class RESTAGE4D_OT_import_puppet(
@@ -43,7 +46,7 @@ class RESTAGE4D_OT_import_puppet(
         return ImportHelper.invoke(self, context, event)  # pyright: ignore[reportReturnType]
 
     def steps(self, context: bpy.types.Context) -> Steps[None]:
-        path, scene = Path(self.filepath), cast(bpy.types.Scene, context.scene)
+        path, scene = paths.resolve(self.filepath), cast(bpy.types.Scene, context.scene)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
         why = self.decide(scene)
         imported = yield from display.import_steps(
@@ -52,7 +55,7 @@ class RESTAGE4D_OT_import_puppet(
         self.done = f"Imported {path.name}; {self.describe(why, imported, scene)}"
 
 
-class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
+class _Export(WritesFiles, stepped.OnPuppet, bpy.types.Operator, ExportHelper):
     if TYPE_CHECKING:
         filepath: str  # of the helper, whose types leave it out
 
@@ -62,11 +65,14 @@ class _Export(stepped.OnPuppet, bpy.types.Operator, ExportHelper):
 
     bl_options = {"REGISTER"}  # noqa: RUF012
 
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return self.ask(context) or super().execute(context)
+
     def steps_on(
         self, context: bpy.types.Context, imported: importer.ImportedPuppet
     ) -> Steps[None]:
-        self.done = f"Wrote {self.filepath}"
-        return self.write(cast(bpy.types.Scene, context.scene), imported, Path(self.filepath))
+        self.done = f"Wrote {self.place}"
+        return self.write(cast(bpy.types.Scene, context.scene), imported, self.place)
 
 
 class _ExportPoints(_Export):
@@ -104,6 +110,12 @@ class _ExportPoints(_Export):
             range(first, last + 1), self.subject, self.background, self.space == "LOCAL"
         )
 
+    def list_files(self, context: bpy.types.Context) -> list[Path]:
+        if not self.is_sequence:
+            return super().list_files(context)
+        frames = self.choose(cast(bpy.types.Scene, context.scene)).frames
+        return list(sequences.list_frames(self.place, frames).values())
+
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
@@ -124,6 +136,7 @@ class RESTAGE4D_OT_export_puppet(_Export):
     bl_idname = "restage4d.export_puppet"
     bl_label = "Export Puppet (.puppet)"
     filename_ext = ".puppet"
+    suffixes = (".puppet",)
     filter_glob: bpy.props.StringProperty(default="*.puppet", options={"HIDDEN"})
     tweaked: bpy.props.StringProperty(
         name="Also as Played",
@@ -147,6 +160,8 @@ class RESTAGE4D_OT_export_ply(_ExportPoints):
     bl_idname = "restage4d.export_ply"
     bl_label = "Export Splats (PLY Sequence)"
     filename_ext = ".ply"
+    suffixes = (".ply",)
+    is_sequence = True
     filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
 
     def write(
@@ -161,6 +176,8 @@ class RESTAGE4D_OT_export_npz(_ExportPoints):
     bl_idname = "restage4d.export_npz"
     bl_label = "Export Gaussians (NPZ Sequence)"
     filename_ext = ".npz"
+    suffixes = (".npz",)
+    is_sequence = True
     filter_glob: bpy.props.StringProperty(default="*.npz", options={"HIDDEN"})
 
     def write(
@@ -175,6 +192,7 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
     bl_idname = "restage4d.export_alembic"
     bl_label = "Export Points (Alembic)"
     filename_ext = ".abc"
+    suffixes = (".abc",)
     filter_glob: bpy.props.StringProperty(default="*.abc", options={"HIDDEN"})
 
     @classmethod
@@ -199,6 +217,7 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
     bl_idname = "restage4d.export_usd"
     bl_label = "Export Points (USD)"
     filename_ext = ".usdc"
+    suffixes = (".usdc", ".usda", ".usd")
     filter_glob: bpy.props.StringProperty(default="*.usd;*.usda;*.usdc", options={"HIDDEN"})
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 
 import bpy
 
+from .. import failures
 from .stepped import NAVIGATION
 
 _BARS = {"UI", "TOOLS", "HEADER", "TOOL_HEADER", "ASSET_SHELF", "ASSET_SHELF_HEADER"}
@@ -17,7 +18,8 @@ _BARS = {"UI", "TOOLS", "HEADER", "TOOL_HEADER", "ASSET_SHELF", "ASSET_SHELF_HEA
 
 class InView:
     """Mixed into operators; they define ``handle(context, event, at)`` for what happens in the view
-    and may define ``abandon(context)``, which takes back what they did, and ``close()``.
+    and may define ``abandon(context)``, which takes back what they did, and ``close()``. Whatever
+    these raise ends the tool with a sentence.
 
     ``at`` is the mouse in pixels of the view's region, None outside of it and over its bars.
     """
@@ -48,10 +50,14 @@ class InView:
         if event.type in NAVIGATION and at is not None and not event.alt:  # Alt: other frames
             return {"PASS_THROUGH"}
         area.tag_redraw()
-        if event.type in {"ESC", "RIGHTMOUSE"} and event.value == "PRESS":
-            self.abandon(context)
+        try:
+            if event.type in {"ESC", "RIGHTMOUSE"} and event.value == "PRESS":
+                self.abandon(context)
+                return self._end(context, {"CANCELLED"})
+            result = self.handle(context, event, at)
+        except Exception as error:
+            self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return self._end(context, {"CANCELLED"})
-        result = self.handle(context, event, at)
         return result if "RUNNING_MODAL" in result else self._end(context, result)
 
     def cancel(self: Any, context: bpy.types.Context) -> None:

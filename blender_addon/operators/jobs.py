@@ -7,6 +7,7 @@ from typing import cast
 import bpy
 
 from restage4d.defaults import DRAFT_DRIVER
+from restage4d.errors import InputError
 
 from .. import (
     orders,
@@ -97,7 +98,10 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
     bl_idname = "restage4d.pick_video"
     bl_label = "Pick a Video to Restage"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filepath: bpy.props.StringProperty(
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE", "PATH_SUPPORTS_BLEND_RELATIVE"},
+    )
     filter_glob: bpy.props.StringProperty(
         default=";".join(f"*{suffix}" for suffix in sorted(MOVIES)), options={"HIDDEN"}
     )
@@ -109,8 +113,11 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if not Path(self.filepath).exists():
-            self.report({"ERROR"}, f"{self.filepath} does not exist. Pick another.")
+        try:
+            if not (place := paths.resolve(self.filepath)).exists():
+                raise InputError(f"{place} does not exist.", "Pick another.")
+        except InputError as error:
+            self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         chosen = get_shot(context.scene)
         if not chosen.video:

@@ -15,6 +15,7 @@ import bpy
 
 from restage4d.errors import InputError
 
+from .. import failures
 from ..puppet import (
     actions,
     attributes,
@@ -51,12 +52,12 @@ class _OnPuppet(bpy.types.Operator):
         return ""
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
-        imported = importer.find_selected_puppet(context)
-        assert imported is not None  # poll
         try:
+            imported = importer.find_selected_puppet(context)
+            assert imported is not None  # poll
             self.report({"INFO"}, self.work(context, imported))
-        except InputError as error:
-            self.report({"ERROR"}, str(error))
+        except Exception as error:
+            self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -244,7 +245,8 @@ class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
         if point < 0:
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}
-        index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
+        with attributes.reading_mesh(imported.points) as mesh:
+            index, weight = attributes.read_influences(mesh)
         share = weights.sum_shares(
             index[point], weight[point], len(rig.bone_names(imported.armature))
         )

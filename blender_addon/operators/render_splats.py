@@ -7,22 +7,29 @@ from typing import cast
 
 import bpy
 
-from .. import runtime
+from .. import failures, runtime
 from ..puppet import importer
 from ..puppet.output import render_job
 from ..session.steps import Steps
 from ..viewport.live_preview import redraw
 from . import stepped
+from .writing import WritesFiles
 
 
-class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
+class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operator):
     """Render the scene camera's animation of the puppet on the backend, to EXR sequences of colour
     with alpha and of depth"""
 
     bl_idname = "restage4d.render_splats"
     bl_label = "Render Splats"
     bl_options = {"REGISTER"}  # noqa: RUF012
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", default="//splats.exr")
+    suffixes = (".exr",)
+    is_sequence = True
+    filepath: bpy.props.StringProperty(
+        subtype="FILE_PATH",
+        default="//splats.exr",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+    )
     filter_glob: bpy.props.StringProperty(default="*.exr", options={"HIDDEN"})
     background: bpy.props.BoolProperty(
         name="Background",
@@ -41,14 +48,23 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
         return super().poll(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if self.filepath.startswith("//") and not bpy.data.filepath:
+            self.filepath = self.filepath.removeprefix("//")  # where the file browser last was
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
+
+    def list_files(self, context: bpy.types.Context) -> list[Path]:
+        pictures, depths = render_job.list_files(self.place, _find_frames(context))
+        return [*pictures.values(), *depths.values()]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return self.ask(context) or super().execute(context)
 
     def steps_on(
         self, context: bpy.types.Context, imported: importer.ImportedPuppet
     ) -> Steps[None]:
         scene = cast(bpy.types.Scene, context.scene)
-        frames = range(scene.frame_start, scene.frame_end + 1)
+        frames = _find_frames(context)
         reading = render_job.render_steps(imported, scene, frames, background=self.background)
         try:
             for i in range(len(frames)):
@@ -56,15 +72,19 @@ class RESTAGE4D_OT_render_splats(stepped.OnPuppet, bpy.types.Operator):
                 yield i + 1, len(frames)
             next(reading)
         except StopIteration as end:
-            path = Path(bpy.path.abspath(self.filepath))
             render_job.current = render_job.Render(
-                end.value, frames, self.background, path, runtime.make_connector()
+                end.value, frames, self.background, self.place, runtime.make_connector()
             )
             render_job.start(render_job.current)
             bpy.app.timers.register(_watch, first_interval=0.2)
             self.done = "The backend renders; Blender is free meanwhile"
         finally:
             reading.close()
+
+
+def _find_frames(context: bpy.types.Context) -> range:
+    scene = cast(bpy.types.Scene, context.scene)
+    return range(scene.frame_start, scene.frame_end + 1)
 
 
 class RESTAGE4D_OT_cancel_render(bpy.types.Operator):
@@ -88,13 +108,17 @@ class RESTAGE4D_OT_cancel_render(bpy.types.Operator):
 
 def _watch() -> float | None:
     """Keeps the sidebar and the status bar up to date until the rendering is over."""
-    assert render_job.current is not None
-    over = render_job.current.finished
-    for window in bpy.context.window_manager.windows:
-        window.workspace.status_text_set(
-            None if over else f"Render Splats: {render_job.current.says}"
-        )
-    redraw(views=False)
+    render = render_job.current
+    over = render is None or render.finished
+    try:
+        text = None if render is None or over else f"Render Splats: {render.says}"
+        for window in bpy.context.window_manager.windows:
+            window.workspace.status_text_set(text)
+        redraw(views=False)
+        if render is not None and over and render.unexpected is not None:
+            failures.record(render.unexpected)
+    except Exception as error:  # a timer that raises is called no more
+        failures.tell_once("render", "Showing how far the rendering is", error)
     return None if over else 0.3
 
 

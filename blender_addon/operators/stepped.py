@@ -12,8 +12,9 @@ from typing import Any
 
 import bpy
 
-from restage4d.errors import Cancelled, InputError
+from restage4d.errors import Cancelled
 
+from .. import failures
 from ..puppet import importer
 from ..session import running_work
 from ..session.running_work import RunningWork
@@ -37,6 +38,7 @@ class Stepped:
 
     done = "Done"
     undone = "Cancelled; nothing was written"
+    _timer: bpy.types.Timer | None = None  # while it runs in a window
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -46,9 +48,11 @@ class Stepped:
         return True
 
     def execute(self: Any, context: bpy.types.Context) -> set[str]:
-        self._steps = self.steps(context)
-        # The redo panel runs it again without anybody who would go on with it: all at once.
-        if not self.options.is_invoke or self.options.is_repeat or bpy.app.background:
+        try:
+            self._steps = self.steps(context)
+        except Exception as error:
+            return self._fail(context, error)
+        if not has_window(self):
             return self._advance(context, None)
         running_work.current = RunningWork(self.bl_label)
         window = context.window_manager
@@ -57,24 +61,28 @@ class Stepped:
         return {"RUNNING_MODAL"}
 
     def modal(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        assert running_work.current is not None
-        if event.type == "ESC":
-            running_work.current.cancelled = True
+        about = running_work.current
+        if event.type == "ESC" and about is not None:
+            about.cancelled = True
         if event.type in NAVIGATION and not event.alt:  # Alt: other frames
             return {"PASS_THROUGH"}
-        if event.type != "TIMER":
+        if event.type != "TIMER" and about is not None:
             return {"RUNNING_MODAL"}
-        return self._advance(context, running_work.current)
+        return self._advance(context, about or RunningWork(self.bl_label, cancelled=True))
 
     def cancel(self: Any, context: bpy.types.Context) -> None:
-        """Blender ends it: another file is loaded, or the window closes."""
-        self._steps.close()
-        running_work.current = None
-        if context.workspace is not None:
-            context.workspace.status_text_set(None)
+        """Blender ends it: another file is loaded, the window closes, or it never began."""
+        if self._timer is None:
+            return
+        try:
+            self._steps.close()
+        except Exception as error:
+            failures.record(error)
+        self._end(context, {"CANCELLED"})
 
     def _advance(self: Any, context: bpy.types.Context, about: RunningWork | None) -> set[str]:
-        """The steps of one turn in a window (``about`` is given), otherwise all of them."""
+        """The steps of one turn in a window (``about`` is given), otherwise all of them. Whatever
+        they raise ends the work."""
         until = time.perf_counter() + SLICE
         try:
             while True:
@@ -94,16 +102,30 @@ class Stepped:
         except Cancelled as error:
             self.report({"WARNING"}, str(error))
             return self._end(context, {"CANCELLED"})
-        except (InputError, OSError) as error:
-            self.report({"ERROR"}, str(error))
-            return self._end(context, {"CANCELLED"})
+        except Exception as error:
+            self._steps.close()
+            return self._fail(context, error)
+
+    def _fail(self: Any, context: bpy.types.Context, error: Exception) -> set[str]:
+        self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
+        return self._end(context, {"CANCELLED"})
 
     def _end(self: Any, context: bpy.types.Context, result: set[str]) -> set[str]:
-        if running_work.current is not None:
-            context.workspace.status_text_set(None)
-            context.window_manager.event_timer_remove(self._timer)
+        if self._timer is not None:
             running_work.current = None
+            if context.workspace is not None:
+                context.workspace.status_text_set(None)
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
         return result
+
+
+def has_window(operator: Any) -> bool:
+    """Whether somebody in a window goes on with an operator: not with a script's, and not where the
+    redo panel or *Repeat Last* runs it again."""
+    options = operator.options
+    again = options.is_repeat or options.is_repeat_last
+    return options.is_invoke and not again and not bpy.app.background
 
 
 class OnPuppet(Stepped):

@@ -9,6 +9,7 @@ for the rig.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import bmesh
@@ -38,6 +39,17 @@ RAMP_COLORS = (
 def get_mesh(obj: bpy.types.Object) -> bpy.types.Mesh:
     """The mesh of an object of points."""
     return cast(bpy.types.Mesh, obj.data)
+
+
+@contextmanager
+def reading_mesh(obj: bpy.types.Object) -> Iterator[bpy.types.Mesh]:
+    """The mesh of an object, evaluated or not, to be read in any mode: in Edit Mode Blender does
+    not tell the attributes of the object's own."""
+    mesh = obj.to_mesh()
+    try:
+        yield mesh
+    finally:
+        obj.to_mesh_clear()
 
 
 def _get_values(attribute: bpy.types.Attribute) -> Any:

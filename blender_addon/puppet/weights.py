@@ -264,16 +264,16 @@ def pick(
         view: (4, 4) world to clip space.
         size: (width, height) of the picture.
     """
-    mesh = attributes.get_mesh(imported.points.evaluated_get(depsgraph))
+    with attributes.reading_mesh(imported.points.evaluated_get(depsgraph)) as mesh:
+        means = attributes.read_attribute(mesh, "position", "vector", 3)
+        opacities = attributes.read_attribute(mesh, "opacity", "value", 1)
     world = np.array(imported.points.matrix_world, np.float64)
-    means = (
-        attributes.read_attribute(mesh, "position", "vector", 3) @ world[:3, :3].T + world[:3, 3]
-    )
+    means = means @ world[:3, :3].T + world[:3, 3]
     M = np.array(view, np.float64)
     clip = means @ M[:, :3].T + M[:, 3]
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels = (clip[:, :2] / clip[:, 3:] * 0.5 + 0.5) * size
         near = (np.hypot(*(pixels - place).T) < 8) & (clip[:, 3] > 0)
-    near &= attributes.read_attribute(mesh, "opacity", "value", 1) > 0.3
+    near &= opacities > 0.3
     found = np.flatnonzero(near)
     return int(found[clip[found, 2].argmin()]) if len(found) else -1

@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The extension's page in Blender's preferences."""
 
+from collections.abc import Callable
+from typing import Any
+
 import bpy
 
-from .. import preferences, properties, runtime
+from .. import paths, preferences, properties, runtime
+
+
+def _make_absolute(name: str) -> Callable[[Any, bpy.types.Context], None]:
+    """Of a path, when it is entered: ``//`` is the folder of the .blend that is open now, and the
+    preferences hold for all."""
+
+    def update(page: Any, context: bpy.types.Context) -> None:
+        given = getattr(page, name)
+        if given.startswith("//") and bpy.data.filepath:
+            setattr(page, name, str(paths.resolve(given)))
+
+    return update
 
 
 class Restage4DPreferences(bpy.types.AddonPreferences):
@@ -24,6 +39,7 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         name="Connection File",
         description="It holds the address and the keys: keep it to yourself",
         subtype="FILE_PATH",
+        update=_make_absolute("connection_file"),
     )
     folder: bpy.props.StringProperty(
         name="Restage4D Folder",
@@ -32,11 +48,13 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
             "this extension"
         ),
         subtype="DIR_PATH",
+        update=_make_absolute("folder"),
     )
     store: bpy.props.StringProperty(
         name="Store",
         description="Where the backend keeps uploads, jobs and results; empty: its usual place",
         subtype="DIR_PATH",
+        update=_make_absolute("store"),
     )
     stop_with_blender: bpy.props.BoolProperty(
         name="Stop the Backend with Blender",
@@ -87,10 +105,10 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         column = layout.column(heading="Connection")
         column.prop(self, "connection")
         if self.connection == "FILE":
-            column.prop(self, "connection_file")
+            _draw_path(column, self, "connection_file")
         else:
-            column.prop(self, "folder")
-            column.prop(self, "store")
+            _draw_path(column, self, "folder")
+            _draw_path(column, self, "store")
             column.prop(self, "start_by_itself")
             column.prop(self, "stop_with_blender")
         column = layout.column(heading="Time Limits", align=True)
@@ -101,6 +119,12 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         column.prop(self, "longer_side")
         _draw_keys(layout)
         layout.operator("restage4d.report_bug", icon="URL")
+
+
+def _draw_path(layout: bpy.types.UILayout, page: Restage4DPreferences, name: str) -> None:
+    layout.prop(page, name)
+    if getattr(page, name).startswith("//"):  # entered while the .blend had no folder
+        layout.label(text="A full path is needed, not one beside the .blend", icon="ERROR")
 
 
 def _draw_keys(layout: bpy.types.UILayout) -> None:

@@ -8,23 +8,22 @@ static background shows. Ellipsoids and points are node trees and work everywher
 opened without the extension shows something, Gaussians are saved as ellipsoids.
 """
 
-import traceback
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import bpy
-import gpu
-import numpy as np
 from bpy.app.handlers import persistent
 
-from restage4d import se3
-from restage4d.puppet import F32, Puppet, sh_to_rgb
+from restage4d.puppet import Puppet
 
-from .. import compat
-from ..puppet import attributes, importer, weights
+from .. import compat, failures
+from ..puppet import importer, weights
 from ..session import running_work
 from ..session.steps import Steps
-from . import splat_painter
+from .splat_drawing import Shown, SplatDrawing
 
 _NAME = "restage4d_display"  # of the armature's property; saved files have it
 MODES = (
@@ -53,9 +52,7 @@ COLORS = (
 
 
 def _on_setting(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
-    armature = cast(bpy.types.Object, settings.id_data)
-    if importer.KEY in armature:
-        apply(importer.recall(armature))
+    _do_for(cast(bpy.types.Object, settings.id_data), apply)
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
@@ -110,155 +107,35 @@ def _show(imported: importer.ImportedPuppet, mode: str) -> None:
             compat.set_input(shown.modifiers["Viewport"], "Color", color)
 
 
-def gather(
-    depsgraph: bpy.types.Depsgraph, shown: list[tuple[bpy.types.Object, str]]
-) -> splat_painter.Cloud:
-    """The Gaussians of evaluated point objects, each with its item of `COLORS`, as they stand in
-    the world."""
-    # A static object may be hidden and so not be evaluated: it is as it is.
-    parts = [
-        _read_gaussians(obj.evaluated_get(depsgraph) if obj.modifiers else obj, color)
-        for obj, color in shown
-    ]
-    return splat_painter.Cloud(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+def _do_for(armature: bpy.types.Object, do: Callable[[importer.ImportedPuppet], Any]) -> None:
+    """Something for the puppet of an armature; where the artist has taken it apart, that is told
+    once and no other puppet suffers."""
+    if armature.type != "ARMATURE" or importer.KEY not in armature:
+        return
+    about = f"show {armature.name}"
+    try:
+        if armature[importer.KEY].get("points") is not None:
+            do(importer.recall(armature))
+        failures.works_again(about)
+    except Exception as error:
+        failures.tell_once(about, f"Showing {armature.name!r}", error)
 
 
-def _read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
-    mesh = attributes.get_mesh(obj)
-    read = attributes.read_attribute
-    means, quats = read(mesh, "position", "vector", 3), read(mesh, "rotation", "value", 4)
-    world = np.array(obj.matrix_world, np.float64)
-    if np.abs(world - np.eye(4)).max() > 1e-7:
-        size = np.cbrt(abs(np.linalg.det(world[:3, :3])))
-        turn = se3.matrix_to_quat(world[:3, :3] / max(size, 1e-9)).astype(np.float32)
-        means = means @ world[:3, :3].T.astype(np.float32) + world[:3, 3].astype(np.float32)
-        quats = se3.quat_multiply(np.broadcast_to(turn, quats.shape), quats)
-    else:
-        size = 1.0
-    scales, opacities = (
-        read(mesh, "scale", "vector", 3) * np.float32(size),
-        read(mesh, "opacity", "value", 1),
-    )
-    if color == "REGIONS" and attributes.REGION_COLOR in mesh.attributes:
-        colors = attributes.linear_to_srgb(read(mesh, attributes.REGION_COLOR, "color", 4)[:, :3])
-    elif color == "WEIGHTS" and attributes.WEIGHT in mesh.attributes:
-        weight = read(mesh, attributes.WEIGHT, "value", 1)
-        linear = np.stack(
-            [
-                np.interp(weight, attributes.RAMP_PLACES, c)
-                for c in zip(*attributes.RAMP_COLORS, strict=True)
-            ],
-            1,
-        )
-        colors = attributes.linear_to_srgb(linear)
-    else:
-        colors = np.maximum(
-            sh_to_rgb(read(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)[:, :3]), 0
-        )
-    return means, quats, scales, opacities, colors
-
-
-@dataclass
-class RegionBuffer:
-    """What is kept of a view's region: its offscreen buffer, and the order of the splats for the
-    clouds and the direction that ``order_key`` names."""
-
-    size: tuple[int, int]
-    target: gpu.types.GPUOffScreen
-    order_key: tuple | None = None
-    order: gpu.types.GPUTexture | None = None
-
-
-class _Drawing:
-    """What the draw handler keeps between redraws: clouds until something changes, and per region a
-    buffer and an order."""
-
-    def __init__(self) -> None:
-        self.handle: object | None = None
-        self.painter: splat_painter.Painter | None = None
-        self.clouds: dict[tuple, splat_painter.Cloud] = {}
-        self.version = 0
-        self.regions: dict[int, RegionBuffer] = {}
-
-    def changed(self) -> None:
-        self.clouds.clear()
-        self.version += 1
-
-    def start(self) -> None:
-        self.handle = bpy.types.SpaceView3D.draw_handler_add(self.draw, (), "WINDOW", "POST_VIEW")
-
-    def stop(self) -> None:
-        if self.handle is not None:
-            bpy.types.SpaceView3D.draw_handler_remove(self.handle, "WINDOW")
-        self.__init__()
-
-    def draw(self) -> None:
-        try:
-            self._draw(bpy.context)
-        except Exception:
-            # A handler that raises is called again at every redraw: say it once and fall back to
-            # what always works.
-            traceback.print_exc()
-            self.stop()
-            for imported in importer.find_puppets(bpy.context.scene):
-                bpy.app.timers.register(
-                    lambda armature=imported.armature: _fall_back(armature), first_interval=0.0
-                )
-
-    def _draw(self, context: bpy.types.Context) -> None:
-        shown = _find_shown(context)
-        if (
-            not shown or running_work.current is not None
-        ):  # the costly display is off while frames are stepped through
-            return
-        key = tuple((obj.name_full, color) for obj, color in shown)
-        if key not in self.clouds:
-            self.clouds[key] = gather(context.evaluated_depsgraph_get(), shown)
-        cloud = self.clouds[key]
-        self.painter = self.painter or splat_painter.Painter()
-        region, rv3d = context.region, context.region_data
-        width, height = region.width, region.height
-        frame = gpu.state.active_framebuffer_get()  # pyright: ignore[reportCallIssue]
-        depth = frame.read_depth(0, 0, width, height)
-        scene = gpu.types.GPUTexture((width, height), format="R32F", data=depth)  # pyright: ignore[reportCallIssue]
-        overlays = None
-        space = cast(bpy.types.SpaceView3D, context.space_data)
-        if space.overlay.show_overlays:
-            color = frame.read_color(0, 0, width, height, 4, 0, "FLOAT")
-            overlays = gpu.types.GPUTexture((width, height), format="RGBA16F", data=color)  # pyright: ignore[reportCallIssue]
-        kept = self.regions.get(region.as_pointer())
-        if kept is None or kept.size != (width, height):
-            target = gpu.types.GPUOffScreen(width, height, format="RGBA16F")  # pyright: ignore[reportCallIssue]
-            kept = self.regions[region.as_pointer()] = RegionBuffer((width, height), target)
-        view = np.array(rv3d.view_matrix, np.float64)
-        order_key = (self.version, key, view[2].tobytes())
-        if kept.order is None or kept.order_key != order_key:
-            kept.order_key, kept.order = order_key, cloud.order(view)
-        self.painter.paint(
-            kept.target,
-            cloud,
-            kept.order,
-            view,
-            np.array(rv3d.window_matrix, np.float64),
-            scene,
-        )
-        self.painter.lay_over(kept.target, overlays)
-
-
-_drawing = _Drawing()
-
-
-def _find_shown(context: bpy.types.Context) -> list[tuple[bpy.types.Object, str]]:
+def _find_shown(context: bpy.types.Context) -> Shown:
     """The point objects whose Gaussians show in a 3D view."""
+    if running_work.current is not None:  # the costly display is off while frames are stepped
+        return []
     shown = []
     for armature in context.scene.objects:
         if armature.type != "ARMATURE" or importer.KEY not in armature:
             continue
         settings, kept = get_display(armature), armature[importer.KEY]
-        if settings.mode != "GAUSSIANS":
+        if settings.mode != "GAUSSIANS" or not hasattr(kept, "get"):
             continue
-        points, background = kept.get("points"), kept.get("background")
-        if points.visible_get(view_layer=context.view_layer, viewport=context.space_data):
+        points, background = kept.get("points"), kept.get("background")  # None for deleted ones
+        if points is not None and points.visible_get(
+            view_layer=context.view_layer, viewport=context.space_data
+        ):
             shown.append((points, settings.color))
         if (
             background is not None
@@ -278,16 +155,36 @@ def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> boo
     )
 
 
-def _fall_back(armature: bpy.types.Object) -> None:
-    get_display(armature).mode = "ELLIPSOIDS"
+def _fall_back(scene: bpy.types.Scene) -> None:
+    """Shows ellipsoids, which always work, where no Gaussians can be drawn: soon, since a draw
+    handler must not change the scene."""
+    armatures = [o for o in scene.objects if o.type == "ARMATURE" and importer.KEY in o]
+    bpy.app.timers.register(partial(_show_ellipsoids, armatures), first_interval=0.0)
+
+
+def _show_ellipsoids(armatures: list[bpy.types.Object]) -> None:
+    for armature in armatures:
+        with suppress(ReferenceError):  # deleted meanwhile
+            if get_display(armature).mode == "GAUSSIANS":
+                get_display(armature).mode = "ELLIPSOIDS"
+
+
+_drawing = SplatDrawing(_find_shown, _fall_back)
 
 
 @persistent
 def _on_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     _drawing.changed()
-    for imported in importer.find_puppets(scene) if isinstance(scene, bpy.types.Scene) else ():
-        if get_display(imported.armature).color == "WEIGHTS":
-            weights.show_weights(imported)
+    if not isinstance(scene, bpy.types.Scene) or not _may_write():
+        return
+    for obj in scene.objects:
+        if obj.type == "ARMATURE" and get_display(obj).color == "WEIGHTS":
+            _do_for(obj, weights.show_weights)
+
+
+def _may_write() -> bool:
+    """Whether the scene may be changed: handlers are also called by the thread of a render."""
+    return threading.current_thread() is threading.main_thread()
 
 
 @persistent
@@ -308,15 +205,14 @@ def _on_saved(*_: object) -> None:
 def _for_all(mode: str) -> None:
     """Shows what is drawn by this extension as ``mode``, without changing what is set."""
     for scene in bpy.data.scenes:
-        for imported in importer.find_puppets(scene):
-            if get_display(imported.armature).mode == "GAUSSIANS":
-                _show(imported, mode)
+        for obj in scene.objects:
+            if obj.type == "ARMATURE" and get_display(obj).mode == "GAUSSIANS":
+                _do_for(obj, lambda imported: _show(imported, mode))
 
 
 @persistent
 def _on_load(*_: object) -> None:
     _drawing.changed()
-    _drawing.regions.clear()
     _for_all("GAUSSIANS")
 
 

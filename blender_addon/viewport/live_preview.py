@@ -12,6 +12,7 @@ from gpu_extras.batch import batch_for_shader
 from restage4d import se3
 from restage4d.puppet import F32
 
+from .. import failures
 from ..session.models import PreviewPoints
 
 FIRST_FRAME = 1  # as `actions.FIRST_FRAME`: a performance's frame 0 stands at scene frame 1
@@ -66,8 +67,17 @@ class LivePreview:
         return ((low + high) / 2).astype(np.float32), float(np.linalg.norm(high - low))
 
     def draw(self) -> None:
+        """The draw handler. Never raises: points that cannot be drawn are told once and left out
+        until others come."""
         if self._points is None:
             return
+        try:
+            self._draw()
+        except Exception as error:
+            self._points = self._batch = None
+            failures.tell_once("live points", "Drawing the points in the making", error)
+
+    def _draw(self) -> None:
         frame = bpy.context.scene.frame_current - FIRST_FRAME
         # Compiling takes long where there is no GPU, and so does the first drawing: each has a turn
         # of its own.

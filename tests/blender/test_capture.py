@@ -185,7 +185,7 @@ def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
     imported.armature.rotation_mode = "QUATERNION"
     imported.armature.rotation_quaternion, imported.armature.location = turn, (1, 2, 3)
     for number in (2, 77):
-        (tmp_path / f"a_{number:04d}.ply").write_text("an older, longer sequence")
+        (tmp_path / f"a_{number:04d}.ply").write_text("of an older, longer sequence")
     (tmp_path / "a_note.ply").write_text("not of a sequence")
     export.run(
         export.ply_steps(
@@ -205,9 +205,11 @@ def test_ply_sequence_is_the_posed_puppet(tmp_path, sh):
     )
     files = {f.name for f in tmp_path.iterdir()}
     assert files == {
+        "a_0002.ply",
         "a_0003.ply",
         "a_0004.ply",
         "a_0005.ply",
+        "a_0077.ply",
         "a_note.ply",
         "b_0004.ply",
         "c_0004.ply",

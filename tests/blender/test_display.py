@@ -8,7 +8,7 @@ from rig_checks import assert_eq_1, find_control
 import blender_addon
 from blender_addon.puppet import attributes, importer, rig
 from blender_addon.puppet.output import export
-from blender_addon.viewport import display
+from blender_addon.viewport import splat_drawing
 from restage4d.puppet import sh_to_rgb
 
 
@@ -73,7 +73,7 @@ def test_cloud_of_a_moved_puppet_is_its_gaussians(creature):
     scene.frame_set(6)
     want = export.read_posed(imported)
     obj = imported.points.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    means, quats, scales, opacities, colors = display._read_gaussians(obj, "FILMED")
+    means, quats, scales, opacities, colors = splat_drawing.read_gaussians(obj, "FILMED")
     np.testing.assert_allclose(means, want.means, atol=1e-5)
     np.testing.assert_allclose(np.abs((quats * want.quats).sum(1)), 1, atol=1e-5)
     np.testing.assert_array_equal(scales, puppet.subject.scales)

@@ -12,7 +12,8 @@ import pytest
 
 import blender_addon
 from blender_addon import orders, runtime
-from blender_addon.operators import frame_view, pointing, puppet, select_subject, stepped
+from blender_addon.operators import puppet, stepped
+from blender_addon.operators.pointing import frame_view, mask_and_head, select_subject
 from blender_addon.session import running_work
 from blender_addon.session.models import Shot
 from blender_addon.session.running_work import RunningWork
@@ -78,8 +79,8 @@ def asked(monkeypatch):
 KEYS = ("X", "DEL", "Z", "TAB", "G", "A", "SPACE", "LEFT_ARROW", "HOME", "F3", "NUMPAD_0", "O")
 TOOLS = (
     select_subject.RESTAGE4D_OT_select_subject,
-    pointing.RESTAGE4D_OT_correct_mask,
-    pointing.RESTAGE4D_OT_point_at_head,
+    mask_and_head.RESTAGE4D_OT_correct_mask,
+    mask_and_head.RESTAGE4D_OT_point_at_head,
     puppet.RESTAGE4D_OT_pick_bones,
 )
 
@@ -117,6 +118,45 @@ def test_esc_ends_the_tool_and_nothing_else(operator, kind, asked):
     assert window.cursors == ["restored"]
     assert asked == []
     assert tool.closed == [1] * hasattr(tool, "overlay")
+
+
+@pytest.mark.parametrize("operator", TOOLS)
+@pytest.mark.parametrize("part", ["handle", "abandon"])
+def test_an_error_ends_the_tool_with_a_sentence(operator, part, asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path))
+    window, said = Window(), []
+    tool = make_tool(operator, window)
+    tool.report = lambda kind, text: said.append((*kind, text))
+
+    def stumble(*_):
+        raise ValueError("a stumble")
+
+    setattr(tool, part, stumble)
+    kind = "LEFTMOUSE" if part == "handle" else "ESC"
+    assert tool.modal(window.context(), event(kind)) == {"CANCELLED"}
+    assert said[0][0] == "ERROR"
+    assert said[0][1].startswith(f"{tool.bl_label} failed: ValueError: a stumble.")
+    assert window.cursors == ["restored"]
+    assert tool.closed == [1] * hasattr(tool, "overlay")
+
+
+def test_a_frame_that_cannot_be_drawn_is_told_once(asked, monkeypatch, tmp_path, capsys):
+    """The picture of another shot, a card without the format: the view goes on."""
+    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path))
+    overlay = frame_view.Overlay.__new__(frame_view.Overlay)
+    overlay.area, blends = 77, []
+    state = SimpleNamespace(blend_set=blends.append)
+    monkeypatch.setattr(frame_view, "gpu", SimpleNamespace(state=state))
+
+    def stumble(*_):
+        raise ValueError("a stumble")
+
+    monkeypatch.setattr(frame_view.in_view, "find_view", stumble)
+    overlay.paint()
+    overlay.paint()
+    assert blends == ["NONE", "NONE"]
+    told = "Drawing the frame of the video failed: ValueError: a stumble."
+    assert capsys.readouterr().err.count(told) == 1
 
 
 def test_clicks_and_drags_choose_and_enter_keeps(asked):
@@ -179,10 +219,11 @@ def test_long_work_lets_no_key_through(monkeypatch):
     assert not running_work.current.cancelled
     assert tool.modal(window.context(), event("ESC")) == {"RUNNING_MODAL"}
     assert running_work.current.cancelled
-    ended = []
-    tool._steps = SimpleNamespace(close=lambda: ended.append(1))
-    tool.cancel(window.context())
-    assert ended == [1]
+    ended, timers, context = [], ["timer"], window.context()
+    context.window_manager = SimpleNamespace(event_timer_remove=timers.remove)
+    tool._steps, tool._timer = SimpleNamespace(close=lambda: ended.append(1)), "timer"
+    tool.cancel(context)
+    assert (ended, timers) == ([1], [])
     assert running_work.current is None
 
 
@@ -192,10 +233,12 @@ def test_these_are_all_modal_tools():
     assert modal - {c for c in modal if issubclass(c, stepped.Stepped)} == set(TOOLS)
 
 
-def test_the_redo_panel_does_long_work_at_once(monkeypatch):
-    """It calls an operator that was invoked once more, without a window manager to go on with."""
+@pytest.mark.parametrize("how", ["is_repeat", "is_repeat_last"])
+def test_redo_and_repeat_last_do_long_work_at_once(monkeypatch, how):
+    """They call an operator that was invoked once more, without a window manager to go on with."""
     tool, done = type("Work", (stepped.Stepped,), {"report": lambda *a: None})(), []
-    tool.options = SimpleNamespace(is_invoke=True, is_repeat=True)
+    again = {"is_repeat": False, "is_repeat_last": False} | {how: True}
+    tool.options = SimpleNamespace(is_invoke=True, **again)
     tool.steps = lambda context: (done.append(i) or (i, 3) for i in range(3))
     monkeypatch.setattr(stepped, "bpy", SimpleNamespace(app=SimpleNamespace(background=False)))
     assert tool.execute(SimpleNamespace()) == {"FINISHED"}

@@ -11,8 +11,8 @@ from layout_recorder import draw_panel
 
 import blender_addon
 from blender_addon import corrections, orders, runtime, sync, takes
-from blender_addon.operators import pointing
-from blender_addon.operators.frame_view import FrameView, find_frame
+from blender_addon.operators.pointing import mask_and_head
+from blender_addon.operators.pointing.frame_view import FrameView, find_frame
 from blender_addon.properties import get_head, set_head
 from blender_addon.session.models import PRIORS, Fault, ProviderView, Shot, WatchedJob
 from blender_addon.ui import thumbnails
@@ -113,7 +113,7 @@ def looks(chosen, monkeypatch):
 
 
 def test_a_click_says_where_the_head_is_and_the_job_is_told(chosen, context):
-    operator = stand_in(pointing.RESTAGE4D_OT_point_at_head)
+    operator = stand_in(mask_and_head.RESTAGE4D_OT_point_at_head)
     assert operator.invoke(context, event("LEFTMOUSE")) == {"RUNNING_MODAL"}
     assert orders.make_order(chosen).head is None
     assert click(operator, context, (50, 30)) == {"FINISHED"}
@@ -158,7 +158,7 @@ def test_the_head_is_marked_in_the_panel(chosen, monkeypatch):
 
 
 def test_keys_do_not_reach_the_scene_behind_the_picture(chosen, context):
-    operator = stand_in(pointing.RESTAGE4D_OT_point_at_head)
+    operator = stand_in(mask_and_head.RESTAGE4D_OT_point_at_head)
     operator.invoke(context, None)
     for key in ("X", "DEL", "G", "TAB", "SPACE", "Z", "LEFT_ARROW"):
         assert operator.modal(context, event(key)) == {"RUNNING_MODAL"}, key
@@ -171,7 +171,7 @@ def test_keys_do_not_reach_the_scene_behind_the_picture(chosen, context):
 
 def test_a_later_frame_s_mask_is_looked_at_and_kept(chosen, context, looks):
     chosen.correct_frame = 7
-    operator = stand_in(pointing.RESTAGE4D_OT_correct_mask, frame=0)
+    operator = stand_in(mask_and_head.RESTAGE4D_OT_correct_mask, frame=0)
     assert operator.invoke(context, None) == {"RUNNING_MODAL"}
     (look,) = looks
     assert (look.number, look.place) == (6, {})
@@ -197,7 +197,7 @@ def test_a_later_frame_s_mask_is_looked_at_and_kept(chosen, context, looks):
 
 def test_arrow_keys_go_through_the_frames_that_are_used(chosen, context, looks):
     chosen.use_range, chosen.first_frame, chosen.last_frame, chosen.correct_frame = True, 3, 5, 4
-    operator = stand_in(pointing.RESTAGE4D_OT_correct_mask, frame=0)
+    operator = stand_in(mask_and_head.RESTAGE4D_OT_correct_mask, frame=0)
     operator.invoke(context, None)
     for key in ("RIGHT_ARROW", "RIGHT_ARROW", "LEFT_ARROW", "LEFT_ARROW", "LEFT_ARROW"):
         operator.modal(context, event(key))
@@ -206,7 +206,7 @@ def test_arrow_keys_go_through_the_frames_that_are_used(chosen, context, looks):
     said = []
     chosen.correct_frame = 3
     operator = stand_in(
-        pointing.RESTAGE4D_OT_correct_mask, frame=0, report=lambda _, text: said.append(text)
+        mask_and_head.RESTAGE4D_OT_correct_mask, frame=0, report=lambda _, text: said.append(text)
     )
     assert operator.invoke(context, None) == {"CANCELLED"}
     assert said == ["Choose a later frame that is used: 4 to 5."]
@@ -224,7 +224,7 @@ def test_the_masks_of_the_last_restaging_are_proposed(chosen, context, looks, tm
     assert (corrections.read_mask(chosen, 5) == MASK).all()
     assert (corrections.read_mask(chosen, 6) == ~MASK).all()
     assert corrections.read_mask(chosen, 7) is None
-    operator = stand_in(pointing.RESTAGE4D_OT_correct_mask, frame=5)
+    operator = stand_in(mask_and_head.RESTAGE4D_OT_correct_mask, frame=5)
     operator.invoke(context, None)
     looks[-1].picture, looks[-1].phase = np.zeros((30, 40, 3), np.uint8), "ready"
     assert (operator.get_picture()[1] == MASK).all()

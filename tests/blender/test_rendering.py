@@ -12,12 +12,13 @@ import gpu
 import numpy as np
 import puppets
 import pytest
+from drawing_checks import gpu_context
 from mathutils import Quaternion
 
 import blender_addon
 from blender_addon.puppet import attributes, importer, rig
 from blender_addon.puppet.output import exr, render_job
-from blender_addon.viewport import display, splat_painter
+from blender_addon.viewport import splat_drawing, splat_painter
 from restage4d.errors import InputError
 
 OpenEXR = pytest.importorskip("OpenEXR")
@@ -62,31 +63,13 @@ def read(path):
         return {name: np.array(channel.pixels) for name, channel in file.channels().items()}
 
 
-def gpu_context():
-    """Blender's gpu module without a window."""
-    if hasattr(gpu, "init"):
-        gpu.init()
-    else:
-        scene = bpy.context.scene
-        if scene.camera is None:
-            scene.camera = bpy.data.objects.new("any", bpy.data.cameras.new("any"))
-            scene.collection.objects.link(scene.camera)
-        engine, size = scene.render.engine, (scene.render.resolution_x, scene.render.resolution_y)
-        scene.render.engine, scene.render.resolution_x, scene.render.resolution_y = (
-            "BLENDER_WORKBENCH",
-            8,
-            8,
-        )
-        bpy.ops.render.render()
-        scene.render.engine, (scene.render.resolution_x, scene.render.resolution_y) = engine, size
-
-
 def drawn(imported, scene, filming, size):
     """The camera's picture by the viewport's drawing: premultiplied sRGB values and alpha."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
-    cloud = display.gather(
+    cloud, told = splat_drawing.gather(
         depsgraph, [(imported.points, "FILMED"), (imported.background, "FILMED")]
     )
+    assert not told
     projection = filming.calc_matrix_camera(depsgraph, x=size[0], y=size[1])
     return splat_painter.render(
         cloud, np.array(filming.matrix_world.inverted()), np.array(projection), *size

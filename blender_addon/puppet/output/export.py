@@ -3,14 +3,11 @@
 own operators, .puppet.
 
 Writers are `steps.Steps` of (frames done, frames in all); closed early, they leave nothing behind.
-Files are written in threads, beside their place, and moved there when all of them are there.
+Files are written in threads, beside their place, and moved there when all of them are there and
+whole: until then, and after any failure, what was there before is as it was.
 """
 
-import os
-import re
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +29,8 @@ from ... import compat
 from ...session.steps import Steps, in_thread
 from .. import attributes, capture, importer
 from ..nodes import node_groups, node_tree
+from .sequences import list_frames, replacing_frames
+from .verify import ensure_room, find_alembic_damage, find_usd_damage
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,14 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
     """
     depsgraph = bpy.context.evaluated_depsgraph_get()
     obj = imported.points.evaluated_get(depsgraph)
-    mesh = obj.to_mesh()
-    try:
+    with attributes.reading_mesh(obj) as mesh:
         gaussians = attributes.read_gaussians(mesh)
-    finally:
-        obj.to_mesh_clear()
     if not local:
         gaussians = _transform(gaussians, np.array(obj.matrix_world, np.float64))
     if gaussians.sh.shape[1] > 1:
-        rest = attributes.read_attribute(
-            attributes.get_mesh(imported.points), "rotation", "value", 4
-        ) * np.array([1, -1, -1, -1], np.float32)
+        with attributes.reading_mesh(imported.points) as mesh:
+            rest = attributes.read_attribute(mesh, "rotation", "value", 4)
+        rest *= np.array([1, -1, -1, -1], np.float32)
         turn = se3.quat_to_matrix(se3.quat_multiply(gaussians.quats, rest))
         gaussians = replace(gaussians, sh=sh.rotate(gaussians.sh, turn))
     return gaussians
@@ -75,7 +71,8 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
 def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
     """The background's Gaussians, as moved in the scene."""
     assert imported.background is not None
-    g = attributes.read_gaussians(attributes.get_mesh(imported.background))
+    with attributes.reading_mesh(imported.background) as mesh:
+        g = attributes.read_gaussians(mesh)
     return g if local else _transform(g, np.array(imported.background.matrix_world, np.float64))
 
 
@@ -117,9 +114,11 @@ def ply_steps(
 ) -> Steps[None]:
     """Splat PLY files ``NAME_0001.ply`` ... (scene frame numbers) beside ``path``, as
     restage4d.io.ply writes them."""
-    with sequence(path, what.frames) as places:
+    places = list_frames(path, what.frames)
+    with replacing_frames(path.parent) as folder:
         for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
-            yield from in_thread((i, len(what.frames)), partial(write_ply, places[frame], g))
+            place = folder / places[frame].name
+            yield from in_thread((i, len(what.frames)), partial(write_ply, place, g))
             yield i + 1, len(what.frames)
 
 
@@ -130,10 +129,12 @@ def npz_steps(
     ``opacities`` (N,), ``sh`` (N, C, 3) turned with the Gaussians, ``frame``, ``fps``. Load with
     ``np.load(path, allow_pickle=False)``."""
     rate = scene.render.fps / scene.render.fps_base
-    with sequence(path, what.frames) as places:
+    places = list_frames(path, what.frames)
+    with replacing_frames(path.parent) as folder:
         for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
             arrays = {**vars(g), "frame": np.int32(frame), "fps": np.float64(rate)}
-            yield from in_thread((i, len(what.frames)), partial(np.savez, places[frame], **arrays))
+            place = folder / places[frame].name
+            yield from in_thread((i, len(what.frames)), partial(np.savez, place, **arrays))
             yield i + 1, len(what.frames)
 
 
@@ -148,6 +149,7 @@ def puppet_steps(
     """
     if tweaked in [p.name for p in imported.performances]:
         raise InputError(f"There is a performance {tweaked!r} already.", "Give another name.")
+    _leave_mode()
     extra = scene.frame_end - scene.frame_start + 1 if tweaked else 0
     total = sum(p.n_frames for p in imported.performances) + extra
     done = 0
@@ -169,28 +171,6 @@ def puppet_steps(
     if added is not None:
         puppet.performances.append(added)
     yield from in_thread((done, total), lambda: puppet.save(path))
-
-
-@contextmanager
-def sequence(path: Path, frames: range) -> Iterator[dict[int, Path]]:
-    """Temporary places for ``NAME_0001.ext`` ...; moved beside ``path`` at the end, in place of
-    such a sequence from before."""
-    folder = path.parent / f".{path.stem[:64]}.{uuid.uuid4().hex}"
-    try:
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            what = f"{path.parent} cannot be written to: {error.strerror}."
-            raise InputError(what, "Choose a folder that may be written to.") from error
-        places = {frame: folder / f"{path.stem}_{frame:04d}{path.suffix}" for frame in frames}
-        yield places
-        for old in path.parent.glob(f"*{path.suffix}"):
-            if re.fullmatch(re.escape(path.stem) + r"_-?\d{4,}", old.stem):
-                old.unlink()
-        for place in places.values():
-            os.replace(place, path.parent / place.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def has_alembic() -> bool:
@@ -219,7 +199,11 @@ def alembic_steps(
         )
     yield 0, 1
     with _cache(imported, scene, what, "MESH"), replacing(path) as temporary:
-        result = bpy.ops.wm.alembic_export(
+        # Its exporter ends Blender, without a word, where a write fails.
+        ensure_room(temporary, _estimate_alembic(imported, what), path)
+        _run_exporter(
+            bpy.ops.wm.alembic_export,
+            path,
             filepath=str(temporary),
             start=what.frames.start,
             end=what.frames.stop - 1,
@@ -229,8 +213,20 @@ def alembic_steps(
             as_background_job=False,
             check_existing=False,
         )
-        _check_written(result, temporary, path)
+        _check_written(temporary, path, find_alembic_damage)
     yield 1, 1
+
+
+def _estimate_alembic(imported: importer.ImportedPuppet, what: What) -> int:
+    """Bytes of the file at most: positions, and what Alembic says of each sample."""
+    return len(what.frames) * (12 * _count_points(imported, what) + 1024) + 2**20
+
+
+def _count_points(imported: importer.ImportedPuppet, what: What) -> int:
+    parts = [imported.points] * what.subject
+    if what.background and imported.background is not None:
+        parts.append(imported.background)
+    return sum(len(attributes.get_mesh(part).vertices) for part in parts)
 
 
 def usd_steps(
@@ -248,11 +244,17 @@ def usd_steps(
             "Export a sequence, or use Blender from blender.org.",
         )
     yield 0, 1
+    if len(what.frames) and what.frames.start < 0:
+        raise InputError(
+            "Blender's USD exporter knows no frames before 0.", "Give a range that begins later."
+        )
     first, last = scene.frame_start, scene.frame_end
     with _cache(imported, scene, what, "POINTCLOUD"), replacing(path) as temporary:
         try:  # its exporter knows no range but the scene's
             scene.frame_start, scene.frame_end = what.frames.start, what.frames.stop - 1
-            result = bpy.ops.wm.usd_export(
+            _run_exporter(
+                bpy.ops.wm.usd_export,
+                path,
                 filepath=str(temporary),
                 selected_objects_only=True,
                 export_animation=True,
@@ -264,20 +266,40 @@ def usd_steps(
             )
         finally:
             scene.frame_start, scene.frame_end = first, last
-        _check_written(result, temporary, path)
+        n_points = _count_points(imported, what)
+        find_damage = partial(find_usd_damage, frames=what.frames, n_points=n_points)
+        _check_written(temporary, path, find_damage)
     yield 1, 1
 
 
-def _check_written(result: set | None, temporary: Path, path: Path) -> None:
-    if (
-        not result
-        or "FINISHED" not in result
-        or not temporary.exists()
-        or temporary.stat().st_size == 0
-    ):
+def _run_exporter(operator: Any, path: Path, **options: Any) -> None:
+    """Runs one of Blender's exporters; what it fails by becomes an `InputError`."""
+    try:
+        result = operator(**options)
+    except RuntimeError as error:
+        raise InputError(
+            f"Blender could not write {path}: {str(error).strip().removeprefix('Error: ')}",
+            "Mend that, or write elsewhere.",
+        ) from error
+    if "FINISHED" not in result:
         raise InputError(
             f"Blender could not write {path}.", "See Blender's console for its reason."
         )
+
+
+def _check_written(temporary: Path, path: Path, find_damage: Callable[[Path], str]) -> None:
+    damage = find_damage(temporary) if temporary.is_file() else "there is no file"
+    if damage:
+        raise InputError(
+            f"Blender could not write {path} whole: {damage}.",
+            "Free some space or write elsewhere, and see Blender's console for its reason.",
+        )
+
+
+def _leave_mode() -> None:
+    """To Object Mode: in Edit Mode Blender does not tell the attributes of a mesh."""
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
 
 
 @contextmanager
@@ -294,8 +316,7 @@ def _cache(
     groups = [group.name for group in imported.points.vertex_groups]
     tree = node_groups.make_cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
     layer = bpy.context.view_layer
-    if bpy.context.mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
+    _leave_mode()
     selected, active = list(bpy.context.selected_objects), layer.objects.active
     with capture.step_frames(imported, scene):
         try:

@@ -31,6 +31,7 @@ from .. import attributes, capture, importer
 from ..camera import get_lens
 from . import export
 from .exr import write_exr
+from .sequences import list_frames, replacing_frames
 
 if TYPE_CHECKING:
     from restage4d.protocol.client import Client
@@ -55,6 +56,7 @@ class Render:
     cancelled: bool = False
     finished: bool = False
     error: InputError | None = None
+    unexpected: Exception | None = None  # what ``error`` tells in words
     began: float = field(default_factory=time.monotonic)
     thread: threading.Thread | None = None
 
@@ -110,8 +112,9 @@ def render_steps(
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
         rest = export.read_background(imported)
-    subject = attributes.read_gaussians(attributes.get_mesh(imported.points))
-    index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
+    with attributes.reading_mesh(imported.points) as mesh:
+        subject = attributes.read_gaussians(mesh)
+        index, weight = attributes.read_influences(mesh)
     performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
     return Puppet(subject, index, weight, [performance], rest, **imported.about)
 
@@ -132,6 +135,7 @@ def _run(render: Render) -> None:
     except InputError as error:
         render.error = error
     except Exception as error:
+        render.unexpected = error
         render.error = InputError(f"Rendering failed: {error}.", "See the backend's log.")
     finally:
         render.finished = True
@@ -139,13 +143,11 @@ def _run(render: Render) -> None:
 
 def _draw(render: Render) -> None:
     performance, frames = render.puppet.performances[0], render.frames
-    rgba, depth = (
-        render.path.with_name(f"{render.path.stem}_{kind}.exr") for kind in ("rgba", "depth")
-    )
+    pictures, depths = list_files(render.path, frames)
     with tempfile.TemporaryDirectory() as folder, render.connect() as client:
         render.puppet.save(Path(folder) / "render.puppet")
         content = client.upload(Path(folder) / "render.puppet")
-        with export.sequence(rgba, frames) as pictures, export.sequence(depth, frames) as depths:
+        with replacing_frames(render.path.parent) as place:
             for i, frame in enumerate(frames):
                 if render.cancelled:
                     raise Cancelled("cancelled by the user")
@@ -158,9 +160,19 @@ def _draw(render: Render) -> None:
                     background=render.background,
                 )
                 seen = to_linear(seen)
-                write_exr(pictures[frame], {name: seen[..., c] for c, name in enumerate("RGBA")})
-                write_exr(depths[frame], {"Y": np.where(z > 0, z, np.float32(FAR))})
+                colors = {name: seen[..., c] for c, name in enumerate("RGBA")}
+                write_exr(place / pictures[frame].name, colors)
+                depth = {"Y": np.where(z > 0, z, np.float32(FAR))}
+                write_exr(place / depths[frame].name, depth)
                 render.done += 1
+
+
+def list_files(path: Path, frames: range) -> tuple[dict[int, Path], dict[int, Path]]:
+    """Scene frame to the picture of colour, and to that of depth."""
+    rgba, depth = (
+        list_frames(path.with_name(f"{path.stem}_{kind}.exr"), frames) for kind in ("rgba", "depth")
+    )
+    return rgba, depth
 
 
 def to_linear(rgba: F32) -> F32:  # (H, W, 4) -> (H, W, 4)

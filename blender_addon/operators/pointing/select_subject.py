@@ -8,8 +8,8 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import orders, runtime
-from ..properties import get_shot
+from ... import orders, runtime
+from ...properties import get_shot
 from .frame_view import FrameView, Picture, to_place
 
 HELP = "Click the subject, or drag a box around it"

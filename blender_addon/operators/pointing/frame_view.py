@@ -11,9 +11,9 @@ import numpy as np
 from gpu_extras.batch import batch_for_shader
 from numpy.typing import NDArray
 
-from .. import runtime
-from ..ui import thumbnails
-from . import in_view
+from ... import failures, runtime
+from ...ui import thumbnails
+from .. import in_view
 
 Picture = NDArray[np.uint8]  # (H, W, 3) sRGB
 DRAG = 6  # pixels of the screen: a shorter drag is a click
@@ -117,6 +117,15 @@ class Overlay:
         self.handle = None
 
     def paint(self) -> None:
+        """The draw handler. Never raises: what cannot be drawn is told once."""
+        try:
+            self._paint()
+            failures.works_again("frame")
+        except Exception as error:
+            gpu.state.blend_set("NONE")
+            failures.tell_once("frame", "Drawing the frame of the video", error)
+
+    def _paint(self) -> None:
         shot, found = runtime.session().shot, in_view.find_view(bpy.context.window, self.area)
         if found is None or bpy.context.region != found[1] or shot is None:
             return

@@ -7,8 +7,8 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import corrections, runtime
-from ..properties import get_first_frame, get_head, get_shot, set_head
+from ... import corrections, runtime
+from ...properties import get_first_frame, get_head, get_shot, set_head
 from .frame_view import FrameView, Picture, to_place
 
 _STEPS = {"LEFT_ARROW": -1, "RIGHT_ARROW": 1}
