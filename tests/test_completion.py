@@ -38,11 +38,13 @@ def _model(
     frame by ``turn``, or about the picture's vertical by ``round_``."""
     n = len(means)
     angles = turn * np.arange(FRAMES)
-    rots = np.zeros((1, FRAMES, 6), np.float32)
+    rots, trans = np.zeros((1, FRAMES, 6), np.float32), np.zeros((1, FRAMES, 3), np.float32)
     for t, a in enumerate(angles):
         rots[0, t] = [np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0]
         if round_:
-            rots[0, t] = [np.cos(round_ * t), 0, -np.sin(round_ * t), 0, 1, 0]
+            c, s = np.cos(round_ * t), np.sin(round_ * t)
+            rots[0, t] = [c, 0, -s, 0, 1, 0]
+            trans[0, t] = [-s * NEAR, 0, NEAR - c * NEAR]  # about the body's middle
     quats = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)
     sh0 = np.zeros((n, 3), np.float32)
     if red is not None:
@@ -55,7 +57,7 @@ def _model(
         "subject.sh0": sh0,
         "subject.coefs": np.zeros((n, 1)),
         "bases.rots": rots,
-        "bases.trans": np.zeros((1, FRAMES, 3)),
+        "bases.trans": trans,
     }
     empty = {"means": (0, 3), "quats": (0, 4), "log_scales": (0, 3), "logit_opacities": (0,)}
     params |= {f"background.{k}": np.zeros(s) for k, s in (empty | {"sh0": (0, 3)}).items()}
