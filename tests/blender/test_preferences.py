@@ -8,7 +8,6 @@ import pytest
 import blender_addon
 from blender_addon import paths, preferences
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*blend relative")
 
 
