@@ -61,6 +61,15 @@ def step_frames(
             pose.write_values(owner, values)
 
 
+def check_posed(imported: importer.ImportedPuppet) -> None:
+    """Raises `InputError` where the armature is in Edit Mode, in which Blender poses no bones."""
+    if imported.armature.mode == "EDIT":
+        raise InputError(
+            f"{imported.armature.name!r} is in Edit Mode, where its bones stand at rest.",
+            "Leave Edit Mode first.",
+        )
+
+
 @contextmanager
 def evaluate_hidden(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, filming: bpy.types.Object
@@ -71,11 +80,7 @@ def evaluate_hidden(
     Raises:
         InputError: the armature is in Edit Mode, where Blender poses no bones.
     """
-    if imported.armature.mode == "EDIT":
-        raise InputError(
-            f"{imported.armature.name!r} is in Edit Mode, where its bones stand at rest.",
-            "Leave Edit Mode first.",
-        )
+    check_posed(imported)
     owners = list(dict.fromkeys((imported.armature, filming)))
     hidden, bones = [o.hide_viewport for o in owners], rig.get_armature(imported.armature)
     position = bones.pose_position
@@ -168,12 +173,15 @@ def puppet_steps(
                 imported, scene, frames, p.size, p.aspect, imported.camera
             )
             performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
-    index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
+    with attributes.reading_mesh(imported.points) as mesh:
+        index, weight = attributes.read_influences(mesh)
+        subject = attributes.read_gaussians(mesh)
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:
-        background = attributes.read_gaussians(attributes.get_mesh(imported.background))
+        with attributes.reading_mesh(imported.background) as mesh:
+            background = attributes.read_gaussians(mesh)
     return Puppet(
-        attributes.read_gaussians(attributes.get_mesh(imported.points)),
+        subject,
         index,
         weight,
         performances,

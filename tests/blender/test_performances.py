@@ -158,6 +158,21 @@ def test_what_is_hidden_moves_in_the_file_all_the_same(tmp_path, imported):
     bpy.ops.object.mode_set(mode="EDIT")
     with pytest.raises(InputError, match="is in Edit Mode"):
         save(imported, tmp_path / "a.puppet")
+    what = export.What(range(2, 4))
+    for steps in (export.ply_steps, export.npz_steps, export.usd_steps):
+        with pytest.raises(InputError, match="is in Edit Mode"):
+            export.run(steps(imported, scene, tmp_path / "a.file", what))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.puppet"]
+    assert imported.armature.mode == "EDIT"
+
+
+def test_points_in_edit_mode_are_in_the_file(tmp_path, imported):
+    """The mode stays; it is the armature's in which no bones are posed."""
+    plain = save(imported, tmp_path / "a.puppet")
+    bpy.context.view_layer.objects.active = imported.points
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert save(imported, tmp_path / "a.puppet") == plain
+    assert imported.points.mode == "EDIT"
 
 
 def test_a_lens_keyed_in_one_performance_is_as_filmed_in_the_others(tmp_path):

@@ -96,7 +96,7 @@ def frames_of(
 
 
 def check(imported: importer.ImportedPuppet, what: What) -> None:
-    """Raises `InputError` where ``what`` is nothing."""
+    """Raises `InputError` where ``what`` is nothing, or where Blender poses no bones now."""
     if not len(what.frames):
         raise InputError(
             "The frame range is empty.", "Give a last frame that is not before the first."
@@ -107,6 +107,8 @@ def check(imported: importer.ImportedPuppet, what: What) -> None:
         raise InputError(
             "Neither subject nor background is to be exported.", "Choose at least one."
         )
+    if what.subject:
+        capture.check_posed(imported)
 
 
 def ply_steps(
@@ -149,7 +151,6 @@ def puppet_steps(
     """
     if tweaked in [p.name for p in imported.performances]:
         raise InputError(f"There is a performance {tweaked!r} already.", "Give another name.")
-    _leave_mode()
     extra = scene.frame_end - scene.frame_start + 1 if tweaked else 0
     total = sum(p.n_frames for p in imported.performances) + extra
     done = 0
@@ -297,7 +298,7 @@ def _check_written(temporary: Path, path: Path, find_damage: Callable[[Path], st
 
 
 def _leave_mode() -> None:
-    """To Object Mode: in Edit Mode Blender does not tell the attributes of a mesh."""
+    """To Object Mode, in which Blender's exporters want the scene."""
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
 
