@@ -163,3 +163,18 @@ def test_too_few_tracks_leave_depth_as_it_is():
     few = Tracks(*(a[:5] for a in vars(priors.tracks).values()))
     priors = replace(priors, tracks=few)
     assert np.array_equal(refine_depth(rewound, priors), priors.depth)
+
+
+def test_a_frame_without_tracks_goes_by_its_neighbours():
+    """Its depth turns along, so that the body does not jump for one frame."""
+    rewound, priors, true = _scene(turn=45, squeeze=0.3)
+    gap = 3  # of the rewound clip; 20 in playing order, where the turn is large
+    tracks = replace(priors.tracks, visible=priors.tracks.visible.copy())
+    tracks.visible[:, gap] = False
+    found = refine_depth(rewound, replace(priors, tracks=tracks))
+    at = [
+        _measure_slope(found[t : t + 1], true[t : t + 1], priors.masks[t : t + 1])
+        for t in (gap - 1, gap, gap + 1)
+    ]
+    assert at[1] == pytest.approx((at[0] + at[2]) / 2, abs=0.05)
+    assert at[1] > 0.6

@@ -18,7 +18,12 @@ from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion
 from restage4d.reconstruct.motion.initialisation import choose_tracks
-from restage4d.reconstruct.motion.lifting import LiftedTracks, lift_tracks, list_frame_triples
+from restage4d.reconstruct.motion.lifting import (
+    LiftedTracks,
+    compute_time_weights,
+    lift_tracks,
+    list_frame_triples,
+)
 from restage4d.reconstruct.motion.rigid_adjustment import (
     AdjustmentConfig,
     RigidBody,
@@ -30,7 +35,8 @@ F64 = NDArray[np.float64]
 _POINTS = 400  # of the tracks, spread evenly
 _REFERENCE = 384  # pixels of the longer side that `AdjustmentConfig.pixels` is said for
 _AGREES = 0.5  # from which an observation belongs to the body
-_ENOUGH = 30  # of them, without which a frame keeps its depth
+_ENOUGH = 30  # of them, without which a frame goes by its neighbours
+_STEADY = 1.5  # frames over which slopes are smoothed
 _MOST = 1.25  # times, up to which depth may be corrected
 _ROUNDS = 5  # of reweighting
 _DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
@@ -52,13 +58,19 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     found = body.compute_places()[..., 2]
     factor = np.log(np.maximum(found, 1e-3) / np.maximum(first, 1e-3))
     belongs = tracks.visible & (body.agreement > _AGREES)
-    out = priors.depth.copy()
+    slopes, known = np.zeros(len(rewound)), np.zeros(len(rewound))
     for t in range(len(rewound)):
         rows = belongs[:, t]
+        if rows.sum() >= _ENOUGH:
+            slopes[t] = fit_slope(tracks.xy[rows, t, 0].astype(np.float64), factor[rows, t])
+            known[t] = 1
+    weight = compute_time_weights(rewound, _STEADY) * known
+    slopes = weight @ slopes / np.maximum(weight.sum(1), 1e-6)
+    out = priors.depth.copy()
+    for t, slope in enumerate(slopes):
         subject = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
-        if rows.sum() < _ENOUGH or not subject.any():
+        if not subject.any():
             continue
-        slope = fit_slope(tracks.xy[rows, t, 0].astype(np.float64), factor[rows, t])
         x = np.nonzero(subject)[1] + 0.5
         turned = slope * (x - np.median(x))  # the body's distance is the ground's to tell
         out[t][subject] *= np.exp(share * np.clip(turned, -np.log(_MOST), np.log(_MOST)))
