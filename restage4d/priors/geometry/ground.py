@@ -106,8 +106,8 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
     """Up and ground where no points show them.
 
     Up is where cameras are level (a turning one shows its axis), the subject keeps its height while
-    it comes nearer, and `_EYE` holds. The camera's height is 1, or with background points such that
-    next to none lies below the ground.
+    it comes nearer, `_EYE` holds, and the camera looks down as usual. The camera's height is 1, or
+    with background points such that next to none lies below the ground.
     """
     axes = cameras.w2c[:, :3, :3].astype(np.float64)
     u, _, vt = np.linalg.svd(axes.mean(0))
@@ -118,8 +118,9 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
         shown = np.flatnonzero(np.isfinite(feet.top))
     best, best_cost = -down, np.inf
     for pitch in np.radians(np.arange(-30, 80.1, 0.5)):  # of the camera, downwards
-        up = -down * np.cos(pitch) + ahead * np.sin(pitch)
+        up = -down * np.cos(pitch) - ahead * np.sin(pitch)
         cost = (np.arcsin(right_axes @ up) ** 2).mean() / np.radians(1.0) ** 2
+        cost += (_measure_unusual(np.degrees(pitch)) / 10) ** 2
         if len(shown):
             drop, tall = _measure_heights(cameras, feet, shown, up)
             if (drop < 0.01).any() or (tall < 0.01).any():
@@ -158,6 +159,16 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
     likely = _estimate_ground_likelihood(cameras, feet, points)
     pool = np.flatnonzero(likely >= np.median(likely))
     rng = np.random.default_rng(seed)
+
+    def rate(plane: Ground, than: float) -> float:
+        """Support over what is needed; 0 where that is no more than ``than``."""
+        if plane.up @ hint < _STEEPEST:
+            return 0.0
+        off = plane.compute_height(points) / distance
+        support = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
+        score = support / likely.sum() / compute_needed_support(cameras, plane.up)
+        return score if score > than and _is_below(plane, eyes, low) else 0.0
+
     best, best_score = None, 1.0
     for _ in range(1500):
         a, b, c = points[rng.choice(pool, 3, replace=False)]
@@ -166,16 +177,12 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
         if length < 1e-12:
             continue
         up = normal / length * np.sign(normal @ hint)
-        if up @ hint < _STEEPEST:
-            continue
-        off = (points @ up - a @ up) / distance
-        support = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
-        score = support / likely.sum() / compute_needed_support(cameras, up)
-        if score <= best_score or not _is_below(up, float(a @ up), eyes, low):
-            continue
-        score *= _rate_steadiness(cameras, feet, up)
+        plane = Ground(up, float(a @ up))
+        score = rate(plane, best_score)
+        if score:
+            score *= _rate_steadiness(cameras, feet, up)
         if score > best_score:
-            best, best_score = Ground(up, float(a @ up)), score
+            best, best_score = plane, score
     if best is None:
         return None
     for _ in range(10):  # least squares over the points near it, those far away counting less
@@ -187,9 +194,10 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
         spread = points - centre
         up = np.linalg.eigh((weight[:, None] * spread).T @ spread)[1][:, 0]
         up *= np.sign(up @ hint)
-        if up @ hint < _STEEPEST or not _is_below(up, float(centre @ up), eyes, low):
+        plane = Ground(up, float(centre @ up))
+        if not rate(plane, 0.9 * best_score):  # it slips off to something else
             break
-        best = Ground(up, float(centre @ up))
+        best = plane
     return best
 
 
@@ -208,8 +216,13 @@ def compute_needed_support(cameras: Cameras, up: F64) -> float:
     or look up much by mistake.
     """
     pitch, roll = measure_pitch(cameras, up)
-    unusual = max((pitch - _USUAL[1]) / 20, (_USUAL[0] - pitch) / 20, (abs(roll) - 10) / 20, 0.0)
+    unusual = max(_measure_unusual(pitch), abs(roll) - 10) / 20
     return min(_NEED + (_NEED_UNUSUAL - _NEED) * unusual, _NEED_UNUSUAL)
+
+
+def _measure_unusual(pitch: float) -> float:
+    """Degrees by which it is outside of what is usual."""
+    return max(_USUAL[0] - pitch, pitch - _USUAL[1], 0.0)
 
 
 def _rate_steadiness(cameras: Cameras, feet: Footprint, up: F64) -> float:
@@ -239,13 +252,12 @@ def _measure_heights(
     return drop, rise + drop
 
 
-def _is_below(up: F64, level: float, eyes: F64, low: F64) -> bool:
+def _is_below(plane: Ground, eyes: F64, low: F64) -> bool:
     """Whether all cameras are above the plane and (nearly) all rays to the feet go down to it, not
     beyond 60 camera heights."""
-    heights = eyes @ up - level
-    if heights.min() <= 0:
+    if plane.compute_height(eyes).min() <= 0:
         return False
-    return not len(low) or bool((low @ up < -1 / 60).mean() > 0.97)
+    return not len(low) or bool((low @ plane.up < -1 / 60).mean() > 0.97)
 
 
 def _estimate_ground_likelihood(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
