@@ -10,6 +10,7 @@ import itertools
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 from scipy.sparse import coo_array, vstack
 from scipy.sparse.linalg import splu
 
@@ -40,8 +41,8 @@ class Backdrop:
         points: (S, 3) of the background.
         far: horizontal distance of the wall where no point tells.
         size: (width, height) of the frames.
-        subject: (M, 3) points of the subject's surface in all frames, before which, or above which
-            at a smaller distance, no wall may stand.
+        subject: (M, 3) points of the subject's surface in all frames, and on the way there, before
+            which, or above which at a smaller distance, no wall may stand.
     """
 
     def __init__(
@@ -92,11 +93,9 @@ class Backdrop:
         rows, columns = self.wall.shape
         limit = np.full(self.wall.shape, np.inf)
         at = (subject[:, :2] - self.low) / (self.high - self.low) * (columns - 1, rows - 1)
-        column, row = np.round(at).astype(int).T
-        for dx, dy in itertools.product((-1, 0, 1), repeat=2):
-            cell = np.clip(row + dy, 0, rows - 1), np.clip(column + dx, 0, columns - 1)
-            np.minimum.at(limit, cell, _BEHIND * subject[:, 2])
-        return np.minimum.accumulate(limit, axis=0)
+        column, row = np.clip(np.round(at).astype(int), 0, (columns - 1, rows - 1)).T
+        np.minimum.at(limit, (row, column), _BEHIND * subject[:, 2])
+        return np.minimum.accumulate(minimum_filter(limit, 3), axis=0)
 
     def to_polar(self, points: F64) -> F64:  # (..., 3) -> (..., 3)
         """Azimuth, slope and inverse horizontal distance of points as seen from the middle."""

@@ -17,6 +17,8 @@ from restage4d.progress import Progress, TaskId
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+_WAY = np.linspace(0.3, 1, 8)  # of the way from the camera to the subject, where no wall may stand
+
 
 @dataclass(frozen=True)
 class ReliefConfig:
@@ -49,17 +51,17 @@ class ReliefDepth:
             ground = world.find_ground(cameras, feet, points)
             stance = find_stance(rewound, masks, cameras, feet, ground, self.config.stance)
             result = np.zeros(masks.shape, np.float32)
-            surface = [np.zeros((0, 3))]
+            seen = [np.zeros((0, 3))]
             for t, mask in enumerate(masks):
                 subject = mask > 0.5
                 if subject.any():
                     z = _compute_relief(cameras, t, subject, stance.distance[t], stance.normal[t])
                     result[t][subject] = _keep_above(ground, cameras, t, z)[subject]
-                    surface.append(_sample_surface(cameras, t, result[t]))
+                    seen.append(_sample_way(cameras, t, result[t]))
             shown = np.isfinite(feet.top)
             far = self.config.far * _measure_reach(cameras, stance, shown)
             backdrop = Backdrop(
-                cameras, ground, points, far, rewound.clip.size, np.concatenate(surface)
+                cameras, ground, points, far, rewound.clip.size, np.concatenate(seen)
             )
             still = backdrop.compute_depth(0) if cameras.kind == "static" else None
             for t, mask in enumerate(masks):
@@ -83,12 +85,15 @@ def _keep_above(ground: Ground, cameras: Cameras, t: int, z: F64) -> F64:  # (H,
     return np.minimum(z, float(ground.compute_height(eye)) / drop)
 
 
-def _sample_surface(cameras: Cameras, t: int, z: F32) -> F64:  # (H, W) -> (M, 3)
-    """Every third known point of a depth map, each way, in the world."""
+def _sample_way(cameras: Cameras, t: int, z: F32) -> F64:  # (H, W) -> (M, 3)
+    """Points of a depth map in the world, sparsely; with a camera that travels, of the way there,
+    too."""
     ray, eye = _compute_rays(cameras, t, z.shape)
-    some = np.s_[::3, ::3]
-    known = z[some] > 0
-    return eye + z[some][known][:, None] * ray[some][known]
+    step = max(2, max(z.shape) // 100)
+    ray, z = ray[::step, ::step], z[::step, ::step]
+    offset = z[z > 0, None] * ray[z > 0]
+    way = _WAY if cameras.kind == "moving" else _WAY[-1:]
+    return (eye + way[:, None, None] * offset).reshape(-1, 3)
 
 
 def _compute_rays(cameras: Cameras, t: int, shape: tuple[int, ...]) -> tuple[F64, F64]:

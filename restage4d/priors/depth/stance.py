@@ -146,15 +146,17 @@ def _solve_lean(
     """By how much the subject's plane leans back, smoothly over the clip.
 
     An upright subject that is as tall as the camera is high is seen from above at its feet alone.
+    Only frames with all of it tell how tall it is, where there are any.
     """
-    shown = np.flatnonzero(np.isfinite(feet.top))
+    whole = bool(feet.whole.any())
+    shown = np.flatnonzero(feet.whole if whole else np.isfinite(feet.top))
     lowest, top, column = feet.contact[shown, 1], feet.top[shown], feet.middle[shown]
     across, along = (
         np.interp(_measure_descent(cameras, ground, shown, np.stack([column, row], 1)), *lean)
         for row, lean in (((lowest + top) / 2, _LEAN_ACROSS), (top, _LEAN_ALONG))
     )
     wide = np.array([(masks[t] > 0.5).any(0).sum() for t in shown])
-    taller = np.clip(2 * ((lowest - top) / np.maximum(wide, 1) - 1), 0, 1)
+    taller = whole * np.clip(2 * ((lowest - top) / np.maximum(wide, 1) - 1), 0, 1)
     lean = np.radians(across + taller * np.maximum(along - across, 0))
     equations = _Equations()
     equations.add(shown[:, None], 1.0, lean, config.lean, robust=True)

@@ -195,7 +195,7 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
         up = np.linalg.eigh((weight[:, None] * spread).T @ spread)[1][:, 0]
         up *= np.sign(up @ hint)
         plane = Ground(up, float(centre @ up))
-        if not rate(plane, 0.9 * best_score):  # it slips off to something else
+        if not rate(plane, 1.0):
             break
         best = plane
     return best
