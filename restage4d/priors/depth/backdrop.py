@@ -10,6 +10,7 @@ import itertools
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 from scipy.sparse import coo_array, vstack
 from scipy.sparse.linalg import splu
 
@@ -22,6 +23,7 @@ F64 = NDArray[np.float64]
 _CELLS = 72  # grid cells along the longer side of the wall
 _HIGH = 0.04  # a point this far above the ground, relative to its distance, belongs to the wall
 _STIFF = 3.0  # the wall's smoothness against its points
+_BEHIND = 0.85  # inverse distance of the wall over the subject's, at most
 _STEPS = 40  # along a ray when it looks for the surface
 
 
@@ -39,7 +41,8 @@ class Backdrop:
         points: (S, 3) of the background.
         far: horizontal distance of the wall where no point tells.
         size: (width, height) of the frames.
-        subject: (M, 3) places of the subject, in front of which no wall may stand.
+        subject: (M, 3) points of the subject's surface in all frames, and on the way there, before
+            which, or above which at a smaller distance, no wall may stand.
     """
 
     def __init__(
@@ -82,10 +85,17 @@ class Backdrop:
             np.round(_CELLS * (self.high - self.low) / (self.high - self.low).max()), 6
         ).astype(int)
         self.wall = self._fit_surface(cells, wall, len(points), 1 / far)
-        for azimuth, _, inverse in self.to_polar(subject):
-            column = (azimuth - self.low[0]) / (self.high[0] - self.low[0]) * (cells[0] - 1)
-            near = np.abs(np.arange(cells[0]) - column) < 2
-            self.wall[:, near] = np.minimum(self.wall[:, near], 0.85 * inverse)
+        self.wall = np.minimum(self.wall, self._limit_wall(self.to_polar(subject)))
+
+    def _limit_wall(self, subject: F64) -> F64:  # (M, 3) -> (rows of slope, columns of azimuth)
+        """The largest inverse distance that the wall may have, infinite where nothing is before
+        it."""
+        rows, columns = self.wall.shape
+        limit = np.full(self.wall.shape, np.inf)
+        at = (subject[:, :2] - self.low) / (self.high - self.low) * (columns - 1, rows - 1)
+        column, row = np.clip(np.round(at).astype(int), 0, (columns - 1, rows - 1)).T
+        np.minimum.at(limit, (row, column), _BEHIND * subject[:, 2])
+        return np.minimum.accumulate(minimum_filter(limit, 3), axis=0)
 
     def to_polar(self, points: F64) -> F64:  # (..., 3) -> (..., 3)
         """Azimuth, slope and inverse horizontal distance of points as seen from the middle."""

@@ -8,13 +8,16 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
 from restage4d.priors.depth.backdrop import Backdrop
-from restage4d.priors.depth.stance import StanceConfig, find_stance
+from restage4d.priors.depth.stance import Stance, StanceConfig, find_stance
 from restage4d.priors.geometry import ground as world
+from restage4d.priors.geometry.ground import Ground
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+
+_WAY = np.linspace(0.3, 1, 8)  # of the way from the camera to the subject, where no wall may stand
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,58 @@ class ReliefDepth:
             points = world.select_background(cameras, masks)
             ground = world.find_ground(cameras, feet, points)
             stance = find_stance(rewound, masks, cameras, feet, ground, self.config.stance)
-            shown = np.isfinite(feet.top)
-            place = stance.place[shown] if shown.any() else stance.place
-            reach = np.linalg.norm(
-                place - world.compute_centres(cameras)[shown if shown.any() else slice(None)],
-                axis=1,
-            )
-            far = self.config.far * float(np.percentile(reach, 90))
-            backdrop = Backdrop(cameras, ground, points, far, rewound.clip.size, place)
             result = np.zeros(masks.shape, np.float32)
-            still = backdrop.compute_depth(0) if cameras.kind == "static" else None
+            seen = [np.zeros((0, 3))]
             for t, mask in enumerate(masks):
                 subject = mask > 0.5
-                result[t] = backdrop.compute_depth(t) if still is None else still
                 if subject.any():
-                    result[t][subject] = _compute_relief(
-                        cameras, t, subject, stance.distance[t], stance.normal[t]
-                    )[subject]
-                result[t][mask < 0] = 0
+                    z = _compute_relief(cameras, t, subject, stance.distance[t], stance.normal[t])
+                    result[t][subject] = _keep_above(ground, cameras, t, z)[subject]
+                    seen.append(_sample_way(cameras, t, result[t]))
+            shown = np.isfinite(feet.top)
+            far = self.config.far * _measure_reach(cameras, stance, shown)
+            backdrop = Backdrop(
+                cameras, ground, points, far, rewound.clip.size, np.concatenate(seen)
+            )
+            still = backdrop.compute_depth(0) if cameras.kind == "static" else None
+            for t, mask in enumerate(masks):
+                around = backdrop.compute_depth(t) if still is None else still
+                result[t] = np.where(mask > 0.5, result[t], np.where(mask < 0, 0, around))
                 task.advance()
             return result
+
+
+def _measure_reach(cameras: Cameras, stance: Stance, shown: NDArray[np.bool_]) -> float:
+    """How far the subject is at its farthest, in the frames that show it (or in all)."""
+    which = shown if shown.any() else slice(None)
+    offset = stance.place[which] - world.compute_centres(cameras)[which]
+    return float(np.percentile(np.linalg.norm(offset, axis=1), 90))
+
+
+def _keep_above(ground: Ground, cameras: Cameras, t: int, z: F64) -> F64:  # (H, W) -> (H, W)
+    """Depth that goes nowhere below the ground."""
+    ray, eye = _compute_rays(cameras, t, z.shape)
+    drop = np.maximum(-(ray @ ground.up), 1e-9)
+    return np.minimum(z, float(ground.compute_height(eye)) / drop)
+
+
+def _sample_way(cameras: Cameras, t: int, z: F32) -> F64:  # (H, W) -> (M, 3)
+    """Points of a depth map in the world, sparsely; with a camera that travels, of the way there,
+    too."""
+    ray, eye = _compute_rays(cameras, t, z.shape)
+    step = max(2, max(z.shape) // 100)
+    ray, z = ray[::step, ::step], z[::step, ::step]
+    offset = z[z > 0, None] * ray[z > 0]
+    way = _WAY if cameras.kind == "moving" else _WAY[-1:]
+    return (eye + way[:, None, None] * offset).reshape(-1, 3)
+
+
+def _compute_rays(cameras: Cameras, t: int, shape: tuple[int, ...]) -> tuple[F64, F64]:
+    """Directions (H, W, 3) through all pixels, with z-depth 1, and the camera's place."""
+    row, col = np.mgrid[: shape[0], : shape[1]] + 0.5
+    xy = np.stack([col.ravel(), row.ravel()], 1)
+    ray = world.compute_directions(cameras, np.full(len(xy), t), xy)
+    return ray.reshape(*shape, 3), world.compute_centres(cameras)[t]
 
 
 def _compute_relief(

@@ -18,7 +18,12 @@ F64 = NDArray[np.float64]
 # slope of a subject that comes nearly straight at the camera: its picture shows its front, not its
 # length
 _STEEPEST = 1.5
-_TILT = np.radians(30)  # seen from higher than this, the subject's plane leans back
+_TILT = np.radians(30)  # seen from higher than this, one sees a subject's back
+# degrees by which the best plane through a body leans back, by how far above it the camera is
+# (docs/priors.md has the figures): as seen from its middle, for what is wider than tall in the
+# image, a person too; and as seen from its top, for what is taller, and may be an animal end-on
+_LEAN_ACROSS = ((30, 60, 90), (0, 30, 90))
+_LEAN_ALONG = ((10, 30, 60), (0, 60, 90))
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class StanceConfig:
         feet: of the distance of a foot from the subject's plane, over the subject's height: bodies
             are wide, feet are lifted.
         turned: of the plane's slope (0 faces the camera, 1 is turned by 45°).
-        turning: second difference of the slope from frame to frame at 24 fps.
+        turning: second difference of the slope, and of the lean in radians, from frame to frame
+            at 24 fps.
+        lean: of the lean in radians, as the outline tells it in every frame.
     """
 
     contact: float = 0.03
@@ -44,6 +51,7 @@ class StanceConfig:
     feet: float = 0.15
     turned: float = 0.7
     turning: float = 1e-2
+    lean: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,16 +83,20 @@ def find_stance(
 
     It stands upright on the ground contact at a robustly smoothed distance, and is turned as the
     feet are: a foot higher up in the image is farther away. Two feet at different distances that a
-    stride or a lift explains do not turn it for long.
+    stride or a lift explains do not turn it for long. Seen from above it leans back, until it lies
+    along the ground.
     """
-    facing = _compute_facing(cameras, ground)
-    side = np.cross(facing, ground.up)
-    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    level = _compute_level(cameras, ground)
+    side = np.cross(level, ground.up)
+    facing = _lean_back(level, ground.up, _measure_tilt(cameras, ground))
     along = _solve_distance(rewound, cameras, feet, ground, facing, config)
     shown = np.isfinite(feet.top)
     contact = np.where(shown[:, None], feet.contact, cameras.K[:, :2, 2])
     ray = world.compute_directions(cameras, np.arange(len(rewound)), contact)
     offset = ray * (along / (ray * facing).sum(1))[:, None]
+    lean = _solve_lean(rewound, masks, cameras, feet, ground, config)
+    facing = _lean_back(level, ground.up, lean)
+    along = (offset * facing).sum(1)
     # the plane turns about the subject's middle: its lowest foot is now this one and now that one
     ray = world.compute_directions(
         cameras,
@@ -101,21 +113,64 @@ def find_stance(
     )
 
 
-def _compute_facing(cameras: Cameras, ground: Ground) -> F64:  # -> (T, 3) unit
-    """Normals of upright planes that face the cameras, pointing away from them.
-
-    Seen from more than 30° above they lean back, as what one then sees of a subject is its back.
-    """
+def _compute_level(cameras: Cameras, ground: Ground) -> F64:  # -> (T, 3) unit
+    """Where the cameras look, along the ground."""
     ahead = cameras.w2c[:, 2, :3].astype(np.float64)
-    down = np.clip(-(ahead @ ground.up), -1, 1)
-    level = ahead + down[:, None] * ground.up
+    level = ahead - (ahead @ ground.up)[:, None] * ground.up
     flat = (
         np.linalg.norm(level, axis=1, keepdims=True) < 1e-6
     )  # looking straight down: the top of the image is ahead
     level = np.where(flat, -cameras.w2c[:, 1, :3], level)
-    level /= np.linalg.norm(level, axis=1, keepdims=True)
-    lean = np.maximum(np.arcsin(np.maximum(down, 0)) - _TILT, 0)
-    return level * np.cos(lean)[:, None] - ground.up * np.sin(lean)[:, None]
+    return level / np.linalg.norm(level, axis=1, keepdims=True)
+
+
+def _measure_tilt(cameras: Cameras, ground: Ground) -> F64:  # -> (T,)
+    """Radians by which the cameras look down by more than 30°."""
+    down = -(cameras.w2c[:, 2, :3].astype(np.float64) @ ground.up)
+    return np.maximum(np.arcsin(np.clip(down, 0, 1)) - _TILT, 0)
+
+
+def _lean_back(level: F64, up: F64, lean: F64) -> F64:  # (T, 3), (3,), (T,) -> (T, 3) unit
+    """Normals, away from the cameras, of planes that lean back from upright by ``lean`` radians."""
+    return level * np.cos(lean)[:, None] - up * np.sin(lean)[:, None]
+
+
+def _solve_lean(
+    rewound: Rewound,
+    masks: F32,
+    cameras: Cameras,
+    feet: Footprint,
+    ground: Ground,
+    config: StanceConfig,
+) -> F64:  # -> (T,) radians
+    """By how much the subject's plane leans back, smoothly over the clip.
+
+    An upright subject that is as tall as the camera is high is seen from above at its feet alone.
+    Only frames with all of it tell how tall it is, where there are any.
+    """
+    whole = bool(feet.whole.any())
+    shown = np.flatnonzero(feet.whole if whole else np.isfinite(feet.top))
+    lowest, top, column = feet.contact[shown, 1], feet.top[shown], feet.middle[shown]
+    across, along = (
+        np.interp(_measure_descent(cameras, ground, shown, np.stack([column, row], 1)), *lean)
+        for row, lean in (((lowest + top) / 2, _LEAN_ACROSS), (top, _LEAN_ALONG))
+    )
+    wide = np.array([(masks[t] > 0.5).any(0).sum() for t in shown])
+    taller = whole * np.clip(2 * ((lowest - top) / np.maximum(wide, 1) - 1), 0, 1)
+    lean = np.radians(across + taller * np.maximum(along - across, 0))
+    equations = _Equations()
+    equations.add(shown[:, None], 1.0, lean, config.lean, robust=True)
+    equations.smooth(rewound, 0, config.turning * (24.0 / rewound.clip.fps) ** 2)
+    equations.add(np.arange(len(rewound))[:, None], 1.0, 0.0, 100 * config.lean)
+    return np.clip(equations.solve(len(rewound)), 0, np.pi / 2)
+
+
+def _measure_descent(
+    cameras: Cameras, ground: Ground, frames: NDArray[np.intp], xy: F64
+) -> F64:  # (M,), (M, 2) -> (M,)
+    """Degrees below the horizon of the rays through pixels."""
+    ray = world.compute_directions(cameras, frames, xy)
+    return np.degrees(np.arcsin(-(ray @ ground.up) / np.linalg.norm(ray, axis=1)))
 
 
 class _Equations:

@@ -15,6 +15,11 @@ F64 = NDArray[np.float64]
 # camera height over subject height where nothing tells: a person's eyes on an animal, a person or a
 # car
 _EYE = 1.2
+# degrees by which cameras usually look down, and the share of points that must lie on the ground
+# for such a camera, and for one that looks or leans over 20° beyond that
+_USUAL = (-5.0, 35.0)
+_NEED, _NEED_UNUSUAL = 0.15, 0.6
+_STEEPEST = 0.1  # up has at least this share of the direction to the top of the picture
 # how much a subject's height changes with its pose, as a median deviation of its logarithm
 _POSE = 0.04
 _FLAT = (
@@ -101,8 +106,8 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
     """Up and ground where no points show them.
 
     Up is where cameras are level (a turning one shows its axis), the subject keeps its height while
-    it comes nearer, and `_EYE` holds. The camera's height is 1, or with background points such that
-    next to none lies below the ground.
+    it comes nearer, `_EYE` holds, and the camera looks down as usual. The camera's height is 1, or
+    with background points such that next to none lies below the ground.
     """
     axes = cameras.w2c[:, :3, :3].astype(np.float64)
     u, _, vt = np.linalg.svd(axes.mean(0))
@@ -111,18 +116,13 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
     shown = np.flatnonzero(feet.whole)
     if not len(shown):
         shown = np.flatnonzero(np.isfinite(feet.top))
-    low = compute_directions(cameras, shown, feet.contact[shown])
-    high = compute_directions(
-        cameras, shown, np.stack([feet.contact[shown, 0], feet.top[shown]], 1)
-    )
     best, best_cost = -down, np.inf
     for pitch in np.radians(np.arange(-30, 80.1, 0.5)):  # of the camera, downwards
-        up = -down * np.cos(pitch) + ahead * np.sin(pitch)
+        up = -down * np.cos(pitch) - ahead * np.sin(pitch)
         cost = (np.arcsin(right_axes @ up) ** 2).mean() / np.radians(1.0) ** 2
+        cost += (_measure_unusual(np.degrees(pitch)) / 10) ** 2
         if len(shown):
-            reach = np.linalg.norm(low - (low @ up)[:, None] * up, axis=1)
-            drop = -(low @ up) / reach
-            tall = high @ up / np.linalg.norm(high - (high @ up)[:, None] * up, axis=1) + drop
+            drop, tall = _measure_heights(cameras, feet, shown, up)
             if (drop < 0.01).any() or (tall < 0.01).any():
                 continue
             cost += (np.median(np.log(drop / tall / _EYE)) / 0.5) ** 2
@@ -142,7 +142,11 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
 
 def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) -> Ground | None:
     """A plane through many ``points`` (S, 3) with nearly none below it, under every camera and
-    under the subject's feet; None if there is none."""
+    under the subject's feet; None if there is none.
+
+    Points near the feet count most. How many must support it depends on what it says of the camera
+    (`compute_needed_support`) and of the subject, whose height should last.
+    """
     if len(points) < 30:
         return None
     eyes = compute_centres(cameras)
@@ -155,7 +159,17 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
     likely = _estimate_ground_likelihood(cameras, feet, points)
     pool = np.flatnonzero(likely >= np.median(likely))
     rng = np.random.default_rng(seed)
-    best, best_score = None, 0.15 * likely.sum()
+
+    def rate(plane: Ground, than: float) -> float:
+        """Support over what is needed; 0 where that is no more than ``than``."""
+        if plane.up @ hint < _STEEPEST:
+            return 0.0
+        off = plane.compute_height(points) / distance
+        support = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
+        score = support / likely.sum() / compute_needed_support(cameras, plane.up)
+        return score if score > than and _is_below(plane, eyes, low) else 0.0
+
+    best, best_score = None, 1.0
     for _ in range(1500):
         a, b, c = points[rng.choice(pool, 3, replace=False)]
         normal = np.cross(b - a, c - a)
@@ -163,12 +177,12 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
         if length < 1e-12:
             continue
         up = normal / length * np.sign(normal @ hint)
-        if up @ hint < 0.4:
-            continue
-        off = (points @ up - a @ up) / distance
-        score = likely[np.abs(off) < _FLAT].sum() - 2 * likely[off < -3 * _FLAT].sum()
-        if score > best_score and _is_below(up, float(a @ up), eyes, low):
-            best, best_score = Ground(up, float(a @ up)), score
+        plane = Ground(up, float(a @ up))
+        score = rate(plane, best_score)
+        if score:
+            score *= _rate_steadiness(cameras, feet, up)
+        if score > best_score:
+            best, best_score = plane, score
     if best is None:
         return None
     for _ in range(10):  # least squares over the points near it, those far away counting less
@@ -180,34 +194,88 @@ def fit_ground(cameras: Cameras, feet: Footprint, points: F64, seed: int = 0) ->
         spread = points - centre
         up = np.linalg.eigh((weight[:, None] * spread).T @ spread)[1][:, 0]
         up *= np.sign(up @ hint)
-        if up @ hint < 0.4 or not _is_below(up, float(centre @ up), eyes, low):
+        plane = Ground(up, float(centre @ up))
+        if not rate(plane, 1.0):
             break
-        best = Ground(up, float(centre @ up))
+        best = plane
     return best
 
 
-def _is_below(up: F64, level: float, eyes: F64, low: F64) -> bool:
+def measure_pitch(cameras: Cameras, up: F64) -> tuple[float, float]:
+    """Degrees by which the cameras look down, and by which they lean to a side, as medians."""
+    axes = cameras.w2c[:, :3, :3].astype(np.float64)
+    down, side = np.arcsin(np.clip(-axes[:, 2] @ up, -1, 1)), np.arcsin(axes[:, 0] @ up)
+    return float(np.degrees(np.median(down))), float(np.degrees(np.median(side)))
+
+
+def compute_needed_support(cameras: Cameras, up: F64) -> float:
+    """Share of the points that must lie on the ground for ``up`` to be believed.
+
+    Little for an ordinary camera, that looks down by -5° to 35° and is level. One that looks
+    steeply down sees little but the ground, so that most points should lie on it; nor does one roll
+    or look up much by mistake.
+    """
+    pitch, roll = measure_pitch(cameras, up)
+    unusual = max(_measure_unusual(pitch), abs(roll) - 10) / 20
+    return min(_NEED + (_NEED_UNUSUAL - _NEED) * unusual, _NEED_UNUSUAL)
+
+
+def _measure_unusual(pitch: float) -> float:
+    """Degrees by which it is outside of what is usual."""
+    return max(_USUAL[0] - pitch, pitch - _USUAL[1], 0.0)
+
+
+def _rate_steadiness(cameras: Cameras, feet: Footprint, up: F64) -> float:
+    """1 where ``up`` has the subject keep its height over the frames that show it whole, less the
+    less it does."""
+    shown = np.flatnonzero(feet.whole)
+    if len(shown) < 3:
+        return 1.0
+    drop, tall = _measure_heights(cameras, feet, shown, up)
+    if (drop < 0.01).any() or (tall < 0.01).any():
+        return 0.5
+    height = np.log(tall / drop)
+    return float(1 / (1 + (np.median(np.abs(height - np.median(height))) / (3 * _POSE)) ** 2))
+
+
+def _measure_heights(
+    cameras: Cameras, feet: Footprint, shown: NDArray[np.intp], up: F64
+) -> tuple[F64, F64]:
+    """Of an upright subject in the frames ``shown``, over its distance: how far its contact lies
+    below the camera, and its height."""
+    low = compute_directions(cameras, shown, feet.contact[shown])
+    high = compute_directions(
+        cameras, shown, np.stack([feet.contact[shown, 0], feet.top[shown]], 1)
+    )
+    drop = -(low @ up) / np.linalg.norm(low - (low @ up)[:, None] * up, axis=1)
+    rise = high @ up / np.linalg.norm(high - (high @ up)[:, None] * up, axis=1)
+    return drop, rise + drop
+
+
+def _is_below(plane: Ground, eyes: F64, low: F64) -> bool:
     """Whether all cameras are above the plane and (nearly) all rays to the feet go down to it, not
     beyond 60 camera heights."""
-    heights = eyes @ up - level
-    if heights.min() <= 0:
+    if plane.compute_height(eyes).min() <= 0:
         return False
-    return not len(low) or bool((low @ up < -1 / 60).mean() > 0.97)
+    return not len(low) or bool((low @ plane.up < -1 / 60).mean() > 0.97)
 
 
 def _estimate_ground_likelihood(cameras: Cameras, feet: Footprint, points: F64) -> F64:  # (S,)
     """How likely points are to be ground: 1 for those that appear lower than the subject's middle,
-    less for the others."""
-    below = np.zeros(len(points))
-    count = np.zeros(len(points))
+    less for the others, up to three times as much for those that appear near its feet."""
+    below, near, count = np.zeros((3, len(points)))
     frames = np.flatnonzero(np.isfinite(feet.top))[:: max(1, len(feet.top) // 20)]
     for t in frames:
         seen = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
-        row = cameras.K[t, 1, 1] * seen[:, 1] / np.maximum(seen[:, 2], 1e-9) + cameras.K[t, 1, 2]
+        xy = (seen @ cameras.K[t].T.astype(np.float64))[:, :2] / np.maximum(seen[:, 2:], 1e-9)
+        tall = feet.contact[t, 1] - feet.top[t]
         front = seen[:, 2] > 1e-9
+        lower = front & (xy[:, 1] > feet.contact[t, 1] - 0.5 * tall)
         count += front
-        below += front & (row > 0.5 * (feet.contact[t, 1] + feet.top[t]))
-    return 0.25 + 0.75 * below / np.maximum(count, 1)
+        below += lower
+        beside = np.linalg.norm(xy - feet.contact[t], axis=1) / tall
+        near += np.where(lower & feet.grounded[t], np.exp(-2 * beside**2), 0)
+    return 0.25 + (0.75 * below + 2 * near) / np.maximum(count, 1)
 
 
 def select_background(cameras: Cameras, masks: F32) -> F64:  # -> (S', 3)
