@@ -37,11 +37,12 @@ def lift(depth: np.ndarray, where: np.ndarray, cameras: Cameras, t: int) -> np.n
     return ground.compute_centres(cameras)[t] + depth[rows, cols][:, None] * ray
 
 
-def bank_scene(on_the_ground: int) -> tuple[Cameras, np.ndarray, np.ndarray]:
-    """A plank before spectators on a steep bank: cameras look 15° down, at the bank's plane 65°."""
+def bank_scene(on_the_ground: int, slope: float = 50) -> tuple[Cameras, np.ndarray, np.ndarray]:
+    """A plank before 300 spectators on a bank of ``slope`` degrees; cameras look 15° down, thus by
+    15° + ``slope`` at the bank."""
     rng = np.random.default_rng(0)
     y = rng.uniform(6, 7.5, 300)
-    bank = np.stack([rng.uniform(-2.5, 2.5, 300), y, (y - 6) * np.tan(np.radians(50))], 1)
+    bank = np.stack([rng.uniform(-2.5, 2.5, 300), y, (y - 6) * np.tan(np.radians(slope))], 1)
     bank += rng.normal(0, 0.01, bank.shape)
     points = np.concatenate([bank, ground_points(rng, on_the_ground)])
     poses = [camera_from_world([0.1 * t, 0, 1.5]) for t in range(8)]
@@ -50,12 +51,14 @@ def bank_scene(on_the_ground: int) -> tuple[Cameras, np.ndarray, np.ndarray]:
     return cameras, masks, cameras.points.astype(np.float64)
 
 
-def test_a_bank_with_more_points_than_the_ground_is_not_the_ground():
-    cameras, masks, points = bank_scene(120)
+@pytest.mark.parametrize(("on_the_ground", "slope"), [(120, 50), (60, 18)])
+def test_a_bank_with_more_points_than_the_ground_is_not_the_ground(on_the_ground, slope):
+    """A gentle bank is told by where the subject's feet are alone."""
+    cameras, masks, points = bank_scene(on_the_ground, slope)
     found = ground.fit_ground(cameras, ground.measure_footprint(masks), points)
     assert found is not None
-    assert measure_pitch(cameras, found) == pytest.approx(15, abs=1)
-    assert abs(found.level) < 0.05
+    assert measure_pitch(cameras, found) == pytest.approx(15, abs=1.5)
+    assert abs(found.level) < 0.1
 
 
 def test_a_steep_plane_that_a_third_of_the_points_supports_is_refused():

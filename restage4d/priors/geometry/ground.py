@@ -18,6 +18,7 @@ _EYE = 1.2
 # degrees by which cameras usually look down, and the share of points that must lie on the ground
 # for such a camera, and for one that looks or leans over 20° beyond that
 _USUAL = (-5.0, 35.0)
+_MOSTLY = (0.0, 15.0)  # by which they mostly do
 _NEED, _NEED_UNUSUAL = 0.15, 0.6
 _STEEPEST = 0.1  # up has at least this share of the direction to the top of the picture
 # how much a subject's height changes with its pose, as a median deviation of its logarithm
@@ -120,7 +121,8 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
     for pitch in np.radians(np.arange(-30, 80.1, 0.5)):  # of the camera, downwards
         up = -down * np.cos(pitch) - ahead * np.sin(pitch)
         cost = (np.arcsin(right_axes @ up) ** 2).mean() / np.radians(1.0) ** 2
-        cost += (_measure_unusual(np.degrees(pitch)) / 10) ** 2
+        off = np.degrees(pitch) - np.clip(np.degrees(pitch), *_MOSTLY)
+        cost += (off / 15) ** 2
         if len(shown):
             drop, tall = _measure_heights(cameras, feet, shown, up)
             if (drop < 0.01).any() or (tall < 0.01).any():
@@ -128,8 +130,6 @@ def guess_ground(cameras: Cameras, feet: Footprint) -> Ground:
             cost += (np.median(np.log(drop / tall / _EYE)) / 0.5) ** 2
             height = np.log(tall / drop)  # over the camera's
             cost += (np.median(np.abs(height - np.median(height))) / _POSE) ** 2
-        else:
-            cost += (np.degrees(pitch) - 10) ** 2 / 100
         if cost < best_cost:
             best, best_cost = up, cost
     heights = compute_centres(cameras) @ best
@@ -212,17 +212,11 @@ def compute_needed_support(cameras: Cameras, up: F64) -> float:
     """Share of the points that must lie on the ground for ``up`` to be believed.
 
     Little for an ordinary camera, that looks down by -5° to 35° and is level. One that looks
-    steeply down sees little but the ground, so that most points should lie on it; nor does one roll
-    or look up much by mistake.
+    steeply down sees little but the ground, so that most points should lie on it.
     """
     pitch, roll = measure_pitch(cameras, up)
-    unusual = max(_measure_unusual(pitch), abs(roll) - 10) / 20
+    unusual = max(_USUAL[0] - pitch, pitch - _USUAL[1], abs(roll) - 10, 0.0) / 20
     return min(_NEED + (_NEED_UNUSUAL - _NEED) * unusual, _NEED_UNUSUAL)
-
-
-def _measure_unusual(pitch: float) -> float:
-    """Degrees by which it is outside of what is usual."""
-    return max(_USUAL[0] - pitch, pitch - _USUAL[1], 0.0)
 
 
 def _rate_steadiness(cameras: Cameras, feet: Footprint, up: F64) -> float:
