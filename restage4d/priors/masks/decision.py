@@ -73,11 +73,11 @@ class ClueWeights:
 _LIMBS = ClueWeights(
     carried=0.55,
     like_before=1.45,
-    like_first=0.15,
+    like_first=0.25,
     motion=0.15,
-    trails=0.15,
+    trails=0.3,
     background=0.9,
-    bias=0.1,
+    bias=-0.15,
 )
 
 
