@@ -33,8 +33,8 @@ Bool = NDArray[np.bool_]
 class ClueWeights:
     """What each clue weighs in the sum of log-likelihood ratios.
 
-    Fitted by logistic regression on four clips of DAVIS, both ways in time, then rounded; those of
-    limbs on five, forwards.
+    Fitted by logistic regression on four clips of DAVIS, both ways in time, then rounded.
+    Those of limbs began with a fit on five clips and were then chosen by what six clips gave.
 
     Attributes:
         carried: the label that the flow brings from the frame before.
