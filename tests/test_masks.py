@@ -236,3 +236,17 @@ def test_a_real_animal_is_followed():
     clip, truth = _davis("dog", 6)
     masks = PROVIDER.propagate(rewind(clip, []), truth[0], Progress())[::-1]
     assert np.mean([iou(mask > 0.5, true) for mask, true in zip(masks, truth, strict=True)]) > 0.85
+
+
+def test_the_legs_of_a_real_animal_are_followed():
+    """Hooves in mud stand as still as the ground: with the weights of the body for the limbs, too,
+    0.79 of the lowest 30 % of the cow were left in these frames."""
+    clip, truth = _davis("cows", 16)
+    masks = PROVIDER.propagate(rewind(clip, []), truth[0], Progress())[::-1] > 0.5
+    cover = []
+    for mask, true in zip(masks, truth, strict=True):
+        rows = np.flatnonzero(true.any(1))
+        low = true & (np.arange(len(true))[:, None] > rows[-1] - 0.3 * (rows[-1] - rows[0]))
+        cover.append((mask & low).sum() / low.sum())
+    assert np.mean(cover) > 0.81
+    assert np.mean([iou(mask, true) for mask, true in zip(masks, truth, strict=True)]) > 0.92

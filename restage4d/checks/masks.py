@@ -1,4 +1,5 @@
-"""Faults of the subject's masks: cut off, too small or large, shrunk, grown, in pieces, jumping."""
+"""Faults of the subject's masks: cut off, too small or large, shrunk, grown, with
+lost parts, in pieces, jumping."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,10 @@ F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 _CORRECT = "Correct the masks there, or end before it."
-_CUT_OFF = "The puppet lacks what no frame shows."
+_REMEDIES = {
+    "subject-cut-off": "The puppet lacks what no frame shows.",
+    "mask-lost-part": "It is taken for unknown there; correct it with --mask FRAME=FILE.",
+}
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,35 @@ class MaskFigures:
         border: (T,) share of the outline that lies on the picture's border; 0 without a mask.
         largest: (T,) share of the area in the largest piece; gaps of a few pixels do not part.
         middle: (T, 2) centroid in pixels, nan without a mask.
+        unknown: (T,) unknown pixels farther from the outline than a border band, over the mask's
+            area and theirs; 0 without either.
     """
 
     area: F64
     border: F64
     largest: F64
     middle: F64
+    unknown: F64
 
 
 def measure_masks(masks: F32) -> MaskFigures:  # (T, H, W) as in `Priors.masks`
     """Figures of every mask by itself."""
     count, height, width = masks.shape
     figures = MaskFigures(
-        np.zeros(count), np.zeros(count), np.ones(count), np.full((count, 2), np.nan)
+        np.zeros(count),
+        np.zeros(count),
+        np.ones(count),
+        np.full((count, 2), np.nan),
+        np.zeros(count),
     )
     reach = 2 * max(1, max(height, width) // 128) + 1
+    band = np.ones((reach, reach), np.uint8)
     for t, soft in enumerate(masks):
         mask = (soft > 0.5).astype(np.uint8)
         figures.area[t] = mask.sum() / np.maximum((soft >= 0).sum(), 1)
+        inner = cv2.morphologyEx(((soft < 0) | (mask > 0)).astype(np.uint8), cv2.MORPH_OPEN, band)
+        lost = (soft < 0) & (inner > 0) & (cv2.dilate(mask, band) == 0)
+        figures.unknown[t] = lost.sum() / max(lost.sum() + mask.sum(), 1)
         if not mask.any():
             continue
         rows, cols = np.nonzero(mask)
@@ -57,7 +72,7 @@ def measure_masks(masks: F32) -> MaskFigures:  # (T, H, W) as in `Priors.masks`
         edge = np.ones_like(mask)
         edge[known_rows[0] + 1 : known_rows[-1], known_cols[0] + 1 : known_cols[-1]] = 0
         figures.border[t] = (outline & edge).sum() / outline.sum()
-        closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8))
+        closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, band)
         _, _, stats, _ = cv2.connectedComponentsWithStats(closed)
         sizes = stats[1:, cv2.CC_STAT_AREA]
         figures.largest[t] = sizes.max() / sizes.sum()
@@ -129,6 +144,12 @@ def check_masks(
             f"The subject's mask is {most} {first_area}",
             ratio > thresholds.grown,
         ),
+        (
+            "mask-lost-part",
+            "warning",
+            "A part of the subject is missing in its mask",
+            figures.unknown > thresholds.unknown,
+        ),
         ("mask-pieces", "warning", "The subject's mask is in pieces", broken),
         ("mask-jump", "warning", "The subject's mask jumps", jumps),
         (
@@ -142,7 +163,7 @@ def check_masks(
     for code, severity, what, flags in faults:
         if flags.any():
             where, first, last = describe_frames(flags)
-            remedy = _CUT_OFF if code == "subject-cut-off" else _CORRECT
+            remedy = _REMEDIES.get(code, _CORRECT)
             text = f"{what} in {video}, {where}."
             found.append(Finding(code, severity, text, remedy, first, last, video))
     return found

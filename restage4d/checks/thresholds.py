@@ -33,6 +33,7 @@ class Thresholds:
         lost: area over the first frame's below which it counts as lost.
         lost_share: share of frames in which a lost subject cannot work.
         largest_piece: share of its area in its largest piece, where b_0's is in one.
+        unknown: share of the subject that is unknown, beyond the outline's border band.
         jump: step of its middle over the root of its area, and `jump_rate` times its usual step.
 
     Points on the subject, followed by sparse optical flow:
@@ -84,6 +85,7 @@ class Thresholds:
     lost: float = 0.02
     lost_share: float = 0.5
     largest_piece: float = 0.7
+    unknown: float = 0.01
     jump: float = 0.5
     jump_rate: float = 4.0
 

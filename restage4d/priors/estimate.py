@@ -27,7 +27,9 @@ from restage4d.priors.joining import join_cameras, join_depth, join_masks, join_
 from restage4d.priors.known import KnownPriors
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.keyframes import follow_from_keyframe
+from restage4d.priors.masks.lost_parts import mark_lost_parts
 from restage4d.priors.motion.background_points import follow, triangulate
+from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.priors.protocols import (
     CameraProvider,
     DepthProvider,
@@ -141,7 +143,19 @@ def estimate_priors(
         followed = found["masks"].copy()
         for part in repaired:
             followed[part["rows"]] = part["masks"]
+        given_rows = np.array([not np.isnan(mask).any() for mask in masks])
+        given_rows[[rewound.seam, *rewound.video(0)[[*corrections]]]] = True
         masks = np.where(np.isnan(masks), followed, masks)
+        masks = estimate_or_load(
+            "lost parts of masks",
+            providers.masks,
+            (masks, given_rows),
+            lambda: {
+                "masks": mark_lost_parts(
+                    rewound, compute_optical_flow(rewound, progress), masks, given_rows
+                )
+            },
+        )["masks"]
 
     def cameras_arrays() -> dict[str, NDArray]:
         cameras = providers.cameras.cameras(rewound, masks, progress)

@@ -7,6 +7,8 @@ from scipy import ndimage
 
 Bool = NDArray[np.bool_]
 
+_LIMB = 0.06  # half the width of a limb at most, over the root of the mask's area
+
 
 def disk(radius: int) -> NDArray[np.uint8]:
     return np.asarray(
@@ -29,3 +31,14 @@ def label(mask: Bool, corners: bool) -> NDArray[np.intp]:
     parts = np.zeros(mask.shape, np.intp)
     ndimage.label(mask, np.ones((3, 3)) if corners else None, output=parts)
     return parts
+
+
+def find_thin_parts(mask: Bool) -> Bool:
+    """The limbs (H, W) of ``mask``: what is narrower than about an eighth of the root of its area,
+    without the outline's roughness."""
+    size = float(np.sqrt(mask.sum()))
+    solid = mask.astype(np.uint8)
+    thin = solid - cv2.morphologyEx(
+        solid, cv2.MORPH_OPEN, disk(max(1, round(_LIMB * size))), borderValue=0
+    )
+    return cv2.morphologyEx(thin, cv2.MORPH_OPEN, disk(1)) > 0
