@@ -214,7 +214,7 @@ def _name(record: Record) -> str:
     return record["stage"] + (f" ({record['driving']})" if record["driving"] > 1 else "")
 
 
-def _average(records: list[Record]) -> dict[str, float]:
+def _average(records: list[Record]) -> dict[str, float | None]:
     names = {name for record in records for name in record["metrics"]}
     found = {
         n: [r["metrics"][n] for r in records if r["metrics"].get(n) is not None] for n in names

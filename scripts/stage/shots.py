@@ -19,8 +19,10 @@ FILMED_FROM = (
     50.0  # azimuth of the camera at the shared first frame, degrees left of the subject's front
 )
 WALL = 5.0  # radius of the set
-# azimuth of the held-out views against the subject's own heading
-VIEWS = {"beside": -90.0, "behind": 180.0, "oblique": FILMED_FROM + 45}
+# azimuth of held-out views against the subject's own heading
+TURNING = {"beside": -90.0, "behind": 180.0}
+OBLIQUE = 45.0  # and of "oblique" against the film camera's, to the subject's left
+VIEWS = (*TURNING, "oblique")
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,16 @@ def stage(subject: Subject, plan: Plan) -> tuple[dict[str, Shot], float]:
 
 def views(subject: Subject, shot: Shot) -> dict[str, Shot]:
     """The same performance from behind and beside, from cameras that follow and turn with the
-    subject."""
+    subject, and from 45 degrees beside the film camera."""
     target = _smoothed(_middles(subject, shot))
+    away = shot.eye - shot.target
+    azimuths = {name: shot.heading + np.radians(a) for name, a in TURNING.items()}
+    azimuths["oblique"] = np.arctan2(away[:, 1], away[:, 0]) + np.radians(OBLIQUE)
 
     def framed(distance: float) -> dict[str, Shot]:
         return {
-            name: _camera(shot, target, shot.heading + np.radians(a), distance, lift=0.45)
-            for name, a in VIEWS.items()
+            name: _camera(shot, target, azimuth, distance, lift=0.45)
+            for name, azimuth in azimuths.items()
         }
 
     return _fitted(subject, framed, float(np.linalg.norm(shot.eye[0] - shot.target[0])))
