@@ -31,9 +31,8 @@ def measure_pitch(cameras: Cameras, found: Ground, t: int = 0) -> float:
 def lift(depth: np.ndarray, where: np.ndarray, cameras: Cameras, t: int) -> np.ndarray:
     """World points (M, 3) of a depth map."""
     rows, cols = np.nonzero(where)
-    ray = ground.compute_directions(
-        cameras, np.full(len(rows), t), np.stack([cols, rows], 1) + np.array([0.5, 0.5])
-    )
+    xy = np.stack([cols, rows], 1).astype(np.float64) + 0.5
+    ray = ground.compute_directions(cameras, np.full(len(rows), t), xy)
     return ground.compute_centres(cameras)[t] + depth[rows, cols][:, None] * ray
 
 
