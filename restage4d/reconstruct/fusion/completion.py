@@ -109,9 +109,8 @@ def complete_far_side(
     keep = ~hidden
     keep[hidden] = _measure_distance(posed[hidden], done) > _GUESS_COVERED * spacing
     rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
-    _append(
-        model, rows, int(keep.sum()), means[free], quats[free], found.grow[free], room[free] / 3
-    )
+    most = (room[free] / 3).astype(np.float32)
+    _append(model, rows, int(keep.sum()), means[free], quats[free], found.grow[free], most)
 
 
 def reflect(
@@ -259,6 +258,7 @@ def _append(
             p[name] = p[name][at].detach().clone()
         p["subject.means"][n_kept:] = torch.from_numpy(means).to(model.device)
         p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(model.device)
-        grow, most = (torch.from_numpy(np.log(x)).to(model.device)[:, None] for x in (grow, most))
-        p["subject.log_scales"][n_kept:] = (p["subject.log_scales"][n_kept:] + grow).minimum(most)
+        larger, limit = (torch.from_numpy(np.log(x)).to(at.device)[:, None] for x in (grow, most))
+        sizes = p["subject.log_scales"][n_kept:] + larger
+        p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
     model.take(at)
