@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scenes import hinge_scene
 
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.motion import rigid_adjustment as rigid
+from restage4d.reconstruct.motion.lifting import reject_observations
 from restage4d.reconstruct.motion.shape_from_motion import fit_slope, refine_depth
 
 WIDTH, HEIGHT, FRAMES = 96, 72, 24
@@ -149,6 +151,14 @@ def test_depth_gets_the_turn_of_the_tracks():
 def test_depth_that_turns_already_is_left_alone():
     rewound, priors, _ = _scene(turn=45, squeeze=1.0)
     assert np.array_equal(refine_depth(rewound, priors), priors.depth)
+
+
+def test_right_depth_of_a_body_with_a_joint_is_left_alone():
+    """One rigid body is not what moves there; the distances of neighbours tell that depth is
+    right."""
+    truth = hinge_scene()
+    priors = replace(truth.priors, tracks=reject_observations(truth.rewound, truth.priors))
+    assert np.array_equal(refine_depth(truth.rewound, priors), priors.depth)
 
 
 def test_a_still_subject_is_left_alone():

@@ -5,8 +5,10 @@ Depth of a single picture explains a turn before the camera by squeezing. The tr
 turn, taken as one rigid body (`rigid_adjustment`), tell how far it turns. In every frame the
 subject's depth then gets the slope along the picture's horizontal that this body has there: a turn
 about the upright, to which standing bodies mostly keep. Slopes along the vertical, and what limbs
-do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays. Depth
-in which the subject turns as the tracks do already is left alone.
+do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays.
+
+Depth in which the subject turns as the tracks do already is left alone. So is depth by which the
+body would stretch no less: where it has joints, depth may be right and the one rigid body not.
 """
 
 from dataclasses import replace
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
+from restage4d.reconstruct.losses.rigidity import knn_edges
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion
 from restage4d.reconstruct.motion.initialisation import choose_tracks
 from restage4d.reconstruct.motion.lifting import (
@@ -38,6 +41,7 @@ _AGREES = 0.5  # from which an observation belongs to the body
 _ENOUGH = 30  # of them, without which a frame goes by its neighbours
 _STEADY = 1.5  # frames over which slopes are smoothed
 _MOST = 1.25  # times, up to which depth may be corrected
+_NEIGHBOURS = 8
 _ROUNDS = 5  # of reweighting
 _DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
 
@@ -66,15 +70,40 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
             known[t] = 1
     weight = compute_time_weights(rewound, _STEADY) * known
     slopes = weight @ slopes / np.maximum(weight.sum(1), 1e-6)
-    out = priors.depth.copy()
+    out, turns = priors.depth.copy(), np.zeros(tracks.visible.shape)
     for t, slope in enumerate(slopes):
         subject = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
         if not subject.any():
             continue
         x = np.nonzero(subject)[1] + 0.5
-        turned = slope * (x - np.median(x))  # the body's distance is the ground's to tell
-        out[t][subject] *= np.exp(share * np.clip(turned, -np.log(_MOST), np.log(_MOST)))
-    return out
+        middle = np.median(x)  # stays: the body's distance is the ground's to tell
+        out[t][subject] *= _turn(x - middle, share * slope)
+        turns[:, t] = _turn(tracks.xy[:, t, 0] - middle, share * slope)
+    places = _to_cameras(tracks.xyz, priors)
+    before, after = (measure_stretch(p, tracks) for p in (places, places * turns[..., None]))
+    return out if after < before else priors.depth
+
+
+def _turn(x: F64, slope: float) -> F64:
+    """The factor of depths that a turn asks for at ``x`` pixels from the middle."""
+    return np.exp(np.clip(slope * x, -np.log(_MOST), np.log(_MOST)))
+
+
+def measure_stretch(places: F64, tracks: LiftedTracks) -> float:
+    """How much neighbouring points change their distance: the median over pairs of the standard
+    deviation over time of its logarithm. 0 for a body that keeps its shape, whatever its joints do.
+
+    Args:
+        places: (P, T, 3) of the points.
+        tracks: which of them are seen.
+    """
+    start = places[:, tracks.canonical]
+    edges = knn_edges(start.astype(np.float32), _NEIGHBOURS)
+    length = np.linalg.norm(places[edges[:, 0]] - places[edges[:, 1]], axis=-1)
+    both = tracks.visible[edges[:, 0]] & tracks.visible[edges[:, 1]]
+    values = np.ma.masked_array(np.log(np.maximum(length, 1e-6)), ~both)
+    enough = both.sum(1) >= 3
+    return float(np.median(values[enough].std(1).filled(0))) if enough.any() else 0.0
 
 
 def adjust_body(tracks: LiftedTracks, rewound: Rewound, priors: Priors) -> RigidBody:
