@@ -7,8 +7,8 @@ subject's depth then gets the slope along the picture's horizontal that this bod
 about the upright, to which standing bodies mostly keep. Slopes along the vertical, and what limbs
 do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays.
 
-Depth in which the subject turns as the tracks do already is left alone. So is depth by which the
-body would stretch no less: where it has joints, depth may be right and the one rigid body not.
+Depth in which the subject turns as the tracks do already is left alone. So is depth in which
+neighbouring points keep their distances: where it has joints, the one rigid body is what is wrong.
 """
 
 from dataclasses import replace
@@ -42,6 +42,8 @@ _ENOUGH = 30  # of them, without which a frame goes by its neighbours
 _STEADY = 1.5  # frames over which slopes are smoothed
 _MOST = 1.25  # times, up to which depth may be corrected
 _NEIGHBOURS = 8
+_KEPT = 0.03  # stretch up to which depth keeps the body's shape, and is right
+_WORSE = 1.5  # times the stretch, that corrected depth may have: its noise is turned, too
 _ROUNDS = 5  # of reweighting
 _DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
 
@@ -81,7 +83,7 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
         turns[:, t] = _turn(tracks.xy[:, t, 0] - middle, share * slope)
     places = _to_cameras(tracks.xyz, priors)
     before, after = (measure_stretch(p, tracks) for p in (places, places * turns[..., None]))
-    return out if after < before else priors.depth
+    return out if before > _KEPT and after < _WORSE * before else priors.depth
 
 
 def _turn(x: F64, slope: float) -> F64:
