@@ -19,14 +19,14 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
-    ("restage4d.sh", "restage4d.finding", "restage4d.puppet_header"),
+    ("restage4d.sh", "restage4d.srgb", "restage4d.finding", "restage4d.puppet_header"),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.driving.draft.directions",),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),
     ("restage4d.splatting", "restage4d.driving"),
-    ("restage4d.checks",),
+    ("restage4d.checks", "restage4d.export"),
     ("restage4d.reconstruct.config", "restage4d.reconstruct.model"),
     ("restage4d.reconstruct.losses",),
     ("restage4d.reconstruct.motion",),
@@ -53,11 +53,12 @@ EXTENSION_MAY_IMPORT = tuple(
             "finding",
             "se3",
             "sh",
+            "srgb",
             "errors",
             "progress",
             "defaults",
         ),
-        *("io.ply", "io.atomic", "driving.draft.prompt", "driving.draft.directions"),
+        *("io.ply", "io.atomic", "export.exr", "driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )
 )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.puppet import F32, Gaussians, sh_to_rgb
-from restage4d.se3 import Array
+from restage4d.srgb import srgb_to_linear
 
 from .. import compat
 
@@ -209,15 +209,3 @@ def vertex_group_steps(
         bm.to_mesh(get_mesh(obj))
     finally:
         bm.free()
-
-
-def srgb_to_linear(c: Array) -> F32:
-    """The sRGB curve (IEC 61966-2-1), channel by channel."""
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def linear_to_srgb(c: Array) -> F32:
-    """The inverse of `srgb_to_linear`."""
-    return np.where(
-        c <= 0.0031308, c * 12.92, 1.055 * np.maximum(c, 1e-9) ** (1 / 2.4) - 0.055
-    ).astype(np.float32)

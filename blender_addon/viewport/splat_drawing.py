@@ -18,6 +18,7 @@ import numpy as np
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import F32, sh_to_rgb
+from restage4d.srgb import linear_to_srgb
 
 from .. import compat, failures
 from ..puppet import attributes
@@ -81,7 +82,7 @@ def _read_mesh(
         read(mesh, "opacity", "value", 1),
     )
     if color == "REGIONS" and attributes.REGION_COLOR in mesh.attributes:
-        colors = attributes.linear_to_srgb(read(mesh, attributes.REGION_COLOR, "color", 4)[:, :3])
+        colors = linear_to_srgb(read(mesh, attributes.REGION_COLOR, "color", 4)[:, :3])
     elif color == "WEIGHTS" and attributes.WEIGHT in mesh.attributes:
         weight = read(mesh, attributes.WEIGHT, "value", 1)
         linear = np.stack(
@@ -91,7 +92,7 @@ def _read_mesh(
             ],
             1,
         )
-        colors = attributes.linear_to_srgb(linear)
+        colors = linear_to_srgb(linear)
     else:
         colors = np.maximum(
             sh_to_rgb(read(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)[:, :3]), 0

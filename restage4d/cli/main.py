@@ -37,10 +37,10 @@ def _backend_commands() -> list:
     """None where the extra "backend" is not installed, as in Blender: there is no service to run or
     to ask."""
     try:
-        from restage4d.cli import client, doctor, service
+        from restage4d.cli import client, doctor, export, service
     except ImportError:
         return []
-    return [doctor, client, service]
+    return [export, doctor, client, service]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from blender_addon.puppet import attributes, importer, rig
 from blender_addon.puppet.output import export
 from blender_addon.viewport import splat_drawing
 from restage4d.puppet import sh_to_rgb
+from restage4d.srgb import srgb_to_linear
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_display_says_what_shows(creature):
     seen = geometry.pointcloud
     color = np.empty(4 * len(seen.points), np.float32)
     seen.attributes[attributes.COLOR].data.foreach_get("color", color)
-    palette = attributes.srgb_to_linear(rig.region_colors(imported.armature))
+    palette = srgb_to_linear(rig.region_colors(imported.armature))
     off = np.abs(color.reshape(-1, 4)[:, None, :3] - palette).max(-1)
     assert off.min(1).max() < 1e-3
     assert len(np.unique(off.argmin(1))) == len(palette)

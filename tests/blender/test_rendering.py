@@ -16,10 +16,12 @@ from drawing_checks import gpu_context
 from mathutils import Quaternion
 
 import blender_addon
-from blender_addon.puppet import attributes, importer, rig
-from blender_addon.puppet.output import exr, render_job
+from blender_addon.puppet import importer, rig
+from blender_addon.puppet.output import render_job
 from blender_addon.viewport import splat_drawing, splat_painter
 from restage4d.errors import InputError
+from restage4d.export.exr import write_exr
+from restage4d.srgb import linear_to_srgb
 
 OpenEXR = pytest.importorskip("OpenEXR")
 ROOT = Path(__file__).parents[2]
@@ -89,13 +91,13 @@ def test_exr_is_what_openexr_reads(tmp_path):
             name: rng.normal(size=shape).astype(np.float32) for name in ("Z", "R", "a long.name")
         }
         channels["R"][:] = 0.25  # compresses; noise does not
-        exr.write_exr(tmp_path / "x.exr", channels)
+        write_exr(tmp_path / "x.exr", channels)
         seen = read(tmp_path / "x.exr")
         assert seen.keys() == channels.keys()
         for name, values in channels.items():
             np.testing.assert_array_equal(seen[name], values)
     picture = rng.random((16, 20, 4), np.float32)
-    exr.write_exr(tmp_path / "y.exr", {name: picture[..., c] for c, name in enumerate("RGBA")})
+    write_exr(tmp_path / "y.exr", {name: picture[..., c] for c, name in enumerate("RGBA")})
     image = bpy.data.images.load(str(tmp_path / "y.exr"))  # and as Blender reads it, from below
     np.testing.assert_allclose(
         np.array(image.pixels[:]).reshape(16, 20, 4)[::-1], picture, atol=1e-6
@@ -153,7 +155,7 @@ def test_rendered_pictures_are_the_tweaked_puppet(tmp_path, connection):
         assert z.shape == (120, 160)
         alpha = seen["A"]
         straight = np.stack([seen[c] for c in "RGB"], -1) / np.maximum(alpha, 1e-6)[..., None]
-        rgb = attributes.linear_to_srgb(straight) * alpha[..., None]
+        rgb = linear_to_srgb(straight) * alpha[..., None]
         want = drawn(imported, scene, filming, (160, 120))
         error = np.concatenate([rgb, alpha[..., None]], -1) - want
         assert -10 * np.log10((error**2).mean()) > 40

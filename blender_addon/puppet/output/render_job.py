@@ -20,17 +20,17 @@ import bpy
 import numpy as np
 
 from restage4d.errors import Cancelled, InputError
+from restage4d.export.exr import write_exr
 from restage4d.puppet import (
-    F32,
     Gaussians,
     Performance,
     Puppet,
 )
+from restage4d.srgb import premultiplied_to_linear
 
 from .. import attributes, capture, importer
 from ..camera import get_lens
 from . import export
-from .exr import write_exr
 from .sequences import list_frames, replacing_frames
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _draw(render: Render) -> None:
                     performance.size,
                     background=render.background,
                 )
-                seen = to_linear(seen)
+                seen = premultiplied_to_linear(seen)
                 colors = {name: seen[..., c] for c, name in enumerate("RGBA")}
                 write_exr(place / pictures[frame].name, colors)
                 depth = {"Y": np.where(z > 0, z, np.float32(FAR))}
@@ -173,12 +173,3 @@ def list_files(path: Path, frames: range) -> tuple[dict[int, Path], dict[int, Pa
         list_frames(path.with_name(f"{path.stem}_{kind}.exr"), frames) for kind in ("rgba", "depth")
     )
     return rgba, depth
-
-
-def to_linear(rgba: F32) -> F32:  # (H, W, 4) -> (H, W, 4)
-    """sRGB-encoded premultiplied colour to scene-linear premultiplied colour."""
-    alpha = rgba[..., 3:]
-    straight = rgba[..., :3] / np.maximum(alpha, 1e-6)
-    return np.concatenate([attributes.srgb_to_linear(straight.clip(0)) * alpha, alpha], -1).astype(
-        np.float32
-    )

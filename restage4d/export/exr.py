@@ -1,6 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes OpenEXR pictures from a thread: Blender's Python has no library for it, and its own images
-need the main thread.
+"""Writes OpenEXR pictures, with numpy alone: Blender's Python has no library for it, and its own
+images need the main thread.
 
 Single-part scan lines of 32-bit floats, ZIP compression
 (https://openexr.com/en/latest/OpenEXRFileLayout.html).

@@ -1,0 +1,86 @@
+"""``restage4d export``: a performance of a .puppet in a format that other programs read."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from restage4d.errors import InputError
+from restage4d.puppet import Performance, Puppet
+
+
+def add(commands: Any) -> None:
+    """Adds the command to the parser."""
+    from restage4d.export.formats import FORMATS
+    from restage4d.export.shot import Axes
+
+    parser = commands.add_parser(
+        "export",
+        help="a performance for other programs: splats, USD, glTF, pictures, cameras",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="formats:\n" + "\n".join(f"  {n:15} {f.about}" for n, f in FORMATS.items()),
+    )
+    parser.add_argument("puppet", type=Path)
+    parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="a file, or a folder for a sequence"
+    )
+    parser.add_argument("--performance", metavar="NAME", help="which (default: the last one)")
+    parser.add_argument(
+        "--frames", metavar="A:B", help="from A to B inclusive, counted from 1 (default: all)"
+    )
+    parser.add_argument("--background", action="store_true", help="the static background too")
+    parser.add_argument(
+        "--axes",
+        choices=[axes.value for axes in Axes],
+        help="where up is (default: what the format's programs expect)",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="file units per metre (default: 1)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.set_defaults(do=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from restage4d.cli.console import console_progress
+    from restage4d.export.formats import FORMATS, check_place
+    from restage4d.export.shot import Axes, Shot
+    from restage4d.export.writing import export_performance
+
+    puppet = Puppet.load(arguments.puppet)
+    chosen = arguments.performance
+    performance = puppet.performance(chosen) if chosen else puppet.performances[-1]
+    axes = Axes(arguments.axes) if arguments.axes else FORMATS[arguments.format].axes
+    shot = Shot(
+        puppet,
+        performance,
+        read_frames(arguments.frames, performance),
+        arguments.background,
+        axes,
+        arguments.scale,
+    )
+    check_place(arguments.format, arguments.out, shot.frames)
+    out = arguments.out
+    in_use = out.is_file() or (out.is_dir() and any(out.iterdir()))
+    if in_use and not arguments.overwrite:
+        raise InputError(f"{out} is there already.", "Give another --out, or --overwrite.")
+    paths = export_performance(shot, arguments.format, arguments.out, console_progress())
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    also = f" to {paths[-1].name}" if len(paths) > 1 else ""
+    print(f"wrote {paths[0]}{also}: {len(shot.frames)} frames, {size:.1f} MB")
+
+
+def read_frames(text: str | None, performance: Performance) -> range:
+    """``A:B``, ``A`` or None to frames from 0. Raises `InputError` where it is none, or is not in
+    the performance."""
+    if text is None:
+        return range(performance.n_frames)
+    match = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last <= performance.n_frames:
+        raise InputError(
+            f"{text!r} are no frames of {performance.name!r}.",
+            f"Give A:B within 1:{performance.n_frames}.",
+        )
+    return range(first - 1, last)

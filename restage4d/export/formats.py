@@ -1,0 +1,70 @@
+"""Every format that a performance leaves in: names, suffixes, axes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from restage4d.errors import InputError
+from restage4d.export.shot import Axes
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        suffix: of its files; "" for a folder of files of its own.
+        axes: unless told otherwise.
+        about: what it is, in a line.
+        by_frame: whether each frame is a file of its own.
+        suffixes: others that its files may have.
+    """
+
+    suffix: str
+    axes: Axes
+    about: str
+    by_frame: bool = False
+    suffixes: tuple[str, ...] = ()
+
+
+_USD = (".usd", ".usda")
+FORMATS = {
+    "ply": Format(".ply", Axes.Y_DOWN, "3DGS splats", by_frame=True),
+    "compressed-ply": Format(
+        ".compressed.ply", Axes.Y_DOWN, "SuperSplat's packed splats", by_frame=True
+    ),
+    "spz": Format(".spz", Axes.Y_UP, "packed splats, version 3", by_frame=True),
+    "glb": Format(".glb", Axes.Y_UP, "glTF with KHR_gaussian_splatting", by_frame=True),
+    "npz": Format(".npz", Axes.Z_UP, "numpy arrays", by_frame=True),
+    "png": Format(".png", Axes.Z_UP, "pictures with alpha", by_frame=True),
+    "exr": Format(".exr", Axes.Z_UP, "linear pictures with alpha and depth", by_frame=True),
+    "mp4": Format(".mp4", Axes.Z_UP, "H.264 film"),
+    "prores": Format(".mov", Axes.Z_UP, "ProRes 4444 with alpha"),
+    "usd-splats": Format(".usdc", Axes.Z_UP, "animated ParticleField3DGaussianSplat", False, _USD),
+    "usd-points": Format(".usdc", Axes.Z_UP, "animated points, coloured, sized", False, _USD),
+    "usd-skeleton": Format(".usdc", Axes.Z_UP, "UsdSkel: points on motion bases", False, _USD),
+    "cameras-json": Format(".json", Axes.Z_UP, "the shot's cameras"),
+    "cameras-colmap": Format("", Axes.Y_DOWN, "the shot's cameras as COLMAP's text files"),
+}
+
+
+def check_place(format_name: str, path: Path, frames: range) -> None:
+    """Raises `InputError` where ``path`` does not fit the format: a wrong or missing suffix, one
+    file for many frames."""
+    form = FORMATS[format_name]
+    if not form.suffix:
+        if path.suffix:
+            raise InputError(f"{path} is not a folder's name.", "Give one without a suffix.")
+        return
+    if form.by_frame and not path.suffix:
+        return  # a folder for the sequence
+    if not path.name.lower().endswith((form.suffix, *form.suffixes)):
+        also = " or a folder" if form.by_frame else ""
+        raise InputError(
+            f"{path.name} does not name a file of {format_name}.",
+            f"Give a name that ends in {form.suffix}{also}.",
+        )
+    if form.by_frame and len(frames) > 1:
+        raise InputError(
+            f"{path.name} holds one frame, and {len(frames)} were asked for.",
+            "Give a folder, or one frame with --frames N.",
+        )

@@ -1,0 +1,134 @@
+"""What leaves: a performance's frames, turned and scaled into the axes and units of the file."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from restage4d import se3, sh
+from restage4d.errors import InputError
+from restage4d.io.ply import join_gaussians
+from restage4d.puppet import F32, Camera, Gaussians, Performance, Puppet
+
+
+class Axes(Enum):
+    """Where up is in a file.
+
+    Attributes:
+        Z_UP: as in Blender and in the puppet: x right, y away, z up.
+        Y_UP: as in glTF and most engines: x right, y up, z towards the viewer.
+        Y_DOWN: as 3DGS trainers write and SuperSplat expects: x right, y down, z away.
+    """
+
+    Z_UP = "z-up"
+    Y_UP = "y-up"
+    Y_DOWN = "y-down"
+
+    @property
+    def turn(self) -> F32:
+        """(3, 3) rotation from the puppet's world to the file's axes."""
+        return _TURNS[self]
+
+
+_TURNS = {
+    Axes.Z_UP: np.eye(3, dtype=np.float32),
+    Axes.Y_UP: np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32),
+    Axes.Y_DOWN: np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32),
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A performance as it leaves.
+
+    Attributes:
+        puppet, performance: what plays.
+        frames: which frames of the performance, from 0 in playing order.
+        background: whether the static background comes along.
+        axes: of the file.
+        scale: file units per metre; 1 writes metres, 100 centimetres.
+
+    Example:
+        >>> shot = Shot(puppet, puppet.performance("restaged"), range(24), axes=Axes.Y_DOWN)
+        >>> next(shot.pose_frames()).means  # (N, 3) of the first frame, y down, metres
+    """
+
+    puppet: Puppet
+    performance: Performance
+    frames: range
+    background: bool = False
+    axes: Axes = Axes.Z_UP
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not len(self.frames):
+            raise InputError("The frame range is empty.", "Give a last frame after the first.")
+        for frame in (self.frames[0], self.frames[-1]):
+            self.performance.check_frame(frame)
+        if not (np.isfinite(self.scale) and 1e-6 <= self.scale <= 1e6):
+            raise InputError(f"A scale of {self.scale} is of no use.", "Give 1e-6 to 1e6.")
+        if self.background and not len(self.puppet.background):
+            raise InputError("This puppet has no background.", "Export the subject alone.")
+
+    @property
+    def file_stem(self) -> str:
+        """The performance's name without what file systems dislike."""
+        return re.sub(r"[^\w-]+", "_", self.performance.name).strip("_") or "performance"
+
+    @property
+    def factor(self) -> float:
+        """File units per unit of the puppet's world."""
+        return self.scale * self.puppet.metres_per_unit
+
+    def pose_subject(self, frame: int) -> Gaussians:
+        """The subject at a frame (Eq. 1), in the file's axes and units."""
+        return self._convert(self.puppet.pose(self.performance, frame))
+
+    def get_rest(self) -> Gaussians:
+        """The subject in its canonical frame, in the file's axes and units."""
+        return self._convert(self.puppet.subject)
+
+    def get_background(self) -> Gaussians:
+        """The background in the file's axes and units."""
+        return self._convert(self.puppet.background)
+
+    def camera(self, frame: int) -> Camera:
+        """The camera that filmed a frame, in the file's axes and units."""
+        camera = self.performance.camera(frame)
+        w2c = camera.w2c.copy()
+        w2c[:3, :3] = camera.w2c[:3, :3] @ self.axes.turn.T
+        w2c[:3, 3] *= np.float32(self.factor)
+        return Camera(camera.K, w2c, camera.size)
+
+    def pose_frames(self) -> Iterator[Gaussians]:
+        """Everything that leaves, frame by frame: the subject, and the background behind it."""
+        rest = self.get_background() if self.background else None
+        for frame in self.frames:
+            posed = self.pose_subject(frame)
+            yield posed if rest is None else join_gaussians(posed, rest)
+
+    def _convert(self, gaussians: Gaussians) -> Gaussians:
+        return convert_gaussians(gaussians, self.axes.turn, self.factor)
+
+
+def convert_gaussians(gaussians: Gaussians, turn: F32, factor: float) -> Gaussians:
+    """Gaussians turned by ``turn`` (3, 3) about the origin and scaled by ``factor``; σ follow."""
+    if factor != 1:
+        gaussians = replace(
+            gaussians,
+            means=gaussians.means * np.float32(factor),
+            scales=gaussians.scales * np.float32(factor),
+        )
+    if np.array_equal(turn, np.eye(3)):
+        return gaussians
+    quat = se3.matrix_to_quat(turn)
+    quats = se3.quat_multiply(np.broadcast_to(quat, gaussians.quats.shape), gaussians.quats)
+    turns = np.broadcast_to(turn, (len(gaussians), 3, 3))
+    return replace(
+        gaussians,
+        means=gaussians.means @ turn.T,
+        quats=quats.astype(np.float32),
+        sh=sh.rotate(gaussians.sh, turns),
+    )
