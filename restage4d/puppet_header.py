@@ -33,10 +33,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
             f"{path} is not a puppet file.", "Pick a file that ends in .puppet."
         ) from error
     version = about.get("format_version") if isinstance(about, dict) else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise InputError(
             f"{path} has puppet format {version}; this version of Restage4D reads format "
             f"{FORMAT_VERSION}.",
             "Install the version of Restage4D that wrote it, or a newer one.",
         )
+    assert isinstance(about, dict)
+    _check_performances(path, about.get("performances"))
     return about
+
+
+def _check_performances(path: Path, performances: Any) -> None:
+    """JSON's own types: a rate that is a number, a size of two whole numbers."""
+    for record in performances if isinstance(performances, list) else ():
+        if not isinstance(record, dict):
+            continue  # whoever builds the performances says so
+        fps, size = record.get("fps"), record.get("size")
+        if isinstance(fps, bool) or not isinstance(fps, int | float):
+            what = f"a performance's fps is {fps!r}"
+        elif not (isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size)):
+            what = f"a performance's size is {size!r}"
+        else:
+            continue
+        raise InputError(f"{path} is not a valid puppet: {what}.", "Make it again.")

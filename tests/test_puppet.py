@@ -232,6 +232,30 @@ FAULTS: list[tuple[str, Callable[[Puppet], None]]] = [
     ("size of 'base' is (0, 64)", attribute("size", (0, 64), lambda p: p.performances[0])),
     ("metres_per_unit is not positive", attribute("metres_per_unit", 0.0)),
     ("metric 'psnr' is not a finite number", attribute("metrics", {"psnr": float("nan")})),
+    ("size of 'base' is (64, 64, 3)", attribute("size", (64, 64, 3), lambda p: p.performances[0])),
+    (
+        "size of 'base' is (1000000000, 64)",
+        attribute("size", (10**9, 64), lambda p: p.performances[0]),
+    ),
+    ("'base' is not the first one", lambda p: p.performances.reverse()),
+    ("has a slash", attribute("name", "../jump", lambda p: p.performances[1])),
+    ("has a slash", attribute("name", "jump\n", lambda p: p.performances[1])),
+    ("more than 200 letters", attribute("name", "j" * 201, lambda p: p.performances[1])),
+    ("last row of K of 'base'", lambda p: p.performances[0].K.__setitem__((0, 2), 0)),
+    (
+        "bases of 'base' are not the columns of rotations",
+        lambda p: p.performances[0].bases.__setitem__((0, 0), 0),
+    ),
+    (
+        "bases of 'base' are not the columns of rotations",
+        lambda p: p.performances[0].bases.__setitem__((0, 0), [1, 0, 0, 1, 0, 0, 0, 0, 0]),
+    ),
+    (
+        "bases of 'base' are not the columns of rotations",
+        lambda p: p.performances[0].bases.__imul__(np.float32(1e30)),
+    ),
+    ("bases of 'base' leave", put(lambda p: p.performances[0].bases, 1e30)),
+    ("subject.means leave", put(lambda p: p.subject.means, 1e9)),
     (
         "the subject has no Gaussians",
         lambda p: setattr(

@@ -214,6 +214,8 @@ def test_a_missing_tensor(good: Path, name: str) -> None:
 
 
 HOSTILE: list[Callable[[dict], object]] = [
+    lambda about: about.update(format_version=True),
+    lambda about: about.update(format_version=1.0),
     *(
         lambda about, k=k: about.pop(k)
         for k in ("performances", "metres_per_unit", "provenance", "metrics")
@@ -225,11 +227,21 @@ HOSTILE: list[Callable[[dict], object]] = [
     *(lambda about, v=v: about["performances"][0].update(name=v) for v in (["base"], None, 3, {})),
     *(
         lambda about, v=v: about["performances"][0].update(fps=v)
-        for v in ("fast", None, -1, 10**400, float("inf"), float("nan"))
+        for v in ("fast", "24", True, None, -1, 10**400, float("inf"), float("nan"))
     ),
     *(
         lambda about, v=v: about["performances"][0].update(size=v)
-        for v in ([1], "ab", [0, 1], [1e400, 1], [float("nan"), 1], 5)
+        for v in (
+            [1],
+            "ab",
+            [0, 1],
+            [1e400, 1],
+            [float("nan"), 1],
+            5,
+            [9.5, 4],
+            [9, 4, 3],
+            [True, 4],
+        )
     ),
     lambda about: about["performances"][0].update(prompt=["jump"]),
     *(

@@ -14,7 +14,8 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.puppet import Gaussians, Puppet, check
+from restage4d.puppet import Gaussians, Puppet
+from restage4d.puppet_check import check
 
 from .. import compat
 from ..session.steps import Steps, in_thread
