@@ -25,6 +25,7 @@ from . import (
     takes,
 )
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
+from .puppet.in_scene import copies
 from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
@@ -35,6 +36,7 @@ from .session.models import (
 )
 from .session.session import Session
 from .ui import thumbnails
+from .viewport import display
 from .viewport.live_preview import redraw
 
 QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
@@ -132,6 +134,7 @@ def _turn() -> float:
         _bring_in_when_possible(here)
         if (scene := bpy.context.scene) is not None:
             sweep_markers(scene)
+            _complete_copies(scene)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"
@@ -140,6 +143,15 @@ def _turn() -> float:
         or (here.shot and here.shot.phase != "ready")
     )
     return QUICK if busy else SLOW
+
+
+def _complete_copies(scene: bpy.types.Scene) -> None:
+    """A duplicated armature becomes a puppet, as soon as it has been put down."""
+    found = copies.find_copies(scene) if bpy.context.mode == "OBJECT" else []
+    for armature in found:
+        display.apply(copies.complete(armature))
+    if found and not bpy.app.background:
+        bpy.ops.ed.undo_push(message="Duplicate the Puppet")
 
 
 def raise_in_tests(error: Exception) -> None:

@@ -20,7 +20,8 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
-from ..puppet import importer, weights
+from ..puppet import importer, rig, weights
+from ..puppet.in_scene import index, migrate
 from ..session import running_work
 from ..session.steps import Steps
 from .splat_drawing import Shown, SplatDrawing
@@ -97,6 +98,8 @@ def _show(imported: importer.ImportedPuppet, mode: str) -> None:
     ):
         if shown is None:
             continue
+        if shown == imported.background_splats and shown.hide_render == settings.background:
+            shown.hide_render = not settings.background
         hidden = mode not in ("ELLIPSOIDS", "POINTS") or (
             shown == imported.background_splats and not settings.background
         )
@@ -125,30 +128,32 @@ def _find_shown(context: bpy.types.Context) -> Shown:
     """The point objects whose Gaussians show in a 3D view."""
     if running_work.current is not None:  # the costly display is off while frames are stepped
         return []
-    shown = []
-    for armature in context.scene.objects:
-        if armature.type != "ARMATURE" or importer.KEY not in armature:
-            continue
+    shown: dict[bpy.types.Object, str] = {}  # copies of a puppet have one background
+    for armature in index.find_armatures(context.scene):
         settings, kept = get_display(armature), armature[importer.KEY]
-        if settings.mode != "GAUSSIANS" or not hasattr(kept, "get"):
+        if settings.mode != "GAUSSIANS":
             continue
         points, background = kept.get("points"), kept.get("background")  # None for deleted ones
         if points is not None and points.visible_get(
             view_layer=context.view_layer, viewport=context.space_data
         ):
-            shown.append((points, settings.color))
+            shown[points] = settings.color
         if (
             background is not None
             and settings.background
             and _is_in_sight(background, context.view_layer.layer_collection)
         ):
-            shown.append((background, "FILMED"))
-    return shown
+            shown[background] = "FILMED"
+    return list(shown.items())
 
 
 def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> bool:
-    """Whether an object lies in a collection that shows, whatever is set on the object itself."""
-    if layer.exclude or not layer.is_visible:
+    """Whether an object lies in a collection that shows, whatever is set on the object itself.
+
+    The scene's own collection always shows: Blender says otherwise of one in a scene made by *New*.
+    """
+    root = layer.collection == bpy.context.scene.collection
+    if not root and (layer.exclude or not layer.is_visible):
         return False
     return obj.name in layer.collection.objects or any(
         _is_in_sight(obj, child) for child in layer.children
@@ -158,7 +163,7 @@ def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> boo
 def _fall_back(scene: bpy.types.Scene) -> None:
     """Shows ellipsoids, which always work, where no Gaussians can be drawn: soon, since a draw
     handler must not change the scene."""
-    armatures = [o for o in scene.objects if o.type == "ARMATURE" and importer.KEY in o]
+    armatures = index.find_armatures(scene)
     bpy.app.timers.register(partial(_show_ellipsoids, armatures), first_interval=0.0)
 
 
@@ -177,9 +182,9 @@ def _on_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = N
     _drawing.changed()
     if not isinstance(scene, bpy.types.Scene) or not _may_write():
         return
-    for obj in scene.objects:
-        if obj.type == "ARMATURE" and get_display(obj).color == "WEIGHTS":
-            _do_for(obj, weights.show_weights)
+    for armature in index.find_armatures(scene):
+        if get_display(armature).color == "WEIGHTS":
+            _do_for(armature, weights.show_weights)
 
 
 def _may_write() -> bool:
@@ -205,9 +210,9 @@ def _on_saved(*_: object) -> None:
 def _for_all(mode: str) -> None:
     """Shows what is drawn by this extension as ``mode``, without changing what is set."""
     for scene in bpy.data.scenes:
-        for obj in scene.objects:
-            if obj.type == "ARMATURE" and get_display(obj).mode == "GAUSSIANS":
-                _do_for(obj, lambda imported: _show(imported, mode))
+        for armature in index.find_armatures(scene):
+            if get_display(armature).mode == "GAUSSIANS":
+                _do_for(armature, lambda imported: _show(imported, mode))
 
 
 @persistent
@@ -216,12 +221,33 @@ def _on_load(*_: object) -> None:
     _for_all("GAUSSIANS")
 
 
+@persistent
+def _on_arrival(*_: object) -> None:
+    """Another file, or what was appended or linked: it was saved as ellipsoids."""
+    index.forget()
+    for scene in bpy.data.scenes:
+        for armature in index.find_armatures(scene):
+            _do_for(armature, migrate.migrate)
+    _put_shapes_away()
+    _on_load()
+
+
+def _put_shapes_away() -> None:
+    """What bones are drawn as belongs to no collection; appending put it into the scene."""
+    for obj in [o for o in bpy.data.objects if o.name.split(".")[0] in rig.SHAPES]:
+        migrate.hide_shape(obj)
+        for home in obj.users_collection:
+            if home.is_editable:
+                home.objects.unlink(obj)
+
+
 _HANDLERS = (
     ("depsgraph_update_post", _on_update),
     ("frame_change_post", _on_frame),
     ("undo_post", _on_load),
     ("redo_post", _on_load),
-    ("load_post", _on_load),
+    ("load_post", _on_arrival),
+    ("blend_import_post", _on_arrival),
     ("save_pre", _on_save),
     ("save_post", _on_saved),
     ("save_post_fail", _on_saved),
@@ -229,6 +255,7 @@ _HANDLERS = (
 
 
 def register() -> None:
+    index.register()
     bpy.utils.register_class(RESTAGE4D_PG_display)
     setattr(bpy.types.Object, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_display))
     for name, handler in _HANDLERS:
@@ -243,3 +270,4 @@ def unregister() -> None:
         getattr(bpy.app.handlers, name).remove(handler)
     delattr(bpy.types.Object, _NAME)
     bpy.utils.unregister_class(RESTAGE4D_PG_display)
+    index.unregister()

@@ -21,6 +21,7 @@ from restage4d.puppet import F32, sh_to_rgb
 
 from .. import compat, failures
 from ..puppet import attributes
+from ..puppet.in_scene import shot_root
 from . import splat_painter
 
 TRIES = 3  # redraws that may fail one after the other
@@ -39,7 +40,7 @@ def gather(
         try:
             # A static object may be hidden and so not be evaluated: it is as it is.
             posed = obj.evaluated_get(depsgraph) if obj.modifiers else obj
-            parts.append(read_gaussians(posed, color))
+            parts.append(read_gaussians(posed, color, shot_root.read_world(obj, depsgraph)))
             failures.works_again(name)
         except Exception as error:
             told.append(failures.tell_once(name, f"Drawing {name!r} as Gaussians", error))
@@ -49,8 +50,11 @@ def gather(
     return splat_painter.Cloud(*columns), told
 
 
-def read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
-    """What `splat_painter.Cloud` is made of, of one point object in any mode.
+def read_gaussians(
+    obj: bpy.types.Object, color: str, world: se3.Array
+) -> tuple[F32, F32, F32, F32, F32]:
+    """What `splat_painter.Cloud` is made of, of one point object in any mode; ``world`` (4, 4) is
+    where it stands.
 
     Raises:
         InputError: an attribute is missing.
@@ -61,7 +65,7 @@ def read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F3
             raise InputError(
                 f"{obj.name!r} has lost its attribute {missing[0]!r}.", "Import the puppet again."
             )
-        return _read_mesh(mesh, np.array(obj.matrix_world, np.float64), color)
+        return _read_mesh(mesh, world, color)
 
 
 def _read_mesh(

@@ -73,7 +73,9 @@ def test_cloud_of_a_moved_puppet_is_its_gaussians(creature):
     scene.frame_set(6)
     want = export.read_posed(imported)
     obj = imported.points.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    means, quats, scales, opacities, colors = splat_drawing.read_gaussians(obj, "FILMED")
+    means, quats, scales, opacities, colors = splat_drawing.read_gaussians(
+        obj, "FILMED", np.array(obj.matrix_world)
+    )
     np.testing.assert_allclose(means, want.means, atol=1e-5)
     np.testing.assert_allclose(np.abs((quats * want.quats).sum(1)), 1, atol=1e-5)
     np.testing.assert_array_equal(scales, puppet.subject.scales)

@@ -308,10 +308,17 @@ def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.Nod
                 },
                 rotation_space="GLOBAL",
             ).outputs[0]
-            inputs = {"Geometry": source, "Name": "rotation", "Value": turned}
-            source = t.node(
-                "GeometryNodeStoreNamedAttribute", inputs, data_type="QUATERNION", domain="POINT"
-            ).outputs[0]
+            grown = t.vector(
+                "MULTIPLY", t.attribute("scale", "FLOAT_VECTOR"), info.outputs["Scale"]
+            )
+            for attribute, kind, value in (
+                ("rotation", "QUATERNION", turned),
+                ("scale", "FLOAT_VECTOR", grown),
+            ):
+                inputs = {"Geometry": source, "Name": attribute, "Value": value}
+                source = t.node(
+                    "GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT"
+                ).outputs[0]
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
     renamed = [name for name in groups if not name.startswith("basis_")]

@@ -22,14 +22,12 @@ import numpy as np
 from restage4d.errors import Cancelled, InputError
 from restage4d.puppet import (
     F32,
-    Gaussians,
     Performance,
     Puppet,
 )
 
 from .. import attributes, capture, importer
 from ..camera import get_lens
-from . import export
 from .exr import write_exr
 from .sequences import list_frames, replacing_frames
 
@@ -108,15 +106,11 @@ def render_steps(
         round(r.resolution_y * r.resolution_percentage / 100),
     )
     aspect = r.pixel_aspect_y / r.pixel_aspect_x
-    bases, K, w2c = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
-    rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
-    if background and imported.background is not None:
-        rest = export.read_background(imported)
-    with attributes.reading_mesh(imported.points) as mesh:
-        subject = attributes.read_gaussians(mesh)
-        index, weight = attributes.read_influences(mesh)
+    bases, K, w2c, grown = yield from capture.read_steps(
+        imported, scene, frames, size, aspect, filming
+    )
     performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
-    return Puppet(subject, index, weight, [performance], rest, **imported.about)
+    return capture.make_puppet(imported, [performance], grown, background=background)
 
 
 def start(render: Render) -> None:
