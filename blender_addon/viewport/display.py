@@ -199,12 +199,43 @@ def _on_frame(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = No
 
 @persistent
 def _on_save(*_: object) -> None:
+    _thumbnails.put_off()
     _for_all("ELLIPSOIDS")
 
 
 @persistent
 def _on_saved(*_: object) -> None:
     _for_all("GAUSSIANS")
+    _thumbnails.put_back()
+
+
+class _Thumbnails:
+    """A file's thumbnail is a picture of the window while Gaussians show: drawn by Blender's own
+    way it would show the ellipsoids that the file holds, which take seconds to make."""
+
+    def __init__(self) -> None:
+        self.kind = ""
+
+    def put_off(self) -> None:
+        shown = any(
+            get_display(armature).mode == "GAUSSIANS"
+            for scene in bpy.data.scenes
+            for armature in index.find_armatures(scene)
+        )
+        files = bpy.context.preferences.filepaths
+        if shown and not self.kind and files.file_preview_type in ("AUTO", "CAMERA"):
+            unsaved = bpy.context.preferences.is_dirty
+            self.kind, files.file_preview_type = files.file_preview_type, "SCREENSHOT"
+            bpy.context.preferences.is_dirty = unsaved
+
+    def put_back(self) -> None:
+        if self.kind:
+            unsaved = bpy.context.preferences.is_dirty
+            bpy.context.preferences.filepaths.file_preview_type = self.kind
+            bpy.context.preferences.is_dirty, self.kind = unsaved, ""
+
+
+_thumbnails = _Thumbnails()
 
 
 def _for_all(mode: str) -> None:

@@ -270,8 +270,11 @@ def _run_exporter(operator: Any, path: Path, **options: Any) -> None:
     try:
         result = operator(**options)
     except RuntimeError as error:
+        told = str(error).strip().removeprefix("Error: ")
+        temporary = Path(options["filepath"])
+        told = told.replace(str(temporary), str(path)).replace(temporary.name, path.name)
         raise InputError(
-            f"Blender could not write {path}: {str(error).strip().removeprefix('Error: ')}",
+            f"Blender could not write {path}: {told}",
             "Mend that, or write elsewhere.",
         ) from error
     if "FINISHED" not in result:
