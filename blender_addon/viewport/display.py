@@ -54,6 +54,19 @@ COLORS = (
 
 def _on_setting(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
     _do_for(cast(bpy.types.Object, settings.id_data), apply)
+    if settings.mode in ("ELLIPSOIDS", "POINTS"):
+        show_colors()
+
+
+def show_colors() -> None:
+    """Lets solid views that colour by material, as Blender's do at first, colour by attribute:
+    ellipsoids and points would be grey, and meshes look as before."""
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                if isinstance(space, bpy.types.SpaceView3D):
+                    if space.shading.color_type == "MATERIAL":
+                        space.shading.color_type = "VERTEX"
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
@@ -87,6 +100,7 @@ def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppe
     """`importer.import_steps`, shown as Gaussians."""
     imported = yield from importer.import_steps(puppet, **options, shown=False)
     get_display(imported.armature).mode = "GAUSSIANS"
+    show_colors()  # a saved file shows ellipsoids
     return imported
 
 
@@ -125,9 +139,12 @@ def _do_for(armature: bpy.types.Object, do: Callable[[importer.ImportedPuppet], 
 
 
 def _find_shown(context: bpy.types.Context) -> Shown:
+    """As `find_gaussians`; the costly display is off while frames are stepped."""
+    return [] if running_work.current is not None else find_gaussians(context)
+
+
+def find_gaussians(context: bpy.types.Context) -> Shown:
     """The point objects whose Gaussians show in a 3D view."""
-    if running_work.current is not None:  # the costly display is off while frames are stepped
-        return []
     shown: dict[bpy.types.Object, str] = {}  # copies of a puppet have one background
     for armature in index.find_armatures(context.scene):
         settings, kept = get_display(armature), armature[importer.KEY]

@@ -244,7 +244,7 @@ def test_orthographic_views_and_objects_in_front_and_behind():
     depth = (ortho[2, 2] * -6.0 + ortho[2, 3]) * 0.5 + 0.5  # a wall at y = 1
     wall = np.full((81, 81), depth, np.float32)
     splat_painter.Painter().paint(
-        target, three, three.order(view), view, ortho, splat_painter._texture(wall, "R32F")
+        target, three, three.order(view), view, ortho, splat_painter.as_texture(wall, "R32F")
     )
     with target.bind():
         pixels = gpu.state.active_framebuffer_get().read_color(0, 0, 81, 81, 4, 0, "FLOAT")
