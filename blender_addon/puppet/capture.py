@@ -5,7 +5,8 @@ into a `Puppet`.
 The inverse of `importer.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
-from collections.abc import Generator, Iterator
+import math
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -272,7 +273,7 @@ def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> 
 def read_steps(
     imported: importer.ImportedPuppet,
     scene: bpy.types.Scene,
-    frames: range,
+    frames: Sequence[float],
     size: tuple[int, int],
     aspect: float,
     filming: bpy.types.Object,
@@ -289,7 +290,7 @@ def read_steps(
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
     with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
-            scene.frame_set(frame)
+            scene.frame_set(math.floor(frame), subframe=frame - math.floor(frame))
             depsgraph = bpy.context.evaluated_depsgraph_get()
             bases[:, i], sizes[i] = rig.read_bases(
                 imported.armature.evaluated_get(depsgraph), names, inverse_rest
@@ -302,12 +303,12 @@ def read_steps(
     if len(off):
         i, k = off[0]
         raise InputError(
-            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]}, and a motion basis "
+            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]:g}, and a motion basis "
             "cannot be.",
             "Clear the scale of the bone and of its parents.",
         )
     if np.ptp(sizes) > SAME_SIZE * sizes[0]:
-        raise _changes_size(imported, f"from frame {frames[0]} to {frames[-1]}")
+        raise _changes_size(imported, f"from frame {frames[0]:g} to {frames[-1]:g}")
     return bases.astype(np.float32), K, w2c, float(sizes[0])
 
 

@@ -64,9 +64,9 @@ def show_colors() -> None:
     for screen in bpy.data.screens:
         for area in screen.areas:
             for space in area.spaces:
-                if isinstance(space, bpy.types.SpaceView3D):
-                    if space.shading.color_type == "MATERIAL":
-                        space.shading.color_type = "VERTEX"
+                is_view = isinstance(space, bpy.types.SpaceView3D)
+                if is_view and space.shading.color_type == "MATERIAL":
+                    space.shading.color_type = "VERTEX"
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):

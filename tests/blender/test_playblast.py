@@ -31,7 +31,7 @@ def seen():
     )
     settings = display.get_display(imported.armature)
     settings.mode, settings.background = "GAUSSIANS", False
-    window, area, region = playblast.find_view()
+    _, area, region = playblast.find_view()
     space = area.spaces.active
     space.region_3d.view_perspective = "CAMERA"
     space.overlay.show_overlays = False
@@ -84,7 +84,6 @@ def test_a_mesh_before_the_puppet_hides_it_and_one_behind_does_not(seen):
 
 @pytest.mark.parametrize("name", ["out.png", "out.mp4"])
 def test_a_playblast_is_written_whole_and_moves(tmp_path, seen, name):
-    imported, _, _ = seen
     scene = bpy.context.scene
     assert (scene.frame_start, scene.frame_end) == (1, 4)
     bpy.ops.restage4d.playblast(filepath=str(tmp_path / name))
@@ -103,7 +102,7 @@ def test_a_playblast_is_written_whole_and_moves(tmp_path, seen, name):
         return
     assert all(find_brown(picture).any() for picture in pictures)
     assert np.abs(pictures[0] - pictures[1]).max() > 40, "a still"
-    assert [p.name for p in tmp_path.glob("*.png")] and len(list(tmp_path.glob("out_*"))) == 4
+    assert len(list(tmp_path.glob("out_*"))) == 4
     with pytest.raises(RuntimeError, match="already"):
         bpy.ops.restage4d.playblast(filepath=str(tmp_path / name))
 

@@ -224,7 +224,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     # Solid shading shows no colours of point clouds: points are octahedra, with one vertex of the
     # object's own mesh for the same reason.
     first = t.node(
-        "FunctionNodeCompare", {2: index, 3: 0}, data_type="INT", operation="NOT_EQUAL"
+        "FunctionNodeCompare", {0: index, 1: 0.5}, data_type="FLOAT", operation="GREATER_THAN"
     ).outputs[0]
     vertex = t.node(
         "GeometryNodeDeleteGeometry", {"Geometry": shape, "Selection": first}, domain="POINT"
