@@ -82,7 +82,7 @@ class RESTAGE4D_PT_puppet(Step):
 def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> None:
     column = layout.column()
     column.use_property_split, column.use_property_decorate = True, False
-    for name in ("mode", "color", "background"):
+    for name in ("mode", "color", "background", "relight", "filmed_angle"):
         column.prop(display, name)
 
 

@@ -24,7 +24,8 @@ from ..puppet import importer, rig, weights
 from ..puppet.in_scene import index, migrate
 from ..session import running_work
 from ..session.steps import Steps
-from .splat_drawing import Shown, SplatDrawing
+from . import filmed_angle
+from .splat_drawing import RELIT, Shown, SplatDrawing
 
 _NAME = "restage4d_display"  # of the armature's property; saved files have it
 MODES = (
@@ -78,6 +79,22 @@ class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
         name="Background",
         description="Show the static background",
         default=True,
+        update=_on_setting,
+    )
+    relight: bpy.props.BoolProperty(
+        name="Lit by the Scene",
+        description=(
+            "Let the scene's lights and world shine on the Gaussians, on top of the light that was "
+            "filmed; in views and playblasts, without shadows"
+        ),
+        update=_on_setting,
+    )
+    filmed_angle: bpy.props.BoolProperty(
+        name="Filmed Angle",
+        description=(
+            "Tell in the view how far it is from where the subject was filmed: what no camera saw "
+            "is a guess"
+        ),
         update=_on_setting,
     )
 
@@ -154,13 +171,14 @@ def find_gaussians(context: bpy.types.Context) -> Shown:
         if points is not None and points.visible_get(
             view_layer=context.view_layer, viewport=context.space_data
         ):
-            shown[points] = settings.color
+            relit = settings.relight and settings.color == "FILMED"
+            shown[points] = RELIT if relit else settings.color
         if (
             background is not None
             and settings.background
             and _is_in_sight(background, context.view_layer.layer_collection)
         ):
-            shown[background] = "FILMED"
+            shown[background] = RELIT if settings.relight else "FILMED"
     return list(shown.items())
 
 
@@ -192,6 +210,18 @@ def _show_ellipsoids(armatures: list[bpy.types.Object]) -> None:
 
 
 _drawing = SplatDrawing(_find_shown, _fall_back)
+
+
+def _draw_filmed_angles() -> None:
+    """A draw handler: of every puppet that asks for it."""
+    if running_work.current is not None:
+        return
+    context, line = bpy.context, 0
+    for armature in index.find_armatures(context.scene):
+        if get_display(armature).filmed_angle:
+            tell = partial(filmed_angle.draw, context=context, line=line)
+            _do_for(armature, tell)
+            line += 1
 
 
 @persistent
@@ -309,7 +339,7 @@ def register() -> None:
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
     if not bpy.app.background:
-        _drawing.start()
+        _drawing.start(_draw_filmed_angles)
 
 
 def unregister() -> None:

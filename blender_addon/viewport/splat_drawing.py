@@ -22,11 +22,12 @@ from restage4d.puppet import F32, sh_to_rgb
 from .. import compat, failures
 from ..puppet import attributes
 from ..puppet.in_scene import shot_root
-from . import splat_painter
+from . import relighting, splat_painter
 
 TRIES = 3  # redraws that may fail one after the other
 _NEEDED = ("position", "rotation", "scale", "opacity", "radiance:base")
-Shown = list[tuple[bpy.types.Object, str]]  # point objects, each with its item of `display.COLORS`
+RELIT = "RELIT"  # as filmed, under the scene's lights
+Shown = list[tuple[bpy.types.Object, str]]  # each with its item of `display.COLORS`, or `RELIT`
 
 
 def gather(
@@ -40,7 +41,9 @@ def gather(
         try:
             # A static object may be hidden and so not be evaluated: it is as it is.
             posed = obj.evaluated_get(depsgraph) if obj.modifiers else obj
-            parts.append(read_gaussians(posed, color, shot_root.read_world(obj, depsgraph)))
+            world = shot_root.read_world(obj, depsgraph)
+            part = read_gaussians(posed, color, world)
+            parts.append(_relight(part, posed, depsgraph) if color == RELIT else part)
             failures.works_again(name)
         except Exception as error:
             told.append(failures.tell_once(name, f"Drawing {name!r} as Gaussians", error))
@@ -48,6 +51,27 @@ def gather(
         return None, told
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     return splat_painter.Cloud(*columns), told
+
+
+def _relight(
+    part: tuple[F32, F32, F32, F32, F32], obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph
+) -> tuple[F32, F32, F32, F32, F32]:
+    """The same under the scene's lights."""
+    means, quats, scales, opacities, colors = part
+    with attributes.reading_mesh(obj) as mesh:
+        moved = "influence_0" in mesh.attributes  # else the background, of one group
+        index = attributes.read_influences(mesh)[0][:, 0].astype(np.intp) if moved else None
+    group = np.zeros(len(means), np.intp) if index is None else index
+    normals = relighting.estimate_normals(means, quats, scales, group)
+    scene = depsgraph.scene
+    lights, ambient = relighting.read_lights(scene, depsgraph), relighting.read_ambient(scene)
+    return (
+        means,
+        quats,
+        scales,
+        opacities,
+        relighting.relight(colors, means, normals, lights, ambient),
+    )
 
 
 def read_gaussians(
@@ -145,11 +169,12 @@ class SplatDrawing:
         `draw`."""
         self.version += 1
 
-    def start(self) -> None:
+    def start(self, *over: Callable[[], None]) -> None:
+        """Begins to draw; ``over`` are further draw handlers of what stands over the view."""
         add = bpy.types.SpaceView3D.draw_handler_add
         self._handles = [
             add(self.draw, (), "WINDOW", "POST_VIEW"),
-            add(self.draw_told, (), "WINDOW", "POST_PIXEL"),
+            *(add(draw, (), "WINDOW", "POST_PIXEL") for draw in (self.draw_told, *over)),
         ]
 
     def stop(self) -> None:
