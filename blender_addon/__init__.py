@@ -13,7 +13,7 @@ def register() -> None:
     import bpy
 
     from . import properties, sync
-    from .operators import import_export
+    from .operators import import_export, playblast
     from .viewport import display
 
     display.register()
@@ -21,6 +21,7 @@ def register() -> None:
     for c in _classes():
         bpy.utils.register_class(c)
     import_export.add_menus()
+    playblast.add_menus()
     sync.register()
 
 
@@ -28,10 +29,11 @@ def unregister() -> None:
     import bpy
 
     from . import properties, sync
-    from .operators import import_export
+    from .operators import import_export, playblast
     from .viewport import display
 
     sync.unregister()
+    playblast.remove_menus()
     import_export.remove_menus()
     for c in reversed(_classes()):
         bpy.utils.unregister_class(c)
@@ -48,6 +50,7 @@ def _classes() -> list[type]:
         findings,
         import_export,
         jobs,
+        playblast,
         puppet,
         render_splats,
     )
@@ -57,6 +60,7 @@ def _classes() -> list[type]:
     modules = (
         import_export,
         render_splats,
+        playblast,
         puppet,
         findings,
         preferences_page,

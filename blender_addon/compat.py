@@ -52,6 +52,21 @@ def set_input(modifier: Any, name: str, value: Any) -> None:
     modifier.id_data.update_tag()  # neither way tells the dependency graph
 
 
+def get_strips(editor: Any) -> Any:
+    """The strips of a sequencer; they were called sequences before 4.4."""
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def set_movie_output(render: Any) -> None:
+    """An MP4 with H.264; 5.0 has media types above file formats."""
+    if hasattr(render.image_settings, "media_type"):
+        render.image_settings.media_type = "VIDEO"
+    render.image_settings.file_format = "FFMPEG"
+    render.ffmpeg.format, render.ffmpeg.codec = "MPEG4", "H264"
+    render.ffmpeg.constant_rate_factor = "HIGH"
+    render.ffmpeg.gopsize = 12
+
+
 def is_bone_selected(posed: Any) -> bool:
     """Whether a pose bone is selected; 5.0 moved this from the bone to the pose bone."""
     return (posed if bpy.app.version >= (5, 0, 0) else posed.bone).select

@@ -10,6 +10,7 @@ from contextlib import suppress
 from restage4d.errors import InputError
 
 from . import paths
+from .wording import name_fields
 
 KEPT = 200_000  # bytes of the log, which is begun anew beyond them
 REMEDY = "Collect a bug report in the extension's preferences."
@@ -23,7 +24,8 @@ def explain(doing: str, error: BaseException) -> InputError:
         doing: the work that was under way, as the artist knows it: "Export Puppet".
     """
     if isinstance(error, InputError):
-        return error
+        named = name_fields(error.what), name_fields(error.remedy)
+        return error if named == (error.what, error.remedy) else InputError(*named)
     record(error)
     return InputError(f"{doing} failed: {_find_reason(error)}.", REMEDY)
 

@@ -11,7 +11,7 @@ from restage4d.defaults import DRAFT_DRIVER
 from restage4d.driving.draft.prompt import parse
 from restage4d.errors import InputError
 
-from . import corrections, preferences, runtime, takes
+from . import corrections, runtime, takes
 from .properties import RESTAGE4D_PG_shot, get_head
 from .session.models import PRIORS, Fault, Order
 
@@ -48,7 +48,7 @@ def make_driving_order(chosen: RESTAGE4D_PG_shot) -> Order:
             if getattr(chosen, kind) != usual
         },
         quality=chosen.quality,
-        longer_side=preferences.get().longer_side,
+        longer_side=chosen.longer_side,
     )
 
 

@@ -4,7 +4,7 @@ where it was left."""
 
 import bpy
 
-from restage4d.defaults import DRAFT_DRIVER, QUALITY
+from restage4d.defaults import DRAFT_DRIVER, LONGER_SIDE, QUALITY
 
 from .session.models import PRIORS
 
@@ -19,6 +19,9 @@ QUALITIES = (
         "Sharper where the clip shows the subject, a little worse where it does not; takes "
         "several times as long",
     ),
+)
+WORKING_SIZE = (
+    "Longer side, in pixels, at which shots are reconstructed; time grows with its square"
 )
 SELECTIONS = (
     ("MOTION", "What Moves", "The subject is what moves in the shot"),
@@ -144,6 +147,14 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default=QUALITY)
+    longer_side: bpy.props.IntProperty(
+        name="Working Size",
+        description=WORKING_SIZE,
+        default=LONGER_SIDE,
+        min=128,
+        max=2048,
+        subtype="PIXEL",
+    )
     scene_use: bpy.props.EnumProperty(
         name="Scene",
         description="What becomes of the scene's settings when a puppet comes in",

@@ -20,11 +20,11 @@ from . import (
     failures,
     orders,
     paths,
-    preferences,
     runtime,
     takes,
 )
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
+from .puppet.in_scene import copies
 from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
@@ -35,6 +35,7 @@ from .session.models import (
 )
 from .session.session import Session
 from .ui import thumbnails
+from .viewport import display
 from .viewport.live_preview import redraw
 
 QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
@@ -45,6 +46,7 @@ class ChosenShot:
     """The video and the part of it that a scene names."""
 
     path: str  # empty for none
+    there: bool  # whether there is such a file
     frames: tuple[int, int] | None  # first and last, from 1
     longer_side: int
 
@@ -132,6 +134,7 @@ def _turn() -> float:
         _bring_in_when_possible(here)
         if (scene := bpy.context.scene) is not None:
             sweep_markers(scene)
+            _complete_copies(scene)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"
@@ -140,6 +143,15 @@ def _turn() -> float:
         or (here.shot and here.shot.phase != "ready")
     )
     return QUICK if busy else SLOW
+
+
+def _complete_copies(scene: bpy.types.Scene) -> None:
+    """A duplicated armature becomes a puppet, as soon as it has been put down."""
+    found = copies.find_copies(scene) if bpy.context.mode == "OBJECT" else []
+    for armature in found:
+        display.apply(copies.complete(armature))
+    if found and not bpy.app.background:
+        bpy.ops.ed.undo_push(message="Duplicate the Puppet")
 
 
 def raise_in_tests(error: Exception) -> None:
@@ -171,13 +183,14 @@ def _follow_shot(here: Session, chosen: RESTAGE4D_PG_shot) -> None:
     wanted = _read_chosen_shot(chosen)
     stable, _state.chosen = _state.chosen == wanted, wanted
     if not stable or _state.opened == wanted:
+        _follow_selection(here, chosen)
         return
     _state.opened = wanted
     thumbnails.forget("shot")
     path, frames, longer_side = wanted.path, wanted.frames, wanted.longer_side
     if not path:
         here.shot = None
-    elif not os.path.exists(path):
+    elif not wanted.there:
         here.shot = Shot(
             Path(path),
             frames,
@@ -192,12 +205,20 @@ def _follow_shot(here: Session, chosen: RESTAGE4D_PG_shot) -> None:
         here.shot = Shot(Path(path), frames, longer_side, phase="failed", fault=fault)
     else:
         here.open_shot(Path(path), frames, longer_side, orders.get_place(chosen))
+    redraw()  # the panel and what lies over the views are of the one before
+
+
+def _follow_selection(here: Session, chosen: RESTAGE4D_PG_shot) -> None:
+    """A selection that undo or a script changed gets its own mask."""
+    shot, place = here.shot, orders.get_place(chosen)
+    if shot is not None and shot.first is not None and shot.place != place:
+        here.select(place)
 
 
 def _read_chosen_shot(chosen: RESTAGE4D_PG_shot) -> ChosenShot:
     frames = (chosen.first_frame, chosen.last_frame) if chosen.use_range else None
     path = bpy.path.abspath(chosen.video) if chosen.video else ""
-    return ChosenShot(path, frames, preferences.get().longer_side)
+    return ChosenShot(path, bool(path) and os.path.exists(path), frames, chosen.longer_side)
 
 
 def _follow_job(here: Session, chosen: RESTAGE4D_PG_shot) -> None:

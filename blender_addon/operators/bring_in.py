@@ -11,6 +11,7 @@ from restage4d.puppet import Puppet
 from .. import corrections, failures, runtime
 from ..properties import get_shot
 from ..puppet import camera, importer
+from ..puppet.in_scene import room
 from ..session.models import Fault, WatchedJob
 from ..session.steps import Steps, in_thread
 from ..viewport import display
@@ -40,7 +41,9 @@ class RESTAGE4D_OT_bring_in(scene_choice.ChoosesScene, stepped.Stepped, bpy.type
         try:
             why = self.decide(scene)
             imported = yield from _bring_in_steps(job, scene, keep_scene=self.keep_scene)
+            said = room.hide(room.find_in_the_way(imported, scene))
             self.done = f"The puppet is here; {self.describe(why, imported, scene)}"
+            self.done += f"; {said}" * bool(said)
         except Exception as error:  # with a fault, nobody begins it again by himself
             told = failures.explain(self.bl_label, error)
             job.fault = Fault.of(told)

@@ -171,7 +171,7 @@ class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
     """Stop making driving videos"""
 
     bl_idname = "restage4d.cancel_driving"
-    bl_label = "Cancel"
+    bl_label = "Cancel the Driving Videos"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -189,10 +189,10 @@ class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
 
 
 class RESTAGE4D_OT_forget_driving(bpy.types.Operator):
-    """Put it away"""
+    """Put the driving videos that were not made away"""
 
     bl_idname = "restage4d.forget_driving"
-    bl_label = "Put Away"
+    bl_label = "Put the Driving Videos Away"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         get_shot(context.scene).driving_job = ""

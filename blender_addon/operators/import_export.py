@@ -19,6 +19,7 @@ from restage4d.puppet import Puppet
 
 from .. import paths
 from ..puppet import importer
+from ..puppet.in_scene import room
 from ..puppet.output import export, sequences
 from ..session.steps import Steps, in_thread
 from ..viewport import display
@@ -52,7 +53,9 @@ class RESTAGE4D_OT_import_puppet(
         imported = yield from display.import_steps(
             puppet, name=path.stem, set_up_scene=not self.keep_scene
         )
+        said = room.place_beside(imported, room.find_in_the_way(imported, scene))
         self.done = f"Imported {path.name}; {self.describe(why, imported, scene)}"
+        self.done += f"; {said}" * bool(said)
 
 
 class _Export(WritesFiles, stepped.OnPuppet, bpy.types.Operator, ExportHelper):

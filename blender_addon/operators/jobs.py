@@ -85,7 +85,7 @@ class RESTAGE4D_OT_stop_backend(_OwnBackend):
     """Stop the backend; its jobs go on with its next start"""
 
     bl_idname = "restage4d.stop_backend"
-    bl_label = "Stop"
+    bl_label = "Stop the Backend"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         runtime.session().stop()
@@ -121,7 +121,8 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
             return {"CANCELLED"}
         chosen = get_shot(context.scene)
         if not chosen.video:
-            chosen.quality = preferences.get().quality
+            usual = preferences.get()
+            chosen.quality, chosen.longer_side = usual.quality, usual.longer_side
         chosen.video, chosen.use_range, chosen.selection = self.filepath, False, "MOTION"
         set_head(chosen, None)
         return {"FINISHED"}
@@ -213,34 +214,34 @@ class _OfJob(bpy.types.Operator):
 
 
 class RESTAGE4D_OT_pause(_OfJob):
-    """Pause; everything done so far is kept"""
+    """Pause the restaging; everything done so far is kept"""
 
     bl_idname = "restage4d.pause"
-    bl_label = "Pause"
+    bl_label = "Pause the Restaging"
     request = "pause"
 
 
 class RESTAGE4D_OT_resume(_OfJob):
-    """Go on where it was paused"""
+    """Go on with the restaging where it was paused"""
 
     bl_idname = "restage4d.resume"
-    bl_label = "Go On"
+    bl_label = "Go On with the Restaging"
     request = "resume"
 
 
 class RESTAGE4D_OT_cancel(_OfJob):
-    """Stop for good"""
+    """Stop the restaging for good"""
 
     bl_idname = "restage4d.cancel"
-    bl_label = "Cancel"
+    bl_label = "Cancel the Restaging"
     request = "cancel"
 
 
 class RESTAGE4D_OT_forget_job(bpy.types.Operator):
-    """Put it away"""
+    """Put the finished restaging away, so that another can begin; its files stay"""
 
     bl_idname = "restage4d.forget_job"
-    bl_label = "Put Away"
+    bl_label = "Put the Restaging Away"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         get_shot(context.scene).job = ""

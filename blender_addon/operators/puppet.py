@@ -257,11 +257,11 @@ class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
 
 
 class RESTAGE4D_OT_apply_weights(stepped.OnPuppet, bpy.types.Operator):
-    """Make the vertex groups as painted move the points: of each point the eight largest, summing
-    to one"""
+    """Let the vertex groups, as they are now, move the points: of each point the eight largest,
+    summing to one"""
 
     bl_idname = "restage4d.apply_weights"
-    bl_label = "Apply Painted Weights"
+    bl_label = "Apply Vertex Groups"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
     undone = "Cancelled; the weights are as they were"
 
@@ -275,7 +275,7 @@ class RESTAGE4D_OT_apply_weights(stepped.OnPuppet, bpy.types.Operator):
 
 
 class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
-    """Make the vertex groups say what moves the points now; undoes painting that was not applied"""
+    """Let the vertex groups say what moves the points now; changes that were not applied go"""
 
     bl_idname = "restage4d.write_weights"
     bl_label = "Weights to Vertex Groups"
@@ -288,7 +288,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
             return False
         imported = importer.find_selected_puppet(context)
         if imported is not None and imported.points.mode != "OBJECT":
-            cls.poll_message_set("Leave Edit and Weight Paint Mode first")
+            cls.poll_message_set("Leave Edit Mode first")
             return False
         return True
 

@@ -7,11 +7,15 @@ from typing import cast
 
 import bpy
 
+from restage4d.errors import InputError
+
 from .. import failures, runtime
 from ..puppet import importer
 from ..puppet.output import render_job
 from ..session.steps import Steps
+from ..viewport.display import get_display
 from ..viewport.live_preview import redraw
+from ..viewport.mesh_depth import MeshDepth
 from . import stepped
 from .writing import WritesFiles
 
@@ -36,6 +40,34 @@ class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operat
         description="With the static background; without, the subject alone on clear ground",
         default=True,
     )
+    missing: bpy.props.BoolProperty(
+        name="Only Missing Frames",
+        description=(
+            "Draw what is not there yet, and keep each frame as soon as it is drawn: a rendering "
+            "that was interrupted goes on where it was"
+        ),
+    )
+    samples: bpy.props.IntProperty(
+        name="Motion Blur",
+        description="Pictures between two frames that are averaged; 1: no blur",
+        default=1,
+        min=1,
+        max=64,
+    )
+    shutter: bpy.props.FloatProperty(
+        name="Shutter",
+        description="How long the shutter is open, in frames",
+        default=0.5,
+        min=0.01,
+        max=2.0,
+    )
+    holdout: bpy.props.BoolProperty(
+        name="Hidden by Objects",
+        description=(
+            "Leave clear what stands behind other objects of the scene, to be laid over their "
+            "render"
+        ),
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -50,12 +82,25 @@ class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operat
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.filepath.startswith("//") and not bpy.data.filepath:
             self.filepath = self.filepath.removeprefix("//")  # where the file browser last was
+        imported = importer.find_selected_puppet(context)
+        if imported is not None:  # what is switched off in the view is off in the picture
+            self.background = get_display(imported.armature).background
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def list_files(self, context: bpy.types.Context) -> list[Path]:
-        pictures, depths = render_job.list_files(self.place, _find_frames(context))
+        frames = [] if self.missing else _find_frames(context)
+        pictures, depths = render_job.list_files(self.place, frames)
         return [*pictures.values(), *depths.values()]
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        for name in ("background", "holdout", "missing", "samples"):
+            layout.prop(self, name)
+        column = layout.column()
+        column.active = self.samples > 1
+        column.prop(self, "shutter")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         return self.ask(context) or super().execute(context)
@@ -64,22 +109,42 @@ class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operat
         self, context: bpy.types.Context, imported: importer.ImportedPuppet
     ) -> Steps[None]:
         scene = cast(bpy.types.Scene, context.scene)
-        frames = _find_frames(context)
-        reading = render_job.render_steps(imported, scene, frames, background=self.background)
+        frames = list(_find_frames(context))
+        if self.missing:
+            pictures, depths = render_job.list_files(self.place, frames)
+            frames = [f for f in frames if not (pictures[f].exists() and depths[f].exists())]
+            if not frames:
+                raise InputError("Every frame is there already.", "Switch Only Missing Frames off.")
+        times = render_job.list_times(frames, self.samples, self.shutter)
+        meshes = MeshDepth(scene) if self.holdout else None
+        reading = render_job.render_steps(imported, scene, times, background=self.background)
         try:
-            for i in range(len(frames)):
+            for i in range(len(times)):
                 next(reading)
-                yield i + 1, len(frames)
+                if meshes is not None and i % self.samples == self.samples // 2:
+                    meshes.read(frames[i // self.samples])
+                yield i + 1, len(times)
             next(reading)
         except StopIteration as end:
             render_job.current = render_job.Render(
-                end.value, frames, self.background, self.place, runtime.make_connector()
+                end.value,
+                frames,
+                self.background,
+                self.place,
+                runtime.make_connector(),
+                samples=self.samples,
+                picture=render_job.read_picture(scene),
+                meshes=meshes.files if meshes is not None else {},
+                keeps=self.missing,
+                scratch=meshes.scratch if meshes is not None else None,
             )
             render_job.start(render_job.current)
             bpy.app.timers.register(_watch, first_interval=0.2)
             self.done = "The backend renders; Blender is free meanwhile"
         finally:
             reading.close()
+            if meshes is not None:
+                meshes.free()
 
 
 def _find_frames(context: bpy.types.Context) -> range:

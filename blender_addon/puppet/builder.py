@@ -27,6 +27,7 @@ from . import (
     regions,
     rig,
 )
+from .in_scene import shot_root
 from .nodes import node_groups, node_tree
 
 # Percent of the whole when each part begins; about what they take.
@@ -55,7 +56,8 @@ class Parts:
 
     top: bpy.types.Collection
     collections: dict[str, bpy.types.Collection]
-    armature: Any = None  # these are objects once they are made
+    root: Any = None  # these are objects once they are made
+    armature: Any = None
     points: Any = None
     frames: Any = None
     splats: Any = None
@@ -162,6 +164,9 @@ def _build(
     parts.camera = camera.add_camera(
         name, puppet.performances, ready.reach, parts.collections["camera"]
     )
+    above = parts.armature, parts.background, parts.camera
+    parts.root = shot_root.add_root(name, 0.1 * ready.reach, parts.collections["rig"], *above)
+    shot_root.follow_scale(parts.camera, parts.root)
     yield from _add_performances(parts, puppet, name, footage)
 
 
@@ -250,7 +255,7 @@ def _take_back(parts: Parts) -> None:
         for n in tree.nodes
         if "Material" in n.inputs
     }
-    data = [obj.data for obj in objects]
+    data = [obj.data for obj in objects if obj.data is not None]
     shapes = [bpy.data.objects[name] for name in rig.SHAPES if name in bpy.data.objects]
     made = [
         *objects,

@@ -5,13 +5,16 @@ into a `Puppet`.
 The inverse of `importer.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
-from collections.abc import Generator, Iterator
+import math
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import bpy
 import numpy as np
 
+from restage4d import se3, sh
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import (
@@ -20,6 +23,7 @@ from restage4d.puppet import (
     Performance,
     Puppet,
 )
+from restage4d.se3 import Array
 
 from . import (
     actions,
@@ -29,7 +33,9 @@ from . import (
     pose,
     rig,
 )
+from .in_scene import shot_root
 
+SAME_SIZE = 1e-4  # how much, relatively, a puppet's size may change while it is read
 T = TypeVar("T")
 
 
@@ -156,7 +162,7 @@ def performance_steps(
     read = yield from read_steps(
         imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, imported.camera
     )
-    bases, K, w2c = read
+    bases, K, w2c, _ = read
     return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
 
 
@@ -164,29 +170,73 @@ def puppet_steps(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
-    performances = []
+    performances, sizes = [], []
     with perform_alone(imported, scene):
         for p in imported.performances:
             importer.play(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
-            bases, K, w2c = yield from read_steps(
+            bases, K, w2c, size = yield from read_steps(
                 imported, scene, frames, p.size, p.aspect, imported.camera
             )
+            sizes.append(size)
             performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
+    if np.ptp(sizes) > SAME_SIZE * sizes[0]:
+        raise _changes_size(imported, "from one performance to the next")
+    return make_puppet(imported, performances, sizes[0])
+
+
+def make_puppet(
+    imported: importer.ImportedPuppet,
+    performances: list[Performance],
+    size: float,
+    *,
+    background: bool = True,
+) -> Puppet:
+    """A puppet of what stands in the scene, ``size`` times as large as its points are in
+    themselves; a metre stays a metre."""
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
-        subject = attributes.read_gaussians(mesh)
-    background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
-    if imported.background is not None:
-        with attributes.reading_mesh(imported.background) as mesh:
-            background = attributes.read_gaussians(mesh)
-    return Puppet(
-        subject,
-        index,
-        weight,
-        performances,
-        background,
-        **imported.about,
+        g = attributes.read_gaussians(mesh)
+    grown = np.float32(size)
+    subject = replace(g, means=g.means * grown, scales=g.scales * grown) if size != 1 else g
+    rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+    if background and imported.background is not None:
+        rest = read_background(imported)
+    about = imported.about | {"metres_per_unit": imported.about["metres_per_unit"] / size}
+    return Puppet(subject, index, weight, performances, rest, **about)
+
+
+def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
+    """The background's Gaussians, where they stand in the scene, or ``local`` to their object."""
+    assert imported.background is not None
+    with attributes.reading_mesh(imported.background) as mesh:
+        g = attributes.read_gaussians(mesh)
+    if local:
+        return g
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    world = shot_root.read_world(imported.background, depsgraph)
+    moved = transform(g, world, imported.background.name)
+    if g.sh.shape[1] > 1 and moved is not g:
+        turn = world[:3, :3] / shot_root.find_size(world, imported.background.name)
+        moved = replace(moved, sh=sh.rotate(g.sh, np.broadcast_to(turn, (len(g), 3, 3))))
+    return moved
+
+
+def transform(g: Gaussians, world: Array, whose: str) -> Gaussians:  # (4, 4)
+    """Gaussians under a similarity: σ grows with the scale. SH stays as it is.
+
+    Raises:
+        InputError: ``world`` stretches or mirrors; ``whose`` it is, is named.
+    """
+    if np.abs(world - np.eye(4)).max() <= 1e-7:
+        return g
+    size = shot_root.find_size(world, repr(whose))
+    turn = se3.matrix_to_quat(world[:3, :3] / size)
+    return replace(
+        g,
+        means=(g.means @ world[:3, :3].T + world[:3, 3]).astype(np.float32),
+        quats=se3.quat_multiply(np.broadcast_to(turn, g.quats.shape), g.quats).astype(np.float32),
+        scales=(g.scales * size).astype(np.float32),
     )
 
 
@@ -223,22 +273,26 @@ def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> 
 def read_steps(
     imported: importer.ImportedPuppet,
     scene: bpy.types.Scene,
-    frames: range,
+    frames: Sequence[float],
     size: tuple[int, int],
     aspect: float,
     filming: bpy.types.Object,
-) -> Generator[None, None, tuple[F32, F32, F32]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
-    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames;
-    yields once a frame."""
+) -> Generator[None, None, tuple[F32, F32, F32, float]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
+    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames, and
+    how many times larger the puppet stands in the scene; yields once a frame.
+
+    Raises:
+        InputError: a bone is scaled, the armature is stretched, or its size changes meanwhile.
+    """
     names = rig.bone_names(imported.armature)
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
-    bases = np.empty((len(names), len(frames), 9))
+    bases, sizes = np.empty((len(names), len(frames), 9)), np.ones(len(frames))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
     with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
-            scene.frame_set(frame)
+            scene.frame_set(math.floor(frame), subframe=frame - math.floor(frame))
             depsgraph = bpy.context.evaluated_depsgraph_get()
-            bases[:, i] = rig.read_bases(
+            bases[:, i], sizes[i] = rig.read_bases(
                 imported.armature.evaluated_get(depsgraph), names, inverse_rest
             )
             K[i], w2c[i] = camera.read_camera(
@@ -249,8 +303,17 @@ def read_steps(
     if len(off):
         i, k = off[0]
         raise InputError(
-            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]}, and a motion basis "
+            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]:g}, and a motion basis "
             "cannot be.",
-            "Clear the scale of the bone, of its parents and of the armature.",
+            "Clear the scale of the bone and of its parents.",
         )
-    return bases.astype(np.float32), K, w2c
+    if np.ptp(sizes) > SAME_SIZE * sizes[0]:
+        raise _changes_size(imported, f"from frame {frames[0]:g} to {frames[-1]:g}")
+    return bases.astype(np.float32), K, w2c, float(sizes[0])
+
+
+def _changes_size(imported: importer.ImportedPuppet, when: str) -> InputError:
+    return InputError(
+        f"{imported.armature.name!r} changes its size {when}, and a puppet has one size.",
+        "Keep the scale of its root and armature; a splat PLY sequence may change it.",
+    )

@@ -7,6 +7,7 @@ performances, provenance): it survives saving, appending and duplicating, and `f
 it back without any other state.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ from restage4d.puppet import Puppet
 
 from ..session.steps import Steps, drain, in_thread
 from . import actions, builder, camera, markers, pose
+from .in_scene import index
 
-KEY = "restage4d"
+KEY = index.KEY
 BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
 SLOTS = (actions.SLOT, camera.SLOT, camera.SLOT)  # of what `get_animated` gives
 _STANDING = ("location", "rotation_quaternion", "lens", "shift_x", "shift_y")
@@ -46,10 +48,11 @@ class ImportedPerformance:
 
 @dataclass
 class ImportedPuppet:
-    """The parts of a puppet in Blender. All are data-blocks; ``collection`` may be None after
-    appending.
+    """The parts of a puppet in Blender. All are data-blocks.
 
     Attributes:
+        root: of the whole shot: moves subject, background and camera together, and may scale them.
+            None only in a file from before, linked from a library.
         armature: one bone per basis; moving it moves the whole subject.
         points: vertex-only mesh; evaluated, its ``position`` and ``rotation`` are Eq. 1 of the
             bones.
@@ -62,6 +65,7 @@ class ImportedPuppet:
         standing: where the camera stood and what its lens was when it came in, by data path.
     """
 
+    root: bpy.types.Object | None
     armature: bpy.types.Object
     points: bpy.types.Object
     bases_frames: bpy.types.Object
@@ -71,8 +75,13 @@ class ImportedPuppet:
     camera: bpy.types.Object
     performances: list[ImportedPerformance]
     about: dict[str, Any]
-    collection: bpy.types.Collection | None = None
     standing: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def collection(self) -> bpy.types.Collection | None:
+        """The one that holds all of it."""
+        mine = {self.armature.name, self.points.name}
+        return next((c for c in bpy.data.collections if mine <= set(c.all_objects.keys())), None)
 
     def performance(self, name: str) -> ImportedPerformance:
         """The performance of that name. Raises KeyError with the names there are."""
@@ -147,6 +156,7 @@ def import_steps(
     filming = (parts.camera, camera.get_lens(parts.camera))
     standing = {k: v for x in filming for k, v in pose.read_values(x, _STANDING).items()}
     imported = ImportedPuppet(
+        parts.root,
         parts.armature,
         parts.points,
         parts.frames,
@@ -156,10 +166,9 @@ def import_steps(
         parts.camera,
         performances,
         about,
-        collection=parts.top,
         standing=standing,
     )
-    _remember(imported)
+    remember(imported)
     activate(imported, performances[-1].name, scene=bpy.context.scene if set_up_scene else None)
     if set_up_scene:
         set_filmed_colors(bpy.context.scene)
@@ -278,36 +287,29 @@ def set_filmed_colors(scene: Any) -> None:
 def find_puppets(scene: bpy.types.Scene | None) -> list[ImportedPuppet]:
     """The puppets in a scene, also in a .blend that was loaded, or whose puppets were appended or
     duplicated."""
-    return [
-        recall(obj)
-        for obj in scene.objects
-        if obj.type == "ARMATURE" and KEY in obj and obj[KEY].get("points") is not None
-    ]
+    return [recall(armature) for armature in index.find_armatures(scene)]
 
 
 def find_selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
     """The puppet of the active object, or the scene's only one."""
     puppets = find_puppets(context.scene)
     active = context.active_object
-    mine = [
-        p
-        for p in puppets
-        if active in (p.armature, p.points, p.splats, p.background, p.background_splats, p.camera)
-    ]
+    mine = [p for p in puppets if active in [p.armature, *(getattr(p, part) for part in PARTS)]]
     if active is None or (not mine and len(puppets) == 1):
         mine = puppets
     return mine[0] if len(mine) == 1 else None
 
 
-_PARTS = ("points", "bases_frames", "splats", "background", "background_splats", "camera")
+PARTS = ("root", "points", "bases_frames", "splats", "background", "background_splats", "camera")
 
 
-def _remember(imported: ImportedPuppet) -> None:
+def remember(imported: ImportedPuppet) -> None:
+    """Writes into the armature what `recall` reads."""
     records = [finding.to_record() for finding in imported.about["findings"]]
     about = imported.about | {"findings": records}
     said = {"about": about, "standing": imported.standing, "performances": []}
     pointers = {
-        part: getattr(imported, part) for part in _PARTS if getattr(imported, part) is not None
+        part: getattr(imported, part) for part in PARTS if getattr(imported, part) is not None
     }
     for i, p in enumerate(imported.performances):
         values = {
@@ -328,7 +330,7 @@ def _remember(imported: ImportedPuppet) -> None:
 def recall(armature: bpy.types.Object) -> ImportedPuppet:
     """The puppet that an armature with the custom property `KEY` belongs to."""
     kept = armature[KEY]
-    said = json.loads(kept["said"])
+    said = _read_said(kept["said"])
     performances = [
         ImportedPerformance(
             **{**p, "size": tuple(p["size"])},
@@ -338,15 +340,18 @@ def recall(armature: bpy.types.Object) -> ImportedPuppet:
         for i, p in enumerate(said["performances"])
         if kept.get(f"action_{i}") is not None  # an Action may have been deleted
     ]
-    records = said["about"].get("findings", [])  # puppets of before have none
-    said["about"]["findings"] = [Finding.from_record(record) for record in records]
-    mine = {armature.name, kept["points"].name}
-    collection = next((c for c in bpy.data.collections if mine <= set(c.all_objects.keys())), None)
     return ImportedPuppet(
         armature=armature,
         performances=performances,
         about=said["about"],
         standing=said.get("standing", {}),
-        collection=collection,
-        **{part: kept.get(part) for part in _PARTS},
+        **{part: kept.get(part) for part in PARTS},
     )
+
+
+@functools.lru_cache(maxsize=32)  # panels and buttons ask for it many times a redraw
+def _read_said(text: str) -> dict[str, Any]:
+    said = json.loads(text)
+    records = said["about"].get("findings", [])  # puppets of before have none
+    said["about"]["findings"] = [Finding.from_record(record) for record in records]
+    return said

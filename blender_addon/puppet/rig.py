@@ -31,6 +31,7 @@ from restage4d.se3 import Array
 
 from . import bone_curves, regions
 from .bone_curves import WHOLE
+from .in_scene import shot_root
 
 ORTHONORMAL = 1e-3  # how far a basis may be from a rotation
 BASIS = "restage4d_basis"  # a bone's custom property: which basis it is; names may change
@@ -204,6 +205,8 @@ def _shape(name: str, build: Any) -> Any:
         finally:
             bm.free()
         obj = bpy.data.objects.new(name, mesh)
+        # Appending puts it into the scene, where it would be a wire at the origin.
+        obj.hide_viewport = obj.hide_render = obj.hide_select = True
     return obj
 
 
@@ -317,12 +320,18 @@ def add_bases_frames(
 
 def read_bases(
     armature: bpy.types.Object, names: list[str], inverse_rest: Array
-) -> Array:  # -> (K, 9)
-    """The bases that the bones hold now, in the world; ``armature`` must be evaluated.
+) -> tuple[Array, float]:  # -> (K, 9), size
+    """The bases that the bones hold now, in the world, and how many times larger the armature
+    makes the puppet there; ``armature`` must be evaluated.
 
-    Columns as they are: a scaled bone gives columns that are not of unit length (see
-    `measure_deviation`).
+    They carry means and σ that were made larger by that, too. Columns as they are: a scaled bone
+    gives columns that are not of unit length (see `measure_deviation`).
+
+    Raises:
+        InputError: the armature is stretched or mirrored.
     """
     pose = np.array([armature.pose.bones[name].matrix for name in names], np.float64)
-    T = np.array(armature.matrix_world, np.float64) @ pose @ inverse_rest
-    return se3.pack(T[:, :3, :3], T[:, :3, 3])
+    world = np.array(armature.matrix_world, np.float64)
+    size = shot_root.find_size(world, repr(armature.name))
+    T = world @ pose @ inverse_rest
+    return se3.pack(T[:, :3, :3] / size, T[:, :3, 3]), size

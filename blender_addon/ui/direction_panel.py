@@ -2,6 +2,7 @@
 """The Direction step in the sidebar: the prompt, who makes the driving video and on which terms,
 and the takes to pick from."""
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -15,10 +16,11 @@ from ..properties import (
     get_head,
     get_shot,
 )
-from ..session.models import PRIORS, WatchedJob
+from ..session.models import PRIORS, Fault, WatchedJob
+from ..wording import name_fields
 from . import thumbnails
 from .panel_base import Step
-from .text import fault_box, name_fields, paragraph
+from .text import fault_box, paragraph
 
 
 class RESTAGE4D_PT_direction(Step):
@@ -29,7 +31,7 @@ class RESTAGE4D_PT_direction(Step):
     def done(context: bpy.types.Context) -> bool:
         chosen = get_shot(context.scene)
         if chosen.source == "FILE":
-            return bool(chosen.driving)
+            return Path(bpy.path.abspath(chosen.driving)).is_file() if chosen.driving else False
         return bool(chosen.prompt.strip()) and (
             chosen.provider == DRAFT_DRIVER or takes.find_picked(chosen) is not None
         )
@@ -50,6 +52,8 @@ class RESTAGE4D_PT_direction(Step):
             )
             if icon:
                 layout.template_icon(icon_value=icon, scale=6)
+            if chosen.driving and not RESTAGE4D_PT_direction.done(context):
+                fault_box(layout, context, Fault("There is no such video.", "Pick it again."))
             paragraph(layout, context, "It must begin with the shot's first frame.")
             return
         provider = runtime.session().backend.provider("driving", chosen.provider)
@@ -101,7 +105,7 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
         return
     box, script = layout.box(), orders.read_draft_prompt(prompt)
     if script.fault is not None:  # in no red: it is so while the first words are typed, too
-        paragraph(box, context, script.fault.what, icon="ERROR")
+        paragraph(box, context, name_fields(script.fault.what), icon="ERROR")
         header, body = box.panel("restage4d_draft_words", default_closed=True)
         header.label(text="What to Do")
         if body is not None:  # its whole vocabulary, which would push the panel down at every word
@@ -152,11 +156,11 @@ def _draw_driving_job(
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         box.label(text=job.stage)
-        box.operator("restage4d.cancel_driving", icon="CANCEL")
+        box.operator("restage4d.cancel_driving", icon="CANCEL", text="Cancel")
         return
     if job.fault is not None:
         fault_box(box, context, job.fault)
-    box.operator("restage4d.forget_driving", icon="X")
+    box.operator("restage4d.forget_driving", icon="X", text="Put Away")
 
 
 def _draw_take(

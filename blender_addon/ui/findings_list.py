@@ -7,7 +7,8 @@ from restage4d.finding import Finding
 
 from ..properties import find_open_finding
 from ..puppet import importer, markers
-from .text import name_fields, paragraph
+from ..wording import name_fields
+from .text import paragraph
 
 
 def draw_findings(
@@ -36,7 +37,7 @@ def draw_findings(
         button.index = index  # pyright: ignore[reportAttributeAccessIssue]
     if 0 <= shown < len(findings):
         box = body.box()
-        paragraph(box, context, findings[shown].text)
+        paragraph(box, context, name_fields(findings[shown].text))
         if findings[shown].remedy:
             paragraph(box, context, name_fields(findings[shown].remedy), icon="INFO")
         paragraph(box, context, "The text counts a clip's frames from 0, the timeline from 1.")

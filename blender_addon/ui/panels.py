@@ -2,6 +2,7 @@
 """The sidebar's panels: the steps from a shot to an export, from top to bottom. They only show
 state; nothing here waits."""
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -70,19 +71,19 @@ class RESTAGE4D_PT_shot(Step):
 
     @staticmethod
     def done(context: bpy.types.Context) -> bool:
-        shot = runtime.session().shot
+        shot = _get_opened(get_shot(context.scene))
         return shot is not None and shot.phase == "ready"
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, chosen, shot = self.layout, get_shot(context.scene), runtime.session().shot
+        layout, chosen = self.layout, get_shot(context.scene)
+        shot = _get_opened(chosen)
         row = layout.row(align=True)
         row.prop(chosen, "video", text="")
         if not chosen.video:
             paragraph(layout, context, "Pick the filmed shot, or drop it on the 3D view.")
             return
-        icon = thumbnails.get_icon("shot") or thumbnails.get_movie_icon(
-            bpy.path.abspath(chosen.video)
-        )
+        icon = thumbnails.get_icon("shot") if shot is not None else None
+        icon = icon or thumbnails.get_movie_icon(bpy.path.abspath(chosen.video))
         if icon:
             layout.template_icon(icon_value=icon, scale=7)
         if shot is not None:
@@ -99,6 +100,13 @@ class RESTAGE4D_PT_shot(Step):
             row.operator("restage4d.forget_selection", text="", icon="X")
         if shot is not None and shot.mask is not None:
             _draw_corrections(layout, chosen)
+
+
+def _get_opened(chosen: RESTAGE4D_PG_shot) -> Shot | None:
+    """The session's shot, None while it is still of another file than the field names."""
+    shot = runtime.session().shot
+    named = Path(bpy.path.abspath(chosen.video)) if chosen.video else None
+    return shot if shot is not None and shot.path == named else None
 
 
 def _draw_corrections(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
@@ -142,7 +150,9 @@ class RESTAGE4D_PT_restage(Step):
     def draw(self, context: bpy.types.Context) -> None:
         layout, job = self.layout, runtime.session().job
         if job is None or not job.active:
-            layout.prop(get_shot(context.scene), "quality")
+            chosen, column = get_shot(context.scene), layout.column(align=True)
+            column.prop(chosen, "quality")
+            column.prop(chosen, "longer_side")
             direction_panel.draw_priors(layout, context)
             row = layout.row()
             row.scale_y = 1.6
@@ -170,10 +180,10 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
     if job.active:
         row = box.row(align=True)
         if job.state == "paused":
-            row.operator("restage4d.resume", icon="PLAY")
+            row.operator("restage4d.resume", icon="PLAY", text="Go On")
         else:
-            row.operator("restage4d.pause", icon="PAUSE")
-        row.operator("restage4d.cancel", icon="CANCEL")
+            row.operator("restage4d.pause", icon="PAUSE", text="Pause")
+        row.operator("restage4d.cancel", icon="CANCEL", text="Cancel")
         if job.points is not None:
             box.operator("restage4d.look_at_it", icon="ZOOM_SELECTED")
         paragraph(
@@ -192,7 +202,7 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
         row.scale_y = 1.4
         row.operator("restage4d.bring_in", icon="IMPORT")
     else:
-        box.operator("restage4d.forget_job", icon="X")
+        box.operator("restage4d.forget_job", icon="X", text="Put Away")
 
 
 _STATE_ICONS: dict[str, Any] = {

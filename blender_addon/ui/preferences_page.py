@@ -2,6 +2,7 @@
 """The extension's page in Blender's preferences."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -85,15 +86,13 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
     )
     quality: bpy.props.EnumProperty(
         name="Quality",
-        description="Of new scenes",
+        description="With which new scenes begin",
         items=properties.QUALITIES,
         default=preferences.DEFAULTS.quality,
     )
     longer_side: bpy.props.IntProperty(
         name="Working Size",
-        description=(
-            "Longer side, in pixels, at which shots are reconstructed; time grows with its square"
-        ),
+        description=properties.WORKING_SIZE,
         default=preferences.DEFAULTS.longer_side,
         min=128,
         max=2048,
@@ -102,7 +101,7 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
-        column = layout.column(heading="Connection")
+        column = _add_part(layout, "Connection")
         column.prop(self, "connection")
         if self.connection == "FILE":
             _draw_path(column, self, "connection_file")
@@ -111,20 +110,28 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
             _draw_path(column, self, "store")
             column.prop(self, "start_by_itself")
             column.prop(self, "stop_with_blender")
-        column = layout.column(heading="Time Limits", align=True)
+        column = _add_part(layout, "Time Limits")
         column.prop(self, "answer_limit")
         column.prop(self, "start_limit")
-        column = layout.column(heading="New Scenes")
+        column = _add_part(layout, "New Scenes")
         column.prop(self, "quality")
         column.prop(self, "longer_side")
         _draw_keys(layout)
         layout.operator("restage4d.report_bug", icon="URL")
 
 
+def _add_part(layout: bpy.types.UILayout, heading: str) -> bpy.types.UILayout:
+    """A part of the page below its heading; Blender draws a column's own only beside checkboxes."""
+    layout.label(text=heading)
+    return layout.column()
+
+
 def _draw_path(layout: bpy.types.UILayout, page: Restage4DPreferences, name: str) -> None:
     layout.prop(page, name)
     if getattr(page, name).startswith("//"):  # entered while the .blend had no folder
         layout.label(text="A full path is needed, not one beside the .blend", icon="ERROR")
+    elif getattr(page, name) and not Path(getattr(page, name)).exists() and name != "store":
+        layout.label(text="There is nothing at this path", icon="ERROR")
 
 
 def _draw_keys(layout: bpy.types.UILayout) -> None:

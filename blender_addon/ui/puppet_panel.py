@@ -69,12 +69,20 @@ class RESTAGE4D_PT_puppet(Step):
             column = body.column(align=True)
             for name in ("apply_weights", "write_weights"):
                 column.operator(f"restage4d.{name}")
+            painting = imported.points.mode == "WEIGHT_PAINT"
+            paragraph(
+                body,
+                context,
+                "Brushes paint faces, and points have none: select points in Edit Mode and assign "
+                "weights in the Data properties.",
+                "ERROR" if painting else "INFO",
+            )
 
 
 def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> None:
     column = layout.column()
     column.use_property_split, column.use_property_decorate = True, False
-    for name in ("mode", "color", "background"):
+    for name in ("mode", "color", "background", "relight", "filmed_angle"):
         column.prop(display, name)
 
 
@@ -109,6 +117,7 @@ class RESTAGE4D_PT_export(Step):
 
 
 _EXPORTS: tuple[tuple[str, Any], ...] = (
+    ("playblast", "RENDER_RESULT"),
     ("render_splats", "RENDER_ANIMATION"),
     ("export_puppet", "FILE"),
     ("export_ply", "FILE_3D"),

@@ -74,9 +74,9 @@ def forget(name: str) -> None:
 
 def get_movie_icon(path: str) -> int | None:
     """Blender's thumbnail of a movie, made in the background; None where there is no such file."""
+    if not Path(path).is_file():  # also where there was one
+        return None
     if path not in _icons:
-        if not Path(path).is_file():
-            return None
         _icons.load(path, path, "MOVIE")
     return _icons[path].icon_id
 

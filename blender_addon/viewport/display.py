@@ -20,10 +20,12 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
-from ..puppet import importer, weights
+from ..puppet import importer, rig, weights
+from ..puppet.in_scene import index, migrate
 from ..session import running_work
 from ..session.steps import Steps
-from .splat_drawing import Shown, SplatDrawing
+from . import filmed_angle
+from .splat_drawing import RELIT, Shown, SplatDrawing
 
 _NAME = "restage4d_display"  # of the armature's property; saved files have it
 MODES = (
@@ -53,6 +55,19 @@ COLORS = (
 
 def _on_setting(settings: "RESTAGE4D_PG_display", context: bpy.types.Context) -> None:
     _do_for(cast(bpy.types.Object, settings.id_data), apply)
+    if settings.mode in ("ELLIPSOIDS", "POINTS"):
+        show_colors()
+
+
+def show_colors() -> None:
+    """Lets solid views that colour by material, as Blender's do at first, colour by attribute:
+    ellipsoids and points would be grey, and meshes look as before."""
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                is_view = isinstance(space, bpy.types.SpaceView3D)
+                if is_view and space.shading.color_type == "MATERIAL":
+                    space.shading.color_type = "VERTEX"
 
 
 class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
@@ -64,6 +79,22 @@ class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
         name="Background",
         description="Show the static background",
         default=True,
+        update=_on_setting,
+    )
+    relight: bpy.props.BoolProperty(
+        name="Lit by the Scene",
+        description=(
+            "Let the scene's lights and world shine on the Gaussians, on top of the light that was "
+            "filmed; in views and playblasts, without shadows"
+        ),
+        update=_on_setting,
+    )
+    filmed_angle: bpy.props.BoolProperty(
+        name="Filmed Angle",
+        description=(
+            "Tell in the view how far it is from where the subject was filmed: what no camera saw "
+            "is a guess"
+        ),
         update=_on_setting,
     )
 
@@ -86,6 +117,7 @@ def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppe
     """`importer.import_steps`, shown as Gaussians."""
     imported = yield from importer.import_steps(puppet, **options, shown=False)
     get_display(imported.armature).mode = "GAUSSIANS"
+    show_colors()  # a saved file shows ellipsoids
     return imported
 
 
@@ -97,6 +129,8 @@ def _show(imported: importer.ImportedPuppet, mode: str) -> None:
     ):
         if shown is None:
             continue
+        if shown == imported.background_splats and shown.hide_render == settings.background:
+            shown.hide_render = not settings.background
         hidden = mode not in ("ELLIPSOIDS", "POINTS") or (
             shown == imported.background_splats and not settings.background
         )
@@ -122,33 +156,39 @@ def _do_for(armature: bpy.types.Object, do: Callable[[importer.ImportedPuppet], 
 
 
 def _find_shown(context: bpy.types.Context) -> Shown:
+    """As `find_gaussians`; the costly display is off while frames are stepped."""
+    return [] if running_work.current is not None else find_gaussians(context)
+
+
+def find_gaussians(context: bpy.types.Context) -> Shown:
     """The point objects whose Gaussians show in a 3D view."""
-    if running_work.current is not None:  # the costly display is off while frames are stepped
-        return []
-    shown = []
-    for armature in context.scene.objects:
-        if armature.type != "ARMATURE" or importer.KEY not in armature:
-            continue
+    shown: dict[bpy.types.Object, str] = {}  # copies of a puppet have one background
+    for armature in index.find_armatures(context.scene):
         settings, kept = get_display(armature), armature[importer.KEY]
-        if settings.mode != "GAUSSIANS" or not hasattr(kept, "get"):
+        if settings.mode != "GAUSSIANS":
             continue
         points, background = kept.get("points"), kept.get("background")  # None for deleted ones
         if points is not None and points.visible_get(
             view_layer=context.view_layer, viewport=context.space_data
         ):
-            shown.append((points, settings.color))
+            relit = settings.relight and settings.color == "FILMED"
+            shown[points] = RELIT if relit else settings.color
         if (
             background is not None
             and settings.background
             and _is_in_sight(background, context.view_layer.layer_collection)
         ):
-            shown.append((background, "FILMED"))
-    return shown
+            shown[background] = RELIT if settings.relight else "FILMED"
+    return list(shown.items())
 
 
 def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> bool:
-    """Whether an object lies in a collection that shows, whatever is set on the object itself."""
-    if layer.exclude or not layer.is_visible:
+    """Whether an object lies in a collection that shows, whatever is set on the object itself.
+
+    The scene's own collection always shows: Blender says otherwise of one in a scene made by *New*.
+    """
+    root = layer.collection == bpy.context.scene.collection
+    if not root and (layer.exclude or not layer.is_visible):
         return False
     return obj.name in layer.collection.objects or any(
         _is_in_sight(obj, child) for child in layer.children
@@ -158,7 +198,7 @@ def _is_in_sight(obj: bpy.types.Object, layer: bpy.types.LayerCollection) -> boo
 def _fall_back(scene: bpy.types.Scene) -> None:
     """Shows ellipsoids, which always work, where no Gaussians can be drawn: soon, since a draw
     handler must not change the scene."""
-    armatures = [o for o in scene.objects if o.type == "ARMATURE" and importer.KEY in o]
+    armatures = index.find_armatures(scene)
     bpy.app.timers.register(partial(_show_ellipsoids, armatures), first_interval=0.0)
 
 
@@ -172,14 +212,26 @@ def _show_ellipsoids(armatures: list[bpy.types.Object]) -> None:
 _drawing = SplatDrawing(_find_shown, _fall_back)
 
 
+def _draw_filmed_angles() -> None:
+    """A draw handler: of every puppet that asks for it."""
+    if running_work.current is not None:
+        return
+    context, line = bpy.context, 0
+    for armature in index.find_armatures(context.scene):
+        if get_display(armature).filmed_angle:
+            tell = partial(filmed_angle.draw, context=context, line=line)
+            _do_for(armature, tell)
+            line += 1
+
+
 @persistent
 def _on_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = None) -> None:
     _drawing.changed()
     if not isinstance(scene, bpy.types.Scene) or not _may_write():
         return
-    for obj in scene.objects:
-        if obj.type == "ARMATURE" and get_display(obj).color == "WEIGHTS":
-            _do_for(obj, weights.show_weights)
+    for armature in index.find_armatures(scene):
+        if get_display(armature).color == "WEIGHTS":
+            _do_for(armature, weights.show_weights)
 
 
 def _may_write() -> bool:
@@ -194,20 +246,51 @@ def _on_frame(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = No
 
 @persistent
 def _on_save(*_: object) -> None:
+    _thumbnails.put_off()
     _for_all("ELLIPSOIDS")
 
 
 @persistent
 def _on_saved(*_: object) -> None:
     _for_all("GAUSSIANS")
+    _thumbnails.put_back()
+
+
+class _Thumbnails:
+    """A file's thumbnail is a picture of the window while Gaussians show: drawn by Blender's own
+    way it would show the ellipsoids that the file holds, which take seconds to make."""
+
+    def __init__(self) -> None:
+        self.kind = ""
+
+    def put_off(self) -> None:
+        shown = any(
+            get_display(armature).mode == "GAUSSIANS"
+            for scene in bpy.data.scenes
+            for armature in index.find_armatures(scene)
+        )
+        files = bpy.context.preferences.filepaths
+        if shown and not self.kind and files.file_preview_type in ("AUTO", "CAMERA"):
+            unsaved = bpy.context.preferences.is_dirty
+            self.kind, files.file_preview_type = files.file_preview_type, "SCREENSHOT"
+            bpy.context.preferences.is_dirty = unsaved
+
+    def put_back(self) -> None:
+        if self.kind:
+            unsaved = bpy.context.preferences.is_dirty
+            bpy.context.preferences.filepaths.file_preview_type = self.kind
+            bpy.context.preferences.is_dirty, self.kind = unsaved, ""
+
+
+_thumbnails = _Thumbnails()
 
 
 def _for_all(mode: str) -> None:
     """Shows what is drawn by this extension as ``mode``, without changing what is set."""
     for scene in bpy.data.scenes:
-        for obj in scene.objects:
-            if obj.type == "ARMATURE" and get_display(obj).mode == "GAUSSIANS":
-                _do_for(obj, lambda imported: _show(imported, mode))
+        for armature in index.find_armatures(scene):
+            if get_display(armature).mode == "GAUSSIANS":
+                _do_for(armature, lambda imported: _show(imported, mode))
 
 
 @persistent
@@ -216,12 +299,33 @@ def _on_load(*_: object) -> None:
     _for_all("GAUSSIANS")
 
 
+@persistent
+def _on_arrival(*_: object) -> None:
+    """Another file, or what was appended or linked: it was saved as ellipsoids."""
+    index.forget()
+    for scene in bpy.data.scenes:
+        for armature in index.find_armatures(scene):
+            _do_for(armature, migrate.migrate)
+    _put_shapes_away()
+    _on_load()
+
+
+def _put_shapes_away() -> None:
+    """What bones are drawn as belongs to no collection; appending put it into the scene."""
+    for obj in [o for o in bpy.data.objects if o.name.split(".")[0] in rig.SHAPES]:
+        migrate.hide_shape(obj)
+        for home in obj.users_collection:
+            if home.is_editable:
+                home.objects.unlink(obj)
+
+
 _HANDLERS = (
     ("depsgraph_update_post", _on_update),
     ("frame_change_post", _on_frame),
     ("undo_post", _on_load),
     ("redo_post", _on_load),
-    ("load_post", _on_load),
+    ("load_post", _on_arrival),
+    ("blend_import_post", _on_arrival),
     ("save_pre", _on_save),
     ("save_post", _on_saved),
     ("save_post_fail", _on_saved),
@@ -229,12 +333,13 @@ _HANDLERS = (
 
 
 def register() -> None:
+    index.register()
     bpy.utils.register_class(RESTAGE4D_PG_display)
     setattr(bpy.types.Object, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_display))
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
     if not bpy.app.background:
-        _drawing.start()
+        _drawing.start(_draw_filmed_angles)
 
 
 def unregister() -> None:
@@ -243,3 +348,4 @@ def unregister() -> None:
         getattr(bpy.app.handlers, name).remove(handler)
     delattr(bpy.types.Object, _NAME)
     bpy.utils.unregister_class(RESTAGE4D_PG_display)
+    index.unregister()

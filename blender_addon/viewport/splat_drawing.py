@@ -22,11 +22,13 @@ from restage4d.srgb import linear_to_srgb
 
 from .. import compat, failures
 from ..puppet import attributes
-from . import splat_painter
+from ..puppet.in_scene import shot_root
+from . import relighting, splat_painter
 
 TRIES = 3  # redraws that may fail one after the other
 _NEEDED = ("position", "rotation", "scale", "opacity", "radiance:base")
-Shown = list[tuple[bpy.types.Object, str]]  # point objects, each with its item of `display.COLORS`
+RELIT = "RELIT"  # as filmed, under the scene's lights
+Shown = list[tuple[bpy.types.Object, str]]  # each with its item of `display.COLORS`, or `RELIT`
 
 
 def gather(
@@ -40,7 +42,9 @@ def gather(
         try:
             # A static object may be hidden and so not be evaluated: it is as it is.
             posed = obj.evaluated_get(depsgraph) if obj.modifiers else obj
-            parts.append(read_gaussians(posed, color))
+            world = shot_root.read_world(obj, depsgraph)
+            part = read_gaussians(posed, color, world)
+            parts.append(_relight(part, posed, depsgraph) if color == RELIT else part)
             failures.works_again(name)
         except Exception as error:
             told.append(failures.tell_once(name, f"Drawing {name!r} as Gaussians", error))
@@ -50,8 +54,32 @@ def gather(
     return splat_painter.Cloud(*columns), told
 
 
-def read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F32, F32]:
-    """What `splat_painter.Cloud` is made of, of one point object in any mode.
+def _relight(
+    part: tuple[F32, F32, F32, F32, F32], obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph
+) -> tuple[F32, F32, F32, F32, F32]:
+    """The same under the scene's lights."""
+    means, quats, scales, opacities, colors = part
+    with attributes.reading_mesh(obj) as mesh:
+        moved = "influence_0" in mesh.attributes  # else the background, of one group
+        index = attributes.read_influences(mesh)[0][:, 0].astype(np.intp) if moved else None
+    group = np.zeros(len(means), np.intp) if index is None else index
+    normals = relighting.estimate_normals(means, quats, scales, group)
+    scene = depsgraph.scene
+    lights, ambient = relighting.read_lights(scene, depsgraph), relighting.read_ambient(scene)
+    return (
+        means,
+        quats,
+        scales,
+        opacities,
+        relighting.relight(colors, means, normals, lights, ambient),
+    )
+
+
+def read_gaussians(
+    obj: bpy.types.Object, color: str, world: se3.Array
+) -> tuple[F32, F32, F32, F32, F32]:
+    """What `splat_painter.Cloud` is made of, of one point object in any mode; ``world`` (4, 4) is
+    where it stands.
 
     Raises:
         InputError: an attribute is missing.
@@ -62,7 +90,7 @@ def read_gaussians(obj: bpy.types.Object, color: str) -> tuple[F32, F32, F32, F3
             raise InputError(
                 f"{obj.name!r} has lost its attribute {missing[0]!r}.", "Import the puppet again."
             )
-        return _read_mesh(mesh, np.array(obj.matrix_world, np.float64), color)
+        return _read_mesh(mesh, world, color)
 
 
 def _read_mesh(
@@ -142,11 +170,12 @@ class SplatDrawing:
         `draw`."""
         self.version += 1
 
-    def start(self) -> None:
+    def start(self, *over: Callable[[], None]) -> None:
+        """Begins to draw; ``over`` are further draw handlers of what stands over the view."""
         add = bpy.types.SpaceView3D.draw_handler_add
         self._handles = [
             add(self.draw, (), "WINDOW", "POST_VIEW"),
-            add(self.draw_told, (), "WINDOW", "POST_PIXEL"),
+            *(add(draw, (), "WINDOW", "POST_PIXEL") for draw in (self.draw_told, *over)),
         ]
 
     def stop(self) -> None:

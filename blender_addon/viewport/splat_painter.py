@@ -131,7 +131,7 @@ class Cloud:
         table = np.zeros((-(-max(n, 1) // _ROW) * _ROW, 4, 4), np.float32)
         table[:n, 0, :3], table[:n, 0, 3] = means, opacities
         table[:n, 1], table[:n, 2, :3], table[:n, 3, :3] = quats, scales, colors
-        self.texture = _texture(table.reshape(-1, 4 * _ROW, 4), "RGBA32F")
+        self.texture = as_texture(table.reshape(-1, 4 * _ROW, 4), "RGBA32F")
 
     def order(self, view: Array) -> gpu.types.GPUTexture:  # (4, 4)
         """Texture with the splats' numbers, farthest first. Depths are sorted as 16-bit numbers, by
@@ -142,7 +142,7 @@ class Cloud:
         key = ((depth - low) * (65535 / max(float(span), 1e-9))).astype(np.uint16)
         out = np.zeros(-(-max(n, 1) // _ORDER_ROW) * _ORDER_ROW, np.float32)
         out[:n] = np.argsort(key, kind="stable")
-        return _texture(out.reshape(-1, _ORDER_ROW), "R32F")
+        return as_texture(out.reshape(-1, _ORDER_ROW), "R32F")
 
 
 class Painter:
@@ -180,7 +180,7 @@ class Painter:
         corners, faces = [(-1, -1), (1, -1), (1, 1), (-1, 1)], [(0, 1, 2), (0, 2, 3)]
         self.quad = batch_for_shader(self.splat, "TRIS", {"corner": corners}, indices=faces)
         self.sheet = batch_for_shader(self.over, "TRIS", {"corner": corners}, indices=faces)
-        self.nothing = _texture(np.zeros((1, 4), np.float32), "R32F")
+        self.nothing = as_texture(np.zeros((1, 4), np.float32), "R32F")
 
     def paint(
         self,
@@ -252,12 +252,20 @@ def render(
             pixels = gpu.state.active_framebuffer_get().read_color(  # pyright: ignore[reportCallIssue]
                 0, 0, width, height, 4, 0, "FLOAT"
             )
-        return np.array(pixels.to_list(), np.float32).reshape(height, width, 4)[::-1]
+        return read_buffer(pixels, width, height)[::-1]
     finally:
         target.free()
 
 
-def _texture(values: F32, kind: str) -> gpu.types.GPUTexture:  # (H, W) or (H, W, 4)
+def as_texture(values: F32, kind: str) -> gpu.types.GPUTexture:  # (H, W) or (H, W, 4)
+    """An array as a texture of one or four floats a texel, first row at the bottom."""
     pixels = np.ascontiguousarray(values, np.float32).ravel()
     buffer = gpu.types.Buffer("FLOAT", pixels.size, pixels)  # pyright: ignore[reportCallIssue]
     return gpu.types.GPUTexture((values.shape[1], values.shape[0]), format=kind, data=buffer)  # pyright: ignore[reportCallIssue]
+
+
+def read_buffer(buffer: Any, width: int, height: int) -> Any:  # -> (H, W, C)
+    """What was read from a framebuffer, its first row at the bottom."""
+    values = int(np.prod(buffer.dimensions))
+    buffer.dimensions = values  # numpy is told wrong strides of several
+    return np.array(buffer).reshape(height, width, values // (width * height))

@@ -24,7 +24,7 @@ def assert_eq_1(imported, puppet):
     depsgraph = bpy.context.evaluated_depsgraph_get()
     names = rig.bone_names(imported.armature)
     rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
-    bases = rig.read_bases(imported.armature.evaluated_get(depsgraph), names, rest)
+    bases, _ = rig.read_bases(imported.armature.evaluated_get(depsgraph), names, rest)
     R, t = se3.blend(
         bases,
         *(

@@ -10,7 +10,7 @@ from drawing_checks import gpu_context
 
 import blender_addon
 from blender_addon import failures, paths, runtime, sync
-from blender_addon.puppet import attributes, importer, weights
+from blender_addon.puppet import attributes, capture, importer, weights
 from blender_addon.puppet.output import export, render_job
 from blender_addon.session.models import PreviewPoints
 from blender_addon.viewport import display, live_preview, splat_drawing
@@ -112,7 +112,7 @@ def test_what_is_read_in_edit_mode_is_as_in_object_mode(shown):
         return (
             [weights.pick(imported, depsgraph, (x, 30), view, (64, 64)) for x in range(64)],
             export.read_posed(imported).means,
-            export.read_background(imported).means,
+            capture.read_background(imported).means,
             rendered.subject.sh,
             rendered.weight,
             rendered.background.means,

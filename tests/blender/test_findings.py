@@ -122,7 +122,7 @@ def test_notes_alone_are_counted_as_notes_and_a_clean_puppet_has_no_list(registe
     assert markers() == {}
     assert "look at" not in draw_panel(RESTAGE4D_PT_puppet).text
     imported.about["findings"] = FINDINGS[:1]
-    importer._remember(imported)
+    importer.remember(imported)
     assert "1 note" in draw_panel(RESTAGE4D_PT_puppet).texts
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import puppets
 import pytest
 from drawing_checks import gpu_context
-from mathutils import Quaternion
+from mathutils import Matrix, Quaternion
 
 import blender_addon
+from blender_addon import runtime
 from blender_addon.puppet import importer, rig
 from blender_addon.puppet.output import render_job
-from blender_addon.viewport import splat_drawing, splat_painter
+from blender_addon.session.steps import drain
+from blender_addon.viewport import mesh_depth, splat_drawing, splat_painter
 from restage4d.errors import InputError
 from restage4d.export.exr import write_exr
 from restage4d.srgb import linear_to_srgb
@@ -246,7 +248,7 @@ def test_orthographic_views_and_objects_in_front_and_behind():
     depth = (ortho[2, 2] * -6.0 + ortho[2, 3]) * 0.5 + 0.5  # a wall at y = 1
     wall = np.full((81, 81), depth, np.float32)
     splat_painter.Painter().paint(
-        target, three, three.order(view), view, ortho, splat_painter._texture(wall, "R32F")
+        target, three, three.order(view), view, ortho, splat_painter.as_texture(wall, "R32F")
     )
     with target.bind():
         pixels = gpu.state.active_framebuffer_get().read_color(0, 0, 81, 81, 4, 0, "FLOAT")
@@ -255,3 +257,127 @@ def test_orthographic_views_and_objects_in_front_and_behind():
     assert seen[40, 40, 0] > 0.8
     assert seen[40, 20, 1] > 0.8  # before the wall
     assert seen[40, 60].max() == 0  # behind it
+
+
+class _FakeClient:
+    """Draws nothing of its own: every pixel half covered, the frame's number as its red."""
+
+    def __init__(self, fails_at=None):
+        self.asked, self.fails_at = [], fails_at
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def upload(self, path):
+        return "content"
+
+    def render(self, content, bases, w2c, K, size, *, background):
+        if self.fails_at is not None and len(self.asked) >= self.fails_at:
+            raise InputError("The backend went away.", "Start it.")
+        self.asked.append((K, size))
+        rgba = np.zeros((size[1], size[0], 4), np.float32)
+        rgba[..., 0], rgba[..., 3] = len(self.asked), 0.5
+        return rgba, np.full(size[::-1], 2.0, np.float32)
+
+
+def test_a_render_region_is_what_is_drawn(tmp_path, imported, monkeypatch):
+    scene, client = bpy.context.scene, _FakeClient()
+    r = scene.render
+    r.resolution_x, r.resolution_y, r.resolution_percentage = 80, 40, 50
+    r.use_border = True
+    r.border_min_x, r.border_max_x, r.border_min_y, r.border_max_y = 0.25, 0.75, 0.5, 1.0
+    picture = render_job.read_picture(scene)
+    assert (picture.size, picture.area, picture.drawn) == ((40, 20), (10, 30, 0, 10), (20, 10))
+    scene.camera = imported.camera
+    whole = drain(render_job.render_steps(imported, scene, [1], background=False))
+    for cropped in (False, True):
+        r.use_crop_to_border = cropped
+        job = render_job.Render(
+            whole, [1], False, tmp_path / f"{cropped}.exr", lambda: client,
+            picture=render_job.read_picture(scene),
+        )  # fmt: skip
+        run(job)
+        assert job.error is None, job.says
+        seen = read(tmp_path / f"{cropped}_rgba_0001.exr")["A"]
+        assert seen.shape == ((10, 20) if cropped else (20, 40))
+        assert (seen == 0.5).sum() == 200
+        if not cropped:
+            assert (seen[:10, 10:30] == 0.5).all()
+    assert client.asked[0][1] == (20, 10)
+    r.use_border = False
+    full = drain(render_job.render_steps(imported, scene, [1], background=False))
+    moved = full.performances[0].K[0] - client.asked[0][0]
+    np.testing.assert_allclose(moved, [[0, 0, 10], [0, 0, 0], [0, 0, 0]], atol=1e-5)
+
+
+def test_motion_blur_is_the_mean_over_the_shutter(tmp_path, imported):
+    assert render_job.list_times([3], 1, 0.5) == [3]
+    np.testing.assert_allclose(render_job.list_times([3, 4], 2, 0.5), [2.875, 3.125, 3.875, 4.125])
+    scene = bpy.context.scene
+    scene.camera = imported.camera
+    times = render_job.list_times([3], 4, 0.5)
+    puppet = drain(render_job.render_steps(imported, scene, times, background=False))
+    moving = puppet.performances[0].bases
+    assert moving.shape[1] == 4
+    assert np.abs(np.diff(moving[..., 6:], axis=1)).max() > 1e-3
+    client = _FakeClient()
+    job = render_job.Render(
+        puppet, [3], False, tmp_path / "s.exr", lambda: client, samples=4,
+        picture=render_job.read_picture(scene),
+    )  # fmt: skip
+    run(job)
+    seen = read(tmp_path / "s_rgba_0003.exr")
+    singles = [render_job.to_linear(np.float32([[[i, 0, 0, 0.5]]]))[0, 0, 0] for i in (1, 2, 3, 4)]
+    assert seen["R"][0, 0] == pytest.approx(np.mean(singles), rel=1e-5)
+    assert seen["A"][0, 0] == pytest.approx(0.5)
+
+
+def test_an_interrupted_rendering_goes_on_with_what_is_missing(tmp_path, imported, monkeypatch):
+    scene = bpy.context.scene
+    scene.camera, scene.frame_start, scene.frame_end = imported.camera, 1, 4
+    monkeypatch.setattr(bpy.app.timers, "register", lambda *_, **__: None)
+    for fails_at, asked in ((2, 2), (None, 2)):
+        client = _FakeClient(fails_at)
+        monkeypatch.setattr(runtime, "make_connector", lambda client=client: lambda: client)
+        bpy.ops.restage4d.render_splats(filepath=str(tmp_path / "s.exr"), missing=True)
+        render_job.current.thread.join(20)
+        assert len(client.asked) == asked
+    assert len(list(tmp_path.glob("s_*.exr"))) == 8
+    with pytest.raises(RuntimeError, match="Every frame is there"):
+        bpy.ops.restage4d.render_splats(filepath=str(tmp_path / "s.exr"), missing=True)
+
+
+def test_objects_hide_the_splats_behind_them(tmp_path, imported):
+    scene = bpy.context.scene
+    scene.camera = imported.camera
+    scene.render.resolution_x, scene.render.resolution_y = 64, 48
+    world = np.array(imported.camera.matrix_world, np.float64)
+    bpy.ops.mesh.primitive_plane_add(size=0.2)
+    plane = bpy.context.object
+    place = world @ np.array([0, 0, -1.5, 1])
+    plane.matrix_world = Matrix(world.tolist())
+    plane.location = place[:3]
+    imported.armature.hide_viewport = imported.points.hide_viewport = True
+    for obj in (imported.splats, imported.background_splats):
+        obj.hide_viewport = True
+    bpy.context.view_layer.update()
+    gpu_context()
+    depth = mesh_depth.MeshDepth(scene)
+    try:
+        depth.read(1)
+        z = np.load(depth.files[1])
+    finally:
+        depth.free()
+    assert z.shape == (48, 64)
+    on = z < render_job.FAR
+    assert 4 < on.sum() < 0.5 * on.size
+    np.testing.assert_allclose(z[on], 1.5, atol=2e-3)
+    rgba, far = np.ones((48, 64, 4), np.float32), np.full((48, 64), 2.0, np.float32)
+    render_job.hide_behind(rgba, far, z)
+    np.testing.assert_array_equal(rgba[..., 3] == 0, on)
+    rgba, near = np.ones((48, 64, 4), np.float32), np.full((48, 64), 1.4, np.float32)
+    render_job.hide_behind(rgba, near, z)
+    assert rgba.min() == 1

@@ -274,7 +274,13 @@ def test_display_modes_follow_the_rig(imported, puppet):
     np.testing.assert_allclose(vertices.mean(0), centre, atol=1e-4)
     assert seen.mesh.color_attributes.active_color_name == attributes.COLOR
     seen = geometry("Points")
-    assert len(seen.pointcloud.points) == dense
+    assert len(seen.mesh.polygons) == 8 * dense
+    vertices = attributes.read_attribute(seen.mesh, "position", "vector", 3)
+    assert len(vertices) == 7 * dense
+    np.testing.assert_allclose(
+        vertices[:6].mean(0), posed.means[posed.opacities >= 0.2][0], 0, 1e-4
+    )
+    assert seen.mesh.color_attributes.active_color_name == attributes.COLOR
     seen = geometry("Splats")
     instances = seen.instances_pointcloud()
     assert len(instances.points) == len(puppet.subject)

@@ -266,10 +266,11 @@ def test_an_alembic_file_that_is_cut_short_is_seen(out, imported):
 
 def test_what_blender_s_exporter_says_is_told():
     def fail(**options):
-        raise RuntimeError("Error: Cannot open file\n")
+        raise RuntimeError(f"Error: Cannot open {options['filepath']}\n")
 
-    with pytest.raises(InputError, match=r"could not write /x/fox\.abc: Cannot open file"):
-        export._run_exporter(fail, Path("/x/fox.abc"))
+    told = r"could not write /x/fox\.abc: Cannot open /x/fox\.abc Mend"  # no temporary name
+    with pytest.raises(InputError, match=told):
+        export._run_exporter(fail, Path("/x/fox.abc"), filepath="/x/.fox.abc.1a2b")
     with pytest.raises(InputError, match=r"could not write /x/fox\.abc\. See"):
         export._run_exporter(lambda **options: {"CANCELLED"}, Path("/x/fox.abc"))
 

@@ -113,7 +113,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     """Shows the Gaussians of another object ("Points"), by its ``scale``, ``rotation``,
     ``display_color`` and ``opacity``.
 
-    * Points: spheres of the Gaussian's volume, the cheapest.
+    * Points: octahedra of the Gaussian's volume, the cheapest.
     * Ellipsoids: opaque, real geometry with a colour attribute, right in every engine and in solid
       shading.
     * Splats: the Gaussians themselves, soft and blended along the view ray, for Cycles and EEVEE.
@@ -193,19 +193,13 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
         "MULTIPLY", t.math("MULTIPLY", axes.outputs[0], axes.outputs[1]), axes.outputs[2]
     )
     radius = t.math("MULTIPLY", t.math("POWER", volume, 1 / 3), group.outputs["Size"])
-    dots = t.node("GeometryNodeSetPointRadius", {"Points": dense, "Radius": radius}).outputs[0]
 
     def add_instances(
         geometry: bpy.types.NodeSocket,
         shape: bpy.types.NodeSocket,
         size: Any,
     ) -> bpy.types.NodeSocket:
-        inputs = {
-            "Points": geometry,
-            "Instance": shape,
-            "Rotation": rotation,
-            "Scale": t.vector("MULTIPLY", scale, size),
-        }
+        inputs = {"Points": geometry, "Instance": shape, "Rotation": rotation, "Scale": size}
         return t.node("GeometryNodeInstanceOnPoints", inputs).outputs[0]
 
     def set_material(
@@ -227,14 +221,36 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     shape = t.node(
         "GeometryNodeRemoveAttribute", {"Geometry": group.outputs["Geometry"], "Name": COLOR}
     ).outputs[0]
-    ellipsoids = t.node(
-        "GeometryNodeRealizeInstances",
-        {"Geometry": add_instances(dense, shape, group.outputs["Size"])},
+    # Solid shading shows no colours of point clouds: points are octahedra, with one vertex of the
+    # object's own mesh for the same reason.
+    first = t.node(
+        "FunctionNodeCompare", {0: index, 1: 0.5}, data_type="FLOAT", operation="GREATER_THAN"
     ).outputs[0]
+    vertex = t.node(
+        "GeometryNodeDeleteGeometry", {"Geometry": shape, "Selection": first}, domain="POINT"
+    ).outputs[0]
+    octahedron = t.node(
+        "GeometryNodeMeshUVSphere", {"Segments": 4, "Rings": 2, "Radius": 1.0}
+    ).outputs["Mesh"]
+    dot = t.node("GeometryNodeJoinGeometry")
+    for part in (octahedron, vertex):  # the last one joined comes first
+        t.tree.links.new(part, dot.inputs["Geometry"])
+    across = t.node("ShaderNodeCombineXYZ", {0: radius, 1: radius, 2: radius}).outputs[0]
+    sized = t.vector("MULTIPLY", scale, group.outputs["Size"])
+    small = {
+        name: t.node(
+            "GeometryNodeRealizeInstances", {"Geometry": add_instances(dense, shape, size)}
+        ).outputs[0]
+        for name, shape, size in (
+            ("Points", dot.outputs[0], across),
+            ("Ellipsoids", shape, sized),
+        )
+    }
+    soft_size = t.vector("MULTIPLY", scale, (CUTOFF,) * 3)
     modes = {
-        "Points": set_material(dots, solid),
-        "Ellipsoids": set_material(ellipsoids, solid),
-        "Splats": set_material(add_instances(points, ball, (CUTOFF,) * 3), soft),
+        "Points": set_material(small["Points"], solid),
+        "Ellipsoids": set_material(small["Ellipsoids"], solid),
+        "Splats": set_material(add_instances(points, ball, soft_size), soft),
     }
 
     t.node("NodeGroupOutput", {"Geometry": _add_menu(t, group.outputs["Mode"], "GEOMETRY", modes)})
@@ -308,10 +324,17 @@ def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.Nod
                 },
                 rotation_space="GLOBAL",
             ).outputs[0]
-            inputs = {"Geometry": source, "Name": "rotation", "Value": turned}
-            source = t.node(
-                "GeometryNodeStoreNamedAttribute", inputs, data_type="QUATERNION", domain="POINT"
-            ).outputs[0]
+            grown = t.vector(
+                "MULTIPLY", t.attribute("scale", "FLOAT_VECTOR"), info.outputs["Scale"]
+            )
+            for attribute, kind, value in (
+                ("rotation", "QUATERNION", turned),
+                ("scale", "FLOAT_VECTOR", grown),
+            ):
+                inputs = {"Geometry": source, "Name": attribute, "Value": value}
+                source = t.node(
+                    "GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT"
+                ).outputs[0]
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
     renamed = [name for name in groups if not name.startswith("basis_")]

@@ -23,7 +23,6 @@ from restage4d.io.atomic import replacing
 from restage4d.io.ply import join_gaussians, write_ply
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians
-from restage4d.se3 import Array
 
 from ... import compat
 from ...session.steps import Steps, in_thread
@@ -58,7 +57,8 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
     with attributes.reading_mesh(obj) as mesh:
         gaussians = attributes.read_gaussians(mesh)
     if not local:
-        gaussians = _transform(gaussians, np.array(obj.matrix_world, np.float64))
+        world = np.array(obj.matrix_world, np.float64)
+        gaussians = capture.transform(gaussians, world, imported.points.name)
     if gaussians.sh.shape[1] > 1:
         with attributes.reading_mesh(imported.points) as mesh:
             rest = attributes.read_attribute(mesh, "rotation", "value", 4)
@@ -66,14 +66,6 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
         turn = se3.quat_to_matrix(se3.quat_multiply(gaussians.quats, rest))
         gaussians = replace(gaussians, sh=sh.rotate(gaussians.sh, turn))
     return gaussians
-
-
-def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:
-    """The background's Gaussians, as moved in the scene."""
-    assert imported.background is not None
-    with attributes.reading_mesh(imported.background) as mesh:
-        g = attributes.read_gaussians(mesh)
-    return g if local else _transform(g, np.array(imported.background.matrix_world, np.float64))
 
 
 def frames_of(
@@ -86,13 +78,13 @@ def frames_of(
         InputError: there is nothing to export.
     """
     check(imported, what)
-    rest = read_background(imported, local=what.local) if what.background else None
     with capture.step_frames(imported, scene):
         for frame in what.frames:
             scene.frame_set(frame)
-            g = read_posed(imported, local=what.local) if what.subject else rest
-            assert g is not None
-            yield frame, join_gaussians(g, rest) if what.subject and rest is not None else g
+            parts = [read_posed(imported, local=what.local)] if what.subject else []
+            if what.background:  # in every frame: the root may move it
+                parts.append(capture.read_background(imported, local=what.local))
+            yield frame, join_gaussians(*parts) if len(parts) > 1 else parts[0]
 
 
 def check(imported: importer.ImportedPuppet, what: What) -> None:
@@ -278,8 +270,11 @@ def _run_exporter(operator: Any, path: Path, **options: Any) -> None:
     try:
         result = operator(**options)
     except RuntimeError as error:
+        told = str(error).strip().removeprefix("Error: ")
+        temporary = Path(options["filepath"])
+        told = told.replace(str(temporary), str(path)).replace(temporary.name, path.name)
         raise InputError(
-            f"Blender could not write {path}: {str(error).strip().removeprefix('Error: ')}",
+            f"Blender could not write {path}: {told}",
             "Mend that, or write elsewhere.",
         ) from error
     if "FINISHED" not in result:
@@ -354,21 +349,3 @@ def run(steps: Steps[None], progress: Progress | None = None) -> None:
                     done = now
     finally:
         steps.close()
-
-
-def _transform(g: Gaussians, world: Array) -> Gaussians:
-    """Gaussians under a rigid motion (4, 4); an object's scale has no place in a Gaussian's
-    rotation."""
-    R, t = world[:3, :3], world[:3, 3]
-    if np.abs(world - np.eye(4)).max() <= 1e-7:
-        return g
-    if np.abs(R @ R.T - np.eye(3)).max() > 1e-3:
-        raise InputError(
-            "The puppet is scaled in the scene.", "Clear the scale of its armature and points."
-        )
-    turn = se3.matrix_to_quat(R)
-    return replace(
-        g,
-        means=(g.means @ R.T + t).astype(np.float32),
-        quats=se3.quat_multiply(np.broadcast_to(turn, g.quats.shape), g.quats).astype(np.float32),
-    )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sequences of files, one a scene frame: their names, and how they take their places."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from restage4d.errors import InputError
 from restage4d.io.atomic import replacing_files
 
 
-def list_frames(path: Path, frames: range) -> dict[int, Path]:
+def list_frames(path: Path, frames: Sequence[int]) -> dict[int, Path]:
     """Scene frame to file: ``NAME_0001.ext`` ... beside ``path``, ``NAME_-0001.ext`` for frame -1,
     as Blender names its own."""
     return {

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From where a puppet was filmed: directions from the subject, as the subject stood at each frame.
+
+A side that no camera saw is a guess of the method. How far a view is from the nearest filmed
+direction tells how much of a guess one looks at; a subject that turned was filmed from all sides
+that it turned to the camera.
+"""
+
+from typing import cast
+
+import bpy
+import numpy as np
+
+from restage4d import se3
+from restage4d.se3 import Array
+
+from .. import actions, camera, importer, rig
+
+GOOD, FAIR = 20.0, 45.0  # degrees up to which a view is near, or not far, from what was filmed
+
+
+def find_directions(imported: importer.ImportedPuppet) -> Array:  # -> (T, 3)
+    """Unit directions to the camera in the space of the subject's own bone, of all frames of the
+    filmed performance ("base", else the first); empty where the bone is gone."""
+    follower = find_follower(imported.armature)
+    if follower is None or not imported.performances:
+        return np.zeros((0, 3))
+    names = {p.name: p for p in imported.performances}
+    performance = names.get("base", imported.performances[0])
+    times = actions.FIRST_FRAME + np.arange(performance.n_frames)
+    path = f'pose.bones["{bpy.utils.escape_identifier(follower.name)}"]'
+    bones = actions.find_slot(performance.action, imported.armature, actions.SLOT)
+    moved = _sample(performance.action, bones, f"{path}.location", (0.0,) * 3, times)
+    turned = _sample(
+        performance.action, bones, f"{path}.rotation_quaternion", (1.0, 0.0, 0.0, 0.0), times
+    )
+    filming = actions.find_slot(performance.action, imported.camera, camera.SLOT)
+    eyes = _sample(performance.action, filming, "location", tuple(imported.camera.location), times)
+    head = np.array(follower.bone.head_local, np.float64)
+    turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+    R = se3.quat_to_matrix(turned)
+    return _normalize(np.einsum("tji,tj->ti", R, eyes - head - moved))
+
+
+def find_follower(armature: bpy.types.Object) -> bpy.types.PoseBone | None:
+    """The bone that the whole subject's motion is keyed on."""
+    for posed in armature.pose.bones:
+        bone = posed.bone
+        if bone.get(rig.ROLE) == rig.FOLLOWER and bone.get(rig.REGION) == rig.WHOLE:
+            return posed
+    return None
+
+
+def measure_angle(
+    directions: Array, armature: bpy.types.Object, eye: Array
+) -> float | None:  # (T, 3), evaluated, (3,)
+    """Degrees between where an eye looks from now and the nearest filmed direction."""
+    follower = find_follower(armature)
+    if follower is None or not len(directions):
+        return None
+    world = np.array(armature.matrix_world @ follower.matrix, np.float64)
+    local = np.linalg.solve(world, np.append(eye, 1.0))[:3]
+    cosine = float((directions @ _normalize(local[None])[0]).max())
+    return float(np.degrees(np.arccos(min(max(cosine, -1.0), 1.0))))
+
+
+def _normalize(v: Array) -> Array:
+    return v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12)
+
+
+def _sample(
+    action: bpy.types.Action,
+    slot: bpy.types.ActionSlot | None,
+    path: str,
+    rest: tuple[float, ...],
+    times: Array,
+) -> Array:  # -> (T, C)
+    """A property's keys at scene frames; ``rest`` where it has none."""
+    values = np.tile(np.array(rest, np.float64), (len(times), 1))
+    strips = [strip for layer in action.layers for strip in layer.strips] if slot else []
+    for strip in strips:
+        bag = cast(bpy.types.ActionKeyframeStrip, strip).channelbag(
+            cast(bpy.types.ActionSlot, slot)
+        )
+        for curve in bag.fcurves if bag is not None else ():
+            if curve.data_path == path:
+                values[:, curve.array_index] = [curve.evaluate(t) for t in times]
+    return values

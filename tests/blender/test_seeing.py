@@ -1,0 +1,136 @@
+"""Lights on Gaussians, and how far a view is from what was filmed."""
+
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import puppets
+import pytest
+from mathutils import Matrix
+
+import blender_addon
+from blender_addon.puppet import importer
+from blender_addon.puppet.in_scene import filmed
+from blender_addon.viewport import display, filmed_angle, relighting, splat_drawing
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+def test_relit_colours_follow_lambert_s_law():
+    normals = np.float32([[0, 0, 1], [1, 0, 0], [0, 0, -1], [0.6, 0, 0.8]])
+    means, grey = np.zeros((4, 3), np.float32), np.full((4, 3), 0.5, np.float32)
+    down = np.float32([0, 0, -1])
+    sun = relighting.Light(np.full(3, np.pi, np.float32), down)
+    nothing = np.zeros(3, np.float32)
+    lit = relighting.srgb_to_linear(relighting.relight(grey, means, normals, [sun], nothing))
+    whole = relighting.srgb_to_linear(grey)[0, 0]
+    np.testing.assert_allclose(lit[:, 0] / whole, [1, 0, 0, 0.8], atol=1e-4)
+    half = relighting.relight(grey, means, normals, [], np.full(3, 0.5, np.float32))
+    np.testing.assert_allclose(relighting.srgb_to_linear(half) / whole, 0.5, atol=1e-4)
+    watts = 4 * np.pi**2 * 9  # shares 1 at 3 units
+    bulb = relighting.Light(
+        np.full(3, watts, np.float32), down, np.float32([0, 0, 3]), cosine=np.cos(0.5)
+    )
+    lit = relighting.srgb_to_linear(relighting.relight(grey, means, normals, [bulb], nothing))
+    np.testing.assert_allclose(lit[:, 0] / whole, [1, 0, 0, 0.8], atol=1e-4)
+    aside = relighting.Light(bulb.color, np.float32([1, 0, 0]), bulb.place, cosine=np.cos(0.5))
+    assert relighting.relight(grey, means, normals, [aside], nothing).max() < 1e-3
+
+
+def test_normals_of_a_flat_coat_look_outward():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(400, 3))
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    turn = puppets.axis_angle(
+        np.cross([0.0, 0.0, 1.0], normal) + 1e-9, np.arccos(normal[:, 2])
+    ).astype(np.float32)
+    scales = np.tile(np.float32([0.01, 0.01, 0.002]), (400, 1))
+    means = (normal + np.array([5, 0, 0])).astype(np.float32)
+    found = relighting.estimate_normals(means, turn, scales, np.zeros(400, np.intp))
+    assert (found * normal).sum(1).min() > 0.999
+    scales[:] = 0.01  # round ones: the way out of their group
+    found = relighting.estimate_normals(means, turn, scales, np.zeros(400, np.intp))
+    assert (found * normal).sum(1).min() > 0.97
+
+
+def test_the_scene_s_light_reaches_the_drawing_and_only_where_it_is_asked_for(creature):
+    _, imported = creature
+    settings = display.get_display(imported.armature)
+    settings.mode, settings.background = "GAUSSIANS", False
+    bpy.ops.object.light_add(type="SUN", rotation=(0, 0, 0))
+    bpy.context.object.data.energy = np.pi
+
+    def read():
+        depsgraph = bpy.context.evaluated_depsgraph_get()
+        cloud = {}
+        original = splat_drawing.splat_painter.Cloud
+        splat_drawing.splat_painter.Cloud = lambda *columns: cloud.update(columns=columns)
+        try:
+            splat_drawing.gather(depsgraph, display.find_gaussians(bpy.context))
+        finally:
+            splat_drawing.splat_painter.Cloud = original
+        return cloud["columns"][0], cloud["columns"][4]
+
+    _, filmed_colors = read()
+    settings.relight = True
+    means, lit = read()
+    torso = np.abs(means[:, 2] - 0.42) < 0.2
+    top, below = torso & (means[:, 2] > 0.5), torso & (means[:, 2] < 0.34)
+    ratio = lit.mean(1) / filmed_colors.mean(1).clip(0.02)
+    assert np.median(ratio[top]) > 0.5
+    assert np.median(ratio[below]) < 0.35
+    settings.relight = False
+    np.testing.assert_array_equal(read()[1], filmed_colors)
+
+
+def look_from(eye, imported):
+    view = Matrix.Translation(tuple(eye)).inverted()
+    return SimpleNamespace(
+        region_data=SimpleNamespace(view_matrix=view),
+        evaluated_depsgraph_get=bpy.context.evaluated_depsgraph_get,
+    )
+
+
+def test_the_filmed_view_is_near_and_the_far_side_is_called_a_guess(creature):
+    _, imported = creature
+    importer.activate(imported, "base", scene=bpy.context.scene)
+    bpy.context.scene.frame_set(3)
+    eye = np.array(imported.camera.matrix_world)[:3, 3]
+    text, near = filmed_angle.tell(imported, look_from(eye, imported))
+    assert int(text.split("°")[0]) <= 2
+    follower = filmed.find_follower(imported.armature)
+    middle = np.array((imported.armature.matrix_world @ follower.matrix).translation)
+    behind = 2 * middle - eye
+    text, far = filmed_angle.tell(imported, look_from(behind, imported))
+    assert int(text.split("°")[0]) >= 170
+    assert "nobody saw" in text
+    assert near != far
+    beside = middle + np.cross(eye - middle, [0, 0, 1])
+    text, _ = filmed_angle.tell(imported, look_from(beside, imported))
+    assert int(text.split("°")[0]) == pytest.approx(90, abs=8)
+
+
+def test_a_subject_that_turned_was_filmed_from_more_sides(creature):
+    """The camera stood; the subject's own bone turned by 60 degrees in one frame."""
+    _, imported = creature
+    importer.activate(imported, "base", scene=bpy.context.scene)
+    follower = filmed.find_follower(imported.armature)
+    before = filmed.find_directions(imported)
+    action = imported.performance("base").action
+    path = f'pose.bones["{follower.name}"].rotation_quaternion'
+    bag = action.layers[0].strips[0].channelbags[0]
+    turn = (np.cos(np.pi / 6), 0, 0, np.sin(np.pi / 6))
+    for curve in bag.fcurves:
+        if curve.data_path == path:
+            curve.keyframe_points[4].co[1] = turn[curve.array_index]
+            curve.update()
+    after = filmed.find_directions(imported)
+    flat = (before[4] * [1, 1, 0], after[4] * [1, 1, 0])
+    cosine = np.dot(*flat) / np.prod([np.linalg.norm(x) for x in flat])
+    assert np.degrees(np.arccos(cosine)) == pytest.approx(60, abs=3)
+    assert len(after) == 10
