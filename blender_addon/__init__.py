@@ -14,6 +14,7 @@ def register() -> None:
 
     from . import properties, sync
     from .operators import import_export
+    from .operators.posing import tools
     from .viewport import display
 
     display.register()
@@ -21,6 +22,7 @@ def register() -> None:
     for c in _classes():
         bpy.utils.register_class(c)
     import_export.add_menus()
+    tools.register()
     sync.register()
 
 
@@ -29,9 +31,11 @@ def unregister() -> None:
 
     from . import properties, sync
     from .operators import import_export
+    from .operators.posing import tools
     from .viewport import display
 
     sync.unregister()
+    tools.unregister()
     import_export.remove_menus()
     for c in reversed(_classes()):
         bpy.utils.unregister_class(c)
@@ -52,6 +56,7 @@ def _classes() -> list[type]:
         render_splats,
     )
     from .operators.pointing import mask_and_head, select_subject
+    from .operators.posing import drag
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
@@ -59,6 +64,7 @@ def _classes() -> list[type]:
         render_splats,
         puppet,
         findings,
+        drag,
         preferences_page,
         jobs,
         driving,

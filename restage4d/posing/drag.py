@@ -23,7 +23,7 @@ from restage4d.posing.carrying import Body, Carried, carry, cross_matrix, turn_b
 from restage4d.posing.graph import Graph, Rows, connect, measure_ways, sample_points
 from restage4d.se3 import Array
 
-_PULL, _PIN, _HOLD, _STAY, _CALM = 100.0, 1e3, 0.3, 3e-4, 1e-2  # weights of the energy's parts
+_PULL, _PIN, _HOLD, _STAY, _CALM = 100.0, 1e5, 0.3, 3e-4, 1e-2  # weights of the energy's parts
 _CHUNK = 48  # edges whose equations are added up at once
 _STALE = 0.8  # radians or spacings that a basis moves before the equations are made anew
 _COARSE, _FINE, _BEYOND = (
@@ -234,9 +234,9 @@ class Drag:
                 root[edges] * np.concatenate([near, dx[j[edges]]], 1), column, len(found)
             )
             H[found[:, None], found] += block
-        root = (np.sqrt(self._hold) / h).astype(np.float32)[:, None, None, None]
-        for rows, found, column in self._held_chunks:
-            H[found[:, None], found] += _gather(root[rows] * dx[rows], column, len(found))
+        root = (np.sqrt(self._hold) / h)[:, None, None, None]
+        for rows, found, column in self._held_chunks:  # of weights too far apart for float32
+            H[found[:, None], found] += _gather(root[rows] * carried.dx[rows], column, len(found))
         pull = np.zeros((f + 1, 3, 6))
         for p in self._grabbed:
             np.add.at(pull, self._place[p], np.sqrt(_PULL) / h / len(self._grabbed) * carried.dx[p])
