@@ -26,6 +26,7 @@ from restage4d.se3 import Array
 _PULL, _PIN, _HOLD, _STAY, _CALM = 100.0, 1e5, 0.3, 3e-4, 1e-2  # weights of the energy's parts
 _CHUNK = 48  # edges whose equations are added up at once
 _STALE = 0.8  # radians or spacings that a basis moves before the equations are made anew
+_AT_REST = 1e-3  # radians or spacings: less is no motion any more
 _COARSE, _FINE, _BEYOND = (
     500,
     600,
@@ -130,15 +131,15 @@ class Drag:
         """The bases (K, 9) for a hand that stands ``offset`` (3,) from where it grabbed, after a
         few steps; the next call goes on from there."""
         self._target = self._x0[self._grabbed].mean(0) + offset
-        for _ in range(steps):
-            if self._step(_STALE) < 1e-4:
+        for i in range(steps):
+            if self._step(np.inf if i else _STALE) < 1e-4:
                 break
         return self.bases
 
-    def settle(self, *, steps: int = 15) -> Array:
+    def settle(self, *, steps: int = 10) -> Array:
         """The bases (K, 9) once nothing moves any more, for the last place of the hand."""
         for _ in range(steps):
-            if self._step(0.0) < 1e-5:
+            if self._step(0.0) < _AT_REST:
                 break
         return self.bases
 
