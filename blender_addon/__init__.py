@@ -57,6 +57,7 @@ def _classes() -> list[type]:
     )
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
+    from .operators.shaping import proxy, splats
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
@@ -65,6 +66,8 @@ def _classes() -> list[type]:
         puppet,
         findings,
         drag,
+        proxy,
+        splats,
         preferences_page,
         jobs,
         driving,

@@ -19,9 +19,9 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
-    ("restage4d.sh", "restage4d.finding", "restage4d.puppet_header", "restage4d.posing"),
+    ("restage4d.sh", "restage4d.finding", "restage4d.puppet_header"),
     ("restage4d.puppet", "restage4d.clips"),
-    ("restage4d.driving.draft.directions",),
+    ("restage4d.driving.draft.directions", "restage4d.posing"),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),

@@ -293,6 +293,7 @@ def find_selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
         p
         for p in puppets
         if active in (p.armature, p.points, p.splats, p.background, p.background_splats, p.camera)
+        or (active is not None and active == p.armature.get("restage4d_proxy"))
     ]
     if active is None or (not mine and len(puppets) == 1):
         mine = puppets
