@@ -57,7 +57,7 @@ def _classes() -> list[type]:
     )
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
-    from .operators.shaping import proxy, splats
+    from .operators.shaping import brush, proxy, splats
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
@@ -66,8 +66,9 @@ def _classes() -> list[type]:
         puppet,
         findings,
         drag,
-        proxy,
+        brush,
         splats,
+        proxy,
         preferences_page,
         jobs,
         driving,

@@ -18,3 +18,30 @@ def draw_posing(layout: bpy.types.UILayout) -> None:
     button: Any = row.operator("wm.tool_set_by_id", text="Drag the Puppet", icon="VIEW_PAN")
     button.name = tools.TOOL
     cast(Any, row).operator("restage4d.clear_pins", text="", icon="X")
+
+
+def draw_shaping(layout: bpy.types.UILayout) -> None:
+    """The section of splats and the proxy mesh."""
+    header, body = layout.panel("restage4d_shaping", default_closed=True)
+    header.label(text="Splats and Proxy Mesh")
+    if body is None:
+        return
+    column = body.column(align=True)
+    for name, icon in _SPLATS:
+        column.operator(f"restage4d.{name}", icon=icon)
+    column = body.column(align=True)
+    for name, icon in _PROXY:
+        column.operator(f"restage4d.{name}", icon=icon)
+
+
+_SPLATS: tuple[tuple[str, Any], ...] = (
+    ("select_splats", "RESTRICT_SELECT_OFF"),
+    ("give_splats", "BONE_DATA"),
+    ("erase_splats", "TRASH"),
+    ("clean_fringe", "BRUSH_DATA"),
+    ("restore_splats", "LOOP_BACK"),
+)
+_PROXY: tuple[tuple[str, Any], ...] = (
+    ("make_proxy", "MOD_REMESH"),
+    ("apply_painting", "WPAINT_HLT"),
+)

@@ -9,6 +9,7 @@ from rig_checks import assert_eq_1, basis_bones
 
 import blender_addon
 from blender_addon import compat
+from blender_addon.operators.shaping import brush
 from blender_addon.puppet import attributes, capture, importer, rig, weights
 from blender_addon.puppet.output import export
 from blender_addon.puppet.shaping import erasing, influences, proxy
@@ -266,3 +267,53 @@ def test_clean_fringe_erases_and_keeps(creature):
     assert len(imported.points.data.vertices) == count - gone
     assert bpy.ops.restage4d.clean_fringe(faint=0.0) == {"FINISHED"}  # says that there is none
     assert erasing.count_erased(imported.points) == gone
+
+
+def test_only_the_foremost_splats_are_seen():
+    """Two walls before one another, the nearer one half as wide, and a veil before both."""
+    rng = np.random.default_rng(0)
+    near, far, veil = rng.uniform(-1, 1, (3, 4000, 3))
+    near[:, 0] *= 0.5
+    near[:, 2], far[:, 2], veil[:, 2] = -4.0, -5.0, -3.0
+    means = np.concatenate([near, far, veil])
+    opacities = np.concatenate([np.full(8000, 0.9), np.full(4000, 0.05)])
+    view = np.array([[2.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, -1, 0], [0, 0, -1, 0]])
+    pixels, depth = brush.project(means, view, (200, 200))
+    np.testing.assert_allclose(depth, -means[:, 2])
+    np.testing.assert_allclose(pixels[0], 100 + 200 * near[0, :2] / 4, rtol=1e-6)
+    seen = brush.find_seen(pixels, depth, opacities, 0.2)
+    assert seen[:4000].all()
+    assert seen[8000:].all()
+    behind = np.abs(far[:, 0] / 5) < 0.5 / 4 - 0.03
+    beside = np.abs(far[:, 0] / 5) > 0.5 / 4 + 0.03
+    assert seen[4000:8000][behind].mean() < 0.02
+    assert seen[4000:8000][beside].all()
+    _, depth = brush.project(-means, view, (200, 200))  # all behind the eye
+    assert np.isnan(depth).all()
+
+
+def test_the_skin_leaves_blender(creature, tmp_path):
+    """As glTF with joints and weights, read back by Blender's own importer."""
+    _, imported = creature
+    bpy.ops.restage4d.make_proxy(faces=1500, plain=True)
+    obj = proxy.find_proxy(imported.armature)
+    bpy.context.scene.frame_set(6)
+    want = read_evaluated(obj)
+    for other in bpy.context.scene.objects:
+        other.select_set(other in (obj, imported.armature))
+    path = tmp_path / "skin.glb"
+    bpy.ops.export_scene.gltf(
+        filepath=str(path), use_selection=True, export_animations=False, export_all_influences=True
+    )
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(path))
+    made = next(o for o in bpy.data.objects if o.type == "MESH" and o.vertex_groups)
+    names = {g.name for g in made.vertex_groups}
+    assert {f"basis_{k}" for k in range(7)} <= names
+    evaluated = made.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    places = np.array([made.matrix_world @ v.co for v in evaluated.to_mesh().vertices])
+    tree = KDTree(len(want))
+    for i, place in enumerate(want.tolist()):
+        tree.insert(place, i)
+    tree.balance()
+    assert max(tree.find(place)[2] for place in places.tolist()) < 1e-3

@@ -41,8 +41,8 @@ def _draw_cursor(
         scale = _find_scale(context)
         drag: Any = tool.operator_properties("restage4d.drag")
         if scale > 0:
-            _draw_circle(xy, drag.size * scale, _HAND)
-            _draw_circle(xy, drag.reach * scale, _REACH)
+            draw_circle(xy, drag.size * scale, _HAND)
+            draw_circle(xy, drag.reach * scale, _REACH)
         failures.works_again("the hand")
     except Exception as error:
         failures.tell_once("the hand", "Drawing the hand", error)
@@ -83,7 +83,7 @@ def _draw_pins() -> None:
                 )
                 if at is not None:
                     for radius in (4.0, 7.0):
-                        _draw_circle((round(at.x), round(at.y)), radius, _PIN)
+                        draw_circle((round(at.x), round(at.y)), radius, _PIN)
         failures.works_again("pins")
     except Exception as error:
         failures.tell_once("pins", "Drawing the pins", error)
@@ -106,7 +106,8 @@ def _is_chosen(context: bpy.types.Context) -> bool:
     return tool is not None and tool.idname == TOOL
 
 
-def _draw_circle(at: tuple[int, int], radius: float, color: tuple[float, ...]) -> None:
+def draw_circle(at: tuple[int, int], radius: float, color: tuple[float, ...]) -> None:
+    """A circle about a place of a region, in its pixels."""
     angle = np.linspace(0, 2 * np.pi, 49)
     places = np.stack([np.cos(angle), np.sin(angle)], 1) * radius + at
     shader = gpu.shader.from_builtin("UNIFORM_COLOR")
