@@ -14,6 +14,7 @@ def register() -> None:
 
     from . import properties, sync
     from .operators import import_export, playblast
+    from .operators.posing import tools
     from .viewport import display
 
     display.register()
@@ -22,6 +23,7 @@ def register() -> None:
         bpy.utils.register_class(c)
     import_export.add_menus()
     playblast.add_menus()
+    tools.register()
     sync.register()
 
 
@@ -30,9 +32,11 @@ def unregister() -> None:
 
     from . import properties, sync
     from .operators import import_export, playblast
+    from .operators.posing import tools
     from .viewport import display
 
     sync.unregister()
+    tools.unregister()
     playblast.remove_menus()
     import_export.remove_menus()
     for c in reversed(_classes()):
@@ -55,6 +59,8 @@ def _classes() -> list[type]:
         render_splats,
     )
     from .operators.pointing import mask_and_head, select_subject
+    from .operators.posing import drag
+    from .operators.shaping import brush, proxy, splats
     from .ui import panels, preferences_page, puppet_panel
 
     modules = (
@@ -63,6 +69,10 @@ def _classes() -> list[type]:
         playblast,
         puppet,
         findings,
+        drag,
+        brush,
+        splats,
+        proxy,
         preferences_page,
         jobs,
         driving,

@@ -294,7 +294,12 @@ def find_selected_puppet(context: bpy.types.Context) -> ImportedPuppet | None:
     """The puppet of the active object, or the scene's only one."""
     puppets = find_puppets(context.scene)
     active = context.active_object
-    mine = [p for p in puppets if active in [p.armature, *(getattr(p, part) for part in PARTS)]]
+    mine = [
+        p
+        for p in puppets
+        if active in [p.armature, *(getattr(p, part) for part in PARTS)]
+        or (active is not None and active == p.armature.get("restage4d_proxy"))
+    ]
     if active is None or (not mine and len(puppets) == 1):
         mine = puppets
     return mine[0] if len(mine) == 1 else None

@@ -183,20 +183,56 @@ def apply_groups_steps(imported: importer.ImportedPuppet) -> Steps[tuple[int, in
     at = len(index), len(index)
     result = yield from in_thread(at, lambda: _apply_painted(index, weight, *painted, len(names)))
     new_index, new_weight, changed, cut = result
-    attributes.write_influences(attributes.get_mesh(points), new_index, new_weight)
     of_basis = rig.region_of_bases(imported.armature)
     region = yield from in_thread(at, lambda: regions.of_points(new_index, new_weight, of_basis))
-    attributes.write_regions(
-        attributes.get_mesh(points), region, rig.region_colors(imported.armature)
-    )
-    attributes.get_mesh(points)["restage4d_shown"] = ""
-    if new_index.shape[1] > index.shape[1]:
-        modifier = cast(bpy.types.NodesModifier, points.modifiers["Eq. 1"])
-        modifier.node_group = node_groups.make_skinning(new_index.shape[1])
-        compat.set_input(modifier, "Bases", imported.bases_frames)
+    _write_influences(imported, new_index, new_weight, region)
     if mode != "OBJECT":
         enter(points, mode)
     return changed, cut
+
+
+def change_influences(
+    imported: importer.ImportedPuppet, rows: NDArray[np.intp], coefs: Array
+) -> None:  # (C,), (C, K)
+    """Gives some points other coefficients, of each the `MOST` largest, and their vertex groups
+    the same; the other points keep theirs to the bit."""
+    mesh, names = attributes.get_mesh(imported.points), rig.bone_names(imported.armature)
+    index, weight = attributes.read_influences(mesh)
+    if not len(rows):
+        return
+    largest = np.argsort(-coefs, axis=1, kind="stable")[:, :MOST]
+    values = np.take_along_axis(coefs, largest, 1)
+    values /= np.maximum(values.sum(1, keepdims=True), 1e-12)
+    used = max(int((values > 0).any(0).nonzero()[0].max()) + 1, index.shape[1])
+    new_index, new_weight = np.zeros((len(index), used), np.uint16), np.zeros((len(index), used))
+    new_index[:, : index.shape[1]], new_weight[:, : index.shape[1]] = index, weight
+    new_index[rows], new_weight[rows] = 0, 0
+    new_index[rows, : largest.shape[1]] = largest[:, :used]
+    new_weight[rows, : largest.shape[1]] = values[:, :used]
+    floats = new_weight.astype(np.float32)
+    region = regions.of_points(new_index, floats, rig.region_of_bases(imported.armature))
+    _write_influences(imported, new_index, floats, region)
+    for _ in attributes.vertex_group_steps(imported.points, names, new_index, floats):
+        pass
+
+
+def _write_influences(
+    imported: importer.ImportedPuppet,
+    index: NDArray[np.uint16],
+    weight: F32,
+    region: NDArray[np.intp],
+) -> None:
+    """What moves the points, and all that hangs on it; more influences than before get a node tree
+    of their own."""
+    points, mesh = imported.points, attributes.get_mesh(imported.points)
+    before = attributes.read_influences(mesh)[0].shape[1]
+    attributes.write_influences(mesh, index, weight)
+    attributes.write_regions(mesh, region, rig.region_colors(imported.armature))
+    mesh["restage4d_shown"] = ""
+    if index.shape[1] > before:
+        modifier = cast(bpy.types.NodesModifier, points.modifiers["Eq. 1"])
+        modifier.node_group = node_groups.make_skinning(index.shape[1])
+        compat.set_input(modifier, "Bases", imported.bases_frames)
 
 
 def _apply_painted(

@@ -12,6 +12,7 @@ from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .findings_list import draw_findings
 from .panel_base import Step
+from .posing import draw_posing, draw_shaping
 from .text import paragraph
 
 
@@ -60,6 +61,8 @@ class RESTAGE4D_PT_puppet(Step):
             layout.operator("restage4d.blend_performances", icon="NLA")
         draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
+        draw_posing(layout)
+        draw_shaping(layout)
         header, body = layout.panel("restage4d_bones", default_closed=True)
         header.label(text="Bones and Points")
         if body is not None:

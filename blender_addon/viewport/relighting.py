@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.puppet import F32
-
-from ..puppet.attributes import linear_to_srgb, srgb_to_linear
+from restage4d.srgb import linear_to_srgb, srgb_to_linear
 
 _THIN = 0.5  # a Gaussian whose thinnest axis is thinner than this, to the next, has a normal
 

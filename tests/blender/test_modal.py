@@ -14,6 +14,8 @@ import blender_addon
 from blender_addon import orders, runtime
 from blender_addon.operators import puppet, stepped
 from blender_addon.operators.pointing import frame_view, mask_and_head, select_subject
+from blender_addon.operators.posing import drag
+from blender_addon.operators.shaping import brush
 from blender_addon.session import running_work
 from blender_addon.session.models import Shot
 from blender_addon.session.running_work import RunningWork
@@ -82,6 +84,8 @@ TOOLS = (
     mask_and_head.RESTAGE4D_OT_correct_mask,
     mask_and_head.RESTAGE4D_OT_point_at_head,
     puppet.RESTAGE4D_OT_pick_bones,
+    drag.RESTAGE4D_OT_drag,
+    brush.RESTAGE4D_OT_select_splats,
 )
 
 

@@ -21,6 +21,9 @@ from ..attributes import (
 from .materials import CUTOFF, make_material
 from .node_tree import NodeTree, add_group
 
+# Of a point's attributes, what exporters do not see.
+_INTERNAL = ("influence_*", "weight_*", "shown_weight", "radiance:*", "basis_*", "restage4d_*")
+
 
 def make_skinning(influences: int) -> bpy.types.NodeTree:
     """The tree of `skinning_steps`."""
@@ -338,7 +341,7 @@ def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.Nod
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
     renamed = [name for name in groups if not name.startswith("basis_")]
-    for name in ("influence_*", "weight_*", "shown_weight", "radiance:*", "basis_*", *renamed):
+    for name in (*_INTERNAL, *renamed):
         remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
         if "Pattern Mode" in remove.inputs:
             remove.inputs["Pattern Mode"].default_value = "Wildcard"

@@ -1,0 +1,186 @@
+"""Dragging the puppet in Blender: what is keyed, over which frames, pins, and what Esc leaves."""
+
+import bpy
+import numpy as np
+import pytest
+from rig_checks import assert_eq_1, basis_bones
+
+import blender_addon
+from blender_addon.operators.posing import drag, tools
+from blender_addon.puppet import importer
+from blender_addon.puppet.output import export
+from blender_addon.puppet.posing import hand, pins
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+def read_points(frame):
+    bpy.context.scene.frame_set(frame)
+    imported = importer.find_puppets(bpy.context.scene)[0]
+    return export.read_posed(imported).means
+
+
+def find_paw(puppet):
+    """A point at the end of a leg."""
+    means = puppet.subject.means
+    leg = np.flatnonzero((means[:, 0] > 0.1) & (means[:, 1] > 0.05))
+    return int(leg[means[leg, 2].argmin()])
+
+
+OFFSET = (0.15, 0.0, 0.06)
+
+
+def test_the_paw_follows_at_this_frame_and_no_other(creature):
+    puppet, imported = creature
+    before = [read_points(f) for f in (4, 5, 6)]
+    bpy.context.scene.frame_set(5)
+    paw = find_paw(puppet)
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    after = [read_points(f) for f in (4, 5, 6)]
+    extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
+    np.testing.assert_allclose((after[1] - before[1])[paw], OFFSET, atol=0.02)
+    for i in (0, 2):
+        np.testing.assert_allclose(after[i], before[i], atol=1e-5 * extent)
+    head = np.flatnonzero(puppet.subject.means[:, 0] > 0.4)
+    assert np.abs(after[1] - before[1])[head].max() < 2e-2
+    bpy.context.scene.frame_set(5)
+    assert_eq_1(imported, puppet)
+
+
+def test_frames_let_it_come_and_go(creature):
+    puppet, _ = creature
+    before = [read_points(f) for f in range(1, 11)]
+    bpy.context.scene.frame_set(5)
+    paw = find_paw(puppet)
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=2) == {"FINISHED"}
+    assert bpy.context.scene.frame_current == 5
+    far = [
+        np.linalg.norm((read_points(f) - b)[paw]) for f, b in zip(range(1, 11), before, strict=True)
+    ]
+    whole = far[4]
+    assert whole == pytest.approx(np.linalg.norm(OFFSET), rel=0.1)
+    assert max(far[0], far[1], *far[7:]) < 1e-5
+    for i, share in ((2, 7 / 27), (3, 20 / 27), (5, 20 / 27), (6, 7 / 27)):
+        assert far[i] == pytest.approx(share * whole, rel=0.15)
+
+
+def test_pinned_places_hold(creature):
+    puppet, imported = creature
+    extent = float(np.linalg.norm(np.ptp(puppet.subject.means, axis=0)))
+    paw = find_paw(puppet)
+    torso = int(((puppet.subject.means - [0.1, 0, 0.45]) ** 2).sum(1).argmin())
+    moved = {}
+    for name in ("free", "pinned"):
+        before = read_points(5)
+        if name == "pinned":
+            assert bpy.ops.restage4d.pin(point=torso, size=0.1) == {"FINISHED"}
+        held = np.linalg.norm(puppet.subject.means - puppet.subject.means[torso], axis=1)
+        held = held <= 0.1 * extent
+        assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, reach=3.0) == {"FINISHED"}
+        moved[name] = np.linalg.norm(read_points(5) - before, axis=1)[held].max()
+    np.testing.assert_array_equal(
+        pins.find_pinned(imported.armature, puppet.subject.means), np.flatnonzero(held)
+    )
+    assert moved["pinned"] < 1e-3 * extent < 0.02 < moved["free"]
+    assert bpy.ops.restage4d.clear_pins.poll()
+    assert len(pins.read_pins(imported.armature)) == 1
+    assert bpy.ops.restage4d.pin(point=torso) == {"FINISHED"}  # again: unpinned
+    assert len(pins.read_pins(imported.armature)) == 0
+    assert not bpy.ops.restage4d.clear_pins.poll()
+
+
+def test_without_a_key_it_is_a_try(creature):
+    puppet, _ = creature
+    before, paw = read_points(5), find_paw(puppet)
+    moving = {"point": paw, "offset": OFFSET, "set_keys": False}
+    assert bpy.ops.restage4d.drag(**moving) == {"FINISHED"}
+    imported = importer.find_puppets(bpy.context.scene)[0]
+    bpy.context.view_layer.update()
+    assert np.linalg.norm((export.read_posed(imported).means - before)[paw]) > 0.1
+    np.testing.assert_allclose(read_points(5), before, atol=1e-6)
+    bpy.context.scene.tool_settings.use_keyframe_insert_auto = True
+    assert bpy.ops.restage4d.drag(**moving) == {"FINISHED"}
+    assert np.linalg.norm((read_points(5) - before)[paw]) > 0.1
+
+
+def test_a_moved_handle_and_another_place_of_the_puppet_count(creature):
+    """The drag goes on top of what the artist's handles do, in the world's directions."""
+    puppet, imported = creature
+    imported.armature.location = (1.0, 2.0, 0.0)
+    imported.armature.rotation_euler = (0.0, 0.0, 0.7)
+    whole = next(b for b in imported.armature.pose.bones if b.parent is not None)
+    whole.location = (0.1, 0.0, 0.05)
+    bpy.context.scene.frame_set(5)
+    paw, before = find_paw(puppet), export.read_posed(imported).means
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    bpy.context.view_layer.update()
+    moved = export.read_posed(imported).means - before
+    np.testing.assert_allclose(moved[paw], OFFSET, atol=0.02)
+
+
+def test_what_cannot_be_done_is_said(creature, capsys):
+    puppet, imported = creature
+    imported.armature.data.pose_position = "REST"
+    with pytest.raises(RuntimeError, match="shows its rest position"):
+        bpy.ops.restage4d.drag(point=3, offset=OFFSET)
+    imported.armature.data.pose_position = "POSE"
+    with pytest.raises(RuntimeError, match="Nothing was grabbed"):
+        bpy.ops.restage4d.drag(point=len(puppet.subject), offset=OFFSET)
+    with pytest.raises(RuntimeError, match="nothing of a puppet"):
+        bpy.ops.restage4d.pin(point=-1)
+    bpy.ops.object.select_all(action="DESELECT")
+    bpy.context.view_layer.objects.active = imported.points
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert not bpy.ops.restage4d.drag.poll()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    basis_bones(imported)[2].scale = (2, 1, 1)
+    bpy.context.view_layer.update()
+    with pytest.raises(RuntimeError, match="scaled or sheared"):
+        bpy.ops.restage4d.drag(point=3, offset=OFFSET)
+
+
+def test_pulling_by_events_and_esc(creature):
+    """The modal part: moves pull, the wheel changes the reach, Esc puts the bones back."""
+    puppet, imported = creature
+    bpy.context.scene.frame_set(5)
+    before, paw = export.read_posed(imported).means, find_paw(puppet)
+    mixins = tuple(b for b in drag.RESTAGE4D_OT_drag.__bases__ if b is not bpy.types.Operator)
+    tool = type("Tool", mixins, {**vars(drag.RESTAGE4D_OT_drag)})()
+    tool.armature, tool.point, tool.size, tool.reach = imported.armature.name, paw, 0.03, 0.35
+    tool.frames, tool.set_keys = 0, True
+    tool._begin(imported)
+    tool.offset = OFFSET
+    for _ in range(6):
+        tool._pull(imported)
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose((export.read_posed(imported).means - before)[paw], OFFSET, atol=0.02)
+    tool.abandon(bpy.context)
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(export.read_posed(imported).means, before, atol=1e-6)
+
+
+def test_the_tools_are_in_the_toolbar():
+    from bl_ui.space_toolsystem_common import ToolSelectPanelHelper
+
+    toolbar = ToolSelectPanelHelper._tool_class_from_space_type("VIEW_3D")
+    for mode in ("OBJECT", "POSE"):
+        there = [
+            t.idname
+            for t in ToolSelectPanelHelper._tools_flatten(toolbar._tools[mode])
+            if t is not None
+        ]
+        assert there.count(tools.TOOL) == 1
+
+
+def test_a_hold_is_read_and_put_back(creature):
+    puppet, imported = creature
+    bpy.context.scene.frame_set(7)
+    hold = hand.take_hold(imported)
+    np.testing.assert_allclose(hold.body.bases, puppet.performances[-1].bases[:, 6], atol=1e-5)
+    np.testing.assert_allclose(hold.body.pose(), export.read_posed(imported).means, atol=1e-5)
+    assert len(hold.names) == puppet.n_bases
