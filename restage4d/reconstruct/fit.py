@@ -70,7 +70,8 @@ def fit(
     if (
         config.fusion.completion
     ):  # after the last checkpoint, so that a resumed fit does it once, too
-        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
+        masks = fusion.targets.masks.cpu().numpy()
+        complete_far_side(fusion.model, rewound, replace(priors, masks=masks), fusion.cameras())
     return fusion
 
 

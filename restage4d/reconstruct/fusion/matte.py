@@ -26,15 +26,18 @@ Bool = NDArray[np.bool_]
 _LOWER = 0.6  # of the mask's height, from its top: shadow on the ground is looked for below
 _LEVELS = 0.12, 0.92  # of the plate's light that a shadow leaves
 _TINT = 0.09  # difference of chromaticity from which a colour is not the ground's in shadow
-_NEARER = 0.5  # times as far as from the subject's own tint around, a shadow's is from the ground's
+_NEARER = 0.7  # times as far as from the subject's own tint around, a shadow's is from the ground's
 _REACH = 20.0  # pixels: what is around
 _DARK = 30.0, 100.0  # sums of r, g, b below which picture and plate have no tint to speak of
 _FITS = 0.03  # difference of chromaticity between picture and plate beside the subject
-_SAME = 0.02  # share of the body above that may look like shadow before tint tells nothing
-_SEEN = 0.9  # alpha of the background from which it is a plate
+# Shares of the mask above and below that may look like shadow: with more, it is the subject that
+# has the ground's tint.
+_MOST_ABOVE, _MOST_BELOW = 0.09, 0.3
+_SEEN = 0.6  # alpha of the background from which it is a plate
 _SURFACE = 0.04  # of the extent: a Gaussian this near to what is drawn shows there
 _FEWEST = 3  # frames that must show a Gaussian
-_SHADED = 0.5  # share of them in which what is shadow lies on one
+_SHADED = 0.2  # share of them in which what is shadow lies on one, at least
+_AWAY = 0.35  # and of all frames in which it lies on one or beside the mask
 _LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
 
 
@@ -56,7 +59,8 @@ def find_shadows(
         found.append(shadow)
         shares.append(share)
     shadows = torch.from_numpy(np.stack(found)).to(targets.masks.device)
-    return shadows & (float(np.mean(shares)) < _SAME)
+    above, below = np.mean(shares, axis=0)
+    return shadows & bool(above < _MOST_ABOVE and below < _MOST_BELOW)
 
 
 def judge_gaussians(
@@ -66,24 +70,32 @@ def judge_gaussians(
     shadows: Tensor,
     frames: Sequence[int],
 ) -> tuple[Tensor, Tensor]:  # (N,) bool, (N,) bool
-    """Which subject Gaussians lie on a shadow in most of the ``frames`` that show them, and which
-    are never shown but along the outline."""
+    """Which subject Gaussians are shadow on the ground, and which show along the outline alone.
+
+    Shadow lies on a shadow in some of the ``frames`` that show it. As it does not move with the
+    legs, it comes to lie beside the subject in others.
+    """
     n = model.n_subject
-    shown, shaded, margin = (torch.zeros(n, device=model.device) for _ in range(3))
+    shown, shaded, off, before, margin = (torch.zeros(n, device=model.device) for _ in range(5))
     for t in frames:
         with torch.no_grad():
             view = draw_frame(model, targets, camera, t)
             at, z, inside = find_pixels(
                 model.compute_positions(t), targets.K[t], camera(t), targets.size
             )
-        here = inside & ((z - view.depth[at]).abs() < _SURFACE)
+        front = inside & (z < view.depth[at] + _SURFACE)
+        here = front & (z > view.depth[at] - _SURFACE)
+        wide = torch.from_numpy(_dilate(targets.masks[t].cpu().numpy() != 0, 1)).to(model.device)
+        before += front
+        off += front & ~wide[at]
         mask = np.pad(targets.masks[t].cpu().numpy() > 0.5, 1, mode="edge")
         deep = torch.from_numpy(np.asarray(distance_transform_edt(mask))[1:-1, 1:-1]).to(margin)
         shown += here
         shaded += here & shadows[t][at]
         margin = torch.where(here, margin.maximum(deep[at]), margin)
     enough = shown >= _FEWEST
-    return enough & (shaded > _SHADED * shown), enough & (margin <= _LIP)
+    shadow = (shaded > _SHADED * shown) & (shaded + off > _AWAY * before)
+    return enough & shadow, enough & (margin <= _LIP)
 
 
 def draw_pixels(
@@ -98,19 +110,21 @@ def draw_pixels(
     return torch.cat(colours)
 
 
-def find_shadow(picture: F32, plate: F32, seen: Bool, mask: Bool) -> tuple[Bool, float]:
+def find_shadow(
+    picture: F32, plate: F32, seen: Bool, mask: Bool
+) -> tuple[Bool, tuple[float, float]]:
     """Pixels of ``mask`` (H, W) that show ground in the subject's shadow: below the body, of the
     plate's tint, darker than the plate, and joined to the mask's outside.
 
-    Also the share of the body above that looks the same. Where that is not next to nothing, tint
-    does not tell ground from dark legs.
+    Also the shares of the mask above and below that look so. Where they are large, tint does not
+    tell ground from dark legs.
 
     Args:
         picture, plate: (H, W, 3) in 0..255.
         seen: (H, W) where the plate shows what frames have shown.
         mask: (H, W).
     """
-    none = np.zeros_like(mask), 0.0
+    none = np.zeros_like(mask), (0.0, 0.0)
     rows = np.flatnonzero(mask.any(1))
     if not len(rows):
         return none
@@ -130,12 +144,14 @@ def find_shadow(picture: F32, plate: F32, seen: Bool, mask: Bool) -> tuple[Bool,
     alike = mask & known & (off < _TINT) & (level < _LEVELS[1]) & (level > _LEVELS[0])
     alike &= off < _NEARER * np.abs(tint - around).max(-1)
     # the rim of a leg mixes both tints, and is thin
-    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     _, labels = cv2.connectedComponents(alike)
     joined = np.unique(labels[_dilate(~mask, 1) & (labels > 0)])
     found = np.isin(labels, joined)
-    body = mask & ~below
-    return found & below, float(found[body].sum() / max(body.sum(), 1))
+    shares = [
+        float(found[part].sum() / max(part.sum(), 1)) for part in (mask & ~below, mask & below)
+    ]
+    return found & below, (shares[0], shares[1])
 
 
 def _dilate(mask: Bool, pixels: int) -> Bool:
