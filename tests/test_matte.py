@@ -16,9 +16,9 @@ def draw(ground, fur, leg, light=0.45):
     plate = np.float32(ground) * rng.uniform(0.95, 1.05, (100, 120, 1)).astype(np.float32)
     picture, mask = plate.copy(), np.zeros((100, 120), bool)
     shadow = np.zeros_like(mask)
-    shadow[62:70, 40:80] = True
+    shadow[66:70, 40:80] = True
     picture[shadow] *= light
-    parts = ((10, 40, 30, 90, fur), (40, 70, 32, 40, leg), (40, 70, 80, 88, leg))
+    parts = ((10, 40, 30, 90, fur), (40, 70, 28, 40, leg), (40, 70, 80, 92, leg))
     for top, bottom, left, right, colour in parts:
         mask[top:bottom, left:right] = True
         picture[top:bottom, left:right] = colour
