@@ -1,6 +1,5 @@
 """The subject's closer look at base frames: where its crops lie, and what a fit makes of them."""
 
-
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +7,10 @@ import torch
 from scenes import Truth, hinge_scene
 
 from restage4d.clips import Clip
+from restage4d.progress import Progress
+from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
+from restage4d.reconstruct.fit import compute_fingerprint, fit
+from restage4d.reconstruct.fusion import optimisation
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.fusion.targets import Targets
 from restage4d.splatting import rasterize
@@ -86,3 +89,35 @@ def test_only_the_base_has_closeups(truth):
     targets = Targets(truth.rewound, truth.priors, closeups, "cpu")
     assert targets.get_closeup(int(truth.rewound.video(1)[3])) is None
     assert Targets(truth.rewound, truth.priors, None, "cpu").get_closeup(0) is None
+
+
+def test_late_steps_on_the_base_look_closer(truth, monkeypatch):
+    """From the given step on, at base frames alone; a fit without crops draws the same random
+    numbers as ever."""
+    closeups = cut_closeups(enlarge(truth, 192, 144), truth.rewound, truth.priors.masks)
+    config = FitConfig(
+        motion=MotionConfig(n_bases=8, steps=10, n_tracks=100),
+        fusion=FusionConfig(steps=30, closeups=1.0, closeups_from=0.5, completion=False),
+    )
+    drawn = []
+    original = optimisation.render_view
+
+    def note(*args):
+        drawn.append(args[4])
+        return original(*args)
+
+    monkeypatch.setattr(optimisation, "render_view", note)
+    fit(truth.rewound, truth.priors, config, None, Progress(), closeups)
+    whole = np.array([size == truth.rewound.clip.size for size in drawn])
+    assert len(drawn) == 30
+    assert whole[:15].all()
+    assert (~whole[15:]).sum() == 8  # of the 15 frames, each once
+    drawn.clear()
+    fit(truth.rewound, truth.priors, config, None, Progress(), None)
+    assert all(size == truth.rewound.clip.size for size in drawn)
+
+
+def test_a_fits_checkpoint_knows_its_closeups(truth):
+    closeups = cut_closeups(enlarge(truth, 192, 144), truth.rewound, truth.priors.masks)
+    with_them = compute_fingerprint(truth.rewound, truth.priors, FitConfig(), closeups)
+    assert with_them != compute_fingerprint(truth.rewound, truth.priors, FitConfig())
