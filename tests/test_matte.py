@@ -61,3 +61,11 @@ def test_no_shadow_without_a_plate_to_compare(why):
     if why == "does not fit":
         plate = plate * np.float32([1.3, 0.8, 1.1])
     assert not find_shadow(picture, plate, seen, mask)[0].any()
+
+
+def test_legs_nearer_to_the_bodys_tint_stay():
+    """A brown-green animal on grass: its shaded legs are not quite its own tint, and less the
+    grass's."""
+    picture, plate, mask, shadow = draw(GRASS, (132, 111, 57), (62, 58, 31))
+    found, _ = find_shadow(picture, plate, np.ones_like(mask), mask)
+    assert not found[find_inside(mask & ~shadow)].any()
