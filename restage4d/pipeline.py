@@ -1,7 +1,7 @@
 """The whole way from a video and a prompt to a puppet, in one readable function."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from restage4d.progress import Progress
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.fusion.closeups import cut_closeups
 
 
 @dataclass
@@ -58,6 +59,7 @@ def restage(
     cache: Cache | None = None,
     checkpoint: Path | None = None,
     log: FindingLog | None = None,
+    decode_finer: Callable[[], Clip | None] = lambda: None,
 ) -> Restaged:
     """Video + prompt -> puppet.
 
@@ -76,6 +78,8 @@ def restage(
         cache: where estimated priors are kept by content.
         checkpoint: file from which an interrupted fit goes on.
         log: told what the checks find about selection, driving videos and priors.
+        decode_finer: gives the base's frames at a finer scale, for its subject's detail; None where
+            there is none.
 
     Raises:
         InputError: the selection, prompt, driving video or given priors cannot be used, or do not
@@ -114,7 +118,11 @@ def restage(
         progress=progress,
     )
     log.add(check_estimates(rewound, priors))
-    fusion = fit(rewound, priors, config, checkpoint, progress)
+    finer = None if alone else decode_finer()
+    closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
+    del finer  # the crops are enough
+    fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
+    priors = replace(priors, masks=fusion.targets.masks.cpu().numpy())  # without its shadow
     puppet = fusion.model.to_puppet(
         rewound, fusion.cameras(), [prompt] * len(drivings), config.influences
     )

@@ -22,6 +22,9 @@ from restage4d.progress import Progress
 SELECT_SIDE = 384  # pixels of the longer side at which a subject is selected, at least
 _LOOKAHEAD = 16  # frames: as many as selecting looks at
 _FEWEST = 64  # pixels that a subject must have
+_FINER = 2.0  # times the working size at which the subject is fitted at last, at most
+_WORTH = 1.25  # and at least, or it is not worth while
+_MOST = 150e6  # pixels of the finer frames together
 
 
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:
@@ -29,6 +32,17 @@ def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: in
     `video.decode` does."""
     stop = None if frames is None else (first + frames) / fps
     return video.decode(path, longer_side=longer_side, start=first / fps, stop=stop)
+
+
+def decode_finer(path: Path, info: video.VideoInfo, base: Clip, first: int) -> Clip | None:
+    """The frames of ``base`` as they were filmed, or as finely as `_FINER` and `_MOST` allow; None
+    where that is hardly finer. ``first``: see `decode_part`."""
+    longer, source = max(base.size), max(info.width, info.height)
+    scale = min(_FINER, source / longer, (_MOST / max(base.frames[..., 0].size, 1)) ** 0.5)
+    if scale < _WORTH:
+        return None
+    finer = decode_part(path, info.fps, round(scale * longer), first, len(base))
+    return finer if len(finer) == len(base) else None
 
 
 def take_alpha(

@@ -22,6 +22,7 @@ from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.jobs.footage import (
+    decode_finer,
     decode_part,
     list_notes,
     locate_head,
@@ -197,6 +198,7 @@ def _run_in_folder(
         cache=Cache(),
         checkpoint=checkpoint,
         log=log,
+        decode_finer=lambda: decode_finer(job.video, info, base, job.first),
     )
     footage = write_footage(job.out, made)
     report = write_results(

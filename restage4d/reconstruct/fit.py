@@ -14,6 +14,7 @@ from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
@@ -26,10 +27,15 @@ from restage4d.splatting import drawing_device
 
 
 def fit(
-    rewound: Rewound, priors: Priors, config: FitConfig, checkpoint: Path | None, progress: Progress
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+    checkpoint: Path | None,
+    progress: Progress,
+    closeups: Closeups | None = None,
 ) -> Fusion:
     """Runs motion initialisation and photometric fusion, or goes on from ``checkpoint`` where it is
-    of the same inputs and settings.
+    of the same inputs and settings. ``closeups`` are the base's subject at a finer scale.
 
     Returns:
         The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the
@@ -39,7 +45,7 @@ def fit(
         FitError: too little to fit, or NaNs that come back.
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
-    fingerprint = compute_fingerprint(rewound, priors, config)
+    fingerprint = compute_fingerprint(rewound, priors, config, closeups)
     priors = prepare_priors(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     device = torch.device(drawing_device())
@@ -47,7 +53,11 @@ def fit(
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
         fusion = Fusion(
-            SceneModel(params, tensors.get("support"), tensors["far"]), rewound, priors, config
+            SceneModel(params, tensors.get("support"), tensors["far"]),
+            rewound,
+            priors,
+            config,
+            closeups,
         )
         fusion.load(tensors, about)
     else:
@@ -55,12 +65,13 @@ def fit(
         motion = fit_motion(tracks, rewound, priors, config, progress, device)
         with progress.task(TaskId.SEED_GAUSSIANS):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
-        fusion = Fusion(model, rewound, priors, config)
+        fusion = Fusion(model, rewound, priors, config, closeups)
     fusion.run(checkpoint, fingerprint, progress)
     if (
         config.fusion.completion
     ):  # after the last checkpoint, so that a resumed fit does it once, too
-        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
+        masks = fusion.targets.masks.cpu().numpy()
+        complete_far_side(fusion.model, rewound, replace(priors, masks=masks), fusion.cameras())
     return fusion
 
 
@@ -82,7 +93,9 @@ def lift_usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> L
     return tracks if config.backtracing else tracks.select_seen_in(rewound.video(0))
 
 
-def compute_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> str:
+def compute_fingerprint(
+    rewound: Rewound, priors: Priors, config: FitConfig, closeups: Closeups | None = None
+) -> str:
     """Content hash of everything that decides the result."""
     digest = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode())
     arrays = [
@@ -99,6 +112,8 @@ def compute_fingerprint(rewound: Rewound, priors: Priors, config: FitConfig) -> 
         priors.tracks.visible,
         priors.tracks.confidence,
     ]
+    if closeups:
+        arrays += [*closeups.pictures.values()]
     for array in arrays:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -12,6 +12,7 @@ from restage4d.errors import Cancelled
 from restage4d.progress import Progress, Task, TaskId
 from restage4d.reconstruct.checkpoint import save_checkpoint
 from restage4d.reconstruct.config import FitConfig
+from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.density import DensityControl, keep_rows
 from restage4d.reconstruct.fusion.far_side import limit_gradients
 from restage4d.reconstruct.fusion.floaters import (
@@ -20,13 +21,15 @@ from restage4d.reconstruct.fusion.floaters import (
     find_small_components,
     measure_visibility,
 )
-from restage4d.reconstruct.fusion.rendering import View, render_view
+from restage4d.reconstruct.fusion.matte import draw_pixels, find_shadows, judge_gaussians
+from restage4d.reconstruct.fusion.rates import choose_rates
+from restage4d.reconstruct.fusion.rendering import View, draw_frame, find_pixels, render_view
+from restage4d.reconstruct.fusion.targets import Shot, Targets
 from restage4d.reconstruct.losses import data_terms, regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.losses.photometric import photometric
 from restage4d.reconstruct.model.camera_correction import correct_camera
 from restage4d.reconstruct.model.optimizer import GuardedAdam
-from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.model.skinning import skin_points
 from restage4d.reconstruct.motion.lifting import list_frame_triples
@@ -42,34 +45,23 @@ class Fusion:
     end."""
 
     def __init__(
-        self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig
+        self,
+        model: SceneModel,
+        rewound: Rewound,
+        priors: Priors,
+        config: FitConfig,
+        closeups: Closeups | None = None,
     ) -> None:
         self.model, self.config, self.rewound = model, config, rewound
         c = config.fusion
-        self.frames = self._tensor(rewound.clip.frames)
-        self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
-        self.K, self.w2c = self._tensor(priors.cameras.K), self._tensor(priors.cameras.w2c)
-        self.tracks, self.given = priors.tracks, priors.cameras
+        self.targets = Targets(rewound, priors, closeups, model.device)
+        self.K, self.w2c = self.targets.K, self._tensor(priors.cameras.w2c)
+        self.given = priors.cameras
         self.triples = self._tensor(list_frame_triples(rewound))
         self.hull = Hull(priors, model.device)
-        self.size = rewound.clip.size
-        rates = {"bases.rots": c.lr_rots, "bases.trans": c.lr_trans, "subject.coefs": c.lr_coefs}
-        for part in ("subject", "background"):
-            for field in ("means", "quats", "log_scales", "logit_opacities", "sh0"):
-                rates[f"{part}.{field}"] = getattr(c, f"lr_{field}")
-        far = self.depth[self.depth > 0]
+        far = self.targets.depth[self.targets.depth > 0]
         distance = float(far[:: max(len(far) // 100_000, 1)].median()) if len(far) else 1.0
-        rates["background.means"] *= max(distance, 1.0)
-        focal = float(self.K[:, 0, 0].mean())
-        rates |= {
-            "cameras.turns": c.lr_cameras / focal,
-            "cameras.shifts": c.lr_cameras * distance / focal,
-        }
-        decay = {
-            name: c.lr_decay
-            for name in rates
-            if name.startswith(("bases.", "cameras.")) or name.endswith(".means")
-        }
+        rates, decay = choose_rates(c, distance, float(self.K[:, 0, 0].mean()))
         self.steps = c.total_steps(len(rewound))
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
@@ -99,7 +91,7 @@ class Fusion:
     def cameras(self) -> Cameras:
         """The given cameras with their corrections."""
         with torch.no_grad():
-            w2c = torch.stack([self.camera(t) for t in range(len(self.frames))])
+            w2c = torch.stack([self.camera(t) for t in range(len(self.rewound))])
         return replace(self.given, w2c=w2c.cpu().numpy())
 
     def run(self, checkpoint: Path | None, fingerprint: str, progress: Progress) -> None:
@@ -127,14 +119,15 @@ class Fusion:
         c, step = self.config.fusion, self.step
         rng = np.random.default_rng([self.config.seed, 3, step])
         frame = self._choose_frame(step)
-        loss, view = self._compute_loss(frame, rng)
+        shot = self._choose_shot(frame, rng)
+        loss, view = self._compute_loss(frame, shot, rng)
         view.info["means2d"].retain_grad()
         good = self.optimiser.step(loss)
         if good and view.info["means2d"].grad is not None and step < c.densify_until * self.steps:
             n = self.model.n_subject
             gradient, radii = view.info["means2d"].grad, view.info["radii"]
             for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
-                control.observe(gradient[rows], radii[rows], *self.size)
+                control.observe(gradient[rows], radii[rows], *shot.size)
         self.step += 1
         if self.step % c.densify_every == 0:
             if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
@@ -148,6 +141,8 @@ class Fusion:
             self._update_graph()
         if self.step == int(c.prune_at * self.steps):
             self._remove_floaters()
+            if c.clean_matte:
+                self._clean_matte()
             self._prune()
         if self.step == self.steps:
             self._remove_floaters()
@@ -155,14 +150,25 @@ class Fusion:
 
     def _choose_frame(self, step: int) -> int:
         """Every frame once per epoch, in an order drawn per epoch."""
-        n = len(self.frames)
+        n = len(self.rewound)
         epoch, i = divmod(step, n)
         return int(np.random.default_rng([self.config.seed, 4, epoch]).permutation(n)[i])
 
-    def _compute_loss(self, frame: int, rng: np.random.Generator) -> tuple[Tensor, View]:
+    def _choose_shot(self, frame: int, rng: np.random.Generator) -> Shot:
+        """The whole frame or, late in the fit, now and then the closer look at its subject."""
+        c, closeup = self.config.fusion, None
+        if self.step >= c.closeups_from * self.steps:
+            closeup = self.targets.get_closeup(frame)
+        if closeup and rng.random() < c.closeups:
+            return closeup
+        return self.targets.get_frame(frame)
+
+    def _compute_loss(
+        self, frame: int, shot: Shot, rng: np.random.Generator
+    ) -> tuple[Tensor, View]:
         c, model = self.config.fusion, self.model
         bases, coefs = model.compute_bases(), model.compute_coefs()
-        pairs, other = self._choose_track_pairs(frame, rng)
+        pairs, other = self.targets.choose_track_pairs(frame, rng)
         now, then = model.blend(bases[:, [frame, other]], coefs=coefs).unbind(1)
         subject = model.skin(now)
         carry = skin_points(then[:, None], model.params["subject.means"])[:, 0]
@@ -175,19 +181,16 @@ class Fusion:
                 limit_gradients(subject, outside, behind),
                 torch.where(behind[:, None], carry.detach(), carry),
             )
-        view = render_view(drawn, model.get_background(), K, w2c, self.size, carry)
-        target = self.frames[frame].to(torch.float32) / 255
-        mask, depth = self.masks[frame], self.depth[frame]
-
-        loss = c.rgb * photometric(view.rgb, target, c.dssim)
-        loss = loss + c.mask * data_terms.mask_loss(view.subject, mask)
-        known = ((depth > 0) & (mask >= 0)).to(depth)
-        loss = loss + c.depth * data_terms.depth_loss(view.depth, depth, known)
-        same_side = known * ((mask > 0.5) | (mask == 0)).to(depth)
-        loss = loss + c.depth_gradient * data_terms.depth_gradient_loss(
-            view.depth, depth, same_side
-        )
-        loss = loss + c.track_2d * self._compute_track_loss(view, pairs, frame, other)
+        view = render_view(drawn, model.get_background(), shot.K, w2c, shot.size, carry)
+        loss = c.rgb * photometric(view.rgb, shot.target, c.dssim)
+        loss = loss + c.mask * data_terms.mask_loss(view.subject, shot.mask)
+        if shot.depth is not None:
+            known = ((shot.depth > 0) & (shot.mask >= 0)).to(shot.depth)
+            loss = loss + c.depth * data_terms.depth_loss(view.depth, shot.depth, known)
+            loss = loss + c.depth_gradient * data_terms.depth_gradient_loss(
+                view.depth, shot.depth, known * ((shot.mask > 0.5) | (shot.mask == 0)).to(known)
+            )
+            loss = loss + c.track_2d * self._compute_track_loss(view, pairs, frame, other)
         if c.hull > 0:
             at = torch.tensor([frame], device=model.device)
             loss = (
@@ -216,30 +219,20 @@ class Fusion:
                 loss
                 + self.config.rigidity.refine_weight
                 * self.config.rigidity.k
-                * self._compute_rigidity(subject.means, view, K, w2c)
+                * self._compute_rigidity(subject.means, view, shot, w2c)
             )
         return loss, view
-
-    def _choose_track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """A second frame, nearer ones more likely, and the tracks seen in both."""
-        n = len(self.frames)
-        others = np.flatnonzero(np.arange(n) != frame)
-        if len(others) == 0:
-            return np.zeros(0, np.int64), frame
-        weight = np.exp(-2.0 * np.abs(others - frame) / n)
-        other = int(rng.choice(others, p=weight / weight.sum()))
-        both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
-        return np.flatnonzero(both), other
 
     def _compute_track_loss(self, view: View, pairs: np.ndarray, frame: int, other: int) -> Tensor:
         """Where the Gaussians seen at a track's pixel go in frame ``other``, against the track
         (over the longer side)."""
         if len(pairs) < 4:
             return view.rgb.new_zeros(())
-        xy = self._tensor(self.tracks.xy[pairs, frame])
-        goal = self._tensor(self.tracks.xy[pairs, other])
+        xy = self._tensor(self.targets.tracks.xy[pairs, frame])
+        goal = self._tensor(self.targets.tracks.xy[pairs, other])
         trust = self._tensor(
-            self.tracks.confidence[pairs, frame] * self.tracks.confidence[pairs, other]
+            self.targets.tracks.confidence[pairs, frame]
+            * self.targets.tracks.confidence[pairs, other]
         )
         return data_terms.track_loss(
             view.carried, view.subject, xy, goal, trust, self.K[other], self.camera(other)
@@ -258,21 +251,12 @@ class Fusion:
             skin_points(columns, self.model.params["subject.means"].index_select(0, rows))
         )
 
-    def _compute_rigidity(self, points: Tensor, view: View, K: Tensor, w2c: Tensor) -> Tensor:
+    def _compute_rigidity(self, points: Tensor, view: View, shot: Shot, w2c: Tensor) -> Tensor:
         """Eq. 4-6 at the rendered frame."""
         r = self.config.rigidity
         with torch.no_grad():
-            xy, z = project(points, K, w2c)
-            width, height = self.size
-            inside = (
-                (xy[:, 0] >= 0)
-                & (xy[:, 1] >= 0)
-                & (xy[:, 0] < width)
-                & (xy[:, 1] < height)
-                & (z > 0.01)
-            )
-            col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
-            hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
+            at, z, inside = find_pixels(points, shot.K, w2c, shot.size)
+            hidden = rigidity.invisibility(z, view.depth[at], r.tau0, r.tau1)
             hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
             hidden = hidden.clamp_min(r.visible**0.5)
         return rigidity.rigidity_refine(
@@ -302,7 +286,7 @@ class Fusion:
     def _remove_floaters(self) -> None:
         """Drops what no frame shows and small components away from the body; notes which colours to
         hold to their neighbours'."""
-        frames = list(range(0, len(self.frames), max(len(self.frames) // _VISIBILITY_FRAMES, 1)))
+        frames = list(range(0, len(self.rewound), max(len(self.rewound) // _VISIBILITY_FRAMES, 1)))
         with torch.no_grad():
             paths = torch.stack(
                 [self.model.compute_positions(t) for t in frames[:: max(len(frames) // 12, 1)]], 1
@@ -310,7 +294,7 @@ class Fusion:
             w2c = torch.stack([self.camera(t) for t in frames])
             points = torch.stack([self.model.compute_positions(t) for t in frames], 1)
         protruding = find_protruding(self.hull, points, frames, self.K[frames], w2c)
-        shares = measure_visibility(self.model, frames, self.K, self.camera, self.size)
+        shares = measure_visibility(self.model, frames, self.K, self.camera, self.targets.size)
         for part, share in zip(("subject", "background"), shares, strict=True):
             keep = share > self.config.fusion.cull_shown
             if part == "subject":
@@ -326,10 +310,24 @@ class Fusion:
                 self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
         self._update_graph()
 
+    def _clean_matte(self) -> None:
+        """Drops the ground in the subject's shadow, of which the frames say nothing from here on;
+        holds colours that are seen along the outline alone to those further in."""
+        shadows = find_shadows(self.model, self.targets, self.camera)
+        frames = range(0, len(self.rewound), max(len(self.rewound) // _VISIBILITY_FRAMES, 1))
+        shaded, edge = judge_gaussians(self.model, self.targets, self.camera, shadows, frames)
+        self.unsure = torch.maximum(self.unsure, edge.to(self.unsure))
+        rows = (~shaded).nonzero()[:, 0]
+        if 8 <= len(rows) < len(shaded):
+            keep_rows(self.model, self.optimiser, "subject", rows)
+            self.unsure = self.unsure[rows]
+        self.targets.leave_out(shadows, draw_pixels(self.model, self.targets, self.camera, shadows))
+        self._update_graph()
+
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the
         PSNR this costs at once."""
-        before = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        before = self.psnr(range(0, len(self.rewound), max(len(self.rewound) // 8, 1)))
         index, weight = self.model.find_top_influences(self.config.influences)
         self.model.support = index
         self.optimiser.resize(
@@ -338,7 +336,7 @@ class Fusion:
             torch.arange(len(weight), device=weight.device),
         )
         self._update_graph()
-        after = self.psnr(range(0, len(self.frames), max(len(self.frames) // 8, 1)))
+        after = self.psnr(range(0, len(self.rewound), max(len(self.rewound) // 8, 1)))
         self.pruning_psnr_loss = before - after
 
     def psnr(self, frames) -> float:
@@ -346,16 +344,8 @@ class Fusion:
         values = []
         with torch.no_grad():
             for t in frames:
-                view = render_view(
-                    self.model.pose_subject(t),
-                    self.model.get_background(),
-                    self.K[t],
-                    self.camera(t),
-                    self.size,
-                )
-                error = (
-                    (view.rgb.clamp(0, 1) - self.frames[t].to(torch.float32) / 255).square().mean()
-                )
+                view = draw_frame(self.model, self.targets, self.camera, t)
+                error = (view.rgb.clamp(0, 1) - self.targets.get_frame(t).target).square().mean()
                 values.append(-10 * float(error.clamp_min(1e-10).log10()))
         return float(np.mean(values))
 
@@ -367,8 +357,8 @@ class Fusion:
             "strongest": self.strongest,
             "far": self.model.far,
         }
-        for control in self.density:
-            tensors |= control.state()
+        for part in (*self.density, self.targets):
+            tensors |= part.state()
         if self.model.support is not None:
             tensors |= {"support": self.model.support, "unsure": self.unsure, "colour": self.colour}
         about = {
@@ -391,4 +381,5 @@ class Fusion:
         )
         if "unsure" in tensors:
             self.unsure, self.colour = tensors["unsure"], tensors["colour"]
+        self.targets.leave_out(tensors["left_out"], tensors["left_out_colours"])
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -1,0 +1,102 @@
+"""What renderings are compared with: whole frames, and closer looks at the subject."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from restage4d.clips import Priors, Rewound
+from restage4d.reconstruct.fusion.closeups import Closeups
+
+
+@dataclass
+class Shot:
+    """A picture and the pinhole that draws the like of it.
+
+    Attributes:
+        K: (3, 3), size: (width, height).
+        target: (H, W, 3) in 0..1.
+        mask: (H, W) the subject in 0..1, -1 unknown.
+        depth: (H, W) z, 0 unknown; None for a closer look.
+    """
+
+    K: Tensor
+    size: tuple[int, int]
+    target: Tensor
+    mask: Tensor
+    depth: Tensor | None
+
+
+class Targets:
+    """The frames on ``device``, with their masks, depth and intrinsics."""
+
+    def __init__(
+        self,
+        rewound: Rewound,
+        priors: Priors,
+        closeups: Closeups | None,
+        device: torch.device | str,
+    ) -> None:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        self.device, self.size, self.closeups = device, rewound.clip.size, closeups
+        self.frames, self.masks = tensor(rewound.clip.frames.copy()), tensor(priors.masks.copy())
+        self.left_out = torch.zeros_like(self.masks, dtype=torch.bool)
+        self.tracks = priors.tracks
+        self.depth, self.K = tensor(priors.depth), tensor(priors.cameras.K)
+
+    def get_frame(self, frame: int) -> Shot:
+        """A whole frame."""
+        target = self.frames[frame].to(torch.float32) / 255
+        return Shot(self.K[frame], self.size, target, self.masks[frame], self.depth[frame])
+
+    def get_closeup(self, frame: int) -> Shot | None:
+        """The subject of a frame at the finer scale, where there is a crop."""
+        if self.closeups is None or frame not in self.closeups.corners:
+            return None
+        picture = torch.from_numpy(self.closeups.pictures[frame]).to(self.device)
+        (x, y), (sx, sy) = self.closeups.corners[frame], self.closeups.scale
+        K = self.K[frame].clone()
+        K[0] *= sx
+        K[1] *= sy
+        K[0, 2] -= x
+        K[1, 2] -= y
+        height, width = picture.shape[:2]
+        mask = self.masks[frame]
+        column = (torch.arange(width, device=self.device) + x + 0.5) * (2 / sx / mask.shape[1]) - 1
+        row = (torch.arange(height, device=self.device) + y + 0.5) * (2 / sy / mask.shape[0]) - 1
+        grid = torch.stack(torch.meshgrid(column, row, indexing="xy"), -1)[None]
+        known = torch.cat([mask.clamp_min(0)[None], self.frames[frame].permute(2, 0, 1) / 255])
+        coarse = grid_sample(known[None], grid, padding_mode="border", align_corners=False)[0]
+        unknown = grid_sample(
+            (mask < 0).to(mask)[None, None], grid, mode="nearest", align_corners=False
+        )[0, 0]
+        unknown = unknown > 0.5
+        fine = picture.to(torch.float32) / 255
+        target = torch.where(unknown[..., None], coarse[1:].permute(1, 2, 0), fine)
+        return Shot(K, (width, height), target, torch.where(unknown, -1.0, coarse[0]), None)
+
+    def choose_track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """A second frame, nearer ones more likely, and the tracks seen in both."""
+        n = len(self.frames)
+        others = np.flatnonzero(np.arange(n) != frame)
+        if len(others) == 0:
+            return np.zeros(0, np.int64), frame
+        weight = np.exp(-2.0 * np.abs(others - frame) / n)
+        other = int(rng.choice(others, p=weight / weight.sum()))
+        both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
+        return np.flatnonzero(both), other
+
+    def leave_out(self, where: Tensor, colours: Tensor) -> None:  # (T, H, W) bool, (M, 3) uint8
+        """Pixels that say nothing of the subject: their mask is unknown, and their colours are
+        these."""
+        self.left_out = where
+        self.frames[where] = colours
+        self.masks[where] = -1.0
+
+    def state(self) -> dict[str, Tensor]:
+        """What `leave_out` changed."""
+        return {"left_out": self.left_out, "left_out_colours": self.frames[self.left_out]}
