@@ -23,7 +23,7 @@ from blender_addon.session.steps import drain
 from blender_addon.viewport import mesh_depth, splat_drawing, splat_painter
 from restage4d.errors import InputError
 from restage4d.export.exr import write_exr
-from restage4d.srgb import linear_to_srgb
+from restage4d.srgb import linear_to_srgb, premultiplied_to_linear
 
 OpenEXR = pytest.importorskip("OpenEXR")
 ROOT = Path(__file__).parents[2]
@@ -330,7 +330,7 @@ def test_motion_blur_is_the_mean_over_the_shutter(tmp_path, imported):
     )  # fmt: skip
     run(job)
     seen = read(tmp_path / "s_rgba_0003.exr")
-    singles = [render_job.to_linear(np.float32([[[i, 0, 0, 0.5]]]))[0, 0, 0] for i in (1, 2, 3, 4)]
+    singles = [premultiplied_to_linear(np.float32([[[i, 0, 0, 0.5]]]))[0, 0, 0] for i in (1, 2, 3, 4)]
     assert seen["R"][0, 0] == pytest.approx(np.mean(singles), rel=1e-5)
     assert seen["A"][0, 0] == pytest.approx(0.5)
 
