@@ -7,7 +7,8 @@ The inverse of `importer.import_puppet`: a puppet imported and captured is the s
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeVar
 
 import bpy
 import numpy as np
@@ -20,7 +21,10 @@ from restage4d.puppet import (
     Performance,
     Puppet,
 )
+from restage4d.se3 import Array
+from restage4d.skeleton.extending import extend_bases
 
+from ..skeleton import build as body_rig
 from . import (
     actions,
     attributes,
@@ -99,39 +103,31 @@ def evaluate_hidden(
         bpy.data.collections.remove(shelter)
 
 
-def capture_performance(
+def capture_puppet(
     imported: importer.ImportedPuppet,
     scene: bpy.types.Scene,
     *,
-    name: str,
-    prompt: str = "",
+    also: str = "",
     progress: Progress | None = None,
-) -> Performance:
-    """The puppet as it plays now over the scene's frame range, whatever moves it: Actions, NLA,
-    constraints, drivers.
-
-    ``name`` and ``prompt`` are the new performance's; rate and picture size are the scene's.
-
-    Raises:
-        InputError: a bone is scaled or sheared, or was deleted.
-    """
-    total = scene.frame_end - scene.frame_start + 1
-    return run_steps(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
-
-
-def capture_puppet(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, progress: Progress | None = None
 ) -> Puppet:
     """The whole puppet from the .blend alone: points as they are, every performance as its Action
-    plays over its own frames.
+    plays over its own frames; named ``also``, as a last one what plays now over the scene's range.
+
+    Where a skeleton was posed there are more bases (`restage4d.skeleton.extending`).
 
     Bones that were moved without a key are at rest in it (see `importer.play`); the armature
     object's own place counts for all. The scene is left as it was. Raises `InputError` as
     `capture_performance` does.
     """
     return run_steps(
-        puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress
+        puppet_steps(imported, scene, also), count_frames(imported, scene, also), progress
     )
+
+
+def count_frames(imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = "") -> int:
+    """How often `puppet_steps` yields."""
+    extra = scene.frame_end - scene.frame_start + 1 if also else 0
+    return sum(p.n_frames for p in imported.performances) + extra
 
 
 def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | None) -> T:
@@ -147,47 +143,66 @@ def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | 
             steps.close()
 
 
-def performance_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, name: str, prompt: str = ""
-) -> Generator[None, None, Performance]:
-    """`capture_performance`, yielding once a frame."""
-    r = scene.render
-    frames, size = range(scene.frame_start, scene.frame_end + 1), (r.resolution_x, r.resolution_y)
-    read = yield from read_steps(
-        imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, imported.camera
-    )
-    bases, K, w2c = read
-    return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
+@dataclass(frozen=True)
+class Take:
+    """What bones and camera held over some frames: ``bases`` (K, T, 9), ``changes`` (S, T, 4, 4) of
+    the skeleton's bones (None without a skeleton), ``K`` (T, 3, 3), ``w2c`` (T, 4, 4)."""
+
+    bases: F32
+    changes: Array | None
+    K: F32
+    w2c: F32
 
 
 def puppet_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
-    performances = []
+    performances, takes, added = [], [], []
+    if also:
+        r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
+        size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
+        take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
+        added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
     with perform_alone(imported, scene):
         for p in imported.performances:
             importer.play(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
-            bases, K, w2c = yield from read_steps(
-                imported, scene, frames, p.size, p.aspect, imported.camera
+            take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
+            performances.append(
+                Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
             )
-            performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
-    with attributes.reading_mesh(imported.points) as mesh:
-        index, weight = attributes.read_influences(mesh)
-        subject = attributes.read_gaussians(mesh)
+            takes.append(take)
     background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if imported.background is not None:
         with attributes.reading_mesh(imported.background) as mesh:
             background = attributes.read_gaussians(mesh)
-    return Puppet(
-        subject,
-        index,
-        weight,
-        performances,
-        background,
-        **imported.about,
-    )
+    performances += [p for p, _ in added]
+    return assemble(imported, performances, [*takes, *(t for _, t in added)], background)
+
+
+def assemble(
+    imported: importer.ImportedPuppet,
+    performances: list[Performance],
+    takes: list[Take],
+    background: Gaussians,
+) -> Puppet:
+    """The points as they are with performances read from the bones; what a skeleton was posed to
+    is in bases of its own."""
+    with attributes.reading_mesh(imported.points) as mesh:
+        index, weight = attributes.read_influences(mesh)
+        subject = attributes.read_gaussians(mesh)
+        skin = body_rig.read_skin(mesh)
+    changes = [take.changes for take in takes if take.changes is not None]
+    if skin is not None and len(changes) == len(takes):
+        extended = extend_bases(
+            subject.means, index, weight, skin, [p.bases for p in performances], changes
+        )
+        index = extended.index
+        performances = [
+            replace(p, bases=b) for p, b in zip(performances, extended.bases, strict=True)
+        ]
+    return Puppet(subject, index, weight, performances, background, **imported.about)
 
 
 @contextmanager
@@ -227,20 +242,23 @@ def read_steps(
     size: tuple[int, int],
     aspect: float,
     filming: bpy.types.Object,
-) -> Generator[None, None, tuple[F32, F32, F32]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
-    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames;
-    yields once a frame."""
+) -> Generator[None, None, Take]:
+    """Bases of the bones, what a skeleton changed, and K in pixels of ``size`` and w2c of a camera,
+    over scene frames; yields once a frame."""
     names = rig.bone_names(imported.armature)
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases = np.empty((len(names), len(frames), 9))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
+    count = len(body_rig.list_bones(imported.armature))
+    changes = np.empty((count, len(frames), 4, 4)) if count else None
     with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()
-            bases[:, i] = rig.read_bases(
-                imported.armature.evaluated_get(depsgraph), names, inverse_rest
-            )
+            armature = imported.armature.evaluated_get(depsgraph)
+            bases[:, i] = rig.read_bases(armature, names, inverse_rest)
+            if changes is not None:
+                changes[:, i] = body_rig.read_changes(armature)
             K[i], w2c[i] = camera.read_camera(
                 filming.evaluated_get(depsgraph), depsgraph, size, aspect
             )
@@ -248,9 +266,17 @@ def read_steps(
     off = np.argwhere(rig.measure_deviation(bases).T > rig.ORTHONORMAL)
     if len(off):
         i, k = off[0]
-        raise InputError(
-            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]}, and a motion basis "
-            "cannot be.",
-            "Clear the scale of the bone, of its parents and of the armature.",
-        )
-    return bases.astype(np.float32), K, w2c
+        _refuse(names[k], frames[i])
+    if changes is not None:
+        columns = np.concatenate([changes[..., :3, 0], changes[..., :3, 1]], axis=-1)
+        off = np.argwhere(rig.measure_deviation(columns).T > rig.ORTHONORMAL)
+        if len(off):
+            _refuse(body_rig.list_bones(imported.armature)[off[0][1]], frames[off[0][0]])
+    return Take(bases.astype(np.float32), changes, K, w2c)
+
+
+def _refuse(bone: str, frame: int) -> NoReturn:
+    raise InputError(
+        f"Bone {bone!r} is scaled or sheared at frame {frame}, and a motion basis cannot be.",
+        "Clear the scale of the bone, of its parents and of the armature.",
+    )

@@ -108,15 +108,12 @@ def render_steps(
         round(r.resolution_y * r.resolution_percentage / 100),
     )
     aspect = r.pixel_aspect_y / r.pixel_aspect_x
-    bases, K, w2c = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
+    take = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
         rest = export.read_background(imported)
-    with attributes.reading_mesh(imported.points) as mesh:
-        subject = attributes.read_gaussians(mesh)
-        index, weight = attributes.read_influences(mesh)
-    performance = Performance("render", bases, r.fps / r.fps_base, K, w2c, size)
-    return Puppet(subject, index, weight, [performance], rest, **imported.about)
+    performance = Performance("render", take.bases, r.fps / r.fps_base, take.K, take.w2c, size)
+    return capture.assemble(imported, [performance], [take], rest)
 
 
 def start(render: Render) -> None:
