@@ -34,21 +34,29 @@ class Skeleton:
 
 
 def channels(
-    skeleton: Skeleton, performance: Performance, near: Performance
+    skeleton: Skeleton, performance: Performance, *, near: Performance
 ) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)
     """Location and quaternion keys of every keyed bone.
 
     Quaternions start on the same side as those of ``near``, the puppet's first performance: the NLA
     blends the four numbers.
     """
-    motions, before = (
+    return key_motions(
         bone_motions(skeleton, performance.bases),
         bone_motions(skeleton, near.bases[:, :1]),
+        skeleton.rest,
     )
+
+
+def key_motions(
+    motions: dict[str, Array], before: dict[str, Array], rest: dict[str, Array]
+) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)
+    """Keys of bones by name, of their motions (T, 4, 4) within their parents' groups; ``before``
+    says on which side quaternions start."""
     keys = {}
     for name, motion in motions.items():
-        location, quats = pose_curves(motion, skeleton.rest[name])
-        if quats[0] @ pose_curves(before[name], skeleton.rest[name])[1][0] < 0:
+        location, quats = pose_curves(motion, rest[name])
+        if quats[0] @ pose_curves(before[name], rest[name])[1][0] < 0:
             quats = -quats
         keys[name] = location, quats
     return keys

@@ -7,6 +7,7 @@ are made in edit mode, which wants that), so that Blender has nothing to evaluat
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.puppet_check import check
+from restage4d.skeleton.finding import find_skeleton
 
 from .. import compat
 from ..session.steps import Steps, in_thread
+from ..skeleton import build as body_rig
+from ..skeleton.plan import BodyPlan, compute_channels
 from . import (
     actions,
     attributes,
@@ -39,12 +43,14 @@ class Ready:
     """What is computed before anything is built.
 
     Attributes:
-        plan: of the armature.
-        region: (N,) of each point: the region that moves it most.
+        plan: of the armature with a handle per region; None where the puppet has a skeleton.
+        body: of the armature with a skeleton; None where none was found.
+        region: (N,) of each point: the region, or the skeleton's bone, that moves it most.
         reach: how far anything is from any camera, at most.
     """
 
-    plan: rig.Plan
+    plan: rig.Plan | None
+    body: BodyPlan | None
     region: NDArray[np.intp]
     reach: float
 
@@ -74,9 +80,13 @@ def prepare(puppet: Puppet, name: str) -> Ready:
     check(puppet, f"the puppet {name!r}")
     for p in puppet.performances:
         rig.check_bases(p)
+    skeleton = find_skeleton(puppet)
+    if skeleton is not None:
+        region = skeleton.index[:, 0].astype(np.intp)
+        return Ready(None, body_rig.plan(puppet, skeleton), region, _reach(puppet))
     plan = rig.plan(puppet)
     region = regions.of_points(puppet.index, puppet.weight, plan.found.of_basis)
-    return Ready(plan, region, _reach(puppet))
+    return Ready(plan, None, region, _reach(puppet))
 
 
 def build_steps(
@@ -126,8 +136,16 @@ def _build(
     footage: dict[str, list[Path]],
     shown: bool,
 ) -> Steps[None]:
-    for armature in rig.armature_steps(name, ready.plan, parts.collections["rig"]):
+    plan = ready.plan or ready.body
+    assert plan is not None
+    collection = parts.collections["rig"]
+    for armature in rig.armature_steps(name, plan.bones, puppet.n_bases, collection):
         parts.armature = armature
+        yield _BONES, 100
+    dressing = rig.dress(armature, ready.plan) if ready.plan else None
+    if ready.body is not None:
+        dressing = body_rig.dress(armature, ready.body)
+    for _ in dressing or ():
         yield _BONES, 100
     parts.frames = rig.add_bases_frames(name, parts.armature, parts.collections["rig"])
     yield _POINTS, 100
@@ -145,6 +163,9 @@ def _build(
     display = yield from _grow(parts, node_groups.display_steps())
     eq1 = node_tree.add_modifier(parts.points, "Eq. 1", skinning)
     compat.set_input(eq1, "Bases", parts.frames)
+    if ready.body is not None:
+        parts.trees += body_rig.add_changes(name, parts.armature, parts.points, collection)
+        yield _TREES, 100
     parts.splats = _add_display(
         f"{name} splats", parts.points, display, parts.collections["subject"], shown
     )
@@ -167,18 +188,27 @@ def _build(
     above = parts.armature, parts.background, parts.camera
     parts.root = shot_root.add_root(name, 0.1 * ready.reach, parts.collections["rig"], *above)
     shot_root.follow_scale(parts.camera, parts.root)
-    yield from _add_performances(parts, puppet, name, footage)
+    yield from _add_performances(parts, puppet, ready.body, name, footage)
 
 
 def _add_performances(
-    parts: Parts, puppet: Puppet, name: str, footage: dict[str, list[Path]]
+    parts: Parts,
+    puppet: Puppet,
+    body: BodyPlan | None,
+    name: str,
+    footage: dict[str, list[Path]],
 ) -> Steps[None]:
     pose, lens = camera.find_motion(puppet.performances)
-    skeleton = rig.read_skeleton(parts.armature)
     first, count = puppet.performances[0], len(puppet.performances)
+    if body is None:
+        skeleton = rig.read_skeleton(parts.armature)
+        compute = partial(bone_curves.channels, skeleton, near=first)
+    else:
+        rest = {b.name: np.array(b.matrix_local, np.float64) for b in parts.armature.data.bones}
+        compute = partial(compute_channels, body, puppet, rest=rest)
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
-        keys = yield from in_thread(at, lambda p=p: bone_curves.channels(skeleton, p, first))
+        keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
         for _ in actions.write_bones(action, parts.armature, keys):
             yield at
@@ -205,10 +235,14 @@ def _dress(
 ) -> list[Callable[[], None]]:
     """What gives the subject's points their attributes, in parts."""
     mesh = attributes.get_mesh(points)
+    skin = (
+        (ready.body.skeleton.index, ready.body.skeleton.weight) if ready.body is not None else None
+    )
     return [
         lambda: attributes.write_gaussians(mesh, puppet.subject),
         lambda: attributes.write_influences(mesh, puppet.index, puppet.weight),
         lambda: attributes.write_regions(mesh, ready.region, rig.region_colors(armature)),
+        *([lambda: body_rig.write_skin(mesh, *skin)] if skin is not None else []),
     ]
 
 

@@ -8,7 +8,7 @@ The inverse of `importer.import_puppet`: a puppet imported and captured is the s
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import bpy
@@ -24,7 +24,9 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.se3 import Array
+from restage4d.skeleton.extending import extend_bases
 
+from ..skeleton import build as body_rig
 from . import (
     actions,
     attributes,
@@ -105,39 +107,33 @@ def evaluate_hidden(
         bpy.data.collections.remove(shelter)
 
 
-def capture_performance(
+def capture_puppet(
     imported: importer.ImportedPuppet,
     scene: bpy.types.Scene,
     *,
-    name: str,
-    prompt: str = "",
+    also: str = "",
     progress: Progress | None = None,
-) -> Performance:
-    """The puppet as it plays now over the scene's frame range, whatever moves it: Actions, NLA,
-    constraints, drivers.
-
-    ``name`` and ``prompt`` are the new performance's; rate and picture size are the scene's.
-
-    Raises:
-        InputError: a bone is scaled or sheared, or was deleted.
-    """
-    total = scene.frame_end - scene.frame_start + 1
-    return run_steps(performance_steps(imported, scene, name=name, prompt=prompt), total, progress)
-
-
-def capture_puppet(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, progress: Progress | None = None
 ) -> Puppet:
     """The whole puppet from the .blend alone: points as they are, every performance as its Action
-    plays over its own frames.
+    plays over its own frames; named ``also``, as a last one what plays now over the scene's range.
+
+    Where a skeleton was posed there are more bases (`restage4d.skeleton.extending`).
 
     Bones that were moved without a key are at rest in it (see `importer.play`); the armature
-    object's own place counts for all. The scene is left as it was. Raises `InputError` as
-    `capture_performance` does.
+    object's own place counts for all. The scene is left as it was.
+
+    Raises:
+        InputError: a bone is scaled or sheared, or was deleted; the puppet changes its size.
     """
     return run_steps(
-        puppet_steps(imported, scene), sum(p.n_frames for p in imported.performances), progress
+        puppet_steps(imported, scene, also), count_frames(imported, scene, also), progress
     )
+
+
+def count_frames(imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = "") -> int:
+    """How often `puppet_steps` yields."""
+    extra = scene.frame_end - scene.frame_start + 1 if also else 0
+    return sum(p.n_frames for p in imported.performances) + extra
 
 
 def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | None) -> T:
@@ -153,52 +149,71 @@ def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | 
             steps.close()
 
 
-def performance_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, name: str, prompt: str = ""
-) -> Generator[None, None, Performance]:
-    """`capture_performance`, yielding once a frame."""
-    r = scene.render
-    frames, size = range(scene.frame_start, scene.frame_end + 1), (r.resolution_x, r.resolution_y)
-    read = yield from read_steps(
-        imported, scene, frames, size, r.pixel_aspect_y / r.pixel_aspect_x, imported.camera
-    )
-    bases, K, w2c, _ = read
-    return Performance(name, bases, r.fps / r.fps_base, K, w2c, size, prompt)
+@dataclass(frozen=True)
+class Take:
+    """What bones and camera held over some frames: ``bases`` (K, T, 9), ``changes`` (S, T, 4, 4) of
+    the skeleton's bones (None without a skeleton), ``K`` (T, 3, 3), ``w2c`` (T, 4, 4); ``size``:
+    how many times larger the puppet stands in the scene."""
+
+    bases: F32
+    changes: Array | None
+    K: F32
+    w2c: F32
+    size: float
 
 
 def puppet_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
-    performances, sizes = [], []
+    performances, takes, added = [], [], []
+    if also:
+        r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
+        size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
+        take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
+        added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
     with perform_alone(imported, scene):
         for p in imported.performances:
             importer.play(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
-            bases, K, w2c, size = yield from read_steps(
-                imported, scene, frames, p.size, p.aspect, imported.camera
+            take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
+            performances.append(
+                Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
             )
-            sizes.append(size)
-            performances.append(Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt))
+            takes.append(take)
+    performances += [p for p, _ in added]
+    takes += [t for _, t in added]
+    sizes = [take.size for take in takes]
     if np.ptp(sizes) > SAME_SIZE * sizes[0]:
         raise _changes_size(imported, "from one performance to the next")
-    return make_puppet(imported, performances, sizes[0])
+    return make_puppet(imported, performances, takes)
 
 
 def make_puppet(
     imported: importer.ImportedPuppet,
     performances: list[Performance],
-    size: float,
+    takes: list[Take],
     *,
     background: bool = True,
 ) -> Puppet:
-    """A puppet of what stands in the scene, ``size`` times as large as its points are in
-    themselves; a metre stays a metre."""
+    """A puppet of what stands in the scene, as many times as large as its takes say; a metre stays
+    a metre. What a skeleton was posed to is in bases of its own."""
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
         g = attributes.read_gaussians(mesh)
+        skin = body_rig.read_skin(mesh)
+    size = takes[0].size
     grown = np.float32(size)
     subject = replace(g, means=g.means * grown, scales=g.scales * grown) if size != 1 else g
+    changes = [take.changes for take in takes if take.changes is not None]
+    if skin is not None and len(changes) == len(takes):
+        extended = extend_bases(
+            subject.means, index, weight, skin, [p.bases for p in performances], changes
+        )
+        index = extended.index
+        performances = [
+            replace(p, bases=b) for p, b in zip(performances, extended.bases, strict=True)
+        ]
     rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
     if background and imported.background is not None:
         rest = read_background(imported)
@@ -277,9 +292,9 @@ def read_steps(
     size: tuple[int, int],
     aspect: float,
     filming: bpy.types.Object,
-) -> Generator[None, None, tuple[F32, F32, F32, float]]:  # (K, T, 9), (T, 3, 3), (T, 4, 4)
-    """Bases of the bones, and K in pixels of ``size`` and w2c of a camera, over scene frames, and
-    how many times larger the puppet stands in the scene; yields once a frame.
+) -> Generator[None, None, Take]:
+    """Bases of the bones, what a skeleton changed, K in pixels of ``size`` and w2c of a camera,
+    over scene frames, and how many times larger the puppet stands there; yields once a frame.
 
     Raises:
         InputError: a bone is scaled, the armature is stretched, or its size changes meanwhile.
@@ -288,13 +303,16 @@ def read_steps(
     inverse_rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     bases, sizes = np.empty((len(names), len(frames), 9)), np.ones(len(frames))
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
+    count = len(body_rig.list_bones(imported.armature))
+    changes = np.empty((count, len(frames), 4, 4)) if count else None
     with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
             scene.frame_set(math.floor(frame), subframe=frame - math.floor(frame))
             depsgraph = bpy.context.evaluated_depsgraph_get()
-            bases[:, i], sizes[i] = rig.read_bases(
-                imported.armature.evaluated_get(depsgraph), names, inverse_rest
-            )
+            armature = imported.armature.evaluated_get(depsgraph)
+            bases[:, i], sizes[i] = rig.read_bases(armature, names, inverse_rest)
+            if changes is not None:
+                changes[:, i] = body_rig.read_changes(armature)
             K[i], w2c[i] = camera.read_camera(
                 filming.evaluated_get(depsgraph), depsgraph, size, aspect
             )
@@ -302,14 +320,22 @@ def read_steps(
     off = np.argwhere(rig.measure_deviation(bases).T > rig.ORTHONORMAL)
     if len(off):
         i, k = off[0]
-        raise InputError(
-            f"Bone {names[k]!r} is scaled or sheared at frame {frames[i]:g}, and a motion basis "
-            "cannot be.",
-            "Clear the scale of the bone and of its parents.",
-        )
+        raise _refuse(names[k], frames[i])
+    if changes is not None:
+        columns = np.concatenate([changes[..., :3, 0], changes[..., :3, 1]], axis=-1)
+        off = np.argwhere(rig.measure_deviation(columns).T > rig.ORTHONORMAL)
+        if len(off):
+            raise _refuse(body_rig.list_bones(imported.armature)[off[0][1]], frames[off[0][0]])
     if np.ptp(sizes) > SAME_SIZE * sizes[0]:
         raise _changes_size(imported, f"from frame {frames[0]:g} to {frames[-1]:g}")
-    return bases.astype(np.float32), K, w2c, float(sizes[0])
+    return Take(bases.astype(np.float32), changes, K, w2c, float(sizes[0]))
+
+
+def _refuse(bone: str, frame: float) -> InputError:
+    return InputError(
+        f"Bone {bone!r} is scaled or sheared at frame {frame:g}, and a motion basis cannot be.",
+        "Clear the scale of the bone and of its parents.",
+    )
 
 
 def _changes_size(imported: importer.ImportedPuppet, when: str) -> InputError:

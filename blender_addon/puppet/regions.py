@@ -45,7 +45,7 @@ class Regions:
 def find_regions(puppet: Puppet) -> Regions:
     """Regions of a puppet; the same puppet gives the same ones."""
     k = puppet.n_bases
-    total, centre, square = _compute_moments(puppet)
+    total, centre, square = compute_moments(puppet)
     of_basis = cluster(puppet.index, puppet.weight, k)
     idle = total < 1e-9
     if idle.any() and not idle.all():  # what moves nothing goes with the nearest that does
@@ -158,7 +158,7 @@ def mean_motion(
     return motion
 
 
-def _compute_moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,)
+def compute_moments(puppet: Puppet) -> tuple[Array, Array, Array]:  # (K,), (K, 3), (K,)
     """Weight, weighted mean and mean squared distance of the points of each basis; the whole
     subject's for an idle one."""
     k, means = puppet.n_bases, puppet.subject.means.astype(np.float64)

@@ -15,7 +15,7 @@ frame. Every bone's keys hold its pose relative to rest, ``B^-1 (motion of the p
 (own motion) B``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -69,14 +69,16 @@ def measure_deviation(bases: Array) -> Array:  # (..., 9) -> (...)
 
 @dataclass(frozen=True)
 class Bone:
-    """A bone at rest: along +Y, so that its axes are the world's. ``about`` are its custom
-    properties."""
+    """A bone at rest: along +Y, so that its axes are the world's, unless it has a ``tail`` and an
+    ``x_axis`` square to it. ``about`` are its custom properties."""
 
     name: str
     head: Array  # (3,)
     length: float
     parent: str | None
     about: dict[str, Any]
+    tail: Array | None = None
+    x_axis: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def plan(puppet: Puppet) -> Plan:
     no Blender."""
     found = regions.find_regions(puppet)
     means = puppet.subject.means
-    least = 0.01 * float(np.linalg.norm(np.ptp(means, axis=0))) + 1e-4
+    least = find_least_length(puppet)
     bones: list[Bone] = []
 
     def bone(
@@ -109,20 +111,41 @@ def plan(puppet: Puppet) -> Plan:
         )
         return bone(label, head, length, follower, {REGION: region, ROLE: CONTROL})
 
-    middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
-    around = float(np.quantile(np.linalg.norm(means[:, :2] - middle[:2], axis=1), 0.95))
+    middle, around = find_middle(puppet, found)
     top = handle("whole", middle, around, None, WHOLE)
     controls = [
         handle(*x, top, r)
         for r, x in enumerate(zip(found.names, found.middle, found.reach, strict=True))
     ]
-    digits = len(str(puppet.n_bases - 1))
-    for k, (head, spread, region) in enumerate(
-        zip(found.centre, found.spread, found.of_basis.tolist(), strict=True)
-    ):
-        about = {BASIS: k, REGION: region, TOTAL: float(found.total[k])}
-        bone(f"basis_{k:0{digits}d}", head, 0.5 * spread, controls[region], about)
+    bones += plan_bases(found, [controls[region] for region in found.of_basis.tolist()], least)
     return Plan(bones, found, float(np.quantile(means[:, 2], 0.01) - middle[2]))
+
+
+def plan_bases(found: regions.Regions, parents: Sequence[str | None], least: float) -> list[Bone]:
+    """The bones of the motion bases."""
+    digits = len(str(len(parents) - 1))
+    return [
+        Bone(
+            f"basis_{k:0{digits}d}",
+            found.centre[k],
+            max(0.5 * float(found.spread[k]), least),
+            parent,
+            {BASIS: k, REGION: int(found.of_basis[k]), TOTAL: float(found.total[k])},
+        )
+        for k, parent in enumerate(parents)
+    ]
+
+
+def find_middle(puppet: Puppet, found: regions.Regions) -> tuple[Array, float]:
+    """(3,) the middle of all points, and how far they reach around it."""
+    middle = np.average(found.centre, axis=0, weights=np.maximum(found.total, 1e-12))
+    away = np.linalg.norm(puppet.subject.means[:, :2] - middle[:2], axis=1)
+    return middle, float(np.quantile(away, 0.95))
+
+
+def find_least_length(puppet: Puppet) -> float:
+    """Of a bone, so that none is lost in Edit Mode."""
+    return 0.01 * float(np.linalg.norm(np.ptp(puppet.subject.means, axis=0))) + 1e-4
 
 
 def add_bones(obj: bpy.types.Object, some: list[Bone]) -> None:
@@ -135,6 +158,9 @@ def add_bones(obj: bpy.types.Object, some: list[Bone]) -> None:
         for planned in some:
             made, head = bones.new(planned.name), planned.head.tolist()
             made.head, made.tail = head, (head[0], head[1] + planned.length, head[2])
+            if planned.tail is not None and planned.x_axis is not None:
+                made.tail = planned.tail.tolist()
+                made.align_roll(np.cross(planned.x_axis, planned.tail - planned.head).tolist())
             made.parent = bones[planned.parent] if planned.parent else None
             for key, value in planned.about.items():
                 made[key] = value
@@ -142,12 +168,11 @@ def add_bones(obj: bpy.types.Object, some: list[Bone]) -> None:
         bpy.ops.object.mode_set(mode="OBJECT")
 
 
-def armature_steps(name: str, planned: Plan, collection: bpy.types.Collection) -> Iterator[Any]:
-    """Builds the armature at rest, some bones at a time; yields its object after each step.
-
-    Bone collections: "Controls" with the handles, one per region with its bases (hidden at first
-    where there are more than `MANY`), and, hidden, "Followers".
-    """
+def armature_steps(
+    name: str, bones: list[Bone], count: int, collection: bpy.types.Collection
+) -> Iterator[Any]:
+    """Builds the armature of a puppet of ``count`` bases at rest, some bones at a time; yields its
+    object after each step."""
     armature = bpy.data.armatures.new(f"{name} bases")
     armature.display_type = "STICK"
     armature.show_bone_colors = True
@@ -155,23 +180,26 @@ def armature_steps(name: str, planned: Plan, collection: bpy.types.Collection) -
     obj.show_in_front = True
     collection.objects.link(obj)
     yield obj
-    for i in range(0, len(planned.bones), TOGETHER):
-        add_bones(obj, planned.bones[i : i + TOGETHER])
+    for i in range(0, len(bones), TOGETHER):
+        add_bones(obj, bones[i : i + TOGETHER])
         yield obj
-    armature[COUNT] = len(planned.found.of_basis)
-    for _ in _dress(obj, planned.found, planned.ground):
-        yield obj
+    armature[COUNT] = count
 
 
-def _dress(obj: bpy.types.Object, found: regions.Regions, ground: float) -> Iterator[None]:
-    """Collections, colours and shapes of the bones, see `Plan`; yields after each bone."""
+def dress(obj: bpy.types.Object, planned: Plan) -> Iterator[None]:
+    """Collections, colours and shapes of the bones, see `Plan`; yields after each bone.
+
+    Bone collections: "Controls" with the handles, one per region with its bases (hidden at first
+    where there are more than `MANY`), and, hidden, "Followers".
+    """
+    found, ground = planned.found, planned.ground
     armature = get_armature(obj)
     controls, followers = (armature.collections.new(label) for label in (CONTROLS, FOLLOWERS))
     of_region = [armature.collections.new(label) for label in found.names]
     followers.is_visible = False
     for collection in of_region:
         collection.is_visible = len(found.of_basis) <= MANY
-    ring, ball, diamond = (_shape(name, build) for name, build in SHAPES.items())
+    ring, ball, diamond = (make_shape(name) for name in SHAPES)
     for posed in obj.pose.bones:
         bone, region = posed.bone, posed.bone[REGION]
         posed.rotation_mode = "QUATERNION"
@@ -179,20 +207,31 @@ def _dress(obj: bpy.types.Object, found: regions.Regions, ground: float) -> Iter
         role = bone.get(ROLE)
         {CONTROL: controls, FOLLOWER: followers}.get(role, of_region[region]).assign(bone)
         color = (1.0, 1.0, 1.0) if region == WHOLE else tuple(found.colors[region])
-        bone.color.palette = "CUSTOM"
-        bone.color.custom.normal = tuple(0.8 * c for c in color) if role is None else color
-        bone.color.custom.select = tuple(0.5 + 0.5 * c for c in color)
-        bone.color.custom.active = (1.0, 1.0, 1.0)
-        posed.custom_shape = diamond if role is None else ring if region == WHOLE else ball
-        posed.use_custom_shape_bone_size = False
-        posed.custom_shape_scale_xyz = [bone.length * (0.5 if role is None else 1.0)] * 3
+        paint_bone(bone, tuple(0.8 * c for c in color) if role is None else color)
+        shape = diamond if role is None else ring if region == WHOLE else ball
+        shape_bone(posed, shape, bone.length * (0.5 if role is None else 1.0))
         if region == WHOLE:
             posed.custom_shape_translation = (0.0, 0.0, ground)
         posed.custom_shape_wire_width = 1.0 if role is None else 2.0
         yield
 
 
-def _shape(name: str, build: Any) -> Any:
+def paint_bone(bone: bpy.types.Bone, color: tuple[float, ...]) -> None:
+    """Gives a bone an sRGB colour of its own; selected it is paler."""
+    bone.color.palette = "CUSTOM"
+    bone.color.custom.normal = color
+    bone.color.custom.select = tuple(0.5 + 0.5 * c for c in color)
+    bone.color.custom.active = (1.0, 1.0, 1.0)
+
+
+def shape_bone(posed: bpy.types.PoseBone, shape: Any, radius: float) -> None:
+    """Draws a bone as one of `SHAPES`, of that radius."""
+    posed.custom_shape = shape
+    posed.use_custom_shape_bone_size = False
+    posed.custom_shape_scale_xyz = (radius,) * 3
+
+
+def make_shape(name: str) -> Any:
     """A wire object of radius 1 that bones are drawn as; it is in no collection and travels with
     the armature."""
     obj = bpy.data.objects.get(name)
@@ -200,7 +239,7 @@ def _shape(name: str, build: Any) -> Any:
         mesh = bpy.data.meshes.new(name)
         bm = bmesh.new()
         try:
-            build(bm)
+            SHAPES[name](bm)
             bm.to_mesh(mesh)
         finally:
             bm.free()
@@ -285,8 +324,10 @@ def read_skeleton(obj: bpy.types.Object) -> bone_curves.Skeleton:
 def region_colors(obj: bpy.types.Object) -> F32:  # (R, 3) sRGB
     """The colours of the regions' controls, whatever the artist made of them; white where one was
     deleted."""
-    colors = np.ones((int(region_of_bases(obj).max()) + 1, 3), np.float32)
-    for bone in get_armature(obj).bones:
+    bones = get_armature(obj).bones
+    last = max(bone.get(REGION, WHOLE) for bone in bones)
+    colors = np.ones((last + 1, 3), np.float32)
+    for bone in bones:
         if bone.get(ROLE) == CONTROL and bone[REGION] != WHOLE:
             color = bone.color.custom.normal
             colors[bone[REGION]] = color.r, color.g, color.b

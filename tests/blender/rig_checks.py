@@ -5,7 +5,9 @@ import numpy as np
 
 from blender_addon.puppet import rig
 from blender_addon.puppet.output import export
+from blender_addon.skeleton import build
 from restage4d import se3
+from restage4d.skeleton.posing import blend_changes
 
 
 def basis_bones(imported):
@@ -20,7 +22,8 @@ def find_control(imported, region):
 
 
 def assert_eq_1(imported, puppet):
-    """What Blender shows is `se3.blend` of what its bones hold now."""
+    """What Blender shows is `se3.blend` of what its bones hold now, carried on by what was changed
+    of a skeleton."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     names = rig.bone_names(imported.armature)
     rest = np.linalg.inv(rig.rest_matrices(imported.armature, names))
@@ -33,6 +36,10 @@ def assert_eq_1(imported, puppet):
         ),
     )
     want = se3.transform(R, t, puppet.subject.means.astype(np.float64))
+    skin = build.read_skin(imported.points.data)
+    if skin is not None:
+        changes = build.read_changes(imported.armature.evaluated_get(depsgraph))
+        want = se3.transform(*blend_changes(changes, *skin), want)
     extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
     assert np.linalg.norm(export.read_posed(imported).means - want, axis=1).max() < 1e-4 * extent
     return bases

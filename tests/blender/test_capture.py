@@ -124,7 +124,7 @@ def test_an_artist_s_keyframes_come_back(imported, puppet):
         control.keyframe_insert("rotation_quaternion", frame=frame)
     imported.armature.location = (0.5, 0, 0)
     scene.frame_start, scene.frame_end = 2, 6
-    p = capture.capture_performance(imported, scene, name="tweaked", prompt="by hand")
+    p = capture.capture_puppet(imported, scene, also="tweaked").performances[-1]
     assert (p.name, p.n_frames, p.size) == ("tweaked", 5, (160, 90))
     for i, frame in enumerate(range(2, 7)):
         scene.frame_set(frame)
@@ -145,7 +145,7 @@ def test_a_scaled_bone_is_refused_by_name(imported):
     bone = imported.armature.pose.bones[rig.bone_names(imported.armature)[2]]
     bone.scale = (1.5, 1.5, 1.5)
     with pytest.raises(InputError, match=f"Bone '{bone.name}' is scaled or sheared at frame 1"):
-        capture.capture_performance(imported, bpy.context.scene, name="x")
+        capture.capture_puppet(imported, bpy.context.scene, also="x")
 
 
 def test_a_deleted_bone_is_told(imported):

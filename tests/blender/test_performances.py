@@ -254,7 +254,7 @@ def test_a_handle_keyed_in_the_first_goes_to_rest_with_the_second(imported, pupp
     for frame, share in ((3, 1.0), (5, 2 / 3), (7, 0.0), (9, 0.0), (2, 1.0)):
         scene.frame_set(frame)
         np.testing.assert_allclose(handle.location, (share, 0, 0), atol=1e-6)
-    taken = capture.capture_performance(imported, scene, name="blend")
+    taken = capture.capture_puppet(imported, scene, also="blend").performances[-1]
     jump = puppet.performance("jump").bases
     np.testing.assert_allclose(taken.bases[:, 6:], jump[:, 6:], atol=1e-5)
 

@@ -12,6 +12,7 @@ from blender_addon import compat
 from blender_addon.puppet import (
     actions,
     attributes,
+    builder,
     capture,
     importer,
     nla,
@@ -31,8 +32,11 @@ def registered(empty_scene):
     blender_addon.unregister()
 
 
-def test_regions_are_bone_collections_of_their_colour(creature):
-    _, imported = creature
+def test_regions_are_bone_collections_of_their_colour(monkeypatch):
+    """Of a puppet in which no skeleton is found."""
+    monkeypatch.setattr(builder, "find_skeleton", lambda puppet: None)
+    puppet = puppets.creature(n=1500, frames=10, size=(96, 72))
+    imported = importer.import_puppet(puppet, name="creature")
     armature = imported.armature.data
     region = rig.region_of_bases(imported.armature)
     names = [c.name for c in armature.collections]
@@ -115,9 +119,9 @@ def test_weights_of_the_selected_bones_are_shown(creature):
     imported.armature.data.update_tag()
     bpy.context.view_layer.update()  # the handler sees the new selection
     shown = attributes.read_attribute(imported.points.data, attributes.WEIGHT, "value", 1)
-    np.testing.assert_allclose(
-        shown, np.where(puppet.index == 5, puppet.weight, 0).sum(1), atol=1e-6
-    )
+    region = rig.region_of_bases(imported.armature)
+    with_5 = region[puppet.index] == region[5]
+    np.testing.assert_allclose(shown, np.where(with_5, puppet.weight, 0).sum(1), atol=1e-6)
     # The ellipsoids' nodes colour by it: hidden in blue, all of it in red.
     evaluated = imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get())
     geometry = evaluated.evaluated_geometry()  # goes as soon as nobody holds it
@@ -245,7 +249,7 @@ def test_performances_blend_in_the_nla(imported, puppet):
         want = np.stack([poses[n] for n in rig.bone_names(imported.armature)])
         bases = assert_eq_1(imported, puppet)
         np.testing.assert_allclose(bases, se3.pack(want[:, :3, :3], want[:, :3, 3]), atol=2e-5)
-    taken = capture.capture_performance(imported, scene, name="blend")
+    taken = capture.capture_puppet(imported, scene, also="blend").performances[-1]
     np.testing.assert_allclose(
         taken.bases[:, :2], puppet.performance("base").bases[:, :2], atol=1e-5
     )

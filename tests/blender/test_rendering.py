@@ -330,7 +330,9 @@ def test_motion_blur_is_the_mean_over_the_shutter(tmp_path, imported):
     )  # fmt: skip
     run(job)
     seen = read(tmp_path / "s_rgba_0003.exr")
-    singles = [premultiplied_to_linear(np.float32([[[i, 0, 0, 0.5]]]))[0, 0, 0] for i in (1, 2, 3, 4)]
+    singles = [
+        premultiplied_to_linear(np.float32([[[i, 0, 0, 0.5]]]))[0, 0, 0] for i in (1, 2, 3, 4)
+    ]
     assert seen["R"][0, 0] == pytest.approx(np.mean(singles), rel=1e-5)
     assert seen["A"][0, 0] == pytest.approx(0.5)
 

@@ -136,13 +136,18 @@ def test_caches_follow_the_root_with_sigma(grown):
     np.testing.assert_allclose(scales[n:], SIZE * puppet.background.scales, rtol=1e-4)
 
 
+def take_now(imported):
+    """What plays now over the scene's frames, as a performance."""
+    return capture.capture_puppet(imported, bpy.context.scene, also="x").performances[-1]
+
+
 def test_a_scaled_armature_leaves_too(creature):
     puppet, imported = creature
     imported.armature.scale = (0.5,) * 3
     control = find_control(imported, 0)
     control.location.x += 0.1
     bpy.context.scene.frame_set(2)
-    taken = capture.capture_performance(imported, bpy.context.scene, name="x")
+    taken = take_now(imported)
     g = export.read_posed(imported)
     np.testing.assert_allclose(g.scales, 0.5 * puppet.subject.scales, rtol=1e-5)
     lengths = np.linalg.norm(taken.bases[..., :3], axis=-1)
@@ -155,7 +160,7 @@ def test_what_no_gaussian_can_follow_is_refused_by_name(creature, scale):
     imported.root.scale = scale
     bpy.context.view_layer.update()
     with pytest.raises(InputError, match=r"'creature bases' is stretched, sheared or mirrored"):
-        capture.capture_performance(imported, bpy.context.scene, name="x")
+        take_now(imported)
     with pytest.raises(InputError, match="stretched, sheared or mirrored"):
         export.read_posed(imported)
 
@@ -166,7 +171,7 @@ def test_a_size_that_changes_is_told(creature):
         imported.root.scale = (size,) * 3
         imported.root.keyframe_insert("scale", frame=frame)
     with pytest.raises(InputError, match="changes its size from frame 1 to 10"):
-        capture.capture_performance(imported, bpy.context.scene, name="x")
+        take_now(imported)
 
 
 def test_a_hidden_background_stands_where_the_root_carries_it(grown):

@@ -143,26 +143,19 @@ def puppet_steps(
     """
     if tweaked in [p.name for p in imported.performances]:
         raise InputError(f"There is a performance {tweaked!r} already.", "Give another name.")
-    extra = scene.frame_end - scene.frame_start + 1 if tweaked else 0
-    total = sum(p.n_frames for p in imported.performances) + extra
+    steps, total = (
+        capture.puppet_steps(imported, scene, tweaked),
+        capture.count_frames(imported, scene, tweaked),
+    )
     done = 0
-
-    def count(steps: Any) -> Any:
-        nonlocal done
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
-            done += 1
-            yield done, total
-
-    added = None
-    if tweaked:
-        added = yield from count(capture.performance_steps(imported, scene, name=tweaked))
-    puppet = yield from count(capture.puppet_steps(imported, scene))
-    if added is not None:
-        puppet.performances.append(added)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            puppet = end.value
+            break
+        done += 1
+        yield done, total
     yield from in_thread((done, total), lambda: puppet.save(path))
 
 

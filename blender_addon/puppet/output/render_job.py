@@ -180,12 +180,10 @@ def render_steps(
         )
     r, picture = scene.render, read_picture(scene)
     aspect = r.pixel_aspect_y / r.pixel_aspect_x
-    bases, K, w2c, grown = yield from capture.read_steps(
-        imported, scene, times, picture.size, aspect, filming
-    )
-    rate = r.fps / r.fps_base
-    performance = Performance("render", bases, rate, picture.crop(K), w2c, picture.drawn)
-    return capture.make_puppet(imported, [performance], grown, background=background)
+    take = yield from capture.read_steps(imported, scene, times, picture.size, aspect, filming)
+    rate, K = r.fps / r.fps_base, picture.crop(take.K)
+    performance = Performance("render", take.bases, rate, K, take.w2c, picture.drawn)
+    return capture.make_puppet(imported, [performance], [take], background=background)
 
 
 def start(render: Render) -> None:

@@ -1,0 +1,157 @@
+"""Finds the skeleton of a puppet by its shape in the canonical frame: what sticks out becomes
+limbs, neck and head, tail; what is left becomes hips and chest. Deterministic; numpy only."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from restage4d.puppet import Puppet
+from restage4d.se3 import Array
+
+from .branches import Branch, find_limbs
+from .naming import Body, Part, name_limbs
+from .shape import Ints, Shape, find_shape
+from .skeleton import Bone, Skeleton
+from .skinning import skin
+
+_BEND = 0.21  # radians (12 degrees): a limb bent less has its joint in the middle
+_FEWEST = 300  # Gaussians that have a shape
+_SHORTEST = 0.5  # cells, of a bone
+_TAIL = 3  # bones of a tail
+_NECK = 1.3  # lengths in thicknesses: a shorter end is a head without a neck
+
+
+def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
+    """The skeleton of a puppet, None where nothing sticks out that could be posed.
+
+    Args:
+        head: (3,) a canonical place that a person says is on the head; overrules the shape.
+
+    Example:
+        >>> skeleton = find_skeleton(puppet)
+        >>> [bone.name for bone in skeleton.bones][:4]
+        ['hips', 'chest', 'neck', 'head']
+    """
+    if len(puppet.subject) < _FEWEST:
+        return None
+    shape = find_shape(puppet)
+    limbs = find_limbs(shape)
+    w2c = puppet.performances[0].w2c[0].astype(np.float64)
+    camera = -w2c[:3, :3].T @ w2c[:3, 3]
+    body = name_limbs(shape, limbs, camera, _find_way(puppet), head)
+    kinds = {part.kind for part in body.parts}
+    if not ("leg" in kinds or {"head", "arm"} <= kinds):
+        return None
+    bones, label = _build_bones(shape, body)
+    bones = [_lengthen(bone, _SHORTEST * shape.size) for bone in bones]
+    return Skeleton(bones, *skin(puppet, shape, label, len(bones)), body.is_named)
+
+
+def _lengthen(bone: Bone, least: float) -> Bone:
+    """A bone of some length, so that it has a direction."""
+    if bone.length >= least:
+        return bone
+    along = bone.tail - bone.head + np.array([0.0, 0.0, 1e-6])
+    return replace(bone, tail=bone.head + along / np.linalg.norm(along) * least)
+
+
+def _find_way(puppet: Puppet) -> Array:  # -> (3,)
+    """How far the subject's middle goes in the world, all performances together."""
+    ends = [
+        puppet.pose(p, p.n_frames - 1).means.mean(0) - puppet.pose(p, 0).means.mean(0)
+        for p in puppet.performances
+    ]
+    return np.sum(ends, axis=0, dtype=np.float64)
+
+
+def _build_bones(shape: Shape, body: Body) -> tuple[list[Bone], Ints]:
+    """Bones and which one each cell belongs to."""
+    label = np.zeros(len(shape), np.intp)
+    bones = _build_torso(shape, body, label)
+    order = {"head": 0, "tail": 1, "arm": 2, "leg": 3, "limb": 4}
+    for part in sorted(body.parts, key=lambda p: order[p.kind]):
+        branch = part.branch
+        torso = [bones[i].head + 0.5 * (bones[i].tail - bones[i].head) for i in (0, 1)]
+        parent = int(np.argmin([np.linalg.norm(branch.line[0] - m) for m in torso]))
+        if part.kind == "head":
+            parent = 1
+            _add_head(bones, label, part, shape, body)
+        else:
+            _add_chain(bones, label, part, parent)
+    return bones, label
+
+
+def _build_torso(shape: Shape, body: Body, label: Ints) -> list[Bone]:
+    """Hips and chest: the trunk's hind half and front half, or lower and upper one."""
+    trunk = np.ones(len(shape), bool)
+    for part in body.parts:
+        trunk &= ~part.branch.cells
+    if trunk.sum() < 20:
+        trunk[:] = True
+    axis = np.array([0.0, 0.0, 1.0]) if body.upright else body.forward
+    places = shape.places[trunk]
+    way = places @ axis
+    levels = np.quantile(way, [0.08, 0.5, 0.92])
+    width = 0.15 * (levels[2] - levels[0])
+    points = [places[np.abs(way - level) <= width].mean(0) for level in levels]
+    heads = [p.branch.line[0] for p in body.parts if p.kind == "head"]
+    if heads:
+        points[2] = heads[0]
+    label[shape.places @ axis > levels[1]] = 1
+    return [
+        Bone("hips", points[0], points[1], -1, "torso"),
+        Bone("chest", points[1], points[2], 0, "torso"),
+    ]
+
+
+def _add_head(bones: list[Bone], label: Ints, part: Part, shape: Shape, body: Body) -> None:
+    """Neck and head, and ears on the head."""
+    branch = part.branch
+    line, count = branch.line, len(branch.line)
+    cut = 0
+    if branch.length > _NECK * 2 * float(np.median(branch.radius)):
+        cut = 5 + int(branch.radius[5:13].argmin())
+        bones.append(Bone("neck", line[0], line[cut], 1, "head"))
+        label[branch.cells] = len(bones) - 1
+    bones.append(Bone("head", line[cut], line[-1], len(bones) - 1 if cut else 1, "head"))
+    mine = len(bones) - 1
+    label[branch.cells & (branch.along >= cut / count * branch.length)] = mine
+    left = np.array([-body.forward[1], body.forward[0], 0.0])
+    ears = [x for x in branch.small if x.line[-1, 2] > line[cut:, 2].mean()]
+    ears = sorted(ears, key=lambda x: -x.length)[:2]
+    ears = sorted(ears, key=lambda x: -float(x.line.mean(0) @ left))
+    for ear, side in zip(ears, "LR" if len(ears) == 2 else "", strict=False):
+        bones.append(Bone(f"ear.{side}", ear.line[0], ear.line[-1], mine, "head"))
+        label[ear.cells] = len(bones) - 1
+
+
+def _add_chain(bones: list[Bone], label: Ints, part: Part, parent: int) -> None:
+    """A limb of two bones, or a tail of `_TAIL`."""
+    branch = part.branch
+    if part.kind == "tail":
+        cuts = [i / _TAIL for i in range(_TAIL + 1)]
+        names = [f"tail_{i + 1}" for i in range(_TAIL)]
+    else:
+        cuts = [0.0, find_bend(branch), 1.0]
+        stem, dot, side = part.name.partition(".")
+        names = [f"{stem}_{piece}{dot}{side}" for piece in ("upper", "lower")]
+    last = len(branch.line) - 1
+    joints = [branch.line[round(c * last)] for c in cuts]
+    for i, name in enumerate(names):
+        above = parent if i == 0 else len(bones) - 1
+        bone = Bone(name, joints[i], joints[i + 1], above, part.name, part.kind != "tail")
+        bones.append(bone)
+        label[branch.cells & (branch.along >= cuts[i] * branch.length)] = len(bones) - 1
+
+
+def find_bend(branch: Branch) -> float:
+    """Where along it, 0 to 1, a limb is bent most; the middle of a straight one."""
+    line, count = branch.line, len(branch.line)
+    best, angle = 0.5, _BEND
+    for i in range(round(0.3 * count), round(0.7 * count) + 1):
+        upper, lower = line[i] - line[0], line[-1] - line[i]
+        cosine = upper @ lower / max(float(np.linalg.norm(upper) * np.linalg.norm(lower)), 1e-12)
+        bend = float(np.arccos(np.clip(cosine, -1, 1)))
+        if bend > angle:
+            best, angle = i / (count - 1), bend
+    return best
