@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,8 @@ def serve(options: argparse.Namespace) -> None:
         InputError: settings, address or folder that cannot be used.
     """
     folder = home()
+    _keep_private(folder)
+    _raise_descriptor_limit()
     lock = FileLock(folder / "service.lock")
     try:
         ours = lock.acquire()
@@ -165,6 +168,33 @@ def _watch_parent(pid: int | None) -> Callable[[], bool]:
             return False
 
     return lives
+
+
+def _keep_private(folder: Path) -> None:
+    """Prompts, previews and uploads are their user's alone: the folder and all that the service and
+    its workers write. On Windows a user's profile is private by itself."""
+    if os.name == "nt":
+        return
+    os.umask(0o077)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made private: {error.strerror}.",
+            "Set RESTAGE4D_HOME to a folder of your own.",
+        ) from error
+
+
+def _raise_descriptor_limit() -> None:
+    """As many open connections and files as the system allows; many start programs with 1024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _log_to_file(path: Path) -> None:

@@ -1,15 +1,13 @@
-"""Who may come in: a secret on loopback (PLAIN), keys everywhere else (CURVE), both decided here by
-ZeroMQ's ZAP.
+"""Who may come in: keys, on loopback too (CURVE), decided here by ZeroMQ's ZAP. A client knows the
+service by its public key, so that another user's program on the same port learns nothing.
 
 The service's folder holds ``keys/server.json`` (its own pair) and ``keys/allowed.json`` (name ->
 public key of every client). ``restage4d keys`` changes the second while the service runs.
 """
 
-import hmac
 import json
 import logging
 import re
-import secrets
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -44,15 +42,6 @@ class Keys:
     def local(self) -> tuple[str, str]:
         """The pair of this machine's own user."""
         return self._pair("local.json")
-
-    def secret(self) -> str:
-        """The password on loopback, drawn once, so that clients outlive a restart."""
-        path = self.folder / "secret.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads(path.read_text())["secret"])
-        secret = secrets.token_hex(32)
-        self._write(path, {"secret": secret})
-        return secret
 
     def allowed(self) -> dict[str, str]:
         """Name -> public key of every client that may come in."""
@@ -117,19 +106,16 @@ class Keys:
 
 
 class Authenticator(threading.Thread):
-    """Answers ZeroMQ's ZAP questions: lets the right password or an allowed key in, logs whom it
-    refuses.
+    """Answers ZeroMQ's ZAP questions: lets an allowed key in, logs whom it refuses.
 
     Args:
         context: of the server's sockets.
         keys: who may come in.
-        curve: whether the sockets speak CURVE, else PLAIN.
     """
 
-    def __init__(self, context: zmq.Context, keys: Keys, curve: bool) -> None:
+    def __init__(self, context: zmq.Context, keys: Keys) -> None:
         super().__init__(name="doorman", daemon=True)
-        self.keys, self.curve = keys, curve
-        self._secret = keys.secret().encode()
+        self.keys = keys
         self._local = keys.local()[0]
         self._names: dict[str, str] = {}
         self._stamp = -1
@@ -161,9 +147,7 @@ class Authenticator(threading.Thread):
 
     def _authenticate(self, question: list[bytes]) -> str | None:
         mechanism, credentials = question[5], question[6:]
-        if mechanism == b"PLAIN" and not self.curve and len(credentials) == 2:
-            return LOCAL if hmac.compare_digest(credentials[1], self._secret) else None
-        if mechanism == b"CURVE" and self.curve and len(credentials) == 1:
+        if mechanism == b"CURVE" and len(credentials) == 1:
             public = z85.encode(credentials[0]).decode()
             return LOCAL if public == self._local else self._read_names().get(public)
         return None
@@ -189,16 +173,15 @@ def make_client(home: Path, name: str, host: str, out: Path) -> None:
     """
     keys = Keys(home / "keys")
     service = Connection.read(home / "connection.json")
-    if service.mechanism != "curve":
+    if service.loopback:
         raise InputError(
-            "The service listens to this machine only, where no keys are needed.",
+            "The service listens to this machine only.",
             "Start it for others first: restage4d serve --bind 0.0.0.0.",
         )
     public, secret = (key.decode() for key in zmq.curve_keypair())
     Connection(
         host=host,
         ports=service.ports,
-        mechanism="curve",
         server_key=keys.server()[0],
         public_key=public,
         secret_key=secret,

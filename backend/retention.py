@@ -133,7 +133,8 @@ class Retention:
     def _delete_jobs_and_contents(
         self, jobs: list[JobRow], ended: list[JobRow], sizes: dict[str, int]
     ) -> None:
-        needs = {job.id: _add_frames(self.store, job.contents) for job in jobs}
+        packed: dict[str, set[str]] = {}  # jobs share contents: each is opened once
+        needs = {job.id: _add_frames(self.store, job.contents, packed) for job in jobs}
         users = Counter(content for contents in needs.values() for content in contents)
         ages = {content: self._age(f"content {content}") for content in sizes}
         oldest = sorted(sizes, key=lambda content: -ages[content])
@@ -175,10 +176,14 @@ def _read_ledger(path: Path) -> _Ledger:
         return _Ledger()
 
 
-def _add_frames(store: Store, contents: set[str]) -> set[str]:
-    """And the frames of packed folders."""
+def _add_frames(store: Store, contents: set[str], packed: dict[str, set[str]]) -> set[str]:
+    """And the frames of packed folders, which ``packed`` remembers."""
     found = set(contents)
     for content in contents:
-        with suppress(WireError):
-            found |= {file.content for file in read_packed_files(store, content) or []}
+        if content not in packed:
+            packed[content] = set()
+            with suppress(WireError):
+                files = read_packed_files(store, content) or []
+                packed[content] = {file.content for file in files}
+        found |= packed[content]
     return found

@@ -13,7 +13,6 @@ import os
 import secrets
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -61,7 +60,7 @@ class Server:
         home: the folder: store, jobs, keys, connection file.
         executor: makes the executor from the store.
         settings: limits and retention.
-        bind: address to listen on; anything but loopback is encrypted and asks for keys.
+        bind: address to listen on; on every one connections are encrypted and ask for keys.
         ports: wanted port of each channel; where one is missing or taken, a free one is found.
         catalogue, refiner: what `Welcome` tells.
     """
@@ -77,7 +76,6 @@ class Server:
         refiner: str,
     ) -> None:
         self.home, self.settings, self.bind = home, settings, bind
-        self.curve = not is_loopback(bind)
         self.keys = Keys(home / "keys")
         self.store = Store(home / "store")
         self.jobs = JobTable(home / "jobs.sqlite")
@@ -99,11 +97,9 @@ class Server:
         )
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        Authenticator(self._context, self.keys, self.curve).start()
+        Authenticator(self._context, self.keys).start()
         self._refusals = RefusalMonitor()
-        listening = Listening(
-            self._context, bind, self.keys, self.curve, settings.limits, self._refusals
-        )
+        listening = Listening(self._context, bind, self.keys, settings.limits, self._refusals)
         self._work = ListeningSocket(listening, zmq.ROUTER, ports.get("work", 0))
         self._control = ListeningSocket(listening, zmq.ROUTER, ports.get("control", 0))
         self._progress = ListeningSocket(listening, zmq.XPUB, ports.get("progress", 0))
@@ -133,16 +129,11 @@ class Server:
         connection = self.make_connection()
         connection.write(self.home / "connection.json")
         connection.write(self.home / "last.json")  # stays, for the ports
-        _log.info(
-            "listening on %s, ports %s, %s",
-            self.bind,
-            connection.ports,
-            "CURVE" if self.curve else "PLAIN",
-        )
+        _log.info("listening on %s, ports %s", self.bind, connection.ports)
 
     def make_connection(self) -> Connection:
         """What this machine's own clients need."""
-        public, secret = self.keys.local() if self.curve else ("", "")
+        public, secret = self.keys.local()
         wildcard = self.bind in ("0.0.0.0", "*", "::")
         return Connection(
             host="127.0.0.1" if wildcard else self.bind,
@@ -152,41 +143,55 @@ class Server:
                 "progress": self._progress.port,
                 "heartbeat": self._heartbeat.port,
             },
-            mechanism="curve" if self.curve else "plain",
-            secret="" if self.curve else self.keys.secret(),
-            server_key=self.keys.server()[0] if self.curve else "",
+            server_key=self.keys.server()[0],
             public_key=public,
             secret_key=secret,
             pid=os.getpid(),
+            loopback=is_loopback(self.bind),
         )
 
     def run(self, alive: Callable[[], bool] = lambda: True) -> None:
         """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that
         run."""
-        swept = -_SWEEP_S
-        retention = Retention(
-            self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
-        )
+        sweeping = threading.Thread(target=self._sweep, name="retention", daemon=True)
+        sweeping.start()
         stamp = self.keys.stamp()
         process = psutil.Process()
         while not self.stopping.wait(_CHECK_S) and alive():
-            if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
-                _log.error(
-                    "more than %g GiB in memory: dropping all connections",
-                    self.settings.memory_gigabytes,
-                )
-                self._drop_connections()
-                self.stopping.wait(2.0)
-            if self.keys.stamp() != stamp:
-                stamp = self.keys.stamp()
-                self._drop_connections()  # who was revoked does not come back
-            if time.monotonic() - swept > _SWEEP_S:
-                swept = time.monotonic()
-                with contextlib.suppress(OSError, InputError):
-                    retention.sweep()
-            self._refusals.log_refusals()
-            self.handlers.sandbox.end_idle()
+            try:
+                stamp = self._look_after(process, stamp)
+            except Exception:  # out of descriptors, say: one round must not end the service
+                _log.exception("the service could not be looked after")
         self.close()
+
+    def _look_after(self, process: psutil.Process, stamp: int) -> int:
+        """One round: memory, revoked keys, refusals, idle readers. Returns the keys' stamp."""
+        if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
+            _log.error(
+                "more than %g GiB in memory: dropping all connections",
+                self.settings.memory_gigabytes,
+            )
+            self._drop_connections()
+            self.stopping.wait(2.0)
+        if self.keys.stamp() != stamp:
+            stamp = self.keys.stamp()
+            self._drop_connections()  # who was revoked does not come back
+        self._refusals.log_refusals()
+        self.handlers.sandbox.end_idle()
+        return stamp
+
+    def _sweep(self) -> None:
+        """Deletes what is too old, on a thread of its own: it may take long."""
+        retention = Retention(
+            self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
+        )
+        while True:
+            try:
+                retention.sweep()
+            except Exception:  # a full disk, a damaged file: tried again the next time
+                _log.exception("the folder could not be swept")
+            if self.stopping.wait(_SWEEP_S):
+                return
 
     def close(self) -> None:
         self.stopping.set()

@@ -54,7 +54,6 @@ class Listening:
         context: of the server's sockets.
         bind: address to listen on.
         keys: of the service.
-        curve: whether the sockets speak CURVE, else PLAIN.
         limits: of what clients may send.
         refusals: notes whom ZeroMQ refuses.
     """
@@ -62,7 +61,6 @@ class Listening:
     context: zmq.Context
     bind: str
     keys: Keys
-    curve: bool
     limits: Limits
     refusals: RefusalMonitor
 
@@ -118,11 +116,8 @@ class ListeningSocket:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 10_000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
         socket.setsockopt(zmq.ZAP_DOMAIN, b"restage4d")
-        if self._listening.curve:
-            socket.setsockopt(zmq.CURVE_SERVER, 1)
-            socket.curve_secretkey = self._listening.keys.server()[1].encode()
-        else:
-            socket.setsockopt(zmq.PLAIN_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.curve_secretkey = self._listening.keys.server()[1].encode()
         if self._kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if self._kind == zmq.XPUB:

@@ -74,12 +74,11 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
     for source in range(min(fit.rewound.n_branches, 2) + 1):
         rows = fit.rewound.video(source)
         t = int(rows[len(rows) // 2])
-        view = render_view(
-            fit.model.pose_subject(t), fit.model.get_background(), fit.K[t], fit.w2c[t], fit.size
-        )
+        shown = fit.model.pose_subject(t), fit.model.get_background()
+        view = render_view(*shown, fit.K[t], fit.w2c[t], fit.targets.size)
         drawn = (view.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         both = np.concatenate([fit.rewound.clip.frames[t], drawn])
-        scale = min(_PREVIEW_SIDE / max(fit.size), 1.0)
+        scale = min(_PREVIEW_SIDE / max(fit.targets.size), 1.0)
         size = (max(round(both.shape[1] * scale), 1), max(round(both.shape[0] * scale), 1))
         columns.append(cv2.resize(both, size, interpolation=cv2.INTER_AREA))
     whole = np.ascontiguousarray(np.concatenate(columns, 1)[..., ::-1])

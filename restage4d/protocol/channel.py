@@ -31,16 +31,10 @@ _WATCHED = (
 
 
 def secure(socket: zmq.Socket, connection: Connection) -> None:
-    """Gives a client socket what the service asks for."""
-    if connection.mechanism == "plain":
-        socket.plain_username = b"local"
-        # libzmq takes an empty password for no mechanism at all, which a service refuses without a
-        # word in its log.
-        socket.plain_password = connection.secret.encode() or b"-"
-    else:
-        socket.curve_serverkey = connection.server_key.encode()
-        socket.curve_publickey = connection.public_key.encode()
-        socket.curve_secretkey = connection.secret_key.encode()
+    """Encrypts a client socket: only the service whose key the connection names can answer."""
+    socket.curve_serverkey = connection.server_key.encode()
+    socket.curve_publickey = connection.public_key.encode()
+    socket.curve_secretkey = connection.secret_key.encode()
     if ":" in connection.host:
         socket.setsockopt(zmq.IPV6, 1)
 

@@ -6,11 +6,11 @@ import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from restage4d.io.atomic import replacing
 from restage4d.protocol.errors import NotRunning
 
+_KEY_LENGTH = 40  # Z85 of 32 bytes
 CHANNELS = ("work", "control", "progress", "heartbeat")
 
 
@@ -55,19 +55,19 @@ class Connection:
     Attributes:
         host: name or address.
         ports: TCP port of every channel in `CHANNELS`.
-        mechanism: "plain" on loopback: ``secret`` is the password; "curve": encrypted, with the
-            keys below (Z85 text).
+        server_key: the service's public key, Z85: nobody else can answer in its place.
+        public_key, secret_key: the client's own pair, Z85.
         pid: of the service, 0 where it is on another machine.
+        loopback: whether the service listens to its own machine only.
     """
 
     host: str
     ports: dict[str, int]
-    mechanism: Literal["plain", "curve"]
-    secret: str = field(default="", repr=False)
-    server_key: str = ""
-    public_key: str = ""
-    secret_key: str = field(default="", repr=False)
+    server_key: str
+    public_key: str
+    secret_key: str = field(repr=False)
     pid: int = 0
+    loopback: bool = False
 
     def address(self, channel: str) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -96,11 +96,9 @@ class Connection:
             right = set(found.ports) == set(CHANNELS) and all(
                 0 < int(p) < 65536 for p in found.ports.values()
             )
-            if (
-                not right
-                or found.mechanism not in ("plain", "curve")
-                or not isinstance(found.host, str)
-            ):
+            keys = (found.server_key, found.public_key, found.secret_key)
+            whole = all(isinstance(key, str) and len(key) == _KEY_LENGTH for key in keys)
+            if not right or not whole or not isinstance(found.host, str):
                 raise ValueError("not a connection file")
         except FileNotFoundError as error:
             raise NotRunning(f"No service is running: {path} does not exist.") from error

@@ -42,9 +42,9 @@ def test_nobody_there_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path))
     with pytest.raises(NotRunning, match="restage4d serve"):
         Client.connect()
-    Connection(
-        "127.0.0.1", {"work": 1, "control": 2, "progress": 3, "heartbeat": 4}, "plain", "x"
-    ).write(tmp_path / "c.json")
+    public, secret = (k.decode() for k in zmq.curve_keypair())
+    ports = {"work": 1, "control": 2, "progress": 3, "heartbeat": 4}
+    Connection("127.0.0.1", ports, public, public, secret).write(tmp_path / "c.json")
     with pytest.raises(NotRunning, match="Nobody answers"):
         Client.connect(tmp_path / "c.json", timeout_s=0.5)
     (tmp_path / "c.json").write_text("{}")
@@ -83,18 +83,15 @@ def test_start_find_and_stop(tmp_path, monkeypatch):
 def test_wrong_and_missing_keys_are_refused_and_logged(own):
     own.start()
     right = Connection.read(own.file)
-    replace(right, secret="0" * 64).write(own.home / "wrong.json")
+    public, secret = (k.decode() for k in zmq.curve_keypair())
+    replace(right, public_key=public, secret_key=secret).write(own.home / "wrong.json")
     began = time.monotonic()
     with pytest.raises(Refused, match="does not know the key"):
         Client.connect(own.home / "wrong.json", timeout_s=20)
     assert time.monotonic() - began < 10
-    public, secret = (k.decode() for k in zmq.curve_keypair())
-    curve = replace(
-        right, mechanism="curve", server_key=public, public_key=public, secret_key=secret
-    )
-    curve.write(own.home / "curve.json")
+    replace(right, server_key=public).write(own.home / "other.json")
     with pytest.raises(Refused):
-        Client.connect(own.home / "curve.json", timeout_s=20)
+        Client.connect(own.home / "other.json", timeout_s=20)
     context = zmq.Context()
     socket = context.socket(zmq.DEALER)
     socket.connect(right.address("control"))
@@ -106,13 +103,27 @@ def test_wrong_and_missing_keys_are_refused_and_logged(own):
         assert client.hello().user == "local"
 
 
+def test_who_took_the_port_learns_nothing(own):
+    """Another user's program on the ports of a service that ended: it has not the service's key."""
+    own.start()
+    connection = Connection.read(own.file)
+    own.file.rename(own.home / "old.json")
+    own.kill()
+    context = zmq.Context()
+    impostor = context.socket(zmq.ROUTER)
+    impostor.setsockopt(zmq.CURVE_SERVER, 1)
+    impostor.curve_secretkey = zmq.curve_keypair()[1]  # and lets everybody in
+    impostor.bind(connection.address("control"))
+    with pytest.raises((Refused, NotRunning)):
+        Client.connect(own.home / "old.json", timeout_s=3)
+    assert not impostor.poll(0)
+    context.destroy(linger=0)
+
+
 def test_another_machine_needs_a_key_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
     service = Service(tmp_path / "home", arguments=("--bind", "0.0.0.0")).start()
     try:
-        connection = Connection.read(service.file)
-        assert connection.mechanism == "curve"
-        assert not connection.secret
         with service.client() as client:
             mine = client.submit(tiny_job(client.upload, ENDLESS))
         for name in ("anna", "ben"):
