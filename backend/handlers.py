@@ -33,6 +33,7 @@ from restage4d.protocol.errors import WireError
 from restage4d.protocol.framing import Received
 from restage4d.protocol.messages import (
     CHUNK,
+    HEADER_LIMIT,
     PROTOCOL,
     Cancel,
     Chunk,
@@ -63,6 +64,7 @@ from restage4d.protocol.transfer import PackedFile
 from restage4d.reconstruct.config import preset, with_settings
 
 _DRAWS_WAITING = 32
+_MOST_LISTED = 200  # jobs in one answer
 _log = logging.getLogger("restage4d.service")
 
 
@@ -121,6 +123,18 @@ class Handlers:
 
     # --- control ----------------------------------------------------------------------------------
 
+    def _list_jobs(self, user: str, before: str | None) -> JobList:
+        """A page of jobs that fits into a header."""
+        ahead, found, size = self.jobs.count_ahead(), [], 0
+        older = self.jobs.get(before, user).id if before else None
+        for job in self.jobs.list(user, before=older, limit=_MOST_LISTED + 1):
+            status = self.supervisor.describe(job, ahead)
+            size += len(msgspec.msgpack.encode(status))
+            if found and (size > HEADER_LIMIT // 2 or len(found) == _MOST_LISTED):
+                return JobList(jobs=found, more=True)
+            found.append(status)
+        return JobList(jobs=found)
+
     def handle_control(self, user: str, body: Message) -> tuple[Message, list]:
         """The answer to a request on the control channel, at once. Raises `WireError` and whatever
         else."""
@@ -149,10 +163,7 @@ class Handlers:
                 )
                 return welcome, []
             case List():
-                ahead = self.jobs.count_ahead()
-                return JobList(
-                    jobs=[self.supervisor.describe(job, ahead) for job in self.jobs.list(user)]
-                ), []
+                return self._list_jobs(user, body.before), []
             case Shutdown():
                 if user != LOCAL:
                     raise WireError(

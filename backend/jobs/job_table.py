@@ -161,16 +161,26 @@ class JobTable:
             )
         return job
 
-    def list(self, owner: str | None = None, states: Iterable[State] = ()) -> list[JobRow]:
-        """Jobs, newest first."""
+    def list(
+        self,
+        owner: str | None = None,
+        states: Iterable[State] = (),
+        before: str | None = None,
+        limit: int = -1,
+    ) -> list[JobRow]:
+        """Jobs, newest first: at most ``limit``, older than the job ``before``."""
         where, values = [], []
         if owner is not None:
             where, values = ["owner = ?"], [owner]
         if states := tuple(states):
             where.append(f"state IN ({', '.join('?' * len(states))})")
             values += states
+        if before is not None:
+            where.append("rowid < (SELECT rowid FROM jobs WHERE id = ?)")
+            values.append(before)
         condition = f"WHERE {' AND '.join(where)}" if where else ""
-        rows = self._db().execute(f"SELECT * FROM jobs {condition} ORDER BY rowid DESC", values)
+        query = f"SELECT * FROM jobs {condition} ORDER BY rowid DESC LIMIT {limit:d}"
+        rows = self._db().execute(query, values)
         return [_read_row(row) for row in rows]
 
     def find_next_queued(self) -> JobRow | None:

@@ -136,7 +136,12 @@ class Client:
 
     def jobs(self) -> list[JobStatus]:
         """All jobs of this client's key, newest first."""
-        return self._ask(self._control, List()).body.jobs
+        page = self._ask(self._control, List()).body
+        found = page.jobs
+        while page.more:
+            page = self._ask(self._control, List(before=found[-1].id)).body
+            found += page.jobs
+        return found
 
     def cancel(self, job: str) -> JobStatus:
         """Ends a job for good; its process is gone within seconds."""

@@ -20,7 +20,10 @@ class Status(Message):
 
 
 class List(Message):
-    """All jobs of this client's key, newest first. Answered by `Jobs`."""
+    """Jobs of this client's key, newest first. Answered by `Jobs`, a page at a time: as many as fit
+    into an answer, from the newest one or from those older than ``before``."""
+
+    before: Id | None = None
 
 
 class Cancel(Message):

@@ -113,6 +113,7 @@ class JobStatus(Message):
 
 
 class Jobs(Message):
-    """All jobs of a client, newest first."""
+    """Jobs of a client, newest first; ``more``: there are older ones."""
 
     jobs: list[JobStatus]
+    more: bool = False
