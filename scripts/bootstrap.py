@@ -17,6 +17,7 @@ from pathlib import Path
 from setup_environment import (
     BACKEND,
     BLENDER,
+    BLENDER_NEWEST,
     MAIN,
     ROOT,
     SetupError,
@@ -24,7 +25,7 @@ from setup_environment import (
     ensure,
     ensure_libraries,
     find_missing_packages,
-    find_python311,
+    find_python,
     is_up_to_date,
     python311_remedy,
     this_python,
@@ -106,11 +107,11 @@ def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
 
 
 def set_up(*, blender_required: bool) -> None:
-    """Makes or updates both environments. Without Python 3.11 the Blender one is left out, unless
-    it is required."""
+    """Makes or updates the environments. Without Python 3.11 the Blender one is left out, unless it
+    is required; the newest Blender's is for tests, and made where there is Python 3.13."""
     check_python(sys.version_info[:2])
     ensure(MAIN, this_python())
-    python311 = find_python311()
+    python311 = find_python("3.11")
     if python311 is None:
         text = (
             "Blender's Python module needs Python 3.11, which was not found. " + python311_remedy()
@@ -122,6 +123,19 @@ def set_up(*, blender_required: bool) -> None:
     if sys.platform == "linux":
         ensure_libraries(find_missing_packages())
     ensure(BLENDER, python311)
+    if blender_required:
+        add_newest_blender()
+
+
+def add_newest_blender() -> None:
+    """The environment of the newest Blender; without it, its tests are left out."""
+    python313 = find_python("3.13")
+    try:
+        if python313 is None:
+            raise SetupError("Python 3.13 was not found.")
+        ensure(BLENDER_NEWEST, python313)
+    except SetupError as error:
+        print(f"Warning: {error} Tests in the newest Blender are left out.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The environments of this checkout: made, found right, or made again. Standard library only.
 
 `.venv` is for Restage4D itself, `.venv-blender` for Blender as a Python module, which needs Python
-3.11 and its own numpy. Each is reused while pyproject.toml asks for the same packages.
+3.11 and its own numpy, `.venv-blender-newest` for the newest Blender's tests. Each is reused while
+pyproject.toml asks for the same packages.
 """
 
 # so that an old Python gets as far as the sentence that it is too old
@@ -79,6 +80,13 @@ BLENDER = Environment(
     ROOT / ".venv-blender",
     ("blender",),
     "Blender as a Python module, for .blend files and its tests",
+    2,
+)
+
+BLENDER_NEWEST = Environment(
+    ROOT / ".venv-blender-newest",
+    ("blender-newest",),
+    "the newest Blender as a Python module, for its tests",
     2,
 )
 
@@ -234,24 +242,22 @@ def this_python() -> Path:
     return Path(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def find_python311() -> Path | None:
-    """This Python where it is 3.11, else one on the path, of Windows' launcher, of pyenv or of
-    uv."""
-    if sys.version_info[:2] == (3, 11):
+def find_python(version: str) -> Path | None:
+    """This Python where it is ``version`` ("3.11"), else one on the path, of Windows' launcher, of
+    pyenv or of uv."""
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
         return this_python()
-    home = Path.home()
-    candidates = [
-        shutil.which("python3.11"),
-        *sorted(home.glob(".pyenv/versions/3.11.*/bin/python3.11")),
-    ]
-    candidates += sorted(home.glob(".local/share/uv/python/cpython-3.11*/bin/python3.11"))
+    home, name = Path.home(), f"python{version}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
+    candidates = [shutil.which(name), *sorted(pyenv.glob(f"versions/{version}.*/bin/{name}"))]
+    candidates += sorted(home.glob(f".local/share/uv/python/cpython-{version}*/bin/{name}"))
     if launcher := shutil.which("py"):
         script = "import sys; print(sys.executable)"
         done = subprocess.run(
-            [launcher, "-3.11", "-c", script], capture_output=True, text=True, check=False
+            [launcher, f"-{version}", "-c", script], capture_output=True, text=True, check=False
         )
         candidates.append(done.stdout.strip() or None)
-    return next((Path(c) for c in candidates if c and python_version(Path(c)) == "3.11"), None)
+    return next((Path(c) for c in candidates if c and python_version(Path(c)) == version), None)
 
 
 def python311_remedy() -> str:

@@ -187,7 +187,7 @@ def test_a_python_that_does_not_run(setup, environment, tmp_path: Path) -> None:
 def test_without_python_311_tests_are_refused_and_runs_are_warned(
     bootstrap, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(bootstrap, "find_python311", lambda: None)
+    monkeypatch.setattr(bootstrap, "find_python", lambda version: None)
     monkeypatch.setattr(bootstrap, "ensure", lambda *a: None)
     bootstrap.set_up(blender_required=False)
     assert "no .blend file" in capsys.readouterr().err
