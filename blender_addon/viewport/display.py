@@ -20,7 +20,7 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
-from ..puppet import importer, rig, weights
+from ..puppet import importer, native_splats, rig, weights
 from ..puppet.in_scene import index, migrate
 from ..session import running_work
 from ..session.steps import Steps
@@ -123,22 +123,47 @@ def import_steps(puppet: Puppet, **options: Any) -> Steps[importer.ImportedPuppe
 
 def _show(imported: importer.ImportedPuppet, mode: str) -> None:
     settings = get_display(imported.armature)
-    for shown, color in (
-        (imported.splats, settings.color.title()),
-        (imported.background_splats, "Filmed"),
+    is_native = native_splats.is_available()
+    for points, shown, color in (
+        (imported.points, imported.splats, settings.color.title()),
+        (imported.background, imported.background_splats, "Filmed"),
     ):
-        if shown is None:
+        if shown is None or points is None:
             continue
-        if shown == imported.background_splats and shown.hide_render == settings.background:
-            shown.hide_render = not settings.background
-        hidden = mode not in ("ELLIPSOIDS", "POINTS") or (
-            shown == imported.background_splats and not settings.background
-        )
-        if shown.hide_viewport != hidden:
-            shown.hide_viewport = hidden
-        if not hidden:
+        absent = shown == imported.background_splats and not settings.background
+        native = native_splats.ensure_native(points, shown) if is_native else None
+        if native is not None:
+            unseen = absent or not _is_drawn_by_blender(settings, mode)
+            _hide(native, viewport=unseen, render=absent)
+        if absent or native is not None or shown == imported.background_splats:
+            _hide(shown, render=absent or native is not None)
+        _hide(shown, viewport=absent or mode not in ("ELLIPSOIDS", "POINTS"))
+        if not shown.hide_viewport:
             compat.set_input(shown.modifiers["Viewport"], "Mode", mode.title())
             compat.set_input(shown.modifiers["Viewport"], "Color", color)
+
+
+def _hide(
+    obj: bpy.types.Object, *, viewport: bool | None = None, render: bool | None = None
+) -> None:
+    """Sets what differs: setting alone makes Blender evaluate anew."""
+    if viewport is not None and obj.hide_viewport != viewport:
+        obj.hide_viewport = viewport
+    if render is not None and obj.hide_render != render:
+        obj.hide_render = render
+
+
+def _is_drawn_by_blender(settings: RESTAGE4D_PG_display, mode: str) -> bool:
+    """Whether Blender's own splats show in the viewport: as filmed. Colours of regions and weights
+    and the scene's lights are drawn by this extension."""
+    filmed = settings.color == "FILMED" and not settings.relight
+    return mode == "GAUSSIANS" and filmed and native_splats.is_available()
+
+
+def ensure_native_splats() -> None:
+    """Gives every puppet Blender's own splats where it draws them: files of older ones have
+    none."""
+    _for_all("GAUSSIANS")
 
 
 def _do_for(armature: bpy.types.Object, do: Callable[[importer.ImportedPuppet], Any]) -> None:
@@ -165,7 +190,7 @@ def find_gaussians(context: bpy.types.Context) -> Shown:
     shown: dict[bpy.types.Object, str] = {}  # copies of a puppet have one background
     for armature in index.find_armatures(context.scene):
         settings, kept = get_display(armature), armature[importer.KEY]
-        if settings.mode != "GAUSSIANS":
+        if settings.mode != "GAUSSIANS" or _is_drawn_by_blender(settings, settings.mode):
             continue
         points, background = kept.get("points"), kept.get("background")  # None for deleted ones
         if points is not None and points.visible_get(
@@ -246,6 +271,8 @@ def _on_frame(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph | None = No
 
 @persistent
 def _on_save(*_: object) -> None:
+    if native_splats.is_available():
+        return  # the file shows splats by itself
     _thumbnails.put_off()
     _for_all("ELLIPSOIDS")
 

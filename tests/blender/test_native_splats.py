@@ -1,0 +1,104 @@
+"""Blender's own splats: the points of Eq. 1, of the right kind, in the right modes, rendered."""
+
+import bpy
+import numpy as np
+import pytest
+
+import blender_addon
+from blender_addon.puppet import native_splats
+from blender_addon.viewport import display
+
+pytestmark = pytest.mark.skipif(
+    not native_splats.is_available(), reason="this Blender has no splats of its own"
+)
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def shown(registered, imported):
+    display.get_display(imported.armature).mode = "GAUSSIANS"
+    return imported
+
+
+def read(obj, name, kind, width):
+    data = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    values = np.empty((len(data.points), width), np.float32)
+    data.attributes[name].data.foreach_get(kind, values.ravel())
+    return values, data.type
+
+
+def test_they_are_the_rig_s_points(shown, puppet):
+    native = native_splats.find_native(shown.splats)
+    for frame in (1, 5):
+        bpy.context.scene.frame_set(frame)
+        posed = puppet.pose("jump", frame - 1)
+        means, kind = read(native, "position", "vector", 3)
+        assert kind == "GAUSSIAN_SPLAT"
+        np.testing.assert_allclose(means, posed.means, atol=2e-5)
+        quats, _ = read(native, "rotation", "value", 4)
+        assert np.abs((quats * posed.quats).sum(1)).min() > 0.9999
+        np.testing.assert_allclose(read(native, "scale", "vector", 3)[0], posed.scales, rtol=1e-5)
+    radiance, _ = read(native, "radiance:base", "vector", 4)
+    np.testing.assert_allclose(radiance[:, :3], puppet.subject.sh[:, 0], atol=1e-6)
+    np.testing.assert_allclose(radiance[:, 3], puppet.subject.opacities, atol=1e-6)
+
+
+def test_they_follow_a_moved_and_scaled_shot(shown, puppet):
+    shown.root.location, shown.root.scale = (1, 2, 3), (2, 2, 2)
+    bpy.context.scene.frame_set(3)
+    native = native_splats.find_native(shown.splats)
+    means, _ = read(native, "position", "vector", 3)
+    world = np.array(
+        native.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world, np.float64
+    )
+    placed = means @ world[:3, :3].T + world[:3, 3]
+    np.testing.assert_allclose(placed, puppet.pose("jump", 2).means * 2 + [1, 2, 3], atol=1e-4)
+
+
+def test_modes_show_one_thing_at_a_time(shown):
+    settings = display.get_display(shown.armature)
+    native, background = (
+        native_splats.find_native(d) for d in (shown.splats, shown.background_splats)
+    )
+    assert not native.hide_viewport
+    assert not background.hide_viewport
+    assert shown.splats.hide_viewport
+    assert shown.splats.hide_render  # its balls would render a second time
+    settings.background = False
+    assert background.hide_viewport
+    assert background.hide_render
+    settings.mode = "ELLIPSOIDS"
+    assert native.hide_viewport
+    assert not shown.splats.hide_viewport
+    assert not native.hide_render  # what renders does not depend on what the viewport shows
+    settings.mode = "NOTHING"
+    assert native.hide_viewport
+    assert shown.splats.hide_viewport
+
+
+def test_a_file_of_an_older_blender_gets_them(shown, tmp_path):
+    for part in (shown.splats, shown.background_splats):
+        bpy.data.objects.remove(native_splats.find_native(part))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    display.ensure_native_splats()
+    splats = next(o for o in bpy.data.objects if o.name.endswith("stress splats"))
+    means, kind = read(native_splats.find_native(splats), "position", "vector", 3)
+    assert (len(means), kind) == (500, "GAUSSIAN_SPLAT")
+
+
+def test_cycles_renders_them(shown, tmp_path):
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 4, "CPU"
+    scene.render.film_transparent = True
+    scene.render.filepath = str(tmp_path / "a.png")
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(str(tmp_path / "a.png"))
+    pixels = np.array(image.pixels[:]).reshape(-1, 4)
+    assert pixels[:, 3].max() > 0.5
