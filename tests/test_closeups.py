@@ -80,6 +80,10 @@ def test_pixels_left_out_are_left_out_of_closeups(truth):
     assert torch.equal(shot.mask == -1, out)
     assert float(shot.target[42:46, 22:30].min()) == 1.0
     assert float(targets.get_frame(row).mask.min()) == -1.0
+    again = Targets(truth.rewound, truth.priors, closeups, "cpu")
+    again.load_state(targets.state())
+    assert torch.equal(again.masks, targets.masks)
+    assert torch.equal(again.frames, targets.frames)
     assert truth.priors.masks.min() == 0.0
 
 

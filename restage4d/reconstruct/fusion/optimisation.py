@@ -372,8 +372,8 @@ class Fusion:
         """Takes up the loop's state from a checkpoint (on the model's device) whose parameters the
         model already has."""
         self.optimiser.load_state(tensors)
-        for control in self.density:
-            control.load_state(tensors)
+        for part in (*self.density, self.targets):
+            part.load_state(tensors)
         self.edges, self.similarity, self.strongest = (
             tensors["edges"],
             tensors["similarity"],
@@ -381,5 +381,4 @@ class Fusion:
         )
         if "unsure" in tensors:
             self.unsure, self.colour = tensors["unsure"], tensors["colour"]
-        self.targets.leave_out(tensors["left_out"], tensors["left_out_colours"])
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

@@ -98,5 +98,11 @@ class Targets:
         self.masks[where] = -1.0
 
     def state(self) -> dict[str, Tensor]:
-        """What `leave_out` changed."""
-        return {"left_out": self.left_out, "left_out_colours": self.frames[self.left_out]}
+        """What `leave_out` changed: which pixels, counted through all frames, and their colours."""
+        pixels = self.left_out.flatten().nonzero()[:, 0]
+        return {"left_out": pixels, "left_out_colours": self.frames[self.left_out]}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        where = torch.zeros_like(self.left_out)
+        where.view(-1)[state["left_out"]] = True
+        self.leave_out(where, state["left_out_colours"])
