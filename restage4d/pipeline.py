@@ -1,7 +1,7 @@
 """The whole way from a video and a prompt to a puppet, in one readable function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -122,7 +122,6 @@ def restage(
     closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
     del finer  # the crops are enough
     fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
-    priors = replace(priors, masks=fusion.targets.masks.cpu().numpy())  # without its shadow
     puppet = fusion.model.to_puppet(
         rewound, fusion.cameras(), [prompt] * len(drivings), config.influences
     )

@@ -24,7 +24,7 @@ _LOOKAHEAD = 16  # frames: as many as selecting looks at
 _FEWEST = 64  # pixels that a subject must have
 _FINER = 2.0  # times the working size at which the subject is fitted at last, at most
 _WORTH = 1.25  # and at least, or it is not worth while
-_MOST = 150e6  # pixels of the finer frames together
+_MOST = 80e6  # pixels of the finer frames together
 
 
 def decode_part(path: Path, fps: float, longer_side: int, first: int, frames: int | None) -> Clip:

@@ -98,7 +98,6 @@ class FusionConfig:
     cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
     closeups: float = 0.5  # share of steps on base frames that look closer at the subject ...
     closeups_from: float = 0.6  # ... from then on, of all steps
-    clean_matte: bool = True  # shadow on the ground and mixed colours of the outline (matte.py)
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences
 
     def total_steps(self, frames: int) -> int:

@@ -70,8 +70,7 @@ def fit(
     if (
         config.fusion.completion
     ):  # after the last checkpoint, so that a resumed fit does it once, too
-        masks = fusion.targets.masks.cpu().numpy()
-        complete_far_side(fusion.model, rewound, replace(priors, masks=masks), fusion.cameras())
+        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
     return fusion
 
 

@@ -21,15 +21,15 @@ from restage4d.reconstruct.fusion.floaters import (
     find_small_components,
     measure_visibility,
 )
-from restage4d.reconstruct.fusion.matte import draw_pixels, find_shadows, judge_gaussians
 from restage4d.reconstruct.fusion.rates import choose_rates
-from restage4d.reconstruct.fusion.rendering import View, draw_frame, find_pixels, render_view
+from restage4d.reconstruct.fusion.rendering import View, render_view
 from restage4d.reconstruct.fusion.targets import Shot, Targets
 from restage4d.reconstruct.losses import data_terms, regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.losses.photometric import photometric
 from restage4d.reconstruct.model.camera_correction import correct_camera
 from restage4d.reconstruct.model.optimizer import GuardedAdam
+from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.model.skinning import skin_points
 from restage4d.reconstruct.motion.lifting import list_frame_triples
@@ -141,8 +141,6 @@ class Fusion:
             self._update_graph()
         if self.step == int(c.prune_at * self.steps):
             self._remove_floaters()
-            if c.clean_matte:
-                self._clean_matte()
             self._prune()
         if self.step == self.steps:
             self._remove_floaters()
@@ -255,8 +253,17 @@ class Fusion:
         """Eq. 4-6 at the rendered frame."""
         r = self.config.rigidity
         with torch.no_grad():
-            at, z, inside = find_pixels(points, shot.K, w2c, shot.size)
-            hidden = rigidity.invisibility(z, view.depth[at], r.tau0, r.tau1)
+            xy, z = project(points, shot.K, w2c)
+            width, height = shot.size
+            inside = (
+                (xy[:, 0] >= 0)
+                & (xy[:, 1] >= 0)
+                & (xy[:, 0] < width)
+                & (xy[:, 1] < height)
+                & (z > 0.01)
+            )
+            col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
+            hidden = rigidity.invisibility(z, view.depth[row, col], r.tau0, r.tau1)
             hidden = torch.where(inside, hidden, 1.0)  # outside the image nothing supervises either
             hidden = hidden.clamp_min(r.visible**0.5)
         return rigidity.rigidity_refine(
@@ -310,20 +317,6 @@ class Fusion:
                 self.unsure = (1 - share[rows] / _SHOWN).clamp(0, 1)
         self._update_graph()
 
-    def _clean_matte(self) -> None:
-        """Drops the ground in the subject's shadow, of which the frames say nothing from here on;
-        holds colours that are seen along the outline alone to those further in."""
-        shadows = find_shadows(self.model, self.targets, self.camera)
-        frames = range(0, len(self.rewound), max(len(self.rewound) // _VISIBILITY_FRAMES, 1))
-        shaded, edge = judge_gaussians(self.model, self.targets, self.camera, shadows, frames)
-        self.unsure = torch.maximum(self.unsure, edge.to(self.unsure))
-        rows = (~shaded).nonzero()[:, 0]
-        if 8 <= len(rows) < len(shaded):
-            keep_rows(self.model, self.optimiser, "subject", rows)
-            self.unsure = self.unsure[rows]
-        self.targets.leave_out(shadows, draw_pixels(self.model, self.targets, self.camera, shadows))
-        self._update_graph()
-
     def _prune(self) -> None:
         """Dense coefficients become the strongest M; the fit goes on with that support. Notes the
         PSNR this costs at once."""
@@ -344,7 +337,13 @@ class Fusion:
         values = []
         with torch.no_grad():
             for t in frames:
-                view = draw_frame(self.model, self.targets, self.camera, t)
+                view = render_view(
+                    self.model.pose_subject(t),
+                    self.model.get_background(),
+                    self.K[t],
+                    self.camera(t),
+                    self.targets.size,
+                )
                 error = (view.rgb.clamp(0, 1) - self.targets.get_frame(t).target).square().mean()
                 values.append(-10 * float(error.clamp_min(1e-10).log10()))
         return float(np.mean(values))
@@ -357,8 +356,8 @@ class Fusion:
             "strongest": self.strongest,
             "far": self.model.far,
         }
-        for part in (*self.density, self.targets):
-            tensors |= part.state()
+        for control in self.density:
+            tensors |= control.state()
         if self.model.support is not None:
             tensors |= {"support": self.model.support, "unsure": self.unsure, "colour": self.colour}
         about = {
@@ -381,5 +380,4 @@ class Fusion:
         )
         if "unsure" in tensors:
             self.unsure, self.colour = tensors["unsure"], tensors["colour"]
-        self.targets.leave_out(tensors["left_out"], tensors["left_out_colours"])
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]

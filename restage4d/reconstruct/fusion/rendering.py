@@ -1,14 +1,11 @@
 """The scene drawn for the fit: colour, subject, depth and motion in one pass."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from restage4d.reconstruct.fusion.targets import Targets
-from restage4d.reconstruct.model.projection import project
-from restage4d.reconstruct.model.scene_model import SceneModel, Splats
+from restage4d.reconstruct.model.scene_model import Splats
 from restage4d.splatting import rasterize
 
 
@@ -56,23 +53,3 @@ def render_view(
     rgb, mask, z_sum, carried = image.permute(2, 0, 1).split([3, 1, 1, image.shape[-1] - 5])
     depth = z_sum[0] / alpha.clamp_min(1e-4)  # Eq. 4, divided by the accumulated alpha
     return View(rgb.permute(1, 2, 0), mask[0], depth, alpha, carried.permute(1, 2, 0), info)
-
-
-def draw_frame(
-    model: SceneModel, targets: Targets, camera: Callable[[int], Tensor], t: int
-) -> View:
-    """The scene at a frame as a whole."""
-    subject, background = model.pose_subject(t), model.get_background()
-    return render_view(subject, background, targets.K[t], camera(t), targets.size)
-
-
-def find_pixels(
-    points: Tensor, K: Tensor, w2c: Tensor, size: tuple[int, int]
-) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:  # (N, 3)
-    """Row and column (N,) of points, clamped to the picture, their z (N,), and which are in it
-    (N,)."""
-    xy, z = project(points, K, w2c)
-    width, height = size
-    inside = (xy >= 0).all(-1) & (xy[:, 0] < width) & (xy[:, 1] < height) & (z > 0.01)
-    col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
-    return (row, col), z, inside

@@ -43,8 +43,7 @@ class Targets:
             return torch.from_numpy(array).to(device)
 
         self.device, self.size, self.closeups = device, rewound.clip.size, closeups
-        self.frames, self.masks = tensor(rewound.clip.frames.copy()), tensor(priors.masks.copy())
-        self.left_out = torch.zeros_like(self.masks, dtype=torch.bool)
+        self.frames, self.masks = tensor(rewound.clip.frames), tensor(priors.masks)
         self.tracks = priors.tracks
         self.depth, self.K = tensor(priors.depth), tensor(priors.cameras.K)
 
@@ -69,15 +68,10 @@ class Targets:
         column = (torch.arange(width, device=self.device) + x + 0.5) * (2 / sx / mask.shape[1]) - 1
         row = (torch.arange(height, device=self.device) + y + 0.5) * (2 / sy / mask.shape[0]) - 1
         grid = torch.stack(torch.meshgrid(column, row, indexing="xy"), -1)[None]
-        known = torch.cat([mask.clamp_min(0)[None], self.frames[frame].permute(2, 0, 1) / 255])
-        coarse = grid_sample(known[None], grid, padding_mode="border", align_corners=False)[0]
-        unknown = grid_sample(
-            (mask < 0).to(mask)[None, None], grid, mode="nearest", align_corners=False
-        )[0, 0]
-        unknown = unknown > 0.5
-        fine = picture.to(torch.float32) / 255
-        target = torch.where(unknown[..., None], coarse[1:].permute(1, 2, 0), fine)
-        return Shot(K, (width, height), target, torch.where(unknown, -1.0, coarse[0]), None)
+        maps = torch.stack([mask.clamp_min(0), (mask < 0).to(mask)])[None]
+        soft, unknown = grid_sample(maps, grid, padding_mode="border", align_corners=False)[0]
+        mask = torch.where(unknown > 0.5, -1.0, soft)
+        return Shot(K, (width, height), picture.to(torch.float32) / 255, mask, None)
 
     def choose_track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         """A second frame, nearer ones more likely, and the tracks seen in both."""
@@ -89,14 +83,3 @@ class Targets:
         other = int(rng.choice(others, p=weight / weight.sum()))
         both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
         return np.flatnonzero(both), other
-
-    def leave_out(self, where: Tensor, colours: Tensor) -> None:  # (T, H, W) bool, (M, 3) uint8
-        """Pixels that say nothing of the subject: their mask is unknown, and their colours are
-        these."""
-        self.left_out = where
-        self.frames[where] = colours
-        self.masks[where] = -1.0
-
-    def state(self) -> dict[str, Tensor]:
-        """What `leave_out` changed."""
-        return {"left_out": self.left_out, "left_out_colours": self.frames[self.left_out]}
