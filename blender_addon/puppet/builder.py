@@ -28,6 +28,7 @@ from . import (
     attributes,
     bone_curves,
     camera,
+    native_splats,
     regions,
     rig,
 )
@@ -277,6 +278,9 @@ def _add_display(
     obj.parent = points
     obj.hide_select, obj.hide_viewport = True, not shown
     collection.objects.link(obj)
+    if native_splats.is_available():
+        native = native_splats.ensure_native(points, obj)
+        native.hide_viewport, obj.hide_viewport, obj.hide_render = not shown, True, True
     return obj
 
 
