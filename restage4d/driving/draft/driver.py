@@ -112,13 +112,17 @@ class KinematicDriving:
                 plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), _measure_turn(p, t)
             )
             points = figure.pose(p, t, turn)
-            return draw(
-                ground,
+            return (
+                draw(
+                    ground,
+                    points,
+                    *figure.find_surface(performance, t, turn),
+                    relief.triangles,
+                    texture,
+                ),
                 points,
-                *figure.find_surface(performance, t, turn),
-                relief.triangles,
-                texture,
-            ), points, turn
+                turn,
+            )
 
         knowledge = Knowledge(relief, mask)
         drawing, points, _ = draw_frame(0)

@@ -13,14 +13,16 @@ from restage4d.driving.draft.gait import split_legs
 Mask = NDArray[np.bool_]
 
 _LONG = 0.9  # heights that a body is long at least, of which a side is seen
-_ONE_END = 0.25  # of the width: nearer than this to another leg, a leg is of the same end
+_ONE_END = 0.15  # of the width: nearer than this to another leg, a leg is of the same end
 _FARTHER = 1.0  # pixels by which a hidden foot counts as higher: it stands farther away
 _FOOT = 0.05  # of a leg's area, that a foot has at least
 _GROUND = 0.15  # of the body's height: how much higher than the near one a far foot may be
 _BESIDE = 0.6  # of the rows of the smaller of two feet, that both share
 _STANDS = 0.08  # of the body's height, within which of its lowest point a leg stands
 _GAP = 0.25  # of a leg's rows, in which a gap between two legs is to be seen at least
-_FORKS = np.linspace(0.25, 0.95, 15)  # shares of a leg's length at which two feet may part
+_NEARER = 2.0  # times as far from a leg's foot as from the other's, a place is of the other alone
+_JOINT = 0.15  # weight up to which a place is of the body as well
+_FORKS = np.linspace(0.0, 0.95, 20)  # shares of a leg's length at which two feet may part
 
 
 def add_hidden_legs(body: BodyPlan) -> BodyPlan:
@@ -83,7 +85,7 @@ def _find_strands(part: Mask) -> list[Mask]:
     between = np.zeros_like(part)
     between[rows[first:last]] = True
     strands = [part & between & ~right, part & between & right]
-    away = [cv2.distanceTransform((~s).astype(np.uint8), cv2.DIST_L2, 5) for s in strands]
+    away = [_measure_distance(strand) for strand in strands]
     below = part.copy()
     below[: rows[first]] = False
     return [below & (away[0] <= away[1]), below & (away[0] > away[1])]
@@ -105,10 +107,17 @@ def _split_leg(leg: Limb, feet: list[Mask]) -> list[Limb]:
     if not feet:
         tip = leg.tip[0], leg.tip[1] - _FARTHER
         return [leg, replace(leg, tip=tip, hidden=True)]
-    pair = []
-    for own, other in (feet, feet[::-1]):
+    pair, away = [], [_measure_distance(foot) for foot in feet]
+    for k, own in enumerate(feet):
         row = _find_lowest(own)
         tip = float(np.flatnonzero(own[row]).mean()) + 0.5, row + 0.5
-        weight = np.where(other, 0, leg.weight).astype(np.float32)
-        pair.append(replace(leg, tip=tip, weight=weight, hidden=bool(pair)))
+        others = (away[k] > _NEARER * away[1 - k]) & (leg.weight > _JOINT)
+        weight = np.where(others, 0, leg.weight).astype(np.float32)
+        pair.append(replace(leg, tip=tip, weight=weight, hidden=k == 1))
     return pair
+
+
+def _measure_distance(part: Mask) -> NDArray[np.float32]:
+    """Of every pixel to a part."""
+    inverse = (~part).astype(np.uint8)
+    return np.asarray(cv2.distanceTransform(inverse, cv2.DIST_L2, 5), np.float32)

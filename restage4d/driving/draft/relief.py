@@ -67,8 +67,8 @@ class View:
 
 @dataclass
 class Relief:
-    """A closed mesh: one sheet towards the camera, one away from it, and two more for every leg that
-    stands hidden behind another.
+    """A closed mesh: one sheet towards the camera, one away from it, and two more for every leg
+    that stands hidden behind another.
 
     Attributes:
         cells: (V, 2) row and column of the pixel that a point stands for.
