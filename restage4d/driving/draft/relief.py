@@ -224,15 +224,18 @@ def build_relief(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
         owner += 2 * len(rows) * [k]
     rows = np.concatenate(taken)
     return Relief(
-        cells[rows],
-        nearest[rows].astype(np.int32),
-        *(x[rows].astype(np.float32) for x in (uv, inner, opacity, inset)),
-        np.concatenate(rest),
-        np.array(towards),
-        np.array(owner, np.int32),
-        np.concatenate(triangles).astype(np.int32),
-        yaw,
-        view,
+        cells=cells[rows],
+        nearest=nearest[rows].astype(np.int32),
+        uv=uv[rows].astype(np.float32),
+        inner=inner[rows].astype(np.float32),
+        alpha=opacity[rows].astype(np.float32),
+        inset=inset[rows].astype(np.float32),
+        rest=np.concatenate(rest),
+        near=np.array(towards),
+        leg=np.array(owner, np.int32),
+        triangles=np.concatenate(triangles).astype(np.int32),
+        yaw=yaw,
+        view=view,
     )
 
 
