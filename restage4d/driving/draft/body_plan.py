@@ -20,6 +20,8 @@ class Limb:
         weight: (H, W) 0 in the torso, 1 in the limb, smooth over the joint.
         along: (H, W) 0 at the joint to 1 at the tip.
         confidence: 0 to 1, that it is what the plan calls it.
+        hidden: whether it stands behind the leg before it in the plan, and shares its outline above
+            the feet.
     """
 
     pivot: tuple[float, float]
@@ -27,6 +29,7 @@ class Limb:
     weight: F32
     along: F32
     confidence: float = 1.0
+    hidden: bool = False
 
     @property
     def length(self) -> float:

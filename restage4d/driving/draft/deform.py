@@ -23,9 +23,11 @@ _KNEE = 0.42  # how far a shortened leg's knee goes out, of what two stiff halve
 class _Bone:
     """A limb's weights over the relief's points, and its joint in the body's frame."""
 
-    def __init__(self, limb: Limb, relief: Relief) -> None:
+    def __init__(self, limb: Limb, relief: Relief, of: NDArray[np.bool_] | None = None) -> None:
         at = relief.nearest
         self.weight = limb.weight[at[:, 0], at[:, 1]].astype(float)
+        if of is not None:
+            self.weight[~of] = 0
         self.along = limb.along[at[:, 0], at[:, 1]].astype(float)
         self.used = np.flatnonzero(self.weight > 0)
         self.pivot = relief.lift(limb.pivot)
@@ -45,7 +47,11 @@ class Figure:
     def __init__(self, relief: Relief, body: BodyPlan, wheels: Sequence[Wheel] = ()) -> None:
         self.relief, self.body = relief, body
         self.wheels = [(w, np.flatnonzero(w.covers(relief.uv))) for w in wheels]
-        self.bones = [_Bone(limb, relief) for limb in body.limbs]
+        self.bones = [
+            _Bone(leg, relief, relief.leg == (k if leg.hidden else -1))
+            for k, leg in enumerate(body.legs)
+        ]
+        self.bones += [_Bone(limb, relief) for limb in body.others]
         self.head = _Bone(body.head, relief) if body.head else None
         self.tail = _Bone(body.tail, relief) if body.tail else None
         self.leg_share = np.clip(

@@ -24,10 +24,11 @@ from restage4d.driving.draft.compositing.registration import register
 from restage4d.driving.draft.compositing.shadow import find_ground, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
+from restage4d.driving.draft.hidden_legs import add_hidden_legs
 from restage4d.driving.draft.knowledge import Knowledge
 from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import Directions, parse
-from restage4d.driving.draft.relief import View, build_relief
+from restage4d.driving.draft.relief import Relief, View, build_relief
 from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
@@ -95,6 +96,7 @@ class KinematicDriving:
             behind, known = look_behind(base, hole, ground, found, stage)
             shadow = find_shadow(first, mask, hole, body, behind, known)
             plate = make_clean_plate(shadow.lit, hole, behind, known, shadow.where)
+        body = add_hidden_legs(body)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
         figure = Figure(relief, body, find_wheels(first, mask, body))
@@ -103,33 +105,37 @@ class KinematicDriving:
         )
         texture = estimate_foreground(first, alpha, plate)
 
-        def draw_frame(t: int) -> tuple[Drawing, F32]:
-            """A frame, and where its points lie."""
+        def draw_frame(t: int) -> tuple[Drawing, F32, F32]:
+            """A frame, where its points lie, and how far they have turned."""
             p, turn = performance, figure.compute_turn(performance, t)
             ground = shadow.draw_on(
                 plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), _measure_turn(p, t)
             )
             points = figure.pose(p, t, turn)
-            return draw(
-                ground,
+            return (
+                draw(
+                    ground,
+                    points,
+                    *figure.find_surface(performance, t, turn),
+                    relief.triangles,
+                    texture,
+                ),
                 points,
-                *figure.find_surface(performance, t, turn),
-                relief.triangles,
-                texture,
-            ), points
+                turn,
+            )
 
         knowledge = Knowledge(relief, mask)
-        drawing, points = draw_frame(0)
+        drawing, points, _ = draw_frame(0)
         knowledge.add(drawing, points)
         missed = first - drawing.picture  # what matte, samples and shadow do not give back
         frames = np.empty((len(performance), *base.frames.shape[1:]), np.uint8)
         frames[0] = base.frames[0]
         with progress.task(TaskId.DRAW_DRIVING, len(performance) - 1) as stage:
             for t in range(1, len(performance)):
-                drawing, points = draw_frame(t)
+                drawing, points, turn = draw_frame(t)
                 knowledge.add(drawing, points)
                 stays = np.maximum(
-                    _compute_stay(points, relief.uv, relief.cells, mask),
+                    _compute_stay(points, turn, relief, mask),
                     dilate(shadow.where, 2) * _compute_shadow_stay(performance, t),
                 )
                 frames[t] = np.clip(
@@ -143,13 +149,14 @@ class KinematicDriving:
         )
 
 
-def _compute_stay(points: F32, uv: F32, cells: NDArray[np.int32], mask: NDArray[np.bool_]) -> F32:
+def _compute_stay(points: F32, turn: F32, relief: Relief, mask: NDArray[np.bool_]) -> F32:
     """(H, W) how far the first frame's own pixels still hold around the subject: 1 where it has not
-    moved, 0 where it has."""
-    near = len(cells) // 2  # the sheet towards the camera
-    moved = np.linalg.norm(points[:near, :2] - uv[:near], axis=1)
-    share = np.zeros(mask.shape, np.float32)
-    share[cells[:near, 0], cells[:near, 1]] = np.clip(1 - moved / _STICKS, 0, 1) ** 2
+    moved, 0 where it has, or has turned."""
+    near = relief.near
+    moved = np.full(mask.shape, -1, np.float32)
+    way = np.linalg.norm(points[near, :2] - relief.uv[near], axis=1) + _STICKS * turn[near]
+    np.maximum.at(moved, tuple(relief.cells[near].T), way)
+    share = np.where(moved < 0, 0, np.clip(1 - moved / _STICKS, 0, 1) ** 2).astype(np.float32)
     return np.asarray(cv2.dilate(share, np.ones((9, 9), np.uint8)), np.float32)
 
 

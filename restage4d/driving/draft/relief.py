@@ -67,7 +67,8 @@ class View:
 
 @dataclass
 class Relief:
-    """A closed mesh: one sheet towards the camera, one away from it.
+    """A closed mesh: one sheet towards the camera, one away from it, and two more for every leg
+    that stands hidden behind another.
 
     Attributes:
         cells: (V, 2) row and column of the pixel that a point stands for.
@@ -80,6 +81,9 @@ class Relief:
         inset: (V, 2) a and b that take the flat rim back to the outline, for parts seen from a side
             that the first frame does not show.
         rest: (V, 3) body coordinates at rest.
+        near: (V,) whether a point is of a sheet towards the camera.
+        leg: (V,) the hidden leg that a point belongs to, by its number in the plan; -1 for the rest
+            of the body.
         triangles: (F, 3), clockwise on the screen from outside.
         yaw: of the body's axis to the screen at rest, radians counter-clockwise from above.
         view: the camera.
@@ -92,6 +96,8 @@ class Relief:
     alpha: F32
     inset: F32
     rest: F64
+    near: NDArray[np.bool_]
+    leg: NDArray[np.int32]
     triangles: NDArray[np.int32]
     yaw: float
     view: View
@@ -132,14 +138,15 @@ def estimate_stance(body: BodyPlan, view: View) -> tuple[float, list[float]]:
     if len(body.legs) < 2 or body.upright:
         return 0.0, [0.0] * len(body.legs)
     right, away = view.intersect_ground(np.array([leg.tip for leg in body.legs])).T
-    spread = right - right.mean()
+    seen = np.array([not leg.hidden for leg in body.legs])
+    spread = np.where(seen, right - right[seen].mean(), 0.0)
     wide = (
         float((spread**2).sum()) + (0.15 * (body.box[2] - body.box[0])) ** 2
     )  # feet close together say little
     slope = _TRUST_FEET * float((spread * away).sum()) / wide
     yaw = float(np.clip(np.arctan(slope), -_MOST_YAW, _MOST_YAW))
     behind = -np.sin(yaw) * right + np.cos(yaw) * away
-    behind = _TRUST_FEET * (behind - behind.mean())
+    behind = _TRUST_FEET * (behind - behind[seen].mean())
     middle = float(np.mean([leg.pivot[0] for leg in body.legs]))
     for side in (
         -1,
@@ -174,33 +181,67 @@ def build_relief(mask: NDArray[np.bool_], alpha: F32, body: BodyPlan) -> Relief:
     uv = cells[:, ::-1].astype(np.float64) + 0.5
     # where the frame cuts the subject off, the relief goes on a little, so that no edge shows when
     # it sways
-    thickness = cv2.GaussianBlur(inflate(mask), (0, 0), 0.7) * mask
+    thickness = _measure_thickness(mask)
     h = thickness[cells[:, 0], cells[:, 1]].astype(float)
     middle = np.zeros(len(cells))
     rows, cols = np.asarray(
         distance_transform_edt(~mask, return_distances=False, return_indices=True)
     )
     nearest = np.stack([rows[cells[:, 0], cells[:, 1]], cols[cells[:, 0], cells[:, 1]]], -1)
-    for leg, behind in zip(body.legs, feet, strict=True):
-        middle += behind * leg.weight[nearest[:, 0], nearest[:, 1]]
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]
     whole = (a >= 0) & (b >= 0) & (c >= 0) & (d >= 0)
     a, b, c, d = a[whole], b[whole], c[whole], d[whole]
     front = np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)])
-    n = len(cells)
-    triangles = np.concatenate([front, front[:, ::-1] + n]).astype(np.int32)
-    rest = np.concatenate([_lift(view, yaw, uv, middle - h), _lift(view, yaw, uv, middle + h)])
     inward = _compute_inward(mask)[cells[:, 0], cells[:, 1]]
     at = signed_distance(mask)[cells[:, 0], cells[:, 1]]
     inner = uv + inward * _unfold(mask, thickness, uv, at)[:, None]
     inset = inward * [1, -1] * np.maximum(-1 - at, 0)[:, None]
-    cells, nearest = (
-        np.concatenate([cells, cells]),
-        np.concatenate([nearest, nearest]).astype(np.int32),
+    opacity = alpha[cells[:, 0], cells[:, 1]]
+    whole, parts = mask, []
+    for k, (leg, behind) in enumerate(zip(body.legs, feet, strict=True)):
+        weight = leg.weight[nearest[:, 0], nearest[:, 1]]
+        if leg.hidden:  # neither leg has the other's foot
+            own, other = leg.weight > 0, body.legs[k - 1].weight > 0
+            outline = mask & ~(other & ~own)
+            parts.append((outline, weight > 0, behind * weight, k))
+            whole = whole & ~(own & ~other)
+        else:
+            middle += behind * weight
+    parts.insert(0, (whole, np.ones(len(cells), bool), middle, -1))
+    taken, rest, towards, owner, triangles = [], [], [], [], []
+    for outline, of, middle, k in parts:
+        rows = np.flatnonzero(of & outline[nearest[:, 0], nearest[:, 1]])
+        half = h if outline.sum() == mask.sum() else _measure_thickness(outline)[tuple(cells.T)]
+        place = np.full(len(cells), -1)
+        place[rows] = np.arange(len(rows)) + sum(map(len, taken))
+        corners = place[front]
+        corners = corners[(corners >= 0).all(1)]
+        triangles += [corners, corners[:, ::-1] + len(rows)]
+        taken += [rows, rows]
+        for side in (-1, 1):
+            rest.append(_lift(view, yaw, uv[rows], (middle + side * half)[rows]))
+            towards += len(rows) * [side < 0]
+        owner += 2 * len(rows) * [k]
+    rows = np.concatenate(taken)
+    return Relief(
+        cells=cells[rows],
+        nearest=nearest[rows].astype(np.int32),
+        uv=uv[rows].astype(np.float32),
+        inner=inner[rows].astype(np.float32),
+        alpha=opacity[rows].astype(np.float32),
+        inset=inset[rows].astype(np.float32),
+        rest=np.concatenate(rest),
+        near=np.array(towards),
+        leg=np.array(owner, np.int32),
+        triangles=np.concatenate(triangles).astype(np.int32),
+        yaw=yaw,
+        view=view,
     )
-    sheets = [np.concatenate([x, x]) for x in (uv, inner, alpha[cells[:n, 0], cells[:n, 1]], inset)]
-    uv, inner, opacity, inset = (x.astype(np.float32) for x in sheets)
-    return Relief(cells, nearest, uv, inner, opacity, inset, rest, triangles, yaw, view)
+
+
+def _measure_thickness(outline: NDArray[np.bool_]) -> F32:  # (H, W) -> (H, W)
+    """Half the body's, in pixels."""
+    return np.asarray(cv2.GaussianBlur(inflate(outline), (0, 0), 0.7) * outline, np.float32)
 
 
 def _unfold(mask: NDArray[np.bool_], thickness: F32, uv: F64, at: F32) -> F64:  # -> (N,)
