@@ -1,11 +1,13 @@
 """The subject's shape from its own motion: where the tracks show that it turns, depth is brought to
-the turn that they show.
+the turn and the distance that they show.
 
 Depth of a single picture explains a turn before the camera by squeezing. The tracks of the same
 turn, taken as one rigid body (`rigid_adjustment`), tell how far it turns. In every frame the
-subject's depth then gets the slope along the picture's horizontal that this body has there: a turn
-about the upright, to which standing bodies mostly keep. Slopes along the vertical, and what limbs
-do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays.
+subject's depth then gets the slope along the picture's horizontal that this body has there, a turn
+about the upright, to which standing bodies mostly keep, and the body's distance: a squeezed body
+that stands on its near foot lies too near as a whole. The distance that depth tells holds the
+body's, as a weight in the adjustment. Slopes along the vertical, and what limbs do by themselves,
+the tracks tell too badly (docs/method.md); the relief's own detail stays.
 
 Depth in which the subject turns as the tracks do already is left alone. So is depth in which
 neighbouring points keep their distances: where it has joints, the one rigid body is what is wrong.
@@ -157,7 +159,7 @@ def fit_line(x: F64, values: F64) -> F64:  # (P,), (P,) -> (2,)
         line = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
         off = np.abs(values - design @ line)
         weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
-    return line
+    return np.asarray(line, np.float64)
 
 
 def _measure_need(tracks: LiftedTracks, body: RigidBody, rewound: Rewound, priors: Priors) -> float:
