@@ -9,7 +9,11 @@ from scenes import hinge_scene
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.motion import rigid_adjustment as rigid
 from restage4d.reconstruct.motion.lifting import reject_observations
-from restage4d.reconstruct.motion.shape_from_motion import fit_slope, refine_depth
+from restage4d.reconstruct.motion.shape_from_motion import (
+    fit_line,
+    measure_distance,
+    refine_depth,
+)
 
 WIDTH, HEIGHT, FRAMES = 96, 72, 24
 K = np.array([[120, 0, WIDTH / 2], [0, 120, HEIGHT / 2], [0, 0, 1.0]])
@@ -48,7 +52,8 @@ def test_points_and_turn_are_found_from_a_squeezed_start(body):
     xy = _observe(body, R, t) + rng.normal(size=(200, FRAMES, 2)) * 0.3
     found = rigid.adjust_rigid_body(
         xy, np.ones((200, FRAMES)), np.tile(K, (FRAMES, 1, 1)), body * [1, 1, 0.5],
-        _rotations(TURN / 2), t, TRIPLES, rigid.AdjustmentConfig(pixels=2.0, place=0.2),
+        _rotations(TURN / 2), t, TRIPLES, np.full(FRAMES, DISTANCE),
+        rigid.AdjustmentConfig(pixels=2.0, place=0.2),
     )  # fmt: skip
     turned = _rotation_between(found.R[0], found.R[-1])
     assert turned == pytest.approx(TURN, abs=5)
@@ -63,11 +68,29 @@ def test_points_that_go_their_own_way_do_not_agree_and_do_no_harm(body):
     xy[:40, :, 1] += np.linspace(0, 25, FRAMES)  # a limb that swings
     found = rigid.adjust_rigid_body(
         xy, np.ones((200, FRAMES)), np.tile(K, (FRAMES, 1, 1)), body, _rotations(TURN / 2), t,
-        TRIPLES, rigid.AdjustmentConfig(pixels=2.0, place=0.2),
+        TRIPLES, np.full(FRAMES, DISTANCE), rigid.AdjustmentConfig(pixels=2.0, place=0.2),
     )  # fmt: skip
     assert _rotation_between(found.R[0], found.R[-1]) == pytest.approx(TURN, abs=5)
     assert found.agreement[:40, -1].max() < 0.2
     assert found.agreement[40:, -1].min() > 0.8
+
+
+def test_a_body_that_grows_stays_at_the_distance_that_is_known(body):
+    """A tenth larger in the picture at the end: a pose that opens, not a step forwards."""
+    R, t = _rotations(30), np.tile([0, 0, DISTANCE], (FRAMES, 1))
+    grown = np.linspace(1, 1.1, FRAMES)[:, None]
+    camera = np.einsum("tij,pj->pti", R, body) * grown + t
+    xy = (camera[..., :2] / camera[..., 2:]) * 120 + K[:2, 2]
+    config = rigid.AdjustmentConfig(pixels=2.0, place=0.2)
+    known, unknown = (
+        rigid.adjust_rigid_body(
+            xy, np.ones((200, FRAMES)), np.tile(K, (FRAMES, 1, 1)), body, R, t, TRIPLES,
+            distance, config,
+        ).t[:, 2]
+        for distance in (np.full(FRAMES, DISTANCE), np.zeros(FRAMES))
+    )  # fmt: skip
+    assert np.ptp(known) < 0.02 * DISTANCE
+    assert np.ptp(unknown) > 0.07 * DISTANCE
 
 
 def test_derivatives_are_those_of_the_reprojection(body):
@@ -98,7 +121,9 @@ def test_slope_is_the_lines_whatever_a_few_say():
     x = np.linspace(0, 50, 200)
     values = 0.01 * x + 3
     values[:30] += 5
-    assert fit_slope(x, values) == pytest.approx(0.01, abs=1e-3)
+    slope, height = fit_line(x, values)
+    assert slope == pytest.approx(0.01, abs=1e-3)
+    assert height == pytest.approx(3, abs=0.05)
 
 
 def _scene(turn: float, squeeze: float) -> tuple:
@@ -146,6 +171,34 @@ def test_depth_gets_the_turn_of_the_tracks():
     assert _measure_slope(found, true, priors.masks) > 0.8
     outside = priors.masks < 0.5
     assert np.array_equal(found[outside], priors.depth[outside])
+
+
+def test_depth_gets_the_distance_of_the_tracks_where_feet_mislead():
+    """A squeezed turn about the foot at one end, on which it stands: the middle seems to come."""
+    rewound, priors, true = _scene(turn=45, squeeze=0.3)
+    inside = priors.masks > 0.5
+    first = [true[t][:, np.flatnonzero(inside[t].any(0))[0]].min() for t in range(FRAMES)]
+    foot = np.array(first)[:, None, None]
+    squeezed = np.where(inside, foot + 0.3 * (true - foot), 6).astype(np.float32)
+    found = refine_depth(rewound, replace(priors, depth=squeezed))
+    before, after = (
+        np.ptp([np.median(d[t][inside[t]]) for t in range(FRAMES)]) for d in (squeezed, found)
+    )
+    assert before > 0.2
+    assert after < 0.7 * before
+
+
+def test_distance_is_that_of_the_middle_behind_the_surface():
+    """A disc of radius 20 is 20 / sqrt(2) pixels thick in its middle, its median less."""
+    _, priors, _ = _scene(turn=0.0, squeeze=1.0)
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    disc = (np.hypot(row - 36, column - 48) < 20).astype(np.float32)
+    masks = np.tile(disc, (FRAMES, 1, 1))
+    masks[3] = 0
+    found = measure_distance(replace(priors, masks=masks, depth=np.full_like(priors.depth, 2)))
+    assert found[3] == 0
+    half = 20 / np.sqrt(2) / 120  # in the middle
+    assert found[0] == pytest.approx(2 * (1 + half * np.sqrt(0.5)), rel=0.01)
 
 
 def test_depth_that_turns_already_is_left_alone():

@@ -3,11 +3,12 @@
 Each point of the body is seen as a 2D track; the body turns and moves before the camera from frame
 to frame. Points and poses are found together by Gauss-Newton on the reprojection error with
 Geman-McClure weights (iteratively reweighted least squares), points eliminated by the Schur
-complement. Two priors keep it from inventing: points stay near where they were first thought to be,
-as far as the tracks do not say otherwise, and poses are smooth in time.
+complement. Three priors keep it from inventing: points stay near where they were first thought to
+be, as far as the tracks do not say otherwise, the body stays near the distance at which it is
+thought to be, and poses are smooth in time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,16 @@ class AdjustmentConfig:
     """``pixels``: reprojection error at which an observation loses three quarters of its weight.
     ``place``: standard deviation of the points' first places, units of the body. ``independent``:
     observations of one track that count as independent of one another. ``bend``: weight of the
-    poses' second differences. ``rounds``: of Gauss-Newton."""
+    poses' second differences. ``distance``: weight of the squared logarithm of the body's distance
+    over what it is thought to be. ``wide``: times ``pixels`` at first, so that a limb that moves by
+    itself does not take the poses along. ``rounds``: of Gauss-Newton, each time."""
 
-    pixels: float = 8.0
+    pixels: float = 6.0
     place: float = 0.3
     independent: float = 6.0
-    bend: float = 3e3
+    bend: float = 1e4
+    distance: float = 2e4
+    wide: float = 2.0
     rounds: int = 25
 
 
@@ -53,6 +58,7 @@ def adjust_rigid_body(
     R: F64,
     t: F64,
     triples: NDArray[np.int64],
+    distance: F64,
     config: AdjustmentConfig,
 ) -> RigidBody:
     """Points and poses with the least error.
@@ -64,13 +70,25 @@ def adjust_rigid_body(
         points: (P, 3) first guess, about the body's middle.
         R, t: (T, 3, 3), (T, 3) first guess of the poses in the cameras' frames.
         triples: (S, 3) frames that follow one another.
+        distance: (T,) how far the body's middle is thought to be, 0 where nothing is known.
         config: see `AdjustmentConfig`.
     """
-    n_frames = trust.shape[1]
-    start, points, R, t = points, points.copy(), R.copy(), t.copy()
     count = (trust > 0).sum(1, keepdims=True)
     trust = trust * np.minimum(config.independent / np.maximum(count, 1), 1)
+    first = replace(config, pixels=config.pixels * config.wide)
+    wide = _descend(xy, trust, K, points, R, t, triples, distance, first)
+    return _descend(xy, trust, K, points, wide.R, wide.t, triples, distance, config)
+
+
+def _descend(
+    xy: F64, trust: F64, K: F64, points: F64, R: F64, t: F64, triples: NDArray[np.int64],
+    distance: F64, config: AdjustmentConfig,
+) -> RigidBody:  # fmt: skip
+    """Gauss-Newton from the points' first places and these poses."""
+    n_frames = trust.shape[1]
+    start, points, R, t = points, points.copy(), R.copy(), t.copy()
     bend = _build_bend(triples, n_frames) * config.bend
+    known = np.where(distance > 0, distance, 1.0)
     damping, best = _DAMPING, np.inf
     kept = points, R, t
     for _ in range(config.rounds):
@@ -80,6 +98,8 @@ def adjust_rigid_body(
         w = trust * robust**2
         cost = (trust * squares * robust).sum() + ((points - start) ** 2).sum() / config.place**2
         cost += _compute_bend_cost(R, t, triples) * config.bend
+        too_far = np.where(distance > 0, np.log(np.maximum(t[:, 2], 1e-3) / known), 0)
+        cost += (too_far**2).sum() * config.distance
         if cost > best * (1 + 1e-9):
             points, R, t = kept
             damping *= 8
@@ -93,7 +113,9 @@ def adjust_rigid_body(
         damping = max(damping / 4, 1e-7)
         step_pose, step_point = _solve(
             error, J_pose, J_point, w, (start - points) / config.place**2, config.place, bend,
-            _compute_bend_gradient(R, t, triples, n_frames) * config.bend, damping,
+            _compute_bend_gradient(R, t, triples, n_frames) * config.bend,
+            np.where(distance > 0, config.distance / np.maximum(t[:, 2], 1e-3), 0), too_far,
+            np.maximum(t[:, 2], 1e-3), damping,
         )  # fmt: skip
         points = points + step_point
         R = _exponential(step_pose[:, :3]) @ R
@@ -130,7 +152,7 @@ def _linearise(xy: F64, K: F64, points: F64, R: F64, t: F64) -> tuple[F64, F64, 
 
 def _solve(
     error: F64, J_pose: F64, J_point: F64, w: F64, pull: F64, place: float, bend: F64,
-    bend_gradient: F64, damping: float,
+    bend_gradient: F64, hold: F64, too_far: F64, z: F64, damping: float,
 ) -> tuple[F64, F64]:  # fmt: skip
     """One damped Gauss-Newton step: (T, 6) of the poses and (P, 3) of the points."""
     n_points, n_frames = w.shape
@@ -141,6 +163,8 @@ def _solve(
     U = rows.swapaxes(1, 2) @ rows
     g_pose = -(rows.swapaxes(1, 2) @ off.swapaxes(0, 1).reshape(n_frames, -1, 1))[..., 0]
     g_pose = g_pose - bend_gradient
+    g_pose[:, 5] -= hold * too_far
+    U[:, 5, 5] += hold / z
     columns = point.reshape(n_points, 2 * n_frames, 3)
     V = columns.swapaxes(1, 2) @ columns + np.eye(3) / place**2
     g_point = -(columns.swapaxes(1, 2) @ off.reshape(n_points, -1, 1))[..., 0] + pull

@@ -1,11 +1,13 @@
 """The subject's shape from its own motion: where the tracks show that it turns, depth is brought to
-the turn that they show.
+the turn and the distance that they show.
 
 Depth of a single picture explains a turn before the camera by squeezing. The tracks of the same
 turn, taken as one rigid body (`rigid_adjustment`), tell how far it turns. In every frame the
-subject's depth then gets the slope along the picture's horizontal that this body has there: a turn
-about the upright, to which standing bodies mostly keep. Slopes along the vertical, and what limbs
-do by themselves, the tracks tell too badly (docs/method.md); the relief's own detail stays.
+subject's depth then gets the slope along the picture's horizontal that this body has there, a turn
+about the upright, to which standing bodies mostly keep, and the body's distance: a squeezed body
+that stands on its near foot lies too near as a whole. The distance that depth tells holds the
+body's, as a weight in the adjustment. Slopes along the vertical, and what limbs do by themselves,
+the tracks tell too badly (docs/method.md); the relief's own detail stays.
 
 Depth in which the subject turns as the tracks do already is left alone. So is depth in which
 neighbouring points keep their distances: where it has joints, the one rigid body is what is wrong.
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
+from restage4d.priors.geometry.inflation import inflate
 from restage4d.reconstruct.losses.rigidity import knn_edges
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion
 from restage4d.reconstruct.motion.initialisation import choose_tracks
@@ -64,31 +67,31 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     found = body.compute_places()[..., 2]
     factor = np.log(np.maximum(found, 1e-3) / np.maximum(first, 1e-3))
     belongs = tracks.visible & (body.agreement > _AGREES)
-    slopes, known = np.zeros(len(rewound)), np.zeros(len(rewound))
+    lines, known = np.zeros((len(rewound), 2)), np.zeros(len(rewound))
+    middles = np.zeros(len(rewound))
     for t in range(len(rewound)):
+        shown = (priors.masks[t] > 0.5).any(0)
+        middles[t] = np.average(np.arange(len(shown)) + 0.5, weights=shown) if shown.any() else 0
         rows = belongs[:, t]
         if rows.sum() >= _ENOUGH:
-            slopes[t] = fit_slope(tracks.xy[rows, t, 0].astype(np.float64), factor[rows, t])
+            lines[t] = fit_line(tracks.xy[rows, t, 0] - middles[t], factor[rows, t])
             known[t] = 1
     weight = compute_time_weights(rewound, _STEADY) * known
-    slopes = weight @ slopes / np.maximum(weight.sum(1), 1e-6)
-    out, turns = priors.depth.copy(), np.zeros(tracks.visible.shape)
-    for t, slope in enumerate(slopes):
-        subject = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
-        if not subject.any():
-            continue
-        x = np.nonzero(subject)[1] + 0.5
-        middle = np.median(x)  # stays: the body's distance is the ground's to tell
-        out[t][subject] *= _turn(x - middle, share * slope)
-        turns[:, t] = _turn(tracks.xy[:, t, 0] - middle, share * slope)
+    lines = share * weight @ lines / np.maximum(weight.sum(1), 1e-6)[:, None]
+    columns = np.arange(priors.depth.shape[2]) + 0.5
+    change = _change(columns - middles[:, None], lines)  # (T, W)
+    subject = (priors.masks > 0.5) & (priors.depth > 0)
+    out = np.where(subject, priors.depth * change[:, None], priors.depth).astype(np.float32)
     places = _to_cameras(tracks.xyz, priors)
-    before, after = (measure_stretch(p, tracks) for p in (places, places * turns[..., None]))
+    changes = _change(tracks.xy[..., 0].T - middles[:, None], lines).T
+    before, after = (measure_stretch(p, tracks) for p in (places, places * changes[..., None]))
     return out if before > _KEPT and after < _WORSE * before else priors.depth
 
 
-def _turn(x: F64, slope: float) -> F64:
-    """The factor of depths that a turn asks for at ``x`` pixels from the middle."""
-    return np.exp(np.clip(slope * x, -np.log(_MOST), np.log(_MOST)))
+def _change(x: F64, lines: F64) -> F64:  # (T, N), (T, 2) -> (T, N)
+    """The factor of depths at ``x`` pixels from the middle, by every frame's slope and offset."""
+    turn = np.clip(lines[:, :1] * x, -np.log(_MOST), np.log(_MOST))
+    return np.exp(turn + lines[:, 1:])
 
 
 def measure_stretch(places: F64, tracks: LiftedTracks) -> float:
@@ -128,19 +131,35 @@ def adjust_body(tracks: LiftedTracks, rewound: Rewound, priors: Priors) -> Rigid
     trust = np.where(tracks.visible, tracks.confidence, 0).astype(np.float64)
     triples = list_frame_triples(rewound)
     K = priors.cameras.K.astype(np.float64)
-    return adjust_rigid_body(tracks.xy.astype(np.float64), trust, K, points, R, t, triples, config)
+    distance = measure_distance(priors)
+    return adjust_rigid_body(
+        tracks.xy.astype(np.float64), trust, K, points, R, t, triples, distance, config
+    )
 
 
-def fit_slope(x: F64, values: F64) -> float:  # (P,), (P,)
-    """The slope of values over x, robustly (iteratively reweighted least squares)."""
-    design = np.stack([x - np.median(x), np.ones(len(x))], 1)
+def measure_distance(priors: Priors) -> F64:  # -> (T,)
+    """How far the subject's middle is in every frame, behind the surface by half of what its
+    outline lets it be thick. 0 where no frame shows it."""
+    out = np.zeros(len(priors.depth))
+    for t, (depth, mask) in enumerate(zip(priors.depth, priors.masks, strict=True)):
+        subject = (mask > 0.5) & (depth > 0)
+        if subject.any():
+            half = inflate(mask > 0.5) / priors.cameras.K[t, 0, 0]
+            out[t] = np.median(depth[subject] * (1 + half[subject]))
+    return out
+
+
+def fit_line(x: F64, values: F64) -> F64:  # (P,), (P,) -> (2,)
+    """Slope of values over x and their height at 0, robustly (iteratively reweighted least
+    squares)."""
+    design = np.stack([x, np.ones(len(x))], 1)
     weight = np.ones(len(x))
     line = np.zeros(2)
     for _ in range(_ROUNDS):
         line = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
         off = np.abs(values - design @ line)
         weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
-    return float(line[0])
+    return np.asarray(line, np.float64)
 
 
 def _measure_need(tracks: LiftedTracks, body: RigidBody, rewound: Rewound, priors: Priors) -> float:
