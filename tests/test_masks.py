@@ -24,6 +24,7 @@ from restage4d.priors.masks.segment import (
     measure_border_share,
     measure_outline,
 )
+from restage4d.priors.masks.select import _list_variants
 from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.progress import Progress
 
@@ -257,7 +258,11 @@ def test_nothing_is_selected_that_hangs_on_by_a_thin_bridge():
     frame = rng.integers(60, 70, (60, 120, 3)).astype(np.uint8)
     frame[shape] = rng.integers(150, 170, (shape.sum(), 3))
     mask = select(Clip(frame[None], 24.0), point=(30.0, 30.0))
-    assert iou(mask, shape & (np.arange(120) < 50)) > 0.9
+    block = shape & (np.arange(120) < 50)
+    assert iou(mask, block) > 0.9
+    sure = np.zeros_like(shape)
+    sure[28:33, 28:33] = True
+    assert any(iou(variant, block) > 0.97 for variant in _list_variants([shape], sure))
 
 
 def test_holes_are_filled_but_not_what_the_border_cuts_off():
@@ -304,7 +309,7 @@ def test_a_real_animal_is_followed():
 def test_the_legs_of_a_real_animal_are_followed():
     """Hooves in mud stand as still as the ground: with the weights of the body for the limbs, too,
     0.79 of the lowest 30 % of the cow were left in these frames; without the first frame's colours,
-    0.82."""
+    0.83."""
     clip, truth = _davis("cows", 16)
     masks = PROVIDER.propagate(rewind(clip, []), truth[0], Progress())[::-1] > 0.5
     cover = []
@@ -312,5 +317,5 @@ def test_the_legs_of_a_real_animal_are_followed():
         rows = np.flatnonzero(true.any(1))
         low = true & (np.arange(len(true))[:, None] > rows[-1] - 0.3 * (rows[-1] - rows[0]))
         cover.append((mask & low).sum() / low.sum())
-    assert np.mean(cover) > 0.81
+    assert np.mean(cover) > 0.845
     assert np.mean([iou(mask, true) for mask, true in zip(masks, truth, strict=True)]) > 0.92
