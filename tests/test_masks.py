@@ -24,7 +24,7 @@ from restage4d.priors.masks.segment import (
     measure_border_share,
     measure_outline,
 )
-from restage4d.priors.masks.select import _list_variants
+from restage4d.priors.masks.select import _choose_whole, _list_variants
 from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.progress import Progress
 
@@ -263,6 +263,15 @@ def test_nothing_is_selected_that_hangs_on_by_a_thin_bridge():
     sure = np.zeros_like(shape)
     sure[28:33, 28:33] = True
     assert any(iou(variant, block) > 0.97 for variant in _list_variants([shape], sure))
+
+
+def test_a_click_on_a_part_means_the_whole_if_that_is_clear():
+    part, whole, apart = (np.zeros((40, 40), bool) for _ in range(3))
+    part[18:22, 18:22] = whole[8:32, 8:32] = apart[:, 34:] = True
+    assert _choose_whole([part, whole, apart], [20.0, 16.0, 19.0]) == 1
+    assert _choose_whole([part, whole], [20.0, 14.0]) == 0
+    assert _choose_whole([whole, whole | apart], [20.0, 19.0]) == 0  # a little larger is no whole
+    assert _choose_whole([], []) == -1
 
 
 def test_holes_are_filled_but_not_what_the_border_cuts_off():

@@ -36,6 +36,7 @@ _OWN = 0.4  # times what moves there moves on average is the highest of them
 _LIKE = 10.0  # distance in Lab within which colours are the clicked one beyond doubt
 _STILL = (8.0, 12.0, 18.0, 26.0)  # distances in Lab tried where nothing moves at the click
 _DISCS = (0.1, 0.16)  # radius of the discs tried there, over the frame's longer side
+_NEARLY, _MUCH = 0.75, 4.0  # times the best score, and its area: the whole around a part
 _BRIDGES = (0.03, 0.06)  # half the width of bridges that are cut there, over the root of the area
 _CLEARLY = 0.5  # step in log speed over its outline from which something clearly moves
 _FAINT = 7.0  # step in Lab over its outline under which something does not stand out
@@ -239,7 +240,7 @@ def _select_at_point(still: Still, point: tuple[float, float]) -> Bool:
         whole = candidates + _list_still_at(still, sure, unlike, point)
         candidates = _list_variants(whole, sure)
         outlines = [measure_outline(still, mask) for mask in candidates]
-    best = max(range(len(candidates)), key=lambda i: outlines[i].score, default=-1)
+    best = _choose_whole(candidates, [outline.score for outline in outlines])
     if best < 0 or outlines[best].clearness < _FAINT:
         raise InputError(
             f"There is nothing at ({point[0]:g}, {point[1]:g}) that stands out from its "
@@ -247,6 +248,20 @@ def _select_at_point(still: Still, point: tuple[float, float]) -> Bool:
             _POINT_REMEDY,
         )
     return fill_holes(candidates[best], _PINHOLE * still.moving.size)
+
+
+def _choose_whole(masks: list[Bool], scores: list[float]) -> int:
+    """Number of the mask with the best score; of one around it that is nearly as good and much
+    larger, if there is one: a click on a mouth means the dog. -1 without any."""
+    best = int(np.argmax(scores)) if masks else -1
+    around = [
+        i
+        for i, mask in enumerate(masks)
+        if scores[i] > _NEARLY * scores[best]
+        and mask.sum() > _MUCH * masks[best].sum()
+        and (mask & masks[best]).sum() > 0.9 * masks[best].sum()
+    ]
+    return max(around, key=lambda i: scores[i], default=best)
 
 
 def _draw_spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
