@@ -13,7 +13,7 @@ from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 
 def move(puppet: Puppet, rows: slice | np.ndarray, by: tuple[float, float, float]) -> Puppet:
     means = puppet.subject.means.copy()
-    means[rows] += np.float32(by)
+    means[rows] += np.array(by, np.float32)
     return replace(puppet, subject=replace(puppet.subject, means=means))
 
 

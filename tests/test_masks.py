@@ -208,7 +208,7 @@ def test_ratios_fall_silent_where_values_tell_nothing():
 
 
 def test_colours_tell_apart_what_was_learned_and_nothing_else():
-    lab = np.float32([[60, 40, 20], [60, 42, 20], [50, 0, 0], [20, 0, -40]])
+    lab = np.array([[60, 40, 20], [60, 42, 20], [50, 0, 0], [20, 0, -40]], np.float32)
     ratio = ColourLogLikelihoodRatio()
     ratio.learn(lab[:3], np.array([1.0, 1.0, 0.0]), np.array([0.0, 0.0, 2.0]))
     red, _, grey, blue = ratio(lab)
