@@ -120,7 +120,8 @@ def main() -> None:
     part = slice(arguments.first, arguments.first + arguments.frames)
     provider = GrabCutMasks()
     for name in arguments.names:
-        frames, truth = (array[part] for array in load(name, arguments.side))
+        frames, truth = load(name, arguments.side)
+        frames, truth = frames[part], truth[part]
         if arguments.select:
             selecting(name, frames, truth[0])
             continue
