@@ -30,6 +30,7 @@ from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
+from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 
 
 @dataclass
@@ -125,6 +126,7 @@ def restage(
     puppet = fusion.model.to_puppet(
         rewound, fusion.cameras(), [prompt] * len(drivings), config.influences
     )
+    puppet = remove_loose_pieces(puppet)
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
     if base.alpha is not None and is_cut_out(

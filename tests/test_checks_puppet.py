@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 from samples import box_puppet
 
-from restage4d.checks.puppet import AloneFigures, check_alone, measure_alone
+from restage4d.checks.puppet import AloneFigures, check_alone, check_unity, measure_alone
 from restage4d.evaluate.metrics.image import mean_psnr
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.splatting.gaussians import render_gaussians, render_performance
@@ -82,3 +82,11 @@ def test_single_frames_and_the_mean():
     (found,) = check_alone(AloneFigures(np.full(4, 0.75), np.full(4, 20.0)), "base")
     assert (found.first_frame, found.last_frame) == (0, 3)
     assert check_alone(AloneFigures(np.full(4, 0.85), np.full(4, 20.0)), "base") == []
+
+
+def test_a_puppet_that_comes_apart_is_said():
+    assert check_unity(np.array([1.0, 0.98, 0.99]), "base") == []
+    (found,) = check_unity(np.array([1.0, 0.9, 0.8, 0.99]), "restaged")
+    assert (found.code, found.severity, found.video) == ("puppet-torn", "warning", "restaged")
+    assert (found.first_frame, found.last_frame) == (1, 2)
+    assert "20 % of it" in found.text

@@ -13,8 +13,18 @@ from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
 from restage4d.priors.masks.decision import _find_unconnected
 from restage4d.priors.masks.grabcut import GrabCutMasks
-from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
-from restage4d.priors.masks.segment import fill_holes, measure_border_share
+from restage4d.priors.masks.likelihood_ratio import (
+    ColourLogLikelihoodRatio,
+    LogLikelihoodRatio,
+)
+from restage4d.priors.masks.random_walk import walk_randomly
+from restage4d.priors.masks.segment import (
+    Still,
+    fill_holes,
+    measure_border_share,
+    measure_outline,
+)
+from restage4d.priors.masks.select import _choose_whole, _list_variants
 from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.progress import Progress
 
@@ -197,6 +207,73 @@ def test_ratios_fall_silent_where_values_tell_nothing():
     assert telling(at)[4] == 0
 
 
+def test_colours_tell_apart_what_was_learned_and_nothing_else():
+    lab = np.array([[60, 40, 20], [60, 42, 20], [50, 0, 0], [20, 0, -40]], np.float32)
+    ratio = ColourLogLikelihoodRatio()
+    ratio.learn(lab[:3], np.array([1.0, 1.0, 0.0]), np.array([0.0, 0.0, 2.0]))
+    red, _, grey, blue = ratio(lab)
+    assert red > 3
+    assert grey < -3
+    assert abs(blue) < 0.1  # never seen
+
+
+def _bridged() -> tuple[np.ndarray, np.ndarray]:
+    """A block on a grey wall with a block of its own colour beside it, joined by a bridge of three
+    pixels; and the Lab picture."""
+    lab = np.zeros((60, 120, 3), np.float32)
+    lab[..., 0] = 30
+    shape = np.zeros((60, 120), bool)
+    shape[10:50, 10:50] = shape[10:50, 60:115] = shape[28:31, 50:60] = True
+    lab[shape, 0] = 80
+    return shape, lab
+
+
+def test_a_walk_ends_at_edges_and_keeps_what_is_known():
+    shape, lab = _bridged()
+    logit = np.where(shape, 0.0, -0.4).astype(np.float32)
+    logit[12:48, 12:48], logit[:, 112:] = 6, -6
+    rows, cols = np.nonzero(np.abs(logit) < 5)
+    label = walk_randomly(rows, cols, logit, lab, 6.0, 0.01)
+    assert label[30, 30] == label[12:48, 12:48].min() > 0.99
+    assert label[10:50, 10:50].min() > 0.5  # its rim has no evidence of its own
+    assert label[12:48, 70:110].max() < 0.5  # the other block, though of its colour
+    assert label[:8].max() < 0.5
+
+
+def test_an_outline_that_no_edge_supports_scores_less():
+    shape, lab = _bridged()
+    frame = np.repeat((2 * lab[..., :1]).astype(np.uint8), 3, axis=2)
+    still = Still(frame, np.ones((60, 120), np.float32), np.zeros((60, 120, 2), np.float32))
+    block = shape & (np.arange(120) < 50)
+    more = shape & (np.arange(120) < 90)  # cut off in the middle of the other block
+    clear, cut = measure_outline(still, block), measure_outline(still, more)
+    assert clear.weak < 0.05
+    assert cut.weak > 0.1
+    assert clear.score > cut.score + 4
+
+
+def test_nothing_is_selected_that_hangs_on_by_a_thin_bridge():
+    shape, _ = _bridged()
+    rng = np.random.default_rng(0)
+    frame = rng.integers(60, 70, (60, 120, 3)).astype(np.uint8)
+    frame[shape] = rng.integers(150, 170, (shape.sum(), 3))
+    mask = select(Clip(frame[None], 24.0), point=(30.0, 30.0))
+    block = shape & (np.arange(120) < 50)
+    assert iou(mask, block) > 0.9
+    sure = np.zeros_like(shape)
+    sure[28:33, 28:33] = True
+    assert any(iou(variant, block) > 0.97 for variant in _list_variants([shape], sure))
+
+
+def test_a_click_on_a_part_means_the_whole_if_that_is_clear():
+    part, whole, apart = (np.zeros((40, 40), bool) for _ in range(3))
+    part[18:22, 18:22] = whole[8:32, 8:32] = apart[:, 34:] = True
+    assert _choose_whole([part, whole, apart], [20.0, 16.0, 19.0]) == 1
+    assert _choose_whole([part, whole], [20.0, 14.0]) == 0
+    assert _choose_whole([whole, whole | apart], [20.0, 19.0]) == 0  # a little larger is no whole
+    assert _choose_whole([], []) == -1
+
+
 def test_holes_are_filled_but_not_what_the_border_cuts_off():
     mask = np.zeros((40, 40), bool)
     mask[5:30, :20] = True
@@ -240,7 +317,8 @@ def test_a_real_animal_is_followed():
 
 def test_the_legs_of_a_real_animal_are_followed():
     """Hooves in mud stand as still as the ground: with the weights of the body for the limbs, too,
-    0.79 of the lowest 30 % of the cow were left in these frames."""
+    0.79 of the lowest 30 % of the cow were left in these frames; without the first frame's colours,
+    0.83."""
     clip, truth = _davis("cows", 16)
     masks = PROVIDER.propagate(rewind(clip, []), truth[0], Progress())[::-1] > 0.5
     cover = []
@@ -248,5 +326,5 @@ def test_the_legs_of_a_real_animal_are_followed():
         rows = np.flatnonzero(true.any(1))
         low = true & (np.arange(len(true))[:, None] > rows[-1] - 0.3 * (rows[-1] - rows[0]))
         cover.append((mask & low).sum() / low.sum())
-    assert np.mean(cover) > 0.81
+    assert np.mean(cover) > 0.845
     assert np.mean([iou(mask, true) for mask, true in zip(masks, truth, strict=True)]) > 0.92

@@ -28,12 +28,11 @@ from . import (
     attributes,
     bone_curves,
     camera,
-    native_splats,
     regions,
     rig,
 )
 from .in_scene import shot_root
-from .nodes import node_groups, node_tree
+from .nodes import native_splats, node_groups, node_tree
 
 # Percent of the whole when each part begins; about what they take.
 _BONES, _POINTS, _GROUPS, _TREES, _KEYS, _SHOWN = 15, 25, 30, 60, 68, 95

@@ -20,8 +20,9 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
-from ..puppet import importer, native_splats, rig, weights
+from ..puppet import importer, rig, weights
 from ..puppet.in_scene import index, migrate
+from ..puppet.nodes import native_splats
 from ..session import running_work
 from ..session.steps import Steps
 from . import filmed_angle

@@ -73,3 +73,23 @@ def check_alone(
         where, first, last = describe_frames(bad)
         text += f"; below {thresholds.iou_worst:g} in {where}"
     return [Finding("puppet-silhouette", "warning", f"{text}.", remedy, first, last, video)]
+
+
+def check_unity(unity: F64, video: str, thresholds: Thresholds = DEFAULT) -> list[Finding]:
+    """A finding where the puppet comes apart in a performance.
+
+    Args:
+        unity: (T,) share of its Gaussians in its largest piece, as from `measure_unity`.
+        video: the performance.
+        thresholds: `torn`.
+    """
+    bad = unity < thresholds.torn
+    if not bad.any():
+        return []
+    where, first, last = describe_frames(bad)
+    text = (
+        f"The puppet comes apart in {video}, in {where}: {100 * (1 - unity.min()):.0f} % of it are "
+        f"not connected to the rest (frame {unity.argmin()})."
+    )
+    remedy = "Look at it from beside in these frames; correct masks, or ask for less motion."
+    return [Finding("puppet-torn", "warning", text, remedy, first, last, video)]

@@ -61,6 +61,7 @@ class Thresholds:
 
     Attributes:
         iou_mean, iou_worst: of its silhouette alone with the masks.
+        torn: share of its Gaussians in its largest piece.
     """
 
     cut_similarity: float = 0.75
@@ -105,6 +106,7 @@ class Thresholds:
 
     iou_mean: float = 0.8
     iou_worst: float = 0.6
+    torn: float = 0.97
 
 
 DEFAULT = Thresholds()

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
 from restage4d.evaluate.metrics import image, tracking
 from restage4d.evaluate.stage import StageClip, View
@@ -27,8 +24,6 @@ Bool = NDArray[np.bool_]
 _SOLID = 0.5  # alpha from which a pixel belongs to the silhouette
 _LOWER = 0.3  # of the silhouette's height: legs and feet
 _INSIDE = 3  # pixels from the outline from which a gradient is the surface's own
-_NEIGHBOURS = 8  # of a Gaussian, in the graph that says what is one body
-_REACH = 6.0  # times the median length, up to which an edge of that graph holds
 _FEW = 24  # surface points that are too few to tell a turn
 
 
@@ -196,27 +191,6 @@ def measure_lower_cover(
         alpha = draw_alone(puppet, performance, t, performance.camera(t))[1]
         shares.append(float((alpha[lower] > _SOLID).mean()))
     return shares[0], shares[1]
-
-
-def measure_unity(puppet: Puppet, performance: Performance) -> float:
-    """The share of solid Gaussians in the largest piece, in the frame where that is least.
-
-    Pieces hang together by edges to the 8 nearest that are no longer than 6 times the median.
-    """
-    paths = tracking.compute_gaussian_paths(puppet, performance)
-    return min(_measure_largest_piece(paths[:, t]) for t in range(paths.shape[1]))
-
-
-def _measure_largest_piece(points: F32) -> float:  # (N, 3)
-    n = len(points)
-    if n <= _NEIGHBOURS:
-        return 1.0
-    length, other = KDTree(points).query(points, k=_NEIGHBOURS + 1)
-    length, other = np.asarray(length)[:, 1:].ravel(), np.asarray(other)[:, 1:].ravel()
-    holds = length <= _REACH * np.median(length)
-    start = np.repeat(np.arange(n), _NEIGHBOURS)
-    graph = coo_matrix((np.ones(holds.sum(), bool), (start[holds], other[holds])), shape=(n, n))
-    return float(np.bincount(connected_components(graph, directed=False)[1]).max() / n)
 
 
 def draw_alone(

@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from restage4d.clips import Selection, rewind
 from restage4d.evaluate import held_out
 from restage4d.evaluate.metrics import image
+from restage4d.evaluate.metrics.pieces import measure_unity
 from restage4d.evaluate.runs import Record, read_record, replace_non_finite, write_json
 from restage4d.evaluate.stage import Stage, StageClip, list_stages, read_stage
 from restage4d.evaluate.tables import format_markdown
@@ -22,6 +23,7 @@ from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.config import preset, with_settings
 from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 
 FORMAT = 1
 _FIRST = (  # columns of the table: title, metric, digits
@@ -122,6 +124,7 @@ def _run_product(
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
+    puppet = remove_loose_pieces(puppet)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)
     with replacing(out / f"{name}.png") as temporary:
@@ -177,7 +180,7 @@ def measure_product(
     out |= held_out.measure_turn(puppet, performances[1], driving, overlay)
     first, last = held_out.measure_lower_cover(puppet, performances[0], base)
     out |= {"lower_cover_first": first, "lower_cover_last": last}
-    out["unity"] = min(held_out.measure_unity(puppet, p) for p in performances)
+    out["unity"] = min(float(measure_unity(puppet, p).min()) for p in performances)
     return out, rows
 
 

@@ -3,18 +3,22 @@
 import numpy as np
 
 from restage4d.checks.findings import FindingLog
-from restage4d.checks.puppet import check_alone, measure_alone
+from restage4d.checks.puppet import check_alone, check_unity, measure_alone
+from restage4d.evaluate.metrics.pieces import measure_unity
 from restage4d.pipeline import Restaged
 
 
 def compute_puppet_figures(made: Restaged, log: FindingLog) -> dict[str, float]:
     """``iou_puppet_base``, ``psnr_puppet_base`` and the same for driving, the mean over driving
-    videos (docs/metrics.md); nan without any. ``log`` is told where the puppet is doubtful."""
-    clips, figures = [made.base, *made.drivings], []
+    videos, and ``unity``, the least of all performances and frames (docs/metrics.md); nan without
+    any. ``log`` is told where the puppet is doubtful."""
+    clips, figures, unities = [made.base, *made.drivings], [], []
     for i, (performance, clip) in enumerate(zip(made.puppet.performances, clips, strict=True)):
         masks = made.priors.masks[made.rewound.video(i)]
         figures.append(measure_alone(made.puppet, performance, clip.frames, masks))
         log.add(check_alone(figures[-1], performance.name))
+        unities.append(measure_unity(made.puppet, performance))
+        log.add(check_unity(unities[-1], performance.name))
     base, *driving = figures
     nan = [float("nan")]
     return {

@@ -6,7 +6,8 @@ import pytest
 from rig_checks import assert_eq_1, find_control
 
 import blender_addon
-from blender_addon.puppet import attributes, importer, native_splats, rig
+from blender_addon.puppet import attributes, importer, rig
+from blender_addon.puppet.nodes import native_splats
 from blender_addon.puppet.output import export
 from blender_addon.viewport import splat_drawing
 from restage4d.puppet import sh_to_rgb

@@ -13,7 +13,8 @@ import pytest
 
 import blender_addon
 from blender_addon import compat, headless
-from blender_addon.puppet import importer, native_splats
+from blender_addon.puppet import importer
+from blender_addon.puppet.nodes import native_splats
 from blender_addon.puppet.output import export
 from restage4d.puppet import Puppet
 
@@ -255,7 +256,7 @@ def test_cycles_splats_blend_as_gaussians(tmp_path):
     d2 = (x / 400 * 10 / 0.2) ** 2 + (y / 400 * 10 / 0.1) ** 2
     inside = d2 < 6.0
     off = np.abs(alpha - 0.8 * np.exp(-d2 / 2))[inside]
-    assert off.mean() < 0.02
+    assert off.mean() < (0.06 if native_splats.is_available() else 0.02)
     assert off.max() < (0.25 if native_splats.is_available() else 0.04)  # Cycles' own are noisy
     assert p.size == (65, 65)
 

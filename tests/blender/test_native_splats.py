@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import blender_addon
-from blender_addon.puppet import native_splats
+from blender_addon.puppet.nodes import native_splats
 from blender_addon.viewport import display
 
 pytestmark = pytest.mark.skipif(

@@ -1,9 +1,10 @@
 """Which pixels are the subject's: all clues weighed pixel by pixel, frame after frame from the seam
 outward.
 
-The clues are what the frame before shows there, what the given mask's frame shows there, motion
-against the background, trails, and the background itself as other frames show it. What motion and
-background are worth is learned from the clip (`likelihood_ratio`).
+The clues are what the frame before shows there, what the given mask's frame shows there, the
+subject's colours in that frame, motion against the background, trails, and the background itself as
+other frames show it. What motion and background are worth is learned from the clip
+(`likelihood_ratio`).
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from restage4d.priors.masks.kernels import (
     measure_background_distance,
     measure_distances,
 )
-from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
+from restage4d.priors.masks.likelihood_ratio import (
+    ColourLogLikelihoodRatio,
+    LogLikelihoodRatio,
+)
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
@@ -43,6 +47,8 @@ class ClueWeights:
         motion: speed against the background.
         trails: the trails' label.
         background: unlikeness to the background that other frames show there.
+        colour: that the subject of the given mask's frame, anywhere, has it rather than what
+            surrounds the subject in any frame. Nothing wears it off.
         bias: of the sum.
     """
 
@@ -52,9 +58,10 @@ class ClueWeights:
     motion: float = 0.5
     trails: float = 1.3
     background: float = 0.8
+    colour: float = 0.6
     bias: float = -0.3
 
-    def to_row(self) -> NDArray[np.float64]:  # -> (7,)
+    def to_row(self) -> NDArray[np.float64]:  # -> (8,)
         return np.array(
             [
                 self.carried,
@@ -63,6 +70,7 @@ class ClueWeights:
                 self.motion,
                 self.trails,
                 self.background,
+                self.colour,
                 self.bias,
             ]
         )
@@ -77,6 +85,7 @@ _LIMBS = ClueWeights(
     motion=0.15,
     trails=0.3,
     background=0.9,
+    colour=1.0,
     bias=-0.15,
 )
 
@@ -100,8 +109,11 @@ class Decision:
             each in the frame before and two in the given mask's.
         away: squared feature distance that is added for every squared step.
         unlike: squared feature distance that counts as a log-likelihood ratio of 1.
-        clip: log-likelihood ratio that likeness and motion can give at most.
-        clip_background: and the background.
+        surroundings: pixels around the subject whose colours are those of its surroundings.
+        clip: log-likelihood ratio that likeness, motion and colour can give at most.
+        unseen: that colour can take away at most: the subject shows sides that the given mask's
+            frame does not, and blur mixes it with what is behind it.
+        clip_background: log-likelihood ratio that the background can give at most.
         floor_carried, floor_trails: shares below which a label says no more.
         sure: logit of pixels that are not in question.
         agreement: strength of agreement between neighbouring pixels.
@@ -124,7 +136,9 @@ class Decision:
     radius_first: int = 5
     away: float = 0.6
     unlike: float = 60.0
+    surroundings: float = 40
     clip: float = 3.0
+    unseen: float = 1.0
     clip_background: float = 4.0
     floor_carried: float = 0.02
     floor_trails: float = 0.05
@@ -191,6 +205,7 @@ def decide_pixels(
             for mask in masks
         ]
     )
+    colour_ratio = _learn_colours(look, masks, solid, seam, d.surroundings * scale)
     bands, behind = [], []
     speed_ratio = LogLikelihoodRatio(*d.speed_range)
     background_ratio = LogLikelihoodRatio(*d.background_range)
@@ -244,6 +259,7 @@ def decide_pixels(
                 np.clip(speed_ratio(speed[b][band]), -d.clip, d.clip),
                 _logit(belongs[b][band], d.floor_trails),
                 np.clip(background_ratio(behind[b]), -d.clip_background, d.clip_background),
+                np.clip(colour_ratio(look.lab[b][band]), -d.unseen, d.clip),
                 np.ones(len(rows)),
             ]
         )
@@ -257,6 +273,19 @@ def decide_pixels(
             _find_unconnected(labels[b] > 0.5, warp(labels[a], back) > 0.5, round(d.band * scale))
         ] = 0
     return labels > 0.5
+
+
+def _learn_colours(
+    look: Appearance, masks: Bool, solid: Bool, seam: int, reach: float
+) -> ColourLogLikelihoodRatio:
+    """The subject's colours in frame ``seam`` against those of what lies within ``reach`` pixels of
+    it in any frame and is not ``solid``."""
+    ratio = ColourLogLikelihoodRatio()
+    for t, mask in enumerate(masks):
+        around = _dilate(mask, reach) & ~solid[t]
+        subject = mask if t == seam else np.zeros_like(mask)
+        ratio.learn(look.lab[t], subject.astype(np.float64), around.astype(np.float64))
+    return ratio
 
 
 def _find_limbs(before: Bool, back: F32, reach: float) -> Bool:

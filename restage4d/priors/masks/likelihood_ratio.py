@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 F32 = NDArray[np.float32]
 
@@ -9,6 +10,8 @@ _SMOOTH = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
 _FLOOR = (
     0.005  # share of every bin that nothing was learned about: bounds what a single value can say
 )
+_BINS = (26, 64, 64)  # of colours in Lab, four steps each
+_NEVER = 2e-5  # share of pixels that a colour nobody has seen may have
 
 
 class LogLikelihoodRatio:
@@ -53,3 +56,36 @@ class LogLikelihoodRatio:
 
     def _bin(self, value: F32) -> NDArray[np.intp]:
         return np.digitize(np.log(np.maximum(value, 1e-6)), self._edges)
+
+
+class ColourLogLikelihoodRatio:
+    """log P(colour | subject) / P(colour | background) as a table over Lab, from pixels of both."""
+
+    def __init__(self) -> None:
+        self._count = np.zeros((2, int(np.prod(_BINS))))
+
+    def learn(
+        self, lab: F32, subject: NDArray[np.float64], background: NDArray[np.float64]
+    ) -> None:
+        """Adds pixels ``lab`` (..., 3) that count as much as the weights (...) say."""
+        index = self._bin(lab).ravel()
+        for row, weight in enumerate((subject, background)):
+            self._count[row] += np.bincount(index, weight.ravel(), self._count.shape[1])
+
+    def __call__(self, lab: F32) -> F32:
+        """The ratio (...) for pixels ``lab`` (..., 3)."""
+        return self._compute_table()[self._bin(lab)]
+
+    def _compute_table(self) -> F32:
+        smooth = [
+            ndimage.gaussian_filter(count.reshape(_BINS), 1.0, mode="constant").ravel()
+            / max(count.sum(), 1e-6)
+            + _NEVER
+            for count in self._count
+        ]
+        return np.log(smooth[0] / smooth[1]).astype(np.float32)
+
+    def _bin(self, lab: F32) -> NDArray[np.intp]:
+        low = np.array([0, 128, 128], np.float32)
+        bins = np.clip((lab + low) / 4, 0, np.array(_BINS) - 1).astype(np.intp)
+        return (bins[..., 0] * _BINS[1] + bins[..., 1]) * _BINS[2] + bins[..., 2]

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from restage4d.priors.masks.kernels import infer_mean_field
-from restage4d.priors.masks.likelihood_ratio import LogLikelihoodRatio
+from restage4d.priors.masks.likelihood_ratio import (
+    ColourLogLikelihoodRatio,
+    LogLikelihoodRatio,
+)
+from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, label, tidy
 
 F32 = NDArray[np.float32]
@@ -20,10 +22,10 @@ _REACH = 0.3  # of the root of the guess's area: how far a round may grow
 _COLOUR, _PLACE = 0.8, 0.2  # what the colour ratio and the distance to the guess's outline weigh
 _FREE, _STRICT = (0.8, 0.5), (0.4, 0.2)  # what speed and likeness of motion weigh
 _CLIP = 3.0  # log-likelihood ratio that one clue can have at most
-_EDGES = 0.6  # strength of agreement between neighbouring pixels
-_BINS = (26, 64, 64)  # of colours in Lab, four steps each
-_NEVER = 2e-5  # share of pixels that a colour nobody has seen may have
+_TIE = 3.0  # strength of the tie between neighbouring pixels of one colour
 _SHARP = 25.0  # step in Lab that counts as a full edge
+_WEAK = 6.0  # step in Lab under which no edge supports an outline
+_UNSUPPORTED = 20.0  # what an outline without any edge loses, in Lab
 _SPEED_STEP = 8.0  # what a step of 1 in log speed is worth, in Lab
 
 
@@ -66,9 +68,9 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
         inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
         near = outside < max(12.0, size)
         against = np.where(other, np.where(near, 1.0, 0.15), 0.0)
-        logit = _COLOUR * _clip_ratio(
-            compute_colour_ratio(still.lab, subject.astype(np.float64), against)
-        )
+        colour = ColourLogLikelihoodRatio()
+        colour.learn(still.lab, subject.astype(np.float64), against)
+        logit = _COLOUR * _clip_ratio(colour(still.lab))
         unlike = np.linalg.norm(still.velocity - np.median(still.velocity[mask], axis=0), axis=-1)
         for value, weight, ratio in (
             (still.moving, speed_weight, LogLikelihoodRatio(0.05, 100.0)),
@@ -81,9 +83,7 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
         logit[~band] = -2 * _CLIP
         logit[sure] = 2 * _CLIP
         rows, cols = np.nonzero(band)
-        labels = infer_mean_field(
-            rows, cols, logit.astype(np.float32), still.lab, _EDGES, contrast, 8
-        )
+        labels = walk_randomly(rows, cols, logit.astype(np.float32), still.lab, _TIE, contrast)
         found = tidy(labels > 0.5, sure if sure.any() else mask)
         if found.sum() < 10:
             break
@@ -94,31 +94,66 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
     return mask
 
 
-def compute_colour_ratio(lab: F32, subject: NDArray, other: NDArray) -> F32:
-    """Log-likelihood ratio (H, W) of a pixel's colour, from weights (H, W) of the pixels of
-    both."""
-    bins = np.clip((lab + np.array([0, 128, 128], np.float32)) / 4, 0, np.array(_BINS) - 1).astype(
-        np.intp
+def run_grabcut(
+    frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4
+) -> Bool:  # (H, W, 3), (H, W) -> (H, W)
+    """GrabCut in Lab from ``labels`` (cv2.GC_*), looking at the surroundings of what may be
+    foreground only."""
+    rows, cols = np.nonzero(labels != cv2.GC_BGD)
+    pad = max(frame.shape[:2]) // 12
+    box = np.s_[
+        max(rows.min() - pad, 0) : rows.max() + pad + 1,
+        max(cols.min() - pad, 0) : cols.max() + pad + 1,
+    ]
+    inside = labels[box].copy()
+    lab = cv2.cvtColor(np.ascontiguousarray(frame[box]), cv2.COLOR_RGB2LAB)
+    result = np.zeros(labels.shape, bool)
+    fore, back = (
+        (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD),
+        (inside == cv2.GC_BGD) | (inside == cv2.GC_PR_BGD),
     )
-    index = (bins[..., 0] * _BINS[1] + bins[..., 1]) * _BINS[2] + bins[..., 2]
-    share = []
-    for weight in (subject, other):
-        count = np.bincount(
-            index.ravel(), weight.ravel(), minlength=_BINS[0] * _BINS[1] * _BINS[2]
-        ).reshape(_BINS)
-        share.append(
-            ndimage.gaussian_filter(count, 1.0, mode="constant").ravel() / max(weight.sum(), 1e-6)
-            + _NEVER
+    if fore.any() and back.any():
+        cv2.setRNGSeed(0)  # GrabCut starts with k-means
+        cv2.grabCut(
+            lab,
+            inside,
+            (0, 0, 1, 1),
+            np.zeros((1, 65)),
+            np.zeros((1, 65)),
+            rounds,
+            cv2.GC_INIT_WITH_MASK,
         )
-    return np.log(share[0] / share[1])[index].astype(np.float32)
+        fore = (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD)
+    result[box] = fore
+    return result
 
 
-def score_outline(still: Still, mask: Bool) -> float:
-    """How clear the outline of ``mask`` is, small holes filled: its mean steps in colour and, for
-    8, in log speed.
+@dataclass(frozen=True)
+class Outline:
+    """How clear the outline of a mask is.
 
-    Each step in Lab counts up to 25, and each of log speed from -1 to 2. 0 without an outline.
+    Attributes:
+        colour: its mean step in Lab, each of which counts up to 25.
+        weak: share of it with hardly a step in colour.
+        speed: its mean step in log speed, each from -1 to 2.
     """
+
+    colour: float = 0.0
+    weak: float = 1.0
+    speed: float = 0.0
+
+    @property
+    def clearness(self) -> float:
+        return self.colour + _SPEED_STEP * self.speed
+
+    @property
+    def score(self) -> float:
+        """Clearness, less what no edge supports: a piece too much is cut off somewhere."""
+        return self.clearness - _UNSUPPORTED * self.weak
+
+
+def measure_outline(still: Still, mask: Bool) -> Outline:
+    """The outline of ``mask`` (H, W), small holes filled."""
     lab = cv2.GaussianBlur(still.lab, (0, 0), 1.0)
     mask = fill_holes(mask, 0.01 * mask.size)
     height, width = mask.shape
@@ -127,7 +162,7 @@ def score_outline(still: Still, mask: Bool) -> float:
     within = (rows > 4) & (rows < height - 5) & (cols > 4) & (cols < width - 5)
     rows, cols = rows[within], cols[within]
     if not len(rows):
-        return 0.0
+        return Outline()
     down, across = np.gradient(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 2.0))
     normal = np.stack([down[rows, cols], across[rows, cols]])
     normal = 3 * normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
@@ -135,8 +170,12 @@ def score_outline(still: Still, mask: Bool) -> float:
     here, there = (lab[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] for r, c in sides)
     speed = np.log(still.moving + 0.5)
     ahead, behind = (_average_within(speed, part)[rows, cols] for part in (mask, ~mask))
-    colour = np.minimum(np.linalg.norm(here - there, axis=-1), _SHARP)
-    return float(colour.mean() + _SPEED_STEP * np.clip(ahead - behind, -1, 2).mean())
+    step = np.linalg.norm(here - there, axis=-1)
+    return Outline(
+        float(np.minimum(step, _SHARP).mean()),
+        float((step < _WEAK).mean()),
+        float(np.clip(ahead - behind, -1, 2).mean()),
+    )
 
 
 def _average_within(image: F32, part: Bool) -> F32:

@@ -17,8 +17,9 @@ from restage4d.priors.masks.segment import (
     erode,
     fill_holes,
     measure_border_share,
+    measure_outline,
     open_mask,
-    score_outline,
+    run_grabcut,
     segment,
 )
 from restage4d.priors.motion.background_motion import is_lost
@@ -34,9 +35,13 @@ _LEVELS = (6.0, 4.0, 2.8, 1.7)  # of motion from which pixels may belong to what
 _OWN = 0.4  # times what moves there moves on average is the highest of them
 _LIKE = 10.0  # distance in Lab within which colours are the clicked one beyond doubt
 _STILL = (8.0, 12.0, 18.0, 26.0)  # distances in Lab tried where nothing moves at the click
+_DISCS = (0.1, 0.16)  # radius of the discs tried there, over the frame's longer side
+_NEARLY, _MUCH = 0.75, 4.0  # times the best score, and its area: the whole around a part
+_BRIDGES = (0.03, 0.06)  # half the width of bridges that are cut there, over the root of the area
+_CLEARLY = 0.5  # step in log speed over its outline from which something clearly moves
 _FAINT = 7.0  # step in Lab over its outline under which something does not stand out
 _SMALLEST, _LARGEST = 0.001, 0.8  # share of the frame that a subject may fill
-_PINHOLE = 0.003  # of the frame: holes up to that are the subject's
+_PINHOLE, _HOLE = 0.003, 0.02  # of the frame: holes up to that are the subject's; of what is still
 _CUT = 0.25  # share of the frame's border that a subject may touch
 
 _POINT_REMEDY = (
@@ -160,40 +165,6 @@ def fit_dominant_homography(
     return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
-def run_grabcut(
-    frame: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int = 4
-) -> Bool:  # (H, W, 3), (H, W) -> (H, W)
-    """GrabCut in Lab from ``labels`` (cv2.GC_*), looking at the surroundings of what may be
-    foreground only."""
-    rows, cols = np.nonzero(labels != cv2.GC_BGD)
-    pad = max(frame.shape[:2]) // 12
-    box = np.s_[
-        max(rows.min() - pad, 0) : rows.max() + pad + 1,
-        max(cols.min() - pad, 0) : cols.max() + pad + 1,
-    ]
-    inside = labels[box].copy()
-    lab = cv2.cvtColor(np.ascontiguousarray(frame[box]), cv2.COLOR_RGB2LAB)
-    result = np.zeros(labels.shape, bool)
-    fore, back = (
-        (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD),
-        (inside == cv2.GC_BGD) | (inside == cv2.GC_PR_BGD),
-    )
-    if fore.any() and back.any():
-        cv2.setRNGSeed(0)  # GrabCut starts with k-means
-        cv2.grabCut(
-            lab,
-            inside,
-            (0, 0, 1, 1),
-            np.zeros((1, 65)),
-            np.zeros((1, 65)),
-            rounds,
-            cv2.GC_INIT_WITH_MASK,
-        )
-        fore = (inside == cv2.GC_FGD) | (inside == cv2.GC_PR_FGD)
-    result[box] = fore
-    return result
-
-
 def _label_moving_parts(moving: F32) -> NDArray[np.intp]:
     size = max(moving.shape)
     mask = (moving > _MOVES).astype(np.uint8)
@@ -257,16 +228,40 @@ def _select_at_point(still: Still, point: tuple[float, float]) -> Bool:
         ],
         axis=0,
     )
+    candidates = []
     guess = _find_moving_at(still, spot)
-    if guess is None:
-        return _find_still_at(still, sure, unlike, point)
-    core = guess & (unlike < _LIKE)
-    free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
-    tight = segment(still, free, erode(free), sure, True)
-    candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
-    return fill_holes(
-        max(candidates, key=lambda mask: score_outline(still, mask)), _PINHOLE * free.size
-    )
+    if guess is not None:
+        core = guess & (unlike < _LIKE)
+        free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
+        tight = segment(still, free, erode(free), sure, True)
+        candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
+    outlines = [measure_outline(still, mask) for mask in candidates]
+    if not any(outline.speed >= _CLEARLY for outline in outlines):
+        whole = candidates + _list_still_at(still, sure, unlike, point)
+        candidates = _list_variants(whole, sure)
+        outlines = [measure_outline(still, mask) for mask in candidates]
+    best = _choose_whole(candidates, [outline.score for outline in outlines])
+    if best < 0 or outlines[best].clearness < _FAINT:
+        raise InputError(
+            f"There is nothing at ({point[0]:g}, {point[1]:g}) that stands out from its "
+            "surroundings.",
+            _POINT_REMEDY,
+        )
+    return fill_holes(candidates[best], _PINHOLE * still.moving.size)
+
+
+def _choose_whole(masks: list[Bool], scores: list[float]) -> int:
+    """Number of the mask with the best score; of one around it that is nearly as good and much
+    larger, if there is one: a click on a mouth means the dog. -1 without any."""
+    best = int(np.argmax(scores)) if masks else -1
+    around = [
+        i
+        for i, mask in enumerate(masks)
+        if scores[i] > _NEARLY * scores[best]
+        and mask.sum() > _MUCH * masks[best].sum()
+        and (mask & masks[best]).sum() > 0.9 * masks[best].sum()
+    ]
+    return max(around, key=lambda i: scores[i], default=best)
 
 
 def _draw_spot(still: Still, point: tuple[float, float], radius: int) -> Bool:
@@ -299,26 +294,39 @@ def _find_moving_at(still: Still, spot: Bool) -> Bool | None:
     return None
 
 
-def _find_still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> Bool:
-    """What stands still around ``sure`` and looks like it, to the clearest outline. Raises
-    `InputError` for plain ground."""
-    found: list[tuple[float, Bool]] = []
+def _list_still_at(still: Still, sure: Bool, unlike: F32, point: tuple[float, float]) -> list[Bool]:
+    """What may be meant by a click on something that hardly moves: what looks like ``sure`` around
+    it, and what discs around ``point`` grow or shrink to."""
+    guesses = []
     for limit in _STILL:
         alike = open_mask((unlike < limit) & (still.moving < _MOVES), 1) | sure
         guess = tidy(fill_holes(close_mask(alike, 2), 0.01 * alike.size), sure)
         if measure_border_share(guess) > _CUT or guess.mean() > _LARGEST:
             break
-        mask = segment(still, guess, guess, sure)
-        if measure_border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST:
-            found.append((score_outline(still, mask), mask))
-    clearest, mask = max(found, key=lambda pair: pair[0], default=(0.0, sure))
-    if clearest < _FAINT:
-        raise InputError(
-            f"There is nothing at ({point[0]:g}, {point[1]:g}) that stands out from its "
-            "surroundings.",
-            _POINT_REMEDY,
-        )
-    return fill_holes(mask, _PINHOLE * mask.size)
+        guesses.append(guess)
+    size = max(sure.shape)
+    guesses += [_draw_spot(still, point, round(share * size)) for share in _DISCS]
+    masks = [segment(still, guess, guess, sure) for guess in guesses]
+    return [
+        mask
+        for mask in masks
+        if measure_border_share(mask) <= _CUT and _SMALLEST < mask.mean() < _LARGEST
+    ]
+
+
+def _list_variants(masks: list[Bool], sure: Bool) -> list[Bool]:
+    """``masks``, holes filled, what most of them agree on, and each without what hangs on it by a
+    thin bridge."""
+    if not masks:
+        return []
+    most = _HOLE * sure.size
+    masks = [fill_holes(mask, most) for mask in masks]
+    masks.append(tidy(np.mean(masks, axis=0) > 0.5, sure))
+    return masks + [
+        tidy(open_mask(mask, max(1, round(share * float(np.sqrt(mask.sum()))))) | sure, sure)
+        for mask in masks
+        for share in _BRIDGES
+    ]
 
 
 def _select_in_box(still: Still, box: tuple[float, float, float, float]) -> Bool:
@@ -348,7 +356,7 @@ def _select_in_box(still: Still, box: tuple[float, float, float, float]) -> Bool
                 candidates += [free, segment(still, free, erode(free), nothing, True) & inside]
     best = max(
         (_keep_largest(mask) for mask in candidates),
-        key=lambda mask: score_outline(still, mask) * _measure_span(mask, inside),
+        key=lambda mask: measure_outline(still, mask).clearness * _measure_span(mask, inside),
     )
     if best.mean() < _SMALLEST:
         raise InputError(

@@ -9,8 +9,8 @@ render, and this extension draws the viewport.
 
 import bpy
 
-from .. import compat
-from .nodes import node_tree
+from ... import compat
+from . import node_tree
 
 _KEY = "restage4d_native"  # of the display object: the point cloud that stands for it
 _TREE = "Restage4D Native Splats"

@@ -1,0 +1,46 @@
+"""Whether a body hangs together: the pieces that its points form."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from restage4d.evaluate.metrics.tracking import compute_gaussian_paths
+from restage4d.puppet import Performance, Puppet
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+_NEIGHBOURS = 8  # of a point, in the graph that says what is one body
+REACH = 6.0  # times the median length, up to which an edge of that graph holds
+
+
+def measure_piece_shares(
+    points: F32, reach: float = REACH, radius: F32 | None = None
+) -> F64:  # (N, 3), (N,) -> (N,)
+    """For each point the share of all points that are in its piece.
+
+    Pieces hang together by edges to the 8 nearest that are no longer than ``reach`` times the
+    median, or than the sum of both ends' ``radius``, if given.
+    """
+    n = len(points)
+    if n <= _NEIGHBOURS:
+        return np.ones(n)
+    length, other = KDTree(points).query(points, k=_NEIGHBOURS + 1)
+    length, other = np.asarray(length)[:, 1:].ravel(), np.asarray(other)[:, 1:].ravel()
+    start = np.repeat(np.arange(n), _NEIGHBOURS)
+    holds = length <= reach * np.median(length)
+    if radius is not None:
+        holds |= length <= radius[start] + radius[other]
+    graph = coo_matrix((np.ones(holds.sum(), bool), (start[holds], other[holds])), shape=(n, n))
+    piece = connected_components(graph, directed=False)[1]
+    return np.bincount(piece)[piece] / n
+
+
+def measure_unity(puppet: Puppet, performance: Performance) -> F64:  # -> (T,)
+    """The share of solid Gaussians in the largest piece, per frame."""
+    paths = compute_gaussian_paths(puppet, performance)
+    return np.array(
+        [measure_piece_shares(paths[:, t]).max(initial=0) for t in range(paths.shape[1])]
+    )
