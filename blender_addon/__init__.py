@@ -50,6 +50,7 @@ def _classes() -> list[type]:
         jobs,
         puppet,
         render_splats,
+        skeleton,
     )
     from .operators.pointing import mask_and_head, select_subject
     from .ui import panels, preferences_page, puppet_panel
@@ -58,6 +59,7 @@ def _classes() -> list[type]:
         import_export,
         render_splats,
         puppet,
+        skeleton,
         findings,
         preferences_page,
         jobs,

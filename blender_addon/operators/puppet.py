@@ -29,7 +29,7 @@ from ..session.steps import Steps
 from . import in_view, stepped
 
 
-class _OnPuppet(bpy.types.Operator):
+class OnPuppet(bpy.types.Operator):
     """Of one step on the selected puppet; these define ``work(context, imported)``, which returns
     what to tell the artist."""
 
@@ -75,7 +75,7 @@ def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tup
     return _items
 
 
-class RESTAGE4D_OT_play_performance(_OnPuppet):
+class RESTAGE4D_OT_play_performance(OnPuppet):
     """Play a performance on bones and camera, with its footage; bones moved without a key go to
     rest. The scene's settings stay"""
 
@@ -91,7 +91,7 @@ class RESTAGE4D_OT_play_performance(_OnPuppet):
         return f"Playing {self.name!r}" + (f"; at rest again, having no key: {loose}" * bool(loose))
 
 
-class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
+class RESTAGE4D_OT_use_shot_settings(OnPuppet):
     """Give the scene picture size, frame rate, range, camera and colours of the shot, for the
     performance that plays"""
 
@@ -113,7 +113,7 @@ class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
         return f"The scene has the shot's settings, and the range of {shown.name!r}"
 
 
-class RESTAGE4D_OT_blend_performances(_OnPuppet):
+class RESTAGE4D_OT_blend_performances(OnPuppet):
     """Lay two performances into the NLA, so that the puppet goes over from one into the other"""
 
     bl_idname = "restage4d.blend_performances"
@@ -149,7 +149,7 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
         )
 
 
-class RESTAGE4D_OT_select_bones(_OnPuppet):
+class RESTAGE4D_OT_select_bones(OnPuppet):
     """Select the bones that move the selected points"""
 
     bl_idname = "restage4d.select_bones"
@@ -188,7 +188,7 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
         )
 
 
-class RESTAGE4D_OT_select_points(_OnPuppet):
+class RESTAGE4D_OT_select_points(OnPuppet):
     """Select, in Edit Mode, the points that the selected bones move"""
 
     bl_idname = "restage4d.select_points"
@@ -213,7 +213,7 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
-class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
+class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
     """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
     Shift in addition"""
 

@@ -17,7 +17,7 @@ from restage4d.se3 import Array
 
 from .posing import blend_changes
 
-STEPS = (8, 16, 32)  # of a skin weight of 1, tried until the loss is small
+STEPS = (8, 16, 32, 64)  # of a skin weight of 1, tried until the loss is small
 LOSS = 1e-3  # of the subject's extent, that the farthest point may be off
 _SAME = 1e-6  # of the extent: changes nearer to each other are one
 _MOST = 60_000  # bases in a file
@@ -150,11 +150,12 @@ def _measure(
     """How far the farthest point is off at its worst moment of a few, world units."""
     worst = 0.0
     blending = np.flatnonzero((share > 1e-3).sum(1) > 1)
-    some = blending[:: max(1, len(blending) // 3000)]
+    some = blending[:: max(1, len(blending) // 6000)]
     if not len(some):
         return 0.0
     for mine, change in zip(bases, changes, strict=True):
-        for t in np.unique(np.linspace(0, mine.shape[1] - 1, 5).astype(int)).tolist():
+        most = np.abs(change - np.eye(4)).max((0, 2, 3)).argmax()
+        for t in {*np.linspace(0, mine.shape[1] - 1, 5).astype(int).tolist(), int(most)}:
             R, d = se3.blend(mine[:, t].astype(np.float64), index[some], weight[some])
             posed = se3.transform(R, d, means[some].astype(np.float64))
             exact, near = (_blend(change[:, t], x[some]) for x in (share, rounded))

@@ -9,7 +9,7 @@ from restage4d.puppet import Puppet
 from restage4d.se3 import Array
 
 from .branches import Branch, find_limbs
-from .naming import Body, Part, name_limbs
+from .naming import Body, Part, is_body, name_limbs
 from .shape import Ints, Shape, find_shape
 from .skeleton import Bone, Skeleton
 from .skinning import skin
@@ -39,12 +39,12 @@ def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
     w2c = puppet.performances[0].w2c[0].astype(np.float64)
     camera = -w2c[:3, :3].T @ w2c[:3, 3]
     body = name_limbs(shape, limbs, camera, _find_way(puppet), head)
-    kinds = {part.kind for part in body.parts}
-    if not ("leg" in kinds or {"head", "arm"} <= kinds):
+    if not is_body(body):
         return None
     bones, label = _build_bones(shape, body)
     bones = [_lengthen(bone, _SHORTEST * shape.size) for bone in bones]
-    return Skeleton(bones, *skin(puppet, shape, label, len(bones)), body.is_named)
+    lengths = np.array([bone.length for bone in bones])
+    return Skeleton(bones, *skin(puppet, shape, label, lengths), body.is_named)
 
 
 def _lengthen(bone: Bone, least: float) -> Bone:
@@ -148,7 +148,7 @@ def find_bend(branch: Branch) -> float:
     """Where along it, 0 to 1, a limb is bent most; the middle of a straight one."""
     line, count = branch.line, len(branch.line)
     best, angle = 0.5, _BEND
-    for i in range(round(0.3 * count), round(0.7 * count) + 1):
+    for i in range(round(0.35 * count), round(0.65 * count) + 1):
         upper, lower = line[i] - line[0], line[-1] - line[i]
         cosine = upper @ lower / max(float(np.linalg.norm(upper) * np.linalg.norm(lower)), 1e-12)
         bend = float(np.arccos(np.clip(cosine, -1, 1)))
