@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Feet that stand: found in a performance, and held in place by the limb's inverse kinematics.
 
-A held contact is an empty at its place, which may hang on any object, a Copy Location constraint of
-the limb's IK control, and a custom property of that control, keyed in the performance's Action, that
+A held contact is an empty at its place, which may hang on any object, a Copy Location constraint
+of the limb's IK control, and a custom property of it, keyed in the performance's Action, that
 says how far it holds. Whatever plays or renders the file needs no extension for it.
 """
 

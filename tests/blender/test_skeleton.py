@@ -202,7 +202,7 @@ def test_every_limb_has_its_control_and_pole(walker):
 
 
 def test_the_root_carries_everything(walker):
-    puppet, imported = walker
+    _, imported = walker
     before = export.read_posed(imported).means
     imported.armature.pose.bones["root"].location = (0.3, 0.1, 0)
     bpy.context.view_layer.update()
@@ -269,7 +269,7 @@ def test_saved_and_appended_it_is_posed_the_same(walker, tmp_path):
 
 @pytest.fixture
 def stander():
-    """Walks, then stands upright from its frame 6 to 14 while it slips by 2 hundredths, then walks on."""
+    """Walks, stands from its frame 6 to 14 while it slips by 2 hundredths, then walks on."""
     puppet = puppets.creature(n=5000, frames=22, size=(96, 72))
     for p in puppet.performances:
         p.bases[:, 6:15] = p.bases[:, 11:12]
@@ -305,7 +305,7 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
     frames = range(contact.first, contact.last + 1)
     loose = read_sole(imported, puppet, contact.control, frames)
     assert np.linalg.norm(np.ptp(loose, axis=0)) > 0.015
-    before = {f: None for f in (1, contact.last + 6)}
+    before = dict.fromkeys((1, contact.last + 6))
     for frame in before:
         scene.frame_set(frame)
         before[frame] = export.read_posed(imported).means
@@ -331,7 +331,7 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
 
 
 def test_a_contact_follows_an_object(stander):
-    puppet, imported = stander
+    _, imported = stander
     scene = bpy.context.scene
     platform = bpy.data.objects.new("platform", None)
     scene.collection.objects.link(platform)
