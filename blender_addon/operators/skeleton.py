@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Operators of the body rig: ``restage4d.find_contacts``, ``restage4d.lock_contacts``,
-``restage4d.free_contacts``, ``restage4d.set_ik``."""
+``restage4d.free_contacts``, ``restage4d.set_ik``, ``restage4d.place_head`` (click on it)."""
 
+from collections.abc import Set
 from typing import cast
 
 import bpy
@@ -10,10 +11,11 @@ from restage4d.errors import InputError
 from restage4d.skeleton.contacts import HEIGHT, SPEED
 
 from .. import compat
-from ..puppet import importer, nla
-from ..skeleton import build, contacts
+from ..puppet import attributes, importer, nla, weights
+from ..skeleton import build, contacts, rebuild
 from ..skeleton.contact_list import Contact, read_contacts
 from ..skeleton.plan import IK, PART
+from . import in_view
 from .puppet import OnPuppet
 
 
@@ -166,7 +168,50 @@ class RESTAGE4D_OT_set_ik(_OnSkeleton):
         return f"{', '.join(sorted(b.bone[PART] for b in limbs))}: {'IK' if self.on else 'FK'}"
 
 
+class RESTAGE4D_OT_place_head(in_view.InView, _OnSkeleton):
+    """Click on the puppet's head: its skeleton is found anew. Keys and contacts of the old
+    skeleton's bones are removed"""
+
+    bl_idname = "restage4d.place_head"
+    bl_label = "Place Head"
+    cursor = "EYEDROPPER"
+    text = "Click on the puppet's head   Esc: leave"
+    point: bpy.props.IntProperty(
+        name="Point", description="The Gaussian that is on the head", default=-1, min=-1
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
+        if context.area is None or context.area.type != "VIEW_3D":
+            self.report({"ERROR"}, "This works in a 3D view.")
+            return {"CANCELLED"}
+        return self.open_in_view(context)
+
+    def handle(
+        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    ) -> Set[str]:
+        if event.type != "LEFTMOUSE" or event.value != "PRESS" or at is None:
+            return {"RUNNING_MODAL"}
+        imported = importer.find_selected_puppet(context)
+        found = in_view.find_view(context.window, self.area)
+        if imported is None or found is None:
+            return {"CANCELLED"}
+        area, region = found
+        matrix = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d.perspective_matrix
+        size = region.width, region.height
+        self.point = weights.pick(imported, context.evaluated_depsgraph_get(), at, matrix, size)
+        return self.execute(context)
+
+    def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
+        count = len(attributes.get_mesh(imported.points).vertices)
+        if not 0 <= self.point < count:
+            raise InputError("There is nothing of the puppet.", "Click on its head.")
+        scene = cast(bpy.types.Scene, context.scene)
+        names = rebuild.place_head(imported, scene, self.point)
+        return f"{len(names)} bones: {', '.join(names[:6])} ..."
+
+
 CLASSES = (
+    RESTAGE4D_OT_place_head,
     RESTAGE4D_OT_find_contacts,
     RESTAGE4D_OT_lock_contacts,
     RESTAGE4D_OT_free_contacts,

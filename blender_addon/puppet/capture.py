@@ -158,6 +158,23 @@ def puppet_steps(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
+    performances, takes = yield from take_steps(imported, scene, also)
+    background = make_nothing()
+    if imported.background is not None:
+        with attributes.reading_mesh(imported.background) as mesh:
+            background = attributes.read_gaussians(mesh)
+    return assemble(imported, performances, takes, background)
+
+
+def make_nothing() -> Gaussians:
+    """No Gaussians at all."""
+    return Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+
+
+def take_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
+) -> Generator[None, None, tuple[list[Performance], list[Take]]]:
+    """Every performance with the bases alone, and what was read of it; yields once a frame."""
     performances, takes, added = [], [], []
     if also:
         r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
@@ -173,12 +190,7 @@ def puppet_steps(
                 Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
             )
             takes.append(take)
-    background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
-    if imported.background is not None:
-        with attributes.reading_mesh(imported.background) as mesh:
-            background = attributes.read_gaussians(mesh)
-    performances += [p for p, _ in added]
-    return assemble(imported, performances, [*takes, *(t for _, t in added)], background)
+    return [*performances, *(p for p, _ in added)], [*takes, *(t for _, t in added)]
 
 
 def assemble(

@@ -82,6 +82,7 @@ def _draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet
         if body_rig.SWITCH in bone:
             text = f"{bone.bone[PART]}: IK"
             column.prop(bone, f'["{body_rig.SWITCH}"]', text=text, slider=True)
+    layout.operator("restage4d.place_head", icon="EYEDROPPER")
     row = layout.row(align=True)
     for name, text in (("find", "Find Contacts"), ("lock", "Lock"), ("free", "Free")):
         row.operator(f"restage4d.{name}_contacts", text=text)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from restage4d import se3
 from restage4d.puppet import F32
 from restage4d.se3 import Array
-
-from .posing import blend_changes
+from restage4d.skeleton.posing import blend_changes
 
 STEPS = (8, 16, 32, 64)  # of a skin weight of 1, tried until the loss is small
 LOSS = 1e-3  # of the subject's extent, that the farthest point may be off

@@ -7,12 +7,11 @@ import numpy as np
 
 from restage4d.puppet import Puppet
 from restage4d.se3 import Array
-
-from .branches import Branch, find_limbs
-from .naming import Body, Part, is_body, name_limbs
-from .shape import Ints, Shape, find_shape
-from .skeleton import Bone, Skeleton
-from .skinning import skin
+from restage4d.skeleton.branches import Branch, find_limbs
+from restage4d.skeleton.naming import Body, Part, is_body, name_limbs
+from restage4d.skeleton.shape import Ints, Shape, find_shape
+from restage4d.skeleton.skeleton import Bone, Skeleton
+from restage4d.skeleton.skinning import skin
 
 _BEND = 0.21  # radians (12 degrees): a limb bent less has its joint in the middle
 _FEWEST = 300  # Gaussians that have a shape

@@ -8,8 +8,7 @@ import numpy as np
 from restage4d import se3
 from restage4d.puppet import Puppet
 from restage4d.se3 import Array
-
-from .skeleton import Skeleton
+from restage4d.skeleton.skeleton import Skeleton
 
 _FOOT = 0.7  # of the lower bone: what lies beyond is the foot or the hand
 _POINTS = 4000  # that the motion is measured on

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from restage4d.se3 import Array
-
-from .branches import Branch
-from .shape import Shape
+from restage4d.skeleton.branches import Branch
+from restage4d.skeleton.shape import Shape
 
 _LOW = 0.3  # of the height: feet are below it
 _UPRIGHT = 1.25  # heights in lengths

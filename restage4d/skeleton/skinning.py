@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from restage4d.puppet import F32, Puppet
 from restage4d.se3 import Array
-
-from .shape import Ints, Shape, spread
+from restage4d.skeleton.shape import Ints, Shape, spread
 
 INFLUENCES = 4
 _BLEND = 0.054  # of the subject's longest side: standard deviation of the blend at a joint

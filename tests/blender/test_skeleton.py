@@ -361,3 +361,29 @@ def test_without_a_skeleton_it_says_so(monkeypatch):
 def test_locking_before_finding_is_told(walker):
     with pytest.raises(RuntimeError, match="Find contacts first"):
         bpy.ops.restage4d.lock_contacts()
+
+
+def test_a_click_says_where_the_head_is(walker):
+    """What was the tail is the head then; untouched it is exact again in every performance, and it
+    bends."""
+    puppet, imported = walker
+    scene = bpy.context.scene
+    imported.armature.location = (0.4, 0.1, 0)
+    turn(imported, "tail_1", 30)
+    imported.armature.pose.bones["tail_1"].keyframe_insert("rotation_quaternion", frame=FRAME)
+    point = int(puppet.subject.means[:, 0].argmin())
+    assert bpy.ops.restage4d.place_head(point=point) == {"FINISHED"}
+    names, bones = build.list_bones(imported.armature), imported.armature.data.bones
+    assert bones["head"].head_local.x < 0
+    assert len(names) == len(set(names))
+    assert not [b.name for b in bones if "." in b.name and b.name[-1].isdigit()]
+    for p in puppet.performances:
+        importer.activate(imported, p.name, scene=scene)
+        for frame in (0, 5, 9):
+            scene.frame_set(1 + frame)
+            want = puppet.pose(p, frame).means + np.float32([0.4, 0.1, 0])
+            np.testing.assert_allclose(export.read_posed(imported).means, want, atol=3e-6)
+    before = export.read_posed(imported).means
+    turn(imported, "head", 35)
+    assert np.linalg.norm(export.read_posed(imported).means - before, axis=1).max() > 0.05
+    assert_eq_1(imported, puppet)

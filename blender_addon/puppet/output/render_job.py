@@ -22,7 +22,6 @@ import numpy as np
 from restage4d.errors import Cancelled, InputError
 from restage4d.puppet import (
     F32,
-    Gaussians,
     Performance,
     Puppet,
 )
@@ -109,7 +108,7 @@ def render_steps(
     )
     aspect = r.pixel_aspect_y / r.pixel_aspect_x
     take = yield from capture.read_steps(imported, scene, frames, size, aspect, filming)
-    rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+    rest = capture.make_nothing()
     if background and imported.background is not None:
         rest = export.read_background(imported)
     performance = Performance("render", take.bases, r.fps / r.fps_base, take.K, take.w2c, size)
