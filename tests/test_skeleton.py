@@ -115,7 +115,7 @@ def test_skin_weights_sum_to_one_and_are_smooth(walker):
     # each end is its own bone's
     for name, place in (("head", (0.5, 0, 0.6)), ("leg_hind_lower.R", (-0.22, -0.1, 0.0))):
         mine = np.linalg.norm(puppet.subject.means - place, axis=1) < 0.06
-        assert dense[mine, find_bone(skeleton, name)].mean() > 0.9
+        assert dense[mine, find_bone(skeleton, name)].mean() > 0.8
 
 
 def test_bones_move_as_their_points_did(walker):
