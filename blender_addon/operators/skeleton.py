@@ -128,6 +128,15 @@ class RESTAGE4D_OT_lock_contacts(_OnContacts):
         chosen = _choose(context, imported, playing.name, self.scope)
         done = contacts.lock(imported, chosen, blend=self.blend, on=on)
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
+        missed = contacts.measure_misses(imported, scene, done)
+        if missed:
+            worst, by = max(missed, key=lambda x: x[1])
+            self.report(
+                {"WARNING"},
+                f"{len(missed)} of {len(done)} are out of reach, {worst.part} at frames "
+                f"{worst.first} to {worst.last} by {100 * by:.1f} % of the subject. Lower the hips "
+                "there, or move the circles nearer",
+            )
         return f"{len(done)} contacts held; move their circles to move the places"
 
 

@@ -21,6 +21,7 @@ from .build import SWITCH, drive
 from .contact_list import Contact, read_contacts, write_contacts
 from .plan import END, IK, LIMB, PART
 
+_MISS = 2e-3  # of the extent: a contact that slides by more is told
 _HOLD = "contact"  # custom properties of an IK control begin so
 
 
@@ -116,6 +117,32 @@ def lock(
         _key(armature, control, SWITCH, mine, blend)
     write_contacts(armature, all_contacts)
     return done
+
+
+def measure_misses(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, held: list[Contact]
+) -> list[tuple[Contact, float]]:
+    """Held contacts whose limb is too short to reach, and by how much of the subject's extent it
+    misses its place at the worst frame."""
+    armature = imported.armature
+    extent = float(np.ptp(np.array(imported.points.bound_box), axis=0).max())
+    worst = [0.0] * len(held)
+    frames = sorted({f for c in held for f in range(c.first, c.last + 1)})
+    with capture.step_frames(imported, scene, points=False):
+        for frame in frames:
+            scene.frame_set(frame)
+            posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose
+            for i, c in enumerate(held):
+                if c.first <= frame <= c.last:
+                    control = posed.bones[c.control]
+                    end = next(
+                        b
+                        for b in posed.bones
+                        if b.bone.get(rig.ROLE) == END and b.bone[LIMB] == control.bone[LIMB]
+                    )
+                    miss = (end.tail - control.matrix.translation).length / extent
+                    worst[i] = max(worst[i], miss)
+    return [(c, w) for c, w in zip(held, worst, strict=True) if w > _MISS]
 
 
 def _key(
