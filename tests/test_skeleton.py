@@ -8,7 +8,7 @@ import pytest
 
 from restage4d import se3
 from restage4d.skeleton.contacts import find_contacts
-from restage4d.skeleton.extending import extend_bases
+from restage4d.skeleton.extending import FINE, LOSS, extend_bases
 from restage4d.skeleton.finding import find_skeleton
 from restage4d.skeleton.motion import compute_motion, fit_rigid
 from restage4d.skeleton.posing import blend_changes
@@ -171,7 +171,7 @@ def test_any_joint_bends_without_tearing(walker):
 
 
 def test_what_was_posed_is_in_the_bases(walker):
-    """Within a thousandth of the extent; performances that were not posed are what they were to
+    """As near as was asked; performances that were not posed are what they were to
     float32, and so is everything where nothing was posed."""
     puppet, skeleton = walker
     s = puppet.subject
@@ -187,7 +187,10 @@ def test_what_was_posed_is_in_the_bases(walker):
     for t in range(10):
         changes[:, t] = pose_below(skeleton, "tail_1", turn_about(tail.head, [0, 0, 1], 6.0 * t))
     got = extend_bases(s.means, puppet.index, puppet.weight, skin, bases, [still, changes])
-    assert got.loss < 1e-3
+    assert 0 < got.loss <= LOSS
+    fine = extend_bases(s.means, puppet.index, puppet.weight, skin, bases, [still, changes], FINE)
+    assert fine.loss < FINE
+    assert len(fine.bases[0]) > len(got.bases[0])
     assert puppet.n_bases < len(got.bases[0]) < 300
     extent = np.linalg.norm(np.ptp(s.means, axis=0))
     for t in (0, 5, 9):
@@ -202,7 +205,7 @@ def test_what_was_posed_is_in_the_bases(walker):
                 got.bases[i][:, t].astype(float), got.index, puppet.weight.astype(float)
             )
             off = np.linalg.norm(se3.transform(R, d, s.means.astype(float)) - want, axis=1).max()
-            assert off < (1e-6 if i == 0 else 1e-3) * extent
+            assert off < (1e-6 if i == 0 else 1.2 * LOSS) * extent
 
 
 def test_contacts_are_where_a_foot_stands():

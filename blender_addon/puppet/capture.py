@@ -22,7 +22,7 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.se3 import Array
-from restage4d.skeleton.extending import extend_bases
+from restage4d.skeleton.extending import LOSS, extend_bases
 
 from ..skeleton import build as body_rig
 from . import (
@@ -198,9 +198,11 @@ def assemble(
     performances: list[Performance],
     takes: list[Take],
     background: Gaussians,
+    *,
+    loss: float = LOSS,
 ) -> Puppet:
     """The points as they are with performances read from the bones; what a skeleton was posed to
-    is in bases of its own."""
+    is in bases of its own, see `extend_bases`."""
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
         subject = attributes.read_gaussians(mesh)
@@ -208,7 +210,7 @@ def assemble(
     changes = [take.changes for take in takes if take.changes is not None]
     if skin is not None and len(changes) == len(takes):
         extended = extend_bases(
-            subject.means, index, weight, skin, [p.bases for p in performances], changes
+            subject.means, index, weight, skin, [p.bases for p in performances], changes, loss
         )
         index = extended.index
         performances = [

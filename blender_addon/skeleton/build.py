@@ -117,7 +117,8 @@ def _add_inverse_kinematics(obj: bpy.types.Object, skeleton: Skeleton, lower: in
     stem, side = split_name(bone.part)
     end, control = (obj.pose.bones[f"{stem}_{kind}{side}"] for kind in ("end", "ik"))
     control[SWITCH] = 0.0
-    control.id_properties_ui(SWITCH).update(
+    described: Any = control.id_properties_ui(SWITCH)
+    described.update(
         min=0.0, max=1.0, default=0.0, description="0: turn the bones. 1: the limb reaches for this"
     )
     solver: Any = end.constraints.new("IK")

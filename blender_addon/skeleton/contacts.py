@@ -45,7 +45,7 @@ def find(
             scene.frame_set(actions.FIRST_FRAME + i)
             posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose
             for row, bone in enumerate(ends.values()):
-                places[row, i] = posed.bones[bone.name].tail
+                places[row, i] = np.array(posed.bones[bone.name].tail)
     legs = [row for row, bone in enumerate(ends.values()) if bone[PART].startswith("leg")]
     ground = np.quantile(places[legs or slice(None), :, 2], 0.02) if len(ends) else 0.0
     box = np.array(imported.points.bound_box)
@@ -101,7 +101,8 @@ def lock(
             empty.matrix_parent_inverse = on.matrix_world.inverted()
         empty.matrix_basis = Matrix.Translation(place)
         control[name] = 0.0
-        control.id_properties_ui(name).update(min=0.0, max=1.0, default=0.0)
+        described: Any = control.id_properties_ui(name)
+        described.update(min=0.0, max=1.0, default=0.0)
         holding: Any = control.constraints.new("COPY_LOCATION")
         holding.name, holding.target = name, empty
         path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
@@ -202,8 +203,6 @@ def _forget_keys(imported: importer.ImportedPuppet, path: str) -> None:
         slot = actions.find_slot(action, imported.armature, actions.SLOT)
         if slot is None:
             continue
-        for layer in action.layers:
-            for strip in layer.strips:
-                bag: Any = strip.channelbag(slot)
-                for curve in [c for c in bag.fcurves if c.data_path == path] if bag else []:
-                    bag.fcurves.remove(curve)
+        for bag in actions.find_channelbags(action, slot):
+            for curve in [c for c in bag.fcurves if c.data_path == path]:
+                bag.fcurves.remove(curve)

@@ -8,7 +8,7 @@ So control times inverse captured is what the artist changed: exactly nothing at
 moment and in every blend of Actions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,7 +142,7 @@ def _find_axes(skeleton: Skeleton) -> list[Array]:
 
 
 def compute_channels(
-    body: BodyPlan, puppet: Puppet, performance: Performance, *, rest: dict[str, Array]
+    body: BodyPlan, puppet: Puppet, performance: Performance, *, rest: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)
     """Location and quaternion keys of every keyed bone, see `bone_curves.channels`."""
     near = puppet.performances[0].bases[:, :1]

@@ -104,11 +104,9 @@ def _remove(imported: importer.ImportedPuppet) -> None:
     paths = tuple(f'pose.bones["{bpy.utils.escape_identifier(name)}"]' for name in gone)
     for action in imported.get_actions():
         slot = actions.find_slot(action, armature, actions.SLOT)
-        for layer in action.layers if slot is not None else ():
-            for strip in layer.strips:
-                bag: Any = strip.channelbag(slot)
-                for curve in [c for c in bag.fcurves if c.data_path.startswith(paths)]:
-                    bag.fcurves.remove(curve)
+        for bag in actions.find_channelbags(action, slot) if slot is not None else ():
+            for curve in [c for c in bag.fcurves if c.data_path.startswith(paths)]:
+                bag.fcurves.remove(curve)
     if armature.animation_data is not None:
         for driver in list(armature.animation_data.drivers):
             if driver.data_path.startswith(paths):

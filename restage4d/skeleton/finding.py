@@ -60,7 +60,7 @@ def _find_way(puppet: Puppet) -> Array:  # -> (3,)
         puppet.pose(p, p.n_frames - 1).means.mean(0) - puppet.pose(p, 0).means.mean(0)
         for p in puppet.performances
     ]
-    return np.sum(ends, axis=0, dtype=np.float64)
+    return np.asarray(np.sum(ends, axis=0, dtype=np.float64))
 
 
 def _build_bones(shape: Shape, body: Body) -> tuple[list[Bone], Ints]:

@@ -12,7 +12,7 @@ _LOW = 0.3  # of the height: feet are below it
 _UPRIGHT = 1.25  # heights in lengths
 _SLENDER, _STOUT = 5.5, 4.0  # lengths of a limb in radii: surely a limb; the least of a leg
 _AHEAD = 3.0  # how much it counts where the body goes, per length
-_SURE = 0.35  # lead of the head's score over the tail's
+_SURE = 0.18  # lead of the head's score over the tail's
 _THIN = 0.04  # of the extent: an end as thin as that is no head
 
 
@@ -150,14 +150,14 @@ def _find_head(
         blunt = float(np.median(x.radius[12:18]) / max(np.median(x.radius[2:8]), 1e-3 * extent))
         volume = float(np.sqrt(x.cells.sum()))
         ears = min(len(x.small), 2)
-        ahead = _flatten(x.line[0] - middle) @ way / extent
+        ahead = float(_flatten(x.line[0] - middle) @ way) / extent
         return (
             10 * thick
             + 0.8 * high
             + 0.4 * min(blunt, 1.5)
             + 0.25 * ears
             + 0.02 * volume
-            + _AHEAD * np.clip(ahead, -0.2, 0.2)
+            + _AHEAD * min(max(ahead, -0.2), 0.2)
         )
 
     order = sorted(free, key=score, reverse=True)
@@ -166,7 +166,7 @@ def _find_head(
     best = order[0]
     if float(np.quantile(best.radius, 0.8)) < _THIN * extent:
         return best, False
-    return best, len(order) == 1 or score(best) - score(order[1]) > _SURE * 0.5
+    return best, len(order) == 1 or score(best) - score(order[1]) > _SURE
 
 
 def _pick_near(limbs: list[Branch], places: Array, at: Array) -> Branch | None:

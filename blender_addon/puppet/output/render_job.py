@@ -25,6 +25,7 @@ from restage4d.puppet import (
     Performance,
     Puppet,
 )
+from restage4d.skeleton.extending import FINE
 
 from .. import attributes, capture, importer
 from ..camera import get_lens
@@ -112,7 +113,7 @@ def render_steps(
     if background and imported.background is not None:
         rest = export.read_background(imported)
     performance = Performance("render", take.bases, r.fps / r.fps_base, take.K, take.w2c, size)
-    return capture.assemble(imported, [performance], [take], rest)
+    return capture.assemble(imported, [performance], [take], rest, loss=FINE)
 
 
 def start(render: Render) -> None:
