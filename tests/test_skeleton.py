@@ -112,6 +112,14 @@ def test_skin_weights_sum_to_one_and_are_smooth(walker):
     close = np.sqrt(square.min(1)) < 0.01
     assert close.sum() > 50
     assert jump[close].max() < 0.2
+    # hips and chest blend over a tenth of the body's length, about 0.1
+    middle = skeleton.bones[find_bone(skeleton, "chest")].head[0]
+    trunk = np.abs(puppet.subject.means[:, 1:] - [0, 0.42]).max(1) < 0.15
+    aside = np.abs(puppet.subject.means[:, 0] - middle)
+    soft = dense[:, find_bone(skeleton, "chest")]
+    near_joint, away = trunk & (aside > 0.02) & (aside < 0.04), trunk & (aside > 0.15)
+    assert np.abs(soft - 0.5)[near_joint].max() < 0.45
+    assert np.abs(soft - 0.5)[away & (soft + dense[:, 0] > 0.99)].min() > 0.4
     # each end is its own bone's
     for name, place in (("head", (0.5, 0, 0.6)), ("leg_hind_lower.R", (-0.22, -0.1, 0.0))):
         mine = np.linalg.norm(puppet.subject.means - place, axis=1) < 0.06

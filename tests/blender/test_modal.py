@@ -12,7 +12,7 @@ import pytest
 
 import blender_addon
 from blender_addon import orders, runtime
-from blender_addon.operators import puppet, stepped
+from blender_addon.operators import puppet, skeleton, stepped
 from blender_addon.operators.pointing import frame_view, mask_and_head, select_subject
 from blender_addon.session import running_work
 from blender_addon.session.models import Shot
@@ -82,6 +82,7 @@ TOOLS = (
     mask_and_head.RESTAGE4D_OT_correct_mask,
     mask_and_head.RESTAGE4D_OT_point_at_head,
     puppet.RESTAGE4D_OT_pick_bones,
+    skeleton.RESTAGE4D_OT_place_head,
 )
 
 

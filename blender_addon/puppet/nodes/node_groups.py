@@ -315,7 +315,8 @@ def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.Nod
         t.tree.links.new(source, join.inputs["Geometry"])
     out = join.outputs[0]
     renamed = [name for name in groups if not name.startswith("basis_")]
-    for name in ("influence_*", "weight_*", "shown_weight", "radiance:*", "basis_*", *renamed):
+    unused = ("influence_*", "weight_*", "shown_weight", "radiance:*", "bone_*", "basis_*")
+    for name in (*unused, *renamed):
         remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
         if "Pattern Mode" in remove.inputs:
             remove.inputs["Pattern Mode"].default_value = "Wildcard"
