@@ -57,6 +57,7 @@ def _classes() -> list[type]:
         playblast,
         puppet,
         render_splats,
+        skeleton,
     )
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
@@ -68,6 +69,7 @@ def _classes() -> list[type]:
         render_splats,
         playblast,
         puppet,
+        skeleton,
         findings,
         drag,
         brush,

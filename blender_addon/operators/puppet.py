@@ -214,13 +214,13 @@ class RESTAGE4D_OT_select_points(OnPuppet):
 
 
 class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
-    """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
-    Shift in addition"""
+    """Click on the puppet to select the control that moves that place; with Ctrl the bones of its
+    bases, with Shift in addition"""
 
     bl_idname = "restage4d.pick_bones"
     bl_label = "Pick on the Puppet"
     cursor = "EYEDROPPER"
-    text = "Click on the puppet   Ctrl: its bones   Shift: in addition   Esc: leave"
+    text = "Click on the puppet   Ctrl: its bases   Shift: in addition   Esc: leave"
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
@@ -245,6 +245,8 @@ class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
         if point < 0:
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}
+        if not event.ctrl and weights.select_control(imported, point, extend=event.shift):
+            return {"FINISHED"}
         with attributes.reading_mesh(imported.points) as mesh:
             index, weight = attributes.read_influences(mesh)
         share = weights.sum_shares(

@@ -62,9 +62,17 @@ def find_slot(action: bpy.types.Action, owner: Animated, name: str) -> bpy.types
 
 def find_channels(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[Channel]:
     """What the Action keys in that slot."""
+    bags = find_channelbags(action, slot)
+    return {(c.data_path, c.array_index) for bag in bags for c in bag.fcurves}
+
+
+def find_channelbags(
+    action: bpy.types.Action, slot: bpy.types.ActionSlot
+) -> list[bpy.types.ActionChannelbag]:
+    """Where the Action keeps the curves of that slot."""
     strips = (strip for layer in action.layers for strip in layer.strips)
     bags = (cast(bpy.types.ActionKeyframeStrip, strip).channelbag(slot) for strip in strips)
-    return {(c.data_path, c.array_index) for bag in bags if bag is not None for c in bag.fcurves}
+    return [bag for bag in bags if bag is not None]
 
 
 def play(

@@ -147,9 +147,9 @@ def write_regions(
     set_attribute(mesh, REGION_COLOR, "FLOAT_COLOR", "color", color)
 
 
-def write_weights(mesh: bpy.types.Mesh, bases: NDArray[np.bool_]) -> None:  # (K,)
-    """`WEIGHT` of every point: how much some of the bases, together, move it."""
-    set_attribute(mesh, WEIGHT, "FLOAT", "value", read_weights(mesh, bases))
+def write_weights(mesh: bpy.types.Mesh, share: F32) -> None:  # (N,)
+    """`WEIGHT` of every point: how much some bones, together, move it."""
+    set_attribute(mesh, WEIGHT, "FLOAT", "value", share)
 
 
 def write_influences(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From bases to what bones are keyed with, see `rig`. numpy only, so that a thread can do it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def channels(
 
 
 def key_motions(
-    motions: dict[str, Array], before: dict[str, Array], rest: dict[str, Array]
+    motions: Mapping[str, Array], before: Mapping[str, Array], rest: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)
     """Keys of bones by name, of their motions (T, 4, 4) within their parents' groups; ``before``
     says on which side quaternions start."""

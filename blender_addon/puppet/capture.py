@@ -24,7 +24,7 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.se3 import Array
-from restage4d.skeleton.extending import extend_bases
+from restage4d.skeleton.extending import LOSS, extend_bases
 
 from ..skeleton import build as body_rig
 from . import (
@@ -166,6 +166,18 @@ def puppet_steps(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
 ) -> Generator[None, None, Puppet]:
     """`capture_puppet`, yielding once a frame."""
+    return make_puppet(imported, *(yield from take_steps(imported, scene, also)))
+
+
+def make_nothing() -> Gaussians:
+    """No Gaussians at all."""
+    return Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+
+
+def take_steps(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
+) -> Generator[None, None, tuple[list[Performance], list[Take]]]:
+    """Every performance with the bases alone, and what was read of it; yields once a frame."""
     performances, takes, added = [], [], []
     if also:
         r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
@@ -186,7 +198,7 @@ def puppet_steps(
     sizes = [take.size for take in takes]
     if np.ptp(sizes) > SAME_SIZE * sizes[0]:
         raise _changes_size(imported, "from one performance to the next")
-    return make_puppet(imported, performances, takes)
+    return performances, takes
 
 
 def make_puppet(
@@ -195,9 +207,10 @@ def make_puppet(
     takes: list[Take],
     *,
     background: bool = True,
+    loss: float = LOSS,
 ) -> Puppet:
     """A puppet of what stands in the scene, as many times as large as its takes say; a metre stays
-    a metre. What a skeleton was posed to is in bases of its own."""
+    a metre. What a skeleton was posed to is in bases of its own, see `extend_bases`."""
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
         g = attributes.read_gaussians(mesh)
@@ -208,13 +221,13 @@ def make_puppet(
     changes = [take.changes for take in takes if take.changes is not None]
     if skin is not None and len(changes) == len(takes):
         extended = extend_bases(
-            subject.means, index, weight, skin, [p.bases for p in performances], changes
+            subject.means, index, weight, skin, [p.bases for p in performances], changes, loss
         )
         index = extended.index
         performances = [
             replace(p, bases=b) for p, b in zip(performances, extended.bases, strict=True)
         ]
-    rest = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
+    rest = make_nothing()
     if background and imported.background is not None:
         rest = read_background(imported)
     about = imported.about | {"metres_per_unit": imported.about["metres_per_unit"] / size}

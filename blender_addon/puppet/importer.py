@@ -22,6 +22,7 @@ from restage4d.finding import Finding
 from restage4d.puppet import Puppet
 
 from ..session.steps import Steps, drain, in_thread
+from ..skeleton.contact_list import read_contacts
 from . import actions, builder, camera, markers, pose
 from .in_scene import index
 
@@ -191,12 +192,19 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Sce
             played.use_fake_user = True
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
-    for holder in imported.armature.users_scene:
-        found = imported.about["findings"]
-        markers.mark_findings(holder, imported.armature, found, p.name, p.n_frames)
+    mark(imported, p)
     if scene is not None:
         frame_scene(imported, p, scene)
         scene.frame_set(actions.FIRST_FRAME)
+
+
+def mark(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
+    """Shows on the timeline what was found in a performance, and where feet stand."""
+    p = performance
+    spans = [(f"{c.part} down", c.first, c.last) for c in read_contacts(imported.armature, p.name)]
+    for holder in imported.armature.users_scene:
+        found = imported.about["findings"]
+        markers.mark_findings(holder, imported.armature, found, p.name, p.n_frames, spans)
 
 
 def frame_scene(

@@ -19,9 +19,11 @@ def mark_findings(
     findings: Sequence[Finding],
     performance: str,
     n_frames: int,
+    spans: Sequence[tuple[str, int, int]] = (),
 ) -> None:
     """Renews a puppet's markers: those of the performance that plays, one where a finding begins
-    and one where it ends; none for what holds from the first frame to the last.
+    and one where it ends; none for what holds from the first frame to the last. ``spans`` are
+    further ones: label, first and last scene frame.
 
     A marker that the artist moved or renamed is the artist's.
     """
@@ -35,6 +37,9 @@ def mark_findings(
         names.setdefault(first, []).append(get_label(finding))
         if last > first:
             names.setdefault(last, []).append(f"{get_label(finding)} ends")
+    for label, first, last in spans:
+        names.setdefault(first, []).append(label)
+        names.setdefault(last, []).append(f"{label} ends")
     made = [(f"Restage4D: {', '.join(labels)}", frame) for frame, labels in names.items()]
     for name, frame in made:
         scene.timeline_markers.new(name, frame=frame)

@@ -16,6 +16,7 @@ from restage4d.se3 import Array
 
 from .. import compat
 from ..session.steps import Steps, in_thread
+from ..skeleton import build as body_rig
 from . import (
     attributes,
     importer,
@@ -37,6 +38,8 @@ def find_bases(
         bone = posed.bone
         if rig.BASIS in bone:
             out[bone[rig.BASIS]] = True
+        elif body_rig.PART in bone and bone.get(rig.REGION) != rig.WHOLE:
+            continue  # a skeleton's bone moves points, see `compute_shares`
         elif bone.get(rig.REGION) == rig.WHOLE:
             out[:] = True
         elif rig.REGION in bone:
@@ -49,18 +52,52 @@ def find_selected_bones(armature: bpy.types.Object) -> list[bpy.types.PoseBone]:
     return [posed for posed in armature.pose.bones if compat.is_bone_selected(posed)]
 
 
+def compute_shares(imported: importer.ImportedPuppet) -> F32:  # -> (N,)
+    """How much the selected bones move each point: bases by their coefficients, a skeleton's bones
+    by their skin weights."""
+    chosen = find_selected_bones(imported.armature)
+    mesh = attributes.get_mesh(imported.points)
+    share = attributes.read_weights(mesh, find_bases(imported.armature, chosen))
+    skin = body_rig.read_skin(mesh)
+    if skin is not None:
+        mine = [posed.name in {p.name for p in chosen} for posed in _list_controls(imported)]
+        share = np.maximum(share, np.where(np.array(mine)[skin[0]], skin[1], 0).sum(1))
+    return share.astype(np.float32)
+
+
+def _list_controls(imported: importer.ImportedPuppet) -> list[bpy.types.PoseBone]:
+    bones = imported.armature.pose.bones
+    return [bones[name] for name in body_rig.list_bones(imported.armature)]
+
+
+def select_control(imported: importer.ImportedPuppet, point: int, *, extend: bool) -> str:
+    """Selects the skeleton's control that moves a point most; its name, "" without a skeleton."""
+    with attributes.reading_mesh(imported.points) as mesh:
+        skin = body_rig.read_skin(mesh)
+    if skin is None:
+        return ""
+    enter(imported.armature, "POSE")
+    wanted = _list_controls(imported)[int(skin[0][point, skin[1][point].argmax()])]
+    for posed in imported.armature.pose.bones:
+        if posed == wanted or not extend:
+            compat.select_bone(posed, posed == wanted)
+    for collection in wanted.bone.collections:
+        collection.is_visible = True
+    rig.get_armature(imported.armature).bones.active = wanted.bone
+    return wanted.name
+
+
 def show_weights(imported: importer.ImportedPuppet) -> bool:
     """Writes the weights of the selected bones for the display; False where they are there already
     or points are being edited."""
     if imported.points.mode == "EDIT":
         return False
-    bases = find_bases(imported.armature, find_selected_bones(imported.armature))
     mesh = attributes.get_mesh(imported.points)
-    key = np.packbits(bases).tobytes().hex()
+    key = ",".join(posed.name for posed in find_selected_bones(imported.armature))
     if mesh.get("restage4d_shown") == key and attributes.WEIGHT in mesh.attributes:
         return False
     mesh["restage4d_shown"] = key
-    attributes.write_weights(mesh, bases)
+    attributes.write_weights(mesh, compute_shares(imported))
     return True
 
 
@@ -124,9 +161,8 @@ def select_bones(
 def select_points(imported: importer.ImportedPuppet, least: float) -> int:
     """Selects, in edit mode, the points that the selected bones move by at least ``least`` in all;
     returns how many."""
-    bases = find_bases(imported.armature, find_selected_bones(imported.armature))
     enter(imported.points, "OBJECT")
-    chosen = attributes.read_weights(attributes.get_mesh(imported.points), bases) >= least
+    chosen = compute_shares(imported) >= least
     attributes.get_mesh(imported.points).vertices.foreach_set("select", chosen)
     enter(imported.points, "EDIT")
     return int(chosen.sum())
@@ -227,7 +263,8 @@ def _write_influences(
     points, mesh = imported.points, attributes.get_mesh(imported.points)
     before = attributes.read_influences(mesh)[0].shape[1]
     attributes.write_influences(mesh, index, weight)
-    attributes.write_regions(mesh, region, rig.region_colors(imported.armature))
+    if not body_rig.list_bones(imported.armature):  # a skeleton's regions are its bones'
+        attributes.write_regions(mesh, region, rig.region_colors(imported.armature))
     mesh["restage4d_shown"] = ""
     if index.shape[1] > before:
         modifier = cast(bpy.types.NodesModifier, points.modifiers["Eq. 1"])

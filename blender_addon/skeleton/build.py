@@ -22,6 +22,7 @@ from .plan import CAPTURED, END, IK, LIMB, PART, POLE, BodyPlan, plan_body, spli
 
 SWITCH = "IK"  # custom property of a limb's IK control: 0 forward, 1 inverse kinematics
 MODIFIER = "Skeleton"  # of the points
+HELPER = "restage4d_helper"  # a custom property of the two helper meshes' objects
 MECHANISM, BASES, IK_CONTROLS = "Mechanism", "Bases", "IK"  # bone collections
 _SIDES = {".L": "Left", ".R": "Right"}
 
@@ -68,12 +69,14 @@ def dress(obj: bpy.types.Object, body: BodyPlan) -> Iterator[None]:
 
     def put(name: str, bone: bpy.types.Bone, *, visible: bool = True) -> None:
         if name not in folders:
-            folders[name] = armature.collections.new(name)
+            known = armature.collections.get(name)
+            folders[name] = known or armature.collections.new(name)
             folders[name].is_visible = visible
         folders[name].assign(bone)
 
     shapes = {name: rig.make_shape(name) for name in rig.SHAPES}
-    for posed in obj.pose.bones:
+    made = {bone.name for bone in body.bones}
+    for posed in [p for p in obj.pose.bones if p.name in made]:
         bone = posed.bone
         role, region = bone.get(rig.ROLE), bone.get(rig.REGION, rig.WHOLE)
         posed.rotation_mode = "QUATERNION"
@@ -114,7 +117,8 @@ def _add_inverse_kinematics(obj: bpy.types.Object, skeleton: Skeleton, lower: in
     stem, side = split_name(bone.part)
     end, control = (obj.pose.bones[f"{stem}_{kind}{side}"] for kind in ("end", "ik"))
     control[SWITCH] = 0.0
-    control.id_properties_ui(SWITCH).update(
+    described: Any = control.id_properties_ui(SWITCH)
+    described.update(
         min=0.0, max=1.0, default=0.0, description="0: turn the bones. 1: the limb reaches for this"
     )
     solver: Any = end.constraints.new("IK")
@@ -168,6 +172,7 @@ def _add_frames(
     modifier: Any = helper.modifiers.new("Armature", "ARMATURE")
     modifier.object = obj
     helper.parent = obj
+    helper[HELPER] = role
     helper.hide_render = helper.hide_select = True
     collection.objects.link(helper)
     helper.hide_viewport = True  # still evaluated, since others read it

@@ -8,7 +8,7 @@ So control times inverse captured is what the artist changed: exactly nothing at
 moment and in every blend of Actions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from restage4d import se3
 from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
-from restage4d.skeleton.motion import Motion, compute_motion, find_bend_axis
+from restage4d.skeleton.motion import Motion, compute_motion, find_bend_axis, find_sole
 from restage4d.skeleton.skeleton import Skeleton
 
 from ..puppet import bone_curves
@@ -93,29 +93,28 @@ def plan_body(
         parent = f"{bone.name} follows"
         add(replace(shape, name=bone.name, parent=parent, about=about | {ROLE: CONTROL}))
     for upper, lower in skeleton.find_limbs():
-        _plan_limb(skeleton, upper, lower, root, axes, add)
+        sole = find_sole(skeleton, puppet, lower)
+        _plan_limb(skeleton, upper, lower, sole, root, axes, add)
     for k, bone in enumerate(bases):
         add(replace(bone, parent=None), ("basis", k))
     return BodyPlan(skeleton, bones, keyed)
 
 
 def _plan_limb(
-    skeleton: Skeleton, upper: int, lower: int, root: str, axes: list[Array], add: Add
+    skeleton: Skeleton, upper: int, lower: int, sole: Array, root: str, axes: list[Array], add: Add
 ) -> None:
     """A limb's end, which the inverse kinematics brings to its control, and its pole."""
     bone = skeleton.bones[lower]
     stem, side = split_name(bone.part)
     limb = {PART: bone.part, LIMB: lower}
-    back = bone.tail - 0.25 * (bone.tail - bone.head)
-    end = Bone(
-        f"{stem}_end{side}", back, 1.0, bone.name, limb | {ROLE: END}, bone.tail, axes[lower]
-    )
+    back = sole - 0.25 * (bone.tail - bone.head)
+    end = Bone(f"{stem}_end{side}", back, 1.0, bone.name, limb | {ROLE: END}, sole, axes[lower])
     add(end, ("tip", lower), ("bone", lower))
     reach = skeleton.bones[upper].length + bone.length
     start = skeleton.bones[upper].head
-    pole = 0.5 * (start + bone.tail) + reach * find_bend_axis(skeleton, upper, lower)
+    pole = 0.5 * (start + sole) + reach * find_bend_axis(skeleton, upper, lower)
     for kind, place, role, motion in (
-        ("ik", bone.tail, IK, "tip"),
+        ("ik", sole, IK, "tip"),
         ("pole", pole, POLE, "pole"),
     ):
         name = f"{stem}_{kind}{side}"
@@ -143,7 +142,7 @@ def _find_axes(skeleton: Skeleton) -> list[Array]:
 
 
 def compute_channels(
-    body: BodyPlan, puppet: Puppet, performance: Performance, *, rest: dict[str, Array]
+    body: BodyPlan, puppet: Puppet, performance: Performance, *, rest: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)
     """Location and quaternion keys of every keyed bone, see `bone_curves.channels`."""
     near = puppet.performances[0].bases[:, :1]

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.se3 import Array
-
-from .shape import Ints, Shape, compute_distances, label_islands
+from restage4d.skeleton.shape import Ints, Shape, compute_distances, label_islands
 
 _LEAST, _SMALL = (0.14, 0.09), 0.06  # of the subject's longest side: limbs; ears and toes
 _HUGE = 0.3  # of the body: with that much of it, a long limb is looked for again among short ones

@@ -7,12 +7,11 @@ import numpy as np
 
 from restage4d.puppet import Puppet
 from restage4d.se3 import Array
-
-from .branches import Branch, find_limbs
-from .naming import Body, Part, name_limbs
-from .shape import Ints, Shape, find_shape
-from .skeleton import Bone, Skeleton
-from .skinning import skin
+from restage4d.skeleton.branches import Branch, find_limbs
+from restage4d.skeleton.naming import Body, Part, is_body, name_limbs
+from restage4d.skeleton.shape import Ints, Shape, find_shape
+from restage4d.skeleton.skeleton import Bone, Skeleton
+from restage4d.skeleton.skinning import skin
 
 _BEND = 0.21  # radians (12 degrees): a limb bent less has its joint in the middle
 _FEWEST = 300  # Gaussians that have a shape
@@ -39,12 +38,12 @@ def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
     w2c = puppet.performances[0].w2c[0].astype(np.float64)
     camera = -w2c[:3, :3].T @ w2c[:3, 3]
     body = name_limbs(shape, limbs, camera, _find_way(puppet), head)
-    kinds = {part.kind for part in body.parts}
-    if not ("leg" in kinds or {"head", "arm"} <= kinds):
+    if not is_body(body):
         return None
     bones, label = _build_bones(shape, body)
     bones = [_lengthen(bone, _SHORTEST * shape.size) for bone in bones]
-    return Skeleton(bones, *skin(puppet, shape, label, len(bones)), body.is_named)
+    lengths = np.array([bone.length for bone in bones])
+    return Skeleton(bones, *skin(puppet, shape, label, lengths), body.is_named)
 
 
 def _lengthen(bone: Bone, least: float) -> Bone:
@@ -61,7 +60,7 @@ def _find_way(puppet: Puppet) -> Array:  # -> (3,)
         puppet.pose(p, p.n_frames - 1).means.mean(0) - puppet.pose(p, 0).means.mean(0)
         for p in puppet.performances
     ]
-    return np.sum(ends, axis=0, dtype=np.float64)
+    return np.asarray(np.sum(ends, axis=0, dtype=np.float64))
 
 
 def _build_bones(shape: Shape, body: Body) -> tuple[list[Bone], Ints]:
@@ -148,7 +147,7 @@ def find_bend(branch: Branch) -> float:
     """Where along it, 0 to 1, a limb is bent most; the middle of a straight one."""
     line, count = branch.line, len(branch.line)
     best, angle = 0.5, _BEND
-    for i in range(round(0.3 * count), round(0.7 * count) + 1):
+    for i in range(round(0.35 * count), round(0.65 * count) + 1):
         upper, lower = line[i] - line[0], line[-1] - line[i]
         cosine = upper @ lower / max(float(np.linalg.norm(upper) * np.linalg.norm(lower)), 1e-12)
         bend = float(np.arccos(np.clip(cosine, -1, 1)))

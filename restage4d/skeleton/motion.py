@@ -4,14 +4,15 @@ points at its child's joint."""
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.puppet import Puppet
 from restage4d.se3 import Array
+from restage4d.skeleton.skeleton import Skeleton
 
-from .skeleton import Skeleton
-
-_FOOT = 0.7  # of the lower bone: what lies beyond is the foot or the hand
+_FOOT = 0.75  # of the lower bone: what lies beyond is the foot or the hand
+_OWN = 0.7  # of a point's skin weight, for it to be the bone's own
 _POINTS = 4000  # that the motion is measured on
 
 
@@ -22,8 +23,8 @@ class Motion:
     Attributes:
         bones: (S, T, 4, 4) of every bone.
         whole: (T, 4, 4) of all points together.
-        tips: by lower bone of each limb (T, 4, 4): as the bone turns, to where the foot's or hand's
-            own points go.
+        tips: by lower bone of each limb (T, 4, 4): as the bone turns, to where the points around
+            `find_sole` go on average.
         poles: by lower bone (T, 3): a place in the plane of the bent limb, where its joint points.
     """
 
@@ -60,16 +61,37 @@ def compute_motion(skeleton: Skeleton, puppet: Puppet, bases: Array) -> Motion: 
     moved = _align(skeleton, np.stack(fits))
     tips, poles = {}, {}
     for upper, lower in skeleton.find_limbs():
-        bone = skeleton.bones[lower]
-        along = (means - bone.head) @ (bone.tail - bone.head) / max(bone.length, 1e-9) ** 2
-        share = opacity * np.where(index == lower, weight, 0.0).sum(1) * (along > _FOOT)
-        fit = fit_rigid(means, posed, share) if (share > 0).sum() >= 5 else fits[lower]
+        place = find_sole(skeleton, puppet, lower)
+        share = opacity * _weigh_sole(skeleton, lower, means, index, weight)
+        if share.sum() > 0:
+            share = share / share.sum()
+            rest = place - share @ means
+            end = np.einsum("n,nti->ti", share, posed) + moved[lower][:, :3, :3] @ rest
+        else:
+            end = _carry(moved[lower], place)
         tips[lower] = moved[lower].copy()
-        end = _carry(fit, bone.tail)
-        tips[lower][:, :3, 3] = end - moved[lower][:, :3, :3] @ bone.tail
+        tips[lower][:, :3, 3] = end - moved[lower][:, :3, :3] @ place
         start = _carry(moved[upper], skeleton.bones[upper].head)
         poles[lower] = _place_pole(skeleton, moved[upper], upper, lower, start, end)
     return Motion(moved, fit_rigid(means, posed, opacity), tips, poles)
+
+
+def find_sole(skeleton: Skeleton, puppet: Puppet, lower: int) -> Array:  # -> (3,)
+    """The middle of a limb's end at rest, where inverse kinematics holds it: of a sole, a hand."""
+    means = puppet.subject.means.astype(np.float64)
+    opacity = puppet.subject.opacities + 1e-3
+    share = opacity * _weigh_sole(skeleton, lower, means, skeleton.index, skeleton.weight)
+    return share @ means / share.sum() if share.sum() > 0 else skeleton.bones[lower].tail
+
+
+def _weigh_sole(
+    skeleton: Skeleton, lower: int, means: Array, index: NDArray[np.integer], weight: Array
+) -> Array:  # -> (N,)
+    """1 for the points of a limb's end that are its lower bone's, else 0."""
+    bone = skeleton.bones[lower]
+    along = (means - bone.head) @ (bone.tail - bone.head) / max(bone.length, 1e-9) ** 2
+    mine = np.where(index == lower, weight, 0.0).sum(1)
+    return ((mine > _OWN) & (along > _FOOT)).astype(np.float64)
 
 
 def find_bend_axis(skeleton: Skeleton, upper: int, lower: int) -> Array:  # -> (3,)

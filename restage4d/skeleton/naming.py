@@ -5,15 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from restage4d.se3 import Array
-
-from .branches import Branch
-from .shape import Shape
+from restage4d.skeleton.branches import Branch
+from restage4d.skeleton.shape import Shape
 
 _LOW = 0.3  # of the height: feet are below it
 _UPRIGHT = 1.25  # heights in lengths
-_SLENDER = 5.5  # lengths of a leg in radii
+_SLENDER, _STOUT = 5.5, 4.0  # lengths of a limb in radii: surely a limb; the least of a leg
 _AHEAD = 3.0  # how much it counts where the body goes, per length
-_SURE = 0.35  # lead of the head's score over the tail's
+_SURE = 0.18  # lead of the head's score over the tail's
 _THIN = 0.04  # of the extent: an end as thin as that is no head
 
 
@@ -60,7 +59,7 @@ def name_limbs(
     for limb in limbs:
         drop = limb.line[0, 2] - limb.line[-1, 2]
         reach = float(np.linalg.norm(limb.line[-1] - limb.line[0]))
-        slender = limb.length > _SLENDER * float(np.median(limb.radius))
+        slender = measure_slenderness(limb) > _STOUT
         is_leg = limb.line[-1, 2] < low[2] + _LOW * height and drop > 0.6 * reach and slender
         (legs if is_leg else free).append(limb)
     aside = np.ones(len(places), bool)
@@ -106,11 +105,24 @@ def name_limbs(
     return Body(parts, forward, upright, known)
 
 
+def measure_slenderness(limb: Branch) -> float:
+    """Length in radii."""
+    return limb.length / max(float(np.median(limb.radius)), 1e-9)
+
+
+def is_body(body: Body) -> bool:
+    """Whether this is a body with limbs, and no car or fruit: two legs, one slender one, or a head
+    with an arm."""
+    legs = [measure_slenderness(part.branch) for part in body.parts if part.kind == "leg"]
+    kinds = {part.kind for part in body.parts}
+    return len(legs) > 1 or max(legs, default=0.0) > _SLENDER or {"head", "arm"} <= kinds
+
+
 def _measure_length(shape: Shape, free: list[Branch]) -> float:
     """How long the body is from above, arms held out not counted."""
     kept = np.ones(len(shape), bool)
     for limb in free:
-        if limb.length > _SLENDER * float(np.median(limb.radius)):
+        if measure_slenderness(limb) > _SLENDER:
             kept &= ~limb.cells
     flat = shape.places[kept, :2] if kept.sum() > 20 else shape.places[:, :2]
     flat = flat @ np.linalg.eigh(np.cov(flat.T))[1]
@@ -138,14 +150,14 @@ def _find_head(
         blunt = float(np.median(x.radius[12:18]) / max(np.median(x.radius[2:8]), 1e-3 * extent))
         volume = float(np.sqrt(x.cells.sum()))
         ears = min(len(x.small), 2)
-        ahead = _flatten(x.line[0] - middle) @ way / extent
+        ahead = float(_flatten(x.line[0] - middle) @ way) / extent
         return (
             10 * thick
             + 0.8 * high
             + 0.4 * min(blunt, 1.5)
             + 0.25 * ears
             + 0.02 * volume
-            + _AHEAD * np.clip(ahead, -0.2, 0.2)
+            + _AHEAD * min(max(ahead, -0.2), 0.2)
         )
 
     order = sorted(free, key=score, reverse=True)
@@ -154,7 +166,7 @@ def _find_head(
     best = order[0]
     if float(np.quantile(best.radius, 0.8)) < _THIN * extent:
         return best, False
-    return best, len(order) == 1 or score(best) - score(order[1]) > _SURE * 0.5
+    return best, len(order) == 1 or score(best) - score(order[1]) > _SURE
 
 
 def _pick_near(limbs: list[Branch], places: Array, at: Array) -> Branch | None:

@@ -112,14 +112,15 @@ def compute_distances(shape: Shape, start: Ints, within: NDArray[np.bool_] | Non
     return out
 
 
-def spread(shape: Shape, values: Array, steps: int) -> Array:  # (C, V) -> (C, V)
+def spread(shape: Shape, values: Array, pace: Array, steps: int) -> Array:  # (C, V) -> (C, V)
     """Values averaged over neighbours again and again: diffusion within the body, one cell's side
-    a step or less."""
+    a step or less. ``pace`` (C,) is how much of a step each cell takes, 0 to 1."""
     a, b = np.concatenate([shape.edges, shape.edges[:, ::-1]]).T
     count = 1.0 + np.bincount(b, minlength=len(shape))
     columns = list(values.T)
     for _ in range(steps):
-        columns = [(x + np.bincount(b, x[a], len(shape))) / count for x in columns]
+        means = [(x + np.bincount(b, x[a], len(shape))) / count for x in columns]
+        columns = [x + pace * (m - x) for x, m in zip(columns, means, strict=True)]
     return np.stack(columns, axis=1)
 
 

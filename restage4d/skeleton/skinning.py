@@ -6,23 +6,31 @@ from numpy.typing import NDArray
 
 from restage4d.puppet import F32, Puppet
 from restage4d.se3 import Array
-
-from .shape import Ints, Shape, spread
+from restage4d.skeleton.shape import Ints, Shape, spread
 
 INFLUENCES = 4
 _BLEND = 0.054  # of the subject's longest side: standard deviation of the blend at a joint
+_REACH = 0.35  # of a bone's length, that it blends at most
 _STEPS = (2, 12)  # of cells, at least and at most
 
 
 def skin(
-    puppet: Puppet, shape: Shape, label: Ints, n_bones: int
+    puppet: Puppet, shape: Shape, label: Ints, lengths: Array
 ) -> tuple[NDArray[np.uint16], F32]:  # (N, 4), (N, 4)
-    """Smooth skin weights of all points."""
-    hard = np.zeros((len(shape), n_bones))
+    """Smooth skin weights of all points; short bones blend less far than long ones, or their own
+    ends would not be theirs.
+
+    Args:
+        label: (C,) the bone of each cell.
+        lengths: (S,) of the bones.
+    """
+    hard = np.zeros((len(shape), len(lengths)))
     hard[np.arange(len(shape)), label] = 1.0
-    cells = _BLEND * float(np.ptp(shape.places, axis=0).max()) / shape.size
+    blend = _BLEND * float(np.ptp(shape.places, axis=0).max())
+    cells = blend / shape.size
+    pace = np.clip((_REACH * lengths[label] / blend) ** 2, 0.1, 1.0)
     # a step among 26 neighbours has a variance of two thirds of a cell's side
-    soft = spread(shape, hard, int(np.clip(round(1.5 * cells**2), *_STEPS)))
+    soft = spread(shape, hard, pace, int(np.clip(round(1.5 * cells**2), *_STEPS)))
     weight = _read_at_points(puppet.subject.means.astype(np.float64), shape, soft)
     return keep_largest(weight)
 

@@ -99,12 +99,11 @@ def now(imported: importer.ImportedPuppet) -> np.ndarray:  # (K, 9)
 def moved_by_hand(
     puppet: Puppet, imported: importer.ImportedPuppet, frame: int
 ) -> dict[str, float]:
-    """A region's handle turned and shifted: the time Blender takes, and the error against Eq. 1 of
-    bases turned by ourselves."""
-    region = rig.region_of_bases(imported.armature) == 0
+    """The whole subject's control turned and shifted: the time Blender takes, and the error against
+    Eq. 1 of bases turned by ourselves."""
     bones = imported.armature.pose.bones
     handle = next(
-        b for b in bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == 0
+        b for b in bones if b.bone.get(rig.ROLE) == rig.CONTROL and b.bone[rig.REGION] == rig.WHOLE
     )
     bpy.context.scene.frame_set(1 + frame)
     stood = np.array(handle.matrix, np.float64)
@@ -118,7 +117,7 @@ def moved_by_hand(
         moved[:3, :3] @ se3.gram_schmidt(bases[:, :6]),
         bases[:, 6:] @ moved[:3, :3].T + moved[:3, 3],
     )
-    bases[region] = se3.pack(R, t)[region]
+    bases = se3.pack(R, t)
     off = error(puppet, bases, imported)[0]
     handle.location, handle.rotation_quaternion = (0, 0, 0), (1, 0, 0, 0)
     return {"hand_moved_handle_ms": took, "hand_moved_error_extents": off}

@@ -12,7 +12,7 @@ import pytest
 
 import blender_addon
 from blender_addon import orders, runtime
-from blender_addon.operators import puppet, stepped
+from blender_addon.operators import puppet, skeleton, stepped
 from blender_addon.operators.pointing import frame_view, mask_and_head, select_subject
 from blender_addon.operators.posing import drag
 from blender_addon.operators.shaping import brush
@@ -86,6 +86,7 @@ TOOLS = (
     puppet.RESTAGE4D_OT_pick_bones,
     drag.RESTAGE4D_OT_drag,
     brush.RESTAGE4D_OT_select_splats,
+    skeleton.RESTAGE4D_OT_place_head,
 )
 
 

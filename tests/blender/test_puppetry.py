@@ -21,6 +21,7 @@ from blender_addon.puppet import (
 )
 from blender_addon.puppet.output import export
 from blender_addon.session.steps import drain
+from blender_addon.skeleton import build
 from restage4d import se3
 from restage4d.errors import InputError
 
@@ -119,9 +120,9 @@ def test_weights_of_the_selected_bones_are_shown(creature):
     imported.armature.data.update_tag()
     bpy.context.view_layer.update()  # the handler sees the new selection
     shown = attributes.read_attribute(imported.points.data, attributes.WEIGHT, "value", 1)
-    region = rig.region_of_bases(imported.armature)
-    with_5 = region[puppet.index] == region[5]
-    np.testing.assert_allclose(shown, np.where(with_5, puppet.weight, 0).sum(1), atol=1e-6)
+    index, weight = build.read_skin(imported.points.data)
+    mine = rig.region_of_bases(imported.armature)[5]
+    np.testing.assert_allclose(shown, np.where(index == mine, weight, 0).sum(1), atol=1e-6)
     # The ellipsoids' nodes colour by it: hidden in blue, all of it in red.
     evaluated = imported.splats.evaluated_get(bpy.context.evaluated_depsgraph_get())
     geometry = evaluated.evaluated_geometry()  # goes as soon as nobody holds it

@@ -22,7 +22,15 @@ from .materials import CUTOFF, make_material
 from .node_tree import NodeTree, add_group
 
 # Of a point's attributes, what exporters do not see.
-_INTERNAL = ("influence_*", "weight_*", "shown_weight", "radiance:*", "basis_*", "restage4d_*")
+_INTERNAL = (
+    "influence_*",
+    "weight_*",
+    "shown_weight",
+    "radiance:*",
+    "bone_*",
+    "basis_*",
+    "restage4d_*",
+)
 
 
 def make_skinning(influences: int) -> bpy.types.NodeTree:

@@ -26,6 +26,7 @@ from restage4d.puppet import (
     Performance,
     Puppet,
 )
+from restage4d.skeleton.extending import FINE
 from restage4d.srgb import premultiplied_to_linear
 
 from .. import capture, importer
@@ -183,7 +184,7 @@ def render_steps(
     take = yield from capture.read_steps(imported, scene, times, picture.size, aspect, filming)
     rate, K = r.fps / r.fps_base, picture.crop(take.K)
     performance = Performance("render", take.bases, rate, K, take.w2c, picture.drawn)
-    return capture.make_puppet(imported, [performance], [take], background=background)
+    return capture.make_puppet(imported, [performance], [take], background=background, loss=FINE)
 
 
 def start(render: Render) -> None:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Feet that stand: found in a performance, and held in place by the limb's inverse kinematics.
+
+A held contact is an empty at its place, which may hang on any object, a Copy Location constraint
+of the limb's IK control, and a custom property of it, keyed in the performance's Action, that
+says how far it holds. Whatever plays or renders the file needs no extension for it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+
+from restage4d.skeleton.contacts import find_contacts
+
+from ..puppet import actions, capture, importer, rig
+from .build import SWITCH, drive
+from .contact_list import Contact, read_contacts, write_contacts
+from .plan import END, IK, LIMB, PART
+
+_MISS = 2e-3  # of the extent: a contact that slides by more is told
+_HOLD = "contact"  # custom properties of an IK control begin so
+
+
+def find(
+    imported: importer.ImportedPuppet,
+    performance: importer.ImportedPerformance,
+    scene: bpy.types.Scene,
+    *,
+    speed: float,
+    height: float,
+) -> list[Contact]:
+    """Where the limbs' ends stand in a performance, as it plays now; contacts that are held stay as
+    they are."""
+    armature = imported.armature
+    bones = rig.get_armature(armature).bones
+    ends = {b[LIMB]: b for b in bones if b.get(rig.ROLE) == END}
+    controls = {b[LIMB]: b.name for b in bones if b.get(rig.ROLE) == IK}
+    places = np.empty((len(ends), performance.n_frames, 3))
+    with capture.step_frames(imported, scene, points=False):
+        for i in range(performance.n_frames):
+            scene.frame_set(actions.FIRST_FRAME + i)
+            posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose
+            for row, bone in enumerate(ends.values()):
+                places[row, i] = np.array(posed.bones[bone.name].tail)
+    legs = [row for row, bone in enumerate(ends.values()) if bone[PART].startswith("leg")]
+    ground = np.quantile(places[legs or slice(None), :, 2], 0.02) if len(ends) else 0.0
+    box = np.array(imported.points.bound_box)
+    extent = float(np.ptp(box, axis=0).max())
+    kept = [c for c in read_contacts(armature) if c.is_locked or c.performance != performance.name]
+    found = []
+    for row, (limb, bone) in enumerate(ends.items()):
+        spans = find_contacts(
+            places[row], extent, performance.fps, ground=ground, speed=speed, height=height
+        )
+        for first, last in spans:
+            place = tuple(np.median(places[row, first : last + 1], axis=0).tolist())
+            frames = actions.FIRST_FRAME + first, actions.FIRST_FRAME + last
+            found.append(Contact(performance.name, bone[PART], controls[limb], *frames, place))
+    held = [(c.part, c.first, c.last) for c in kept if c.performance == performance.name]
+    new = [c for c in found if not any(_overlap(c, h) for h in held)]
+    write_contacts(armature, [*kept, *new])
+    return read_contacts(armature, performance.name)
+
+
+def _overlap(contact: Contact, held: tuple[str, int, int]) -> bool:
+    part, first, last = held
+    return contact.part == part and contact.first <= last and first <= contact.last
+
+
+def lock(
+    imported: importer.ImportedPuppet,
+    chosen: Iterable[Contact],
+    *,
+    blend: int,
+    on: bpy.types.Object | None,
+) -> list[Contact]:
+    """Holds contacts in place over their spans, blended in and out over ``blend`` frames; ``on``,
+    if given, carries the place. The performance they belong to must play."""
+    armature = imported.armature
+    collection = armature.users_collection[0]
+    all_contacts = read_contacts(armature)
+    done = []
+    for contact in chosen:
+        if contact.is_locked:
+            continue
+        control = armature.pose.bones[contact.control]
+        number = 1
+        while f"{_HOLD} {number}" in control:
+            number += 1
+        name = f"{_HOLD} {number}"
+        empty = bpy.data.objects.new(f"{contact.part} {contact.first}-{contact.last}", None)
+        empty.empty_display_type, empty.empty_display_size = "CIRCLE", 0.05
+        collection.objects.link(empty)
+        place = armature.matrix_world @ Vector(contact.place)
+        if on is not None:
+            empty.parent = on
+            empty.matrix_parent_inverse = on.matrix_world.inverted()
+        empty.matrix_basis = Matrix.Translation(place)
+        control[name] = 0.0
+        described: Any = control.id_properties_ui(name)
+        described.update(min=0.0, max=1.0, default=0.0)
+        holding: Any = control.constraints.new("COPY_LOCATION")
+        holding.name, holding.target = name, empty
+        path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
+        drive(holding, "influence", armature, f'{path}["{name}"]')
+        _key(armature, control, name, [(contact.first, contact.last)], blend)
+        done.append(replace(contact, is_locked=True))
+        all_contacts[all_contacts.index(contact)] = done[-1]
+        mine = [
+            (c.first, c.last)
+            for c in all_contacts
+            if c.is_locked and (c.control, c.performance) == (contact.control, contact.performance)
+        ]
+        _key(armature, control, SWITCH, mine, blend)
+    write_contacts(armature, all_contacts)
+    return done
+
+
+def measure_misses(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, held: list[Contact]
+) -> list[tuple[Contact, float]]:
+    """Held contacts whose limb is too short to reach, and by how much of the subject's extent it
+    misses its place at the worst frame."""
+    armature = imported.armature
+    extent = float(np.ptp(np.array(imported.points.bound_box), axis=0).max())
+    worst = [0.0] * len(held)
+    frames = sorted({f for c in held for f in range(c.first, c.last + 1)})
+    with capture.step_frames(imported, scene, points=False):
+        for frame in frames:
+            scene.frame_set(frame)
+            posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose
+            for i, c in enumerate(held):
+                if c.first <= frame <= c.last:
+                    control = posed.bones[c.control]
+                    end = next(
+                        b
+                        for b in posed.bones
+                        if b.bone.get(rig.ROLE) == END and b.bone[LIMB] == control.bone[LIMB]
+                    )
+                    miss = (end.tail - control.matrix.translation).length / extent
+                    worst[i] = max(worst[i], miss)
+    return [(c, w) for c, w in zip(held, worst, strict=True) if w > _MISS]
+
+
+def _key(
+    armature: bpy.types.Object,
+    control: bpy.types.PoseBone,
+    name: str,
+    spans: list[tuple[int, int]],
+    blend: int,
+) -> None:
+    """Keys a property 1 over spans and 0 beyond the blends at their ends; where two blends meet it
+    is what the higher one says."""
+
+    def value(frame: int) -> float:
+        away = (max(a - frame, frame - b, 0) for a, b in spans)
+        return max(max(0.0, 1.0 - d / max(blend, 1)) for d in away)
+
+    path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]["{name}"]'
+    reach = max(blend, 1)
+    for frame in sorted({f for a, b in spans for f in (a - reach, a, b, b + reach)}):
+        control[name] = value(frame)
+        armature.keyframe_insert(path, frame=frame, group=control.name)
+
+
+def free(imported: importer.ImportedPuppet, chosen: Iterable[Contact]) -> int:
+    """Lets contacts go again: their keys, constraints and empties are removed. Returns how many."""
+    armature, count = imported.armature, 0
+    all_contacts = read_contacts(armature)
+    for contact in [c for c in chosen if c.is_locked]:
+        control = armature.pose.bones[contact.control]
+        label = f"{contact.part} {contact.first}-{contact.last}"
+        for holding in list(control.constraints):
+            target = getattr(holding, "target", None)
+            if not holding.name.startswith(_HOLD) or target is None:
+                continue
+            if not target.name.startswith(label):
+                continue
+            path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
+            _forget_keys(imported, f'{path}["{holding.name}"]')
+            holding.driver_remove("influence")
+            del control[holding.name]
+            control.constraints.remove(holding)
+            bpy.data.objects.remove(target)
+            count += 1
+            break
+        all_contacts[all_contacts.index(contact)] = replace(contact, is_locked=False)
+        left = [c for c in all_contacts if c.is_locked and c.control == contact.control]
+        if not left:
+            path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]["{SWITCH}"]'
+            _forget_keys(imported, path)
+            control[SWITCH] = 0.0
+    write_contacts(armature, all_contacts)
+    return count
+
+
+def _forget_keys(imported: importer.ImportedPuppet, path: str) -> None:
+    for action in imported.get_actions():
+        slot = actions.find_slot(action, imported.armature, actions.SLOT)
+        if slot is None:
+            continue
+        for bag in actions.find_channelbags(action, slot):
+            for curve in [c for c in bag.fcurves if c.data_path == path]:
+                bag.fcurves.remove(curve)

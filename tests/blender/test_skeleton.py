@@ -1,0 +1,390 @@
+"""The body rig: exact when untouched, bends without tearing, carries children, reaches by inverse
+kinematics, and everything that leaves Blender shows what one sees."""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+import puppets
+import pytest
+from mathutils import Matrix, Quaternion, Vector
+from rig_checks import assert_eq_1
+
+import blender_addon
+from blender_addon.puppet import builder, capture, importer
+from blender_addon.puppet.output import export
+from blender_addon.skeleton import build
+from blender_addon.skeleton.contact_list import read_contacts
+from blender_addon.skeleton.plan import IK, LIMB
+from restage4d.puppet import Puppet
+from restage4d.skeleton.extending import LOSS
+
+FRAME = 6
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+@pytest.fixture
+def walker():
+    puppet = puppets.creature(n=5000, frames=10, size=(96, 72))
+    imported = importer.import_puppet(puppet, name="walker")
+    bpy.context.scene.frame_set(FRAME)
+    return puppet, imported
+
+
+def extent(puppet):
+    return np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
+
+
+def turn(imported, name, degrees, axis=(0, 0, 1)):
+    """Turns a control about an axis of the world, from where it is."""
+    bone = imported.armature.pose.bones[name]
+    place = bone.matrix.translation.copy()
+    about = Matrix.Translation(place) @ Matrix.Rotation(np.radians(degrees), 4, Vector(axis))
+    bone.matrix = about @ Matrix.Translation(-place) @ bone.matrix
+    bpy.context.view_layer.update()
+
+
+def main_bone(imported):  # -> (N,) names
+    index, _ = build.read_skin(imported.points.data)
+    return np.array(build.list_bones(imported.armature))[index[:, 0]]
+
+
+def find_neighbours(means):  # (N, 3) -> (N, 8)
+    square = (means**2).sum(1)
+    square = square[:, None] + square - 2 * means @ means.T
+    np.fill_diagonal(square, np.inf)
+    return np.argpartition(square, 8, axis=1)[:, :8]
+
+
+def share_of_torn(before, after, near):
+    """How many of the edges to the nearest neighbours got more than three times longer."""
+    a, b = (np.linalg.norm(x[:, None] - x[near], axis=2) for x in (before, after))
+    return float((b > 3 * np.maximum(a, 1e-9)).mean())
+
+
+def test_names_and_hierarchy(walker):
+    _, imported = walker
+    bones, names = imported.armature.pose.bones, build.list_bones(imported.armature)
+    limbs = [
+        f"leg_{end}_{piece}.{s}"
+        for end in ("front", "hind")
+        for s in "LR"
+        for piece in ("upper", "lower")
+    ]
+    assert set(names) >= {"hips", "chest", "head", "tail_1", "tail_2", "tail_3", *limbs}
+    above = {name: [p.name for p in bones[name].parent_recursive] for name in names}
+    assert "chest" in above["head"]
+    assert "hips" in above["chest"]
+    assert "chest" in above["leg_front_lower.L"]
+    assert "leg_front_upper.L" in above["leg_front_lower.L"]
+    assert "chest" not in above["leg_hind_lower.R"]
+    assert "hips" in above["tail_3"]
+    assert all("root" in parents for parents in above.values())
+    # the creature's head is towards +x, so its left is +y
+    for name in names:
+        if name.endswith((".L", ".R")):
+            assert (bones[name].bone.head_local.y > 0) == name.endswith(".L"), name
+        if name.startswith("leg_front"):
+            assert bones[name].bone.head_local.x > 0
+    folders = imported.armature.data.collections
+    assert {"Torso", "Head", "Tail", "Leg Front Left", "IK"} <= set(folders.keys())
+    assert not folders["Mechanism"].is_visible
+    assert not folders["Bases"].is_visible
+
+
+def test_untouched_it_is_exact(walker):
+    """At every frame of both performances, and between frames."""
+    puppet, imported = walker
+    scene = bpy.context.scene
+    for p in puppet.performances:
+        importer.activate(imported, p.name, scene=scene)
+        for frame in range(p.n_frames):
+            scene.frame_set(1 + frame)
+            off = np.abs(export.read_posed(imported).means - puppet.pose(p, frame).means).max()
+            assert off < 1e-6 * extent(puppet)
+    scene.frame_set(3, subframe=0.37)
+    armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    np.testing.assert_allclose(
+        build.read_changes(armature),
+        np.tile(np.eye(4), (15, 1, 1))[: len(build.list_bones(imported.armature))],
+        atol=5e-6,
+    )
+
+
+def test_a_bend_of_any_joint_tears_nothing(walker):
+    puppet, imported = walker
+    before, near = export.read_posed(imported).means, find_neighbours(puppet.subject.means)
+    for name in build.list_bones(imported.armature):
+        turn(imported, name, 35, (0.3, 1, 0.2))
+        after = export.read_posed(imported).means
+        assert_eq_1(imported, puppet)
+        assert np.abs(after - before).max() > 0.005
+        assert share_of_torn(before, after, near) < 1e-3, name
+        imported.armature.pose.bones[name].matrix_basis = Matrix()
+        bpy.context.view_layer.update()
+
+
+def test_a_bent_tail_leaves_nothing_behind(walker):
+    """All of the outer two thirds turn with the bone at the root, by the same angle, and what does
+    not belong to it stays."""
+    _, imported = walker
+    before = export.read_posed(imported)
+    turn(imported, "tail_1", 60)
+    after, owner = export.read_posed(imported), main_bone(imported)
+    joint = np.array(imported.armature.pose.bones["tail_1"].matrix.translation)
+    R = np.array(Matrix.Rotation(np.radians(60), 3, "Z"))
+    outer = np.isin(owner, ["tail_2", "tail_3"])
+    assert outer.sum() > 50
+    want = (before.means - joint) @ R.T + joint
+    assert np.linalg.norm(after.means - want, axis=1)[outer].max() < 0.03
+    assert np.linalg.norm(after.means - before.means, axis=1)[owner == "chest"].max() < 1e-5
+
+
+def test_a_turned_neck_carries_the_head(walker):
+    _, imported = walker
+    before, owner = export.read_posed(imported).means, main_bone(imported)
+    root = "neck" if "neck" in build.list_bones(imported.armature) else "head"
+    joint = np.array(imported.armature.pose.bones[root].matrix.translation)
+    turn(imported, root, 35)
+    R = np.array(Matrix.Rotation(np.radians(35), 3, "Z"))
+    after = export.read_posed(imported).means
+    want = (before - joint) @ R.T + joint
+    far = (owner == "head") & (np.linalg.norm(before - joint, axis=1) > 0.15)
+    assert far.sum() > 100
+    assert np.linalg.norm(after - want, axis=1)[far].max() < 1e-3
+
+
+def find_limb(imported, name):
+    bones = imported.armature.pose.bones
+    control = bones[name.replace("_lower", "_ik")]
+    return control, bones[name.replace("_lower", "_end")]
+
+
+@pytest.mark.parametrize("name", ["leg_front_lower.L", "leg_hind_lower.R"])
+def test_inverse_kinematics_reaches_and_does_nothing_before(walker, name):
+    puppet, imported = walker
+    before = export.read_posed(imported).means
+    control, end = find_limb(imported, name)
+    assert control[build.SWITCH] == 0
+    control.location = (0.05, 0.02, 0.08)
+    bpy.context.view_layer.update()
+    assert np.abs(export.read_posed(imported).means - before).max() < 1e-5  # FK: it waits
+    control.location = (0, 0, 0)
+    control[build.SWITCH] = 1.0
+    imported.armature.update_tag()
+    bpy.context.view_layer.update()
+    assert np.abs(export.read_posed(imported).means - before).max() < 0.01 * extent(puppet)
+    place = control.matrix.translation + Vector((0.04, 0.01, 0.1))
+    control.matrix = Matrix.Translation(place) @ control.matrix.to_quaternion().to_matrix().to_4x4()
+    bpy.context.view_layer.update()
+    assert (end.tail - place).length < 1e-3
+    after, owner = export.read_posed(imported).means, main_bone(imported)
+    assert np.linalg.norm(after - before, axis=1)[owner == "head"].max() < 1e-5
+    near = np.argsort(
+        np.linalg.norm(before - np.array(end.tail - Vector((0.04, 0.01, 0.1))), axis=1)
+    )
+    moved = (after - before)[near[:20]]
+    assert np.linalg.norm(moved.mean(0) - [0.04, 0.01, 0.1]) < 0.06  # the foot turns with the leg
+    assert_eq_1(imported, puppet)
+
+
+def test_every_limb_has_its_control_and_pole(walker):
+    _, imported = walker
+    bones = imported.armature.data.bones
+    ends = {b[LIMB] for b in bones if b.get("restage4d_role") == IK}
+    assert len(ends) == 4
+    assert {b[LIMB] for b in bones if b.get("restage4d_role") == "pole"} == ends
+
+
+def test_the_root_carries_everything(walker):
+    _, imported = walker
+    before = export.read_posed(imported).means
+    imported.armature.pose.bones["root"].location = (0.3, 0.1, 0)
+    bpy.context.view_layer.update()
+    moved = export.read_posed(imported).means - before
+    np.testing.assert_allclose(moved, np.tile(moved[0], (len(moved), 1)), atol=1e-5)
+    assert np.linalg.norm(moved[0]) == pytest.approx(np.hypot(0.3, 0.1), abs=1e-5)
+
+
+def test_what_leaves_as_a_puppet_is_what_one_sees(walker, tmp_path):
+    """Keyed bends come back from the file within `LOSS`; performances without any come back
+    to float32, with the same bases."""
+    puppet, imported = walker
+    scene = bpy.context.scene
+    plain = capture.capture_puppet(imported, scene)
+    assert plain.n_bases == puppet.n_bases
+    np.testing.assert_array_equal(plain.index, puppet.index)
+    for p, q in zip(puppet.performances, plain.performances, strict=True):
+        np.testing.assert_allclose(q.bases, p.bases, atol=1e-5)
+    for name, degrees in (("tail_1", 60), ("neck", 35)):
+        turn(imported, name, degrees)
+        imported.armature.pose.bones[name].keyframe_insert("rotation_quaternion", frame=FRAME)
+        imported.armature.pose.bones[name].keyframe_insert("location", frame=FRAME)
+    list(export.puppet_steps(imported, scene, tmp_path / "bent.puppet"))
+    bent = Puppet.load(tmp_path / "bent.puppet")
+    assert puppet.n_bases < bent.n_bases < 600
+    for frame in (1, FRAME, 10):
+        scene.frame_set(frame)
+        want = export.read_posed(imported)
+        seen = bent.pose(bent.performances[-1], frame - 1)
+        assert np.linalg.norm(seen.means - want.means, axis=1).max() < 1.2 * LOSS * extent(puppet)
+        still = bent.pose(bent.performances[0], frame - 1).means
+        np.testing.assert_allclose(
+            still, puppet.pose(puppet.performances[0], frame - 1).means, atol=2e-6
+        )
+    again = importer.import_puppet(bent, name="again")
+    scene.frame_set(FRAME)
+    np.testing.assert_allclose(
+        export.read_posed(again).means, bent.pose(bent.performances[-1], FRAME - 1).means, atol=1e-5
+    )
+
+
+def test_saved_and_appended_it_is_posed_the_same(walker, tmp_path):
+    _, imported = walker
+    bone = imported.armature.pose.bones["tail_2"]
+    bone.rotation_quaternion = Quaternion((0, 0, 1), 0.9)
+    control, _ = find_limb(imported, "leg_front_lower.R")
+    control[build.SWITCH], control.location = 1.0, (0, 0.03, 0.08)
+    imported.armature.update_tag()
+    bpy.context.view_layer.update()
+    want = export.read_posed(imported).means
+    path = str(Path(tmp_path) / "posed.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    (found,) = importer.find_puppets(bpy.context.scene)
+    np.testing.assert_allclose(export.read_posed(found).means, want, atol=1e-5)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(path) as (there, here):
+        here.collections = [n for n in there.collections if n == "Restage4D walker"]
+    bpy.context.scene.collection.children.link(here.collections[0])
+    bpy.context.scene.frame_set(FRAME)
+    (found,) = importer.find_puppets(bpy.context.scene)
+    np.testing.assert_allclose(export.read_posed(found).means, want, atol=1e-5)
+
+
+@pytest.fixture
+def stander():
+    """Walks, stands from its frame 6 to 14 while it slips by 2 hundredths, then walks on."""
+    puppet = puppets.creature(n=5000, frames=22, size=(96, 72))
+    for p in puppet.performances:
+        p.bases[:, 6:15] = p.bases[:, 11:12]
+        p.bases[:, 6:15, 6] += np.linspace(0, 0.02, 9)
+        p.bases[:, 15:, 6] += 0.02
+    return puppet, importer.import_puppet(puppet, name="stander")
+
+
+def read_sole(imported, puppet, control, frames):
+    """(T, 3) mean of the points at a limb's end."""
+    scene = bpy.context.scene
+    scene.frame_set(frames[0])
+    means = export.read_posed(imported).means
+    end = imported.armature.pose.bones[control.replace("_ik", "_end")].tail
+    sole = np.argsort(np.linalg.norm(means - np.array(end), axis=1))[:12]
+    out = []
+    for frame in frames:
+        scene.frame_set(frame)
+        out.append(export.read_posed(imported).means[sole].mean(0))
+    return np.array(out)
+
+
+def test_a_contact_is_found_marked_and_held(stander, tmp_path):
+    puppet, imported = stander
+    scene = bpy.context.scene
+    assert bpy.ops.restage4d.find_contacts() == {"FINISHED"}
+    found = [c for c in read_contacts(imported.armature, "gallop") if c.first <= 10 <= c.last]
+    assert {c.part for c in found} >= {"leg_front.L", "leg_hind.R"}
+    assert all(abs(c.first - 7) <= 1 and abs(c.last - 15) <= 1 for c in found)
+    marked = {m.frame for m in scene.timeline_markers if "leg_front.L down" in m.name}
+    contact = next(c for c in found if c.part == "leg_front.L")
+    assert marked == {contact.first, contact.last}
+    frames = range(contact.first, contact.last + 1)
+    loose = read_sole(imported, puppet, contact.control, frames)
+    assert np.linalg.norm(np.ptp(loose, axis=0)) > 0.015
+    before = dict.fromkeys((1, contact.last + 6))
+    for frame in before:
+        scene.frame_set(frame)
+        before[frame] = export.read_posed(imported).means
+    scene.frame_set(10)
+    assert bpy.ops.restage4d.lock_contacts(scope="CURRENT", blend=3) == {"FINISHED"}
+    held = read_sole(imported, puppet, contact.control, frames)
+    assert np.linalg.norm(np.ptp(held, axis=0)) < 0.002 * extent(puppet)
+    for frame, want in before.items():  # beyond the blends nothing is changed
+        scene.frame_set(frame)
+        np.testing.assert_allclose(export.read_posed(imported).means, want, atol=1e-5)
+    importer.activate(imported, "base", scene=scene)  # another performance is not held
+    scene.frame_set(10)
+    np.testing.assert_allclose(
+        export.read_posed(imported).means,
+        puppet.pose(puppet.performance("base"), 9).means,
+        atol=2e-6,
+    )
+    importer.activate(imported, "gallop", scene=scene)
+    scene.frame_set(10)
+    assert bpy.ops.restage4d.free_contacts(scope="ALL") == {"FINISHED"}
+    again = read_sole(imported, puppet, contact.control, frames)
+    np.testing.assert_allclose(again, loose, atol=1e-5)
+
+
+def test_a_contact_follows_an_object(stander):
+    _, imported = stander
+    scene = bpy.context.scene
+    platform = bpy.data.objects.new("platform", None)
+    scene.collection.objects.link(platform)
+    bpy.ops.restage4d.find_contacts()
+    contact = next(
+        c
+        for c in read_contacts(imported.armature, "gallop")
+        if c.part == "leg_front.L" and c.first <= 10 <= c.last
+    )
+    scene.frame_set(10)
+    bpy.ops.restage4d.lock_contacts(scope="ALL", blend=2, on="platform")
+    end = imported.armature.pose.bones[contact.control.replace("_ik", "_end")]
+    before = end.tail.copy()
+    platform.location = (0.02, 0, 0.04)
+    bpy.context.view_layer.update()
+    assert ((end.tail - before) - Vector((0.02, 0, 0.04))).length < 2e-3
+
+
+def test_without_a_skeleton_it_says_so(monkeypatch):
+    monkeypatch.setattr(builder, "find_skeleton", lambda puppet: None)
+    importer.import_puppet(puppets.creature(n=500, frames=3, size=(96, 72)), name="c")
+    assert not bpy.ops.restage4d.find_contacts.poll()
+    with pytest.raises(RuntimeError, match="no skeleton"):
+        bpy.ops.restage4d.set_ik()
+
+
+def test_locking_before_finding_is_told(walker):
+    with pytest.raises(RuntimeError, match="Find contacts first"):
+        bpy.ops.restage4d.lock_contacts()
+
+
+def test_a_click_says_where_the_head_is(walker):
+    """What was the tail is the head then; untouched it is exact again in every performance, and it
+    bends."""
+    puppet, imported = walker
+    scene = bpy.context.scene
+    imported.armature.location = (0.4, 0.1, 0)
+    turn(imported, "tail_1", 30)
+    imported.armature.pose.bones["tail_1"].keyframe_insert("rotation_quaternion", frame=FRAME)
+    point = int(puppet.subject.means[:, 0].argmin())
+    assert bpy.ops.restage4d.place_head(point=point) == {"FINISHED"}
+    names, bones = build.list_bones(imported.armature), imported.armature.data.bones
+    assert bones["head"].head_local.x < 0
+    assert len(names) == len(set(names))
+    assert not [b.name for b in bones if "." in b.name and b.name[-1].isdigit()]
+    for p in puppet.performances:
+        importer.activate(imported, p.name, scene=scene)
+        for frame in (0, 5, 9):
+            scene.frame_set(1 + frame)
+            want = puppet.pose(p, frame).means + np.float32([0.4, 0.1, 0])
+            np.testing.assert_allclose(export.read_posed(imported).means, want, atol=3e-6)
+    before = export.read_posed(imported).means
+    turn(imported, "head", 35)
+    assert np.linalg.norm(export.read_posed(imported).means - before, axis=1).max() > 0.05
+    assert_eq_1(imported, puppet)
