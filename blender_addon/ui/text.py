@@ -6,6 +6,7 @@ from typing import Any
 
 import bpy
 
+from ..languages import translate
 from ..session.models import Fault
 from ..wording import name_fields
 
@@ -23,8 +24,12 @@ def paragraph(
     letters = max(18, int(pixels / (6.2 * scale)) - (5 if icon == "NONE" else 9))
     column = layout.column(align=True)
     column.scale_y = 0.75
-    for i, line in enumerate(textwrap.wrap(text, letters)):
-        column.label(text=line, icon=icon if i == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+    for i, line in enumerate(textwrap.wrap(translate(text), letters)):
+        column.label(
+            text=line,
+            translate=False,
+            icon=icon if i == 0 else ("BLANK1" if icon != "NONE" else "NONE"),
+        )
 
 
 def fault_box(layout: bpy.types.UILayout, context: bpy.types.Context, fault: Fault) -> None:

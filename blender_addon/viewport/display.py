@@ -20,6 +20,7 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
+from ..languages import adopt
 from ..puppet import importer, rig, weights
 from ..puppet.in_scene import index, migrate
 from ..session import running_work
@@ -334,7 +335,7 @@ _HANDLERS = (
 
 def register() -> None:
     index.register()
-    bpy.utils.register_class(RESTAGE4D_PG_display)
+    bpy.utils.register_class(adopt(RESTAGE4D_PG_display))
     setattr(bpy.types.Object, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_display))
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)

@@ -11,6 +11,11 @@ from ..puppet import importer
 from ..puppet.in_scene import filmed
 
 _COLORS = {"near": (0.3, 0.9, 0.4), "fair": (1.0, 0.8, 0.2), "far": (1.0, 0.4, 0.3)}
+WORDS = {
+    "near": "{:.0f}° from what was filmed",
+    "fair": "{:.0f}° from what was filmed: partly a guess",
+    "far": "{:.0f}° from what was filmed: nobody saw this side",
+}
 _kept: dict[str, np.ndarray] = {}  # filmed directions by what is known of a puppet
 
 
@@ -26,12 +31,7 @@ def tell(imported: importer.ImportedPuppet, context: bpy.types.Context) -> tuple
     if angle is None:
         return "", _COLORS["near"]
     kind = "near" if angle <= filmed.GOOD else "fair" if angle <= filmed.FAIR else "far"
-    words = {
-        "near": "{:.0f}° from what was filmed",
-        "fair": "{:.0f}° from what was filmed: partly a guess",
-        "far": "{:.0f}° from what was filmed: nobody saw this side",
-    }
-    return translate(words[kind]).format(angle), _COLORS[kind]
+    return translate(WORDS[kind]).format(angle), _COLORS[kind]
 
 
 def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: int) -> None:

@@ -76,3 +76,12 @@ def add_modifier(
     modifier = cast(bpy.types.NodesModifier, obj.modifiers.new(name, "NODES"))
     modifier.node_group = cast(bpy.types.GeometryNodeTree, tree)
     return modifier
+
+
+def mark_asset(tree: bpy.types.NodeTree, description: str) -> None:
+    """Lets a group be found in the Asset Browser, to be used beside puppets."""
+    tree.asset_mark()
+    about = tree.asset_data
+    if about is not None:
+        about.description, about.author = description, "Restage4D"
+        about.tags.new("Gaussian splats", skip_if_exists=True)
