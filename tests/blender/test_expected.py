@@ -45,13 +45,14 @@ def test_without_a_puppet_the_pie_menu_offers_to_import_one():
 
 
 def test_a_preset_keeps_how_a_shot_is_restaged_and_nothing_of_the_shot(tmp_path, monkeypatch):
+    (tmp_path / "presets" / presets.FOLDER).mkdir(parents=True)
     monkeypatch.setattr(bpy.utils, "user_resource", lambda kind, path="", **_: str(tmp_path / path))
     chosen = bpy.context.scene.restage4d
     chosen.quality, chosen.longer_side, chosen.depth = "draft", 300, "relief"
     chosen.prompt = "it jumps"
     bpy.ops.restage4d.add_preset(name="quick look")
     (kept,) = tmp_path.rglob("quick_look.py")
-    assert kept.parent.name in (presets.FOLDER, tmp_path.name)
+    assert kept.parent.name == presets.FOLDER
     assert "jumps" not in kept.read_text()
     chosen.quality, chosen.longer_side, chosen.depth, chosen.prompt = "high", 900, "x", "it nods"
     bpy.ops.script.execute_preset(
