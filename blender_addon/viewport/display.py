@@ -40,7 +40,7 @@ MODES = (
         "Ellipsoids",
         "Opaque ellipsoids; slower, but real geometry that any Blender shows",
     ),
-    ("POINTS", "Points", "Round points, the cheapest"),
+    ("POINTS", "Points", "Points, the cheapest"),
     ("NOTHING", "Nothing", "Only bones, camera and bounds"),
 )
 COLORS = (
