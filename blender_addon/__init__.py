@@ -57,10 +57,10 @@ def _classes() -> list[type]:
         import_export,
         jobs,
         playblast,
-        presets,
         puppet,
         render_splats,
     )
+    from .operators.guidance import presets, tour_pages
     from .operators.pointing import mask_and_head, select_subject
     from .ui import panels, pie_menu, preferences_page, puppet_panel, tour
 
@@ -78,6 +78,7 @@ def _classes() -> list[type]:
         mask_and_head,
         bug_report,
         presets,
+        tour_pages,
         pie_menu,
         tour,
         panels,

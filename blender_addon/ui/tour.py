@@ -70,25 +70,4 @@ class RESTAGE4D_PT_tour(bpy.types.Panel):
         row.operator("restage4d.tour", text="Close", text_ctxt=CONTEXT, icon="X").by = 0  # pyright: ignore
 
 
-class RESTAGE4D_OT_tour(bpy.types.Operator):
-    """Turn the pages of the quick tour, or close it; the preferences open it again"""
-
-    bl_idname = "restage4d.tour"
-    bl_label = "Turn the Tour's Pages"
-    by: bpy.props.IntProperty(
-        name="Pages", description="How many to go on; 0: close it", options={"HIDDEN"}
-    )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return preferences.find() is not None
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        page = preferences.find()
-        assert page is not None  # poll
-        page.tour_over = self.by == 0
-        page.tour_step = min(max(page.tour_step + self.by, 0), len(STEPS) - 1)
-        return {"FINISHED"}
-
-
-CLASSES = (RESTAGE4D_PT_tour, RESTAGE4D_OT_tour)
+CLASSES = (RESTAGE4D_PT_tour,)

@@ -33,7 +33,7 @@ def list_panel_texts():
     """File, line, text and whether it has the extension's context, of every text that stands in
     the code of panels and menus."""
     root, found = Path(blender_addon.__file__).parent, []
-    for path in (*sorted((root / "ui").glob("*.py")), *sorted((root / "operators").glob("*.py"))):
+    for path in (p for room in ("ui", "operators") for p in sorted((root / room).rglob("*.py"))):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call):
                 continue

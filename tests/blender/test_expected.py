@@ -6,7 +6,7 @@ from layout_recorder import LayoutRecorder, draw_panel
 
 import blender_addon
 from blender_addon import preferences
-from blender_addon.operators import presets
+from blender_addon.operators.guidance import presets
 from blender_addon.ui import pie_menu, tour
 from blender_addon.ui.panels import RESTAGE4D_PT_restage
 
