@@ -10,7 +10,7 @@ import bpy
 from restage4d.defaults import DRAFT_DRIVER
 
 from .. import orders, runtime, takes
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 from ..properties import (
     RESTAGE4D_PG_shot,
     RESTAGE4D_PG_take,
@@ -65,7 +65,7 @@ class RESTAGE4D_PT_direction(Step):
             if chosen.provider == DRAFT_DRIVER
             else chosen.provider
         )
-        layout.menu("RESTAGE4D_MT_driving", text=label)
+        layout.menu("RESTAGE4D_MT_driving", text=label, text_ctxt=CONTEXT)
         if chosen.provider != DRAFT_DRIVER:
             _draw_model(layout, context, provider)
         layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
@@ -153,7 +153,8 @@ def _draw_driving_job(
     layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob
 ) -> None:
     box = layout.box()
-    box.label(text=job.headline, icon="SORTTIME" if job.active else "ERROR" if job.fault else "DOT")
+    icon = "SORTTIME" if job.active else "ERROR" if job.fault else "DOT"
+    box.label(text=translate(job.headline), translate=False, icon=icon)
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         box.label(text=job.stage)

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from .. import corrections, runtime
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session import running_work
 from ..session.models import Shot, WatchedJob
@@ -28,7 +28,9 @@ class RESTAGE4D_PT_backend(Step):
     def draw(self, context: bpy.types.Context) -> None:
         layout, backend = self.layout, runtime.session().backend
         row = layout.row()
-        row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
+        row.label(
+            text=translate(backend.headline), translate=False, icon=_PHASE_ICONS[backend.phase]
+        )
         if backend.phase == "ready":
             row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             return
@@ -44,12 +46,11 @@ class RESTAGE4D_PT_backend(Step):
             if bpy.app.online_access:
                 paragraph(layout, context, "Once: about 4 GB are downloaded.")
             else:
-                where = "Preferences > System > Network > Allow Online Access"
                 paragraph(
                     layout,
                     context,
                     "It is downloaded once, about 4 GB. Blender must be allowed to go online: "
-                    f"{where}.",
+                    "Preferences > System > Network > Allow Online Access.",
                 )
         else:
             column.operator("restage4d.start_backend", icon="PLAY")
@@ -172,7 +173,8 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
     if job.active and runtime.session().backend.phase != "ready":
         box.label(text="Waits for the backend", text_ctxt=CONTEXT, icon="SORTTIME")
     else:
-        box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
+        icon = _STATE_ICONS.get(job.state, "DOT")
+        box.label(text=translate(job.headline), translate=False, icon=icon)
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         column = box.column(align=True)

@@ -35,7 +35,7 @@ def tell(imported: importer.ImportedPuppet, context: bpy.types.Context) -> tuple
 
 
 def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: int) -> None:
-    """Draws it into the view's lower right corner. Never raises."""
+    """Draws it into the view's lower left corner. Never raises."""
     try:
         text, color = tell(imported, context)
         failures.works_again("filmed angle")
@@ -44,6 +44,6 @@ def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: in
     scale = context.preferences.system.ui_scale or 1.0
     blf.size(0, 13 * scale)
     blf.color(0, *color, 1.0)
-    width = blf.dimensions(0, text)[0]
-    blf.position(0, context.region.width - width - 20 * scale, (20 + 18 * line) * scale, 0)
+    tools = [r.width for r in context.area.regions if r.type == "TOOLS"] if context.area else []
+    blf.position(0, sum(tools) + 20 * scale, (44 + 18 * line) * scale, 0)  # above what else is told
     blf.draw(0, text)

@@ -16,6 +16,7 @@ import bpy
 
 import blender_addon
 from blender_addon import languages, properties
+from blender_addon.session.models import Backend, WatchedJob
 from blender_addon.ui.tour import STEPS
 from blender_addon.viewport import display, filmed_angle
 
@@ -84,6 +85,11 @@ def list_strings():
         labels[text] = path.name
     for text in ("Connection", "Time Limits", "New Scenes"):
         labels[text] = "preferences_page.py"
+    for phase in ("unknown", "absent", "setting up", "starting", "lost", "refused"):
+        labels[Backend(phase=phase).headline] = "models.py"
+    for state in ("sending", "queued", "running", "paused", "done", "failed", "cancelled"):
+        for kind in ("restage", "driving"):
+            labels[WatchedJob("0", state=state, kind=kind).headline] = "models.py"
     for text in filmed_angle.WORDS.values():
         labels[text] = "filmed_angle.py"
     for texts in (labels, tips):

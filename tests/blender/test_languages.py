@@ -10,6 +10,7 @@ from own_strings import find_missing, get_rna, list_classes, list_panel_texts, l
 
 import blender_addon
 from blender_addon import languages
+from blender_addon.ui.text import wrap
 
 ROOT = Path(blender_addon.__file__).parent
 ALL = tuple(languages.LANGUAGES)
@@ -94,3 +95,13 @@ def test_tooltips_are_one_line():
 def test_tables_are_small_enough_to_read():
     for path in ROOT.rglob("*.json"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_lines_without_spaces_are_wrapped():
+    """Blender would cut a long Japanese line short with three dots."""
+    text = languages.load_table("ja_JP", "labels")["Waits for the backend"]
+    lines = wrap(text * 3, 12)
+    assert "".join(lines) == text * 3
+    assert max(len(line) for line in lines) <= 7
+    assert wrap("重い処理をBlenderの外で。", 8) == ["重い処理", "を", "Blender", "の外で。"]
+    assert wrap("one two three", 8) == ["one two", "three"]
