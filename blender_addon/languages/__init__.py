@@ -11,7 +11,7 @@ English; ``tests/blender/test_languages.py`` names it.
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
@@ -31,7 +31,7 @@ def load_table(language: str, kind: str) -> dict[str, str]:
 
 def translate(text: str) -> str:
     """A label or a sentence in the interface's language, where it has one of its own."""
-    return bpy.app.translations.pgettext_iface(text, CONTEXT)
+    return cast(Any, bpy.app.translations).pgettext_iface(text, CONTEXT)
 
 
 def adopt(kind: type) -> type:
@@ -59,7 +59,7 @@ def list_properties(kind: type) -> list[tuple[str, Any]]:
 
 
 def register() -> None:
-    words = {
+    words: Any = {
         language: {
             (context, text): translated
             for kind, context in (("labels", CONTEXT), ("tips", "*"))

@@ -3,7 +3,7 @@
 state; nothing here waits."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
@@ -156,7 +156,9 @@ class RESTAGE4D_PT_restage(Step):
             column.prop(chosen, "quality")
             column.prop(chosen, "longer_side")
             row = layout.row(align=True)
-            shown = bpy.types.RESTAGE4D_MT_presets.bl_label  # the preset's name, once one was taken
+            shown = cast(
+                Any, bpy.types
+            ).RESTAGE4D_MT_presets.bl_label  # the preset's name, once one was taken
             row.menu("RESTAGE4D_MT_presets", text=shown, text_ctxt=CONTEXT)
             row.operator("restage4d.add_preset", text="", icon="ADD")
             row.operator("restage4d.add_preset", text="", icon="REMOVE").remove_active = True  # pyright: ignore

@@ -270,7 +270,7 @@ class _Thumbnails:
             for scene in bpy.data.scenes
             for armature in index.find_armatures(scene)
         )
-        files = bpy.context.preferences.filepaths
+        files = cast(Any, bpy.context.preferences.filepaths)
         if shown and not self.kind and files.file_preview_type in ("AUTO", "CAMERA"):
             unsaved = bpy.context.preferences.is_dirty
             self.kind, files.file_preview_type = files.file_preview_type, "SCREENSHOT"
@@ -279,7 +279,7 @@ class _Thumbnails:
     def put_back(self) -> None:
         if self.kind:
             unsaved = bpy.context.preferences.is_dirty
-            bpy.context.preferences.filepaths.file_preview_type = self.kind
+            cast(Any, bpy.context.preferences.filepaths).file_preview_type = self.kind
             bpy.context.preferences.is_dirty, self.kind = unsaved, ""
 
 

@@ -43,7 +43,7 @@ def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: in
         text, color = failures.tell_once("filmed angle", "The filmed angle", error), _COLORS["far"]
     scale = context.preferences.system.ui_scale or 1.0
     blf.size(0, 13 * scale)
-    blf.color(0, *color, 1.0)
+    blf.color(0, *color, 1.0)  # pyright: ignore[reportCallIssue]
     tools = [r.width for r in context.area.regions if r.type == "TOOLS"] if context.area else []
     blf.position(0, sum(tools) + 20 * scale, (44 + 18 * line) * scale, 0)  # above what else is told
     blf.draw(0, text)

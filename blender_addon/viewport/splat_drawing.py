@@ -63,7 +63,7 @@ def _relight(
         index = attributes.read_influences(mesh)[0][:, 0].astype(np.intp) if moved else None
     group = np.zeros(len(means), np.intp) if index is None else index
     normals = relighting.estimate_normals(means, quats, scales, group)
-    scene = depsgraph.scene
+    scene = cast(bpy.types.Scene, depsgraph.scene)
     lights, ambient = relighting.read_lights(scene, depsgraph), relighting.read_ambient(scene)
     return (
         means,

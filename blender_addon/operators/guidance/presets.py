@@ -3,6 +3,8 @@
 video, kept as Blender keeps presets. What belongs to one shot (its video, selection and prompt) is
 in none."""
 
+from typing import Any
+
 import bpy
 from bl_operators.presets import AddPresetBase
 
@@ -20,7 +22,7 @@ class RESTAGE4D_MT_presets(bpy.types.Menu):
     bl_label = "Restaging Presets"
     preset_subdir = FOLDER
     preset_operator = "script.execute_preset"
-    draw = bpy.types.Menu.draw_preset
+    draw: Any = bpy.types.Menu.draw_preset
 
 
 class RESTAGE4D_OT_add_preset(AddPresetBase, bpy.types.Operator):

@@ -247,10 +247,10 @@ def _draw_frame(
             performance.size,
             background=render.background,
         )
-        share = to_linear(seen) / np.float32(render.samples)
+        share = (to_linear(seen) / render.samples).astype(np.float32)
         mixed = share if mixed is None else mixed + share
         if sample == render.samples // 2:
-            depth = np.where(z > 0, z, np.float32(FAR))
+            depth = np.where(z > 0, z, FAR).astype(np.float32)
     assert mixed is not None
     assert depth is not None
     if frame in render.meshes:
