@@ -4,37 +4,42 @@ modules do.
 
 From the top: this registration; `sync`, the one timer; operators/; ui/; `orders`, what the artist
 chose as requests; `runtime`, the session and its link; viewport/; puppet/; session/, which knows no
-Blender. Below all: `failures`, `paths`, `preferences`, `properties`, `takes`, `corrections`,
-`compat`. Imports go down only. `headless` is a program of its own.
+Blender. Below all: `failures`, `wording`, `languages`, `paths`, `preferences`, `properties`,
+`takes`, `corrections`, `compat`. Imports go down only. `headless` is a program of its own.
 """
 
 
 def register() -> None:
     import bpy
 
-    from . import properties, sync
+    from . import languages, properties, sync
     from .operators import import_export, playblast
     from .operators.posing import tools
+    from .ui import pie_menu
     from .viewport import display
 
+    languages.register()
     display.register()
     properties.register()
     for c in _classes():
-        bpy.utils.register_class(c)
+        bpy.utils.register_class(languages.adopt(c))
     import_export.add_menus()
     playblast.add_menus()
     tools.register()
+    pie_menu.add_keys()
     sync.register()
 
 
 def unregister() -> None:
     import bpy
 
-    from . import properties, sync
+    from . import languages, properties, sync
     from .operators import import_export, playblast
     from .operators.posing import tools
+    from .ui import pie_menu
     from .viewport import display
 
+    pie_menu.remove_keys()
     sync.unregister()
     tools.unregister()
     playblast.remove_menus()
@@ -43,6 +48,7 @@ def unregister() -> None:
         bpy.utils.unregister_class(c)
     properties.unregister()
     display.unregister()
+    languages.unregister()
 
 
 def _classes() -> list[type]:
@@ -59,10 +65,11 @@ def _classes() -> list[type]:
         render_splats,
         skeleton,
     )
+    from .operators.guidance import presets, tour_pages
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
     from .operators.shaping import brush, proxy, splats
-    from .ui import panels, preferences_page, puppet_panel
+    from .ui import panels, pie_menu, preferences_page, puppet_panel, tour
 
     modules = (
         import_export,
@@ -82,6 +89,10 @@ def _classes() -> list[type]:
         select_subject,
         mask_and_head,
         bug_report,
+        presets,
+        tour_pages,
+        pie_menu,
+        tour,
         panels,
         puppet_panel,
     )

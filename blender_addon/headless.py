@@ -88,11 +88,11 @@ def make_blend(puppet: Path, blend: Path, *, name: str | None, footage: dict[str
             if area.type == "VIEW_3D":
                 camera.look_through(area.spaces.active, loaded.subject.means)
     with replacing(blend) as temporary:
-        with suppress(RuntimeError):  # 5.3 tells what older ones only print; both are looked at
+        with suppress(RuntimeError):  # told of the temporary file, and not always
             bpy.ops.wm.save_as_mainfile(
                 filepath=str(temporary), compress=True, relative_remap=False, check_existing=False
             )
-        _check_whole(is_whole_blend(temporary), blend)
+        _check_whole(temporary.is_file() and is_whole_blend(temporary), blend)
 
 
 def render_still(path: Path, engine: str, frame: int | None) -> None:

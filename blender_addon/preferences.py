@@ -2,7 +2,7 @@
 """The extension's preferences, to be read; `ui.preferences_page` shows them."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import bpy
 
@@ -26,13 +26,20 @@ class Preferences:
     start_limit: float = 60.0
     quality: str = QUALITY
     longer_side: int = LONGER_SIDE
+    tour_over: bool = False
+    tour_step: int = 0
 
 
 DEFAULTS = Preferences()
 
 
 def get() -> Preferences:
+    page = find()
+    return page if page is not None else DEFAULTS
+
+
+def find() -> Any:
+    """The preferences that Blender keeps, with the same fields as properties; None where the code
+    runs without being installed."""
     addon = bpy.context.preferences.addons.get(PACKAGE)
-    if addon is None or addon.preferences is None:
-        return DEFAULTS
-    return cast(Preferences, addon.preferences)  # the same fields, as properties
+    return addon.preferences if addon is not None else None

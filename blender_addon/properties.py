@@ -6,6 +6,7 @@ import bpy
 
 from restage4d.defaults import DRAFT_DRIVER, LONGER_SIDE, QUALITY
 
+from .languages import adopt
 from .session.models import PRIORS
 
 _NAME = "restage4d"  # of the scene's property; saved files have it
@@ -201,9 +202,9 @@ def open_finding(armature: bpy.types.Object, index: int) -> None:
 
 
 def register() -> None:
-    bpy.utils.register_class(RESTAGE4D_PG_take)
-    bpy.utils.register_class(RESTAGE4D_PG_correction)
-    bpy.utils.register_class(RESTAGE4D_PG_shot)
+    bpy.utils.register_class(adopt(RESTAGE4D_PG_take))
+    bpy.utils.register_class(adopt(RESTAGE4D_PG_correction))
+    bpy.utils.register_class(adopt(RESTAGE4D_PG_shot))
     setattr(bpy.types.Scene, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_shot))
     setattr(bpy.types.Object, _FINDING, bpy.props.IntProperty(default=-1))
 

@@ -8,14 +8,17 @@ compass there); tooltips have none, since Blender looks them up without. What a 
 English; ``tests/blender/test_languages.py`` names it.
 """
 
+import inspect
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import bpy
 
 CONTEXT = "Restage4D"
 LANGUAGES = {"ja_JP": "ja", "de_DE": "de", "zh_HANS": "zh_hans", "fr_FR": "fr"}  # to folders
 _NAME = __package__ or __name__
+_PACKAGE = _NAME.rpartition(".")[0]
 
 
 def load_table(language: str, kind: str) -> dict[str, str]:
@@ -28,11 +31,35 @@ def load_table(language: str, kind: str) -> dict[str, str]:
 
 def translate(text: str) -> str:
     """A label or a sentence in the interface's language, where it has one of its own."""
-    return bpy.app.translations.pgettext_iface(text, CONTEXT)
+    return cast(Any, bpy.app.translations).pgettext_iface(text, CONTEXT)
+
+
+def adopt(kind: type) -> type:
+    """Gives a class that is going to be registered, and the properties of its own, the extension's
+    context; returns it."""
+    if issubclass(kind, (bpy.types.Operator, bpy.types.Panel, bpy.types.Menu)):
+        kind.bl_translation_context = CONTEXT  # type: ignore[union-attr]
+        if kind.__doc__ and not hasattr(kind, "bl_description"):
+            kind.bl_description = " ".join(kind.__doc__.split())  # type: ignore[union-attr]
+    for _, deferred in list_properties(kind):
+        if "translation_context" not in deferred.keywords:
+            deferred.keywords["translation_context"] = CONTEXT
+    return kind
+
+
+def list_properties(kind: type) -> list[tuple[str, Any]]:
+    """Names and deferred properties that a class has from the extension's own classes."""
+    own = [base for base in kind.__mro__ if base.__module__.startswith(_PACKAGE)]
+    return [
+        (name, deferred)
+        for base in own
+        for name, deferred in inspect.get_annotations(base).items()
+        if hasattr(deferred, "keywords")
+    ]
 
 
 def register() -> None:
-    words = {
+    words: Any = {
         language: {
             (context, text): translated
             for kind, context in (("labels", CONTEXT), ("tips", "*"))

@@ -18,6 +18,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from restage4d.puppet import Puppet
 
 from .. import paths
+from ..languages import CONTEXT
 from ..puppet import importer
 from ..puppet.in_scene import room
 from ..puppet.output import export, sequences
@@ -260,7 +261,9 @@ CLASSES = (RESTAGE4D_OT_import_puppet, *_EXPORTS, RESTAGE4D_FH_puppet)
 
 
 def _draw_import_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
-    self.layout.operator(RESTAGE4D_OT_import_puppet.bl_idname, text="Restage4D Puppet (.puppet)")
+    self.layout.operator(
+        RESTAGE4D_OT_import_puppet.bl_idname, text="Restage4D Puppet (.puppet)", text_ctxt=CONTEXT
+    )
 
 
 def _draw_export_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:

@@ -10,6 +10,7 @@ import bpy
 
 from restage4d.io.atomic import replacing
 
+from ..languages import CONTEXT
 from ..puppet.output.sequences import list_frames, replacing_frames
 from ..session.steps import Steps
 from ..viewport import playblast
@@ -103,7 +104,10 @@ def _find_frames(context: bpy.types.Context) -> range:
 def _draw_view_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.separator()
     self.layout.operator(
-        RESTAGE4D_OT_playblast.bl_idname, icon="RENDER_ANIMATION", text="Playblast with Splats"
+        RESTAGE4D_OT_playblast.bl_idname,
+        icon="RENDER_ANIMATION",
+        text="Playblast with Splats",
+        text_ctxt=CONTEXT,
     )
 
 

@@ -161,6 +161,8 @@ def _build(
         yield _TREES, 100
     skinning = yield from _grow(parts, node_groups.skinning_steps(puppet.index.shape[1]))
     display = yield from _grow(parts, node_groups.display_steps())
+    node_tree.mark_asset(skinning, "Moves Gaussians by the bones of a puppet, Eq. 1 of Restage4D")
+    node_tree.mark_asset(display, "Shows another object's Gaussians: points, ellipsoids or splats")
     eq1 = node_tree.add_modifier(parts.points, "Eq. 1", skinning)
     compat.set_input(eq1, "Bases", parts.frames)
     if ready.body is not None:
@@ -186,7 +188,7 @@ def _build(
         name, puppet.performances, ready.reach, parts.collections["camera"]
     )
     above = parts.armature, parts.background, parts.camera
-    parts.root = shot_root.add_root(name, 0.1 * ready.reach, parts.collections["rig"], *above)
+    parts.root = shot_root.add_root(name, 0.02 * ready.reach, parts.collections["rig"], *above)
     shot_root.follow_scale(parts.camera, parts.root)
     yield from _add_performances(parts, puppet, ready.body, name, footage)
 

@@ -10,6 +10,7 @@ import bpy
 from restage4d.defaults import DRAFT_DRIVER
 
 from .. import orders, runtime, takes
+from ..languages import CONTEXT, translate
 from ..properties import (
     RESTAGE4D_PG_shot,
     RESTAGE4D_PG_take,
@@ -64,7 +65,7 @@ class RESTAGE4D_PT_direction(Step):
             if chosen.provider == DRAFT_DRIVER
             else chosen.provider
         )
-        layout.menu("RESTAGE4D_MT_driving", text=label)
+        layout.menu("RESTAGE4D_MT_driving", text=label, text_ctxt=CONTEXT)
         if chosen.provider != DRAFT_DRIVER:
             _draw_model(layout, context, provider)
         layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
@@ -107,7 +108,7 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
     if script.fault is not None:  # in no red: it is so while the first words are typed, too
         paragraph(box, context, name_fields(script.fault.what), icon="ERROR")
         header, body = box.panel("restage4d_draft_words", default_closed=True)
-        header.label(text="What to Do")
+        header.label(text="What to Do", text_ctxt=CONTEXT)
         if body is not None:  # its whole vocabulary, which would push the panel down at every word
             paragraph(body, context, name_fields(script.fault.remedy))
         return
@@ -137,7 +138,7 @@ def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider
     column = layout.column(align=True)
     column.operator("restage4d.refine_prompt", icon="TEXT")
     if preparation is not None and preparation.phase == "asking":
-        column.label(text="Asking ...", icon="SORTTIME")
+        column.label(text="Asking ...", text_ctxt=CONTEXT, icon="SORTTIME")
     elif preparation is not None and preparation.fault is not None:
         fault_box(layout, context, preparation.fault)
     if orders.get_refined_prompt(chosen):
@@ -152,15 +153,16 @@ def _draw_driving_job(
     layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob
 ) -> None:
     box = layout.box()
-    box.label(text=job.headline, icon="SORTTIME" if job.active else "ERROR" if job.fault else "DOT")
+    icon = "SORTTIME" if job.active else "ERROR" if job.fault else "DOT"
+    box.label(text=translate(job.headline), translate=False, icon=icon)
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         box.label(text=job.stage)
-        box.operator("restage4d.cancel_driving", icon="CANCEL", text="Cancel")
+        box.operator("restage4d.cancel_driving", icon="CANCEL", text="Cancel", text_ctxt=CONTEXT)
         return
     if job.fault is not None:
         fault_box(box, context, job.fault)
-    box.operator("restage4d.forget_driving", icon="X", text="Put Away")
+    box.operator("restage4d.forget_driving", icon="X", text="Put Away", text_ctxt=CONTEXT)
 
 
 def _draw_take(
@@ -196,7 +198,7 @@ class _Providers(bpy.types.Menu):
     def draw(self, context: bpy.types.Context) -> None:
         found = [p for p in runtime.session().backend.providers if p.kind == self.kind]
         if not found:
-            self.layout.label(text="The backend tells what there is: start it")
+            self.layout.label(text="The backend tells what there is: start it", text_ctxt=CONTEXT)
         for provider in found:
             row = self.layout.row()
             row.enabled = not provider.needs
@@ -216,7 +218,7 @@ def _menu(of: str) -> type:
 def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Who estimates masks, depth, cameras and tracks."""
     header, body = layout.panel("restage4d_priors", default_closed=True)
-    header.label(text="Estimators")
+    header.label(text="Estimators", text_ctxt=CONTEXT)
     if body is None:
         return
     chosen, backend = get_shot(context.scene), runtime.session().backend
@@ -224,7 +226,7 @@ def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         name = getattr(chosen, kind)
         provider = backend.provider(kind, name)
         row = body.split(factor=0.3)
-        row.label(text=kind.title())
+        row.label(text=kind.title(), text_ctxt=CONTEXT)
         row.menu(f"RESTAGE4D_MT_{kind}", text=provider.label if provider else name)
         if provider is not None and provider.terms:
             paragraph(body, context, provider.terms, icon="INFO")

@@ -3,11 +3,12 @@
 state; nothing here waits."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bpy
 
 from .. import corrections, runtime
+from ..languages import CONTEXT, translate
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session import running_work
 from ..session.models import Shot, WatchedJob
@@ -27,7 +28,9 @@ class RESTAGE4D_PT_backend(Step):
     def draw(self, context: bpy.types.Context) -> None:
         layout, backend = self.layout, runtime.session().backend
         row = layout.row()
-        row.label(text=backend.headline, icon=_PHASE_ICONS[backend.phase])
+        row.label(
+            text=translate(backend.headline), translate=False, icon=_PHASE_ICONS[backend.phase]
+        )
         if backend.phase == "ready":
             row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             return
@@ -43,12 +46,11 @@ class RESTAGE4D_PT_backend(Step):
             if bpy.app.online_access:
                 paragraph(layout, context, "Once: about 4 GB are downloaded.")
             else:
-                where = "Preferences > System > Network > Allow Online Access"
                 paragraph(
                     layout,
                     context,
                     "It is downloaded once, about 4 GB. Blender must be allowed to go online: "
-                    f"{where}.",
+                    "Preferences > System > Network > Allow Online Access.",
                 )
         else:
             column.operator("restage4d.start_backend", icon="PLAY")
@@ -129,9 +131,9 @@ def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Sho
     if shot.phase == "uploading":
         layout.progress(factor=shot.fraction, text=f"Sending to the backend {shot.fraction:.0%}")
     elif shot.phase == "waiting":
-        layout.label(text="Waits for the backend", icon="SORTTIME")
+        layout.label(text="Waits for the backend", text_ctxt=CONTEXT, icon="SORTTIME")
     elif shot.phase == "selecting":
-        layout.label(text="Finding the subject ...", icon="SORTTIME")
+        layout.label(text="Finding the subject ...", text_ctxt=CONTEXT, icon="SORTTIME")
     elif shot.about:
         layout.label(text=shot.about)
     if shot.fault is not None:
@@ -153,6 +155,13 @@ class RESTAGE4D_PT_restage(Step):
             chosen, column = get_shot(context.scene), layout.column(align=True)
             column.prop(chosen, "quality")
             column.prop(chosen, "longer_side")
+            row = layout.row(align=True)
+            shown = cast(
+                Any, bpy.types
+            ).RESTAGE4D_MT_presets.bl_label  # the preset's name, once one was taken
+            row.menu("RESTAGE4D_MT_presets", text=shown, text_ctxt=CONTEXT)
+            row.operator("restage4d.add_preset", text="", icon="ADD")
+            row.operator("restage4d.add_preset", text="", icon="REMOVE").remove_active = True  # pyright: ignore
             direction_panel.draw_priors(layout, context)
             row = layout.row()
             row.scale_y = 1.6
@@ -164,9 +173,10 @@ class RESTAGE4D_PT_restage(Step):
 def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: WatchedJob) -> None:
     box = layout.box()
     if job.active and runtime.session().backend.phase != "ready":
-        box.label(text="Waits for the backend", icon="SORTTIME")
+        box.label(text="Waits for the backend", text_ctxt=CONTEXT, icon="SORTTIME")
     else:
-        box.label(text=job.headline, icon=_STATE_ICONS.get(job.state, "DOT"))
+        icon = _STATE_ICONS.get(job.state, "DOT")
+        box.label(text=translate(job.headline), translate=False, icon=icon)
     if job.active:
         box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
         column = box.column(align=True)
@@ -180,10 +190,10 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
     if job.active:
         row = box.row(align=True)
         if job.state == "paused":
-            row.operator("restage4d.resume", icon="PLAY", text="Go On")
+            row.operator("restage4d.resume", icon="PLAY", text="Go On", text_ctxt=CONTEXT)
         else:
-            row.operator("restage4d.pause", icon="PAUSE", text="Pause")
-        row.operator("restage4d.cancel", icon="CANCEL", text="Cancel")
+            row.operator("restage4d.pause", icon="PAUSE", text="Pause", text_ctxt=CONTEXT)
+        row.operator("restage4d.cancel", icon="CANCEL", text="Cancel", text_ctxt=CONTEXT)
         if job.points is not None:
             box.operator("restage4d.look_at_it", icon="ZOOM_SELECTED")
         paragraph(
@@ -192,17 +202,19 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
             "Save and close Blender if you like: the work goes on, and this file finds it again.",
         )
     elif job.state == "done" and not job.brought_in and job.fetching:
-        box.progress(factor=job.fraction, text="Fetching the puppet")
+        box.progress(factor=job.fraction, text="Fetching the puppet", text_ctxt=CONTEXT)
     elif running_work.current is not None and running_work.current.label == "Bring In the Puppet":
         box.progress(
-            factor=running_work.current.fraction, text="Bringing in the puppet, Esc: later"
+            factor=running_work.current.fraction,
+            text="Bringing in the puppet, Esc: later",
+            text_ctxt=CONTEXT,
         )
     elif job.state == "done" and not job.brought_in:
         row = box.row()
         row.scale_y = 1.4
         row.operator("restage4d.bring_in", icon="IMPORT")
     else:
-        box.operator("restage4d.forget_job", icon="X", text="Put Away")
+        box.operator("restage4d.forget_job", icon="X", text="Put Away", text_ctxt=CONTEXT)
 
 
 _STATE_ICONS: dict[str, Any] = {

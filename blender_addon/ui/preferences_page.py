@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 
 from .. import paths, preferences, properties, runtime
+from ..languages import CONTEXT
 
 
 def _make_absolute(name: str) -> Callable[[Any, bpy.types.Context], None]:
@@ -97,6 +98,11 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         min=128,
         max=2048,
     )
+    tour_over: bpy.props.BoolProperty(
+        name="The Quick Tour Is Over",
+        description="Switch it off to see the tour in the sidebar again",
+    )
+    tour_step: bpy.props.IntProperty(options={"HIDDEN"}, min=0)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -116,22 +122,25 @@ class Restage4DPreferences(bpy.types.AddonPreferences):
         column = _add_part(layout, "New Scenes")
         column.prop(self, "quality")
         column.prop(self, "longer_side")
+        layout.prop(self, "tour_over")
         _draw_keys(layout)
         layout.operator("restage4d.report_bug", icon="URL")
 
 
 def _add_part(layout: bpy.types.UILayout, heading: str) -> bpy.types.UILayout:
     """A part of the page below its heading; Blender draws a column's own only beside checkboxes."""
-    layout.label(text=heading)
+    layout.label(text=heading, text_ctxt=CONTEXT)
     return layout.column()
 
 
 def _draw_path(layout: bpy.types.UILayout, page: Restage4DPreferences, name: str) -> None:
     layout.prop(page, name)
     if getattr(page, name).startswith("//"):  # entered while the .blend had no folder
-        layout.label(text="A full path is needed, not one beside the .blend", icon="ERROR")
+        layout.label(
+            text="A full path is needed, not one beside the .blend", text_ctxt=CONTEXT, icon="ERROR"
+        )
     elif getattr(page, name) and not Path(getattr(page, name)).exists() and name != "store":
-        layout.label(text="There is nothing at this path", icon="ERROR")
+        layout.label(text="There is nothing at this path", text_ctxt=CONTEXT, icon="ERROR")
 
 
 def _draw_keys(layout: bpy.types.UILayout) -> None:
@@ -139,6 +148,7 @@ def _draw_keys(layout: bpy.types.UILayout) -> None:
     box = layout.box()
     box.label(
         text="Keys of driving-video services are kept by the backend, never by Blender",
+        text_ctxt=CONTEXT,
         icon="LOCKED",
     )
     for provider in runtime.session().backend.providers:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import bpy
 
+from ..languages import CONTEXT
 from ..properties import get_shot
 from ..puppet import importer, nla, shot_settings
 from ..puppet.output import export, render_job
@@ -36,7 +37,12 @@ class RESTAGE4D_PT_puppet(Step):
                 context,
                 "Select one of the puppets." if several else "There is none in this scene yet.",
             )
-            layout.operator("restage4d.import_puppet", icon="IMPORT", text="Import a Puppet File")
+            layout.operator(
+                "restage4d.import_puppet",
+                icon="IMPORT",
+                text="Import a Puppet File",
+                text_ctxt=CONTEXT,
+            )
             layout.prop(get_shot(context.scene), "scene_use")
             return
         layout.label(
@@ -66,7 +72,7 @@ class RESTAGE4D_PT_puppet(Step):
         draw_posing(layout)
         draw_shaping(layout)
         header, body = layout.panel("restage4d_bones", default_closed=True)
-        header.label(text="Bones and Points")
+        header.label(text="Bones and Points", text_ctxt=CONTEXT)
         if body is not None:
             column = body.column(align=True)
             for name in ("pick_bones", "select_bones", "select_points"):

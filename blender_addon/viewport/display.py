@@ -20,6 +20,7 @@ from bpy.app.handlers import persistent
 from restage4d.puppet import Puppet
 
 from .. import compat, failures
+from ..languages import adopt
 from ..puppet import importer, rig, weights
 from ..puppet.in_scene import index, migrate
 from ..puppet.nodes import native_splats
@@ -40,7 +41,7 @@ MODES = (
         "Ellipsoids",
         "Opaque ellipsoids; slower, but real geometry that any Blender shows",
     ),
-    ("POINTS", "Points", "Round points, the cheapest"),
+    ("POINTS", "Points", "Points, the cheapest"),
     ("NOTHING", "Nothing", "Only bones, camera and bounds"),
 )
 COLORS = (
@@ -297,7 +298,7 @@ class _Thumbnails:
             for scene in bpy.data.scenes
             for armature in index.find_armatures(scene)
         )
-        files = bpy.context.preferences.filepaths
+        files = cast(Any, bpy.context.preferences.filepaths)
         if shown and not self.kind and files.file_preview_type in ("AUTO", "CAMERA"):
             unsaved = bpy.context.preferences.is_dirty
             self.kind, files.file_preview_type = files.file_preview_type, "SCREENSHOT"
@@ -306,7 +307,7 @@ class _Thumbnails:
     def put_back(self) -> None:
         if self.kind:
             unsaved = bpy.context.preferences.is_dirty
-            bpy.context.preferences.filepaths.file_preview_type = self.kind
+            cast(Any, bpy.context.preferences.filepaths).file_preview_type = self.kind
             bpy.context.preferences.is_dirty, self.kind = unsaved, ""
 
 
@@ -362,7 +363,7 @@ _HANDLERS = (
 
 def register() -> None:
     index.register()
-    bpy.utils.register_class(RESTAGE4D_PG_display)
+    bpy.utils.register_class(adopt(RESTAGE4D_PG_display))
     setattr(bpy.types.Object, _NAME, bpy.props.PointerProperty(type=RESTAGE4D_PG_display))
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)

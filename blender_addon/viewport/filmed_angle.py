@@ -11,6 +11,11 @@ from ..puppet import importer
 from ..puppet.in_scene import filmed
 
 _COLORS = {"near": (0.3, 0.9, 0.4), "fair": (1.0, 0.8, 0.2), "far": (1.0, 0.4, 0.3)}
+WORDS = {
+    "near": "{:.0f}° from what was filmed",
+    "fair": "{:.0f}° from what was filmed: partly a guess",
+    "far": "{:.0f}° from what was filmed: nobody saw this side",
+}
 _kept: dict[str, np.ndarray] = {}  # filmed directions by what is known of a puppet
 
 
@@ -26,16 +31,11 @@ def tell(imported: importer.ImportedPuppet, context: bpy.types.Context) -> tuple
     if angle is None:
         return "", _COLORS["near"]
     kind = "near" if angle <= filmed.GOOD else "fair" if angle <= filmed.FAIR else "far"
-    words = {
-        "near": "{:.0f}° from what was filmed",
-        "fair": "{:.0f}° from what was filmed: partly a guess",
-        "far": "{:.0f}° from what was filmed: nobody saw this side",
-    }
-    return translate(words[kind]).format(angle), _COLORS[kind]
+    return translate(WORDS[kind]).format(angle), _COLORS[kind]
 
 
 def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: int) -> None:
-    """Draws it into the view's lower right corner. Never raises."""
+    """Draws it into the view's lower left corner. Never raises."""
     try:
         text, color = tell(imported, context)
         failures.works_again("filmed angle")
@@ -43,7 +43,7 @@ def draw(imported: importer.ImportedPuppet, context: bpy.types.Context, line: in
         text, color = failures.tell_once("filmed angle", "The filmed angle", error), _COLORS["far"]
     scale = context.preferences.system.ui_scale or 1.0
     blf.size(0, 13 * scale)
-    blf.color(0, *color, 1.0)
-    width = blf.dimensions(0, text)[0]
-    blf.position(0, context.region.width - width - 20 * scale, (20 + 18 * line) * scale, 0)
+    blf.color(0, *color, 1.0)  # pyright: ignore[reportCallIssue]
+    tools = [r.width for r in context.area.regions if r.type == "TOOLS"] if context.area else []
+    blf.position(0, sum(tools) + 20 * scale, (44 + 18 * line) * scale, 0)  # above what else is told
     blf.draw(0, text)

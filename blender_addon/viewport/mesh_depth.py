@@ -62,7 +62,7 @@ class MeshDepth:
                 for name, value in new.items():
                     setattr(owner, name, value)
             with bpy.context.temp_override(area=self.area, region=self.region):
-                layer = bpy.context.view_layer
+                layer = cast(bpy.types.ViewLayer, bpy.context.view_layer)
                 self._target.draw_view3d(self.scene, layer, space, self.region, view, projection)
         finally:
             for owner, name, value in before:

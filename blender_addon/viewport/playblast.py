@@ -7,6 +7,7 @@ display's own values.
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import bpy
 import gpu
@@ -87,7 +88,8 @@ class Playblast:
 
         with bpy.context.temp_override(area=area, region=region):
             context = bpy.context
-            scene, layer = context.scene, context.view_layer
+            scene = cast(bpy.types.Scene, context.scene)
+            layer = cast(bpy.types.ViewLayer, context.view_layer)
             view, projection = camera.read(scene, context.evaluated_depsgraph_get())
             self._view.draw_view3d(
                 scene,
@@ -144,7 +146,7 @@ def write_video(pictures: list[Path], video: Path, rate: float) -> None:
         strip = strips.new_image("frames", str(pictures[0]), 1, 1)
         for picture in pictures[1:]:
             strip.elements.append(picture.name)
-        scene.view_settings.view_transform = "Standard"
+        cast(Any, scene.view_settings).view_transform = "Standard"
         r = scene.render
         r.resolution_x, r.resolution_y = _read_size(pictures[0])
         r.resolution_percentage = 100

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.puppet import F32
+from restage4d.se3 import Array
 from restage4d.srgb import linear_to_srgb, srgb_to_linear
 
+_CELL = 0.05  # of the extent: how far apart Gaussians are that share a normal
 _THIN = 0.5  # a Gaussian whose thinnest axis is thinner than this, to the next, has a normal
 
 
@@ -59,13 +61,17 @@ def read_ambient(scene: bpy.types.Scene) -> F32:  # -> (3,)
 
 
 def estimate_normals(
-    means: F32, quats: F32, scales: F32, group: NDArray[np.integer]
-) -> F32:  # (N, 3), (N, 4), (N, 3), (N,) -> (N, 3)
+    means: F32, quats: F32, scales: F32, group: NDArray[np.integer], eye: Array | None = None
+) -> F32:  # (N, 3), (N, 4), (N, 3), (N,), (3,) -> (N, 3)
     """Outward normals: of flat Gaussians the thinnest axis, of round ones the way out of their
-    ``group``, whose middle tells which side is outside."""
-    count = np.bincount(group).clip(1)
-    middle = np.stack([np.bincount(group, means[:, c]) for c in range(3)], 1) / count[:, None]
-    out = means - middle[group]
+    ``group``, whose middle tells which side is outside. Of what was seen from one side alone, a
+    background, outside is where the ``eye`` was. Neighbours share theirs."""
+    if eye is None:
+        count = np.bincount(group).clip(1)
+        middle = np.stack([np.bincount(group, means[:, c]) for c in range(3)], 1) / count[:, None]
+        out = means - middle[group]
+    else:
+        out = eye - means
     out /= np.linalg.norm(out, axis=1, keepdims=True).clip(1e-9)
     order = np.argsort(scales, axis=1)
     rows = np.arange(len(means))
@@ -74,7 +80,25 @@ def estimate_normals(
     flat = 1 - scales[rows, order[:, 0]] / scales[rows, order[:, 1]].clip(1e-12)
     share = (flat / _THIN).clip(0, 1)[:, None]
     normal = share * axis + (1 - share) * out
+    for _ in range(2):  # a side that was wrongly taken for the outside goes with its neighbours
+        shared = _share(normal, means)
+        normal *= np.where((normal * shared).sum(1, keepdims=True) < 0, -1.0, 1.0)
+    normal = _share(normal, means)
     return (normal / np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-9)).astype(np.float32)
+
+
+def _share(normal: Array, means: F32) -> Array:  # (N, 3), (N, 3) -> (N, 3)
+    """Normals averaged with those in the same cells of two grids, or each splat would glitter."""
+    low, high = np.quantile(means, (0.02, 0.98), axis=0)
+    cell = _CELL * max(float(np.linalg.norm(high - low)), 1e-9)
+    shared = 0.5 * normal
+    for offset in (0.0, 0.5):
+        place = np.floor(means / cell + offset).astype(np.int64)
+        key = place @ np.array([1, 1 << 21, 1 << 42])
+        _, cells = np.unique(key, return_inverse=True)
+        total = np.stack([np.bincount(cells, normal[:, c]) for c in range(3)], 1)
+        shared += (total / np.bincount(cells)[:, None])[cells]
+    return shared
 
 
 def relight(

@@ -63,8 +63,12 @@ def _relight(
         moved = "influence_0" in mesh.attributes  # else the background, of one group
         index = attributes.read_influences(mesh)[0][:, 0].astype(np.intp) if moved else None
     group = np.zeros(len(means), np.intp) if index is None else index
-    normals = relighting.estimate_normals(means, quats, scales, group)
-    scene = depsgraph.scene
+    eye = None
+    if index is None and obj.original.parent is not None:  # filmed by the camera beside it
+        filming = next((o for o in obj.original.parent.children if o.type == "CAMERA"), None)
+        eye = shot_root.read_world(filming, depsgraph)[:3, 3] if filming is not None else None
+    normals = relighting.estimate_normals(means, quats, scales, group, eye)
+    scene = cast(bpy.types.Scene, depsgraph.scene)
     lights, ambient = relighting.read_lights(scene, depsgraph), relighting.read_ambient(scene)
     return (
         means,

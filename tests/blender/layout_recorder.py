@@ -14,6 +14,7 @@ class LayoutRecorder:
         texts: of labels, buttons and progress bars.
         buttons: (operator, the values set on it).
         properties: names of those shown.
+        chosen: items of properties that have a button of their own.
     """
 
     def __init__(self, root: "LayoutRecorder | None" = None) -> None:
@@ -22,20 +23,21 @@ class LayoutRecorder:
             self.texts: list[str] = []
             self.buttons: list[tuple[str, dict[str, Any]]] = []
             self.properties: list[str] = []
+            self.chosen: list[str] = []
 
     def _nest(self, *_: Any, **__: Any) -> "LayoutRecorder":
         return LayoutRecorder(self.root)
 
-    row = column = box = split = _nest
+    row = column = box = split = menu_pie = _nest
 
     def panel(self, idname: str, default_closed: bool = False) -> Any:
         return self._nest(), self._nest()
 
-    def label(self, text: str = "", icon: str = "NONE") -> None:
+    def label(self, text: str = "", icon: str = "NONE", **_: Any) -> None:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         self.root.texts.append(text)
 
-    def progress(self, *, text: str, factor: float) -> None:
+    def progress(self, *, text: str, factor: float, **_: Any) -> None:
         assert 0 <= factor <= 1
         self.root.texts.append(text)
 
@@ -59,7 +61,11 @@ class LayoutRecorder:
         assert name in data.bl_rna.properties, f"{data} has no {name}"
         self.root.properties.append(name)
 
-    def menu(self, name: str, *, text: str = "") -> None:
+    def prop_enum(self, data: Any, name: str, value: str) -> None:
+        assert value in data.bl_rna.properties[name].enum_items, f"{name} has no {value}"
+        self.root.chosen.append(value)
+
+    def menu(self, name: str, *, text: str = "", **_: Any) -> None:
         assert hasattr(bpy.types, name), name
         self.root.texts.append(text)
 

@@ -27,7 +27,7 @@ def find_directions(imported: importer.ImportedPuppet) -> Array:  # -> (T, 3)
         return np.zeros((0, 3))
     names = {p.name: p for p in imported.performances}
     performance = names.get("base", imported.performances[0])
-    times = actions.FIRST_FRAME + np.arange(performance.n_frames)
+    times = actions.FIRST_FRAME + np.arange(performance.n_frames, dtype=np.float64)
     path = f'pose.bones["{bpy.utils.escape_identifier(follower.name)}"]'
     bones = actions.find_slot(performance.action, imported.armature, actions.SLOT)
     moved = _sample(performance.action, bones, f"{path}.location", (0.0,) * 3, times)
@@ -35,7 +35,9 @@ def find_directions(imported: importer.ImportedPuppet) -> Array:  # -> (T, 3)
         performance.action, bones, f"{path}.rotation_quaternion", (1.0, 0.0, 0.0, 0.0), times
     )
     filming = actions.find_slot(performance.action, imported.camera, camera.SLOT)
-    eyes = _sample(performance.action, filming, "location", tuple(imported.camera.location), times)
+    eyes = _sample(
+        performance.action, filming, "location", tuple(imported.camera.location[:]), times
+    )
     head = np.array(follower.bone.head_local, np.float64)
     turned /= np.linalg.norm(turned, axis=1, keepdims=True)
     R = se3.quat_to_matrix(turned)

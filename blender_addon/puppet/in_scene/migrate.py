@@ -20,7 +20,7 @@ def migrate(imported: importer.ImportedPuppet) -> None:
     name, size = imported.armature.name.removesuffix(" bases"), 1.0
     if imported.camera is not None and imported.camera.type == "CAMERA":
         lens: Any = imported.camera.data
-        size = lens.clip_end / 40  # a tenth of what the camera reaches, as for a new one
+        size = lens.clip_end / 200  # of what the camera reaches, as for a new one
     imported.root = shot_root.add_root(name, size, homes[0], *parts)
     if imported.camera is not None and imported.camera.parent == imported.root:
         shot_root.follow_scale(imported.camera, imported.root)

@@ -54,7 +54,7 @@ def place_beside(imported: importer.ImportedPuppet, others: list[importer.Import
     spans = [_find_reach(other, right) for other in others]
     widest = max(high - low, *(b - a for a, b in spans))
     shift = max(b for _, b in spans) + GAP * widest - low
-    imported.root.location += type(imported.root.location)(right * shift)
+    imported.root.location += type(imported.root.location)((right * shift).tolist())
     return f"it stands beside {others[0].armature.name!r}; its root moves it with its camera"
 
 

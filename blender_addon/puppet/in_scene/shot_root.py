@@ -24,7 +24,7 @@ def add_root(
     """A root at the world's origin, shown as axes of ``size``, above objects that stay where they
     are."""
     root = bpy.data.objects.new(f"{name} root", None)
-    root.empty_display_type, root.empty_display_size = "ARROWS", size
+    root.empty_display_type, root.empty_display_size = "PLAIN_AXES", size
     collection.objects.link(root)
     for child in children:
         if child is not None and child.parent is None:

@@ -257,7 +257,8 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
             ("Ellipsoids", shape, sized),
         )
     }
-    soft_size = t.vector("MULTIPLY", scale, (CUTOFF,) * 3)
+    cutoff: Any = (CUTOFF,) * 3
+    soft_size = t.vector("MULTIPLY", scale, cutoff)
     modes = {
         "Points": set_material(small["Points"], solid),
         "Ellipsoids": set_material(small["Ellipsoids"], solid),

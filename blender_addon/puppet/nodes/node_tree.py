@@ -76,3 +76,17 @@ def add_modifier(
     modifier = cast(bpy.types.NodesModifier, obj.modifiers.new(name, "NODES"))
     modifier.node_group = cast(bpy.types.GeometryNodeTree, tree)
     return modifier
+
+
+def mark_asset(tree: bpy.types.NodeTree, description: str) -> None:
+    """Lets a group be found in the Asset Browser, to be used beside puppets: the first of its kind
+    in the file, and only as long as it is used."""
+    others = (t.asset_data for t in bpy.data.node_groups if t.asset_data is not None)
+    if any(about.description == description for about in others):
+        return
+    tree.asset_mark()
+    tree.use_fake_user = False
+    about = tree.asset_data
+    if about is not None:
+        about.description, about.author = description, "Restage4D"
+        about.tags.new("Gaussian splats", skip_if_exists=True)

@@ -233,7 +233,8 @@ def _draw_frame(
     picture = render.picture or Picture(
         performance.size, (0, performance.size[0], 0, performance.size[1])
     )
-    mixed, depth = np.zeros((*performance.size[::-1], 4), np.float32), None
+    mixed: F32 | None = None
+    depth: F32 | None = None
     for sample in range(render.samples):
         if render.cancelled:
             raise Cancelled("cancelled by the user")
@@ -246,9 +247,11 @@ def _draw_frame(
             performance.size,
             background=render.background,
         )
-        mixed += premultiplied_to_linear(seen) / render.samples
+        share = (premultiplied_to_linear(seen) / render.samples).astype(np.float32)
+        mixed = share if mixed is None else mixed + share
         if sample == render.samples // 2:
-            depth = np.where(z > 0, z, np.float32(FAR))
+            depth = np.where(z > 0, z, FAR).astype(np.float32)
+    assert mixed is not None
     assert depth is not None
     if frame in render.meshes:
         hide_behind(mixed, depth, np.load(render.meshes[frame], allow_pickle=False))

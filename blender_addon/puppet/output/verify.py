@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from restage4d.io.atomic import explaining_write_errors
 
@@ -72,7 +73,8 @@ def find_usd_damage(path: Path, frames: Sequence[int], n_points: int) -> str:
     try:
         stage = Usd.Stage.Open(str(path))
         span = int(stage.GetStartTimeCode()), int(stage.GetEndTimeCode())
-        clouds = [UsdGeom.Points(p) for p in stage.Traverse() if p.IsA(UsdGeom.Points)]
+        kind: Any = UsdGeom.Points
+        clouds = [kind(p) for p in stage.Traverse() if p.IsA(kind)]
         counts = {
             sum(len(cloud.GetPointsAttr().Get(frame) or ()) for cloud in clouds) for frame in frames
         }

@@ -1,0 +1,107 @@
+"""Every label and tooltip of the extension has its words in every language, and no word of
+Blender's gets between them."""
+
+import re
+from pathlib import Path
+
+import bpy
+import pytest
+from own_strings import find_missing, get_rna, list_classes, list_panel_texts, list_strings
+
+import blender_addon
+from blender_addon import languages
+from blender_addon.ui.text import wrap
+
+ROOT = Path(blender_addon.__file__).parent
+ALL = tuple(languages.LANGUAGES)
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    blender_addon.register()
+    yield
+    blender_addon.unregister()
+
+
+@pytest.mark.parametrize("language", ALL)
+def test_nothing_is_missing(language):
+    labels, tips = find_missing(language)
+    folder = languages.LANGUAGES[language]
+    told = [f'labels.json: "{text}"' for text in labels] + [f'tips.json: "{text}"' for text in tips]
+    assert not told, "\n".join(
+        [f"blender_addon/languages/{folder} lacks (see own_strings.py):", *told]
+    )
+
+
+@pytest.mark.parametrize("language", ALL)
+def test_no_table_holds_what_nobody_says_any_more(language):
+    labels, tips = list_strings()
+    code = "".join(p.read_text(encoding="utf-8") for p in sorted(ROOT.rglob("*.py")))
+    for kind, said in (("labels", labels), ("tips", tips)):
+        table = languages.load_table(language, kind)
+        assert [text for text in table if text not in said and f'"{text}"' not in code] == []
+        assert all(translated.strip() for translated in table.values())
+
+
+@pytest.mark.parametrize("language", ALL)
+def test_placeholders_and_names_survive(language):
+    table = languages.load_table(language, "labels") | languages.load_table(language, "tips")
+    for text, translated in table.items():
+        for part in re.findall(r"\{[^}]*\}|\.puppet|Alembic|USD|PLY|NPZ|EXR|NLA", text):
+            assert part in translated, (text, translated)
+
+
+def test_contexts_are_the_extension_s_own():
+    for kind in list_classes():
+        rna = get_rna(kind)
+        if hasattr(kind, "bl_label") and not issubclass(kind, bpy.types.FileHandler):
+            assert rna.translation_context == languages.CONTEXT, kind
+        for name, deferred in languages.list_properties(kind):
+            if name in rna.properties and deferred.keywords.get("name"):
+                context = rna.properties[name].translation_context
+                assert context == languages.CONTEXT, (kind, name)
+    loose = [
+        f"{path.name}:{line} {text!r}" for path, line, text, own in list_panel_texts() if not own
+    ]
+    assert loose == []
+
+
+def test_direction_is_no_compass():
+    assert languages.load_table("ja_JP", "labels")["Direction"] == "演出"
+    assert find("RESTAGE4D_PT_direction").bl_translation_context == languages.CONTEXT
+    view = bpy.context.preferences.view
+    if "ja_JP" not in bpy.app.translations.locales:  # of the wheel; the window has them
+        return
+    view.language, view.use_translate_interface, view.use_translate_tooltips = "ja_JP", True, True
+    assert languages.translate("Direction") == "演出"
+    theirs = bpy.app.translations.pgettext_iface("Direction")
+    assert theirs != "演出", "Blender's own word stays what it is"
+    tip = bpy.app.translations.pgettext_tip(get_rna(find("RESTAGE4D_OT_restage")).description)
+    assert tip.startswith("ショットを")
+    assert languages.translate("a sentence of nobody's") == "a sentence of nobody's"
+
+
+def find(name):
+    return next(kind for kind in list_classes() if kind.__name__ == name)
+
+
+def test_tooltips_are_one_line():
+    """Docstrings are wrapped for people who read code."""
+    for kind in list_classes():
+        if issubclass(kind, bpy.types.Operator):
+            assert "\n" not in get_rna(kind).description, kind
+
+
+def test_tables_are_small_enough_to_read():
+    for path in ROOT.rglob("*.json"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+
+
+def test_lines_without_spaces_are_wrapped():
+    """Blender would cut a long Japanese line short with three dots."""
+    text = languages.load_table("ja_JP", "labels")["Waits for the backend"]
+    lines = wrap(text * 3, 12)
+    assert "".join(lines) == text * 3
+    assert max(len(line) for line in lines) <= 7
+    assert wrap("重い処理をBlenderの外で。", 8) == ["重い処理", "を", "Blender", "の外で。"]
+    assert wrap("one two three", 8) == ["one two", "three"]
