@@ -92,6 +92,9 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
         try:
             self._look(context)
             self.before = self.chosen.copy()
+            if self.chosen.all():  # as Blender makes vertices
+                self.chosen[:] = False
+                self._write(context, self.chosen)
         except Exception as error:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
