@@ -192,6 +192,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             hand.put_back(self.find_armature(context).armature, self.hold)
 
     def _begin(self, imported: importer.ImportedPuppet) -> None:
+        if self.set_keys:
+            hand.check_keyable(imported.armature)
         self.hold = hand.take_hold(imported)
         self._grab(imported)
 
