@@ -54,10 +54,10 @@ def _find_scale(context: bpy.types.Context) -> float:
     imported = importer.find_selected_puppet(context)
     if imported is None or context.region is None or context.region_data is None:
         return 0.0
-    corners = np.array([list(c) for c in imported.points.bound_box])
+    corners = np.array(imported.points.bound_box)
     extent = float(np.linalg.norm(np.ptp(corners, axis=0)))
     bones = imported.armature.pose.bones
-    places = np.array([list(b.head) for b in bones]) if len(bones) else corners
+    places = np.array([b.head[:] for b in bones]) if len(bones) else corners
     middle = imported.armature.matrix_world @ Vector(np.median(places, axis=0).tolist())
     across = context.region_data.view_matrix.inverted().to_3x3() @ Vector((extent, 0, 0))
     ends = [
@@ -73,13 +73,12 @@ def _draw_pins() -> None:
     try:
         if not _is_chosen(context):
             return
+        region, rv3d = context.region, context.region_data
         for imported in importer.find_puppets(context.scene):
-            if pins.KEY not in imported.armature:
+            if region is None or rv3d is None or pins.KEY not in imported.armature:
                 continue
             for place in _find_pins(context, imported):
-                at = view3d_utils.location_3d_to_region_2d(
-                    context.region, context.region_data, place
-                )
+                at = view3d_utils.location_3d_to_region_2d(region, rv3d, place)
                 if at is not None:
                     for radius in (4.0, 7.0):
                         draw_circle((round(at.x), round(at.y)), radius, _PIN)
@@ -103,8 +102,8 @@ def _find_pins(context: bpy.types.Context, imported: importer.ImportedPuppet) ->
 
 
 def _is_chosen(context: bpy.types.Context) -> bool:
-    mode = {"OBJECT": "OBJECT", "POSE": "POSE"}.get(context.mode)
-    if mode is None or context.workspace is None:
+    mode: Any = context.mode
+    if mode not in {"OBJECT", "POSE"} or context.workspace is None:
         return False
     tool = context.workspace.tools.from_space_view3d_mode(mode, create=False)
     return tool is not None and tool.idname == TOOL
