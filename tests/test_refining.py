@@ -10,6 +10,7 @@ from restage4d import se3
 from restage4d.cli.main import main
 from restage4d.errors import InputError
 from restage4d.puppet import Gaussians, Performance, Puppet
+from restage4d.reconstruct import refining
 from restage4d.reconstruct.refining import refine
 
 K, T, FRAME = 6, 20, 10
@@ -47,6 +48,7 @@ def tweaked(puppet):
     """At one frame the upper bases are pushed aside, and apart from the lower ones."""
     bases = puppet.performances[0].bases.copy()
     bases[3:, FRAME, 6] += 0.15
+    bases[:, 0, 6] += 1e-6  # as float32 comes back from bones
     return replace(puppet.performances[0], bases=bases)
 
 
@@ -73,9 +75,12 @@ def test_the_change_is_kept_and_comes_and_goes(puppet, tweaked):
     assert new.name == "new"
 
 
-def test_neighbours_keep_their_distances(puppet, tweaked):
-    result = refine(puppet, tweaked, puppet.performances[0], name="new")
-    assert result.figures["refined_stretch"] < 0.92 * result.figures["tweaked_stretch"]
+def test_neighbours_keep_their_distances(puppet, tweaked, monkeypatch):
+    figures = refine(puppet, tweaked, puppet.performances[0], name="new").figures
+    assert figures["refined_stretch"] < 0.9 * figures["tweaked_stretch"]
+    monkeypatch.setattr(refining, "_RIGID", 0.0)
+    loose = refine(puppet, tweaked, puppet.performances[0], name="new").figures
+    assert figures["refined_stretch"] < 0.97 * loose["refined_stretch"]
 
 
 def test_nothing_changed_and_another_length_are_refused(puppet, tweaked):
