@@ -61,7 +61,10 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
     bl_idname = "restage4d.select_splats"
     bl_label = "Select Splats"
     bl_options = {"UNDO"}  # noqa: RUF012
-    text = "Paint: select   Ctrl: deselect   A: none   T: hidden ones, too   Wheel: size   Enter: keep   Esc: back"
+    text = (
+        "Paint: select   Ctrl: deselect   A: none   T: hidden ones, too   Wheel: size   "
+        "Enter: keep   Esc: back"
+    )
 
     radius: bpy.props.IntProperty(
         name="Radius", description="Of the brush, in pixels", default=30, min=2, max=500
