@@ -80,6 +80,9 @@ def test_the_grabbed_follow_and_what_is_beyond_the_reach_stays(limb, tip):
     far = limb.means[:, 0] < 0.35
     assert (grip.reach[far] == 0).all()
     assert np.abs(after - before)[far].max() < 2e-3
+    beyond = np.linalg.norm(after - before, axis=1)[grip.reach == 0]
+    assert beyond.max() < 0.02
+    assert np.quantile(beyond, 0.9) < 5e-3
     stretch = measure_stretch(limb, before, after)
     assert (stretch > 3).mean() < 1e-3
     assert np.quantile(stretch, 0.999) < 1.25

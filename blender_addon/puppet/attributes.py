@@ -58,9 +58,10 @@ def _get_values(attribute: bpy.types.Attribute) -> Any:
 
 
 def points_mesh(name: str, means: F32) -> bpy.types.Mesh:  # (N, 3)
-    """A vertex-only mesh of positions; `write_gaussians` gives it the rest."""
+    """A vertex-only mesh of positions, none selected; `write_gaussians` gives it the rest."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(means))
+    mesh.vertices.foreach_set("select", np.zeros(len(means), bool))
     _get_values(mesh.attributes["position"]).foreach_set("vector", means.ravel())
     return mesh
 

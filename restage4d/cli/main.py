@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from restage4d import __version__
-from restage4d.cli import evaluate, info, run
+from restage4d.cli import evaluate, info, refine, run
 from restage4d.errors import Cancelled, FitError, InputError
 from restage4d.threads import let_waiting_threads_sleep
 
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (run, info, evaluate, *_backend_commands()):
+    for command in (run, info, refine, evaluate, *_backend_commands()):
         command.add(commands)
     try:
         arguments = parser.parse_args(argv)

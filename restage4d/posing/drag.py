@@ -65,8 +65,7 @@ def grab(body: Body, point: int, *, size: float, reach: float) -> Grip:
     if not 0 <= point < len(body.means):
         raise InputError("Nothing was grabbed.", "Press on a splat of the puppet.")
     posed = body.pose()
-    about = body.means, body.index, body.weight
-    nodes, of_point = sample_points(*about, _COARSE)
+    nodes, of_point = sample_points(body.means, body.index, body.weight, _COARSE)
     coarse = connect(nodes, body.means, posed, body.index, body.weight)
     far = measure_ways(coarse, posed[nodes], int(of_point[point]))[of_point]
     gap = np.linalg.norm(posed - posed[point], axis=1)
@@ -81,7 +80,7 @@ def grab(body: Body, point: int, *, size: float, reach: float) -> Grip:
     inside = np.flatnonzero(follows > 0)
     follows[rows], outside = 1.0, np.flatnonzero(follows <= 0)
     chosen = [
-        part[sample_points(*(x[part] for x in about), count)[0]]
+        part[sample_points(body.means[part], body.index[part], body.weight[part], count)[0]]
         for part, count in ((inside, _FINE), (outside, _BEYOND))
         if len(part)
     ]
@@ -171,7 +170,9 @@ class Drag:
         each = np.einsum("pi,pmic->pmc", force, carried.dx)
         each += np.einsum("pi,pmic->pmc", twist, carried.turn)
         where = self._index.ravel()
-        out = np.stack([np.bincount(where, e, len(bases)) for e in each.reshape(-1, 6).T], 1)
+        out = np.zeros((len(bases), 6))
+        for c in range(6):
+            out[:, c] = np.bincount(where, each[..., c].ravel(), len(bases))
         back = np.sqrt(_CALM) * moved
         out[:, :3] += np.cross(bases[:, :3], back[:, :3]) + np.cross(bases[:, 3:6], back[:, 3:6])
         out[:, 3:] += back[:, 6:] / h

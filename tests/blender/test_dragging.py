@@ -108,6 +108,42 @@ def test_without_a_key_it_is_a_try(creature):
     assert np.linalg.norm((read_points(5) - before)[paw]) > 0.1
 
 
+def test_bones_without_keys_are_keyed_with_what_was_done_once(creature):
+    puppet, imported = creature
+    bpy.context.scene.frame_set(5)
+    imported.armature.animation_data_clear()  # the bones stay as they stood
+    before, paw = export.read_posed(imported).means, find_paw(puppet)
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=1) == {"FINISHED"}
+    np.testing.assert_allclose((read_points(5) - before)[paw], OFFSET, atol=0.02)
+    for frame in (3, 7, 40):
+        np.testing.assert_allclose(read_points(frame), before, atol=1e-5)
+
+
+def test_in_the_nla_keys_go_into_the_strip_that_is_tweaked(creature):
+    puppet, imported = creature
+    bpy.context.view_layer.objects.active = imported.armature
+    bpy.ops.restage4d.blend_performances(first="base", second="gallop", start=6, frames=2)
+    paw, before = find_paw(puppet), [read_points(f) for f in (4, 8, 9)]
+    bpy.context.scene.frame_set(9)
+    with pytest.raises(RuntimeError, match="plays from the NLA"):
+        bpy.ops.restage4d.drag(point=paw, offset=OFFSET)
+    data = imported.armature.animation_data
+    track = data.nla_tracks[-1]
+    for t in data.nla_tracks:
+        t.select = t.is_solo = False
+        for strip in t.strips:
+            strip.select = t == track
+    data.nla_tracks.active = track
+    data.use_tweak_mode = True
+    assert data.use_tweak_mode
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    data.use_tweak_mode = False
+    after = [read_points(f) for f in (4, 8, 9)]
+    np.testing.assert_allclose((after[2] - before[2])[paw], OFFSET, atol=0.02)
+    for a, b in zip(after[:2], before[:2], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_a_moved_handle_and_another_place_of_the_puppet_count(creature):
     """The drag goes on top of what the artist's handles do, in the world's directions."""
     puppet, imported = creature

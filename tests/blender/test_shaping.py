@@ -10,7 +10,7 @@ from rig_checks import assert_eq_1, basis_bones
 import blender_addon
 from blender_addon import compat
 from blender_addon.operators.shaping import brush
-from blender_addon.puppet import attributes, capture, importer, rig, weights
+from blender_addon.puppet import actions, attributes, capture, importer, rig, weights
 from blender_addon.puppet.output import export
 from blender_addon.puppet.shaping import erasing, influences, proxy
 from restage4d import se3
@@ -302,11 +302,14 @@ def test_the_skin_leaves_blender(creature, tmp_path):
     for other in bpy.context.scene.objects:
         other.select_set(other in (obj, imported.armature))
     path = tmp_path / "skin.glb"
-    bpy.ops.export_scene.gltf(
-        filepath=str(path), use_selection=True, export_animations=False, export_all_influences=True
-    )
+    bpy.ops.export_scene.gltf(filepath=str(path), use_selection=True, export_all_influences=True)
     bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.context.scene.render.fps = 24
     bpy.ops.import_scene.gltf(filepath=str(path))
+    bones = next(o for o in bpy.data.objects if o.type == "ARMATURE")
+    action = bpy.data.actions["creature gallop"]
+    actions.play(bones, action, action.slots[0])
+    bpy.context.scene.frame_set(6)
     made = next(o for o in bpy.data.objects if o.type == "MESH" and o.vertex_groups)
     names = {g.name for g in made.vertex_groups}
     assert {f"basis_{k}" for k in range(7)} <= names

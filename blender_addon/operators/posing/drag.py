@@ -192,6 +192,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             hand.put_back(self.find_armature(context).armature, self.hold)
 
     def _begin(self, imported: importer.ImportedPuppet) -> None:
+        if self.set_keys:
+            hand.check_keyable(imported.armature)
         self.hold = hand.take_hold(imported)
         self._grab(imported)
 
@@ -232,7 +234,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         assert found is not None
         assert self.hold is not None
         area, region = found
-        rv3d = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d
+        rv3d: Any = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d
         depth = imported.points.matrix_world @ self.hand_at
         at = event.mouse_x - region.x, event.mouse_y - region.y
         here, there = (

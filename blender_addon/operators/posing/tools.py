@@ -11,16 +11,15 @@ from bpy_extras import view3d_utils
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
-from restage4d.se3 import Array
-
 from ... import failures
-from ...puppet import importer
+from ...puppet import attributes, importer
 from ...puppet.posing import hand, pins
 
 TOOL = "restage4d.drag_tool"
 _HAND, _REACH, _PIN = (1.0, 1.0, 1.0, 0.9), (1.0, 1.0, 1.0, 0.35), (1.0, 0.55, 0.1, 1.0)
 _keymaps: list[tuple[bpy.types.KeyMap, bpy.types.KeyMapItem]] = []
 _handles: list[object] = []
+_nearest: dict[str, Any] = {}  # of `_find_pins`
 
 
 def _draw_settings(
@@ -55,10 +54,10 @@ def _find_scale(context: bpy.types.Context) -> float:
     imported = importer.find_selected_puppet(context)
     if imported is None or context.region is None or context.region_data is None:
         return 0.0
-    corners = np.array([list(c) for c in imported.points.bound_box])
+    corners = np.array(imported.points.bound_box)
     extent = float(np.linalg.norm(np.ptp(corners, axis=0)))
     bones = imported.armature.pose.bones
-    places = np.array([list(b.head) for b in bones]) if len(bones) else corners
+    places = np.array([b.head[:] for b in bones]) if len(bones) else corners
     middle = imported.armature.matrix_world @ Vector(np.median(places, axis=0).tolist())
     across = context.region_data.view_matrix.inverted().to_3x3() @ Vector((extent, 0, 0))
     ends = [
@@ -74,13 +73,12 @@ def _draw_pins() -> None:
     try:
         if not _is_chosen(context):
             return
+        region, rv3d = context.region, context.region_data
         for imported in importer.find_puppets(context.scene):
-            if pins.KEY not in imported.armature:
+            if region is None or rv3d is None or pins.KEY not in imported.armature:
                 continue
-            for place in _find_pins(imported):
-                at = view3d_utils.location_3d_to_region_2d(
-                    context.region, context.region_data, Vector(place.tolist())
-                )
+            for place in _find_pins(context, imported):
+                at = view3d_utils.location_3d_to_region_2d(region, rv3d, place)
                 if at is not None:
                     for radius in (4.0, 7.0):
                         draw_circle((round(at.x), round(at.y)), radius, _PIN)
@@ -91,16 +89,21 @@ def _draw_pins() -> None:
         gpu.state.blend_set("NONE")
 
 
-def _find_pins(imported: importer.ImportedPuppet) -> Array:  # -> (P, 3)
-    """Where the pins are in the world, as the bones that move them stand."""
-    world = np.array(imported.points.matrix_world, np.float64)
-    middles = pins.find_middles(imported.armature, hand.take_hold(imported).body)
-    return middles @ world[:3, :3].T + world[:3, 3]
+def _find_pins(context: bpy.types.Context, imported: importer.ImportedPuppet) -> list[Vector]:
+    """Where the pins are in the world: at the splats nearest to their middles."""
+    points = imported.points
+    evaluated = points.evaluated_get(context.evaluated_depsgraph_get())
+    shown = attributes.get_mesh(evaluated).vertices
+    key = (points.name_full, len(shown), *pins.read_pins(imported.armature).ravel().tolist())
+    if _nearest.get("key") != key:  # the search reads all points, and a view is drawn often
+        rows = pins.find_nearest(imported.armature, hand.read_rest(imported))
+        _nearest.update(key=key, rows=rows)
+    return [points.matrix_world @ shown[i].co for i in _nearest["rows"] if i < len(shown)]
 
 
 def _is_chosen(context: bpy.types.Context) -> bool:
-    mode = {"OBJECT": "OBJECT", "POSE": "POSE"}.get(context.mode)
-    if mode is None or context.workspace is None:
+    mode: Any = context.mode
+    if mode not in {"OBJECT", "POSE"} or context.workspace is None:
         return False
     tool = context.workspace.tools.from_space_view3d_mode(mode, create=False)
     return tool is not None and tool.idname == TOOL

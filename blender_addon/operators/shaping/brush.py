@@ -61,7 +61,10 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
     bl_idname = "restage4d.select_splats"
     bl_label = "Select Splats"
     bl_options = {"UNDO"}  # noqa: RUF012
-    text = "Paint: select   Ctrl: deselect   A: none   Wheel: size   Enter: keep   Esc: as before"
+    text = (
+        "Paint: select   Ctrl: deselect   A: none   T: hidden ones, too   Wheel: size   "
+        "Enter: keep   Esc: back"
+    )
 
     radius: bpy.props.IntProperty(
         name="Radius", description="Of the brush, in pixels", default=30, min=2, max=500
@@ -92,6 +95,9 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
         try:
             self._look(context)
             self.before = self.chosen.copy()
+            if self.chosen.all():  # as Blender makes vertices
+                self.chosen[:] = False
+                self._write(context, self.chosen)
         except Exception as error:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
@@ -121,6 +127,11 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
         elif event.type in _ENTER and event.value == "PRESS":
             self.report({"INFO"}, f"{int(self.chosen.sum())} splats selected")
             return {"FINISHED"}
+        elif event.type == "T" and event.value == "PRESS":
+            self.through = not self.through
+            hidden = "Hidden splats, too" if self.through else "Only what is seen"
+            context.workspace.status_text_set(f"{hidden}   {self.text}")
+            self._look(context)
         elif event.type == "A" and event.value == "PRESS":
             self.chosen[:] = False
             self._write(context, self.chosen)

@@ -92,9 +92,11 @@ class RESTAGE4D_OT_give_splats(OnPuppet):
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         armature = imported.armature
         bases = weights.find_bases(armature, weights.find_selected_bones(armature))
-        chosen = np.flatnonzero(read_chosen(imported))
-        if not len(chosen):
-            raise InputError("No splat is selected.", "Select some first.")
+        picked = read_chosen(imported)
+        if not picked.any() or picked.all():
+            which = "All splats are" if picked.any() else "No splat is"
+            raise InputError(f"{which} selected.", "Select some first.")
+        chosen = np.flatnonzero(picked)
         index, weight = attributes.read_influences(attributes.get_mesh(imported.points))
         means = read_means(imported)
         extent = float(np.linalg.norm(np.ptp(means, axis=0)))

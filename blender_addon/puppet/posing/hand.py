@@ -70,6 +70,18 @@ def take_hold(imported: importer.ImportedPuppet) -> Hold:
     return Hold(Body(means, index, weight, bases), names, rest, before)
 
 
+def check_keyable(armature: bpy.types.Object) -> None:
+    """Raises `InputError` where a key would make an Action that holds over all of the NLA."""
+    data = armature.animation_data
+    if data is None or data.action is not None:
+        return
+    if data.use_nla and any(not t.mute and len(t.strips) for t in data.nla_tracks):
+        raise InputError(
+            f"{armature.name!r} plays from the NLA, and keys would hold over all of it.",
+            "Play a performance, or tweak a strip (Tab in the NLA editor).",
+        )
+
+
 def read_rest(imported: importer.ImportedPuppet) -> F32:  # -> (N, 3)
     """Where the points are at rest."""
     with attributes.reading_mesh(imported.points) as mesh:
@@ -131,25 +143,30 @@ def key_motion(
         return 0
     put_back(armature, hold)
     chosen = [(armature.pose.bones[hold.names[k]], Matrix(motion[k].tolist())) for k in moved]
-    for frame in range(here - frames - 1, here + frames + 2):
+    span = range(here - frames - 1, here + frames + 2)
+    stood = []  # read before any key is set, since a key tells on the frames around it
+    for frame in span:
+        scene.frame_set(frame)
+        stood.append([posed.matrix_basis.copy() for posed, _ in chosen])
+    for frame, matrices in zip(span, stood, strict=True):
         share = 1 - abs(frame - here) / (frames + 1)
-        _key_frame(scene, chosen, frame, share * share * (3 - 2 * share))
+        share *= share * (3 - 2 * share)
+        scene.frame_set(frame)
+        for (posed, whole), matrix in zip(chosen, matrices, strict=True):
+            _key_bone(posed, matrix @ _take_share(whole, share), frame)
     scene.frame_set(here)
     return len(moved)
 
 
-def _key_frame(
-    scene: bpy.types.Scene,
-    chosen: list[tuple[bpy.types.PoseBone, Matrix]],
-    frame: int,
-    share: float,
-) -> None:
-    """Keys bones at a frame with a share of a motion on top of what they do there."""
-    scene.frame_set(frame)
-    for posed, whole in chosen:
-        turn = Quaternion().slerp(whole.to_quaternion(), share).to_matrix().to_4x4()
-        set_bone(posed, posed.matrix_basis @ Matrix.Translation(share * whole.translation) @ turn)
-        posed.keyframe_insert("location", frame=frame, group=posed.name)
-        mode = posed.rotation_mode
-        name = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}
-        posed.keyframe_insert(name.get(mode, "rotation_euler"), frame=frame, group=posed.name)
+def _take_share(motion: Matrix, share: float) -> Matrix:
+    """A rotation and a shift, done in part."""
+    turn = Quaternion().slerp(motion.to_quaternion(), share).to_matrix().to_4x4()
+    return Matrix.Translation(share * motion.translation) @ turn
+
+
+def _key_bone(posed: bpy.types.PoseBone, matrix: Matrix, frame: int) -> None:
+    """Sets and keys location and rotation of a bone."""
+    set_bone(posed, matrix)
+    turn = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}
+    for name in ("location", turn.get(posed.rotation_mode, "rotation_euler")):
+        posed.keyframe_insert(name, frame=frame, group=posed.name)

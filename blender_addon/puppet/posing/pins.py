@@ -6,7 +6,6 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.posing.carrying import Body
 from restage4d.posing.graph import Rows
 from restage4d.se3 import Array
 
@@ -44,11 +43,9 @@ def clear_pins(armature: bpy.types.Object) -> int:
     return count
 
 
-def find_middles(armature: bpy.types.Object, body: Body) -> Array:  # -> (P, 3)
-    """Where the pins are now: at the point nearest to the middle of each."""
-    there = read_pins(armature)
-    gap = ((body.means[None] - there[:, None, :3]) ** 2).sum(-1)
-    return body.pose()[gap.argmin(1)] if len(there) else np.zeros((0, 3))
+def find_nearest(armature: bpy.types.Object, means: Array) -> list[int]:
+    """The point nearest to the middle of each pin, (N, 3) at rest."""
+    return [int(((means - pin[:3]) ** 2).sum(1).argmin()) for pin in read_pins(armature)]
 
 
 def _is_in(pin: Array, places: Array) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ They wait with everything they had in a mesh of their own, which the points' obj
 saved with the .blend, and no export sees it.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import bmesh
 import bpy
@@ -83,7 +83,7 @@ def _write(
                 bm.verts.ensure_lookup_table()
                 gone = [bm.verts[first + i] for i in np.flatnonzero(~kept).tolist()]
                 bmesh.ops.delete(bm, geom=gone, context="VERTS")
-        order = bm.verts.layers.int[ORDER]
+        order: Any = cast(Any, bm.verts.layers.int)[ORDER]
         bm.verts.sort(key=lambda vertex: vertex[order])
         bm.to_mesh(target)
     finally:

@@ -113,7 +113,7 @@ def add_catcher(imported: importer.ImportedPuppet, low: float) -> bpy.types.Obje
         attributes.read_attribute(attributes.get_mesh(imported.points), "position", "vector", 3),
         axis=0,
     )
-    reach = 3 * float(np.linalg.norm(imported.points.dimensions)) or 3.0
+    reach = 3 * float(imported.points.dimensions.length) or 3.0
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * reach
     name = imported.points.name.removesuffix(" points") + " shadow catcher"
     mesh = bpy.data.meshes.new(name)
@@ -141,7 +141,8 @@ def read_painted(imported: importer.ImportedPuppet, obj: bpy.types.Object) -> Ar
             if g.group in basis:
                 out[i, basis[g.group]] = g.weight
     none = out.sum(1) <= 0
-    out[none] = influences.spread(*(x[none] for x in attributes.read_influences(mesh)), len(names))
+    index, weight = attributes.read_influences(mesh)
+    out[none] = influences.spread(index[none], weight[none], len(names))
     return out / out.sum(1, keepdims=True)
 
 
