@@ -14,10 +14,12 @@ def register() -> None:
 
     from . import properties, sync
     from .operators import import_export
+    from .puppet.animation import layer_settings
     from .viewport import display
 
     display.register()
     properties.register()
+    layer_settings.register()
     for c in _classes():
         bpy.utils.register_class(c)
     import_export.add_menus()
@@ -29,12 +31,14 @@ def unregister() -> None:
 
     from . import properties, sync
     from .operators import import_export
+    from .puppet.animation import layer_settings
     from .viewport import display
 
     sync.unregister()
     import_export.remove_menus()
     for c in reversed(_classes()):
         bpy.utils.unregister_class(c)
+    layer_settings.unregister()
     properties.unregister()
     display.unregister()
 
@@ -51,6 +55,7 @@ def _classes() -> list[type]:
         puppet,
         render_splats,
     )
+    from .operators.animation import clips, curves, layers
     from .operators.pointing import mask_and_head, select_subject
     from .ui import panels, preferences_page, puppet_panel
 
@@ -58,6 +63,9 @@ def _classes() -> list[type]:
         import_export,
         render_splats,
         puppet,
+        layers,
+        curves,
+        clips,
         findings,
         preferences_page,
         jobs,

@@ -25,6 +25,7 @@ from . import (
     takes,
 )
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
+from .puppet.animation import layers
 from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
@@ -132,6 +133,9 @@ def _turn() -> float:
         _bring_in_when_possible(here)
         if (scene := bpy.context.scene) is not None:
             sweep_markers(scene)
+            for obj in scene.objects:
+                if obj.type == "ARMATURE":
+                    layers.fit_ramps(obj)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"

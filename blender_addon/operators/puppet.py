@@ -29,7 +29,7 @@ from ..session.steps import Steps
 from . import in_view, stepped
 
 
-class _OnPuppet(bpy.types.Operator):
+class OnPuppet(bpy.types.Operator):
     """Of one step on the selected puppet; these define ``work(context, imported)``, which returns
     what to tell the artist."""
 
@@ -65,7 +65,8 @@ class _OnPuppet(bpy.types.Operator):
 _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of a callback alive
 
 
-def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+def list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+    """The selected puppet's, as the items of an enum."""
     imported = importer.find_selected_puppet(context) if context else None
     _items[:] = (
         [(p.name, p.name, p.prompt) for p in imported.performances]
@@ -75,13 +76,13 @@ def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tup
     return _items
 
 
-class RESTAGE4D_OT_play_performance(_OnPuppet):
+class RESTAGE4D_OT_play_performance(OnPuppet):
     """Play a performance on bones and camera, with its footage; bones moved without a key go to
     rest. The scene's settings stay"""
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
-    name: bpy.props.EnumProperty(name="Performance", items=_list_performances)
+    name: bpy.props.EnumProperty(name="Performance", items=list_performances)
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         loose = importer.describe_moved_bones(imported)
@@ -91,7 +92,7 @@ class RESTAGE4D_OT_play_performance(_OnPuppet):
         return f"Playing {self.name!r}" + (f"; at rest again, having no key: {loose}" * bool(loose))
 
 
-class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
+class RESTAGE4D_OT_use_shot_settings(OnPuppet):
     """Give the scene picture size, frame rate, range, camera and colours of the shot, for the
     performance that plays"""
 
@@ -113,13 +114,13 @@ class RESTAGE4D_OT_use_shot_settings(_OnPuppet):
         return f"The scene has the shot's settings, and the range of {shown.name!r}"
 
 
-class RESTAGE4D_OT_blend_performances(_OnPuppet):
+class RESTAGE4D_OT_blend_performances(OnPuppet):
     """Lay two performances into the NLA, so that the puppet goes over from one into the other"""
 
     bl_idname = "restage4d.blend_performances"
     bl_label = "Blend Performances"
-    first: bpy.props.EnumProperty(name="From", items=_list_performances)
-    second: bpy.props.EnumProperty(name="To", items=_list_performances)
+    first: bpy.props.EnumProperty(name="From", items=list_performances)
+    second: bpy.props.EnumProperty(name="To", items=list_performances)
     start: bpy.props.IntProperty(
         name="Start", description="Frame where the second begins to show", default=1
     )
@@ -149,7 +150,7 @@ class RESTAGE4D_OT_blend_performances(_OnPuppet):
         )
 
 
-class RESTAGE4D_OT_select_bones(_OnPuppet):
+class RESTAGE4D_OT_select_bones(OnPuppet):
     """Select the bones that move the selected points"""
 
     bl_idname = "restage4d.select_bones"
@@ -188,7 +189,7 @@ class RESTAGE4D_OT_select_bones(_OnPuppet):
         )
 
 
-class RESTAGE4D_OT_select_points(_OnPuppet):
+class RESTAGE4D_OT_select_points(OnPuppet):
     """Select, in Edit Mode, the points that the selected bones move"""
 
     bl_idname = "restage4d.select_points"
@@ -213,7 +214,7 @@ class RESTAGE4D_OT_select_points(_OnPuppet):
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
-class RESTAGE4D_OT_pick_bones(in_view.InView, _OnPuppet):
+class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
     """Click on the puppet to select the handle that moves that place; with Ctrl its bones, with
     Shift in addition"""
 
