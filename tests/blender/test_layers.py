@@ -186,6 +186,10 @@ def test_operators_key_the_pose_and_say_why_they_cannot(creature, registered, ca
     assert ops.key_layer() == {"FINISHED"}
     changed = (read(imported, "gallop") != before).any((0, 2))
     np.testing.assert_array_equal(np.flatnonzero(changed) + 1, [4, 5, 6])
+    assert find_control(imported, 1).rotation_quaternion.angle == pytest.approx(0.4, abs=1e-5)
+    scene.frame_set(9)
+    assert find_control(imported, 1).rotation_quaternion.angle == pytest.approx(0, abs=1e-6)
+    scene.frame_set(5)
     ops.edit_layer(number=0)
     assert imported.armature.animation_data.action == imported.performance("gallop").action
     np.testing.assert_array_equal(

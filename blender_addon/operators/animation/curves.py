@@ -69,6 +69,7 @@ class RESTAGE4D_OT_restore_capture(OnShown):
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         shown = get_shown(imported)
         count = curves.restore_capture(shown.action)
+        importer.play(imported, shown)  # what has no keys any more goes to rest
         _show_now(context)
         return f"{shown.name!r} has its {count} captured curves again"
 

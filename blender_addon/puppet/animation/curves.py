@@ -25,6 +25,7 @@ _ENDS = ("handle_left", "handle_right")
 _TYPES = tuple(f"{end}_type" for end in _ENDS)
 _KEPT = (("co", 2), *((end, 2) for end in _ENDS))  # of a key, floats
 _KEPT_TYPES = ("interpolation", *_TYPES, "type")
+_ADDED = "restage4d_spread"  # a performance's Action: data paths of curves that `spread_pose` added
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 Transform = dict[int, bpy.types.FCurve]  # by array index
 
@@ -69,19 +70,21 @@ def keep_capture(action: bpy.types.Action) -> None:
 
 
 def restore_capture(action: bpy.types.Action) -> int:
-    """Writes the kept curves back; returns how many. Curves that the copy has not stay."""
-    copy = action[layers.CAPTURE]
+    """Writes the kept curves back and takes away those that `spread_pose` added; returns how many
+    there are. Other curves, such as the artist's of a handle, stay."""
+    copy, added = action[layers.CAPTURE], set(action.pop(_ADDED, ()))
+    strip = cast(bpy.types.ActionKeyframeStrip, action.layers[0].strips[0])
+    slot = next(s for s in action.slots if s.name_display == actions.SLOT)
+    bag = strip.channelbag(slot, ensure=True)
+    for curve in [c for c in bag.fcurves if c.data_path in added]:
+        bag.fcurves.remove(curve)
     now = {(c.data_path, c.array_index): c for c in find_bone_curves(action)}
     kept = find_bone_curves(copy)
     for curve in kept:
         target = now.get((curve.data_path, curve.array_index))
         if target is None:
-            slot = next(s for s in action.slots if s.name_display == actions.SLOT)
-            strip = cast(bpy.types.ActionKeyframeStrip, action.layers[0].strips[0])
             group = curve.group.name if curve.group is not None else "Object"
-            target = compat.new_fcurve(
-                strip.channelbag(slot, ensure=True), curve.data_path, curve.array_index, group
-            )
+            target = compat.new_fcurve(bag, curve.data_path, curve.array_index, group)
         _copy_keys(curve, target)
     del action[layers.CAPTURE]
     if not any(a.get(layers.CAPTURE) == copy for a in bpy.data.actions):
@@ -123,22 +126,17 @@ def spread_pose(
     Raises:
         InputError: nothing is moved away from the performance.
     """
-    armature, frame = imported.armature, scene.frame_current
-    paths = [p for p in pose.find_transforms(armature) if not p.endswith(".scale")]
-    posed = pose.read_values(armature, paths)
-    scene.frame_set(frame)
-    stood = pose.read_values(armature, paths)
-    moved = {p: v for p, v in posed.items() if np.abs(np.subtract(v, stood[p])).max() > 1e-6}
+    frame, moved = scene.frame_current, layers.find_moved(imported.armature, scene)
     if not moved:
         raise InputError("No bone is moved away from its keys.", "Pose some in this frame first.")
     keep_capture(performance.action)
-    for path, value in moved.items():
-        transform = _ensure_curves(performance.action, path, len(value))
+    for path, (before, after) in moved.items():
+        transform = _ensure_curves(performance.action, path, len(after))
         ends = frame - reach - 1, frame + reach + 1
         for curve in transform.values():
             for at in (*ends, frame):
                 _ensure_key(curve, at)
-        _shift(transform, path, np.array(stood[path]), np.array(value), frame, reach)
+        _shift(transform, path, np.array(before), np.array(after), frame, reach)
     scene.frame_set(frame)
     return len({path.rpartition(".")[0] for path in moved})
 
@@ -196,6 +194,8 @@ def _copy_keys(source: bpy.types.FCurve, target: bpy.types.FCurve) -> None:
 def _ensure_curves(action: bpy.types.Action, path: str, count: int) -> Transform:
     """The curves of a transform; new ones have no key."""
     transform = find_transforms(action).get(path, {})
+    if not transform:
+        action[_ADDED] = [*action.get(_ADDED, ()), path]
     slot = next(s for s in action.slots if s.name_display == actions.SLOT)
     strip = cast(bpy.types.ActionKeyframeStrip, action.layers[0].strips[0])
     for index in range(count):

@@ -144,20 +144,34 @@ def remove_layer(armature: bpy.types.Object, layer: Layer) -> None:
 def key_pose(armature: bpy.types.Object, scene: bpy.types.Scene) -> list[str]:
     """Keys, on the layer that is edited, the transforms that the artist moved at this frame;
     returns the bones' names."""
-    posed = pose.read_values(armature, pose.find_transforms(armature))
-    scene.frame_set(scene.frame_current)
-    stood = pose.read_values(armature, posed)
-    moved = [
-        path
-        for path, value in posed.items()
-        if max(abs(a - b) for a, b in zip(value, stood[path], strict=True)) > _MOVED
-    ]
-    pose.write_values(armature, {path: posed[path] for path in moved})
+    moved = find_moved(armature, scene)
+    pose.write_values(armature, {path: after for path, (_, after) in moved.items()})
     for path in moved:
         armature.keyframe_insert(path)
     fit_ramps(armature)
     scene.frame_set(scene.frame_current)
     return list(dict.fromkeys(bpy.utils.unescape_identifier(p.split('"')[1]) for p in moved))
+
+
+def find_moved(
+    armature: bpy.types.Object, scene: bpy.types.Scene
+) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Transforms that the artist moved at this frame without a key, by data path: where keys have
+    them, at rest without any, and where they were moved. They are where keys have them now."""
+    action, resting = find_performed(armature), pose.find_transforms(armature)
+    playing = [action] if action is not None else []
+    playing += [x.action for x in find_layers(armature, action)] if action is not None else []
+    keyed = {path for path, _ in pose.find_channels(armature, playing, actions.SLOT)}
+    posed = pose.read_values(armature, resting)
+    scene.frame_set(scene.frame_current)
+    stood = pose.read_values(armature, posed)
+    stood |= {path: rest for path, rest in resting.items() if path not in keyed}
+    pose.write_values(armature, stood)
+    return {
+        path: (stood[path], after)
+        for path, after in posed.items()
+        if max(abs(a - b) for a, b in zip(after, stood[path], strict=True)) > _MOVED
+    }
 
 
 def copy_layers(
