@@ -14,7 +14,7 @@ from restage4d.se3 import Array
 
 from .. import actions, attributes, bone_curves, camera, capture, importer, pose, rig
 from . import layers
-from .sampling import Body, make_body
+from .sampling import Body, make_body, to_bases, to_matrices
 
 Imported, One = importer.ImportedPuppet, importer.ImportedPerformance
 
@@ -30,7 +30,8 @@ def read_body(imported: Imported) -> Body:
 def read_performances(
     imported: Imported, scene: bpy.types.Scene, names: list[str]
 ) -> dict[str, Performance]:
-    """Performances as they play, under their layers; the scene is left as it was.
+    """Performances as they play, under their layers, their bases relative to the armature object,
+    wherever that stands; the scene is left as it was.
 
     Raises:
         InputError: a bone is scaled or sheared, or was deleted.
@@ -42,7 +43,16 @@ def read_performances(
             capture.play_alone(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             steps = capture.read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
-            bases, K, w2c = capture.run_steps(steps, p.n_frames, None)
+            places = []
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    bases, K, w2c = end.value
+                    break
+                places.append(np.array(imported.armature.matrix_world, np.float64))
+            if not np.allclose(places, np.eye(4), atol=0):
+                bases = to_bases(np.linalg.inv(places) @ to_matrices(bases))
             read[name] = Performance(p.name, bases, p.fps, K, w2c, p.size, p.prompt)
     return read
 
