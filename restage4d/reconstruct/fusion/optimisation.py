@@ -42,9 +42,9 @@ class Fusion:
     end."""
 
     def __init__(
-        self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig
-    ) -> None:
-        self.model, self.config, self.rewound = model, config, rewound
+        self, model: SceneModel, rewound: Rewound, priors: Priors, config: FitConfig, *, fixed=False
+    ) -> None:  # fixed: the Gaussians are those of a finished puppet, none comes or goes
+        self.model, self.config, self.rewound, self.fixed = model, config, rewound, fixed
         c = config.fusion
         self.frames = self._tensor(rewound.clip.frames)
         self.masks, self.depth = self._tensor(priors.masks), self._tensor(priors.depth)
@@ -136,6 +136,9 @@ class Fusion:
             for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
                 control.observe(gradient[rows], radii[rows], *self.size)
         self.step += 1
+        if self.fixed:
+            task.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
+            return
         if self.step % c.densify_every == 0:
             if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
                 for i, control in enumerate(self.density):
