@@ -13,7 +13,12 @@ from restage4d.errors import FitError
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.new_performance import fit_new_performance, make_model, select_frames
+from restage4d.reconstruct.new_performance import (
+    fit_new_performance,
+    list_performances,
+    make_model,
+    select_frames,
+)
 
 CONFIG = FitConfig(
     motion=MotionConfig(n_bases=20, steps=150, n_tracks=400),
@@ -48,7 +53,8 @@ def move_world(priors):
 def test_only_the_new_frames_move(truth, puppet):
     before = [x.copy() for x in (*vars(puppet.subject).values(), puppet.index, puppet.weight)]
     made = fit_new_performance(puppet, truth.rewound, move_world(truth.priors), CONFIG, Progress())
-    for was, now in zip(before, (*vars(puppet.subject).values(), puppet.index, puppet.weight), strict=True):  # fmt: skip
+    after = (*vars(puppet.subject).values(), puppet.index, puppet.weight)
+    for was, now in zip(before, after, strict=True):
         np.testing.assert_array_equal(now, was)
     start = make_model(puppet, torch.device("cpu")).params
     for name, value in made.model.params.items():
@@ -58,6 +64,11 @@ def test_only_the_new_frames_move(truth, puppet):
             assert torch.equal(value[:, 0], start[name][:, 0])
     bases = made.model.compute_bases().detach().numpy()
     rows = truth.rewound.video(1)
+    (performance,) = list_performances(puppet, made, ["lean"])
+    assert (performance.name, performance.prompt) == ("restaged", "lean")
+    np.testing.assert_array_equal(performance.bases[:, 0], puppet.performances[0].bases[:, 0])
+    np.testing.assert_array_equal(performance.bases[:, 1:], bases[:, 1:])
+    np.testing.assert_array_equal(performance.w2c[0], puppet.performances[0].w2c[0])
     assert bases.shape == (20, len(rows), 9)
     points = se3.transform(*se3.blend(bases, puppet.index, puppet.weight), puppet.subject.means)
     distance, near = KDTree(truth.points[:, truth.rewound.seam]).query(points[:, 0])

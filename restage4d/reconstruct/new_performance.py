@@ -12,7 +12,7 @@ from restage4d import se3
 from restage4d.clips import Cameras, Clip, Priors, Rewound, Tracks
 from restage4d.errors import FitError
 from restage4d.progress import Progress
-from restage4d.puppet import Puppet
+from restage4d.puppet import Performance, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import prepare_priors
 from restage4d.reconstruct.fusion.optimisation import Fusion
@@ -60,9 +60,8 @@ def fit_new_performance(
     lifted = lift_tracks(rewound, priors)
     rows = np.concatenate([[rewound.seam], np.flatnonzero(rewound.source > 0)])
     rewound, priors = select_frames(rewound, rows), select_prior_frames(priors, rows)
-    tracks = LiftedTracks(
-        lifted.xyz[:, rows], lifted.xy[:, rows], lifted.visible[:, rows], lifted.confidence[:, rows], 0
-    )  # fmt: skip
+    parts = (lifted.xyz, lifted.xy, lifted.visible, lifted.confidence)
+    tracks = LiftedTracks(*(part[:, rows] for part in parts), canonical=0)
     rng = np.random.default_rng([config.seed, 1])
     tracks = choose_tracks(tracks, config.motion.n_tracks, rng)
     start = guess_motion(puppet, tracks)
@@ -77,6 +76,32 @@ def fit_new_performance(
     fusion = Fusion(model, rewound, priors, config, fixed=True)
     fusion.run(None, "", progress)
     return fusion
+
+
+def list_performances(puppet: Puppet, fusion: Fusion, prompts: list[str]) -> list[Performance]:
+    """What `fit_new_performance` fitted, a performance per driving video, named after none of the
+    puppet's. All begin with b_0 as the puppet has it."""
+    bases = fusion.model.compute_bases().detach().cpu().numpy()
+    bases[:, 0] = puppet.performances[0].bases[:, 0]
+    rewound, cameras = fusion.rewound, fusion.given
+    taken, made = {p.name for p in puppet.performances}, []
+    for source, prompt in enumerate(prompts, 1):
+        names = ("restaged", *(f"restaged {i}" for i in range(2, len(taken) + 3)))
+        name = next(n for n in names if n not in taken)
+        taken.add(name)
+        rows = rewound.video(source)
+        made.append(
+            Performance(
+                name=name,
+                bases=np.ascontiguousarray(bases[:, rows], np.float32),
+                fps=rewound.clip.fps,
+                K=cameras.K[rows],
+                w2c=cameras.w2c[rows],
+                size=rewound.clip.size,
+                prompt=prompt,
+            )
+        )
+    return made
 
 
 def make_model(puppet: Puppet, device: torch.device) -> SceneModel:
