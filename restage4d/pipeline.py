@@ -167,6 +167,12 @@ def check_into(puppet: Puppet, base: Clip, config: FitConfig) -> None:
             "working size.",
             "Give the video, --first, --frames and --longer-side that it was made with.",
         )
+    if puppet.performances[0].n_frames != len(base):
+        raise InputError(
+            f"The puppet's first performance, {puppet.performances[0].name!r}, is not the base: it "
+            f"has {puppet.performances[0].n_frames} frames, the base {len(base)}.",
+            "Bring the base performance to the top and save the puppet again.",
+        )
     if config.clips != "both":
         raise InputError(
             "A puppet that is there can only perform driving videos with clips=both.",

@@ -177,18 +177,17 @@ def puppet_steps(
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
         subject = attributes.read_gaussians(mesh)
-    background = Gaussians(*(np.zeros((0, *s), np.float32) for s in ((3,), (4,), (3,), (), (1, 3))))
-    if imported.background is not None:
-        with attributes.reading_mesh(imported.background) as mesh:
-            background = attributes.read_gaussians(mesh)
-    return Puppet(
-        subject,
-        index,
-        weight,
-        performances,
-        background,
-        **imported.about,
-    )
+    background = read_background(imported)
+    return Puppet(subject, index, weight, performances, background, **imported.about)
+
+
+def read_background(imported: importer.ImportedPuppet) -> Gaussians:
+    """The static Gaussians; none where there are none."""
+    if imported.background is None:
+        shapes = ((3,), (4,), (3,), (), (1, 3))
+        return Gaussians(*(np.zeros((0, *shape), np.float32) for shape in shapes))
+    with attributes.reading_mesh(imported.background) as mesh:
+        return attributes.read_gaussians(mesh)
 
 
 def play_alone(

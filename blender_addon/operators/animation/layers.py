@@ -10,7 +10,7 @@ import bpy
 
 from restage4d.errors import InputError
 
-from ...puppet import actions, importer, nla
+from ...puppet import importer, nla
 from ...puppet.animation import layers, performances
 from ..puppet import OnPuppet
 
@@ -94,9 +94,7 @@ class RESTAGE4D_OT_edit_layer(OnLayers):
         shown = get_shown(imported)
         armature = imported.armature
         if self.number == 0:
-            slot = actions.find_slot(shown.action, armature, actions.SLOT)
-            layers.leave(armature)
-            actions.play(armature, shown.action, slot)
+            layers.play_without(armature, shown.action)
             return f"Keys go into {shown.name!r} itself; its layers are off meanwhile"
         layer = layers.edit(armature, self.get_layer(imported, shown))
         return f"Keys go into {layer.name!r}"

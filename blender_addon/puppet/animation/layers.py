@@ -92,6 +92,12 @@ def play(armature: bpy.types.Object, action: bpy.types.Action) -> bool:
     return True
 
 
+def play_without(armature: bpy.types.Object, action: bpy.types.Action) -> None:
+    """Plays a performance's Action on the bones with its layers off."""
+    leave(armature)
+    actions.play(armature, action, actions.find_slot(action, armature, actions.SLOT))
+
+
 def leave(armature: bpy.types.Object) -> None:
     """Ends the editing of a layer, and mutes the layers of all performances."""
     data = armature.animation_data

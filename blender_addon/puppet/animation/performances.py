@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from restage4d.errors import InputError
-from restage4d.puppet import Performance
+from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
 
 from .. import actions, attributes, bone_curves, camera, capture, importer, pose, rig
@@ -27,8 +27,21 @@ def read_body(imported: Imported) -> Body:
     return make_body(means, index, weight, len(rig.bone_names(imported.armature)))
 
 
+def make_filmed_puppet(imported: Imported, scene: bpy.types.Scene) -> Puppet:
+    """The puppet with the base performance alone, without layers: what another restaging starts
+    from."""
+    named = [p for p in imported.performances if p.name == "base"]
+    base = (named or imported.performances)[0]
+    read = read_performances(imported, scene, [base.name], layered=False)
+    with attributes.reading_mesh(imported.points) as mesh:
+        index, weight = attributes.read_influences(mesh)
+        subject = attributes.read_gaussians(mesh)
+    background = capture.read_background(imported)
+    return Puppet(subject, index, weight, [read[base.name]], background, **imported.about)
+
+
 def read_performances(
-    imported: Imported, scene: bpy.types.Scene, names: list[str]
+    imported: Imported, scene: bpy.types.Scene, names: list[str], *, layered: bool = True
 ) -> dict[str, Performance]:
     """Performances as they play, under their layers, their bases relative to the armature object,
     wherever that stands; the scene is left as it was.
@@ -41,6 +54,8 @@ def read_performances(
         for name in dict.fromkeys(names):
             p = imported.performance(name)
             capture.play_alone(imported, p)
+            if not layered:
+                layers.play_without(imported.armature, p.action)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             steps = capture.read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
             places = []
