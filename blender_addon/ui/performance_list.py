@@ -92,7 +92,7 @@ def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported
         )
         button.number = number  # pyright: ignore[reportAttributeAccessIssue]
         row.prop(layer.track, "name", text="")
-        row.prop(layer.action, layer_settings.WEIGHT, text="")
+        row.prop(layer.action, layer_settings.WEIGHT, text="", slider=True)
         icon: Any = "HIDE_ON" if layer.strip.mute else "HIDE_OFF"
         row.prop(layer.strip, "mute", text="", icon=icon, emboss=False)
         away = row.operator("restage4d.remove_layer", text="", icon="X")
