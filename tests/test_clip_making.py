@@ -107,6 +107,7 @@ def test_parts_of_another_performance_hang_on_the_body_of_this_one():
     """The head of one that stands and wags, on a body that walks away: nothing tears."""
     body = make_chain()
     walk, nod = make_performance(walk=2.0, heading=0.5), make_performance("b", wag=0.6)
+    walk.bases[1, :, 7] += np.linspace(0, 1, FRAMES)  # and its middle goes aside
     chosen = np.array([False, False, True])
     made = clips.mix(walk, nod, chosen, body)
     np.testing.assert_array_equal(made.bases[:2], walk.bases[:2])
