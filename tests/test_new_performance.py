@@ -71,7 +71,8 @@ def test_only_the_new_frames_move(truth, puppet):
     np.testing.assert_array_equal(performance.w2c[0], puppet.performances[0].w2c[0])
     assert bases.shape == (20, len(rows), 9)
     points = se3.transform(*se3.blend(bases, puppet.index, puppet.weight), puppet.subject.means)
-    distance, near = KDTree(truth.points[:, truth.rewound.seam]).query(points[:, 0])
+    found = KDTree(truth.points[:, truth.rewound.seam]).query(points[:, 0])
+    distance, near = (np.asarray(x) for x in found)
     close = distance < 0.05
     assert close.mean() > 0.8
     error = np.linalg.norm(points[close] - truth.points[near[close]][:, rows], axis=-1)

@@ -60,8 +60,13 @@ def fit_new_performance(
     lifted = lift_tracks(rewound, priors)
     rows = np.concatenate([[rewound.seam], np.flatnonzero(rewound.source > 0)])
     rewound, priors = select_frames(rewound, rows), select_prior_frames(priors, rows)
-    parts = (lifted.xyz, lifted.xy, lifted.visible, lifted.confidence)
-    tracks = LiftedTracks(*(part[:, rows] for part in parts), canonical=0)
+    tracks = LiftedTracks(
+        lifted.xyz[:, rows],
+        lifted.xy[:, rows],
+        lifted.visible[:, rows],
+        lifted.confidence[:, rows],
+        canonical=0,
+    )
     rng = np.random.default_rng([config.seed, 1])
     tracks = choose_tracks(tracks, config.motion.n_tracks, rng)
     start = guess_motion(puppet, tracks)

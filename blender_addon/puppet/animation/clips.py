@@ -39,8 +39,8 @@ def sequence(a: Performance, b: Performance, body: Body, frames: int) -> Perform
     b = _conform(b, a, body)
     n = min(frames, a.n_frames - 1, b.n_frames - 1)
     middle = [sample(a, [a.n_frames - 1 - n / 2], body), sample(b, [n / 2], body)]
-    roots = [measure_root(p.bases, body)[0] for p in middle]
-    moved = _continue_on_ground(*roots, body.middle) @ to_matrices(b.bases)
+    left, right = (measure_root(p.bases, body)[0] for p in middle)
+    moved = _continue_on_ground(left, right, body.middle) @ to_matrices(b.bases)
     cut = a.n_frames - n
     share = smoothstep(np.arange(1, n + 1) / (n + 1))
     first, last = to_matrices(a.bases[:, cut:]), moved[:, :n]
@@ -111,8 +111,8 @@ def mix(
         if len(rows) >= 3:
             rest = np.where(chosen, 0.0, share[rows])
             rest /= rest.sum(1, keepdims=True)
-            path = [_skin_dense(p.bases, rest, body.means[rows]) for p in (b, a)]
-            carry = fit_rigid(*path, hold[rows])
+            there, here = (_skin_dense(p.bases, rest, body.means[rows]) for p in (b, a))
+            carry = fit_rigid(there, here, hold[rows])
         else:
             roots = [measure_root(p.bases, body) for p in (a, b)]
             carry = roots[0] @ bone_curves.inverse(roots[1])

@@ -2,7 +2,7 @@
 """Few Bézier keys in place of a key per frame. numpy only."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from restage4d.se3 import Array
 
@@ -85,8 +85,9 @@ def place_handles(
     gap = np.diff(keys).astype(float) / 3 if len(keys) > 1 else np.array([])
     before = np.concatenate([gap[:1], gap]) if len(gap) else np.array([1 / 3])
     after = np.concatenate([gap, gap[-1:]]) if len(gap) else np.array([1 / 3])
-    left = np.stack([keys - before, values - before * slopes], -1)
-    right = np.stack([keys + after, values + after * slopes], -1)
+    at = keys.astype(float)
+    left = np.stack([at - before, values - before * slopes], -1)
+    right = np.stack([at + after, values + after * slopes], -1)
     return left, right
 
 
@@ -107,7 +108,7 @@ def smooth(values: Array, first: int, last: int, frames: float) -> Array:  # (T,
     return out
 
 
-def falloff(frames: NDArray[np.floating], at: float, reach: int) -> Array:  # (n,) -> (n,)
+def falloff(frames: ArrayLike, at: float, reach: int) -> Array:  # (n,) -> (n,)
     """1 at frame ``at``, falling smoothly to 0 at ``reach`` + 1 frames from it."""
     x = np.clip(1 - np.abs(np.asarray(frames, float) - at) / (reach + 1), 0, 1)
     return x * x * (3 - 2 * x)

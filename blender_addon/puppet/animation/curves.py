@@ -98,7 +98,7 @@ def sample(curves: Iterable[bpy.types.FCurve], frames: range) -> Array:  # -> (T
 
 
 def write_keys(
-    curve: bpy.types.FCurve, frames: NDArray[np.floating], values: Array, slopes: Array
+    curve: bpy.types.FCurve, frames: NDArray[np.intp], values: Array, slopes: Array
 ) -> None:
     """Replaces the keys of a curve by smooth Bézier keys, see `curve_fitting.fit_keys`."""
     points = curve.keyframe_points

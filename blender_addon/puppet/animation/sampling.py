@@ -5,7 +5,7 @@ numpy only."""
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from restage4d import se3
 from restage4d.puppet import F32, Performance
@@ -101,7 +101,7 @@ def smoothstep(x: Array) -> Array:
     return x * x * (3 - 2 * x)
 
 
-def sample(performance: Performance, times: Array, body: Body) -> Performance:
+def sample(performance: Performance, times: ArrayLike, body: Body) -> Performance:
     """The performance at frames ``times`` (T',), which may lie between its own; ends are held."""
     last = performance.n_frames - 1
     times = np.clip(np.asarray(times, np.float64), 0, last)
@@ -111,7 +111,8 @@ def sample(performance: Performance, times: Array, body: Body) -> Performance:
     motion = to_matrices(performance.bases)
     bases = to_bases(blend(motion[:, low], motion[:, high], share, body.centre[:, None]))
     bases[:, whole] = performance.bases[:, low[whole]]
-    return replace_frames(performance, bases, *sample_camera(performance, low, high, share))
+    K, w2c = sample_camera(performance, low, high, share)
+    return replace_frames(performance, bases, K, w2c)
 
 
 def sample_camera(
@@ -127,8 +128,8 @@ def blend_cameras(
 ) -> tuple[F32, F32]:  # (T, 3, 3), (T, 4, 4)
     """From one camera's K and w2c to another's; a camera that stands still does so to the bit."""
     K = a[0] + share[:, None, None] * (b[0] - a[0])
-    c2w = [bone_curves.inverse(w.astype(np.float64)) for w in (a[1], b[1])]
-    w2c = bone_curves.inverse(blend(*c2w, share, np.zeros(3)))
+    here, there = (bone_curves.inverse(w.astype(np.float64)) for w in (a[1], b[1]))
+    w2c = bone_curves.inverse(blend(here, there, share, np.zeros(3)))
     same = (a[1] == b[1]).all((1, 2)) | (share == 0)
     return K.astype(np.float32), np.where(same[:, None, None], a[1], w2c).astype(np.float32)
 

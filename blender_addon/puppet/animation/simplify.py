@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 from restage4d.puppet import F32
@@ -169,7 +170,7 @@ def _read(
             yield 0, 1
 
 
-def _measure(truth: F32, read: F32, body: Body, rows: Array) -> Array:  # -> (N,)
+def _measure(truth: F32, read: F32, body: Body, rows: NDArray[np.intp]) -> Array:  # -> (N,)
     """How far each of these points is from where it was, at most."""
     worst = np.zeros(len(rows))
     for t in range(truth.shape[1]):

@@ -19,7 +19,7 @@ _PATH = f'["{NAME}"]'
 def add_curve(armature: bpy.types.Object, action: bpy.types.Action, n_frames: int) -> None:
     """A curve of speed 1 with keys in the first and the last frame."""
     armature[NAME] = 1.0
-    armature.id_properties_ui(NAME).update(
+    armature.id_properties_ui(NAME).update(  # pyright: ignore[reportAttributeAccessIssue]
         default=1.0, min=0.05, max=20.0, description="Followed by Retime; 2 is twice as fast"
     )
     slot = next(s for s in action.slots if s.name_display == actions.SLOT)
