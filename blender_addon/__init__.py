@@ -15,12 +15,14 @@ def register() -> None:
     from . import languages, properties, sync
     from .operators import import_export, playblast
     from .operators.posing import tools
+    from .puppet.animation import layer_settings
     from .ui import pie_menu
     from .viewport import display
 
     languages.register()
     display.register()
     properties.register()
+    layer_settings.register()
     for c in _classes():
         bpy.utils.register_class(languages.adopt(c))
     import_export.add_menus()
@@ -36,6 +38,7 @@ def unregister() -> None:
     from . import languages, properties, sync
     from .operators import import_export, playblast
     from .operators.posing import tools
+    from .puppet.animation import layer_settings
     from .ui import pie_menu
     from .viewport import display
 
@@ -46,6 +49,7 @@ def unregister() -> None:
     import_export.remove_menus()
     for c in reversed(_classes()):
         bpy.utils.unregister_class(c)
+    layer_settings.unregister()
     properties.unregister()
     display.unregister()
     languages.unregister()
@@ -65,6 +69,7 @@ def _classes() -> list[type]:
         render_splats,
         skeleton,
     )
+    from .operators.animation import clips, curves, layers
     from .operators.guidance import presets, tour_pages
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
@@ -77,6 +82,9 @@ def _classes() -> list[type]:
         playblast,
         puppet,
         skeleton,
+        layers,
+        curves,
+        clips,
         findings,
         drag,
         brush,

@@ -162,6 +162,9 @@ class RESTAGE4D_PG_shot(bpy.types.PropertyGroup):
         items=SCENE_USES,
     )
     job: bpy.props.StringProperty(name="Job", description="The restaging that runs for this scene")
+    into: bpy.props.PointerProperty(
+        type=bpy.types.Object, description="The puppet's armature that the restaging is for"
+    )
 
 
 def get_shot(scene: bpy.types.Scene | None) -> RESTAGE4D_PG_shot:

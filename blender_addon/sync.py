@@ -24,7 +24,8 @@ from . import (
     takes,
 )
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
-from .puppet.in_scene import copies
+from .puppet.animation import layers
+from .puppet.in_scene import copies, index
 from .puppet.markers import sweep_markers
 from .session import running_work
 from .session.models import (
@@ -135,6 +136,8 @@ def _turn() -> float:
         if (scene := bpy.context.scene) is not None:
             sweep_markers(scene)
             _complete_copies(scene)
+            for armature in index.find_armatures(scene):
+                layers.fit_ramps(armature)
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"

@@ -185,6 +185,7 @@ def restage(
     select_text: str | None = None,
     head: tuple[float, float] | None = None,
     driving: Iterable[str | Path] = (),
+    into: str | Path | None = None,
     priors: str | Path | None = None,
     true_masks: str | Path | None = None,
     longer_side: int = LONGER_SIDE,
@@ -230,6 +231,7 @@ def restage(
             of their frames: those of later frames correct where the subject was lost.
         head: a point (x, y) on the subject's head in the first frame, for the draft driver.
         driving: driving videos of your own, instead of ``driver``'s.
+        into: a puppet file of the same video that performs this too, and stays as it is.
         priors: folder with masks, depth, cameras or tracks to read (docs/priors.md).
         true_masks: folder of true masks of the base, to report the IoU of ours.
         longer_side: working size, pixels.
@@ -266,7 +268,7 @@ def restage(
     given += ["mask"] if any(frame == 0 for frame, _ in options["mask"] or ()) else []
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} both say where the subject is.", "Give one.")
-    for name in ("video", "out", "priors", "true_masks", "blender_python", "weights"):
+    for name in ("video", "out", "into", "priors", "true_masks", "blender_python", "weights"):
         options[name] = None if options[name] is None else Path(options[name])
     files = [driving] if isinstance(driving, str | Path) else driving
     options["driving"] = [Path(file) for file in files]

@@ -1,7 +1,7 @@
 """The whole way from a video and a prompt to a puppet, in one readable function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,17 +26,19 @@ from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress
-from restage4d.puppet import Gaussians, Puppet
+from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
+from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
 
 
 @dataclass
 class Restaged:
-    """What `restage` made: the puppet, the videos it was made from at working size (b_0 first
-    each), and the priors."""
+    """What `restage` made: the puppet with a performance per video, the videos it was made from at
+    working size (b_0 first each), and the priors; ``older`` are other performances that it had
+    before."""
 
     puppet: Puppet
     base: Clip
@@ -44,6 +46,7 @@ class Restaged:
     rewound: Rewound
     priors: Priors
     mask: NDArray[np.bool_] = field(repr=False)
+    older: list[Performance] = field(default_factory=list)
 
 
 def restage(
@@ -55,6 +58,7 @@ def restage(
     config: FitConfig,
     progress: Progress,
     *,
+    into: Puppet | None = None,
     corrections: Mapping[int, NDArray[np.bool_]] = NO_CORRECTIONS,
     priors_dir: Path | None = None,
     cache: Cache | None = None,
@@ -73,6 +77,8 @@ def restage(
         providers: of masks, cameras, depth and tracks.
         config: of the fit.
         progress: told every task; ends cancelled work.
+        into: a puppet of the same base that performs the driving videos too: its Gaussians,
+            coefficients and performances stay to the last bit.
         corrections: masks (H, W) of later base frames, by their numbers: the subject is followed
             anew from each.
         priors_dir: folder with priors to be read instead of estimated (docs/priors.md).
@@ -89,6 +95,8 @@ def restage(
         Cancelled: asked to stop; ``checkpoint`` is kept.
     """
     log = log or FindingLog()
+    if into is not None:
+        check_into(into, base, config)
     alone = config.clips == "driving"
     if alone and (priors_dir or corrections or not drivers):
         raise InputError(
@@ -119,28 +127,34 @@ def restage(
         progress=progress,
     )
     log.add(check_estimates(rewound, priors))
-    finer = None if alone else decode_finer()
-    closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
-    del finer  # the crops are enough
-    fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
-    puppet = fusion.model.to_puppet(
-        rewound, fusion.cameras(), [prompt] * len(drivings), config.influences
-    )
-    puppet = remove_loose_pieces(puppet)
+    older, prompts = [], [prompt] * len(drivings)
+    if into is not None:
+        fusion = fit_new_performance(into, rewound, priors, config, progress)
+        older, made = into.performances[1:], list_performances(into, fusion, prompts)
+        puppet = replace(into, performances=[into.performances[0], *made])
+    else:
+        finer = None if alone else decode_finer()
+        closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
+        del finer  # the crops are enough
+        fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
+        puppet = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
+        puppet = remove_loose_pieces(puppet)
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
     if base.alpha is not None and is_cut_out(
         base.frames, base.alpha
     ):  # a grey wall would stand there
         puppet.background = Gaussians(**{k: v[:0] for k, v in vars(puppet.background).items()})
-    puppet.metres_per_unit = priors.metres_per_unit
+    if into is None:
+        puppet.metres_per_unit = priors.metres_per_unit
     puppet.metrics = {
         "pruning_psnr_loss": fusion.pruning_psnr_loss,
         "rollbacks": float(fusion.optimiser.rollbacks),
     }
+    before = into.provenance if into is not None else {}
     puppet.provenance = {
         "base": content_key(base.frames),
-        "driving": [content_key(clip.frames) for clip in drivings],
+        "driving": [*before.get("driving", []), *(content_key(clip.frames) for clip in drivings)],
         "prompt": prompt,
         "refined_prompt": [video.refined_prompt for video in videos],
         "candidates": [[c.to_record() for c in video.candidates] for video in videos],
@@ -150,4 +164,26 @@ def restage(
         "versions": {"restage4d": __version__}
         | {name: version(name) for name in ("numpy", "torch")},
     }
-    return Restaged(puppet, base, drivings, rewound, priors, mask)
+    return Restaged(puppet, base, drivings, rewound, priors, mask, older)
+
+
+def check_into(puppet: Puppet, base: Clip, config: FitConfig) -> None:
+    """Raises `InputError` unless the puppet was made from this base clip at this working size, and
+    the fit is of both clips."""
+    if puppet.provenance.get("base") != content_key(base.frames):
+        raise InputError(
+            "The puppet was made from another base video, another part of it, or at another "
+            "working size.",
+            "Give the video, --first, --frames and --longer-side that it was made with.",
+        )
+    if puppet.performances[0].n_frames != len(base):
+        raise InputError(
+            f"The puppet's first performance, {puppet.performances[0].name!r}, is not the base: it "
+            f"has {puppet.performances[0].n_frames} frames, the base {len(base)}.",
+            "Bring the base performance to the top and save the puppet again.",
+        )
+    if config.clips != "both":
+        raise InputError(
+            "A puppet that is there can only perform driving videos with clips=both.",
+            "Leave out --set clips.",
+        )

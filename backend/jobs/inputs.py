@@ -55,6 +55,7 @@ def restaging_job(spec: Submit, store: Store, folder: Folder) -> "RestagingJob":
         driving=[
             footage(content, store, folder, f"driving{i + 1}") for i, content in enumerate(drivings)
         ],
+        into=_file(spec.into, store, folder.path / "inputs" / "into.puppet") if spec.into else None,
         made_by=(spec.made_by, spec.refined_prompt),
         longer_side=spec.longer_side,
         first=spec.first,

@@ -9,8 +9,9 @@ import bpy
 from restage4d.puppet import Puppet
 
 from .. import corrections, failures, runtime
-from ..properties import get_shot
+from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet import camera, importer
+from ..puppet.animation import performances
 from ..puppet.in_scene import room
 from ..session.models import Fault, WatchedJob
 from ..session.steps import Steps, in_thread
@@ -62,6 +63,11 @@ def _bring_in_steps(
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
     first = not importer.find_puppets(scene)
     chosen = get_shot(scene)
+    there = [p for p in importer.find_puppets(scene) if p.armature == chosen.into]
+    if there:
+        yield from _add_performances(there[0], puppet, _find_footage(job, puppet))
+        _note_brought_in(job, chosen)
+        return there[0]
     name = Path(bpy.path.abspath(chosen.video)).stem if chosen.video else "puppet"
     imported = yield from display.import_steps(
         puppet, name=name, footage=_find_footage(job, puppet), set_up_scene=not keep_scene
@@ -71,12 +77,30 @@ def _bring_in_steps(
             for area in window.screen.areas:
                 if area.type == "VIEW_3D":
                     camera.look_through(area.spaces.active, puppet.subject.means)
+    _note_brought_in(job, chosen)
+    return imported
+
+
+def _note_brought_in(job: WatchedJob, chosen: RESTAGE4D_PG_shot) -> None:
     if job.masks is not None:
         corrections.keep_job_masks(chosen, job.masks)
     job.brought_in, job.loaded = True, None
     chosen.job = ""
     runtime.live.hide()
-    return imported
+
+
+def _add_performances(
+    imported: importer.ImportedPuppet, puppet: Puppet, footage: dict[str, Path]
+) -> Steps[None]:
+    """What the puppet that is there performs more now; the last one plays."""
+    for i, p in enumerate(puppet.performances[1:]):
+        yield i, len(puppet.performances)
+        image = None
+        if p.name in footage:
+            label, files = f"{imported.armature.name} {p.name}", [footage[p.name]]
+            image = camera.add_footage(imported.camera, label, files, p.n_frames)
+        made = performances.add_performance(imported, p, p.name, prompt=p.prompt, footage=image)
+        importer.activate(imported, made.name, scene=None)
 
 
 def _find_footage(job: WatchedJob, puppet: Puppet) -> dict[str, Path]:

@@ -10,6 +10,7 @@ from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import InputError
 
 from .. import (
+    failures,
     orders,
     paths,
     preferences,
@@ -17,6 +18,8 @@ from .. import (
     takes,
 )
 from ..properties import RESTAGE4D_PG_shot, get_shot, set_head
+from ..puppet import importer
+from ..puppet.animation import performances
 from ..puppet.camera import MOVIES
 from ..session.models import PRIORS
 from ..session.session import Session
@@ -157,7 +160,39 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = get_shot(context.scene)
         job = runtime.session().restage(orders.make_order(chosen))
-        chosen.job = job.id
+        chosen.job, chosen.into = job.id, None
+        return {"FINISHED"}
+
+
+class RESTAGE4D_OT_restage_into(bpy.types.Operator):
+    """Let the puppet in the scene perform the prompt too: the same points and bones, one more
+    performance"""
+
+    bl_idname = "restage4d.restage_into"
+    bl_label = "Restage into This Puppet"
+    bl_options = {"UNDO"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        missing = _find_missing(get_shot(context.scene), runtime.session())
+        if importer.find_selected_puppet(context) is None:
+            missing = "Select the puppet, made from this shot, that is to perform it"
+        if missing:
+            cls.poll_message_set(missing)
+        return not missing
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        chosen, scene = get_shot(context.scene), cast(bpy.types.Scene, context.scene)
+        imported = importer.find_selected_puppet(context)
+        assert imported is not None  # poll
+        try:
+            order = orders.make_order(chosen)
+            order.into = Path(bpy.app.tempdir) / f"into {imported.armature.session_uid}.puppet"
+            performances.make_filmed_puppet(imported, scene).save(order.into)
+        except Exception as error:
+            self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
+            return {"CANCELLED"}
+        chosen.job, chosen.into = runtime.session().restage(order).id, imported.armature
         return {"FINISHED"}
 
 
@@ -280,6 +315,7 @@ CLASSES = (
     RESTAGE4D_OT_pick_video,
     RESTAGE4D_FH_video,
     RESTAGE4D_OT_restage,
+    RESTAGE4D_OT_restage_into,
     RESTAGE4D_OT_pause,
     RESTAGE4D_OT_resume,
     RESTAGE4D_OT_cancel,

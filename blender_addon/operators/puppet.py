@@ -65,7 +65,8 @@ class OnPuppet(bpy.types.Operator):
 _items: list[tuple[str, str, str]] = []  # Blender does not keep the strings of a callback alive
 
 
-def _list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+def list_performances(self: Any, context: bpy.types.Context | None) -> list[tuple[str, str, str]]:
+    """The selected puppet's, as the items of an enum."""
     imported = importer.find_selected_puppet(context) if context else None
     _items[:] = (
         [(p.name, p.name, p.prompt) for p in imported.performances]
@@ -81,7 +82,7 @@ class RESTAGE4D_OT_play_performance(OnPuppet):
 
     bl_idname = "restage4d.play_performance"
     bl_label = "Play Performance"
-    name: bpy.props.EnumProperty(name="Performance", items=_list_performances)
+    name: bpy.props.EnumProperty(name="Performance", items=list_performances)
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:
         loose = importer.describe_moved_bones(imported)
@@ -118,8 +119,8 @@ class RESTAGE4D_OT_blend_performances(OnPuppet):
 
     bl_idname = "restage4d.blend_performances"
     bl_label = "Blend Performances"
-    first: bpy.props.EnumProperty(name="From", items=_list_performances)
-    second: bpy.props.EnumProperty(name="To", items=_list_performances)
+    first: bpy.props.EnumProperty(name="From", items=list_performances)
+    second: bpy.props.EnumProperty(name="To", items=list_performances)
     start: bpy.props.IntProperty(
         name="Start", description="Frame where the second begins to show", default=1
     )

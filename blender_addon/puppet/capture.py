@@ -35,6 +35,7 @@ from . import (
     pose,
     rig,
 )
+from .animation import layers
 from .in_scene import shot_root
 
 SAME_SIZE = 1e-4  # how much, relatively, a puppet's size may change while it is read
@@ -186,7 +187,7 @@ def take_steps(
         added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
     with perform_alone(imported, scene):
         for p in imported.performances:
-            importer.play(imported, p)
+            play_alone(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
             performances.append(
@@ -268,29 +269,50 @@ def transform(g: Gaussians, world: Array, whose: str) -> Gaussians:  # (4, 4)
     )
 
 
+def play_alone(
+    imported: importer.ImportedPuppet, performance: importer.ImportedPerformance
+) -> None:
+    """Plays a performance within `perform_alone`."""
+    data = imported.armature.animation_data
+    if data is not None:
+        layers.leave(imported.armature)
+        data.use_nla = False  # but under layers
+    importer.play(imported, performance)
+
+
 @contextmanager
 def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> Iterator[None]:
-    """While performances are played one after the other, each as its Action alone, without NLA
-    tracks; what played comes back afterwards, and the pose."""
+    """While performances are played one after the other, each as its Action and its layers, without
+    other NLA tracks; what played comes back afterwards, and the pose."""
     owners, posed = importer.get_animated(imported), importer.read_pose(imported)
     others = [x for x in pose.read_animated(scene) if x[0] not in owners]
     frame, subframe = scene.frame_current, scene.frame_subframe
     animated = [o.animation_data for o in owners if o.animation_data is not None]
-    tweaked = [data for data in animated if data.use_tweak_mode]
-    for data in tweaked:  # no other Action may play there
+    tweaked = [(data, data.nla_tracks.active) for data in animated if data.use_tweak_mode]
+    for data, _ in tweaked:  # no other Action may play there
         data.use_tweak_mode = False
-    layered = [data for data in animated if data.use_nla]
+    layers.fit_ramps(imported.armature)
+    used = [data.use_nla for data in animated]
+    tracks = [(t, t.mute, t.is_solo) for data in animated for t in data.nla_tracks]
     before = [actions.find_played(o) for o in owners]
     try:
-        for data in layered:
+        for data in animated:
             data.use_nla = False
+        for track, _, _ in tracks:
+            track.is_solo, track.mute = False, True
         yield
     finally:
+        layers.leave(imported.armature)
         for owner, (action, slot) in zip(owners, before, strict=True):
             actions.play(owner, action, slot)
-        for data in layered:
-            data.use_nla = True
-        for data in tweaked:
+        for track, mute, solo in tracks:
+            track.mute = mute
+            if solo:
+                track.is_solo = True
+        for data, use in zip(animated, used, strict=True):
+            data.use_nla = use
+        for data, active in tweaked:
+            data.nla_tracks.active = active
             data.use_tweak_mode = True
         scene.frame_set(frame, subframe=subframe)
         importer.write_pose(imported, posed)

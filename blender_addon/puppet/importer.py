@@ -24,6 +24,7 @@ from restage4d.puppet import Puppet
 from ..session.steps import Steps, drain, in_thread
 from ..skeleton.contact_list import read_contacts
 from . import actions, builder, camera, markers, pose
+from .animation import layers
 from .in_scene import index
 
 KEY = index.KEY
@@ -188,7 +189,7 @@ def activate(imported: ImportedPuppet, performance: str, *, scene: bpy.types.Sce
         track.mute = True
     for owner in get_animated(imported):
         played = actions.find_played(owner)[0]
-        if played is not None and played not in mine:
+        if played is not None and played not in mine and not layers.is_layer(played):
             played.use_fake_user = True
     play(imported, p)
     camera.show_footage(imported.camera, p.footage)
@@ -243,8 +244,10 @@ def write_pose(imported: ImportedPuppet, values: list[dict[str, Any]]) -> None:
 def describe_moved_bones(imported: ImportedPuppet) -> str:
     """Names of the first bones that the artist moved without a key: they show, but are in no
     performance. Empty where there are none."""
-    action = actions.find_played(imported.armature)[0]
-    playing = [action] if action in imported.get_actions() else imported.get_actions()
+    action, playing = layers.find_performed(imported.armature), imported.get_actions()
+    if action is not None and action in playing:
+        over = layers.find_layers(imported.armature, action)
+        playing = [action, *(layer.action for layer in over)]
     held = pose.find_channels(imported.armature, playing, actions.SLOT)
     names = pose.find_moved_bones(imported.armature, held)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -262,8 +265,8 @@ def find_blended_tracks(imported: ImportedPuppet) -> list[bpy.types.NlaTrack]:
 
 
 def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
-    """Plays a performance's Action on bones, camera and lens, and puts to rest what it has no keys
-    for: every bone's transform, and whatever else another performance keys.
+    """Plays a performance's Action on bones, camera and lens, under its layers, and puts to rest
+    what it has no keys for: every bone's transform, and whatever else another performance keys.
 
     A camera or lens that no performance moves keeps an Action that the artist gave it.
     """
@@ -271,7 +274,9 @@ def play(imported: ImportedPuppet, performance: ImportedPerformance) -> None:
     for owner, name in zip(get_animated(imported), SLOTS, strict=True):
         slot = actions.find_slot(performance.action, owner, name)
         own = actions.find_channels(performance.action, slot) if slot is not None else set()
-        if slot is not None:
+        if owner == imported.armature and layers.play(imported.armature, performance.action):
+            pass
+        elif slot is not None:
             actions.play(owner, performance.action, slot)
         elif actions.find_played(owner)[0] in mine:
             actions.play(owner, None, None)
@@ -317,7 +322,7 @@ PARTS = ("root", "points", "bases_frames", "splats", "background", "background_s
 
 
 def remember(imported: ImportedPuppet) -> None:
-    """Writes into the armature what `recall` reads."""
+    """Writes what belongs together into the armature, see `KEY`."""
     records = [finding.to_record() for finding in imported.about["findings"]]
     about = imported.about | {"findings": records}
     said = {"about": about, "standing": imported.standing, "performances": []}

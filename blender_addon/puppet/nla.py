@@ -3,6 +3,7 @@
 points follow Eq. 1 as ever."""
 
 from . import actions, importer, pose
+from .animation import layers
 
 
 def blend(
@@ -14,9 +15,10 @@ def blend(
     Both keep their own time: at scene frame f they are in their own frame f. ``second`` begins at
     frame ``start`` with no influence and has all of it ``frames`` later. A handle that only
     ``first`` keys gets a key at rest in ``second``, or it would stay moved to the end. What was
-    laid there before by this goes; other tracks stay.
+    laid there before by this goes; other tracks stay. Layers are left out: bake them first.
     """
     a, b = imported.performance(first), imported.performance(second)
+    layers.leave(imported.armature)
     last = actions.FIRST_FRAME + b.n_frames - 1
     for owner, slot in zip(importer.get_animated(imported), importer.SLOTS, strict=True):
         data = owner.animation_data
@@ -51,9 +53,9 @@ def blend(
 
 
 def find_playing(imported: importer.ImportedPuppet) -> importer.ImportedPerformance | None:
-    """The performance whose Action plays on the bones; None while the NLA or something else
-    does."""
-    action = actions.find_played(imported.armature)[0]
+    """The performance whose Action plays on the bones, under its layers; None while the NLA or
+    something else does."""
+    action = layers.find_performed(imported.armature)
     return (
         next((p for p in imported.performances if p.action == action), None)
         if action is not None

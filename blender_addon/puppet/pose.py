@@ -26,6 +26,12 @@ _TRANSFORMS = {
 _MOVED = 1e-6  # a pose nearer to rest than this is at rest
 
 
+def get_rest(path: str, index: int) -> float | None:
+    """The value at rest of a channel of a bone's transform; None for any other property."""
+    rest = _TRANSFORMS.get(path.rpartition(".")[2]) if path.startswith("pose.bones[") else None
+    return None if rest is None else rest[index]
+
+
 def find_transforms(armature: bpy.types.Object) -> dict[str, tuple[float, ...]]:
     """Data path of every transform of every pose bone, with its value at rest."""
     return {

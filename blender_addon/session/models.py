@@ -182,6 +182,7 @@ class Order:
     provider: str = DRAFT_DRIVER
     driving: Path | None = None
     made_by: str = ""  # who made ``driving``
+    into: Path | None = None  # a puppet file that performs this too
     refined_prompt: str = ""
     candidates: int = 1
     priors: dict[str, str] = field(

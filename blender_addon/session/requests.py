@@ -188,6 +188,9 @@ class Requests:
                 self._updates.put(job, stage="Sending the driving video")
                 driving = [client.upload(order.driving, self._updates.make_meter(job, is_wanted))]
             masks = {n: client.upload(path) for n, path in order.corrections.items()}
+            into = ""
+            if order.into is not None:
+                into = client.upload(order.into, self._updates.make_meter(job, is_wanted))
             first, last = shot.frames or (1, None)
             submit = Submit(
                 key=job.id,
@@ -201,6 +204,7 @@ class Requests:
                 candidates=order.candidates,
                 refined_prompt=order.refined_prompt,
                 made_by=order.made_by,
+                into=into,
                 providers=order.priors,  # pyright: ignore
                 quality=order.quality,  # pyright: ignore
                 settings=order.settings,

@@ -10,6 +10,7 @@ import bpy
 from .. import corrections, runtime
 from ..languages import CONTEXT, translate
 from ..properties import RESTAGE4D_PG_shot, get_shot
+from ..puppet import importer
 from ..session import running_work
 from ..session.models import Shot, WatchedJob
 from . import direction_panel, thumbnails
@@ -166,6 +167,8 @@ class RESTAGE4D_PT_restage(Step):
             row = layout.row()
             row.scale_y = 1.6
             row.operator("restage4d.restage", icon="PLAY")
+            if importer.find_puppets(context.scene):
+                layout.operator("restage4d.restage_into", icon="ADD")
         if job is not None:
             _draw_job(layout, context, job)
 

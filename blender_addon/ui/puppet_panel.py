@@ -15,6 +15,7 @@ from ..skeleton.plan import PART
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .findings_list import draw_findings
 from .panel_base import Step
+from .performance_list import draw_clips, draw_curves, draw_layers, draw_performances
 from .posing import draw_posing, draw_shaping
 from .text import paragraph
 
@@ -49,28 +50,17 @@ class RESTAGE4D_PT_puppet(Step):
             text=imported.collection.name if imported.collection else imported.armature.name,
             icon="ARMATURE_DATA",
         )
-        data = imported.armature.animation_data
-        column, prompts = layout.column(align=True), [p.prompt for p in imported.performances]
-        for p in imported.performances:
-            playing = data is not None and data.action == p.action
-            text = p.prompt if p.prompt and prompts.count(p.prompt) == 1 else p.name
-            row = column.operator(
-                "restage4d.play_performance",
-                text=text,
-                icon="PLAY" if playing else "ACTION",
-                depress=playing,
-            )
-            row.name = p.name
+        draw_performances(layout, context, imported)
         layout.operator("restage4d.use_shot_settings", icon="SCENE_DATA")
         shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
         if shown is not None and (rates := shot_settings.describe_rates(shown, scene)):
             paragraph(layout, context, rates, "INFO")
-        if len(imported.performances) > 1:
-            layout.operator("restage4d.blend_performances", icon="NLA")
         draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         draw_posing(layout)
         draw_shaping(layout)
+        for draw in (draw_layers, draw_clips, draw_curves):
+            draw(layout, context, imported)
         header, body = layout.panel("restage4d_bones", default_closed=True)
         header.label(text="Bones and Points", text_ctxt=CONTEXT)
         if body is not None:

@@ -36,6 +36,9 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="a driving video of yours",
     )
+    submit.add_argument(
+        "--into", type=Path, metavar="PUPPET", help="a puppet file of the same video"
+    )
     submit.add_argument("--name", default="", help="what to call the job")
     add_fit(submit)
     submit.add_argument("--watch", action="store_true", help="stay and follow it")
@@ -80,6 +83,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             ),
             head=arguments.head,
             driving=[client.upload(path, send) for path in arguments.driving] or DRAFT_DRIVER,
+            into=client.upload(arguments.into, send) if arguments.into else "",
             quality=arguments.quality,
             settings=dict(_parse_setting(text) for text in arguments.set),
             longer_side=arguments.longer_side,

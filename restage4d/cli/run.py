@@ -31,6 +31,12 @@ def add(commands: Any) -> None:
         help="a driving video of yours; repeat it for several",
     )
     parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="PUPPET",
+        help="a puppet file of the same video: it performs this too, and stays as it is",
+    )
+    parser.add_argument(
         "--priors",
         type=Path,
         metavar="DIR",
@@ -101,6 +107,7 @@ def run_with_options(
         corrections=masks,
         head=options.head,
         driving=options.driving,
+        into=options.into,
         priors=options.priors,
         true_masks=options.true_masks,
         longer_side=options.longer_side,

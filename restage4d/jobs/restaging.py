@@ -54,6 +54,8 @@ from restage4d.pipeline import restage
 from restage4d.priors.estimate import NO_CORRECTIONS
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
+from restage4d.puppet import Puppet
+from restage4d.puppet_header import read_metadata
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 
 
@@ -72,6 +74,8 @@ class RestagingJob:
             pixels; for the draft driver.
         driving: driving videos that are there already; else ``choice.driver`` makes one.
         made_by: who made those, asked by which prompt; for the provenance.
+        into: a puppet file of the same base that is to perform the driving videos too; None: a new
+            puppet is made.
         priors: folder with priors to be read instead of estimated (docs/priors.md).
         true_masks: folder with true masks of the base, to report the IoU of ours.
         longer_side: pixels of the working size.
@@ -94,6 +98,7 @@ class RestagingJob:
     head: tuple[float, float] | None = None
     driving: list[Path] = field(default_factory=list)
     made_by: tuple[str, str] = ("", "")
+    into: Path | None = None
     priors: Path | None = None
     true_masks: Path | None = None
     longer_side: int = LONGER_SIDE
@@ -107,7 +112,7 @@ class RestagingJob:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("video", "out", "priors", "true_masks"):
+        for name in ("video", "out", "into", "priors", "true_masks"):
             path = getattr(self, name)
             object.__setattr__(self, name, None if path is None else path.absolute())
         object.__setattr__(self, "driving", [path.absolute() for path in self.driving])
@@ -140,6 +145,8 @@ def run(
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
+    if job.into:
+        read_metadata(job.into)
     drafts = not job.driving and job.choice.driver.is_draft
     if job.head and not drafts:
         print("The head is for the draft driver alone; it is not used.")
@@ -184,6 +191,7 @@ def _run_in_folder(
     )
     true_masks = read_true_masks(job.true_masks, base) if job.true_masks else None
     blend_is_edited = is_blend_edited(job.out)  # before report.json is written anew
+    into = Puppet.load(job.into) if job.into else None
     checkpoint = job.out / "checkpoint.safetensors"
     made = restage(
         base,
@@ -193,6 +201,7 @@ def _run_in_folder(
         providers,
         config,
         progress,
+        into=into,
         corrections=NO_CORRECTIONS if base.alpha is not None else corrections,
         priors_dir=job.priors,
         cache=Cache(),
@@ -248,7 +257,7 @@ def describe(job: RestagingJob) -> dict[str, Any]:
         "settings": sorted(job.settings),
         "providers": vars(job.choice.priors),
         "driver": None if job.driving else vars(job.choice.driver),
-    }
+    } | ({"into": hash_path(job.into)} if job.into else {})
 
 
 def show_script(job: RestagingJob) -> Script | None:
@@ -304,7 +313,8 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS] * (1 + len(job.corrections))
     tasks += [TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
-    tasks += [TaskId.FIT_MOTION, TaskId.SEED_GAUSSIANS, TaskId.FUSE, TaskId.FIGURES]
+    tasks += [TaskId.FIT_MOTION, *([] if job.into else [TaskId.SEED_GAUSSIANS])]
+    tasks += [TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
 

@@ -4,6 +4,7 @@ report.json."""
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +81,8 @@ def write_results(
     puppet.findings = [*log.findings]
     mask_file.write_masks(out / mask_file.NAME, made.priors.masks[made.rewound.video(0)] > 0.5)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
-    puppet.save(out / "puppet.puppet")
+    base, *new = puppet.performances
+    replace(puppet, performances=[base, *made.older, *new]).save(out / "puppet.puppet")
     if splats:
         write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
     write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)

@@ -57,8 +57,15 @@ class LayoutRecorder:
 
         return Values()
 
+    def operator_menu_enum(
+        self, name: str, prop: str, *, text: str | None = None, icon: str = "NONE"
+    ) -> None:
+        values = self.operator(name, text=text, icon=icon)
+        setattr(values, prop, "")
+
     def prop(self, data: Any, name: str, **_: Any) -> None:
-        assert name in data.bl_rna.properties, f"{data} has no {name}"
+        known = name[2:-2] in data if name.startswith('["') else name in data.bl_rna.properties
+        assert known, f"{data} has no {name}"
         self.root.properties.append(name)
 
     def prop_enum(self, data: Any, name: str, value: str) -> None:

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -18,6 +19,8 @@ from blender_addon import (
     sync,
     takes,
 )
+from blender_addon.puppet import importer, nla
+from blender_addon.puppet.animation import performances
 from blender_addon.session.models import (
     PRIORS,
     Candidate,
@@ -105,6 +108,44 @@ def test_a_finished_puppet_comes_in_with_its_footage_and_waits_for_object_mode(
     assert scene.job == ""
     armature = next(o for o in bpy.context.scene.objects if o.type == "ARMATURE")
     assert armature.restage4d_display.mode == "GAUSSIANS"
+
+
+def test_a_second_restaging_goes_into_the_puppet_that_is_there(chosen, puppet, monkeypatch):
+    """The puppet is sent with its base alone; what comes back is one more performance."""
+    chosen.provider = "kinematic"
+    assert "Select the puppet" in why_not(bpy.ops.restage4d.restage_into)
+    imported = importer.import_puppet(puppet, name="there", set_up_scene=False)
+    sent = []
+    here = runtime.session()
+
+    def restage(order):
+        sent.append(order)
+        here.job = WatchedJob("d" * 32, state="queued")
+        return here.job
+
+    monkeypatch.setattr(here, "restage", restage)
+    imported.armature.location.x = 3  # moved in the scene: the file is as filmed
+    assert bpy.ops.restage4d.restage_into() == {"FINISHED"}
+    assert (chosen.job, chosen.into) == ("d" * 32, imported.armature)
+    base = Puppet.load(sent[0].into)
+    assert [p.name for p in base.performances] == ["base"]
+    for part in ("means", "scales", "opacities", "sh"):
+        np.testing.assert_array_equal(
+            getattr(base.subject, part), getattr(puppet.subject, part), part
+        )
+    np.testing.assert_allclose(base.performances[0].bases, puppet.performances[0].bases, atol=2e-6)
+    new = replace(puppet.performances[1], name="restaged", prompt="it jumps")
+    back = replace(base, performances=[base.performances[0], new])
+    here.job = WatchedJob("d" * 32, state="done", loaded=back, puppet=Path("x"))
+    sync.tick()
+    (now,) = importer.find_puppets(bpy.context.scene)
+    assert [p.name for p in now.performances] == ["base", "jump", "restaged"]
+    assert nla.find_playing(now).name == "restaged"
+    assert now.performance("restaged").prompt == "it jumps"
+    imported.armature.location.x = 0
+    read = performances.read_performances(now, bpy.context.scene, ["jump", "restaged"])
+    np.testing.assert_array_equal(read["jump"].bases, read["restaged"].bases)
+    assert chosen.job == ""
 
 
 def test_what_was_chosen_is_saved(registered, tmp_path):

@@ -173,3 +173,17 @@ def test_nobody_follows_the_jobs_of_all(address, done_job):
         assert not socket.poll(500)
     finally:
         context.destroy(linger=0)
+
+
+def test_a_finished_puppet_performs_another_video(done_job, address, tmp_path):
+    job, _, _ = done_job
+    with Client.connect(address, timeout_s=60.0) as client:
+        first = client.fetch_puppet(job, tmp_path / "first.puppet")
+        again = client.submit(tiny_job(client.upload, into=client.upload(first), prompt="again"))
+        ended = client.watch(again, lambda event, arrays: None)
+        assert (ended.state, ended.error) == ("done", None)
+        second = client.fetch_puppet(again, tmp_path / "second.puppet")
+    before, after = Puppet.load(first), Puppet.load(second)
+    assert [p.name for p in after.performances] == ["base", "restaged", "restaged 2"]
+    np.testing.assert_array_equal(after.subject.means, before.subject.means)
+    np.testing.assert_array_equal(after.performances[1].bases, before.performances[1].bases)

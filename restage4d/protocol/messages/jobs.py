@@ -54,6 +54,7 @@ class Submit(Message):
     # what the provider is asked for, word by word; "": the service refines the prompt
     refined_prompt: Text = ""
     made_by: Name = ""  # who made the videos given as ``driving``, for the puppet's provenance
+    into: Content = ""  # a .puppet of the same base that performs this too; "": a new one is made
     # of `Welcome`
     providers: dict[Literal["masks", "cameras", "depth", "tracks"], Name] = field(
         default_factory=dict

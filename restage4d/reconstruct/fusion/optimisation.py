@@ -51,8 +51,10 @@ class Fusion:
         priors: Priors,
         config: FitConfig,
         closeups: Closeups | None = None,
+        *,
+        fixed: bool = False,  # the Gaussians are those of a finished puppet, none comes or goes
     ) -> None:
-        self.model, self.config, self.rewound = model, config, rewound
+        self.model, self.config, self.rewound, self.fixed = model, config, rewound, fixed
         c = config.fusion
         self.targets = Targets(rewound, priors, closeups, model.device)
         self.K, self.w2c = self.targets.K, self._tensor(priors.cameras.w2c)
@@ -129,6 +131,9 @@ class Fusion:
             for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
                 control.observe(gradient[rows], radii[rows], *shot.size)
         self.step += 1
+        if self.fixed:
+            task.advance(loss=float(loss.detach()), gaussians=float(self.model.n_subject))
+            return
         if self.step % c.densify_every == 0:
             if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
                 for i, control in enumerate(self.density):

@@ -83,6 +83,7 @@ def fit_motion(
     config: FitConfig,
     progress: Progress,
     device: torch.device | str = "cpu",
+    start: Motion | None = None,
 ) -> Motion:  # on the CPU, wherever it was fitted
     """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity,
     smoothness, Eq. 2-3 rigidity, and what the frames say of hidden points (`Hull`).
@@ -94,6 +95,8 @@ def fit_motion(
         config: weights, rates and steps.
         progress: notified of every step.
         device: where it is computed.
+        start: of the same tracks, no more than ``n_tracks``: its means and coefficients are held,
+            and its bases at frame 0.
 
     Raises:
         FitError: NaNs that come back after every rollback.
@@ -102,21 +105,27 @@ def fit_motion(
     c, cameras = config.motion, priors.cameras
     rng = np.random.default_rng([config.seed, 1])
     hull = Hull(priors, device)
-    tracks = choose_tracks(tracks, c.n_tracks, rng)
-    bases, logits, canonical = initialise_bases(
-        tracks, c.n_bases, compute_time_weights(rewound, c.start_smoothing), rng
-    )
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    params = {
-        "means": tensor(canonical),
-        "coefs": tensor(logits),
-        "rots": tensor(bases[..., :6].copy()),
-        "trans": tensor(bases[..., 6:].copy()),
-    }
-    params = {name: value.requires_grad_() for name, value in params.items()}
+    if start is not None:
+        params = {name: getattr(start, name).to(device) for name in ("means", "coefs")}
+        moving = {name: getattr(start, name).to(device) for name in ("rots", "trans")}
+        params |= {name: value.clone().requires_grad_() for name, value in moving.items()}
+        hold_first_frame(params["rots"], params["trans"])
+    else:
+        tracks = choose_tracks(tracks, c.n_tracks, rng)
+        bases, logits, canonical = initialise_bases(
+            tracks, c.n_bases, compute_time_weights(rewound, c.start_smoothing), rng
+        )
+        params = {
+            "means": tensor(canonical),
+            "coefs": tensor(logits),
+            "rots": tensor(bases[..., :6].copy()),
+            "trans": tensor(bases[..., 6:].copy()),
+        }
+        params = {name: value.requires_grad_() for name, value in params.items()}
     rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
     optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
 
@@ -150,6 +159,14 @@ def fit_motion(
     return Motion(
         **{name: value.detach().cpu() for name, value in params.items()}, visible=visible.cpu()
     )
+
+
+def hold_first_frame(*params: Tensor) -> None:  # (K, T, ...) each
+    """Lets the optimiser change every frame but the first."""
+    for param in params:
+        later = torch.ones_like(param)
+        later[:, 0] = 0
+        param.register_hook(lambda gradient, later=later: gradient * later)
 
 
 def _draw_frames(
