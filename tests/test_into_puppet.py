@@ -8,8 +8,10 @@ import pytest
 from moving import CENTRE
 from tiny_job import SETTINGS, tiny_clips
 
+from restage4d.checks.estimates import name_video
 from restage4d.clips import Selection
 from restage4d.errors import InputError
+from restage4d.finding import Finding
 from restage4d.jobs.restaging import RestagingJob, run
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
@@ -36,8 +38,14 @@ def first(tmp_path_factory):
     return out / "puppet.puppet"
 
 
-def test_the_puppet_stays_and_performs_once_more(first, tmp_path):
+def test_the_puppet_stays_and_performs_once_more(first, tmp_path, monkeypatch):
+    late = Finding("late", "warning", "It is late.", "", 0, 1, name_video(1, 1))
+    monkeypatch.setattr("restage4d.pipeline.check_driving", lambda videos: [*videos, late][-1:])
     before = Puppet.load(first)
+    mine = Finding("not-acted", "warning", "It did not.", "", 0, 3, "restaged")
+    before.findings = [*before.findings, mine]
+    first = tmp_path / "first.puppet"
+    before.save(first)
     run(make_job(tmp_path / "a", into=first, prompt="again"), Progress())
     after = Puppet.load(tmp_path / "a" / "puppet.puppet")
     assert [p.name for p in after.performances] == ["base", "restaged", "restaged 2"]
@@ -58,6 +66,11 @@ def test_the_puppet_stays_and_performs_once_more(first, tmp_path):
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["n_frames"] == {"base": 4, "restaged 2": 4}
     assert report["iou_puppet_driving"] > 0.9
+    assert [f for f in after.findings if f.video == "restaged"] == [
+        f for f in before.findings if f.video == "restaged"
+    ]
+    assert {f["video"] for f in report["findings"]} <= {"base", "restaged 2"}
+    assert next(f["code"] for f in report["findings"] if f["video"] == "restaged 2") == "late"
     files = sorted(f.name for f in (tmp_path / "a" / "footage").iterdir())
     assert files == ["base.mp4", "restaged_2.mp4"]
 

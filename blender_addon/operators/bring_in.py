@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The finished puppet comes into the scene: begun by `sync` or by the panel's button."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -100,6 +101,9 @@ def _add_performances(
             label, files = f"{imported.armature.name} {p.name}", [footage[p.name]]
             image = camera.add_footage(imported.camera, label, files, p.n_frames)
         made = performances.add_performance(imported, p, p.name, prompt=p.prompt, footage=image)
+        found = [f for f in puppet.findings if f.video == p.name]
+        imported.about["findings"] += [replace(f, video=made.name) for f in found]
+        importer.remember(imported)
         importer.activate(imported, made.name, scene=None)
 
 

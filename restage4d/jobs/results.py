@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from restage4d.checks.estimates import name_video
 from restage4d.checks.findings import FindingLog
 from restage4d.clips import Clip
 from restage4d.errors import InputError
@@ -75,10 +76,15 @@ def write_results(
         splats: whether splats/ is written.
     """
     puppet = made.puppet
+    told = len(log.findings)  # before there was a puppet, of driving videos by their numbers
     with progress.task(TaskId.FIGURES):
         report = _compute_figures(made, true_masks) | asked | compute_puppet_figures(made, log)
-    report["findings"] = [finding.to_record() for finding in log.findings]
-    puppet.findings = [*log.findings]
+    names = [p.name for p in puppet.performances[1:]]
+    renames = {name_video(i, len(names)): name for i, name in enumerate(names, 1)}
+    found = [replace(f, video=renames.get(f.video, f.video)) for f in log.findings[:told]]
+    found += log.findings[told:]
+    report["findings"] = [finding.to_record() for finding in found]
+    puppet.findings = [*(f for f in puppet.findings if f not in found), *found]
     mask_file.write_masks(out / mask_file.NAME, made.priors.masks[made.rewound.video(0)] > 0.5)
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     base, *new = puppet.performances

@@ -32,6 +32,7 @@ from blender_addon.session.models import (
 from blender_addon.ui.direction_panel import RESTAGE4D_PT_direction
 from blender_addon.wording import name_fields
 from restage4d.driving.draft.prompt import parse
+from restage4d.finding import Finding
 from restage4d.puppet import Puppet
 
 
@@ -135,13 +136,15 @@ def test_a_second_restaging_goes_into_the_puppet_that_is_there(chosen, puppet, m
         )
     np.testing.assert_allclose(base.performances[0].bases, puppet.performances[0].bases, atol=2e-6)
     new = replace(puppet.performances[1], name="restaged", prompt="it jumps")
-    back = replace(base, performances=[base.performances[0], new])
+    late = Finding("late", "warning", "It is late.", "", 1, 2, "restaged")
+    back = replace(base, performances=[base.performances[0], new], findings=[late])
     here.job = WatchedJob("d" * 32, state="done", loaded=back, puppet=Path("x"))
     sync.tick()
     (now,) = importer.find_puppets(bpy.context.scene)
     assert [p.name for p in now.performances] == ["base", "jump", "restaged"]
     assert nla.find_playing(now).name == "restaged"
     assert now.performance("restaged").prompt == "it jumps"
+    assert now.about["findings"] == [late]
     imported.armature.location.x = 0
     read = performances.read_performances(now, bpy.context.scene, ["jump", "restaged"])
     np.testing.assert_array_equal(read["jump"].bases, read["restaged"].bases)
