@@ -173,7 +173,7 @@ def _measure(
     mine = np.zeros(len(shape), bool)
     mine[cells] = True
     _, radius = trace_line(shape, mine, way - level, float(way[tip]) - level)
-    usual = float(np.median(radius[_SECTIONS // 2 :]))
+    usual = max(float(np.median(radius[_SECTIONS // 2 :])), 0.8 * shape.size)
     inner = np.flatnonzero(radius[: _SECTIONS * 3 // 4] > _BULGE * usual + 1.1 * shape.size)
     step = (float(way[tip]) - level) / _SECTIONS
     cut = level + step * (int(inner[-1]) + 1) if len(inner) else level

@@ -69,15 +69,19 @@ def _build_bones(shape: Shape, body: Body) -> tuple[list[Bone], Ints]:
     bones = _build_torso(shape, body, label)
     order = {"head": 0, "tail": 1, "arm": 2, "leg": 3, "limb": 4}
     for part in sorted(body.parts, key=lambda p: order[p.kind]):
-        branch = part.branch
-        torso = [bones[i].head + 0.5 * (bones[i].tail - bones[i].head) for i in (0, 1)]
-        parent = int(np.argmin([np.linalg.norm(branch.line[0] - m) for m in torso]))
         if part.kind == "head":
-            parent = 1
             _add_head(bones, label, part, shape, body)
         else:
-            _add_chain(bones, label, part, parent)
+            _add_chain(bones, label, part, _choose_parent(bones, part, body))
     return bones, label
+
+
+def _choose_parent(bones: list[Bone], part: Part, body: Body) -> int:
+    """Hips, 0, or chest, 1: by what the part is, else by which is nearer."""
+    if body.is_named and part.kind in ("leg", "tail", "arm"):
+        return int(part.kind == "arm" or part.name.startswith("leg_front"))
+    middles = [0.5 * (bone.head + bone.tail) for bone in bones[:2]]
+    return int(np.argmin([np.linalg.norm(part.branch.line[0] - m) for m in middles]))
 
 
 def _build_torso(shape: Shape, body: Body, label: Ints) -> list[Bone]:

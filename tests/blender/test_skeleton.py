@@ -11,7 +11,7 @@ from mathutils import Matrix, Quaternion, Vector
 from rig_checks import assert_eq_1
 
 import blender_addon
-from blender_addon.puppet import builder, capture, importer
+from blender_addon.puppet import builder, capture, importer, nla
 from blender_addon.puppet.output import export
 from blender_addon.skeleton import build
 from blender_addon.skeleton.contact_list import read_contacts
@@ -388,3 +388,36 @@ def test_a_click_says_where_the_head_is(walker):
     turn(imported, "head", 35)
     assert np.linalg.norm(export.read_posed(imported).means - before, axis=1).max() > 0.05
     assert_eq_1(imported, puppet)
+
+
+def test_a_copy_of_the_scene_is_posed_by_itself(walker):
+    """Bones, inverse kinematics and the helper meshes of the copy are its own."""
+    _, imported = walker
+    before = export.read_posed(imported).means
+    bpy.ops.scene.new(type="FULL_COPY")
+    bpy.context.scene.frame_set(FRAME)
+    (copy,) = importer.find_puppets(bpy.context.scene)
+    control, end = find_limb(copy, "leg_front_lower.L")
+    control[build.SWITCH] = 1.0
+    control.location = (0, 0.02, 0.08)
+    copy.armature.pose.bones["tail_1"].rotation_quaternion = Quaternion((1, 0, 0), 0.6)
+    copy.armature.update_tag()
+    bpy.context.view_layer.update()
+    assert (end.tail - control.matrix.translation).length < 1e-3
+    assert np.abs(export.read_posed(copy).means - before).max() > 0.05
+    bpy.context.window.scene = next(
+        s for s in bpy.data.scenes if imported.armature.name in s.objects
+    )
+    bpy.context.view_layer.update()
+    np.testing.assert_allclose(export.read_posed(imported).means, before, atol=1e-6)
+
+
+def test_while_performances_blend_it_stays_out_of_the_way(walker):
+    """In the NLA between two performances an untouched skeleton changes nothing."""
+    _, imported = walker
+    nla.blend(imported, "base", "gallop", start=2, frames=5)
+    for frame in (3, 5):
+        bpy.context.scene.frame_set(frame)
+        armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        changes = build.read_changes(armature)
+        np.testing.assert_allclose(changes, np.tile(np.eye(4), (len(changes), 1, 1)), atol=5e-6)
