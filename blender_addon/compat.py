@@ -67,6 +67,18 @@ def set_movie_output(render: Any) -> None:
     render.ffmpeg.gopsize = 12
 
 
+def get_input(modifier: Any, name: str) -> Any:
+    """A Geometry Nodes modifier's input by its name in the panel; not for menus."""
+    socket = next(
+        s
+        for s in modifier.node_group.interface.items_tree
+        if s.item_type == "SOCKET" and s.in_out == "INPUT" and s.name == name
+    )
+    if hasattr(modifier, "properties"):  # 5.1 and later
+        return getattr(modifier.properties.inputs, socket.identifier).value
+    return modifier[socket.identifier]
+
+
 def is_bone_selected(posed: Any) -> bool:
     """Whether a pose bone is selected; 5.0 moved this from the bone to the pose bone."""
     return (posed if bpy.app.version >= (5, 0, 0) else posed.bone).select

@@ -117,11 +117,35 @@ def test_made_again_it_is_the_same_object_and_options_are_set(creature):
     np.testing.assert_allclose(read_evaluated(obj)[alone], want[alone], atol=2e-3)
 
 
+def test_it_follows_a_posed_skeleton(creature):
+    _, imported = creature
+    bpy.ops.restage4d.make_proxy(faces=3000)
+    obj = proxy.find_proxy(imported.armature)
+    bpy.context.scene.frame_set(4)
+    before, points = read_evaluated(obj), export.read_posed(imported).means
+    control = imported.armature.pose.bones["head"]
+    control.rotation_mode = "QUATERNION"
+    control.rotation_quaternion = (0.87, 0.0, 0.5, 0.0)
+    bpy.context.view_layer.update()
+    moved = np.linalg.norm(read_evaluated(obj) - before, axis=1)
+    after = export.read_posed(imported).means
+    assert moved.max() > 0.05
+    assert (moved < 1e-6).mean() > 0.3  # the rest of the body stays
+    tree = KDTree(len(points))
+    for i, place in enumerate(points.tolist()):
+        tree.insert(place, i)
+    tree.balance()
+    near = np.array([tree.find(place)[1] for place in before.tolist()])
+    assert np.median(np.abs(moved - np.linalg.norm(after - points, axis=1)[near])) < 5e-3
+    bpy.ops.restage4d.make_proxy(faces=1500)
+    assert [m.name for m in obj.modifiers].count("Skeleton") == 1
+
+
 def importer_bases(imported):
     names = rig.bone_names(imported.armature)
     inverse = np.linalg.inv(rig.rest_matrices(imported.armature, names))
     evaluated = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    return rig.read_bases(evaluated, names, inverse)
+    return rig.read_bases(evaluated, names, inverse)[0]
 
 
 def test_a_click_on_the_proxy_is_a_click_on_the_puppet(creature):

@@ -2,14 +2,15 @@
 """A closed mesh that moves as the points do: it takes weight painting, casts shadows, collides, is
 clicked on, and its skin leaves Blender.
 
-Two modifiers carry it. *Eq. 1* is the points' own and exact; *Armature* is plain linear skinning of
-the same weights, which exporters know, and is off until it is wanted.
+*Eq. 1* and, after it, *Skeleton* are the points' own modifiers and exact; *Armature* is plain
+linear skinning of the bases' weights, which exporters know, and is off until it is wanted.
 """
 
 from typing import Any, cast
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d.errors import InputError
 from restage4d.posing import surface
@@ -17,6 +18,7 @@ from restage4d.puppet import F32
 from restage4d.se3 import Array
 
 from ... import compat
+from ...skeleton import build as body_rig
 from .. import attributes, importer, rig, weights
 from ..nodes import node_tree
 from . import influences
@@ -50,7 +52,36 @@ def make_proxy(imported: importer.ImportedPuppet, *, faces: int, gap: int) -> bp
     attributes.write_influences(attributes.get_mesh(obj), *mine)
     for _ in attributes.vertex_group_steps(obj, names, *mine):
         pass
+    _follow_skeleton(imported, obj, vertices, subject.means[dense], dense)
     return obj
+
+
+def _follow_skeleton(
+    imported: importer.ImportedPuppet,
+    obj: bpy.types.Object,
+    vertices: Array,
+    means: F32,
+    dense: NDArray[np.bool_],
+) -> None:
+    """What a skeleton is posed to carries the mesh on as it does the points; a rig without one, or
+    one found anew, is met too."""
+    shown = obj.modifiers.get(body_rig.MODIFIER)
+    if shown is not None:
+        obj.modifiers.remove(shown)
+    skin = body_rig.read_skin(attributes.get_mesh(imported.points))
+    carrying = imported.points.modifiers.get(body_rig.MODIFIER)
+    if skin is None or carrying is None:
+        return
+    count = len(body_rig.list_bones(imported.armature))
+    coefs = influences.spread(skin[0][dense], skin[1][dense], count)
+    own = influences.take_from_points(vertices, means, coefs)
+    body_rig.write_skin(attributes.get_mesh(obj), *influences.gather(own, skin[0].shape[1]))
+    tree = cast(bpy.types.NodesModifier, carrying).node_group
+    modifier = node_tree.add_modifier(obj, body_rig.MODIFIER, cast(bpy.types.NodeTree, tree))
+    compat.set_input(modifier, "Changes", compat.get_input(carrying, "Changes"))
+    last = len(obj.modifiers) - 1
+    with bpy.context.temp_override(object=obj):
+        obj.modifiers.move(last, [m.name for m in obj.modifiers].index(EXACT) + 1)
 
 
 def _make_object(
@@ -84,8 +115,10 @@ def _make_object(
 
 def set_skin(obj: bpy.types.Object, *, plain: bool) -> None:
     """Moves the mesh by plain linear skinning, which exporters know, or exactly as the points."""
-    for name, used in ((EXACT, not plain), (SKIN, plain)):
+    for name, used in ((EXACT, not plain), (SKIN, plain), (body_rig.MODIFIER, not plain)):
         modifier = obj.modifiers.get(name)
+        if modifier is None and name == body_rig.MODIFIER:
+            continue  # a puppet without a skeleton
         if modifier is None:
             raise InputError(f"{obj.name!r} lost its modifier {name!r}.", "Make the mesh again.")
         modifier.show_viewport = modifier.show_render = used
