@@ -148,10 +148,15 @@ def _add_chain(bones: list[Bone], label: Ints, part: Part, parent: int) -> None:
 
 
 def find_bend(branch: Branch) -> float:
-    """Where along it, 0 to 1, a limb is bent most; the middle of a straight one."""
+    """Where along it, 0 to 1, a limb is bent most; the middle of a straight one. Both halves have a
+    third of its cells at least, so that no bone is left to a few stray ones at the tip."""
     line, count = branch.line, len(branch.line)
-    best, angle = 0.5, _BEND
-    for i in range(round(0.35 * count), round(0.65 * count) + 1):
+    share = branch.along[branch.cells] / branch.length
+    low, high = (float(x) for x in np.quantile(share, [0.35, 0.65]))
+    best, angle = min(max(0.5, low), high), _BEND
+    for i in range(1, count - 1):
+        if not low <= i / (count - 1) <= high:
+            continue
         upper, lower = line[i] - line[0], line[-1] - line[i]
         cosine = upper @ lower / max(float(np.linalg.norm(upper) * np.linalg.norm(lower)), 1e-12)
         bend = float(np.arccos(np.clip(cosine, -1, 1)))

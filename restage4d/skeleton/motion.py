@@ -11,7 +11,7 @@ from restage4d.puppet import Puppet
 from restage4d.se3 import Array
 from restage4d.skeleton.skeleton import Skeleton
 
-_FOOT = 0.75  # of the lower bone: what lies beyond is the foot or the hand
+_FOOT = 0.67  # of the lower bone's own points: those beyond are the foot or the hand
 _OWN = 0.7  # of a point's skin weight, for it to be the bone's own
 _POINTS = 4000  # that the motion is measured on
 
@@ -87,11 +87,12 @@ def find_sole(skeleton: Skeleton, puppet: Puppet, lower: int) -> Array:  # -> (3
 def _weigh_sole(
     skeleton: Skeleton, lower: int, means: Array, index: NDArray[np.integer], weight: Array
 ) -> Array:  # -> (N,)
-    """1 for the points of a limb's end that are its lower bone's, else 0."""
+    """1 for the outermost third of the points that are a limb's lower bone's own, else 0."""
     bone = skeleton.bones[lower]
     along = (means - bone.head) @ (bone.tail - bone.head) / max(bone.length, 1e-9) ** 2
     mine = np.where(index == lower, weight, 0.0).sum(1)
-    return ((mine > _OWN) & (along > _FOOT)).astype(np.float64)
+    own = mine > min(_OWN, 0.9 * float(mine.max()))
+    return (own & (along >= np.quantile(along[own], _FOOT))).astype(np.float64)
 
 
 def find_bend_axis(skeleton: Skeleton, upper: int, lower: int) -> Array:  # -> (3,)
