@@ -3,9 +3,9 @@
 
 A mesh of points carries Blender 5.3's names for splats, so that newer versions draw it natively:
 ``position``, ``scale`` (σ), ``rotation`` (QUATERNION wxyz), ``radiance:base`` (raw f_dc and
-opacity), ``radiance:sh_k``. Beside them ``display_color`` (linear, of the degree-0 coefficient),
-``region_color``, ``shown_weight`` and ``opacity`` for the display, and ``influence_j``/``weight_j``
-for the rig.
+opacity), ``radiance:sh_k`` from 0 on. Beside them ``display_color`` (linear, of the degree-0
+coefficient), ``region_color``, ``shown_weight`` and ``opacity`` for the display, and
+``influence_j``/``weight_j`` for the rig.
 """
 
 from collections.abc import Iterator
@@ -76,7 +76,8 @@ def write_gaussians(mesh: bpy.types.Mesh, gaussians: Gaussians) -> None:
     set_attribute(mesh, "rotation", "QUATERNION", "value", gaussians.quats)
     set_attribute(mesh, "radiance:base", compat.FLOAT4, compat.FLOAT4_FIELD, radiance)
     for k in range(1, gaussians.sh.shape[1]):
-        set_attribute(mesh, f"radiance:sh_{k}", "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
+        name = f"radiance:sh_{k - 1}"  # 5.3 counts from 0, without the base
+        set_attribute(mesh, name, "FLOAT_VECTOR", "vector", gaussians.sh[:, k])
     set_attribute(mesh, "opacity", "FLOAT", "value", gaussians.opacities)
     set_attribute(mesh, COLOR, "FLOAT_COLOR", "color", color)
     mesh.color_attributes.active_color_name = COLOR
@@ -117,13 +118,21 @@ def read_attribute(
     return out.reshape(-1, width) if width > 1 else out
 
 
+def read_radiance(mesh: bpy.types.Mesh) -> F32:  # (N, 4)
+    """SH of degree 0 and opacity; a colour in files of Blenders that have no plain 4-vectors."""
+    kept: Any = mesh.attributes["radiance:base"]
+    field = "vector" if kept.data_type == "FLOAT4" else "color"
+    return read_attribute(mesh, "radiance:base", field, 4)
+
+
 def read_gaussians(mesh: bpy.types.Mesh) -> Gaussians:
     """What `points_mesh` and `write_gaussians` wrote, to the bit. For an evaluated mesh: the posed
     Gaussians."""
-    radiance = read_attribute(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)
+    radiance = read_radiance(mesh)
+    first = 0 if "radiance:sh_0" in mesh.attributes else 1  # files of before count from 1
     sh = [radiance[:, :3]]
-    while f"radiance:sh_{len(sh)}" in mesh.attributes:
-        sh.append(read_attribute(mesh, f"radiance:sh_{len(sh)}", "vector", 3))
+    while (name := f"radiance:sh_{len(sh) - 1 + first}") in mesh.attributes:
+        sh.append(read_attribute(mesh, name, "vector", 3))
     return Gaussians(
         means=read_attribute(mesh, "position", "vector", 3),
         quats=read_attribute(mesh, "rotation", "value", 4),

@@ -20,7 +20,7 @@ from restage4d.errors import InputError
 from restage4d.puppet import F32, sh_to_rgb
 from restage4d.srgb import linear_to_srgb
 
-from .. import compat, failures
+from .. import failures
 from ..puppet import attributes
 from ..puppet.in_scene import shot_root
 from . import relighting, splat_painter
@@ -126,9 +126,7 @@ def _read_mesh(
         )
         colors = linear_to_srgb(linear)
     else:
-        colors = np.maximum(
-            sh_to_rgb(read(mesh, "radiance:base", compat.FLOAT4_FIELD, 4)[:, :3]), 0
-        )
+        colors = np.maximum(sh_to_rgb(attributes.read_radiance(mesh)[:, :3]), 0)
     return means, quats, scales, opacities, colors
 
 

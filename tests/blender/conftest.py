@@ -24,10 +24,16 @@ else:
     import puppets
 
     from blender_addon.puppet import importer
+    from blender_addon.puppet.nodes import native_splats
 
     @pytest.fixture(autouse=True)
     def empty_scene():
         bpy.ops.wm.read_factory_settings(use_empty=True)
+
+    @pytest.fixture
+    def drawn_by_the_extension(monkeypatch):
+        """As in Blenders without splats of their own."""
+        monkeypatch.setattr(native_splats, "is_available", lambda: False)
 
     @pytest.fixture
     def puppet():

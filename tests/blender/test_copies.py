@@ -16,6 +16,8 @@ from blender_addon.puppet.output import export
 from blender_addon.session.models import WatchedJob
 from blender_addon.viewport import display
 
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
+
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene, tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from blender_addon.puppet.output import export, render_job
 from blender_addon.session.models import PreviewPoints
 from blender_addon.viewport import display, live_preview, splat_drawing
 
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
+
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import blender_addon
+from blender_addon.puppet import attributes
 from blender_addon.puppet.nodes import native_splats
 from blender_addon.viewport import display
 
@@ -85,12 +86,19 @@ def test_modes_show_one_thing_at_a_time(shown):
 def test_a_file_of_an_older_blender_gets_them(shown, tmp_path):
     for part in (shown.splats, shown.background_splats):
         bpy.data.objects.remove(native_splats.find_native(part))
+    mesh = shown.points.data  # which keeps the radiance as a colour
+    radiance = attributes.read_radiance(mesh)
+    mesh.attributes.remove(mesh.attributes["radiance:base"])
+    kept = mesh.attributes.new("radiance:base", "FLOAT_COLOR", "POINT")
+    kept.data.foreach_set("color", radiance.ravel())
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
     display.ensure_native_splats()
     splats = next(o for o in bpy.data.objects if o.name.endswith("stress splats"))
     means, kind = read(native_splats.find_native(splats), "position", "vector", 3)
     assert (len(means), kind) == (500, "GAUSSIAN_SPLAT")
+    points = next(o for o in bpy.data.objects if o.name.endswith("stress points"))
+    np.testing.assert_array_equal(attributes.read_gaussians(points.data).sh[:, 0], radiance[:, :3])
 
 
 def test_cycles_renders_them(shown, tmp_path):

@@ -10,6 +10,8 @@ import blender_addon
 from blender_addon.puppet import importer
 from blender_addon.viewport import display, playblast
 
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
+
 SIZE = (96, 72)
 
 

@@ -13,6 +13,8 @@ from blender_addon.puppet import importer
 from blender_addon.puppet.in_scene import filmed
 from blender_addon.viewport import display, filmed_angle, relighting, splat_drawing
 
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
+
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene):
