@@ -37,6 +37,7 @@ from . import (
 )
 from .animation import layers
 from .in_scene import shot_root
+from .nodes import native_splats
 
 SAME_SIZE = 1e-4  # how much, relatively, a puppet's size may change while it is read
 T = TypeVar("T")
@@ -48,9 +49,9 @@ def step_frames(
 ) -> Iterator[None]:
     """While frames are stepped through: the costly display is off, without ``points`` the rig too;
     all comes back afterwards, also a pose without keys."""
-    shown = [o for o in (imported.splats, imported.background_splats) if o is not None] + [
-        imported.points
-    ] * (not points)
+    shown = [o for o in (imported.splats, imported.background_splats) if o is not None]
+    shown += [n for o in shown if (n := native_splats.find_native(o)) is not None]
+    shown += [imported.points] * (not points)
     hidden, frame, subframe = (
         [o.hide_viewport for o in shown],
         scene.frame_current,

@@ -52,14 +52,14 @@ def test_captured_is_what_was_imported(tmp_path, sh):
     puppet.metres_per_unit = 0.7
     imported = importer.import_puppet(puppet, name="round")
     bpy.context.scene.frame_set(3)
-    before = imported.armature.animation_data.action
+    before, hidden = imported.armature.animation_data.action, imported.splats.hide_viewport
     captured = capture.capture_puppet(imported, bpy.context.scene)
     assert_same(puppet, captured)
     captured.save(tmp_path / "again.puppet")
     assert_same(puppet, Puppet.load(tmp_path / "again.puppet"))
     assert imported.armature.animation_data.action == before
     assert bpy.context.scene.frame_current == 3
-    assert not imported.splats.hide_viewport
+    assert imported.splats.hide_viewport == hidden
 
 
 def test_captured_from_a_reloaded_file(tmp_path, imported, puppet):
@@ -257,13 +257,14 @@ def test_a_puppet_with_what_the_artist_made(tmp_path, imported, puppet):
 
 @pytest.mark.parametrize("writer", [export.npz_steps, export.ply_steps])
 def test_a_cancelled_export_leaves_nothing(tmp_path, imported, writer):
+    hidden = imported.splats.hide_viewport
     scene = bpy.context.scene
     scene.frame_set(2)
     steps = writer(imported, scene, tmp_path / f"c.{writer.__name__[:3]}", everything(scene))
     with pytest.raises(Cancelled):
         export.run(steps, Progress(cancelled=chain([False] * 9, repeat(True)).__next__))
     assert list(tmp_path.iterdir()) == []
-    assert not imported.splats.hide_viewport
+    assert imported.splats.hide_viewport == hidden
     assert scene.frame_current == 2
 
 

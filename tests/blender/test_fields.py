@@ -132,7 +132,9 @@ def test_no_two_buttons_have_one_name():
 
 
 @pytest.mark.parametrize(("kind", "while_saved"), [("AUTO", "SCREENSHOT"), ("NONE", "NONE")])
-def test_saving_takes_no_picture_of_ellipsoids(tmp_path, imported, kind, while_saved):
+def test_saving_takes_no_picture_of_ellipsoids(
+    drawn_by_the_extension, tmp_path, imported, kind, while_saved
+):
     files, seen = bpy.context.preferences.filepaths, []
     files.file_preview_type = kind
     display.get_display(imported.armature).mode = "GAUSSIANS"

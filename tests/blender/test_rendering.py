@@ -18,6 +18,7 @@ from mathutils import Matrix, Quaternion
 import blender_addon
 from blender_addon import runtime
 from blender_addon.puppet import importer, rig
+from blender_addon.puppet.nodes import native_splats
 from blender_addon.puppet.output import render_job
 from blender_addon.session.steps import drain
 from blender_addon.viewport import mesh_depth, splat_drawing, splat_painter
@@ -365,6 +366,8 @@ def test_objects_hide_the_splats_behind_them(tmp_path, imported):
     imported.armature.hide_viewport = imported.points.hide_viewport = True
     for obj in (imported.splats, imported.background_splats):
         obj.hide_viewport = True
+        if native := native_splats.find_native(obj):
+            native.hide_viewport = True
     bpy.context.view_layer.update()
     gpu_context()
     depth = mesh_depth.MeshDepth(scene)
