@@ -307,6 +307,7 @@ def _take_back(parts: Parts) -> None:
     bpy.data.batch_remove(
         [*made, *parts.footage.values(), *(m for m in materials if m is not None)]
     )
+    native_splats.remove_unused()
     unused = [shape for shape in shapes if shape.users == 0]
     meshes: list[Any] = [shape.data for shape in unused]
     bpy.data.batch_remove([*unused, *meshes])

@@ -45,6 +45,13 @@ def ensure_native(points: bpy.types.Object, display: bpy.types.Object) -> bpy.ty
     return native
 
 
+def remove_unused() -> None:
+    """Takes the node tree away where nothing uses it any more."""
+    known = bpy.data.node_groups.get(_TREE)
+    if known is not None and known.users == 0:
+        bpy.data.node_groups.remove(known)
+
+
 def _find_tree() -> bpy.types.NodeTree:
     """Object Info, Mesh to Points, Set Point Cloud Type; the splats' attributes come along."""
     known = bpy.data.node_groups.get(_TREE)
