@@ -5,7 +5,6 @@ import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -13,8 +12,8 @@ import puppets
 import pytest
 
 import blender_addon
-from blender_addon import failures, headless, paths
-from blender_addon.operators import render_splats, stepped, writing
+from blender_addon import headless, paths
+from blender_addon.operators import render_splats
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import export, render_job, sequences, verify
 from blender_addon.session import running_work
@@ -377,144 +376,3 @@ def test_any_error_ends_an_export_with_a_sentence(out, imported, monkeypatch, er
     assert "Traceback" in paths.failure_log().read_text()
     assert list(out.iterdir()) == []
     assert OUT.export_puppet.poll()
-
-
-class Window:
-    """What `Stepped` uses of a context in a window."""
-
-    def __init__(self):
-        self.timers, self.text = [], ""
-        self.window = None
-        self.window_manager, self.workspace = self, self
-
-    def event_timer_add(self, seconds, window):
-        self.timers.append("timer")
-        return "timer"
-
-    def event_timer_remove(self, timer):
-        self.timers.remove(timer)
-
-    def modal_handler_add(self, operator):
-        pass
-
-    def status_text_set(self, text):
-        self.text = text
-
-
-FIRST = {"is_invoke": True, "is_repeat": False, "is_repeat_last": False}  # `Operator.options`
-
-
-class Work(stepped.Stepped):
-    """As an operator in a window."""
-
-    bl_label = "Work"
-
-    def __init__(self, steps):
-        self.steps, self.reports = steps, []
-        self.options = SimpleNamespace(**FIRST)
-
-    def report(self, kind, text):
-        self.reports.append((*kind, text))
-
-
-def begin(monkeypatch, steps):
-    monkeypatch.setattr(
-        stepped, "bpy", SimpleNamespace(app=SimpleNamespace(background=False), types=bpy.types)
-    )
-    window, work = Window(), Work(steps)
-    assert work.execute(window) == {"RUNNING_MODAL"}
-    assert running_work.current is not None
-    return window, work
-
-
-TIMER = SimpleNamespace(type="TIMER")
-
-
-@pytest.mark.parametrize("ending", ["error", "error in cleaning up", "cancel", "lost", "none"])
-def test_work_in_a_window_always_ends(monkeypatch, ending):
-    def steps(context):
-        try:
-            yield 0, 2
-            if ending == "error":
-                raise RuntimeError("Error: no context\n")
-        finally:
-            if ending == "error in cleaning up":
-                raise KeyError("lost")
-
-    monkeypatch.setattr(stepped, "SLICE", -1.0)  # a step a turn
-    window, work = begin(monkeypatch, steps)
-    assert work.modal(window, TIMER) == {"RUNNING_MODAL"}
-    assert window.text.startswith("Work: 0%")
-    if ending == "cancel":
-        work.cancel(window)
-    elif ending == "lost":
-        running_work.current = None
-        assert work.modal(window, TIMER) == {"CANCELLED"}
-    else:
-        want = {"FINISHED"} if ending == "none" else {"CANCELLED"}
-        assert work.modal(window, TIMER) == want
-    assert running_work.current is None
-    assert window.timers == []
-    assert window.text is None
-    assert [kind for kind, _ in work.reports] == {
-        "error": ["ERROR"],
-        "error in cleaning up": ["ERROR"],
-        "cancel": [],
-        "lost": ["WARNING"],
-        "none": ["INFO"],
-    }[ending]
-    work.cancel(window)  # of a dialog that was closed after it was over
-
-
-class Asking(writing.WritesFiles):
-    """As an operator that the file browser has called."""
-
-    bl_label, suffixes = "Write", (".ply",)
-    overwrite = False
-
-    def __init__(self, path):
-        self.filepath, self.options, self.reports = str(path), SimpleNamespace(**FIRST), []
-
-    def list_files(self, context):
-        return list(sequences.list_frames(self.place, range(1, 5)).values())
-
-    def report(self, kind, text):
-        self.reports.append(text)
-
-
-def test_in_a_window_a_dialog_asks_before_a_sequence_is_replaced(out, monkeypatch):
-    asked = []
-
-    def invoke_confirm(operator, event, **words):
-        asked.append(words)
-        return {"RUNNING_MODAL"}
-
-    context = SimpleNamespace(window_manager=SimpleNamespace(invoke_confirm=invoke_confirm))
-    app = SimpleNamespace(background=False)
-    monkeypatch.setattr(stepped, "bpy", SimpleNamespace(app=app))
-    many, single = Asking(out / "fox"), Asking(out / "fox.ply")
-    many.is_sequence = True
-    assert many.ask(context) is None
-    for frame in (2, 3, 4):
-        (out / f"fox_{frame:04d}.ply").write_text("mine")
-    assert single.ask(context) is None  # the file browser has said it
-    assert many.ask(context) == {"RUNNING_MODAL"}
-    assert asked[0]["message"] == (
-        f"3 files from fox_0002.ply to fox_0004.ply are there already, in {out}."
-    )
-    assert asked[0]["confirm_text"] == "Replace 3"
-    assert many.ask(context) is None  # the dialog has called again
-    assert len(asked) == 1
-    for operator in (many, single):  # run again by *Repeat Last*, with nobody to answer
-        operator.options.is_repeat_last = True
-        (out / "fox.ply").write_text("mine")
-        assert operator.ask(context) == {"CANCELLED"}
-        assert "already. Give overwrite=True, or another name." in operator.reports[-1]
-    assert len(asked) == 1
-
-
-def test_a_log_of_failures_stays_small(tmp_path):
-    for _ in range(3):
-        failures.record(ValueError("x" * failures.KEPT))
-    text = paths.failure_log().read_text()
-    assert failures.KEPT < len(text) < 2 * failures.KEPT
