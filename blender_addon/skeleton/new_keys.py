@@ -68,7 +68,10 @@ def move_bases(
     """The bases carried on by what was changed of the skeleton's bones: each by the blend of its
     points' bones. Neighbours that share no basis may part a little more than under the skeleton
     itself (docs/puppet_in_blender.md)."""
-    if changes is None or np.abs(changes - np.eye(4)).max() <= _UNTOUCHED:
+    if changes is None:
+        return bases
+    touched = np.flatnonzero(np.abs(changes - np.eye(4)).max((0, 2, 3)) > _UNTOUCHED)
+    if not len(touched):
         return bases
     mesh = attributes.get_mesh(points)
     index, weight = attributes.read_influences(mesh)
@@ -80,8 +83,8 @@ def move_bases(
             np.add.at(share, (index[:, j], skin[0][:, i]), weight[:, j] * skin[1][:, i])
     share /= np.maximum(share.sum(1, keepdims=True), 1e-12)
     bone = np.tile(np.arange(len(changes)), (len(bases), 1))
-    moved = np.empty_like(bases)
-    for t in range(bases.shape[1]):
+    moved = bases.copy()  # the other frames stay to the last bit
+    for t in touched:
         R, shift = blend_changes(changes[:, t], bone, share)
         turn = R @ se3.gram_schmidt(bases[:, t, :6].astype(np.float64))
         place = np.einsum("kij,kj->ki", R, bases[:, t, 6:].astype(np.float64)) + shift
