@@ -18,7 +18,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from restage4d.puppet import Puppet
 
 from .. import paths
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 from ..puppet import importer
 from ..puppet.in_scene import room
 from ..puppet.output import export, sequences
@@ -268,8 +268,8 @@ def _draw_import_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 def _draw_export_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     for operator in _EXPORTS:
-        label = operator.bl_label.removeprefix("Export ")
-        self.layout.operator(operator.bl_idname, text=f"Restage4D {label}")
+        label = translate(operator.bl_label).removeprefix("Export ")
+        self.layout.operator(operator.bl_idname, text=f"Restage4D {label}", translate=False)
 
 
 def add_menus() -> None:

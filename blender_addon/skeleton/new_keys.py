@@ -83,7 +83,7 @@ def move_bases(
             np.add.at(share, (index[:, j], skin[0][:, i]), weight[:, j] * skin[1][:, i])
     share /= np.maximum(share.sum(1, keepdims=True), 1e-12)
     bone = np.tile(np.arange(len(changes)), (len(bases), 1))
-    moved = bases.copy()
+    moved = bases.copy()  # the other frames stay to the last bit
     for t in touched:
         R, shift = blend_changes(changes[:, t], bone, share)
         turn = R @ se3.gram_schmidt(bases[:, t, :6].astype(np.float64))

@@ -68,7 +68,8 @@ class RESTAGE4D_PT_direction(Step):
         layout.menu("RESTAGE4D_MT_driving", text=label, text_ctxt=CONTEXT)
         if chosen.provider != DRAFT_DRIVER:
             _draw_model(layout, context, provider)
-        layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=_make_label(chosen))
+        text = _make_label(chosen)
+        layout.operator("restage4d.make_driving", icon="FILE_MOVIE", text=text, translate=False)
         if (job := runtime.session().driving_job) is not None:
             _draw_driving_job(layout, context, job)
         found = takes.find_valid(chosen)
@@ -96,8 +97,13 @@ def _find_driving_icon() -> int | None:
 
 def _make_label(chosen: RESTAGE4D_PG_shot) -> str:
     count = 1 if chosen.provider == DRAFT_DRIVER else chosen.candidates
-    again = " Again" if takes.find_valid(chosen) else ""
-    return f"Make {count} Driving Videos{again}" if count > 1 else f"Make the Driving Video{again}"
+    if takes.find_valid(chosen):
+        return translate(
+            "Make {} Driving Videos Again" if count > 1 else "Make the Driving Video Again"
+        ).format(count)
+    return translate("Make {} Driving Videos" if count > 1 else "Make the Driving Video").format(
+        count
+    )
 
 
 def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt: str) -> None:
@@ -115,14 +121,16 @@ def _draw_script(layout: bpy.types.UILayout, context: bpy.types.Context, prompt:
     for i, action in enumerate(script.actions):
         paragraph(box, context, action, icon="ACTION" if i == 0 else "BLANK1")
     if script.left_out:
-        paragraph(box, context, f"Left out: {', '.join(script.left_out)}", icon="ERROR")
+        paragraph(
+            box, context, translate("Left out: {}").format(", ".join(script.left_out)), icon="ERROR"
+        )
 
 
 def _draw_head(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> None:
     """Where the head is, for the draft driver."""
     row, head = layout.row(align=True), get_head(chosen)
-    text = "Head" if head is None else f"Head at {head[0]:.0f}, {head[1]:.0f}"
-    row.operator("restage4d.point_at_head", text=text, icon="PIVOT_CURSOR")
+    text = translate("Head") if head is None else translate("Head at {:.0f}, {:.0f}").format(*head)
+    row.operator("restage4d.point_at_head", text=text, translate=False, icon="PIVOT_CURSOR")
     if head is not None:
         row.operator("restage4d.forget_head", text="", icon="X")
 
@@ -131,7 +139,7 @@ def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider
     """Terms, and the prompt that a model or a service is asked for."""
     chosen, preparation = get_shot(context.scene), runtime.session().preparation
     if provider is not None and provider.needs:
-        paragraph(layout, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
+        _tell_need(layout, context, provider)
         return
     if provider is not None and provider.terms and not orders.get_refined_prompt(chosen):
         paragraph(layout, context, provider.terms, icon="INFO")
@@ -147,6 +155,11 @@ def _draw_model(layout: bpy.types.UILayout, context: bpy.types.Context, provider
         for text in chosen.terms.splitlines()[-1:]:  # all of them are in the dialog that asks
             paragraph(layout, context, text, icon="INFO")
     layout.prop(chosen, "candidates")
+
+
+def _tell_need(layout: bpy.types.UILayout, context: bpy.types.Context, provider: Any) -> None:
+    text = translate("Not set up here. It needs {}").format(provider.needs[0])
+    paragraph(layout, context, text, icon="ERROR")
 
 
 def _draw_driving_job(
@@ -177,7 +190,8 @@ def _draw_take(
     buttons = column.row(align=True)
     pick = buttons.operator(
         "restage4d.pick_take",
-        text=f"Take {take.number}",
+        text=translate("Take {}").format(take.number),
+        translate=False,
         icon="RADIOBUT_ON" if mine else "RADIOBUT_OFF",
         depress=mine,
     )
@@ -202,8 +216,9 @@ class _Providers(bpy.types.Menu):
         for provider in found:
             row = self.layout.row()
             row.enabled = not provider.needs
-            text = provider.label if not provider.needs else f"{provider.label} (not set up)"
-            button = row.operator("restage4d.use_provider", text=text)
+            text = translate("{} (not set up)") if provider.needs else "{}"
+            text = text.format(translate(provider.label))
+            button = row.operator("restage4d.use_provider", text=text, translate=False)
             button.kind, button.name = provider.kind, provider.name
 
 
@@ -231,7 +246,7 @@ def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         if provider is not None and provider.terms:
             paragraph(body, context, provider.terms, icon="INFO")
         if provider is not None and provider.needs:
-            paragraph(body, context, f"Not set up here. It needs {provider.needs[0]}", icon="ERROR")
+            _tell_need(body, context, provider)
 
 
 MENUS = tuple(_menu(kind) for kind in ("driving", *PRIORS))

@@ -121,8 +121,13 @@ def _draw_corrections(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> 
     for correction in corrections.find_valid(chosen):
         row = column.row(align=True)
         used = corrections.is_used(chosen, correction.frame)
-        text = f"Mask at frame {correction.frame}{'' if used else ' (not used)'}"
-        edit = row.operator("restage4d.correct_mask", text=text, icon="CHECKMARK" if used else "X")
+        text = translate("Mask at frame {}" if used else "Mask at frame {} (not used)")
+        edit = row.operator(
+            "restage4d.correct_mask",
+            text=text.format(correction.frame),
+            translate=False,
+            icon="CHECKMARK" if used else "X",
+        )
         edit.frame = correction.frame  # pyright: ignore[reportAttributeAccessIssue]
         away = row.operator("restage4d.remove_correction", text="", icon="X")
         away.frame = correction.frame  # pyright: ignore[reportAttributeAccessIssue]
@@ -130,7 +135,8 @@ def _draw_corrections(layout: bpy.types.UILayout, chosen: RESTAGE4D_PG_shot) -> 
 
 def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Shot) -> None:
     if shot.phase == "uploading":
-        layout.progress(factor=shot.fraction, text=f"Sending to the backend {shot.fraction:.0%}")
+        text = translate("Sending to the backend {:.0%}").format(shot.fraction)
+        layout.progress(factor=shot.fraction, text=text, translate=False)
     elif shot.phase == "waiting":
         layout.label(text="Waits for the backend", text_ctxt=CONTEXT, icon="SORTTIME")
     elif shot.phase == "selecting":

@@ -5,6 +5,7 @@ from typing import Any
 
 import bpy
 
+from ..languages import CONTEXT, translate
 from ..puppet import importer, nla
 from ..puppet.animation import curves, layer_settings, layers
 from .text import paragraph
@@ -25,6 +26,7 @@ def draw_performances(
         play = row.operator(
             "restage4d.play_performance",
             text=text,
+            translate=False,
             icon="PLAY" if plays else "ACTION",
             depress=plays,
         )
@@ -50,7 +52,7 @@ def _draw_list_buttons(row: bpy.types.UILayout, several: bool) -> None:
 def draw_clips(layout: bpy.types.UILayout, context: bpy.types.Context, imported: Imported) -> None:
     """What makes a new performance."""
     header, body = layout.panel("restage4d_clips", default_closed=True)
-    header.label(text="New Performance", icon="SEQUENCE")
+    header.label(text="New Performance", text_ctxt=CONTEXT, icon="SEQUENCE")
     if body is None:
         return
     shown = nla.find_playing(imported)
@@ -64,7 +66,7 @@ def draw_clips(layout: bpy.types.UILayout, context: bpy.types.Context, imported:
     row.operator("restage4d.reverse_performance", icon="PLAY_REVERSE")
     row = column.row(align=True)
     row.operator("restage4d.retime_performance", icon="TIME")
-    row.operator("restage4d.add_speed_curve", text="Speed Curve", icon="FCURVE")
+    row.operator("restage4d.add_speed_curve", text="Speed Curve", text_ctxt=CONTEXT, icon="FCURVE")
     column = body.column(align=True)
     column.operator_menu_enum("restage4d.mix_performances", "other", icon="MOD_MASK")
     column.operator_menu_enum("restage4d.transfer_performance", "source", icon="COPYDOWN")
@@ -77,9 +79,8 @@ def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported
     shown = nla.find_playing(imported)
     found = layers.find_layers(imported.armature, shown.action) if shown is not None else []
     header, body = layout.panel("restage4d_layers", default_closed=True)
-    header.label(
-        text=f"Tweak Layers ({len(found)})" if found else "Tweak Layers", icon="RENDERLAYERS"
-    )
+    text = translate("Tweak Layers ({})").format(len(found)) if found else translate("Tweak Layers")
+    header.label(text=text, translate=False, icon="RENDERLAYERS")
     if body is None:
         return
     edited = layers.find_edited(imported.armature)
@@ -101,7 +102,8 @@ def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported
         row = column.row(align=True)
         button = row.operator(
             "restage4d.edit_layer",
-            text=f"{shown.name} itself",
+            text=translate("{} itself").format(shown.name),
+            translate=False,
             icon="GREASEPENCIL" if edited is None else "DOT",
             depress=edited is None,
         )
@@ -114,19 +116,20 @@ def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported
     row = body.row(align=True)
     row.operator("restage4d.add_layer", icon="ADD")
     if found:
-        row.operator("restage4d.bake_layers", text="Bake", icon="ACTION")
+        row.operator("restage4d.bake_layers", text="Bake", text_ctxt=CONTEXT, icon="ACTION")
 
 
 def draw_curves(layout: bpy.types.UILayout, context: bpy.types.Context, imported: Imported) -> None:
     """The keys of the performance that plays."""
     header, body = layout.panel("restage4d_curves", default_closed=True)
-    header.label(text="Curves", icon="FCURVE")
+    header.label(text="Curves", text_ctxt=CONTEXT, icon="FCURVE")
     if body is None:
         return
     shown = nla.find_playing(imported)
     if shown is not None:
-        kept = ", its capture is kept" if curves.has_capture(shown.action) else ""
-        paragraph(body, context, f"{curves.count_keys(shown.action)} keys{kept}")
+        kept = curves.has_capture(shown.action)
+        text = translate("{} keys, its capture is kept") if kept else translate("{} keys")
+        paragraph(body, context, text.format(curves.count_keys(shown.action)))
     column = body.column(align=True)
     column.operator("restage4d.simplify_curves", icon="IPO_BEZIER")
     column.operator("restage4d.spread_pose", icon="PROP_ON")

@@ -5,17 +5,20 @@ from typing import Any, cast
 
 import bpy
 
+from ..languages import CONTEXT
 from ..operators.posing import tools
 
 
 def draw_posing(layout: bpy.types.UILayout) -> None:
     """A section of the panel."""
     header, body = layout.panel("restage4d_posing", default_closed=False)
-    header.label(text="Pose by Hand")
+    header.label(text="Pose by Hand", text_ctxt=CONTEXT)
     if body is None:
         return
     row = body.row(align=True)
-    button: Any = row.operator("wm.tool_set_by_id", text="Drag the Puppet", icon="VIEW_PAN")
+    button: Any = row.operator(
+        "wm.tool_set_by_id", text="Drag the Puppet", text_ctxt=CONTEXT, icon="VIEW_PAN"
+    )
     button.name = tools.TOOL
     cast(Any, row).operator("restage4d.clear_pins", text="", icon="X")
 
@@ -23,7 +26,7 @@ def draw_posing(layout: bpy.types.UILayout) -> None:
 def draw_shaping(layout: bpy.types.UILayout) -> None:
     """The section of splats and the proxy mesh."""
     header, body = layout.panel("restage4d_shaping", default_closed=True)
-    header.label(text="Splats and Proxy Mesh")
+    header.label(text="Splats and Proxy Mesh", text_ctxt=CONTEXT)
     if body is None:
         return
     column = body.column(align=True)

@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from .. import paths, preferences, properties, runtime
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 
 
 def _make_absolute(name: str) -> Callable[[Any, bpy.types.Context], None]:
@@ -155,7 +155,8 @@ def _draw_keys(layout: bpy.types.UILayout) -> None:
         if provider.sends:
             row = box.row()
             row.label(text=provider.label, icon="X" if provider.needs else "CHECKMARK")
-            row.label(text=provider.needs[0] if provider.needs else "Its key is there")
+            text = provider.needs[0] if provider.needs else translate("Its key is there")
+            row.label(text=text, translate=False)
 
 
 CLASSES = (Restage4DPreferences,)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import bpy
 
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 from ..properties import get_shot
 from ..puppet import importer, nla, shot_settings
 from ..puppet.output import export, render_job
@@ -33,11 +33,8 @@ class RESTAGE4D_PT_puppet(Step):
         imported = importer.find_selected_puppet(context)
         if imported is None:
             several = len(importer.find_puppets(context.scene)) > 1
-            paragraph(
-                layout,
-                context,
-                "Select one of the puppets." if several else "There is none in this scene yet.",
-            )
+            none = translate("There is none in this scene yet.")
+            paragraph(layout, context, translate("Select one of the puppets.") if several else none)
             layout.operator(
                 "restage4d.import_puppet",
                 icon="IMPORT",
@@ -48,6 +45,7 @@ class RESTAGE4D_PT_puppet(Step):
             return
         layout.label(
             text=imported.collection.name if imported.collection else imported.armature.name,
+            translate=False,
             icon="ARMATURE_DATA",
         )
         draw_performances(layout, context, imported)
@@ -88,11 +86,12 @@ def _draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet
     for bone in imported.armature.pose.bones:
         if body_rig.SWITCH in bone:
             text = f"{bone.bone[PART]}: IK"
-            column.prop(bone, f'["{body_rig.SWITCH}"]', text=text, slider=True)
+            column.prop(bone, f'["{body_rig.SWITCH}"]', text=text, translate=False, slider=True)
     layout.operator("restage4d.place_head", icon="EYEDROPPER")
     row = layout.row(align=True)
-    for name, text in (("find", "Find Contacts"), ("lock", "Lock"), ("free", "Free")):
-        row.operator(f"restage4d.{name}_contacts", text=text)
+    row.operator("restage4d.find_contacts")
+    row.operator("restage4d.lock_contacts", text="Lock", text_ctxt=CONTEXT)
+    row.operator("restage4d.free_contacts", text="Free", text_ctxt=CONTEXT)
 
 
 def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> None:
@@ -120,7 +119,8 @@ class RESTAGE4D_PT_export(Step):
         if running_work.current is not None and running_work.current.label.startswith("Export"):
             self.layout.progress(
                 factor=running_work.current.fraction,
-                text=f"{running_work.current.label}, Esc: cancel",
+                text=translate("{}, Esc: cancel").format(translate(running_work.current.label)),
+                translate=False,
             )
         job = render_job.current
         if job is not None:

@@ -16,9 +16,12 @@ import bpy
 
 import blender_addon
 from blender_addon import languages, properties
+from blender_addon.puppet.animation import layer_settings
 from blender_addon.session.models import Backend, WatchedJob
 from blender_addon.ui.tour import STEPS
 from blender_addon.viewport import display, filmed_angle
+
+LAYER_PROPERTIES = layer_settings.WEIGHT, layer_settings.RAMP_IN, layer_settings.RAMP_OUT
 
 
 def list_classes():
@@ -32,9 +35,10 @@ def list_classes():
 
 def list_panel_texts():
     """File, line, text and whether it has the extension's context, of every text that stands in
-    the code of panels and menus."""
+    the code of panels and menus. One with values put into it has none, unless its words went
+    through `languages.translate` before."""
     root, found = Path(blender_addon.__file__).parent, []
-    for path in (p for room in ("ui", "operators") for p in sorted((root / room).rglob("*.py"))):
+    for path in sorted(root.rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call):
                 continue
@@ -43,13 +47,27 @@ def list_panel_texts():
             text = given.get("text") if name in _DRAWN else None
             if name == "paragraph" and len(call.args) > 2:
                 text = call.args[2]
-            if isinstance(text, ast.Constant) and text.value:
-                own = name == "paragraph" or "text_ctxt" in given
-                found.append((path, call.lineno, text.value, own))
+            if name == "translate" and call.args:
+                text = call.args[0]
+            own = name in ("paragraph", "translate") or "text_ctxt" in given
+            for words, whole in _list_words(text):
+                found.append((path, call.lineno, words, own and whole))
     return found
 
 
-_DRAWN = ("label", "operator", "menu", "prop", "progress")
+_DRAWN = ("label", "operator", "operator_menu_enum", "menu", "prop", "progress")
+
+
+def _list_words(text):
+    """Of an expression: texts that it may be, and whether they are whole, with nothing put in."""
+    if isinstance(text, ast.IfExp):
+        return [*_list_words(text.body), *_list_words(text.orelse)]
+    if isinstance(text, ast.JoinedStr):
+        parts = "".join(p.value for p in text.values if isinstance(p, ast.Constant))
+        own = parts.replace("Restage4D", "")  # a name
+        return [(ast.unparse(text), False)] if any(map(str.isalpha, own)) else []
+    known = isinstance(text, ast.Constant) and isinstance(text.value, str)
+    return [(text.value, True)] if known and any(map(str.isalpha, text.value)) else []
 
 
 def get_rna(kind):
@@ -79,6 +97,9 @@ def list_strings():
             items = given.get("items", ())
             for item in items if not callable(items) else ():
                 labels[item[1]], tips[item[2]] = (kind, name), (kind, name)
+    for name in LAYER_PROPERTIES:
+        prop = bpy.types.Action.bl_rna.properties[name]
+        labels[prop.name] = tips[prop.description] = name
     for _, title, text in STEPS:
         labels[title] = labels[text] = "tour"
     for path, _, text, _ in list_panel_texts():

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import bpy
 import pytest
-from own_strings import find_missing, get_rna, list_classes, list_panel_texts, list_strings
+from own_strings import (
+    LAYER_PROPERTIES,
+    find_missing,
+    get_rna,
+    list_classes,
+    list_panel_texts,
+    list_strings,
+)
 
 import blender_addon
 from blender_addon import languages
@@ -60,6 +67,8 @@ def test_contexts_are_the_extension_s_own():
             if name in rna.properties and deferred.keywords.get("name"):
                 context = rna.properties[name].translation_context
                 assert context == languages.CONTEXT, (kind, name)
+    for name in LAYER_PROPERTIES:
+        assert bpy.types.Action.bl_rna.properties[name].translation_context == languages.CONTEXT
     loose = [
         f"{path.name}:{line} {text!r}" for path, line, text, own in list_panel_texts() if not own
     ]

@@ -12,6 +12,7 @@ from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
 from ... import failures
+from ...languages import CONTEXT
 from ...puppet import attributes, importer
 from ...puppet.posing import hand, pins
 
@@ -28,7 +29,8 @@ def _draw_settings(
     drag = tool.operator_properties("restage4d.drag")
     for name in ("reach", "size", "frames", "set_keys"):
         layout.prop(drag, name)
-    layout.prop(tool.operator_properties("restage4d.pin"), "size", text="Pin")
+    pin = tool.operator_properties("restage4d.pin")
+    layout.prop(pin, "size", text="Pin", text_ctxt=CONTEXT)
     layout.operator("restage4d.clear_pins", text="", icon="X")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import bpy
 
+from ...languages import CONTEXT
 from . import layers
 
 WEIGHT, RAMP_IN, RAMP_OUT = "restage4d_weight", "restage4d_ramp_in", "restage4d_ramp_out"
@@ -24,6 +25,7 @@ def register() -> None:
 
     weight = bpy.props.FloatProperty(
         name="Weight",
+        translation_context=CONTEXT,
         description="How much of the layer is added",
         soft_min=0,
         soft_max=1,
@@ -34,6 +36,7 @@ def register() -> None:
     )
     ramp_in = bpy.props.IntProperty(
         name="Ramp In",
+        translation_context=CONTEXT,
         description="Frames over which it comes in before the first key of a bone",
         min=1,
         get=lambda action: get_ramp(action, 0),
@@ -41,6 +44,7 @@ def register() -> None:
     )
     ramp_out = bpy.props.IntProperty(
         name="Ramp Out",
+        translation_context=CONTEXT,
         description="Frames over which it goes after the last key of a bone",
         min=1,
         get=lambda action: get_ramp(action, 1),
