@@ -69,7 +69,7 @@ def _classes() -> list[type]:
         render_splats,
         skeleton,
     )
-    from .operators.animation import clips, curves, layers
+    from .operators.animation import clips, curves, layers, refining
     from .operators.guidance import presets, tour_pages
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
@@ -85,6 +85,7 @@ def _classes() -> list[type]:
         layers,
         curves,
         clips,
+        refining,
         findings,
         drag,
         brush,
