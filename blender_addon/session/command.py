@@ -39,16 +39,20 @@ def command_steps(root: Path, arguments: Sequence[str]) -> Steps[None]:
         InputError: what the command line says is wrong.
         RuntimeError: it failed in another way; its last line.
     """
+    python = launcher.get_own_python(root)
     hidden: dict[str, Any] = {"creationflags": 0x08000000} if sys.platform == "win32" else {}
-    process = subprocess.Popen(
-        [str(launcher.get_own_python(root)), "-m", "restage4d.cli", *arguments],
-        cwd=root,
-        env=launcher.make_environment() | {"PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        **hidden,  # CREATE_NO_WINDOW
-    )
+    try:
+        process = subprocess.Popen(
+            [str(python), "-m", "restage4d.cli", *arguments],
+            cwd=root,
+            env=launcher.make_environment() | {"PYTHONUTF8": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **hidden,  # CREATE_NO_WINDOW
+        )
+    except OSError as error:  # no error in writing
+        raise RuntimeError(f"{python} cannot be run: {error.strerror}") from error
     lines: list[str] = []
     thread = threading.Thread(
         target=_read, args=(process.stdout, lines), name="restage4d command", daemon=True

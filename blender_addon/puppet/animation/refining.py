@@ -82,7 +82,7 @@ def _make_untouched(
     bones = rig.get_armature(imported.armature).bones
     moves = (rig.FOLLOWER, CAPTURED)
     kept = {bone.name for bone in bones if rig.BASIS in bone or bone.get(rig.ROLE) in moves}
-    action: bpy.types.Action = p.action.get(layers.CAPTURE, p.action).copy()
+    action: bpy.types.Action = (p.action.get(layers.CAPTURE) or p.action).copy()
     try:
         slot = actions.find_slot(action, imported.armature, actions.SLOT)
         assert slot is not None
