@@ -85,7 +85,7 @@ def _find_share(lines: list[str]) -> int:
     return min(shares[-1], 100) if shares else 0
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     if process.poll() is not None:
         return
     process.terminate()

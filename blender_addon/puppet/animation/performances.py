@@ -102,7 +102,7 @@ def add_performance(
     if build.list_bones(armature):
         keys = new_keys.find_keys(armature, imported.points, performance)
     else:
-        keys = bone_curves.channels(rig.read_skeleton(armature), performance, performance)
+        keys = bone_curves.channels(rig.read_skeleton(armature), performance, near=performance)
     first = imported.performances[0].action
     keys = {bone: (x[0], _turn_like(first, bone, x[1])) for bone, x in keys.items()}
     action = actions.add_action(f"{_get_label(imported)} {performance.name}", performance.n_frames)
