@@ -14,6 +14,7 @@ def register() -> None:
 
     from . import languages, properties, sync
     from .operators import import_export, playblast
+    from .operators.output import other_programs
     from .operators.posing import tools
     from .puppet.animation import layer_settings
     from .ui import pie_menu
@@ -26,6 +27,7 @@ def register() -> None:
     for c in _classes():
         bpy.utils.register_class(languages.adopt(c))
     import_export.add_menus()
+    other_programs.add_menus()
     playblast.add_menus()
     tools.register()
     pie_menu.add_keys()
@@ -37,6 +39,7 @@ def unregister() -> None:
 
     from . import languages, properties, sync
     from .operators import import_export, playblast
+    from .operators.output import other_programs
     from .operators.posing import tools
     from .puppet.animation import layer_settings
     from .ui import pie_menu
@@ -46,6 +49,7 @@ def unregister() -> None:
     sync.unregister()
     tools.unregister()
     playblast.remove_menus()
+    other_programs.remove_menus()
     import_export.remove_menus()
     for c in reversed(_classes()):
         bpy.utils.unregister_class(c)
@@ -69,8 +73,9 @@ def _classes() -> list[type]:
         render_splats,
         skeleton,
     )
-    from .operators.animation import clips, curves, layers
+    from .operators.animation import clips, curves, layers, refining
     from .operators.guidance import presets, tour_pages
+    from .operators.output import other_programs
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
     from .operators.shaping import brush, proxy, splats
@@ -78,6 +83,7 @@ def _classes() -> list[type]:
 
     modules = (
         import_export,
+        other_programs,
         render_splats,
         playblast,
         puppet,
@@ -85,6 +91,7 @@ def _classes() -> list[type]:
         layers,
         curves,
         clips,
+        refining,
         findings,
         drag,
         brush,

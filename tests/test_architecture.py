@@ -62,7 +62,8 @@ EXTENSION_MAY_IMPORT = tuple(
             "defaults",
             "skeleton",
         ),
-        *("io.ply", "io.atomic", "export.exr", "driving.draft.prompt", "driving.draft.directions"),
+        *("io.ply", "io.atomic", "export.exr", "export.formats", "export.shot"),
+        *("driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )
 )

@@ -42,14 +42,22 @@ class WritesFiles:
         """The file browser asks at every change; True where the name was completed."""
         given = self.filepath
         if bpy.path.basename(given):
-            self.filepath = paths.complete_name(given, self.suffixes)
+            self.filepath = self.complete(given)
         return self.filepath != given
+
+    def complete(self, path: str) -> str:
+        """The path with the right ending."""
+        return paths.complete_name(path, self.suffixes)
+
+    def find_place(self: Any) -> Path:
+        """Where to write; raises `InputError` where ``filepath`` names no such place."""
+        return paths.resolve_output(self.filepath, self.suffixes)
 
     def ask(self: Any, context: bpy.types.Context) -> set[str] | None:
         """None where writing may begin; else what the operator returns. In a window the file
         browser has marked a single file that is there; of a sequence a dialog says how many are."""
         try:
-            self.place = paths.resolve_output(self.filepath, self.suffixes)
+            self.place = self.find_place()
             confirmed, self._confirmed = self._confirmed, False  # once: it may be repeated
             there = [path for path in self.list_files(context) if path.exists()]
             asks = has_window(self)
@@ -67,7 +75,7 @@ class WritesFiles:
             self,
             None,  # pyright: ignore[reportArgumentType]
             title="Replace Files?",
-            message=f"{_describe(there)} already, in {self.place.parent}.",
+            message=f"{_describe(there)} already, in {there[0].parent}.",
             confirm_text=f"Replace {len(there)}",
             icon="WARNING",
         )

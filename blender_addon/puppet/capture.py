@@ -6,7 +6,7 @@ The inverse of `importer.import_puppet`: a puppet imported and captured is the s
 """
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -132,10 +132,15 @@ def capture_puppet(
     )
 
 
-def count_frames(imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = "") -> int:
+def count_frames(
+    imported: importer.ImportedPuppet,
+    scene: bpy.types.Scene,
+    also: str = "",
+    names: Container[str] | None = None,
+) -> int:
     """How often `puppet_steps` yields."""
     extra = scene.frame_end - scene.frame_start + 1 if also else 0
-    return sum(p.n_frames for p in imported.performances) + extra
+    return sum(p.n_frames for p in _choose(imported, names)) + extra
 
 
 def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | None) -> T:
@@ -165,10 +170,19 @@ class Take:
 
 
 def puppet_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
+    imported: importer.ImportedPuppet,
+    scene: bpy.types.Scene,
+    also: str = "",
+    names: Container[str] | None = None,
 ) -> Generator[None, None, Puppet]:
-    """`capture_puppet`, yielding once a frame."""
-    return make_puppet(imported, *(yield from take_steps(imported, scene, also)))
+    """`capture_puppet`, yielding once a frame; with ``names``, these performances alone."""
+    return make_puppet(imported, *(yield from take_steps(imported, scene, also, names)))
+
+
+def _choose(
+    imported: importer.ImportedPuppet, names: Container[str] | None
+) -> list[importer.ImportedPerformance]:
+    return [p for p in imported.performances if names is None or p.name in names]
 
 
 def make_nothing() -> Gaussians:
@@ -177,9 +191,12 @@ def make_nothing() -> Gaussians:
 
 
 def take_steps(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, also: str = ""
+    imported: importer.ImportedPuppet,
+    scene: bpy.types.Scene,
+    also: str = "",
+    names: Container[str] | None = None,
 ) -> Generator[None, None, tuple[list[Performance], list[Take]]]:
-    """Every performance with the bases alone, and what was read of it; yields once a frame."""
+    """Performances with the bases alone, and what was read of them; yields once a frame."""
     performances, takes, added = [], [], []
     if also:
         r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
@@ -187,7 +204,7 @@ def take_steps(
         take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
         added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
     with perform_alone(imported, scene):
-        for p in imported.performances:
+        for p in _choose(imported, names):
             play_alone(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)

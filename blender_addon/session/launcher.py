@@ -83,13 +83,7 @@ def start(
         InputError: it ended or did not answer in time; says what its log says.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))
-    }
-    environment["PYTHONUNBUFFERED"] = "1"
-    for name in ("HOME", "CACHE", "SETTINGS", "WEIGHTS"):  # it starts in another folder
-        if given := environment.get(f"RESTAGE4D_{name}"):
-            environment[f"RESTAGE4D_{name}"] = os.path.abspath(given)
+    environment = make_environment()
     if home is not None:
         environment["RESTAGE4D_HOME"] = str(home)
     away: dict[str, Any] = (
@@ -128,6 +122,18 @@ def start(
             )
 
 
+def make_environment() -> dict[str, str]:
+    """The variables that the environment's Python runs with, without those of Blender's own."""
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }
+    environment["PYTHONUNBUFFERED"] = "1"
+    for name in ("HOME", "CACHE", "SETTINGS", "WEIGHTS"):  # it starts in another folder
+        if given := environment.get(f"RESTAGE4D_{name}"):
+            environment[f"RESTAGE4D_{name}"] = os.path.abspath(given)
+    return environment
+
+
 def last_lines(log: Path, count: int = 40) -> list[str]:
     """The last lines of a log that are not empty."""
     try:
@@ -140,12 +146,16 @@ def last_lines(log: Path, count: int = 40) -> list[str]:
     return [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()][-count:]
 
 
+def get_own_python(root: Path) -> Path:
+    """The Python of the environment in ``root``, which may not be there yet."""
+    return root / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
 def find_python(root: Path) -> Path:
     """The environment's own Python, else one on the path as the launchers find it, else the one
     that runs this."""
-    own = root / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     for python in (
-        own,
+        get_own_python(root),
         *map(shutil.which, ("python3.11", "python3", "python3.12", "python3.13", "python")),
     ):
         if python and Path(python).exists() and _new_enough(python):

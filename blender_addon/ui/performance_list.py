@@ -8,6 +8,7 @@ import bpy
 from ..languages import CONTEXT, translate
 from ..puppet import importer, nla
 from ..puppet.animation import curves, layer_settings, layers
+from ..session import running_work
 from .text import paragraph
 
 Imported = importer.ImportedPuppet
@@ -72,6 +73,10 @@ def draw_clips(layout: bpy.types.UILayout, context: bpy.types.Context, imported:
     column.operator_menu_enum("restage4d.transfer_performance", "source", icon="COPYDOWN")
     if len(imported.performances) > 1:
         column.operator("restage4d.blend_performances", icon="NLA")
+    body.operator("restage4d.refine_performance", icon="MOD_SMOOTH")
+    work = running_work.current
+    if work is not None and work.label == "Refine":
+        body.progress(factor=work.fraction, text=f"{work.label}, Esc: cancel")
 
 
 def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported: Imported) -> None:

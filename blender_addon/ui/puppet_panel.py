@@ -140,6 +140,7 @@ _EXPORTS: tuple[tuple[str, Any], ...] = (
     ("export_usd", "FILE_3D"),
     ("export_alembic", "FILE_3D"),
     ("export_npz", "FILE_3D"),
+    ("export_for_programs", "EXPORT"),
 )
 
 CLASSES = (RESTAGE4D_PT_puppet, RESTAGE4D_PT_export)

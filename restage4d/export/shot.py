@@ -39,6 +39,11 @@ _TURNS = {
 }
 
 
+def make_file_stem(name: str) -> str:
+    """A performance's name without what file systems dislike."""
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "performance"
+
+
 @dataclass(frozen=True)
 class Shot:
     """A performance as it leaves.
@@ -74,8 +79,8 @@ class Shot:
 
     @property
     def file_stem(self) -> str:
-        """The performance's name without what file systems dislike."""
-        return re.sub(r"[^\w-]+", "_", self.performance.name).strip("_") or "performance"
+        """What names of files begin with, see `make_file_stem`."""
+        return make_file_stem(self.performance.name)
 
     @property
     def factor(self) -> float:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The list of a puppet's performances: one more, another name or place, a copy, one less."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import cast
 
@@ -59,23 +59,32 @@ def read_performances(
             capture.play_alone(imported, p)
             if not layered:
                 layers.play_without(imported.armature, p.action)
-            frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
-            steps = capture.read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
-            places = []
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    take: capture.Take = end.value
-                    break
-                places.append(np.array(imported.armature.matrix_world, np.float64))
-            bases = new_keys.move_bases(imported.points, take.bases, take.changes)
-            if not np.allclose(places, np.eye(4), atol=0):
-                home = np.linalg.inv(places) @ to_matrices(bases)
-                home[..., :3, :3] *= take.size
-                bases = to_bases(home)
-            read[name] = Performance(p.name, bases, p.fps, take.K, take.w2c, p.size, p.prompt)
+            read[name] = capture.run_steps(played_steps(imported, scene, p), p.n_frames, None)
     return read
+
+
+def played_steps(
+    imported: Imported, scene: bpy.types.Scene, p: One
+) -> Generator[None, None, Performance]:
+    """The performance that plays alone, as in `read_performances`; yields once a frame."""
+    frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
+    steps = capture.read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
+    places = []
+    try:
+        while True:
+            next(steps)
+            places.append(np.array(imported.armature.matrix_world, np.float64))
+            yield
+    except StopIteration as end:
+        take: capture.Take = end.value
+    finally:
+        steps.close()
+    bases = new_keys.move_bases(imported.points, take.bases, take.changes)
+    if not np.allclose(places, np.eye(4), atol=0):
+        home = np.linalg.inv(places) @ to_matrices(bases)
+        home[..., :3, :3] *= take.size
+        bases = to_bases(home)
+    return Performance(p.name, bases, p.fps, take.K, take.w2c, p.size, p.prompt)
 
 
 def add_performance(
