@@ -41,9 +41,11 @@ class RESTAGE4D_OT_bring_in(scene_choice.ChoosesScene, stepped.Stepped, bpy.type
         job, scene = runtime.session().job, cast(bpy.types.Scene, context.scene)
         assert job is not None
         try:
-            why = self.decide(scene)
+            why, first = self.decide(scene), not importer.find_puppets(scene)
             imported = yield from _bring_in_steps(job, scene, keep_scene=self.keep_scene)
             said = room.hide(room.find_in_the_way(imported, scene))
+            if first:
+                said = self.show(why, imported, scene)
             self.done = f"The puppet is here; {self.describe(why, imported, scene)}"
             self.done += f"; {said}" * bool(said)
         except Exception as error:  # with a fault, nobody begins it again by himself
@@ -62,7 +64,6 @@ def _bring_in_steps(
     if puppet is None:  # brought in before: it was undone, or the choice was changed
         assert path is not None
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
-    first = not importer.find_puppets(scene)
     chosen = get_shot(scene)
     there = [p for p in importer.find_puppets(scene) if p.armature == chosen.into]
     if there:
@@ -73,11 +74,6 @@ def _bring_in_steps(
     imported = yield from display.import_steps(
         puppet, name=name, footage=_find_footage(job, puppet), set_up_scene=not keep_scene
     )
-    if first and not keep_scene:
-        for window in bpy.context.window_manager.windows:
-            for area in window.screen.areas:
-                if area.type == "VIEW_3D":
-                    camera.look_through(area.spaces.active, puppet.subject.means)
     _note_brought_in(job, chosen)
     return imported
 

@@ -50,11 +50,13 @@ class RESTAGE4D_OT_import_puppet(
     def steps(self, context: bpy.types.Context) -> Steps[None]:
         path, scene = paths.resolve(self.filepath), cast(bpy.types.Scene, context.scene)
         puppet = yield from in_thread((0, 100), lambda: Puppet.load(path))
-        why = self.decide(scene)
+        why, first = self.decide(scene), not importer.find_puppets(scene)
         imported = yield from display.import_steps(
             puppet, name=path.stem, set_up_scene=not self.keep_scene
         )
         said = room.place_beside(imported, room.find_in_the_way(imported, scene))
+        if first:
+            said = self.show(why, imported, scene)
         self.done = f"Imported {path.name}; {self.describe(why, imported, scene)}"
         self.done += f"; {said}" * bool(said)
 

@@ -34,6 +34,7 @@ class OnPuppet(bpy.types.Operator):
     what to tell the artist."""
 
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
+    level = "INFO"  # of what `work` returns: the status bar shows only the last report
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -55,7 +56,8 @@ class OnPuppet(bpy.types.Operator):
         try:
             imported = importer.find_selected_puppet(context)
             assert imported is not None  # poll
-            self.report({"INFO"}, self.work(context, imported))
+            said = self.work(context, imported)
+            self.report({self.level}, said)
         except Exception as error:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}

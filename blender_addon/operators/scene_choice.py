@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 
 from ..properties import get_shot
-from ..puppet import importer, shot_settings
+from ..puppet import attributes, camera, importer, shot_settings
 
 
 class ChoosesScene:
@@ -36,6 +36,19 @@ class ChoosesScene:
                 chosen.scene_use == "AUTO" and bool(own)
             )
         return (own or "as chosen") if self.keep_scene else ""
+
+    def show(self: Any, why: str, imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> str:
+        """Where the scene is the shot's, 3D views look through its camera, and Blender's own cube,
+        in which the puppet stands, is hidden; says so."""
+        if why:
+            return ""
+        mesh = attributes.get_mesh(imported.points)
+        means = attributes.read_attribute(mesh, "position", "vector", 3)
+        for window in bpy.context.window_manager.windows:
+            for area in window.screen.areas:
+                if area.type == "VIEW_3D":
+                    camera.look_through(area.spaces.active, means)
+        return shot_settings.hide_startup_cube(scene)
 
     def describe(
         self: Any, why: str, imported: importer.ImportedPuppet, scene: bpy.types.Scene

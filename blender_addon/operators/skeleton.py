@@ -131,11 +131,11 @@ class RESTAGE4D_OT_lock_contacts(_OnContacts):
         missed = contacts.measure_misses(imported, scene, done)
         if missed:
             worst, by = max(missed, key=lambda x: x[1])
-            self.report(
-                {"WARNING"},
-                f"{len(missed)} of {len(done)} are out of reach, {worst.part} at frames "
-                f"{worst.first} to {worst.last} by {100 * by:.1f} % of the subject. Lower the hips "
-                "there, or move the circles nearer",
+            self.level = "WARNING"
+            return (
+                f"{len(done)} contacts held, {len(missed)} of them out of reach, {worst.part} at "
+                f"frames {worst.first} to {worst.last} by {100 * by:.1f} % of the subject. Lower "
+                "the hips there, or move the circles nearer"
             )
         return f"{len(done)} contacts held; move their circles to move the places"
 

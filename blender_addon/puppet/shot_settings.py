@@ -26,6 +26,16 @@ def find_own(scene: bpy.types.Scene) -> str:
     return ""
 
 
+def hide_startup_cube(scene: bpy.types.Scene) -> str:
+    """Hides the cube of Blender's own startup file, in which a puppet would stand; says so."""
+    cube = scene.objects.get("Cube")
+    if cube is None or not cube.visible_get() or not _is_of_startup(cube):
+        return ""
+    cube.hide_set(True)
+    cube.hide_render = True
+    return "Blender's cube is hidden"
+
+
 def use(
     imported: importer.ImportedPuppet,
     performance: importer.ImportedPerformance,

@@ -96,7 +96,7 @@ def dress(obj: bpy.types.Object, body: BodyPlan) -> Iterator[None]:
             posed.lock_rotation = (True, True, True)
             posed.lock_rotation_w = True
         else:
-            put(_title(bone[PART]), bone)
+            put(describe_part(bone[PART]), bone)
             if region == rig.WHOLE:
                 rig.shape_bone(posed, shapes["Restage4D Root"], bone.length)
         yield
@@ -105,8 +105,8 @@ def dress(obj: bpy.types.Object, body: BodyPlan) -> Iterator[None]:
         yield
 
 
-def _title(part: str) -> str:
-    """A bone collection's name: "leg_front.L" is "Leg Front Left"."""
+def describe_part(part: str) -> str:
+    """A part for the artist, also as a bone collection: "leg_front.L" is "Leg Front Left"."""
     stem, side = split_name(part)
     return " ".join([*(w.capitalize() for w in stem.split("_")), _SIDES.get(side, "")]).strip()
 

@@ -7,6 +7,9 @@ import bpy
 
 from ..languages import CONTEXT
 from ..operators.posing import tools
+from ..puppet import importer
+from ..skeleton import build
+from ..skeleton.plan import PART
 
 
 def draw_posing(layout: bpy.types.UILayout) -> None:
@@ -21,6 +24,27 @@ def draw_posing(layout: bpy.types.UILayout) -> None:
     )
     button.name = tools.TOOL
     cast(Any, row).operator("restage4d.clear_pins", text="", icon="X")
+
+
+def draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet) -> None:
+    """The section of a puppet's skeleton: inverse kinematics of every limb, and contacts."""
+    if not build.list_bones(imported.armature):
+        return
+    header, body = layout.panel("restage4d_skeleton", default_closed=False)
+    header.label(text="Skeleton", text_ctxt=CONTEXT)
+    if body is None:
+        return
+    column = body.column(align=True)
+    for bone in imported.armature.pose.bones:
+        if build.SWITCH in bone:
+            text = f"IK: {build.describe_part(bone.bone[PART])}"
+            column.prop(bone, f'["{build.SWITCH}"]', text=text, slider=True)
+    column = body.column(align=True)
+    column.operator("restage4d.find_contacts", icon="SNAP_FACE")
+    row = column.row(align=True)
+    row.operator("restage4d.lock_contacts", text="Lock", icon="LOCKED")
+    row.operator("restage4d.free_contacts", text="Free", icon="UNLOCKED")
+    body.operator("restage4d.place_head", icon="EYEDROPPER")
 
 
 def draw_shaping(layout: bpy.types.UILayout) -> None:

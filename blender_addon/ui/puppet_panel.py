@@ -10,13 +10,11 @@ from ..properties import get_shot
 from ..puppet import importer, nla, shot_settings
 from ..puppet.output import export, render_job
 from ..session import running_work
-from ..skeleton import build as body_rig
-from ..skeleton.plan import PART
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .findings_list import draw_findings
 from .panel_base import Step
 from .performance_list import draw_clips, draw_curves, draw_layers, draw_performances
-from .posing import draw_posing, draw_shaping
+from .posing import draw_posing, draw_shaping, draw_skeleton
 from .text import paragraph
 
 
@@ -56,6 +54,7 @@ class RESTAGE4D_PT_puppet(Step):
         draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         draw_posing(layout)
+        draw_skeleton(layout, imported)
         draw_shaping(layout)
         for draw in (draw_layers, draw_clips, draw_curves):
             draw(layout, context, imported)
@@ -65,8 +64,6 @@ class RESTAGE4D_PT_puppet(Step):
             column = body.column(align=True)
             for name in ("pick_bones", "select_bones", "select_points"):
                 column.operator(f"restage4d.{name}")
-            if body_rig.list_bones(imported.armature):
-                _draw_skeleton(body, imported)
             column = body.column(align=True)
             for name in ("apply_weights", "write_weights"):
                 column.operator(f"restage4d.{name}")
@@ -78,20 +75,6 @@ class RESTAGE4D_PT_puppet(Step):
                 "weights in the Data properties.",
                 "ERROR" if painting else "INFO",
             )
-
-
-def _draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet) -> None:
-    """Inverse kinematics of every limb, and contacts."""
-    column = layout.column(align=True)
-    for bone in imported.armature.pose.bones:
-        if body_rig.SWITCH in bone:
-            text = f"{bone.bone[PART]}: IK"
-            column.prop(bone, f'["{body_rig.SWITCH}"]', text=text, translate=False, slider=True)
-    layout.operator("restage4d.place_head", icon="EYEDROPPER")
-    row = layout.row(align=True)
-    row.operator("restage4d.find_contacts")
-    row.operator("restage4d.lock_contacts", text="Lock", text_ctxt=CONTEXT)
-    row.operator("restage4d.free_contacts", text="Free", text_ctxt=CONTEXT)
 
 
 def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> None:

@@ -63,10 +63,11 @@ class LayoutRecorder:
         values = self.operator(name, text=text, icon=icon)
         setattr(values, prop, "")
 
-    def prop(self, data: Any, name: str, **_: Any) -> None:
+    def prop(self, data: Any, name: str, *, text: str = "", **_: Any) -> None:
         known = name[2:-2] in data if name.startswith('["') else name in data.bl_rna.properties
         assert known, f"{data} has no {name}"
         self.root.properties.append(name)
+        self.root.texts += [text] * bool(text)
 
     def prop_enum(self, data: Any, name: str, value: str) -> None:
         assert value in data.bl_rna.properties[name].enum_items, f"{name} has no {value}"

@@ -70,6 +70,24 @@ def test_an_untouched_scene_becomes_the_shot_s(puppet_file, startup, capfd):
     assert "the scene has the shot's size, rate, range" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_the_first_puppet_is_seen(puppet_file, own, capfd):
+    """Through its camera, and not inside of Blender's own cube; an artist's cube stays."""
+    bpy.ops.wm.read_factory_settings()
+    scene = bpy.context.scene
+    cube = scene.objects["Cube"]
+    cube.location.x += 0.1 * own
+    views = [a.spaces.active for a in bpy.context.window.screen.areas if a.type == "VIEW_3D"]
+    assert views
+    for view in views:
+        view.region_3d.view_perspective = "PERSP"
+    bpy.ops.restage4d.import_puppet(filepath=str(puppet_file))
+    assert cube.visible_get() == own
+    assert cube.hide_render == (not own)
+    assert {v.region_3d.view_perspective for v in views} == {"PERSP" if own else "CAMERA"}
+    assert ("Blender's cube is hidden" in capfd.readouterr().out) == (not own)
+
+
 def test_a_scene_of_the_artist_s_is_kept_and_that_is_said(puppet_file, capfd):
     before = make_own_scene()
     bpy.ops.restage4d.import_puppet(filepath=str(puppet_file))

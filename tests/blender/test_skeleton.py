@@ -7,15 +7,17 @@ import bpy
 import numpy as np
 import puppets
 import pytest
+from layout_recorder import draw_panel
 from mathutils import Matrix, Quaternion, Vector
 from rig_checks import assert_eq_1
 
 import blender_addon
 from blender_addon.puppet import builder, capture, importer, nla
 from blender_addon.puppet.output import export
-from blender_addon.skeleton import build
+from blender_addon.skeleton import build, contacts
 from blender_addon.skeleton.contact_list import read_contacts
 from blender_addon.skeleton.plan import IK, LIMB
+from blender_addon.ui.puppet_panel import RESTAGE4D_PT_puppet
 from restage4d.puppet import Puppet
 from restage4d.skeleton.extending import LOSS
 
@@ -329,6 +331,28 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
     assert bpy.ops.restage4d.free_contacts(scope="ALL") == {"FINISHED"}
     again = read_sole(imported, puppet, contact.control, frames)
     np.testing.assert_allclose(again, loose, atol=1e-5)
+
+
+def test_what_is_out_of_reach_is_the_last_thing_told(stander, monkeypatch, capfd):
+    """The status bar shows the last report alone."""
+    monkeypatch.setattr(contacts, "measure_misses", lambda i, s, done: [(done[0], 0.04)])
+    bpy.ops.restage4d.find_contacts()
+    capfd.readouterr()
+    bpy.ops.restage4d.lock_contacts(scope="ALL", blend=2)
+    last = capfd.readouterr().out.strip().splitlines()[-1]
+    assert "Warning: " in last or "WARNING" in last, last
+    assert "1 of them out of reach" in last
+    assert "by 4.0 % of the subject" in last
+
+
+def test_the_panel_shows_the_skeleton_by_the_names_of_its_parts(stander):
+    _, imported = stander
+    bpy.context.view_layer.objects.active = imported.armature
+    layout = draw_panel(RESTAGE4D_PT_puppet)
+    buttons = [name for name, _ in layout.buttons]
+    assert buttons.index("restage4d.find_contacts") < buttons.index("restage4d.make_proxy")
+    assert "IK: Leg Front Left" in layout.texts
+    assert "Find Contacts" in layout.texts
 
 
 def test_a_contact_follows_an_object(stander):
