@@ -15,6 +15,7 @@ from restage4d.clips import Clip, Selection, Tracks
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.driving.video_file import FileDriving
 from restage4d.errors import InputError
+from restage4d.evaluate.metrics.pieces import measure_unity
 from restage4d.io import video
 from restage4d.jobs import driving_videos, restaging
 from restage4d.jobs.driving_videos import make_driving_videos
@@ -71,10 +72,11 @@ def test_findings_are_said_and_in_report_and_summary(job, capsys):
     assert said.count(flash["text"]) == 2  # at once, and at the end
     assert said.index(flash["text"]) < said.index("Done in") < said.rindex(flash["text"])
     puppet = Puppet.load(job.out / "puppet.puppet")
-    for name in ("iou_puppet_base", "psnr_puppet_base", "iou_puppet_driving"):
+    for name in ("iou_puppet_base", "psnr_puppet_base", "iou_puppet_driving", "unity"):
         assert puppet.metrics[name] == report[name]
     assert 0.4 < report["iou_puppet_base"] <= 1
     assert report["psnr_puppet_driving"] > 5
+    assert report["unity"] == min(measure_unity(puppet, p).min() for p in puppet.performances)
 
 
 NOT_ACTED = 'No tail was found: "wags its tail 4 times" sways the whole body instead.'

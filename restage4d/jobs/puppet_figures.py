@@ -26,4 +26,5 @@ def compute_puppet_figures(made: Restaged, log: FindingLog) -> dict[str, float]:
         "psnr_puppet_base": base.mean_psnr,
         "iou_puppet_driving": float(np.mean([f.mean_iou for f in driving] or nan)),
         "psnr_puppet_driving": float(np.mean([f.mean_psnr for f in driving] or nan)),
+        "unity": float(min(unity.min() for unity in unities)),
     }
