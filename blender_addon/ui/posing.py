@@ -38,12 +38,12 @@ def draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet)
     for bone in imported.armature.pose.bones:
         if build.SWITCH in bone:
             text = f"IK: {build.describe_part(bone.bone[PART])}"
-            column.prop(bone, f'["{build.SWITCH}"]', text=text, slider=True)
+            column.prop(bone, f'["{build.SWITCH}"]', text=text, translate=False, slider=True)
     column = body.column(align=True)
     column.operator("restage4d.find_contacts", icon="SNAP_FACE")
     row = column.row(align=True)
-    row.operator("restage4d.lock_contacts", text="Lock", icon="LOCKED")
-    row.operator("restage4d.free_contacts", text="Free", icon="UNLOCKED")
+    row.operator("restage4d.lock_contacts", text="Lock", text_ctxt=CONTEXT, icon="LOCKED")
+    row.operator("restage4d.free_contacts", text="Free", text_ctxt=CONTEXT, icon="UNLOCKED")
     body.operator("restage4d.place_head", icon="EYEDROPPER")
 
 
