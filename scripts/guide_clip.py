@@ -215,7 +215,8 @@ def label(picture: U8, text: str) -> U8:
     picture[-round(44 * picture.shape[1] / 800) :] //= 3
     at = 10, picture.shape[0] - round(14 * picture.shape[1] / 800)
     white = (255, 255, 255)
-    return cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, white, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, white, 1, cv2.LINE_AA)
+    return picture
 
 
 if __name__ == "__main__":
