@@ -76,7 +76,9 @@ def draw_clips(layout: bpy.types.UILayout, context: bpy.types.Context, imported:
     body.operator("restage4d.refine_performance", icon="MOD_SMOOTH")
     work = running_work.current
     if work is not None and work.label == "Refine":
-        body.progress(factor=work.fraction, text=f"{work.label}, Esc: cancel")
+        body.progress(
+            factor=work.fraction, text=translate("{}, Esc: cancel").format(translate(work.label))
+        )
 
 
 def draw_layers(layout: bpy.types.UILayout, context: bpy.types.Context, imported: Imported) -> None:
