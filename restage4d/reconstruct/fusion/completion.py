@@ -13,8 +13,7 @@ A body that turned before the camera by more than a quarter has shown its other 
 are left as the frames carved them, which is nearer to the truth than a mirror image.
 
 What frames show wins: nothing is added where an observed surface lies already, or where frames see
-past the place, what is added stays as small as keeps it inside their outlines, and what shows
-through the film camera all the same goes again. Gaussians along
+past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
 the outline, which may hold the background's colour, are no sources; the wall between both sides is
 closed with copies of those next to them.
 """
@@ -41,8 +40,6 @@ Bool = NDArray[np.bool_]
 
 _FRAMES = 16  # that say what is shown, and may contradict; the one with most of the subject mirrors
 _CONTRADICTED = 0.1  # share of them that may
-_CHECKED_FRAMES = 48  # in which no copy may show through the film camera
-_PEEPING = 0.3  # share of its footprint from which a copy shows
 _SHOWN = 0.3  # share of its footprint from which a frame decides a guess
 _SOURCE = 0.05  # and from which one decides a Gaussian of the near side: they overlap
 _SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belongs to it
@@ -113,14 +110,7 @@ def complete_far_side(
     keep[hidden] = _measure_distance(posed[hidden], done) > _GUESS_COVERED * spacing
     rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
     most = (room[free] / 3).astype(np.float32)
-    n_kept = int(keep.sum())
-    _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
-    everywhere = np.linspace(0, len(rewound) - 1, min(_CHECKED_FRAMES, len(rewound))).astype(int)
-    shares, _ = measure_visibility(
-        model, everywhere.tolist(), K, lambda t: w2c[t], rewound.clip.size
-    )
-    copies = np.arange(model.n_subject) >= n_kept
-    _take(model, np.flatnonzero(~copies | (shares.cpu().numpy() <= _PEEPING)))
+    _append(model, rows, int(keep.sum()), means[free], quats[free], found.grow[free], most)
 
 
 def reflect(
@@ -262,20 +252,13 @@ def _append(
 ) -> None:  # fmt: skip
     """The model's subject becomes its ``rows``; those from ``n_kept`` on get the given means and
     orientations, and sizes that ``grow`` up to ``most`` (standard deviations, world units)."""
-    _take(model, rows)
-    p, device = model.params, model.device
-    with torch.no_grad():
-        p["subject.means"][n_kept:] = torch.from_numpy(means).to(device)
-        p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(device)
-        larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
-        sizes = p["subject.log_scales"][n_kept:] + larger
-        p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
-
-
-def _take(model: SceneModel, rows: NDArray[np.intp]) -> None:
-    """The model's subject becomes its ``rows``."""
     at, p = torch.from_numpy(rows).to(model.device), model.params
     with torch.no_grad():
         for name in [*(f"subject.{f}" for f in SPLAT_FIELDS), "subject.coefs"]:
             p[name] = p[name][at].detach().clone()
+        p["subject.means"][n_kept:] = torch.from_numpy(means).to(model.device)
+        p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(model.device)
+        larger, limit = (torch.from_numpy(np.log(x)).to(at.device)[:, None] for x in (grow, most))
+        sizes = p["subject.log_scales"][n_kept:] + larger
+        p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
     model.take(at)
