@@ -10,7 +10,7 @@ from rig_checks import assert_eq_1, find_control
 import blender_addon
 from blender_addon import compat
 from blender_addon.puppet import actions, importer, nla, rig
-from blender_addon.puppet.animation import layers, performances, sampling, speed
+from blender_addon.puppet.animation import clips, layers, performances, sampling, speed
 from blender_addon.ui import puppet_panel
 from restage4d import se3
 from restage4d.finding import Finding
@@ -205,3 +205,15 @@ def test_a_puppet_that_was_moved_stays_where_it_is(walker):
     np.testing.assert_allclose(
         read(again(), "walk reversed")[0].bases, before.bases[:, ::-1], atol=2e-6
     )
+
+
+def test_the_camera_goes_on_from_where_it_is(walker):
+    base, walk = read(walker, "base", "walk")
+    body = performances.read_body(walker)
+    both = clips.sequence(walk, base, body, 4)
+    here, there = walk.w2c[walk.n_frames - 3], base.w2c[2]  # the middle of the seam
+    moved = base.w2c[-1].astype(np.float64) @ np.linalg.inv(there.astype(np.float64)) @ here
+    np.testing.assert_allclose(both.w2c[-1], moved, atol=1e-4)
+    jumps = np.linalg.norm(np.diff(both.w2c[:, :3, 3], axis=0), axis=1)
+    own = max(np.linalg.norm(np.diff(p.w2c[:, :3, 3], axis=0), axis=1).max() for p in (walk, base))
+    assert jumps.max() < own + 0.05

@@ -40,7 +40,7 @@ def test_the_paw_follows_at_this_frame_and_no_other(creature):
     before = [read_points(f) for f in (4, 5, 6)]
     bpy.context.scene.frame_set(5)
     paw = find_paw(puppet)
-    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=0) == {"FINISHED"}
     after = [read_points(f) for f in (4, 5, 6)]
     extent = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
     np.testing.assert_allclose((after[1] - before[1])[paw], OFFSET, atol=0.02)
@@ -136,7 +136,7 @@ def test_in_the_nla_keys_go_into_the_strip_that_is_tweaked(creature):
     data.nla_tracks.active = track
     data.use_tweak_mode = True
     assert data.use_tweak_mode
-    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=0) == {"FINISHED"}
     data.use_tweak_mode = False
     after = [read_points(f) for f in (4, 8, 9)]
     np.testing.assert_allclose((after[2] - before[2])[paw], OFFSET, atol=0.02)
@@ -153,7 +153,7 @@ def test_a_moved_handle_and_another_place_of_the_puppet_count(creature):
     whole.location = (0.1, 0.0, 0.05)
     bpy.context.scene.frame_set(5)
     paw, before = find_paw(puppet), export.read_posed(imported).means
-    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET) == {"FINISHED"}
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=0) == {"FINISHED"}
     bpy.context.view_layer.update()
     moved = export.read_posed(imported).means - before
     np.testing.assert_allclose(moved[paw], OFFSET, atol=0.02)

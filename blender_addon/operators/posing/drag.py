@@ -100,7 +100,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
     frames: bpy.props.IntProperty(
         name="Frames",
         description="Frames before and after this one over which it comes and goes",
-        default=0,
+        default=6,
         min=0,
         soft_max=48,
     )

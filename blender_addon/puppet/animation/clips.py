@@ -2,6 +2,8 @@
 """New performances of old ones: one after the other, looped, backwards, at another pace, and of
 parts of two. numpy only."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,10 +36,12 @@ def sequence(a: Performance, b: Performance, body: Body, frames: int) -> Perform
 
     Place on the ground and heading are continued: ``b`` is turned about the vertical and moved
     horizontally so that the body as a whole lies on ``a``'s in the middle of the seam. Heights are
-    each performance's own. The camera goes over into that of ``b``, as filmed.
+    each performance's own. The camera goes on from where it is, as that of ``b`` moves: the subject
+    stays in the picture before the background that one saw.
     """
     b = _conform(b, a, body)
     n = min(frames, a.n_frames - 1, b.n_frames - 1)
+    b = _continue_camera(a, b, a.n_frames - 1 - n // 2, n // 2)
     middle = [sample(a, [a.n_frames - 1 - n / 2], body), sample(b, [n / 2], body)]
     left, right = (measure_root(p.bases, body)[0] for p in middle)
     moved = _continue_on_ground(left, right, body.middle) @ to_matrices(b.bases)
@@ -50,6 +54,14 @@ def sequence(a: Performance, b: Performance, body: Body, frames: int) -> Perform
     K = np.concatenate([a.K[:cut], cameras[0], b.K[n:]])
     w2c = np.concatenate([a.w2c[:cut], cameras[1], b.w2c[n:]])
     return replace_frames(a, bases, K, w2c)
+
+
+def _continue_camera(a: Performance, b: Performance, last: int, first: int) -> Performance:
+    """``b`` filmed by a camera that moves as its own does, and at its frame ``first`` is ``a``'s at
+    ``last``."""
+    home = np.linalg.inv(b.w2c[first].astype(np.float64)) @ a.w2c[last]
+    w2c = (b.w2c @ home).astype(np.float32)
+    return replace(b, K=b.K - b.K[first] + a.K[last], w2c=w2c)
 
 
 def loop(a: Performance, body: Body, times: int, frames: int) -> Performance:
