@@ -88,6 +88,7 @@ def test_every_public_name_is_there_and_a_wrong_one_lists_them() -> None:
 
 def test_no_package_takes_the_name_of_a_function() -> None:
     code = "import restage4d as r4, restage4d.splatting.orbit, restage4d.jobs.restaging; "
+    code += "import restage4d.cli.export, restage4d.exporting.writing; "
     assert in_a_new_process(code + "print(callable(r4.render), callable(r4.export))") == "True True"
 
 

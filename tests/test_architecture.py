@@ -27,7 +27,7 @@ LAYERS = (
     ("restage4d.protocol", "restage4d.providers"),
     ("restage4d.priors",),
     ("restage4d.splatting", "restage4d.driving"),
-    ("restage4d.checks", "restage4d.export"),
+    ("restage4d.checks", "restage4d.exporting"),
     ("restage4d.reconstruct.config", "restage4d.reconstruct.model"),
     ("restage4d.reconstruct.losses",),
     ("restage4d.reconstruct.motion",),
@@ -62,7 +62,7 @@ EXTENSION_MAY_IMPORT = tuple(
             "defaults",
             "skeleton",
         ),
-        *("io.ply", "io.atomic", "export.exr", "export.formats", "export.shot"),
+        *("io.ply", "io.atomic", "exporting.exr", "exporting.formats", "exporting.shot"),
         *("driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )

@@ -11,8 +11,8 @@ from restage4d.puppet import Performance, Puppet
 
 def add(commands: Any) -> None:
     """Adds the command to the parser."""
-    from restage4d.export.formats import FORMATS
-    from restage4d.export.shot import Axes
+    from restage4d.exporting.formats import FORMATS
+    from restage4d.exporting.shot import Axes
 
     parser = commands.add_parser(
         "export",
@@ -44,9 +44,9 @@ def add(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from restage4d.cli.console import console_progress
-    from restage4d.export.formats import FORMATS, check_place
-    from restage4d.export.shot import Axes, Shot
-    from restage4d.export.writing import export_performance
+    from restage4d.exporting.formats import FORMATS, check_place
+    from restage4d.exporting.shot import Axes, Shot
+    from restage4d.exporting.writing import export_performance
 
     puppet = Puppet.load(arguments.puppet)
     chosen = arguments.performance

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from restage4d import se3
-from restage4d.export.formats import FORMATS
-from restage4d.export.shot import Shot
+from restage4d.exporting.formats import FORMATS
+from restage4d.exporting.shot import Shot
 from restage4d.puppet import Gaussians, Performance, Puppet
 
 _NAMES = ("ply", "compressed-ply", "spz", "glb", "npz", "usd-splats", "usd-points", "usd-skeleton")
@@ -53,7 +53,7 @@ def make_puppet(points: int, frames: int, bases: int = 30) -> Puppet:
 
 def measure(name: str, points: int, frames: int) -> str:
     """One row of the table."""
-    from restage4d.export.writing import export_performance
+    from restage4d.exporting.writing import export_performance
 
     shot = Shot(make_puppet(points, frames), make_puppet(1, frames).performances[0], range(frames))
     with tempfile.TemporaryDirectory() as folder:

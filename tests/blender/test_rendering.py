@@ -23,7 +23,7 @@ from blender_addon.puppet.output import render_job
 from blender_addon.session.steps import drain
 from blender_addon.viewport import mesh_depth, splat_drawing, splat_painter
 from restage4d.errors import InputError
-from restage4d.export.exr import write_exr
+from restage4d.exporting.exr import write_exr
 from restage4d.srgb import linear_to_srgb, premultiplied_to_linear
 
 OpenEXR = pytest.importorskip("OpenEXR")

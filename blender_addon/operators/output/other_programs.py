@@ -10,8 +10,8 @@ from typing import Any, cast
 import bpy
 
 from restage4d.errors import InputError
-from restage4d.export.formats import FORMATS, check_place
-from restage4d.export.shot import Axes
+from restage4d.exporting.formats import FORMATS, check_place
+from restage4d.exporting.shot import Axes
 
 from ... import paths
 from ...languages import CONTEXT

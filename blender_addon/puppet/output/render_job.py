@@ -20,7 +20,7 @@ import bpy
 import numpy as np
 
 from restage4d.errors import Cancelled, InputError
-from restage4d.export.exr import write_exr
+from restage4d.exporting.exr import write_exr
 from restage4d.puppet import (
     F32,
     Performance,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from restage4d import se3
-from restage4d.export.shot import Shot
+from restage4d.exporting.shot import Shot
 from restage4d.io.atomic import replacing, replacing_files
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from pxr import Sdf, Usd, UsdGeom, Vt
 
-from restage4d.export.shot import Shot
-from restage4d.export.usd_stage import ROOT, find_extent, writing_stage
+from restage4d.exporting.shot import Shot
+from restage4d.exporting.usd_stage import ROOT, find_extent, writing_stage
 from restage4d.puppet import F32, Gaussians, sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 

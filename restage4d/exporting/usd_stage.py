@@ -13,7 +13,7 @@ import numpy as np
 from pxr import Gf, Sdf, Usd, UsdGeom, Vt
 
 from restage4d.errors import InputError
-from restage4d.export.shot import Axes, Shot
+from restage4d.exporting.shot import Axes, Shot
 from restage4d.puppet import Camera, Gaussians
 
 ROOT = "/Puppet"

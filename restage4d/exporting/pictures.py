@@ -11,8 +11,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from restage4d.export.exr import write_exr
-from restage4d.export.shot import Shot
+from restage4d.exporting.exr import write_exr
+from restage4d.exporting.shot import Shot
 from restage4d.io import video
 from restage4d.io.atomic import replacing
 from restage4d.puppet import F32, Camera

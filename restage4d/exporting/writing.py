@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from restage4d.export import cameras, pictures, usd_points, usd_skeleton, usd_splats
-from restage4d.export.formats import FORMATS, check_place
-from restage4d.export.gltf import write_glb
-from restage4d.export.shot import Shot
+from restage4d.exporting import cameras, pictures, usd_points, usd_skeleton, usd_splats
+from restage4d.exporting.formats import FORMATS, check_place
+from restage4d.exporting.gltf import write_glb
+from restage4d.exporting.shot import Shot
 from restage4d.io.atomic import replacing, replacing_files
 from restage4d.io.ply import write_ply
 from restage4d.io.splat_files import write_packed_ply, write_spz

@@ -13,8 +13,8 @@ import numpy as np
 from pxr import Gf, Sdf, Usd, UsdGeom, UsdSkel, Vt
 
 from restage4d import se3
-from restage4d.export.shot import Shot
-from restage4d.export.usd_stage import ROOT, find_extent, writing_stage
+from restage4d.exporting.shot import Shot
+from restage4d.exporting.usd_stage import ROOT, find_extent, writing_stage
 from restage4d.puppet import sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 

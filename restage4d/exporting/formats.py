@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restage4d.errors import InputError
-from restage4d.export.shot import Axes
+from restage4d.exporting.shot import Axes
 
 
 @dataclass(frozen=True)
