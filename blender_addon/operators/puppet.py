@@ -216,23 +216,18 @@ class RESTAGE4D_OT_select_points(OnPuppet):
         return f"{weights.select_points(imported, self.least)} points selected"
 
 
-class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
-    """Click on the puppet to select the control that moves that place; with Ctrl the bones of its
-    bases, with Shift in addition"""
+class ClickOnPuppet(in_view.InView):
+    """Of tools that take one click on the selected puppet; these define ``take(context, event,
+    imported, point)``, the point -1 where nothing is."""
 
-    bl_idname = "restage4d.pick_bones"
-    bl_label = "Pick on the Puppet"
-    cursor = "EYEDROPPER"
-    text = "Click on the puppet   Ctrl: its bases   Shift: in addition   Esc: leave"
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
+    def invoke(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "This works in a 3D view.")
             return {"CANCELLED"}
         return self.open_in_view(context)
 
     def handle(
-        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+        self: Any, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
     ) -> Set[str]:
         if event.type != "LEFTMOUSE" or event.value != "PRESS" or at is None:
             return {"RUNNING_MODAL"}
@@ -242,9 +237,27 @@ class RESTAGE4D_OT_pick_bones(in_view.InView, OnPuppet):
             return {"CANCELLED"}
         area, region = found
         matrix = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d.perspective_matrix
-        point = weights.pick(
-            imported, context.evaluated_depsgraph_get(), at, matrix, (region.width, region.height)
-        )
+        size = region.width, region.height
+        point = weights.pick(imported, context.evaluated_depsgraph_get(), at, matrix, size)
+        return self.take(context, event, imported, point)
+
+
+class RESTAGE4D_OT_pick_bones(ClickOnPuppet, OnPuppet):
+    """Click on the puppet to select the control that moves that place; with Ctrl the bones of its
+    bases, with Shift in addition"""
+
+    bl_idname = "restage4d.pick_bones"
+    bl_label = "Pick on the Puppet"
+    cursor = "EYEDROPPER"
+    text = "Click on the puppet   Ctrl: its bases   Shift: in addition   Esc: leave"
+
+    def take(
+        self,
+        context: bpy.types.Context,
+        event: bpy.types.Event,
+        imported: importer.ImportedPuppet,
+        point: int,
+    ) -> Set[str]:
         if point < 0:
             self.report({"INFO"}, "There is nothing of the puppet")
             return {"CANCELLED"}

@@ -11,12 +11,11 @@ from restage4d.errors import InputError
 from restage4d.skeleton.contacts import HEIGHT, SPEED
 
 from .. import compat
-from ..puppet import attributes, importer, nla, weights
+from ..puppet import attributes, importer, nla
 from ..skeleton import build, contacts, rebuild
 from ..skeleton.contact_list import Contact, read_contacts
 from ..skeleton.plan import IK, PART
-from . import in_view
-from .puppet import OnPuppet
+from .puppet import ClickOnPuppet, OnPuppet
 
 
 class _OnSkeleton(OnPuppet):
@@ -177,7 +176,7 @@ class RESTAGE4D_OT_set_ik(_OnSkeleton):
         return f"{', '.join(sorted(b.bone[PART] for b in limbs))}: {'IK' if self.on else 'FK'}"
 
 
-class RESTAGE4D_OT_place_head(in_view.InView, _OnSkeleton):
+class RESTAGE4D_OT_place_head(ClickOnPuppet, _OnSkeleton):
     """Click on the puppet's head: its skeleton is found anew. Keys and contacts of the old
     skeleton's bones are removed"""
 
@@ -189,25 +188,14 @@ class RESTAGE4D_OT_place_head(in_view.InView, _OnSkeleton):
         name="Point", description="The Gaussian that is on the head", default=-1, min=-1
     )
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
-        if context.area is None or context.area.type != "VIEW_3D":
-            self.report({"ERROR"}, "This works in a 3D view.")
-            return {"CANCELLED"}
-        return self.open_in_view(context)
-
-    def handle(
-        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+    def take(
+        self,
+        context: bpy.types.Context,
+        event: bpy.types.Event,
+        imported: importer.ImportedPuppet,
+        point: int,
     ) -> Set[str]:
-        if event.type != "LEFTMOUSE" or event.value != "PRESS" or at is None:
-            return {"RUNNING_MODAL"}
-        imported = importer.find_selected_puppet(context)
-        found = in_view.find_view(context.window, self.area)
-        if imported is None or found is None:
-            return {"CANCELLED"}
-        area, region = found
-        matrix = cast(bpy.types.SpaceView3D, area.spaces.active).region_3d.perspective_matrix
-        size = region.width, region.height
-        self.point = weights.pick(imported, context.evaluated_depsgraph_get(), at, matrix, size)
+        self.point = point
         return self.execute(context)
 
     def work(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> str:

@@ -125,26 +125,8 @@ def make_carrying() -> bpy.types.NodeTree:
         {"Rotation": t.attribute("rotation", "QUATERNION"), "Rotate By": turn},
         rotation_space="GLOBAL",
     ).outputs[0]
-    capture = t.node(
-        "GeometryNodeCaptureAttribute", {"Geometry": group.outputs["Geometry"]}, domain="POINT"
-    )
-    fields = (
-        ("VECTOR", "Position", t.vector("ADD", turned, shift)),
-        ("ROTATION", "Rotation", rotation),
-    )
-    for kind, name, field in fields:
-        capture.capture_items.new(kind, name)
-        t.tree.links.new(field, capture.inputs[name])
-    posed = t.node(
-        "GeometryNodeSetPosition",
-        {"Geometry": capture.outputs["Geometry"], "Position": capture.outputs["Position"]},
-    ).outputs[0]
-    stored = t.node(
-        "GeometryNodeStoreNamedAttribute",
-        {"Geometry": posed, "Name": "rotation", "Value": capture.outputs["Rotation"]},
-        data_type="QUATERNION",
-        domain="POINT",
-    ).outputs[0]
+    place = t.vector("ADD", turned, shift)
+    stored = t.carry_points(group.outputs["Geometry"], place, rotation)
     t.node("NodeGroupOutput", {"Geometry": stored})
     t.arrange()
     return t.tree

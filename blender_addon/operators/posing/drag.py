@@ -40,6 +40,25 @@ def pick(
 class OnPuppetInView:
     """Of tools that need a puppet in the scene and a 3D view to be pressed in."""
 
+    def pick_pressed(
+        self: Any, context: bpy.types.Context, event: bpy.types.Event
+    ) -> tuple[importer.ImportedPuppet, int, tuple[int, int]] | None:
+        """What `pick` finds under the mouse, and where that is in the region; None, and said why,
+        where there is nothing."""
+        found = None
+        if context.area is not None and context.area.type == "VIEW_3D":
+            found = in_view.find_view(context.window, context.area.as_pointer())
+        if found is None:
+            self.report({"ERROR"}, "This works in a 3D view.")
+            return None
+        area, region = found
+        at = event.mouse_x - region.x, event.mouse_y - region.y
+        picked = pick(context, area, region, at)
+        if picked is None:
+            self.report({"INFO"}, _NOTHING)
+            return None
+        return *picked, at
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         tell: Any = cls
@@ -119,17 +138,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
     hold: hand.Hold | None = None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
-        found = None
-        if context.area is not None and context.area.type == "VIEW_3D":
-            found = in_view.find_view(context.window, context.area.as_pointer())
-        if found is None:
-            self.report({"ERROR"}, "This works in a 3D view.")
-            return {"CANCELLED"}
-        area, region = found
-        at = event.mouse_x - region.x, event.mouse_y - region.y
-        picked = pick(context, area, region, at)
+        picked = self.pick_pressed(context, event)
         if picked is None:
-            self.report({"INFO"}, _NOTHING)
             return {"CANCELLED"}
         try:
             self.armature, self.point = picked[0].armature.name, picked[1]
@@ -139,7 +149,10 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         assert self.hold is not None
-        self.pressed_at, self.hand_at = at, Vector(self.hold.body.pose()[self.point].tolist())
+        self.pressed_at, self.hand_at = (
+            picked[2],
+            Vector(self.hold.body.pose()[self.point].tolist()),
+        )
         return self.open_in_view(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -269,17 +282,8 @@ class RESTAGE4D_OT_pin(OnPuppetInView, bpy.types.Operator):
     armature: bpy.props.StringProperty(options={"HIDDEN", "SKIP_SAVE"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
-        found = None
-        if context.area is not None and context.area.type == "VIEW_3D":
-            found = in_view.find_view(context.window, context.area.as_pointer())
-        if found is None:
-            self.report({"ERROR"}, "This works in a 3D view.")
-            return {"CANCELLED"}
-        area, region = found
-        at = event.mouse_x - region.x, event.mouse_y - region.y
-        picked = pick(context, area, region, at)
+        picked = self.pick_pressed(context, event)
         if picked is None:
-            self.report({"INFO"}, _NOTHING)
             return {"CANCELLED"}
         self.armature, self.point = picked[0].armature.name, picked[1]
         return self.execute(context)

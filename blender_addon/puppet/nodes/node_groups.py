@@ -97,23 +97,7 @@ def skinning_steps(influences: int) -> Iterator[bpy.types.NodeTree]:
         {"Rotation": t.attribute("rotation", "QUATERNION"), "Rotate By": turn},
         rotation_space="GLOBAL",
     ).outputs[0]
-    # Captured together, so that the blend is evaluated once and not once per use.
-    capture = t.node(
-        "GeometryNodeCaptureAttribute", {"Geometry": group.outputs["Geometry"]}, domain="POINT"
-    )
-    for kind, name, field in (("VECTOR", "Position", moved), ("ROTATION", "Rotation", turned)):
-        capture.capture_items.new(kind, name)
-        t.tree.links.new(field, capture.inputs[name])
-    posed = t.node(
-        "GeometryNodeSetPosition",
-        {"Geometry": capture.outputs["Geometry"], "Position": capture.outputs["Position"]},
-    ).outputs[0]
-    stored = t.node(
-        "GeometryNodeStoreNamedAttribute",
-        {"Geometry": posed, "Name": "rotation", "Value": capture.outputs["Rotation"]},
-        data_type="QUATERNION",
-        domain="POINT",
-    ).outputs[0]
+    stored = t.carry_points(group.outputs["Geometry"], moved, turned)
     t.node("NodeGroupOutput", {"Geometry": stored})
     yield t.tree
     t.arrange()

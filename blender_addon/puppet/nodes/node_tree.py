@@ -42,6 +42,26 @@ class NodeTree:
             "Attribute"
         ]
 
+    def carry_points(self, geometry: Any, position: Any, rotation: Any) -> Any:
+        """The geometry with its points at ``position`` and ``rotation`` as their attribute of that
+        name. Captured together, so that what both come from is evaluated once and not once per
+        use."""
+        capture = self.node("GeometryNodeCaptureAttribute", {"Geometry": geometry}, domain="POINT")
+        fields = ("VECTOR", "Position", position), ("ROTATION", "Rotation", rotation)
+        for kind, name, value in fields:
+            capture.capture_items.new(kind, name)
+            self.tree.links.new(value, capture.inputs[name])
+        posed = self.node(
+            "GeometryNodeSetPosition",
+            {"Geometry": capture.outputs["Geometry"], "Position": capture.outputs["Position"]},
+        ).outputs[0]
+        return self.node(
+            "GeometryNodeStoreNamedAttribute",
+            {"Geometry": posed, "Name": "rotation", "Value": capture.outputs["Rotation"]},
+            data_type="QUATERNION",
+            domain="POINT",
+        ).outputs[0]
+
     def arrange(self) -> None:
         """Columns by distance from the output, so that a person who opens the tree can read it."""
         depth: dict[bpy.types.Node | None, int] = {}
