@@ -35,7 +35,7 @@ LAYERS = (
     ("restage4d.evaluate",),
     ("restage4d.pipeline",),
     ("restage4d.jobs",),
-    ("backend.store",),
+    ("backend.store", "restage4d.status_page"),
     ("backend",),
     ("restage4d.cli",),
     ("restage4d.api",),

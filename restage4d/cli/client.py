@@ -1,4 +1,4 @@
-"""``restage4d submit | watch | fetch | list | cancel``: the client on the command line."""
+"""``restage4d submit | watch | fetch | list | cancel | page``: the client on the command line."""
 
 import argparse
 import sys
@@ -20,6 +20,7 @@ from restage4d.protocol.messages import (
     SubjectSelection,
     Submit,
 )
+from restage4d.status_page.server import StatusPage
 
 
 def add(commands: Any) -> None:
@@ -57,7 +58,10 @@ def add(commands: Any) -> None:
         parser.add_argument("job", help="its id, or the beginning of it")
         parser.set_defaults(do=do)
     everything.set_defaults(do=_list)
-    for parser in (submit, watch, fetch, cancel, everything):
+    page = commands.add_parser("page", help="the jobs in a browser on this machine, to look at")
+    page.add_argument("--port", type=int, default=0, help="of this machine (default: a free one)")
+    page.set_defaults(do=_page)
+    for parser in (submit, watch, fetch, cancel, everything, page):
         parser.add_argument(
             "--connection",
             type=Path,
@@ -141,6 +145,17 @@ def _fetch(arguments: argparse.Namespace) -> None:
 def _cancel(arguments: argparse.Namespace) -> None:
     with Client.connect(arguments.connection) as client:
         print(_line(client.cancel(_find(client, arguments.job))))
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    page = StatusPage(arguments.connection, arguments.port)
+    print(f"{page.address}\nWhoever has this address sees your jobs. Ctrl-C ends it.", flush=True)
+    try:
+        page.serve()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        page.close()
 
 
 def _list(arguments: argparse.Namespace) -> None:
