@@ -1,4 +1,4 @@
-"""``restage4d submit | watch | fetch | list | cancel``: the client on the command line."""
+"""``restage4d submit | watch | fetch | list | cancel | page``: the client on the command line."""
 
 import argparse
 import sys
@@ -22,6 +22,7 @@ from restage4d.protocol.messages import (
     SubjectSelection,
     Submit,
 )
+from restage4d.status_page.server import StatusPage
 
 
 def add(commands: Any) -> None:
@@ -73,7 +74,10 @@ def add(commands: Any) -> None:
         "--everyone", action="store_true", help="everybody's jobs, for the service's owner"
     )
     everything.set_defaults(do=_list)
-    for parser in (submit, watch, fetch, cancel, log, delete, everything):
+    page = commands.add_parser("page", help="the jobs in a browser on this machine, to look at")
+    page.add_argument("--port", type=int, default=0, help="of this machine (default: a free one)")
+    page.set_defaults(do=_page)
+    for parser in (submit, watch, fetch, cancel, log, delete, everything, page):
         parser.add_argument(
             "--connection",
             type=Path,
@@ -175,6 +179,17 @@ def _log(arguments: argparse.Namespace) -> None:
             print(printable(f"{when}  {entry.state:<9}  {share}  {entry.stage}{error}".rstrip()))
         for line in client.fetch_log(job).splitlines():
             print(printable(line))
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    page = StatusPage(arguments.connection, arguments.port)
+    print(f"{page.address}\nWhoever has this address sees your jobs. Ctrl-C ends it.", flush=True)
+    try:
+        page.serve()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        page.close()
 
 
 def _list(arguments: argparse.Namespace) -> None:
