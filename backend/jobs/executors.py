@@ -14,6 +14,7 @@ from backend.jobs.job_folder import Folder
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Device
 from restage4d.protocol.service import spawn_detached
+from restage4d.providers.nvidia_driver import read_driver
 
 
 class Executor(Protocol):
@@ -135,15 +136,20 @@ def kill_tree(folder: Folder) -> None:
 
 
 def list_gpus() -> list[Device]:
-    """The machine's NVIDIA GPUs, as its driver lists them."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
+    """The machine's NVIDIA GPUs, as its driver lists them, and what they will do."""
+    driver = read_driver()
+    if driver is None:
         return []
-    rows = [line.rsplit(",", 1) for line in listed.strip().splitlines()]
-    return [
-        Device(kind="cuda", name=name.strip(), memory=int(float(mib) * 2**20)) for name, mib in rows
-    ]
+    drawing = _describe_drawing()
+    return [Device(kind="cuda", name=g.name, memory=g.memory, drawing=drawing) for g in driver.gpus]
+
+
+def _describe_drawing() -> str:
+    """Where fits will run and why; found out by another process, as it takes all of torch."""
+    script = "from restage4d.splatting.choice import expect_drawing; print(expect_drawing().why)"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[-1]

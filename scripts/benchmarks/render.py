@@ -1,5 +1,5 @@
 """Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and
-gsplat's where it runs.
+gsplat's and Warp's on a GPU; ``--warp`` times Warp's kernels on the CPU.
 
     python scripts/benchmarks/render.py [--repeat N]
 
