@@ -7,13 +7,10 @@ warp before they are added to the Gaussian's; on a CPU, where Warp runs one thre
 such a sum has one term.
 """
 
-# Warp's types are values.
-# pyright: reportInvalidTypeForm=false
-
 from functools import cache
 from typing import Any, NamedTuple
 
-import warp as wp  # pyright: ignore[reportMissingImports]
+import warp as wp
 
 from restage4d.splatting import constants
 from restage4d.splatting.warp_backend.projection import FAINTEST, TILE, Record

@@ -6,10 +6,7 @@ The image is cut into tiles of `TILE` x `TILE` pixels. An "entry" is one Gaussia
 entries are listed tile by tile, nearest first.
 """
 
-# Warp's types are values.
-# pyright: reportInvalidTypeForm=false
-
-import warp as wp  # pyright: ignore[reportMissingImports]
+import warp as wp
 
 from restage4d.splatting import constants
 
