@@ -98,6 +98,7 @@ class Backend:
     fault: Fault | None = None
     version: str = ""
     devices: list[str] = field(default_factory=list)
+    drawing: str = ""  # where fits run there and why; "" where there is no GPU
     providers: list[ProviderView] = field(default_factory=list)
     refiner: str = ""  # who refines prompts, "" for fixed words
 

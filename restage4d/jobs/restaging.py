@@ -57,6 +57,7 @@ from restage4d.providers.weights import Weights
 from restage4d.puppet import Puppet
 from restage4d.puppet_header import read_metadata
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
+from restage4d.splatting import prepare_drawing
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def _run_in_folder(
     make_blend: BlendMaker | None,
     choose: Callable[[str], int] | None,
 ) -> None:
+    prepare_drawing(say)
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [
