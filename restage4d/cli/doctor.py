@@ -7,12 +7,14 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from restage4d import __version__
 from restage4d.io.content_cache import Cache
+from restage4d.protocol.connection import home
 from restage4d.providers.availability import find_needs
 from restage4d.providers.modules import is_importable
 from restage4d.providers.nvidia_driver import choose_torch_build, read_driver
@@ -132,6 +134,7 @@ def _places(settings: UserSettings) -> list[str]:
         f"Weights: {settings.weights or 'no folder set (--weights, RESTAGE4D_WEIGHTS)'}; "
         f"fetching them is {'allowed' if settings.download else 'not allowed without --download'}",
         f"Cache: {cache} ({shutil.disk_usage(cache_disk).free / 2**30:.0f} GiB free on its disk)",
+        _describe_service_folder(home()),
         "Prompt refinement: "
         + (
             f"{settings.refine_model} at {settings.refine_url}"
@@ -139,3 +142,15 @@ def _places(settings: UserSettings) -> list[str]:
             else "by a fixed template"
         ),
     ]
+
+
+def _describe_service_folder(folder: Path) -> str:
+    """Where the service keeps prompts, uploads and keys, and whether others can read them."""
+    if not folder.is_dir():
+        return f"Service: {folder} (not there yet)"
+    if os.name != "nt" and folder.stat().st_mode & 0o77:
+        return (
+            f"Service: {folder} CAN BE READ BY OTHERS on this computer: chmod 700 {folder}, or "
+            "start the service, which does it"
+        )
+    return f"Service: {folder} (its user's alone)"
