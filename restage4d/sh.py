@@ -20,6 +20,11 @@ def degree_of(count: int) -> int:  # 1, 4, 9, 16 -> 0, 1, 2, 3
 def basis(directions: Array, degree: int) -> Array:  # (..., 3) unit -> (..., (degree + 1)²)
     """Y_i of unit directions."""
     x, y, z = np.moveaxis(directions, -1, 0)
+    return np.stack(basis_rows(x, y, z, degree), -1)
+
+
+def basis_rows(x: Array, y: Array, z: Array, degree: int) -> list[Array]:
+    """`basis` of directions by their components, each Y_i an array of their shape."""
     xx, yy, zz = x * x, y * y, z * z
     rows = [np.full_like(x, 0.28209479177387814)]
     if degree >= 1:
@@ -38,7 +43,7 @@ def basis(directions: Array, degree: int) -> Array:  # (..., 3) unit -> (..., (d
             1.445305721320277 * z * (xx - yy),
             -0.5900435899266435 * x * (xx - 3 * yy),
         ]
-    return np.stack(rows, -1)
+    return rows
 
 
 def colors(sh: Array, directions: Array) -> Array:  # (N, C, 3), (N, 3) unit -> (N, 3), at least 0

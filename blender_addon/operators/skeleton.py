@@ -11,7 +11,8 @@ from restage4d.errors import InputError
 from restage4d.skeleton.contacts import HEIGHT, SPEED
 
 from .. import compat
-from ..puppet import attributes, importer, nla
+from ..puppet import attributes, importer
+from ..puppet.playback import nla
 from ..skeleton import build, contacts, rebuild
 from ..skeleton.contact_list import Contact, read_contacts
 from ..skeleton.plan import IK, PART

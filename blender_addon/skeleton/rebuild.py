@@ -11,7 +11,7 @@ from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
-from restage4d.skeleton.finding import find_skeleton
+from restage4d.skeleton.finding import find_skeleton, list_parts
 
 from ..puppet import actions, attributes, capture, importer, rig
 from . import build, contacts
@@ -34,7 +34,7 @@ def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point:
         index, weight = attributes.read_influences(mesh)
         subject = attributes.read_gaussians(mesh)
     home = [_bring_home(p, armature) for p in performances]
-    puppet = Puppet(subject, index, weight, home, capture.make_nothing())
+    puppet = Puppet(subject, index, weight, home, capture.make_nothing(), **imported.about)
     skeleton = find_skeleton(puppet, head=subject.means[point].astype(np.float64))
     if skeleton is None:
         raise InputError("No skeleton was found with its head there.", "Click on another place.")
@@ -69,6 +69,8 @@ def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point:
     if mode == "POSE":
         bpy.ops.object.mode_set(mode="POSE")
     scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
+    imported.about["body"] = list_parts(skeleton)
+    importer.remember(imported)
     return [b.name for b in skeleton.bones]
 
 

@@ -7,8 +7,9 @@ import bpy
 
 from ..languages import CONTEXT, translate
 from ..properties import get_shot
-from ..puppet import importer, nla, shot_settings
+from ..puppet import importer, shot_settings
 from ..puppet.output import export, render_job
+from ..puppet.playback import nla
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .findings_list import draw_findings

@@ -5,6 +5,7 @@ import sys
 
 from restage4d import __version__
 from restage4d.cli import evaluate, info, refine, run
+from restage4d.cli.console import printable
 from restage4d.errors import Cancelled, FitError, InputError
 from restage4d.threads import let_waiting_threads_sleep
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         arguments.do(arguments)
     except (InputError, FitError) as error:
-        print(f"\nrestage4d: {error}", file=sys.stderr)
+        print(f"\nrestage4d: {printable(str(error))}", file=sys.stderr)
         return 1
     except Cancelled:
         print(

@@ -18,6 +18,8 @@ from restage4d.io.content_cache import Cache
 from restage4d.jobs.provider_choice import DriverChoice, is_prior_file
 from restage4d.priors.cameras.camera_files import CameraFiles
 from restage4d.priors.estimate import Providers, weight_free_providers
+from restage4d.priors.people.person_depth import PersonConfig, PersonDepth
+from restage4d.priors.people.person_masks import PersonMasks
 from restage4d.providers.api_keys import need_key
 from restage4d.providers.modules import need_modules
 from restage4d.providers.registry import Entry, describe_terms, find_entry
@@ -76,8 +78,8 @@ def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
         from restage4d.priors.tracks.point_trackers import CoTrackerTracks, PointTrackerConfig
 
         return CoTrackerTracks(name, None, PointTrackerConfig("torch.hub"))
-    folder = weights.find(found)
-    return make(found, folder, fingerprint(folder))
+    folder = weights.find(found) if found.files or found.repo else Path()
+    return make(found, folder, fingerprint(folder) if folder.name else "")
 
 
 def _refuse_unmade(found: Entry) -> InputError:
@@ -118,12 +120,32 @@ def _make_depth_anything3(found: Entry, folder: Path, state: str) -> Any:
     return DepthAnything3(python, folder, DepthAnything3Config(state))
 
 
+def _make_person_masks(found: Entry, folder: Path, state: str) -> Any:
+    return PersonMasks(_find_people_config(found))
+
+
+def _make_person_depth(found: Entry, folder: Path, state: str) -> Any:
+    return PersonDepth(_find_people_config(found))
+
+
+def _find_people_config(found: Entry) -> PersonConfig:
+    python = Path(read_settings().mediapipe_python)
+    if not python.is_file():
+        raise InputError(
+            "MediaPipe needs a Python of its own, and RESTAGE4D_MEDIAPIPE_PYTHON names none.",
+            f"{found.get}.",
+        )
+    return PersonConfig(python)
+
+
 # who is made from (entry, folder of weights, fingerprint of it)
 PRIOR_MAKERS: dict[tuple[str, str], Callable[[Entry, Path, str], Any]] = {
     ("masks", "sam2"): partial(_make_sam, "sam2"),
     ("masks", "sam2-tiny"): partial(_make_sam, "sam2"),
     ("masks", "edgetam"): partial(_make_sam, "edgetam"),
     ("masks", "sam3"): partial(_make_sam, "sam3"),
+    ("masks", "mediapipe"): _make_person_masks,
+    ("depth", "mediapipe"): _make_person_depth,
     ("cameras", _BOTH): _make_depth_anything3,
     ("depth", _BOTH): _make_depth_anything3,
     ("depth", "depth-anything-v2"): _make_depth_anything,

@@ -53,6 +53,11 @@ _DIFFUSERS = ("model_index.json",)
 _OWN = "Apache-2.0"
 _TAPNET = "Clone github.com/google-deepmind/tapnet into the weights folder as {name}/tapnet"
 
+_MEDIAPIPE = (
+    "A Python of its own (3.9 to 3.12) with: pip install mediapipe==0.10.21; name it in "
+    "RESTAGE4D_MEDIAPIPE_PYTHON"
+)
+
 ENTRIES: tuple[Entry, ...] = (
     Entry("masks", "grabcut", "colour, edges and flow; no weights", _OWN),
     Entry(
@@ -109,6 +114,7 @@ ENTRIES: tuple[Entry, ...] = (
         "models",
         terms="Meta asks you to accept the SAM License on the hub first; it excludes military uses",
     ),
+    Entry("masks", "mediapipe", "MediaPipe: silhouette of a person", "Apache-2.0", get=_MEDIAPIPE),
     Entry("cameras", "sfm", "still, turning or COLMAP; no weights", _OWN),
     Entry(
         "cameras",
@@ -166,6 +172,13 @@ ENTRIES: tuple[Entry, ...] = (
             "A Python of its own with: pip install depth-anything-3; name it in "
             "RESTAGE4D_DA3_PYTHON"
         ),
+    ),
+    Entry(
+        "depth",
+        "mediapipe",
+        "the relief, bent by MediaPipe's joints of a person",
+        "Apache-2.0",
+        get=_MEDIAPIPE,
     ),
     Entry("tracks", "flow", "chained optical flow; no weights", _OWN),
     Entry(

@@ -5,6 +5,7 @@ lines.
     weights = "D:/models"       # RESTAGE4D_WEIGHTS     folder of model weights (docs/providers.md)
     download = false            # RESTAGE4D_DOWNLOAD    whether the hub may be asked for weights
     da3_python = ""             # RESTAGE4D_DA3_PYTHON  Python with depth-anything-3
+    mediapipe_python = ""       # RESTAGE4D_MEDIAPIPE_PYTHON  Python with mediapipe
     refine_url = ""             # RESTAGE4D_REFINE_URL  OpenAI-compatible, refines prompts
     refine_model = ""           # RESTAGE4D_REFINE_MODEL
 
@@ -29,6 +30,7 @@ class UserSettings:
     weights: str = ""
     download: bool = False
     da3_python: str = ""
+    mediapipe_python: str = ""
     refine_url: str = ""
     refine_model: str = ""
 

@@ -7,8 +7,17 @@ import numpy as np
 
 from restage4d.puppet import Puppet
 from restage4d.se3 import Array
+from restage4d.skeleton.body_parts import BodyPart, Kind, to_place
 from restage4d.skeleton.branches import Branch, find_limbs
-from restage4d.skeleton.naming import Body, Part, is_body, name_limbs
+from restage4d.skeleton.heads import (
+    find_ears,
+    find_head_on_top,
+    find_muzzle,
+    find_skull,
+    stands_on_top,
+)
+from restage4d.skeleton.known_parts import grow_branches
+from restage4d.skeleton.naming import Body, Part, is_body, is_upright, name_limbs
 from restage4d.skeleton.shape import Ints, Shape, find_shape
 from restage4d.skeleton.skeleton import Bone, Skeleton
 from restage4d.skeleton.skinning import skin
@@ -17,7 +26,7 @@ _BEND = 0.21  # radians (12 degrees): a limb bent less has its joint in the midd
 _FEWEST = 300  # Gaussians that have a shape
 _SHORTEST = 0.5  # cells, of a bone
 _TAIL = 3  # bones of a tail
-_NECK = 1.3  # lengths in thicknesses: a shorter end is a head without a neck
+_NECK = 0.25  # of the way to the muzzle: with less before the skull there is no neck
 
 
 def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
@@ -34,16 +43,45 @@ def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
     if len(puppet.subject) < _FEWEST:
         return None
     shape = find_shape(puppet)
-    limbs = find_limbs(shape)
+    known = grow_branches(shape, puppet.body)
+    seen = [branch for _, branch in known]
+    kinds: dict[int, Kind] = {id(branch): part.kind for part, branch in known}
+    if head is not None:  # a person knows better
+        kinds = {i: "leg" if kind == "leg" else "limb" for i, kind in kinds.items()}
+    limbs = seen + find_limbs(shape, seen)
+    if head is None and "head" not in kinds.values() and is_upright(shape, limbs, kinds):
+        aside = [x for x in seen if not stands_on_top(shape, x)]
+        top = find_head_on_top(shape, aside)
+        if top is not None:
+            kinds[id(top)] = "head"
+            limbs = [*aside, top, *find_limbs(shape, [*aside, top])]
     w2c = puppet.performances[0].w2c[0].astype(np.float64)
     camera = -w2c[:3, :3].T @ w2c[:3, 3]
-    body = name_limbs(shape, limbs, camera, _find_way(puppet), head)
+    body = name_limbs(shape, limbs, camera, _find_way(puppet), head, kinds)
     if not is_body(body):
         return None
     bones, label = _build_bones(shape, body)
     bones = [_lengthen(bone, _SHORTEST * shape.size) for bone in bones]
     lengths = np.array([bone.length for bone in bones])
     return Skeleton(bones, *skin(puppet, shape, label, lengths), body.is_named)
+
+
+def list_parts(skeleton: Skeleton) -> list[BodyPart]:
+    """Head, tail and limbs of a skeleton as the ``.puppet`` file has them, so that the same
+    skeleton is found again."""
+    ends: dict[str, list[Bone]] = {}
+    for bone in skeleton.bones:
+        if bone.part != "torso" and not bone.name.startswith("ear."):
+            ends.setdefault(bone.part, []).append(bone)
+    kinds: dict[str, Kind] = {"head": "head", "tail": "tail", "leg": "leg"}
+    return [
+        BodyPart(
+            kinds.get(part.partition("_")[0].partition(".")[0], "limb"),
+            to_place(bones[0].head),
+            to_place(bones[-1].tail),
+        )
+        for part, bones in ends.items()
+    ]
 
 
 def _lengthen(bone: Bone, least: float) -> Bone:
@@ -108,20 +146,25 @@ def _build_torso(shape: Shape, body: Body, label: Ints) -> list[Bone]:
 
 
 def _add_head(bones: list[Bone], label: Ints, part: Part, shape: Shape, body: Body) -> None:
-    """Neck and head, and ears on the head."""
-    branch = part.branch
-    line, count = branch.line, len(branch.line)
-    cut = 0
-    if branch.length > _NECK * 2 * float(np.median(branch.radius)):
-        cut = 5 + int(branch.radius[5:13].argmin())
-        bones.append(Bone("neck", line[0], line[cut], 1, "head"))
-        label[branch.cells] = len(bones) - 1
-    bones.append(Bone("head", line[cut], line[-1], len(bones) - 1 if cut else 1, "head"))
+    """Neck and head, and ears on the head. The head's bone goes to the muzzle, not to an ear."""
+    cells, start = part.branch.cells, part.branch.line[0]
+    end = part.branch.line[-1] if body.upright else find_muzzle(shape, cells, body.forward)
+    skull, radius = find_skull(shape, cells, start, end)
+    way = skull - start
+    long = float(np.linalg.norm(way))
+    neck = long - radius
+    begin = start
+    if neck > _NECK * (long + float(np.linalg.norm(end - skull))):
+        begin = start + way / long * neck
+        bones.append(Bone("neck", start, begin, 1, "head"))
+        label[cells] = len(bones) - 1
+        cells = cells & ((shape.places - begin) @ way > 0)
+    above = len(bones) - 1 if bones[-1].name == "neck" else 1
+    bones.append(Bone("head", begin, end, above, "head"))
     mine = len(bones) - 1
-    label[branch.cells & (branch.along >= cut / count * branch.length)] = mine
+    label[cells] = mine
     left = np.array([-body.forward[1], body.forward[0], 0.0])
-    ears = [x for x in branch.small if x.line[-1, 2] > line[cut:, 2].mean()]
-    ears = sorted(ears, key=lambda x: -x.length)[:2]
+    ears = find_ears(shape, part.branch, skull, end)
     ears = sorted(ears, key=lambda x: -float(x.line.mean(0) @ left))
     for ear, side in zip(ears, "LR" if len(ears) == 2 else "", strict=False):
         bones.append(Bone(f"ear.{side}", ear.line[0], ear.line[-1], mine, "head"))

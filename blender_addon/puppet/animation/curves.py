@@ -17,7 +17,8 @@ from restage4d.errors import InputError
 from restage4d.se3 import Array
 
 from ... import compat
-from .. import actions, importer, pose
+from .. import actions, importer
+from ..playback import pose
 from . import curve_fitting, layers
 from .sampling import slerp
 

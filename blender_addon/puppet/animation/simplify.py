@@ -13,6 +13,7 @@ from restage4d.se3 import Array
 
 from ...session.steps import Steps
 from .. import actions, capture, importer, rig
+from ..playback import alone
 from . import curve_fitting, curves
 from .performances import read_body
 from .sampling import Body, pose_points, spread_weights
@@ -160,8 +161,8 @@ def _read(
     frames: range,
 ) -> Steps[capture.Take]:
     """The bases and the camera as Blender evaluates them."""
-    with capture.perform_alone(imported, scene):
-        capture.play_alone(imported, performance)
+    with alone.perform_alone(imported, scene):
+        alone.play_alone(imported, performance)
         size, aspect = performance.size, performance.aspect
         steps = capture.read_steps(imported, scene, frames, size, aspect, imported.camera)
         while True:

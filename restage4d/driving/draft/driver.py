@@ -148,7 +148,7 @@ class KinematicDriving:
         notes = tuple(find_missing_limbs(directions, body))
         known = knowledge.to_priors()
         return DrivingVideo(
-            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known
+            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known, plan=body
         )
 
 
