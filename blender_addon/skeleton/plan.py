@@ -25,6 +25,7 @@ from ..puppet.rig import CONTROL, FOLLOWER, REGION, ROLE, WHOLE, Bone
 Add = Callable[..., str]  # bone, its motion, and within which
 PART = "restage4d_part"  # a bone's: the part of the body it belongs to
 LIMB = "restage4d_limb"  # of a limb's IK control, pole and end: which limb
+FOOT = "restage4d_foot"  # of a foot: which limb it is below
 CAPTURED, IK, POLE, END = "captured", "ik", "pole", "end"  # roles beside those of `rig`
 
 
@@ -78,10 +79,11 @@ def plan_body(
         add(Bone(name, middle, 0.3 * around, None, about | more), whole)
     root = add(Bone("root", middle, around, "root follows", about | {ROLE: CONTROL}))
     axes = _find_axes(skeleton)
+    feet = {skeleton.find_foot(lower): lower for _, lower in skeleton.find_limbs()}
     for s, bone in enumerate(skeleton.bones):
         parent = skeleton.bones[bone.parent].name if bone.parent >= 0 else root
         within = ("bone", bone.parent) if bone.parent >= 0 else whole
-        about = {REGION: s, PART: bone.part}
+        about = {REGION: s, PART: bone.part} | ({FOOT: feet[s]} if s in feet else {})
         shape = Bone("", bone.head, bone.length, None, {}, bone.tail, axes[s])
         over = f"{parent} captured"
         for name, above, role in (
