@@ -101,6 +101,8 @@ def _weigh_sole(
     bone = skeleton.bones[lower]
     along = (means - bone.head) @ (bone.tail - bone.head) / max(bone.length, 1e-9) ** 2
     own = mine > min(_OWN, 0.9 * float(mine.max()))
+    if not own.any():  # of those that were taken, none is the bone's
+        return own.astype(np.float64)
     return (own & (along >= np.quantile(along[own], _FOOT))).astype(np.float64)
 
 
