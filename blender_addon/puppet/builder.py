@@ -22,7 +22,7 @@ from restage4d.skeleton.finding import find_skeleton
 from .. import compat
 from ..session.steps import Steps, in_thread
 from ..skeleton import build as body_rig
-from ..skeleton.plan import BodyPlan, compute_channels
+from ..skeleton.plan import BodyPlan, compute_channels, find_few
 from . import (
     actions,
     attributes,
@@ -208,11 +208,12 @@ def _add_performances(
     else:
         rest = {b.name: np.array(b.matrix_local, np.float64) for b in parts.armature.data.bones}
         compute = partial(compute_channels, body, puppet, rest=rest)
+    few = find_few(body.list_own()) if body is not None else {}
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
-        for _ in actions.write_bones(action, parts.armature, keys):
+        for _ in actions.write_bones(action, parts.armature, keys, few):
             yield at
         camera.write_performance(action, parts.camera, p, pose=pose, lens=lens)
         if p.name in footage:

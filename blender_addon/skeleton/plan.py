@@ -8,7 +8,7 @@ So control times inverse captured is what the artist changed: exactly nothing at
 moment and in every blend of Actions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,10 @@ class BodyPlan:
     skeleton: Skeleton
     bones: list[Bone]
     keyed: dict[str, Keyed]
+
+    def list_own(self) -> list[str]:
+        """Keyed bones that are the skeleton's, not those of the bases."""
+        return [name for name, keyed in self.keyed.items() if keyed.motion[0] != "basis"]
 
 
 def split_name(part: str) -> tuple[str, str]:
@@ -141,6 +145,14 @@ def _find_axes(skeleton: Skeleton) -> list[Array]:
             axes.append(np.cross(along, up - (up @ along) * along))
         axes[-1] /= max(float(np.linalg.norm(axes[-1])), 1e-9)
     return axes
+
+
+def find_few(names: Iterable[str]) -> dict[str, str]:
+    """Of a skeleton's keyed bones, which all get few smooth keys: whose keys each gets. Followers
+    get those of their captured bones, so that an untouched skeleton moves nothing all the same."""
+    known = set(names)
+    captured = {name: name.removesuffix(" follows") + " captured" for name in known}
+    return {name: twin if twin in known else name for name, twin in captured.items()}
 
 
 def compute_channels(

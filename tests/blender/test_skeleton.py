@@ -13,6 +13,7 @@ from rig_checks import assert_eq_1
 
 import blender_addon
 from blender_addon.puppet import builder, capture, importer
+from blender_addon.puppet.animation.curves import find_bone_curves
 from blender_addon.puppet.output import export
 from blender_addon.puppet.playback import nla
 from blender_addon.skeleton import build, contacts
@@ -21,6 +22,8 @@ from blender_addon.skeleton.plan import IK, LIMB
 from blender_addon.ui.puppet_panel import RESTAGE4D_PT_puppet
 from restage4d.puppet import Puppet
 from restage4d.skeleton.extending import LOSS
+from restage4d.skeleton.finding import find_skeleton
+from restage4d.skeleton.motion import compute_motion
 
 FRAME = 6
 
@@ -475,3 +478,27 @@ def test_while_performances_blend_it_stays_out_of_the_way(walker):
         armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
         changes = build.read_changes(armature)
         np.testing.assert_allclose(changes, np.tile(np.eye(4), (len(changes), 1, 1)), atol=5e-6)
+
+
+def test_the_skeleton_s_curves_have_few_keys_and_move_nothing(stander):
+    """Captured bones and followers have the same few keys; joints stay near where they were
+    measured; the bases keep a key a frame, so that the points are exact."""
+    puppet, imported = stander
+    scene, action = bpy.context.scene, imported.performance("gallop").action
+    keys = {(c.data_path, c.array_index): c.keyframe_points for c in find_bone_curves(action)}
+    of_skeleton = [len(k) for (path, _), k in keys.items() if " captured" in path]
+    assert sum(of_skeleton) < 0.5 * 22 * len(of_skeleton)
+    for (path, i), points in keys.items():
+        if " captured" in path:
+            other = keys[path.replace(" captured", " follows"), i]
+            assert [tuple(k.co) for k in points] == [tuple(k.co) for k in other]
+        elif "basis" in path:
+            assert len(points) == 22
+    skeleton = find_skeleton(puppet)
+    moved = compute_motion(skeleton, puppet, puppet.performance("gallop").bases).bones
+    for frame in (0, 7, 15, 21):
+        scene.frame_set(1 + frame)
+        for s, bone in enumerate(skeleton.bones):
+            want = moved[s, frame, :3, :3] @ bone.head + moved[s, frame, :3, 3]
+            got = imported.armature.pose.bones[bone.name].head
+            assert np.linalg.norm(want - got) < 4e-3, bone.name
