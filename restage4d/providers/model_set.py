@@ -39,9 +39,9 @@ OFFERS = (
 )
 # best first; those of no offer are taken too where a person has put them there
 _RANKING: Mapping[str, tuple[str, ...]] = {
-    "masks": ("sam2", "sam2-tiny"),
+    "masks": ("sam2", "sam2-tiny", "mediapipe"),
     "cameras": (),
-    "depth": ("depth-anything-v2-large", "depth-anything-v2"),
+    "depth": ("depth-anything-v2-large", "depth-anything-v2", "mediapipe"),
     "tracks": ("cotracker3", "bootstapir"),
 }
 
