@@ -33,7 +33,7 @@ class TaskId(Enum):
     """
 
     DECODE = "decode", 0.2
-    OPTICAL_FLOW = "optical flow", 3.5
+    OPTICAL_FLOW = "optical flow", 2.5
     SELECT = "select the subject", 2.6
     REFINE_PROMPT = "refine the prompt", 5.0
     READ_DRIVING = "driving: read file", 0.5
@@ -49,10 +49,10 @@ class TaskId(Enum):
     DEPTH = "depth", 8.0
     ALIGN_DEPTH = "align depth", 1.0
     TRACKS = "tracks", 4.0
-    FIT_MOTION = "motion initialisation", 27.6
-    SEED_GAUSSIANS = "seeding Gaussians", 3.3
-    FUSE = "photometric fusion", 258.0
-    FIGURES = "figures", 2.0
+    FIT_MOTION = "motion initialisation", 15.0
+    SEED_GAUSSIANS = "seeding Gaussians", 5.0
+    FUSE = "photometric fusion", 180.0
+    FIGURES = "figures", 8.0
     WRITE_SPLATS = "splats", 0.3
     PREVIEW = "preview", 3.1
     WRITE_BLEND = "Blender file", 1.6

@@ -21,6 +21,7 @@ _RANGES = {
     "fusion.background_stride": (0.1, 1000),
     "fusion.steps": (0, 10_000_000),
     "fusion.steps_per_frame": (1, 10_000),
+    "fusion.batch": (1, 8),  # the optimiser's memory is tenfold shorter with ten
     "fusion.densify_every": (1, 1_000_000),
     "influences": (1, 64),
 }
