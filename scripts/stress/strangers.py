@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import resource
 import socket
 import struct
 import subprocess
@@ -17,6 +16,7 @@ import zmq
 from protocol.conftest import Raw
 from protocol.test_strangers import GREETING
 
+from backend.__main__ import raise_descriptor_limit
 from backend.network.keys import Keys
 from backend.store.hashing import Hashing
 from restage4d.protocol import framing
@@ -33,8 +33,7 @@ from .speed import ask_meanwhile, compute_p99
 def strangers(run: Run) -> None:
     """Connections without a key: thousands that wait, and large frames that never end."""
     count = 400 if run.short else 2000
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_descriptor_limit()  # of this process: it opens all of them
     with run.service("strangers") as service, service.client(PATIENCE_S) as client:
         connection = Connection.read(service.file)
         process, ports = psutil.Process(connection.pid), list(connection.ports.values())
