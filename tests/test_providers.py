@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from restage4d.cli import doctor, main, provider_options
+from restage4d.cli import main, provider_options
 from restage4d.cli import run as run_command
-from restage4d.defaults import DRAFT_DRIVER, PriorNames
+from restage4d.cli.computer import doctor
+from restage4d.defaults import DRAFT_DRIVER, WEIGHT_FREE, PriorNames
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
 from restage4d.jobs import provider_factory, restaging
@@ -82,7 +83,7 @@ def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, mo
 
 
 def test_the_defaults_are_in_the_catalogue_and_need_nothing():
-    chosen = {**vars(PriorNames()), "driving": DRAFT_DRIVER}
+    chosen = {**vars(WEIGHT_FREE), "driving": DRAFT_DRIVER}
     assert chosen.keys() == {e.kind for e in ENTRIES}
     for kind, name in chosen.items():
         found = find_entry(kind, name)
@@ -90,7 +91,7 @@ def test_the_defaults_are_in_the_catalogue_and_need_nothing():
 
 
 def test_every_entry_has_a_maker_and_no_other_is_taken_for_it(monkeypatch, tmp_path):
-    defaults = set(vars(PriorNames()).items())
+    defaults = {*vars(WEIGHT_FREE).items(), *vars(PriorNames()).items()}
     entries = {(e.kind, e.name) for e in ENTRIES if e.kind != "driving"}
     assert provider_factory.PRIOR_MAKERS.keys() == entries - defaults
     hosted = {e.name for e in ENTRIES if e.key}

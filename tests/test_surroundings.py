@@ -44,6 +44,18 @@ def test_ground_and_shadow_below_the_subject_go(light):
     assert (cleaned & body).sum() > 0.98 * body.sum()
 
 
+def test_a_shadow_with_a_soft_edge_goes():
+    frame, body = _picture()
+    shade = np.zeros((H, W), np.float32)
+    shade[84:104, 60:130] = 0.6
+    shade = cv2.GaussianBlur(shade, (0, 0), 1.5) * ~body
+    frame = (frame * (1 - shade[..., None])).astype(np.uint8)
+    taken = (shade > 0.1) & ~body
+    cleaned = remove_surroundings(_lab(frame), frame, body | taken)
+    assert (cleaned & taken).sum() < 0.2 * taken.sum()
+    assert (cleaned & body).sum() > 0.98 * body.sum()
+
+
 def test_what_looks_like_the_backdrop_beside_it_goes_anywhere():
     frame, body = _picture()
     taken = np.zeros_like(body)
@@ -60,6 +72,14 @@ def test_a_dark_leg_and_a_dark_place_above_are_no_shadow():
     frame[20:30, 70:90] = 70  # grey as the ground, darker, but not in the lower part
     assert not find_surroundings(frame, body).any()
     np.testing.assert_array_equal(remove_surroundings(_lab(frame), frame, body), body)
+
+
+def test_a_smooth_dark_part_on_rough_ground_is_no_shadow():
+    frame, body = _picture()
+    rough = np.random.default_rng(2).integers(110, 190, (H, W, 1)).astype(np.uint8)
+    frame = np.where(body[..., None], frame, rough)
+    frame[66:80, 66:100] = np.random.default_rng(3).integers(72, 78, (14, 34, 1))
+    assert not find_surroundings(frame, body).any()
 
 
 def test_a_subject_that_looks_like_its_surroundings_is_left_alone():

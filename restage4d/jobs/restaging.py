@@ -36,6 +36,7 @@ from restage4d.jobs.provider_factory import (
     find_endpoint,
     make_driving_provider,
     make_prior_providers,
+    resolve_estimators,
 )
 from restage4d.jobs.report import summarise
 from restage4d.jobs.results import (
@@ -143,6 +144,7 @@ def run(
         FitError, Cancelled: see `restage`.
     """
     config = configure(job)
+    job = settle_estimators(job)
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
@@ -231,6 +233,13 @@ def _run_in_folder(
             report["blend"] = try_blend(make_blend, job.out, footage, keep=blend_is_edited)
         write_report(job.out, report, progress)
     print(summarise(job.out, report, log, splats=job.splats))
+
+
+def settle_estimators(job: RestagingJob) -> RestagingJob:
+    """The job with the names of who estimates what in place of "auto", said where it chose."""
+    weights = Weights.from_settings(job.choice.weights, job.choice.download)
+    names = resolve_estimators(job.choice.priors, weights, say)
+    return replace(job, choice=replace(job.choice, priors=names))
 
 
 def say(text: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
@@ -29,6 +28,8 @@ class Likeness:
         reach: over which what is beside tells, over the root of the mask's area.
         low, high: logarithm of the ratio of their light.
         hue: difference of that logarithm between colour channels.
+        smoother: share of the roughness beside that the place has at least: ground in a shadow is
+            as rough as in the light, in this logarithm.
         uneven: deviation of the logarithm of light beside, above which nothing is told.
     """
 
@@ -36,12 +37,14 @@ class Likeness:
     low: float
     high: float
     hue: float
+    smoother: float
     uneven: float
 
 
-_SHADOWED = Likeness(reach=0.2, low=-2.4, high=0.35, hue=0.2, uneven=np.inf)
-_SAME = Likeness(reach=0.12, low=-0.25, high=0.25, hue=0.12, uneven=0.35)
+_SHADOWED = Likeness(reach=0.2, low=-2.4, high=0.35, hue=0.2, smoother=0.45, uneven=np.inf)
+_SAME = Likeness(reach=0.12, low=-0.25, high=0.25, hue=0.12, smoother=0.0, uneven=0.35)
 _BLUER = 0.3  # how much more the hue may differ, per logarithm of light lost: shadows are bluer
+_SOFT = 0.06  # half a shadow's soft edge at most, over the root of the mask's area
 _LOWER = 0.45  # of the mask's height, from its top, above which no shadow is looked for
 _ROUGH = (1.5, 0.03)  # times the roughness beside, and more, that a place may have
 _PATCH = 5  # pixels over which roughness is measured
@@ -123,7 +126,7 @@ def find_surroundings(frame: NDArray[np.uint8], mask: Bool) -> Bool:
     alike |= _find_alike(light, mask, ~nothing, _SAME)
     parts = label(alike, corners=True)
     area = np.bincount(parts.ravel())
-    rim = mask & (ndimage.minimum_filter(mask.astype(np.uint8), 5) == 0)
+    rim = mask & _grow(~mask, max(2, round(_SOFT * float(np.sqrt(mask.sum())))))
     keep = np.isin(np.arange(len(area)), np.unique(parts[rim]))
     keep &= area >= _SMALLEST * mask.sum()
     keep[0] = False
@@ -150,7 +153,9 @@ def _find_alike(light: F32, mask: Bool, where: Bool, likeness: Likeness) -> Bool
     alike = (left.max(-1) - left.min(-1) < hue) & (weight > 1e-3)
     alike &= (ratio > likeness.low) & (ratio < likeness.high) & (uneven < likeness.uneven)
     alike &= mask & where
-    smooth = alike & (rough < _ROUGH[0] * average_beside(rough) + _ROUGH[1])
+    rough_beside = average_beside(rough)
+    smooth = alike & (rough < _ROUGH[0] * rough_beside + _ROUGH[1])
+    smooth &= rough > likeness.smoother * rough_beside
     return _grow(open_mask(smooth, 1), _PATCH // 2) & alike  # roughness is blurred at edges
 
 
