@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import logging.handlers
 import os
 import signal
 import sys
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from backend.control import Announced
 from backend.file_lock import FileLock
 from backend.jobs.executors import Executor, LocalExecutor
+from backend.logs import log_to_files
 from backend.server import Server
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
@@ -56,7 +57,9 @@ def serve(options: argparse.Namespace) -> None:
     """Serves until it is told to end. Where a service runs already, says so and returns.
 
     Raises:
-        InputError: settings, address or folder that cannot be used.
+        InputError: settings, address, port or folder that cannot be used.
+
+    Exit codes: 0 it was told to end, 1 `InputError`, 3 it failed and should be started again.
     """
     folder = home()
     _keep_private(folder)
@@ -71,8 +74,8 @@ def serve(options: argparse.Namespace) -> None:
     if not ours:
         print(f"A service runs already; its connection file is {folder / 'connection.json'}.")
         return
-    _log_to_file(folder / "service.log")
     settings = ServiceSettings.load(folder / "service.toml")
+    log_to_files(folder, settings.log)
     ports = _find_ports(options.port, folder)
     server = Server(
         folder,
@@ -80,9 +83,11 @@ def serve(options: argparse.Namespace) -> None:
         settings,
         options.bind,
         ports,
-        _list_providers(),
-        _describe_refiner(),
+        Announced(_list_providers(), _describe_refiner()),
+        exact=bool(options.port),
     )
+    if server.repaired:
+        print(server.repaired, flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stopping.set())
     server.start()
@@ -91,7 +96,7 @@ def serve(options: argparse.Namespace) -> None:
     # Threads of a pool may still hold an upload or a drawing; all that matters is on disk.
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(3 if server.failed else 0)
 
 
 def _choose_executor(
@@ -99,6 +104,7 @@ def _choose_executor(
 ) -> Callable[[Store], Executor]:
     if options.executor == "local":
         return lambda store: LocalExecutor(store, settings.slots)
+    _use_ray_token()
     try:
         # late: Ray is an extra that few have
         from backend.jobs.ray_executor import RayExecutor
@@ -110,10 +116,25 @@ def _choose_executor(
     return lambda store: RayExecutor(store, options.address, settings.slots)
 
 
+def _use_ray_token() -> None:
+    """Ray's own token where there is one: else whoever reaches the cluster's ports runs what they
+    like there. Ray reads the variable when it is imported."""
+    there = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if there or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    elif os.environ.get("RAY_AUTH_MODE") != "token":
+        logging.getLogger("restage4d.farm").warning(
+            "this Ray cluster asks for no token: whoever reaches its ports runs what they like "
+            "there (docs/service.md)"
+        )
+
+
 def _find_ports(first: int, folder: Path) -> dict[str, int]:
     """The ports asked for, or those of last time, so that clients find a service that was started
     again."""
     if first:
+        if not 1 <= first <= 65535 - len(CHANNELS) + 1:
+            raise InputError(f"There is no port {first}.", "Give a number from 1 to 65532.")
         return {name: first + i for i, name in enumerate(CHANNELS)}
     try:
         last = Connection.read(folder / "last.json").ports
@@ -195,14 +216,6 @@ def _raise_descriptor_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _log_to_file(path: Path) -> None:
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=5_000_000, backupCount=2, encoding="utf-8"
-    )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def main() -> int:

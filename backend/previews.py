@@ -80,7 +80,8 @@ def prepare_prompt(store: Store, request: Prepare) -> Prepared:
     if not isinstance(driver, RefinedPromptDriving):
         return Prepared(prompt=request.prompt)
     with tempfile.TemporaryDirectory(prefix="restage4d_prepare_") as place:
-        path = footage(request.content, store, Folder(Path(place)), "base")
+        folder = Folder(Path(place))
+        path = footage(request.content, store, folder, "base", request.first, request.frames)
         base = decode_part(path, video.probe(path).fps, request.longer_side, request.first, 2)
     prompt = driver.refine_prompt(base, request.prompt, Progress())
     return Prepared(prompt=prompt, terms=[*announced, *driver.terms()])

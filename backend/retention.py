@@ -15,7 +15,9 @@ from pathlib import Path
 import msgspec
 
 from backend.jobs.job_folder import Folder
-from backend.jobs.job_table import JobRow, JobTable
+from backend.jobs.job_rows import JobRow
+from backend.jobs.job_table import JobTable
+from backend.logs import note
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store, read_packed_files
 from restage4d.io.atomic import replacing
@@ -90,7 +92,9 @@ class Retention:
             | {f"partial {path.name}": path.stat().st_mtime for path in partial}
             | {f"folder {path.name}": 0.0 for path in orphans}
         )
+        self.empty_trash()
         self._delete_jobs_and_contents(jobs, ended, {c: stat.st_size for c, stat in contents})
+        self.empty_trash()
         for path in partial:
             if self._age(f"partial {path.name}") > _PARTIAL_S:
                 path.unlink(missing_ok=True)
@@ -138,18 +142,18 @@ class Retention:
         users = Counter(content for contents in needs.values() for content in contents)
         ages = {content: self._age(f"content {content}") for content in sizes}
         oldest = sorted(sizes, key=lambda content: -ages[content])
-        total, removed = sum(sizes.values()), 0
+        total, removed = sum(sizes.values()), []
 
         def collect() -> None:
-            nonlocal total, removed
+            nonlocal total
             for content in oldest:
-                if removed >= _MOST_CONTENTS:
+                if len(removed) >= _MOST_CONTENTS:
                     return
                 limit = _YOUNG_S if total > self.limit else self.keep_s
                 if content in sizes and not users[content] and ages[content] > limit:
                     self.store.remove(content)
                     total -= sizes.pop(content)
-                    removed += 1
+                    removed.append(f"content {content}")
 
         collect()
         deleted = 0
@@ -158,14 +162,33 @@ class Retention:
                 break
             age = self._age(f"job {job.id}")
             if age > self.keep_s or (total > self.limit and age > _YOUNG_S):
-                if not self.jobs.delete_ended(job.id):
+                if not self.jobs.delete(job.id, ENDED):
                     continue  # resumed meanwhile
                 deleted += 1
-                Folder(self.folders / job.id).remove()
+                note("retention", "delete", job.id)
                 users.subtract(needs[job.id])
                 ages.update(dict.fromkeys(needs[job.id] & ages.keys(), age))
                 collect()
                 _log.info("deleted job %s by retention", job.id)
+        self.jobs.forget(removed)
+
+    def empty_trash(self) -> None:
+        """Removes the files of deleted jobs: their folders, and the contents that only they needed
+        or made. Raises `sqlite3.Error`, OSError."""
+        gone = []
+        for name, since in self.jobs.list_trash():
+            kind, _, id = name.partition(" ")
+            if kind == "job":
+                if Folder(self.folders / id).is_running():
+                    continue  # its process is just being ended
+                Folder(self.folders / id).remove()
+            elif not self.jobs.is_needed(id):
+                with suppress(FileNotFoundError):
+                    if since is None or self.store.path(id).stat().st_mtime <= since:
+                        self.store.remove(id)
+            gone.append(name)
+        if gone:
+            self.jobs.forget(gone)
 
 
 def _read_ledger(path: Path) -> _Ledger:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -38,21 +39,23 @@ class Sandbox:
 
     Args:
         store: where the puppets are.
+        environment: of the process.
         patience_s: how long one request may take before the process is ended.
     """
 
-    def __init__(self, store: Store, patience_s: float = 120.0) -> None:
-        self.store, self._patience_s = store, patience_s
+    def __init__(
+        self, store: Store, environment: Mapping[str, str], patience_s: float = 120.0
+    ) -> None:
+        self.store, self._environment, self._patience_s = store, environment, patience_s
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._used = 0.0
 
     def ask(
-        self, request: Render | FetchGaussians | Look | Prepare, arrays: list[NDArray]
+        self, request: Render | FetchGaussians | Look | Prepare, arrays: Sequence[NDArray] = ()
     ) -> tuple[Message, list[NDArray]]:
-        """The answer. Raises `WireError`: the puppet is not here, is none, or the process died of
-        it."""
-        self.store.check(request.content)
+        """The answer; the content was checked. Raises `WireError`: the puppet is none, or the
+        process died of it."""
         with self._lock:
             process = self._start()
             assert process.stdin is not None
@@ -99,6 +102,7 @@ class Sandbox:
                 [sys.executable, "-m", "backend.sandbox_process", str(self.store.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env=self._environment,
                 creationflags=flags,
             )
         return self._process

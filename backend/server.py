@@ -1,7 +1,7 @@
 """The service: four sockets, each with a thread of its own, so that nothing waits behind anything
 of another kind.
 
-work (ROUTER): uploads, submits, fetches, renders; answered from a pool of threads.
+work (ROUTER): uploads, submits, fetches, renders; answered from pools of threads.
 control (ROUTER): small requests, answered at once.
 progress (XPUB): events; a client may subscribe to its own jobs only.
 heartbeat (REP): says back what it hears.
@@ -13,43 +13,47 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psutil
 import zmq
 
-from backend.handlers import Handlers, answer_or_error, to_error
+from backend.answers import Asker, answer_or_error, to_error
+from backend.control import Announced, ControlHandlers
 from backend.jobs.executors import Executor
 from backend.jobs.job_table import JobTable
-from backend.jobs.supervisor import Supervisor
-from backend.keys import Authenticator, Keys
+from backend.jobs.repair import repair_database
+from backend.jobs.supervisor import Supervisor, is_damaged
+from backend.logs import note
+from backend.network.connections import Connections
+from backend.network.desk import Desk, Request, measure
+from backend.network.keys import Authenticator, Keys
+from backend.network.monitoring import Monitoring, measure_service
+from backend.network.sockets import Listening, read_port
+from backend.network.subscriptions import Subscriptions
 from backend.retention import Retention
 from backend.settings import ServiceSettings
-from backend.sockets import (
-    Listening,
-    ListeningSocket,
-    RefusalMonitor,
-    send,
-)
 from backend.store.content_store import Store
+from backend.work import WorkHandlers
 from restage4d.errors import InputError
-from restage4d.protocol import framing
-from restage4d.protocol.connection import Connection, is_loopback
-from restage4d.protocol.errors import VersionMismatch, WireError
-from restage4d.protocol.framing import Received
+from restage4d.protocol.connection import CHANNELS, Connection, is_loopback
+from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import (
     Control,
     Message,
-    ProviderInfo,
+    Submit,
+    UploadChunk,
     Work,
 )
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
-_CHECK_S = 0.5
+_ROOM_S = 5.0  # between two looks whether there is room again
+_CHECK_S = 0.25
+_SUBSCRIPTIONS = 64  # looked at before events go out again
 _log = logging.getLogger("restage4d.service")
 
 
@@ -62,7 +66,8 @@ class Server:
         settings: limits and retention.
         bind: address to listen on; on every one connections are encrypted and ask for keys.
         ports: wanted port of each channel; where one is missing or taken, a free one is found.
-        catalogue, refiner: what `Welcome` tells.
+        announced: what `Welcome` tells.
+        exact: whether a port that is taken is an error.
     """
 
     def __init__(
@@ -72,60 +77,100 @@ class Server:
         settings: ServiceSettings,
         bind: str,
         ports: dict[str, int],
-        catalogue: list[ProviderInfo],
-        refiner: str,
+        announced: Announced,
+        exact: bool = False,
     ) -> None:
         self.home, self.settings, self.bind = home, settings, bind
+        self.stopping = threading.Event()
+        self.failed = False
         self.keys = Keys(home / "keys")
+        self._context = zmq.Context()
+        self.doorman = Authenticator(self._context, self.keys)
+        self.connections = Connections(settings.memory_gigabytes * 1e9)
+        self._desk = Desk(self.connections, self.doorman)
+        self._sockets = self._listen(ports, exact)
+        self.repaired = repair_database(home / "jobs.sqlite")
+        if self.repaired:
+            _log.error("%s", self.repaired)
+            note("service", "repair", detail=self.repaired)
         self.store = Store(home / "store")
         self.jobs = JobTable(home / "jobs.sqlite")
         self.executor = executor(self.store)
+        self._events: deque[tuple[str, list]] = deque()
         self.supervisor = Supervisor(
-            self.jobs, home / "jobs", self.executor, settings, self._publish
+            self.jobs,
+            home / "jobs",
+            self.executor,
+            settings,
+            lambda job, frames: self._events.append((job, frames)),
+            may_run=self.doorman.is_allowed,
         )
-        self._events: list[tuple[str, list]] = []
-        self.stopping = threading.Event()
-        self.handlers = Handlers(
+        self._trash = threading.Event()
+        self.supervisor.on_deleted = self._trash.set
+        self.subscriptions = Subscriptions(self.jobs.find_owner)
+        self.control = ControlHandlers(
+            self.jobs,
+            self.supervisor,
+            self.executor,
+            settings,
+            announced,
+            self.doorman.is_owner,
+            self.stopping.set,
+        )
+        self.work = WorkHandlers(
             self.store,
             self.jobs,
             self.supervisor,
             self.executor,
             settings,
-            catalogue,
-            refiner,
-            self.stopping.set,
+            announced.providers,
+            self.doorman.is_owner,
         )
-        self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, 4096)
-        Authenticator(self._context, self.keys).start()
-        self._refusals = RefusalMonitor()
-        listening = Listening(self._context, bind, self.keys, settings.limits, self._refusals)
-        self._work = ListeningSocket(listening, zmq.ROUTER, ports.get("work", 0))
-        self._control = ListeningSocket(listening, zmq.ROUTER, ports.get("control", 0))
-        self._progress = ListeningSocket(listening, zmq.XPUB, ports.get("progress", 0))
-        self._heartbeat = ListeningSocket(listening, zmq.REP, ports.get("heartbeat", 0))
-        self._replies = self._context.socket(zmq.PULL)
-        self._replies_address = f"inproc://replies-{secrets.token_hex(8)}"
-        self._replies.setsockopt(zmq.RCVHWM, 0)
-        self._replies.bind(self._replies_address)
-        self._local = threading.local()
-        self._threads = [
-            threading.Thread(target=self._run_loop, args=(loop,), name=loop.__name__, daemon=True)
-            for loop in (
-                self._serve_work,
-                self._serve_control,
-                self._serve_progress,
-                self._serve_heartbeat,
+        self._monitoring = None
+        if settings.monitoring_port:
+            self._monitoring = Monitoring(
+                settings.monitoring_port,
+                self.keys.folder,
+                lambda: all(thread.is_alive() for thread in self._threads),
+                lambda: not self.stopping.is_set(),
+                partial(measure_service, self.jobs, self.store, self.connections, self.work.pools),
             )
-        ]
+        # answers of the pools: they wait here, and a byte over a socket wakes the loop that sends
+        self._answers: deque[tuple[Request, Message | WireError, list]] = deque()
+        self._wake = self._context.socket(zmq.PULL)
+        self._wake_address = f"inproc://answers-{secrets.token_hex(8)}"
+        self._wake.bind(self._wake_address)
+        self._local = threading.local()
+
+    def _listen(self, ports: dict[str, int], exact: bool) -> dict[str, zmq.Socket]:
+        listening = Listening(
+            self._context, self.bind, self.keys, self.settings.limits, self.connections, exact
+        )
+        return {name: listening.open(name, ports.get(name, 0)) for name in CHANNELS}
 
     # --- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Serves, and writes the connection file. Jobs of an earlier service are taken up where
         they stand."""
+        self.doorman.start()
+        loops = (
+            self._serve_work,
+            self._serve_control,
+            self._serve_progress,
+            self._serve_heartbeat,
+            self._follow_connections,
+            self._supervise,
+        )
+        self._threads = [
+            threading.Thread(target=self._run_loop, args=(loop,), name=loop.__name__, daemon=True)
+            for loop in loops
+        ]
         for thread in self._threads:
             thread.start()
+        threading.Thread(target=self._sweep, name="retention", daemon=True).start()
+        if self._monitoring:
+            self._monitoring.start()
         connection = self.make_connection()
         connection.write(self.home / "connection.json")
         connection.write(self.home / "last.json")  # stays, for the ports
@@ -137,12 +182,7 @@ class Server:
         wildcard = self.bind in ("0.0.0.0", "*", "::")
         return Connection(
             host="127.0.0.1" if wildcard else self.bind,
-            ports={
-                "work": self._work.port,
-                "control": self._control.port,
-                "progress": self._progress.port,
-                "heartbeat": self._heartbeat.port,
-            },
+            ports={name: read_port(socket) for name, socket in self._sockets.items()},
             server_key=self.keys.server()[0],
             public_key=public,
             secret_key=secret,
@@ -152,60 +192,64 @@ class Server:
 
     def run(self, alive: Callable[[], bool] = lambda: True) -> None:
         """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that
-        run."""
-        sweeping = threading.Thread(target=self._sweep, name="retention", daemon=True)
-        sweeping.start()
+        run. ``failed`` tells whether it ended by itself."""
         stamp = self.keys.stamp()
-        process = psutil.Process()
         while not self.stopping.wait(_CHECK_S) and alive():
             try:
-                stamp = self._look_after(process, stamp)
+                stamp = self._look_after(stamp)
             except Exception:  # out of descriptors, say: one round must not end the service
                 _log.exception("the service could not be looked after")
         self.close()
 
-    def _look_after(self, process: psutil.Process, stamp: int) -> int:
-        """One round: memory, revoked keys, refusals, idle readers. Returns the keys' stamp."""
-        if process.memory_info().rss > self.settings.memory_gigabytes * 2**30:
-            _log.error(
-                "more than %g GiB in memory: dropping all connections",
-                self.settings.memory_gigabytes,
-            )
-            self._drop_connections()
-            self.stopping.wait(2.0)
+    def _look_after(self, stamp: int) -> int:
+        """One round: revoked keys, idle processes. Returns the keys' stamp."""
         if self.keys.stamp() != stamp:
             stamp = self.keys.stamp()
-            self._drop_connections()  # who was revoked does not come back
-        self._refusals.log_refusals()
-        self.handlers.sandbox.end_idle()
+            self.connections.drop_users(self.doorman.is_allowed)
+            _log.info("the list of users changed")
+        self.work.end_idle()
         return stamp
 
     def _sweep(self) -> None:
-        """Deletes what is too old, on a thread of its own: it may take long."""
+        """Deletes what is too old, or what somebody deleted, on a thread of its own: it may take
+        long."""
         retention = Retention(
             self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
         )
-        while True:
+        due = time.monotonic()
+        while not self.stopping.is_set():
             try:
-                retention.sweep()
-            except Exception:  # a full disk, a damaged file: tried again the next time
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _SWEEP_S
+                    self.jobs.check()
+                    retention.sweep()
+                else:
+                    retention.empty_trash()
+            except Exception as error:  # a full disk, a damaged file: tried again the next time
                 _log.exception("the folder could not be swept")
-            if self.stopping.wait(_SWEEP_S):
-                return
+                if is_damaged(error):
+                    self._fail()
+            wait_s = due - time.monotonic() if self.supervisor.keep_reserve() else _ROOM_S
+            self._trash.wait(max(wait_s, 0.0))
+            self._trash.clear()
 
     def close(self) -> None:
         self.stopping.set()
+        self._trash.set()
+        if self._monitoring:
+            self._monitoring.close()
         for thread in self._threads:
             thread.join(5.0)
-        self.supervisor.close()
-        self.handlers.close()
+        with contextlib.suppress(sqlite3.Error):  # damaged: its next start repairs it
+            self.supervisor.close()
+        self.work.close()
         with contextlib.suppress(OSError):
             (self.home / "connection.json").unlink()
         _log.info("ended")
 
-    def _drop_connections(self) -> None:
-        for socket in (self._work, self._control, self._progress, self._heartbeat):
-            socket.drop_connections()
+    def _fail(self) -> None:
+        self.failed = True
+        self.stopping.set()
 
     def _run_loop(self, loop: Callable[[], None]) -> None:
         """A loop that failed ends the service, which is then started again, rather than leave it
@@ -214,143 +258,125 @@ class Server:
             loop()
         except BaseException:
             _log.exception("%s failed", loop.__name__)
-            self.stopping.set()
+            self._fail()
 
-    # --- the four loops ---------------------------------------------------------------------------
+    # --- the loops --------------------------------------------------------------------------------
+
+    def _follow_connections(self) -> None:
+        self.connections.run(self.stopping)
 
     def _serve_heartbeat(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._heartbeat.socket, zmq.POLLIN)
+        socket = self._sockets["heartbeat"]
         while not self.stopping.is_set():
-            socket = self._heartbeat.renew(poller)
-            if poller.poll(200):
+            if socket.poll(200):
                 beat = socket.recv_multipart(copy=False)
+                with contextlib.suppress(WireError, KeyError):
+                    self._desk.note(beat, "heartbeat")
                 socket.send(beat[0].bytes[:64] if len(beat) == 1 else b"")
-        self._heartbeat.close()
+        socket.close()
 
     def _serve_control(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._control.socket, zmq.POLLIN)
+        socket = self._sockets["control"]
         while not self.stopping.is_set():
-            socket = self._control.renew(poller)
-            if not poller.poll(200):
+            if not socket.poll(200):
                 continue
-            got = self._receive(socket, Control, "control")
-            if got:
-                client, user, message = got
-                self._reply(
-                    socket,
-                    client,
-                    message.id,
-                    *answer_or_error(self.handlers.handle_control, user, message.body),
+            asked = self._desk.receive(socket, Control, "control")
+            if asked:
+                made = answer_or_error(
+                    asked.user, self.control.handle, asked.user, asked.message.body
                 )
+                self._desk.reply(socket, asked, 0, *made)
 
     def _serve_work(self) -> None:
+        socket = self._sockets["work"]
         poller = zmq.Poller()
-        poller.register(self._work.socket, zmq.POLLIN)
-        poller.register(self._replies, zmq.POLLIN)
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
         while not self.stopping.is_set():
-            socket = self._work.renew(poller)
             ready = dict(poller.poll(200))
-            if self._replies in ready:
-                for _ in range(64):
-                    try:
-                        frames = self._replies.recv_multipart(zmq.DONTWAIT, copy=False)
-                    except zmq.Again:
-                        break
-                    send(socket, frames)
-            if socket in ready and (got := self._receive(socket, Work, "work")):
-                client, user, message = got
-                self.handlers.handle_work(
-                    user, message, partial(self._answer_later, client, message.id)
-                )
-        self._replies.close(linger=0)
-        self._work.close()
+            if self._wake in ready:
+                self._wake.recv()
+            while self._answers:
+                asked, body, arrays = self._answers.popleft()
+                answer = to_error(body, asked.user) if isinstance(body, WireError) else body
+                self._desk.reply(socket, asked, measure(asked.message), answer, arrays)
+            if socket in ready and (asked := self._desk.receive(socket, Work, "work")):
+                self._begin(socket, asked)
+        self._wake.close(linger=0)
+        socket.close()
 
-    def _serve_progress(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._progress.socket, zmq.POLLIN)
+    def _begin(self, socket: zmq.Socket, asked: Request) -> None:
+        """Sends a request on its way, if its client has room for the answer."""
+        body, size = asked.message.body, measure(asked.message)
+
+        def answer(made: Message | WireError, arrays: list | None = None) -> None:
+            self._answers.append((asked, made, arrays or []))
+            self._wake_up()
+
+        if isinstance(body, Submit) and not self.subscriptions.may_submit(asked.user, body.key):
+            error = WireError(
+                "That job belongs to somebody else.", "Submit with a new key.", "refused"
+            )
+        elif isinstance(body, UploadChunk):
+            self.connections.hold(asked.fd, size)
+            return self.work.handle(Asker(asked.user, asked.client), asked.message, answer)
+        elif self.connections.promise(asked.fd, size):
+            return self.work.handle(Asker(asked.user, asked.client), asked.message, answer)
+        else:
+            error = WireError(
+                "Many answers wait to be read by this client.", "Read them, then ask again.", "busy"
+            )
+        self._desk.reply(socket, asked, 0, to_error(error, asked.user), [])
+
+    def _wake_up(self) -> None:
+        """Tells the work loop that there is an answer, from any thread."""
+        socket = getattr(self._local, "wake", None)
+        if socket is None:
+            socket = self._local.wake = self._context.socket(zmq.PUSH)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(self._wake_address)
+        with contextlib.suppress(zmq.Again):  # many such bytes are there already
+            socket.send(b"", zmq.DONTWAIT)
+
+    def _supervise(self) -> None:
         while not self.stopping.is_set():
-            socket = self._progress.renew(poller)
-            while socket.poll(0):
-                self._subscribe(socket, socket.recv_multipart(copy=False)[0])
-            self._events = []
             try:
                 self.supervisor.tick()
-            except (InputError, OSError, sqlite3.Error):
+            except (InputError, OSError, sqlite3.Error) as error:
+                if is_damaged(error):
+                    raise
                 # a full disk, say: everything is looked at anew the next time
                 _log.exception("the queue could not be looked after")
                 self.stopping.wait(1.0)
-            for job, frames in self._events:
+            self.supervisor.wait(_TICK_S)
+
+    def _serve_progress(self) -> None:
+        socket = self._sockets["progress"]
+        while not self.stopping.is_set():
+            busy = socket.poll(int(1000 * _TICK_S))
+            for _ in range(_SUBSCRIPTIONS if busy else 0):
+                if not socket.poll(0):
+                    break
+                self._subscribe(socket, socket.recv_multipart(copy=False))
+            while self._events:
+                job, frames = self._events.popleft()
                 with contextlib.suppress(zmq.Again):
                     socket.send_multipart([job.encode(), *frames], zmq.DONTWAIT)
-            self.supervisor.wait(poller, _TICK_S)
+        socket.close()
 
-    def _publish(self, job: str, frames: list) -> None:
-        self._events.append((job, frames))
-
-    def _subscribe(self, socket: zmq.Socket, frame: zmq.Frame) -> None:
+    def _subscribe(self, socket: zmq.Socket, frames: list[zmq.Frame]) -> None:
         """A client may follow its own jobs, by their full ids."""
-        topic, subscribes = frame.bytes[1:], frame.bytes[:1] == b"\x01"
+        topic, subscribes = frames[0].bytes[1:], frames[0].bytes[:1] == b"\x01"
         with contextlib.suppress(
             WireError, UnicodeDecodeError, KeyError, zmq.ZMQError, sqlite3.Error
         ):
-            if subscribes and len(topic) == 32:
-                self.jobs.get(topic.decode(), self._user(frame))
-                socket.setsockopt(zmq.SUBSCRIBE, topic)
-            elif not subscribes:
+            if not subscribes:
+                self.subscriptions.end(topic.decode())
                 socket.setsockopt(zmq.UNSUBSCRIBE, topic)
-
-    # --- receiving and answering ------------------------------------------------------------------
-
-    @staticmethod
-    def _user(frame: zmq.Frame) -> str:
-        """As whom the authenticator let this client in."""
-        return str(frame.get("User-Id"))
-
-    def _receive(
-        self, socket: zmq.Socket, allowed: Any, channel: str
-    ) -> tuple[bytes, str, Received] | None:
-        """The next request; what is none is answered with an error here."""
-        client, *frames = socket.recv_multipart(copy=False)
-        if not frames:
-            return None
-        try:
-            user = self._user(frames[0])
-            message = framing.decode(frames, framing.REQUESTS)
-            if not isinstance(message.body, allowed):
-                kind = type(message.body).__name__
-                raise WireError(
-                    f"{kind} does not belong on the {channel} channel.",
-                    "Send it on the other one.",
-                    "channel",
-                )
-            return client.bytes, user, message
-        except (WireError, KeyError) as error:
-            if not isinstance(error, WireError):
-                return None
-            parent = None if isinstance(error, VersionMismatch) else framing.read_parent(frames)
-            _log.info("refused a message on %s: %s", channel, error)
-            self._reply(socket, client.bytes, parent, to_error(error), [])
-            return None
-
-    def _reply(
-        self, socket: zmq.Socket, client: bytes, parent: str | None, body: Message, arrays: list
-    ) -> None:
-        send(socket, [client, *framing.encode(body, arrays, parent=parent)])
-
-    def _answer_later(
-        self, client: bytes, parent: str, body: Message | WireError, arrays: list | None = None
-    ) -> None:
-        """An answer from any thread, sent by the work loop."""
-        socket = getattr(self._local, "replies", None)
-        if socket is None:
-            socket = self._local.replies = self._context.socket(zmq.PUSH)
-            socket.setsockopt(zmq.SNDHWM, 0)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(self._replies_address)
-        if isinstance(body, WireError):
-            body = to_error(body)
-        socket.send_multipart(
-            [client, *framing.encode(body, arrays or [], parent=parent)], copy=False
-        )
+                return
+            user, _ = self._desk.note(frames, "progress")
+            job = topic.decode()
+            if len(topic) == 32 and self.subscriptions.may_follow(
+                user, job, self.doorman.is_owner(user)
+            ):
+                socket.setsockopt(zmq.SUBSCRIBE, topic)

@@ -4,18 +4,24 @@ default."""
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from restage4d.errors import InputError
 from restage4d.protocol.messages import Limits
 
+_LARGEST = 1 << 40  # of any limit
 _RANGES = {
     "keep_days": (1, 36500),
     "keep_gigabytes": (1, 1e6),
     "slots": (1, 1024),
     "attempts": (1, 1000),
     "memory_gigabytes": (0.1, 1024),
+    "job_hours": (0, 10_000),
+    "job_gigabytes": (0, 100_000),
+    "user_gigabytes": (0, 1e6),
+    "monitoring_port": (0, 65535),
 }
 
 
@@ -29,8 +35,13 @@ class ServiceSettings:
         slots: jobs at a time on a machine without a GPU, or on a Ray cluster; a GPU takes one job
             at a time.
         attempts: how often a job whose process ended by itself is started.
-        memory_gigabytes: of the service itself; beyond it all connections are dropped and made
-            anew.
+        memory_gigabytes: that messages of all clients may hold in the service's memory; one user
+            may hold a quarter of it. Who holds the most beyond it is cut off.
+        job_hours: that a job may take from one start to its end; 0: any.
+        job_gigabytes: of memory that a job's process may take, on this machine; 0: any.
+        user_gigabytes: in the store, that a user may bring and have made; 0: any.
+        monitoring_port: of this machine, for health and metrics over HTTP; 0: none.
+        log: of what kind service.log is.
         limits: what clients may send, see `restage4d.protocol.messages.Limits`.
     """
 
@@ -39,6 +50,11 @@ class ServiceSettings:
     slots: int = 1
     attempts: int = 4
     memory_gigabytes: float = 2.0
+    job_hours: float = 48.0
+    job_gigabytes: float = 0.0
+    user_gigabytes: float = 0.0
+    monitoring_port: int = 0
+    log: Literal["text", "json"] = "text"
     limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
@@ -51,11 +67,10 @@ class ServiceSettings:
                     f"The default is {getattr(ServiceSettings, name):g}.",
                 )
         for name in Limits.__struct_fields__:
-            if getattr(self.limits, name) < 1:
-                raise InputError(
-                    f"{name} = {getattr(self.limits, name)} is below 1.",
-                    f"The default is {getattr(Limits(), name)}.",
-                )
+            value, default = getattr(self.limits, name), getattr(Limits(), name)
+            if not 1 <= value <= _LARGEST:
+                what = f"{name} = {value} is {'below 1' if value < 1 else 'too large'}."
+                raise InputError(what, f"The default is {default}.")
 
     @staticmethod
     def load(path: Path) -> "ServiceSettings":

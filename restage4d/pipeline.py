@@ -27,6 +27,7 @@ from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress
 from restage4d.puppet import Gaussians, Performance, Puppet
+from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
@@ -139,6 +140,8 @@ def restage(
         fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
         puppet = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
         puppet = remove_loose_pieces(puppet)
+        plan = videos[0].plan if videos else None
+        puppet = replace(puppet, body=find_body_parts(puppet, mask, plan))
     if alone:
         puppet.performances[0].name, puppet.performances[0].prompt = "driving", prompt
     if base.alpha is not None and is_cut_out(

@@ -21,6 +21,7 @@ from restage4d.finding import Finding
 from restage4d.io.atomic import replacing
 from restage4d.puppet_check import check
 from restage4d.puppet_header import FORMAT_VERSION, read_metadata
+from restage4d.skeleton.body_parts import BodyPart
 
 F32 = NDArray[np.float32]
 SH_C0 = 0.28209479177387814
@@ -153,6 +154,7 @@ class Puppet:
         provenance: video hashes, prompt, providers, seed, package versions; JSON values only.
         metrics: figures of the fit.
         findings: what the checks found in the clips and in the puppet.
+        body: where its head, tail and limbs are, as far as they were seen in the first frame.
     """
 
     subject: Gaussians
@@ -164,6 +166,7 @@ class Puppet:
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    body: list[BodyPart] = field(default_factory=list)
 
     @property
     def n_bases(self) -> int:
@@ -235,6 +238,8 @@ class Puppet:
         }
         if self.findings:  # files of before had none
             about["findings"] = [finding.to_record() for finding in self.findings]
+        if self.body:
+            about["body"] = [part.to_record() for part in self.body]
         metadata = {"restage4d.puppet": json.dumps(about, allow_nan=False)}
         with replacing(path) as temporary:
             # Not save_file, which hides "disk full" in an error of its own.
@@ -279,6 +284,7 @@ class Puppet:
                 provenance=about["provenance"],
                 metrics=about["metrics"],
                 findings=[Finding.from_record(r) for r in about.get("findings", [])],
+                body=[BodyPart.from_record(r) for r in about.get("body", [])],
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(

@@ -19,7 +19,7 @@ MAX_LINES, MAX_MODULES = 400, 14
 LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
-    ("restage4d.sh", "restage4d.srgb", "restage4d.finding"),
+    ("restage4d.sh", "restage4d.srgb", "restage4d.finding", "restage4d.skeleton.body_parts"),
     ("restage4d.puppet_check", "restage4d.puppet_header"),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.skeleton", "restage4d.driving.draft.directions", "restage4d.posing"),
@@ -35,7 +35,7 @@ LAYERS = (
     ("restage4d.evaluate",),
     ("restage4d.pipeline",),
     ("restage4d.jobs",),
-    ("backend.store",),
+    ("backend.store", "restage4d.status_page"),
     ("backend",),
     ("restage4d.cli",),
     ("restage4d.api",),
@@ -63,6 +63,7 @@ EXTENSION_MAY_IMPORT = tuple(
             "skeleton",
         ),
         *("io.ply", "io.atomic", "exporting.exr", "exporting.formats", "exporting.shot"),
+        *("exporting.posing", "exporting.still"),
         *("driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )

@@ -8,6 +8,7 @@ from restage4d import se3
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.fusion import completion
 from restage4d.reconstruct.fusion.completion import complete_far_side
+from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.reflection import mirror_quats, reflect
 from restage4d.reconstruct.fusion.symmetry import Plane
 from restage4d.reconstruct.model.scene_model import SceneModel
@@ -248,3 +249,36 @@ def test_copies_that_a_frame_shows_go_again(monkeypatch):
         counts.append((middle & (np.abs(means[:, 2] - NEAR - 0.6) < 1e-3)).sum())
     assert counts[0] > 40
     assert counts[1] < 0.2 * counts[0]
+
+
+def test_guesses_that_hang_behind_the_body_go():
+    front, guess = _front(), _guess(_front())
+    stray = guess[np.hypot(guess[:, 0], guess[:, 1]) < 0.3] * 1.4
+    means = np.concatenate([front, guess, stray])
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess) + len(stray))])
+    model = _model(means, far)
+    rewound, priors = _priors(9.0)  # depth does not contradict
+    complete_far_side(model, rewound, priors, priors.cameras)
+    assert stray[:, 2].min() > NEAR + 2 * HALF + 1
+    assert model.params["subject.means"][:, 2].max() < NEAR + 2 * HALF + 0.3
+
+
+def test_guesses_that_show_through_the_surface_stay():
+    """Frames decide their colours; without them the body would let the background through."""
+    front, guess = _front(), _guess(_front())
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = _model(np.concatenate([front, guess]), far)
+    model.params["subject.logit_opacities"].data[: len(front)] = -0.2
+    rewound, priors = _priors()
+    w2c = torch.eye(4)
+    shares, _ = measure_visibility(
+        model, [0], torch.from_numpy(priors.cameras.K), lambda _: w2c, rewound.clip.size
+    )
+    middle = np.flatnonzero(np.hypot(guess[:, 0], guess[:, 1]) < 0.3)
+    shown = shares[len(front) + middle]
+    assert shown.min() > 0.1
+    assert shown.max() < 0.3
+    complete_far_side(model, rewound, priors, priors.cameras)
+    left = model.params["subject.means"][model.far > 0].detach().numpy()
+    for place in guess[middle]:
+        assert np.abs(left - place).sum(1).min() < 1e-5

@@ -19,7 +19,8 @@ from restage4d.driving.draft.compositing.shadow import (
     find_shadow,
     measure_shadow,
 )
-from restage4d.driving.draft.relief import build_relief, estimate_view
+from restage4d.driving.draft.relief import build_relief
+from restage4d.driving.draft.shape.stance import estimate_view
 from restage4d.driving.seam import psnr
 from restage4d.progress import Progress, TaskId
 

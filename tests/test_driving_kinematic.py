@@ -26,7 +26,8 @@ from restage4d.driving.draft.curves import Room, ramp
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.driving.draft.prompt import parse
-from restage4d.driving.draft.relief import View, build_relief
+from restage4d.driving.draft.relief import build_relief
+from restage4d.driving.draft.shape.stance import View
 from restage4d.driving.seam import psnr
 from restage4d.errors import Cancelled, InputError
 from restage4d.io.images import image

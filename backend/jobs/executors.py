@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import psutil
@@ -27,6 +28,10 @@ class Executor(Protocol):
 
     def list_slots(self) -> list[str]:
         """A name per job that can run at the same time; a slot is one GPU where there are GPUs."""
+        ...
+
+    def make_environment(self, slot: str) -> dict[str, str]:
+        """Environment of a process on this machine that works on a slot."""
         ...
 
     def start(self, job: str, folder: Folder, slot: str) -> None:
@@ -71,19 +76,23 @@ class LocalExecutor:
         cpu = Device(
             kind="cpu", name=f"{os.cpu_count()} cores", memory=psutil.virtual_memory().total
         )
-        return [*self._gpus, cpu]
+        return [*(gpu.device for gpu in self._gpus), cpu]
 
     def list_slots(self) -> list[str]:
         return [f"cuda:{i}" for i in range(len(self._gpus))] or [
             f"cpu:{i}" for i in range(self._slots)
         ]
 
-    def start(self, job: str, folder: Folder, slot: str) -> None:
+    def make_environment(self, slot: str) -> dict[str, str]:
+        """Environment of a process that works on a slot: it sees that slot's GPU alone."""
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         if slot.startswith("cuda:"):
-            environment["CUDA_VISIBLE_DEVICES"] = slot[5:]
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[int(slot[5:])].visible
+        return environment
+
+    def start(self, job: str, folder: Folder, slot: str) -> None:
         self._exit_codes.pop(job, None)
-        self._children[job] = spawn_worker(folder, self.store, environment)
+        self._children[job] = spawn_worker(folder, self.store, self.make_environment(slot))
 
     def is_alive(self, job: str, folder: Folder) -> bool:
         child = self._children.get(job)
@@ -134,16 +143,64 @@ def kill_tree(folder: Folder) -> None:
                 one.kill()
 
 
-def list_gpus() -> list[Device]:
-    """The machine's NVIDIA GPUs, as its driver lists them."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that jobs may use.
+
+    Attributes:
+        device: as clients are told of it.
+        visible: what CUDA_VISIBLE_DEVICES names it.
+    """
+
+    device: Device
+    visible: str
+
+
+def list_gpus() -> list[Gpu]:
+    """The machine's NVIDIA GPUs: those that CUDA_VISIBLE_DEVICES names, in its order, or all.
+
+    Where the variable is not set, a GPU is named by its UUID, as CUDA's numbers (CUDA_DEVICE_ORDER)
+    need not be the driver's. Where it is set, its own words are handed on to the jobs.
+    """
+    command = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(
             command, capture_output=True, text=True, timeout=10, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = [line.rsplit(",", 1) for line in listed.strip().splitlines()]
-    return [
-        Device(kind="cuda", name=name.strip(), memory=int(float(mib) * 2**20)) for name, mib in rows
-    ]
+    found, drawing = [], _describe_drawing()
+    for line in listed.strip().splitlines():
+        uuid, rest = line.split(",", 1)
+        name, mib = rest.rsplit(",", 1)
+        memory = int(float(mib) * 2**20)
+        device = Device(kind="cuda", name=name.strip(), memory=memory, drawing=drawing)
+        found.append(Gpu(device, uuid.strip()))
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if allowed is None else _choose_visible(found, allowed)
+
+
+def _choose_visible(gpus: list[Gpu], allowed: str) -> list[Gpu]:
+    """As CUDA reads it: numbers or beginnings of UUIDs; what follows a wrong one is hidden."""
+    chosen = []
+    for word in (word.strip() for word in allowed.split(",")):
+        if word.isdecimal() and int(word) < len(gpus):
+            chosen.append(Gpu(gpus[int(word)].device, word))
+            continue
+        beginning = word.lower() if word.lower().startswith(("gpu-", "mig-")) else "?"
+        same = [gpu for gpu in gpus if gpu.visible.lower().startswith(beginning)]
+        if len(same) != 1:
+            break
+        chosen.append(Gpu(same[0].device, word))
+    return chosen
+
+
+def _describe_drawing() -> str:
+    """Where fits will run and why; found out by another process, as it takes all of torch."""
+    script = "from restage4d.splatting.choice import expect_drawing; print(expect_drawing().why)"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[-1]

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyr
 
 from backend.jobs.executors import spawn_worker
 from backend.jobs.job_folder import EVENTS, Folder, Result
+from backend.jobs.job_rows import list_inputs
 from backend.store.content_store import Store, read_packed_files
 from restage4d.errors import InputError
 from restage4d.protocol.messages import Device, Submit
@@ -162,14 +163,12 @@ class RayExecutor:
             f"ray:{i}" for i in range(int(ray.cluster_resources().get("GPU", 0)) or self._slots)
         ]
 
+    def make_environment(self, slot: str) -> dict[str, str]:
+        return dict(os.environ)  # jobs run elsewhere; this machine's GPU, if any, is free to draw
+
     def start(self, job: str, folder: Folder, slot: str) -> None:
         spec = folder.read_spec()
-        contents = {
-            spec.base,
-            spec.selection.mask or "",
-            *spec.selection.corrections.values(),
-            *([] if isinstance(spec.driving, str) else spec.driving),
-        } - {""}
+        contents = list_inputs(spec)
         inputs = [
             (content, ray.put(self.store.path(content).read_bytes()))
             for content in self._add_frames(contents)

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import zmq
-
 from backend.jobs.executors import Executor
 from backend.jobs.job_folder import EVENTS, Folder, to_zmq_frames
-from backend.jobs.job_table import JobRow, JobTable
+from backend.jobs.job_rows import JobRow
+from backend.jobs.job_table import JobTable
+from backend.jobs.process_watch import ProcessWatch
+from backend.jobs.status_board import StatusBoard
 from backend.settings import ServiceSettings
 from backend.store.content_store import disk_full_error, is_disk_full
+from backend.store.reserve import Reserve
 from restage4d.errors import InputError
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
@@ -28,11 +30,16 @@ from restage4d.protocol.messages import (
     ENDED,
     Fault,
     JobProgress,
-    JobStatus,
+    State,
     StateChanged,
 )
 
 _GRACE_S = {"paused": 45.0, "cancelled": 1.5, "deleted": 1.5}  # from being asked to being killed
+_SHUT_OUT = Fault(
+    code="refused",
+    what="The job's user may not use this service any more.",
+    remedy="Its owner can let them in again (restage4d keys); then resume it.",
+)
 _log = logging.getLogger("restage4d.jobs")
 
 
@@ -46,6 +53,7 @@ class Supervisor:
         executor: who runs them.
         settings: attempts.
         publish: sends an event to whoever watches a job: (job, frames).
+        may_run: whether a user's jobs may run.
         monotonic: a clock in seconds that cannot be set.
     """
 
@@ -57,18 +65,22 @@ class Supervisor:
         settings: ServiceSettings,
         publish: Callable[[str, list], None],
         *,
+        may_run: Callable[[str], bool] = lambda user: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.jobs, self.folders, self.executor, self.settings = jobs, folders, executor, settings
-        self._publish, self._monotonic = publish, monotonic
+        self._publish, self._may_run, self._monotonic = publish, may_run, monotonic
+        self._reserve = Reserve(folders.parent / "reserve")
+        self._watch = ProcessWatch(settings.job_hours, settings.job_gigabytes, monotonic)
+        self.board = StatusBoard(jobs, folders)
+        # why the processes of jobs are being ended
+        self._ending: dict[str, Fault] = {}
         # when each running job was first seen to be asked to stop, and how
         self._asked: dict[str, tuple[str, float]] = {}
         self._stamps: dict[tuple[str, str], int] = {}
-        self._progress: dict[str, JobProgress] = {}
-        # running jobs that cannot be looked after, as on a full disk, and why
-        self._blocked: dict[str, Fault] = {}
         self._changed: deque[str] = deque()
         self._awake = threading.Event()
+        self.on_deleted: Callable[[], None] = lambda: None  # told that there is trash
         self._closing = False
 
     def open_folder(self, job: str) -> Folder:
@@ -79,9 +91,10 @@ class Supervisor:
     def cancel(self, job: JobRow) -> None:
         if job.state in ENDED:
             return
-        if self.jobs.change_state(job.id, ("queued", "paused"), "cancelled"):
+        before: tuple[State, ...] = ("queued", "paused")
+        if self._reserve.use(lambda: self.jobs.change_state(job.id, before, "cancelled")):
             self.announce(job.id)
-        elif self.jobs.request(job.id, "cancelled"):
+        elif self._reserve.use(lambda: self.jobs.request(job.id, "cancelled")):
             self._send_command(job.id, "cancel")
 
     def pause(self, job: JobRow) -> None:
@@ -104,12 +117,20 @@ class Supervisor:
         if self.jobs.change_state(job.id, ("paused", "failed", "cancelled"), "queued"):
             self.announce(job.id)
 
-    def delete(self, job: JobRow) -> None:
-        if self.jobs.request(job.id, "deleted"):
+    def delete(self, job: JobRow) -> bool:
+        """Whether it is gone; one that runs is first ended."""
+        if self._reserve.use(lambda: self.jobs.request(job.id, "deleted")):
             self._send_command(job.id, "cancel")
-        elif self.jobs.delete(job.id):
-            self.open_folder(job.id).remove()
-            self._progress.pop(job.id, None)
+            return False
+        gone = self._reserve.use(lambda: self.jobs.delete(job.id))
+        if gone:
+            self._forget(job.id)
+        return gone
+
+    def _forget(self, job: str) -> None:
+        self.board.forget(job)
+        self._watch.forget(job)
+        self.on_deleted()
 
     def _send_command(self, job: str, command: str) -> None:
         with suppress(InputError):  # on a full disk the process is killed when its time is up
@@ -119,52 +140,6 @@ class Supervisor:
     def announce(self, job: str) -> None:
         self._changed.append(job)
         self._awake.set()
-
-    # --- what clients see ---
-
-    def describe(self, job: JobRow, ahead: dict[str, int] | None = None) -> JobStatus:
-        """A job for a client."""
-        progress = self._progress.get(job.id) or self._read_progress(job)
-        ended = job.state in ("done", "queued")
-        return JobStatus(
-            id=job.id,
-            name=job.spec.name or job.spec.prompt[:60],
-            prompt=job.spec.prompt,
-            job_kind=job.spec.job_kind,
-            state=job.state,
-            stage=progress.stage if progress and not ended else "",
-            step=progress.step if progress and not ended else 0,
-            steps=progress.steps if progress and not ended else 0,
-            percent=100.0
-            if job.state == "done"
-            else progress.percent
-            if progress and job.state != "queued"
-            else 0.0,
-            time_left_s=progress.time_left_s if progress and job.state == "running" else None,
-            losses=progress.losses if progress else {},
-            error=job.error or (self._blocked.get(job.id) if job.state == "running" else None),
-            ahead=(self.jobs.count_ahead() if ahead is None else ahead).get(job.id, 0)
-            if job.state == "queued"
-            else 0,
-            attempts=job.attempts,
-            device=job.device,
-            created=job.created,
-            started=job.started,
-            finished=job.finished,
-            stopping=bool(job.wanted),
-            has_puppet="puppet" in job.artefacts,
-            has_preview=self.open_folder(job.id).read_stamp("preview") > 0,
-            artefacts=job.artefacts,
-        )
-
-    def _read_progress(self, job: JobRow) -> JobProgress | None:
-        if job.attempts == 0:
-            return None
-        event = self.open_folder(job.id).read_event("progress")
-        with suppress(WireError):
-            if event:
-                self._progress[job.id] = framing.decode(to_zmq_frames(event), framing.EVENTS).body
-        return self._progress.get(job.id)
 
     # --- the loop ---
 
@@ -176,24 +151,29 @@ class Supervisor:
             try:
                 self._follow(job)
             except (InputError, OSError, sqlite3.Error) as error:
-                if job.id not in self._blocked:
+                if is_damaged(error):
+                    raise
+                if self.board.find_blocked(job.id) is None:
                     _log.error("job %s: %s", job.id, error)
-                    self._blocked[job.id] = _make_fault(error)
-                    self._changed.append(job.id)
-            else:
-                if self._blocked.pop(job.id, None):
-                    self._changed.append(job.id)
+                self._tell(job.id, _make_fault(error))
         if not self._closing:
             self._start()
         while self._changed:
             self._publish_status(self._changed.popleft())
+
+    def _tell(self, job: str, fault: Fault | None) -> None:
+        """What stands in the way of a running job now."""
+        if self.board.set_blocked(job, fault):
+            self._changed.append(job)
 
     def _start(self) -> None:
         busy = {job.device for job in self.jobs.list(states=("running",))}
         for slot in self.executor.list_slots():
             if slot in busy:
                 continue
-            job = self.jobs.find_next_queued()
+            while (job := self.jobs.find_next_queued()) and not self._may_run(job.owner):
+                self.jobs.change_state(job.id, ("queued",), "paused", _SHUT_OUT)
+                self._changed.append(job.id)
             if job is None:
                 return
             folder = self.open_folder(job.id)
@@ -201,7 +181,7 @@ class Supervisor:
                 folder.prepare(job.spec)
                 if not self.jobs.mark_running(job.id, slot):
                     continue
-                self._progress.pop(job.id, None)
+                self.board.forget_progress(job.id)
                 self.executor.start(job.id, folder, slot)
             except (InputError, OSError, sqlite3.Error) as error:
                 _log.error("job %s could not be started: %s", job.id, error)
@@ -218,19 +198,30 @@ class Supervisor:
         alive = self.executor.is_alive(job.id, folder)
         self._relay(job, folder)
         if alive:
+            self._look_at(job, folder)
             if job.wanted and self._measure_wait(job) > _GRACE_S[job.wanted]:
                 self.executor.kill(job.id, folder)
             elif job.wanted and not folder.read_command():
                 folder.write_command("pause" if job.wanted == "paused" else "cancel")
             return
+        self._take_result(job, folder)
+        # only now: on a full disk all this is done once more
         self._asked.pop(job.id, None)
-        result = folder.read_result()
+        self._ending.pop(job.id, None)
+        self._watch.forget(job.id)
+        self._tell(job.id, None)
+
+    def _take_result(self, job: JobRow, folder: Folder) -> None:
+        """The process of a job has ended: what becomes of the job?"""
+        ended_for, result = self._ending.get(job.id), folder.read_result()
         if job.wanted == "deleted":
-            self.jobs.change_state(job.id, ("running",), "cancelled")
-            self.jobs.delete(job.id)
-            folder.remove()
+            self._reserve.use(lambda: self.jobs.change_state(job.id, ("running",), "cancelled"))
+            self._reserve.use(lambda: self.jobs.delete(job.id))
+            self._forget(job.id)
             return
-        if job.wanted == "cancelled":
+        if ended_for is not None and result is None:
+            self.jobs.change_state(job.id, ("running",), "failed", ended_for)
+        elif job.wanted == "cancelled":
             self.jobs.change_state(job.id, ("running",), "cancelled")
         elif result is None:
             self._handle_crash(job)
@@ -246,6 +237,16 @@ class Supervisor:
         else:
             self.jobs.change_state(job.id, ("running",), "paused", result.error)
         self._changed.append(job.id)
+
+    def _look_at(self, job: JobRow, folder: Folder) -> None:
+        """Whether the process of a running job is well, and its user still allowed."""
+        fault, must_end = self._watch.look(job.id, folder)
+        self._tell(job.id, fault)
+        if fault is not None and must_end:
+            self._ending[job.id] = fault
+            self.executor.kill(job.id, folder)
+        elif not job.wanted and not self._may_run(job.owner):
+            self.jobs.request(job.id, "paused")
 
     def _measure_wait(self, job: JobRow) -> float:
         """Seconds for which this service has seen that the job shall stop in this way."""
@@ -288,27 +289,32 @@ class Supervisor:
                 _log.error("job %s: %s", job.id, error)
                 continue
             if isinstance(body, JobProgress):
-                self._progress[job.id] = body
+                self.board.take_progress(job, body)
             self._publish(job.id, event[1])
 
     def _publish_status(self, job: str) -> None:
         try:
-            status = self.describe(self.jobs.get(job))
+            row = self.jobs.get(job)
         except WireError:
             return  # deleted
+        status = self.board.describe(row)
+        self.board.note(row)
         if status.state in ENDED:
             for name in EVENTS:
                 self._stamps.pop((job, name), None)
             if status.state == "done":
-                self._progress.pop(job, None)
+                self.board.forget_progress(job)
         self._publish(job, framing.encode(StateChanged(job=job, status=status)))
 
-    def wait(self, poller: zmq.Poller, seconds: float) -> None:
-        """Sleeps until somebody asks something of a job or a socket of ``poller`` has something, at
-        most ``seconds``."""
-        if not self._awake.is_set():
-            poller.poll(int(seconds * 1000))
+    def wait(self, seconds: float) -> None:
+        """Sleeps until somebody asks something of a job, at most ``seconds``."""
+        self._awake.wait(seconds)
         self._awake.clear()
+
+    def keep_reserve(self) -> bool:
+        """Sees to it that there is room for cancelling and deleting on a full disk; whether there
+        is."""
+        return self._reserve.keep()
 
     def close(self, seconds: float = 20.0) -> None:
         """Asks running jobs to checkpoint, waits for them, and queues them for the next start. Slow
@@ -323,6 +329,13 @@ class Supervisor:
             self.tick()
             time.sleep(0.05)
         self.executor.close()
+
+
+def is_damaged(error: Exception) -> bool:
+    """Whether the database itself is damaged: the service must end, and repairs it at its start."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError
+    )
 
 
 def _make_fault(error: Exception) -> Fault:

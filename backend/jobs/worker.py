@@ -77,6 +77,13 @@ def run_job(folder: Folder, store_folder: Path) -> Result:
                 code="no_room", what=full.what, remedy="Free some space there, then resume the job."
             )
             return Result(outcome="paused", error=fault)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            whose = "GPU's memory" if "CUDA" in str(error) else "memory"
+            return fail(
+                "limit",
+                f"The {whose} was full: {str(error).splitlines()[0] if str(error) else ''}"[:300],
+                "Try the draft quality, a smaller picture or fewer frames; then resume the job.",
+            )
         if isinstance(error, WireError):
             return fail(error.code, error.what, error.remedy)
         if isinstance(error, InputError):

@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 import sqlite3
-import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
+from backend.store.hashing import Hashing
 from restage4d.io.atomic import NO_ROOM
 from restage4d.protocol.digest import Digest
 from restage4d.protocol.errors import WireError
@@ -63,6 +65,7 @@ class Store:
         # content -> size and mtime when its bytes were last checked
         self._verified: dict[str, tuple[int, int]] = {}
         self._lock = Lock()
+        self.hashing = Hashing()
 
     def path(self, content: str) -> Path:
         """Where the bytes of a content are, or would be."""
@@ -129,28 +132,53 @@ class Store:
             WireError: "not_found", or "damaged": then the file is set aside, so that an upload can
                 bring it again.
         """
-        path = self.path(content)
+        found: list[int | WireError] = []
+        waiting = Lock()
+        waiting.acquire()
+
+        def take(one: int | WireError) -> None:
+            found.append(one)
+            waiting.release()
+
+        self.check_later(content, take)
+        waiting.acquire()
+        if isinstance(found[0], WireError):
+            raise found[0]
+        return found[0]
+
+    def check_later(self, content: str, then: Callable[[int | WireError], None]) -> None:
+        """`check` without waiting: ``then`` gets the size or the error, at once where the bytes
+        were checked before, else from the thread that hashes them."""
         try:
+            path = self.path(content)
             stat = path.stat()
+        except FileNotFoundError:
+            return then(_missing_error())
+        except WireError as error:
+            return then(error)
+        with self._lock:
+            known = self._verified.get(content) == (stat.st_size, stat.st_mtime_ns)
+        if known:
+            return then(stat.st_size)
+
+        def judge(hashed: "Future[Any]") -> None:
+            if hashed.exception() is not None:
+                return then(_missing_error())
+            if hashed.result().hexdigest() != content:
+                with suppress(OSError):
+                    path.unlink()
+                return then(
+                    WireError(
+                        "The service's copy of these bytes is damaged; it was removed.",
+                        "Send them again, or make the job anew.",
+                        "damaged",
+                    )
+                )
             with self._lock:
-                if self._verified.get(content) == (stat.st_size, stat.st_mtime_ns):
-                    return stat.st_size
-            with path.open("rb") as file:
-                right = hashlib.file_digest(file, "sha256").hexdigest() == content
-        except FileNotFoundError as error:
-            raise WireError(
-                "The service does not have these bytes (any more).", "Send them again.", "not_found"
-            ) from error
-        if not right:
-            with suppress(OSError):
-                path.unlink()
-            raise WireError(
-                "The service's copy of these bytes is damaged; it was removed.",
-                "Send them again, or make the job anew.",
-                "damaged",
-            )
-        self._note(content)
-        return stat.st_size
+                self._verified[content] = (stat.st_size, stat.st_mtime_ns)
+            then(stat.st_size)
+
+        self.hashing.submit(path).add_done_callback(judge)
 
     def remove(self, content: str) -> None:
         with suppress(OSError):
@@ -181,9 +209,7 @@ def read_packed_files(store: Store, content: str) -> list[PackedFile] | None:
                 return None
             listing = file.read(_LIST_LIMIT)
     except FileNotFoundError as error:
-        raise WireError(
-            "The service does not have these bytes (any more).", "Send them again.", "not_found"
-        ) from error
+        raise _missing_error() from error
     try:
         files = msgspec.msgpack.decode(listing, type=list[PackedFile])
         for one in files:
@@ -193,6 +219,12 @@ def read_packed_files(store: Store, content: str) -> list[PackedFile] | None:
             "A list of frames cannot be read.", "Send the folder again.", "damaged"
         ) from error
     return files
+
+
+def _missing_error() -> WireError:
+    return WireError(
+        "The service does not have these bytes (any more).", "Send them again.", "not_found"
+    )
 
 
 class Upload:
@@ -211,27 +243,36 @@ class Upload:
         self.path = store.partial / f"{store.path(content).name}.{whose}.part"
         self.offset = 0
         self.digest = Digest()
-        self.touched = time.monotonic()
+        self.lock = Lock()  # of whoever writes
         self._file: BinaryIO | None = None
 
-    def open(self) -> None:
-        """Finds what an earlier attempt left and hashes it. Raises OSError."""
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
+
+    def count_earlier(self) -> int:
+        """Bytes that an earlier attempt left."""
+        try:
+            return min(self.path.stat().st_size, self.size)
+        except FileNotFoundError:
+            return 0
+
+    def open(self, earlier: int, sha: Any) -> None:
+        """Goes on behind the first ``earlier`` bytes of the file, of which ``sha`` is the hash.
+        Raises OSError."""
         self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-        while block := self._file.read(min(_BLOCK, self.size - self.offset)):
-            self.digest.update(block)
-            self.offset += len(block)
-        self._file.truncate(self.offset)
-        self._file.seek(self.offset)
+        self.offset, self.digest = earlier, Digest(sha)
+        self._file.truncate(earlier)
+        self._file.seek(earlier)
 
     def write(self, data: memoryview) -> None:
-        """Appends a chunk. Raises OSError where the disk is full; then `open` again finds what was
-        written."""
+        """Appends a chunk. Raises OSError where the disk is full; then this upload is over, and the
+        next one finds what was written."""
         assert self._file is not None
         self.digest.update(data)
         self._file.write(data)
         self._file.flush()
         self.offset += len(data)
-        self.touched = time.monotonic()
 
     def finish(self) -> None:
         """Moves the complete bytes to their place. Raises `WireError` "damaged" where they are

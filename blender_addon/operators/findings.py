@@ -6,7 +6,8 @@ from typing import Any
 import bpy
 
 from ..properties import get_first_frame, get_shot, open_finding
-from ..puppet import importer, markers, nla, shot_settings
+from ..puppet import importer, markers, shot_settings
+from ..puppet.playback import nla
 
 
 class RESTAGE4D_OT_show_finding(bpy.types.Operator):

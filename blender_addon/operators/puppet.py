@@ -16,15 +16,8 @@ import bpy
 from restage4d.errors import InputError
 
 from .. import failures
-from ..puppet import (
-    actions,
-    attributes,
-    importer,
-    nla,
-    rig,
-    shot_settings,
-    weights,
-)
+from ..puppet import actions, attributes, importer, rig, shot_settings, weights
+from ..puppet.playback import nla
 from ..session.steps import Steps
 from . import in_view, stepped
 

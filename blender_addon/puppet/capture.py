@@ -27,17 +27,10 @@ from restage4d.se3 import Array
 from restage4d.skeleton.extending import LOSS, extend_bases
 
 from ..skeleton import build as body_rig
-from . import (
-    actions,
-    attributes,
-    camera,
-    importer,
-    pose,
-    rig,
-)
-from .animation import layers
+from . import actions, attributes, camera, importer, rig
 from .in_scene import shot_root
 from .nodes import native_splats
+from .playback import alone, pose
 
 SAME_SIZE = 1e-4  # how much, relatively, a puppet's size may change while it is read
 T = TypeVar("T")
@@ -203,9 +196,9 @@ def take_steps(
         size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
         take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
         added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
-    with perform_alone(imported, scene):
+    with alone.perform_alone(imported, scene):
         for p in _choose(imported, names):
-            play_alone(imported, p)
+            alone.play_alone(imported, p)
             frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
             take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
             performances.append(
@@ -249,7 +242,10 @@ def make_puppet(
     rest = make_nothing()
     if background and imported.background is not None:
         rest = read_background(imported)
-    about = imported.about | {"metres_per_unit": imported.about["metres_per_unit"] / size}
+    about = imported.about | {
+        "metres_per_unit": imported.about["metres_per_unit"] / size,
+        "body": [part.scaled(size) for part in imported.about["body"]],
+    }
     return Puppet(subject, index, weight, performances, rest, **about)
 
 
@@ -285,57 +281,6 @@ def transform(g: Gaussians, world: Array, whose: str) -> Gaussians:  # (4, 4)
         quats=se3.quat_multiply(np.broadcast_to(turn, g.quats.shape), g.quats).astype(np.float32),
         scales=(g.scales * size).astype(np.float32),
     )
-
-
-def play_alone(
-    imported: importer.ImportedPuppet, performance: importer.ImportedPerformance
-) -> None:
-    """Plays a performance within `perform_alone`."""
-    data = imported.armature.animation_data
-    if data is not None:
-        layers.leave(imported.armature)
-        data.use_nla = False  # but under layers
-    importer.play(imported, performance)
-
-
-@contextmanager
-def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> Iterator[None]:
-    """While performances are played one after the other, each as its Action and its layers, without
-    other NLA tracks; what played comes back afterwards, and the pose."""
-    owners, posed = importer.get_animated(imported), importer.read_pose(imported)
-    others = [x for x in pose.read_animated(scene) if x[0] not in owners]
-    frame, subframe = scene.frame_current, scene.frame_subframe
-    animated = [o.animation_data for o in owners if o.animation_data is not None]
-    tweaked = [(data, data.nla_tracks.active) for data in animated if data.use_tweak_mode]
-    for data, _ in tweaked:  # no other Action may play there
-        data.use_tweak_mode = False
-    layers.fit_ramps(imported.armature)
-    used = [data.use_nla for data in animated]
-    tracks = [(t, t.mute, t.is_solo) for data in animated for t in data.nla_tracks]
-    before = [actions.find_played(o) for o in owners]
-    try:
-        for data in animated:
-            data.use_nla = False
-        for track, _, _ in tracks:
-            track.is_solo, track.mute = False, True
-        yield
-    finally:
-        layers.leave(imported.armature)
-        for owner, (action, slot) in zip(owners, before, strict=True):
-            actions.play(owner, action, slot)
-        for track, mute, solo in tracks:
-            track.mute = mute
-            if solo:
-                track.is_solo = True
-        for data, use in zip(animated, used, strict=True):
-            data.use_nla = use
-        for data, active in tweaked:
-            data.nla_tracks.active = active
-            data.use_tweak_mode = True
-        scene.frame_set(frame, subframe=subframe)
-        importer.write_pose(imported, posed)
-        for owner, values in others:
-            pose.write_values(owner, values)
 
 
 def read_steps(

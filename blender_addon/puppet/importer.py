@@ -20,12 +20,14 @@ import numpy as np
 from restage4d.errors import InputError
 from restage4d.finding import Finding
 from restage4d.puppet import Puppet
+from restage4d.skeleton.body_parts import BodyPart
 
 from ..session.steps import Steps, drain, in_thread
 from ..skeleton.contact_list import read_contacts
-from . import actions, builder, camera, markers, pose
+from . import actions, builder, camera, markers
 from .animation import layers
 from .in_scene import index
+from .playback import pose
 
 KEY = index.KEY
 BLEND = "Restage4D "  # NLA tracks by `nla.blend` begin so
@@ -63,7 +65,7 @@ class ImportedPuppet:
         background, background_splats: the static Gaussians, None where there are none.
         camera: the clip's camera.
         performances: in the file's order.
-        about: provenance, metrics, metres_per_unit and findings of the puppet.
+        about: provenance, metrics, metres_per_unit, findings and body of the puppet.
         standing: where the camera stood and what its lens was when it came in, by data path.
     """
 
@@ -154,6 +156,7 @@ def import_steps(
         "provenance": puppet.provenance,
         "metrics": puppet.metrics,
         "findings": puppet.findings,
+        "body": puppet.body,
     }
     filming = (parts.camera, camera.get_lens(parts.camera))
     standing = {k: v for x in filming for k, v in pose.read_values(x, _STANDING).items()}
@@ -324,7 +327,8 @@ PARTS = ("root", "points", "bases_frames", "splats", "background", "background_s
 def remember(imported: ImportedPuppet) -> None:
     """Writes what belongs together into the armature, see `KEY`."""
     records = [finding.to_record() for finding in imported.about["findings"]]
-    about = imported.about | {"findings": records}
+    body = [part.to_record() for part in imported.about["body"]]
+    about = imported.about | {"findings": records, "body": body}
     said = {"about": about, "standing": imported.standing, "performances": []}
     pointers = {
         part: getattr(imported, part) for part in PARTS if getattr(imported, part) is not None
@@ -372,4 +376,6 @@ def _read_said(text: str) -> dict[str, Any]:
     said = json.loads(text)
     records = said["about"].get("findings", [])  # puppets of before have none
     said["about"]["findings"] = [Finding.from_record(record) for record in records]
+    body = said["about"].get("body", [])
+    said["about"]["body"] = [BodyPart.from_record(record) for record in body]
     return said

@@ -156,6 +156,7 @@ class Requests:
         from restage4d.protocol.messages import Prepare
 
         side, first = shot.longer_side, shot.first_frame
+        last = shot.frames[1] if shot.frames else None
         try:
             client = self._connection.get_client(self._select, lambda: self._shot is shot)
             request = Prepare(
@@ -163,6 +164,7 @@ class Requests:
                 prompt=order.prompt,
                 driving=order.provider,
                 first=first,
+                frames=None if last is None else last - first,
                 longer_side=side,
             )
             answer = client.prepare(request)

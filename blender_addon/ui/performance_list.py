@@ -6,8 +6,9 @@ from typing import Any
 import bpy
 
 from ..languages import CONTEXT, translate
-from ..puppet import importer, nla
+from ..puppet import importer
 from ..puppet.animation import curves, layer_settings, layers
+from ..puppet.playback import nla
 from ..session import running_work
 from .text import paragraph
 

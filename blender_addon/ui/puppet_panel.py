@@ -7,8 +7,9 @@ import bpy
 
 from ..languages import CONTEXT, translate
 from ..properties import get_shot
-from ..puppet import importer, nla, shot_settings
+from ..puppet import importer, shot_settings
 from ..puppet.output import export, render_job
+from ..puppet.playback import nla
 from ..session import running_work
 from ..viewport.display import RESTAGE4D_PG_display, get_display
 from .findings_list import draw_findings
@@ -82,6 +83,7 @@ def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> 
     column.use_property_split, column.use_property_decorate = True, False
     for name in ("mode", "color", "background", "relight", "filmed_angle"):
         column.prop(display, name)
+    layout.operator("restage4d.use_another_background", icon="WORLD")
 
 
 class RESTAGE4D_PT_export(Step):

@@ -1,4 +1,4 @@
-"""``restage4d submit | watch | fetch | list | cancel``: the client on the command line."""
+"""``restage4d submit | watch | fetch | list | cancel | page``: the client on the command line."""
 
 import argparse
 import sys
@@ -8,11 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from restage4d.cli.console import printable
 from restage4d.cli.options import add_fit, add_selection, check_masks
 from restage4d.defaults import DRAFT_DRIVER
 from restage4d.errors import FitError, InputError
 from restage4d.protocol.client import Client, Lost
 from restage4d.protocol.messages import (
+    PRIORITIES,
     Event,
     JobProgress,
     JobStatus,
@@ -40,6 +42,9 @@ def add(commands: Any) -> None:
         "--into", type=Path, metavar="PUPPET", help="a puppet file of the same video"
     )
     submit.add_argument("--name", default="", help="what to call the job")
+    submit.add_argument(
+        "--priority", choices=PRIORITIES, default="normal", help="among your own jobs"
+    )
     add_fit(submit)
     submit.add_argument("--watch", action="store_true", help="stay and follow it")
     submit.set_defaults(do=_submit)
@@ -53,11 +58,25 @@ def add(commands: Any) -> None:
     )
     cancel = commands.add_parser("cancel", help="end a job of the service")
     everything = commands.add_parser("list", help="the service's jobs")
-    for parser, do in ((watch, _watch), (fetch, _fetch), (cancel, _cancel)):
+    log = commands.add_parser("log", help="what happened to a job of the service")
+    delete = commands.add_parser("delete", help="forget a job of the service, with its results")
+    for parser, do in (
+        (watch, _watch),
+        (fetch, _fetch),
+        (cancel, _cancel),
+        (log, _log),
+        (delete, _delete),
+    ):
         parser.add_argument("job", help="its id, or the beginning of it")
         parser.set_defaults(do=do)
+    everything.add_argument(
+        "--everyone", action="store_true", help="everybody's jobs, for the service's owner"
+    )
     everything.set_defaults(do=_list)
-    for parser in (submit, watch, fetch, cancel, everything):
+    page = commands.add_parser("page", help="the jobs in a browser on this machine, to look at")
+    page.add_argument("--port", type=int, default=0, help="of this machine (default: a free one)")
+    page.set_defaults(do=_page)
+    for parser in (submit, watch, fetch, cancel, log, delete, everything, page):
         parser.add_argument(
             "--connection",
             type=Path,
@@ -90,6 +109,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             first=arguments.first,
             frames=arguments.frames,
             seed=arguments.seed,
+            priority=arguments.priority,
         )
         id = client.submit(job)
         print(id)
@@ -115,7 +135,7 @@ def _follow(client: Client, job: str) -> None:
             printed = time.monotonic()
             left = f", {event.time_left_s:.0f} s left" if event.time_left_s is not None else ""
             losses = "".join(f"  {name} {value:.4g}" for name, value in event.losses.items())
-            print(f"{event.percent:5.1f} %  {event.stage}{left}{losses}", flush=True)
+            print(printable(f"{event.percent:5.1f} %  {event.stage}{left}{losses}"), flush=True)
 
     try:
         status = client.watch(job, show)
@@ -143,10 +163,42 @@ def _cancel(arguments: argparse.Namespace) -> None:
         print(_line(client.cancel(_find(client, arguments.job))))
 
 
+def _delete(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        client.delete(_find(client, arguments.job))
+
+
+def _log(arguments: argparse.Namespace) -> None:
+    with Client.connect(arguments.connection) as client:
+        job = _find(client, arguments.job)
+        for entry in client.replay(job):
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))
+            error = f"  {entry.error.what}" if entry.error else ""
+            share = f"{entry.percent:5.1f} %" if entry.stage else ""
+            print(printable(f"{when}  {entry.state:<9}  {share}  {entry.stage}{error}".rstrip()))
+        for line in client.fetch_log(job).splitlines():
+            print(printable(line))
+
+
+def _page(arguments: argparse.Namespace) -> None:
+    # late: it reads puppets, and with them safetensors, which the client does without elsewhere
+    from restage4d.status_page.server import StatusPage
+
+    page = StatusPage(arguments.connection, arguments.port)
+    print(f"{page.address}\nWhoever has this address sees your jobs. Ctrl-C ends it.", flush=True)
+    try:
+        page.serve()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        page.close()
+
+
 def _list(arguments: argparse.Namespace) -> None:
     with Client.connect(arguments.connection) as client:
-        for status in client.jobs():
-            print(_line(status))
+        for status in client.jobs(everyone=arguments.everyone):
+            whose = printable(f"{status.user[:16]:<16}  ") if arguments.everyone else ""
+            print(whose + _line(status))
 
 
 def _line(status: JobStatus) -> str:
@@ -155,11 +207,14 @@ def _line(status: JobStatus) -> str:
         detail = f"{status.ahead} before it"
     if status.error:
         detail = f"{status.error.what} {status.error.remedy}"
-    return f"{status.id[:12]}  {status.state:<9}  {status.name[:40]:<40}  {detail}".rstrip()
+    line = f"{status.id[:12]}  {status.state:<9}  {status.name[:40]:<40}  {detail}".rstrip()
+    return printable(line)
 
 
 def _find(client: Client, beginning: str) -> str:
-    found = [status.id for status in client.jobs() if status.id.startswith(beginning)]
+    everyone = client.hello().owner
+    jobs = client.jobs(everyone=everyone)
+    found = [status.id for status in jobs if status.id.startswith(beginning)]
     if len(found) != 1:
         raise InputError(
             f"{len(found) or 'No'} jobs begin with {beginning!r}.", "See restage4d list."

@@ -54,3 +54,13 @@ def line(event: Event) -> str:
     if event.whole_seconds_left is not None and event.share < 1:
         text += f", {event.whole_seconds_left:.0f} s left"
     return text + "".join(f"  {name} {value:.4g}" for name, value in event.figures.items())
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere, without what would move a terminal's cursor, colour it or begin a line.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a?[2Jb'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,5 +1,5 @@
-"""``restage4d evaluate``: one stage, or a folder of stages and real pairs with all tables and
-plots."""
+"""``restage4d evaluate``: one stage, a folder of stages with all tables and plots, or a public
+benchmark."""
 
 import argparse
 from pathlib import Path
@@ -28,6 +28,10 @@ def add(commands: Any) -> None:
     what.add_argument(
         "--davis", type=Path, metavar="DIR", help="DAVIS clips with BADJA's joints: the real pairs"
     )
+    what.add_argument(
+        "--dycheck", type=Path, metavar="DIR", help="DyCheck's iPhone sequences, or one of them"
+    )
+    what.add_argument("--tapvid3d", type=Path, metavar="DIR", help="TAPVid-3D's videos (npz files)")
     parser.add_argument(
         "--ablation",
         nargs="+",
@@ -72,7 +76,8 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    if arguments.product and (arguments.davis or arguments.ablation):
+    layout = next((name for name in ("davis", "dycheck", "tapvid3d") if vars(arguments)[name]), "")
+    if arguments.product and (layout or arguments.ablation):
         raise InputError("--product runs on stages, without ablations.", "Leave one of them out.")
     # torch and matplotlib: seconds that the other commands do without
     from restage4d.evaluate.metrics.perceptual import PerceptualWeights
@@ -82,7 +87,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         stage=arguments.stage,
         stages=arguments.stages,
-        davis=arguments.davis,
+        benchmark=vars(arguments)[layout] if layout else None,
+        layout=layout,
         ablations=arguments.ablation,
         noise=arguments.noise,
         seed=arguments.seed,

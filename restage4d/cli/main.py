@@ -5,6 +5,7 @@ import sys
 
 from restage4d import __version__
 from restage4d.cli import evaluate, info, refine, run
+from restage4d.cli.console import printable
 from restage4d.errors import Cancelled, FitError, InputError
 from restage4d.threads import let_waiting_threads_sleep
 
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         arguments.do(arguments)
     except (InputError, FitError) as error:
-        print(f"\nrestage4d: {error}", file=sys.stderr)
+        print(f"\nrestage4d: {printable(str(error))}", file=sys.stderr)
         return 1
     except Cancelled:
         print(
@@ -37,10 +38,11 @@ def _backend_commands() -> list:
     """None where the extra "backend" is not installed, as in Blender: there is no service to run or
     to ask."""
     try:
-        from restage4d.cli import client, doctor, export, service
+        from restage4d.cli import client, export, service
+        from restage4d.cli.computer import doctor, models
     except ImportError:
         return []
-    return [export, doctor, client, service]
+    return [export, doctor, models, client, service]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.__main__ import add_arguments, serve
-from backend.keys import Keys, make_client
+from backend.logs import audit_to_file, note
+from backend.network.keys import Keys, make_client
 from restage4d.protocol.connection import home
 
 
@@ -27,26 +28,57 @@ def add(commands: Any) -> None:
         "--host", required=True, help="name or address under which this machine is reached"
     )
     make.add_argument("--out", type=Path, help="the file to write (default: NAME.restage4d.json)")
+    make.add_argument(
+        "--owner", action="store_true", help="they see, cancel and delete everybody's jobs"
+    )
     make.set_defaults(do=_make)
     allow = actions.add_parser("allow", help="let a public key in that somebody made")
     allow.add_argument("name")
     allow.add_argument("public", help="the 40 characters of a CURVE public key")
-    allow.set_defaults(do=lambda a: Keys(home() / "keys").allow(a.name, a.public))
-    revoke = actions.add_parser("revoke", help="shut somebody out")
-    revoke.add_argument("name")
-    revoke.set_defaults(do=lambda a: Keys(home() / "keys").revoke(a.name))
+    allow.set_defaults(do=_allow)
+    for action, words in (
+        ("revoke", "shut somebody out for good"),
+        ("disable", "shut somebody out for a while"),
+        ("enable", "let somebody who was disabled in again"),
+    ):
+        one = actions.add_parser(action, help=words)
+        one.add_argument("name")
+        one.set_defaults(do=_change)
     actions.add_parser("list", help="who may come in").set_defaults(do=_list)
 
 
 def _make(options: argparse.Namespace) -> None:
     out = options.out or Path(f"{options.name}.restage4d.json")
-    make_client(home(), options.name, options.host, out)
+    make_client(home(), options.name, options.host, out, "owner" if options.owner else "user")
+    _note(options)
     print(
         f"{out} lets {options.name} in. It holds a secret key: hand it over as you would a "
         "password."
     )
 
 
+def _allow(options: argparse.Namespace) -> None:
+    Keys(home() / "keys").allow(options.name, options.public)
+    _note(options)
+
+
+def _change(options: argparse.Namespace) -> None:
+    """Revokes, disables or enables. A service that runs ends their connections within a second and
+    pauses their jobs."""
+    keys = Keys(home() / "keys")
+    if options.action == "revoke":
+        keys.revoke(options.name)
+    else:
+        keys.disable(options.name, options.action == "disable")
+    _note(options)
+
+
+def _note(options: argparse.Namespace) -> None:
+    """Into the service's audit log, from this process."""
+    audit_to_file(home())
+    note("local", f"keys {options.action}", detail=options.name)
+
+
 def _list(options: argparse.Namespace) -> None:
-    for name, public in sorted(Keys(home() / "keys").allowed().items()):
-        print(f"{name:<30} {public}")
+    for name, user in sorted(Keys(home() / "keys").users().items()):
+        print(f"{name:<30} {user.key} {user.role}{', disabled' if user.disabled else ''}")

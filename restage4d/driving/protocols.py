@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip
+from restage4d.driving.draft.body_plan import BodyPlan
 from restage4d.priors.known import KnownPriors
 from restage4d.progress import Progress
 
@@ -70,6 +71,7 @@ class DrivingVideo:
         notes: what of the prompt it does not show, and why, each as a sentence.
         doubt: what its maker did not know of the subject, a sentence; "" for nothing.
         known: what the provider knows of ``clip``, which is then not estimated.
+        plan: of the subject's build in the first frame; None where the maker has none.
 
     Raises:
         InputError: ``known`` does not fit ``clip``; says what.
@@ -82,6 +84,7 @@ class DrivingVideo:
     notes: tuple[str, ...] = ()
     doubt: str = ""
     known: KnownPriors = field(default_factory=KnownPriors)
+    plan: BodyPlan | None = None
 
     def __post_init__(self) -> None:
         self.known.check(self.clip)

@@ -1,14 +1,15 @@
 """What ``restage4d evaluate`` does: one stage, a folder of stages with all tables and plots, or
-the real pairs."""
+a public benchmark."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from restage4d.evaluate import plots, runs, tables
 from restage4d.evaluate.ablations import configure
+from restage4d.evaluate.benchmarks import dycheck, tapvid3d
+from restage4d.evaluate.benchmarks.davis import run_real_pairs
 from restage4d.evaluate.metrics.perceptual import PerceptualMetrics, PerceptualWeights
 from restage4d.evaluate.product import run_products
-from restage4d.evaluate.real import run_real_pairs
 from restage4d.evaluate.runs import (
     Bench,
     Record,
@@ -22,17 +23,23 @@ from restage4d.evaluate.workers import run_all
 from restage4d.io.atomic import replacing
 from restage4d.progress import Progress, TaskId
 
+_BENCHMARKS = {
+    "davis": run_real_pairs,
+    "dycheck": dycheck.run_dycheck,
+    "tapvid3d": tapvid3d.run_tapvid3d,
+}
 _SHOWN = {"baseline": "baseline", "full": "ours"}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is evaluated; exactly one of ``stage``, ``stages`` and ``davis`` is given.
+    """What is evaluated; exactly one of ``stage``, ``stages`` and ``benchmark`` is given.
 
     Attributes:
         out: folder for the results.
-        stage: one stage. ``stages``: a folder of them. ``davis``: of DAVIS clips with BADJA's
-            joints.
+        stage: one stage. ``stages``: a folder of them.
+        benchmark: a folder of clips in the ``layout`` "davis" (with BADJA's joints), "dycheck" or
+            "tapvid3d".
         ablations: names in `restage4d.evaluate.ablations`; empty: all.
         noise: "clean" or "learned", of one stage's priors.
         seed: of noise and fits.
@@ -45,7 +52,8 @@ class Suite:
     out: Path
     stage: Path | None
     stages: Path | None
-    davis: Path | None
+    benchmark: Path | None
+    layout: str
     ablations: list[str]
     noise: str
     seed: int
@@ -58,9 +66,12 @@ def evaluate(suite: Suite, progress: Progress) -> None:
     """Does it, and writes results.json, tables and sheets into ``suite.out``. Raises `InputError`
     before work for what cannot be used."""
     out, seed, settings = suite.out, suite.seed, suite.settings
-    if suite.davis:
-        pairs = run_real_pairs(suite.davis, out, progress, settings)
-        write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], "real": pairs})
+    if suite.benchmark:
+        run = _BENCHMARKS[suite.layout]
+        found = run(suite.benchmark, out, progress, settings)
+        write_json(out / "results.json", {"format": runs.FORMAT, "runs": [], suite.layout: found})
+        with replacing(out / f"{suite.layout}.md") as temporary:
+            temporary.write_text(tables.write_benchmark(found), encoding="utf-8")
         return
     if suite.product:
         stages = suite.stage or suite.stages

@@ -40,6 +40,21 @@ _FAULTS = (
 )
 
 
+def write_benchmark(records: list[Record]) -> str:
+    """One row per sequence and their mean, a column per figure."""
+    names = list(dict.fromkeys(name for r in records for name in r["metrics"]))
+    rows = [(r["sequence"], [r["metrics"].get(name) for name in names]) for r in records]
+    means = []
+    for column in zip(*(values for _, values in rows), strict=True):
+        finite = [v for v in column if v is not None]
+        means.append(float(np.mean(finite)) if finite else None)
+    lines = ["| sequence | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for name, values in [*rows, ("mean", means)]:
+        cells = ["" if v is None else f"{v:.4g}" for v in values]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def write_tables(records: Iterable[Record]) -> str:
     """All tables that the records give."""
     rows = list(records)

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property, partial
 
 import numpy as np
 
 from restage4d import se3, sh
 from restage4d.errors import InputError
+from restage4d.exporting.posing import Poser, pose_ahead
 from restage4d.io.ply import join_gaussians
 from restage4d.puppet import F32, Camera, Gaussians, Performance, Puppet
 
@@ -89,7 +91,20 @@ class Shot:
 
     def pose_subject(self, frame: int) -> Gaussians:
         """The subject at a frame (Eq. 1), in the file's axes and units."""
-        return self._convert(self.puppet.pose(self.performance, frame))
+        self.performance.check_frame(frame)
+        bases, turn = self.performance.bases[:, frame], self.axes.turn
+        columns = (bases[:, :3], bases[:, 3:6], bases[:, 6:] * np.float32(self.factor))
+        return self._poser.pose(np.concatenate([c @ turn.T for c in columns], axis=1))
+
+    def pose_subjects(self) -> Iterator[Gaussians]:
+        """`pose_subject` of every frame, a few of them ahead in threads."""
+        return pose_ahead(partial(self.pose_subject, frame) for frame in self.frames)
+
+    @cached_property
+    def _poser(self) -> Poser:
+        """Of the subject in file units; what turns it into the file's axes are the bases."""
+        scaled = convert_gaussians(self.puppet.subject, np.eye(3, dtype=np.float32), self.factor)
+        return Poser(scaled, self.puppet.index, self.puppet.weight, self.puppet.n_bases)
 
     def get_rest(self) -> Gaussians:
         """The subject in its canonical frame, in the file's axes and units."""
@@ -109,10 +124,19 @@ class Shot:
 
     def pose_frames(self) -> Iterator[Gaussians]:
         """Everything that leaves, frame by frame: the subject, and the background behind it."""
-        rest = self.get_background() if self.background else None
-        for frame in self.frames:
-            posed = self.pose_subject(frame)
-            yield posed if rest is None else join_gaussians(posed, rest)
+        if not self.background:
+            yield from self.pose_subjects()
+            return
+        rest = self.get_background()
+        still = join_gaussians(self.get_rest(), rest)  # what does not move is joined once
+        for posed in self.pose_subjects():
+            if posed.sh.shape[1] > 1:  # SH move, too
+                yield join_gaussians(posed, rest)
+                continue
+            means, quats = (
+                np.concatenate([getattr(posed, k), getattr(rest, k)]) for k in ("means", "quats")
+            )
+            yield replace(still, means=means, quats=quats)
 
     def _convert(self, gaussians: Gaussians) -> Gaussians:
         return convert_gaussians(gaussians, self.axes.turn, self.factor)

@@ -31,13 +31,13 @@ def write_usd_points(path: Path, shot: Shot) -> Iterator[int]:
         if shot.background:
             still = shot.get_background()
             _Points(writer.stage, BACKGROUND, still).write(still, Usd.TimeCode.Default())
-        subject, posed = None, shot.pose_subject(shot.frames[0])
-        velocity = np.zeros_like(posed.means)
-        for i, frame in enumerate(shot.frames):
-            following = shot.pose_subject(shot.frames[i + 1]) if i + 1 < len(shot.frames) else None
+        poses = shot.pose_subjects()
+        posed = next(poses)
+        subject, velocity = _Points(writer.stage, SUBJECT, posed), np.zeros_like(posed.means)
+        for frame in shot.frames:
+            following = next(poses, None)
             if following is not None:
                 velocity = (following.means - posed.means) * np.float32(rate)
-            subject = subject or _Points(writer.stage, SUBJECT, posed)
             subject.write(posed, Usd.TimeCode(frame + 1), velocity)
             writer.end_frame(frame)
             yield frame

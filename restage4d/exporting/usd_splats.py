@@ -31,8 +31,7 @@ def write_usd_splats(path: Path, shot: Shot) -> Iterator[int]:
             background = _SplatPrim(writer.stage, BACKGROUND, shot.get_background())
             background.write(shot.get_background(), _ALWAYS)
         subject = None
-        for frame in shot.frames:
-            gaussians = shot.pose_subject(frame)
+        for frame, gaussians in zip(shot.frames, shot.pose_subjects(), strict=True):
             subject = subject or _SplatPrim(writer.stage, SUBJECT, gaussians)
             subject.write(gaussians, Usd.TimeCode(frame + 1))
             writer.end_frame(frame)

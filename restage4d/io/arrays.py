@@ -6,6 +6,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.clips import Rewound
 from restage4d.errors import InputError
 from restage4d.io.images import PictureFile, read_alpha, read_values
 
@@ -78,6 +79,20 @@ def load_cameras(path: Path, width: int) -> Arrays:
     K = K.astype(np.float32)
     K[:, :2] *= width / made_for
     return {"K": K, "w2c": w2c.astype(np.float32), "points": points.astype(np.float32)}
+
+
+def match_frames(path: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
+    """Positions in the clip of the ``count`` frames that ``path`` holds: of all of it, or of its
+    base, frame 0 first. Raises `InputError` where it holds another number of frames."""
+    base = rewound.video(0)
+    if count == len(rewound) and rewound.n_branches:
+        return np.arange(count)
+    if count == len(base):
+        return base
+    raise InputError(
+        f"{path} has {count} frames, the rewound clip {len(rewound)}, the base {len(base)}.",
+        "Run that program on the base (frame 0 first) or on the rewound clip.",
+    )
 
 
 def camera_kind(w2c: NDArray[np.float32]) -> str:

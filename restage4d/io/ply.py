@@ -50,14 +50,17 @@ def _write(path: Path, gaussians: Gaussians, comment: str = "") -> None:
     opacities = np.clip(gaussians.opacities.astype(np.float64), _OPAQUE, 1 - _OPAQUE)
     columns = [
         gaussians.means,
-        np.zeros((n, 3)),
+        np.float32(0),
         gaussians.sh[:, 0],
         rest,
         np.log(opacities / (1 - opacities))[:, None],
         np.log(gaussians.scales),
         gaussians.quats,
     ]
-    table = np.concatenate(columns, axis=1, dtype="<f4", casting="same_kind")
+    table, first = np.empty((n, len(names)), "<f4"), 0
+    for column, width in zip(columns, (3, 3, 3, rest.shape[1], 1, 3, 4), strict=True):
+        table[:, first : first + width] = column
+        first += width
     head = [
         "ply",
         "format binary_little_endian 1.0",

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from restage4d.defaults import PriorNames
+from restage4d.defaults import AUTO, WEIGHT_FREE, PriorNames
 from restage4d.driving.candidates import BestOf
 from restage4d.driving.draft.directions.script import Directions
 from restage4d.driving.draft.driver import KinematicDriving
@@ -18,7 +18,10 @@ from restage4d.io.content_cache import Cache
 from restage4d.jobs.provider_choice import DriverChoice, is_prior_file
 from restage4d.priors.cameras.camera_files import CameraFiles
 from restage4d.priors.estimate import Providers, weight_free_providers
+from restage4d.priors.people.person_depth import PersonConfig, PersonDepth
+from restage4d.priors.people.person_masks import PersonMasks
 from restage4d.providers.api_keys import need_key
+from restage4d.providers.model_set import choose_estimators
 from restage4d.providers.modules import need_modules
 from restage4d.providers.registry import Entry, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
@@ -33,7 +36,7 @@ def make_prior_providers(
     """The providers of those names.
 
     Args:
-        names: of each prior's provider.
+        names: of each prior's provider; "auto" is `resolve_estimators`'s business.
         weights: where weights may come from.
         announce: told what a person must know, such as a licence that is not for commercial use.
 
@@ -41,6 +44,7 @@ def make_prior_providers(
         InputError: a name is unknown, or a module, checkpoint or checkout is missing or damaged;
             says how to get it.
     """
+    names = resolve_estimators(names, weights, announce)
     announced: set[str] = set()
     made: dict[tuple[str, str], Any] = {}  # one object where cameras and depth come from the same
     for kind, name in vars(names).items():
@@ -57,6 +61,18 @@ def make_prior_providers(
     return Providers(**{kind: made[_key(kind, name)] for kind, name in vars(names).items()})
 
 
+def resolve_estimators(
+    names: PriorNames, weights: Weights, announce: Callable[[str], None] = print
+) -> PriorNames:
+    """The names with what "auto" takes on this computer in its place; see `choose_estimators`."""
+    if AUTO not in vars(names).values():
+        return names
+    import torch  # late: the doctor and the service know all names without it
+
+    gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0
+    return choose_estimators(names, weights, read_settings(), gpu, announce)
+
+
 def _key(kind: str, name: str) -> tuple[str, str]:
     if is_prior_file(kind, name):
         return "file", name
@@ -66,7 +82,7 @@ def _key(kind: str, name: str) -> tuple[str, str]:
 def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
     if _key(kind, name)[0] == "file":
         return CameraFiles(Path(name))
-    if name == getattr(PriorNames(), kind):
+    if name == getattr(WEIGHT_FREE, kind):
         return getattr(weight_free_providers(), kind)
     found = find_entry(kind, name)
     make = PRIOR_MAKERS.get((kind, name))
@@ -76,8 +92,8 @@ def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
         from restage4d.priors.tracks.point_trackers import CoTrackerTracks, PointTrackerConfig
 
         return CoTrackerTracks(name, None, PointTrackerConfig("torch.hub"))
-    folder = weights.find(found)
-    return make(found, folder, fingerprint(folder))
+    folder = weights.find(found) if found.files or found.repo else Path()
+    return make(found, folder, fingerprint(folder) if folder.name else "")
 
 
 def _refuse_unmade(found: Entry) -> InputError:
@@ -118,12 +134,32 @@ def _make_depth_anything3(found: Entry, folder: Path, state: str) -> Any:
     return DepthAnything3(python, folder, DepthAnything3Config(state))
 
 
+def _make_person_masks(found: Entry, folder: Path, state: str) -> Any:
+    return PersonMasks(_find_people_config(found))
+
+
+def _make_person_depth(found: Entry, folder: Path, state: str) -> Any:
+    return PersonDepth(_find_people_config(found))
+
+
+def _find_people_config(found: Entry) -> PersonConfig:
+    python = Path(read_settings().mediapipe_python)
+    if not python.is_file():
+        raise InputError(
+            "MediaPipe needs a Python of its own, and RESTAGE4D_MEDIAPIPE_PYTHON names none.",
+            f"{found.get}.",
+        )
+    return PersonConfig(python)
+
+
 # who is made from (entry, folder of weights, fingerprint of it)
 PRIOR_MAKERS: dict[tuple[str, str], Callable[[Entry, Path, str], Any]] = {
     ("masks", "sam2"): partial(_make_sam, "sam2"),
     ("masks", "sam2-tiny"): partial(_make_sam, "sam2"),
     ("masks", "edgetam"): partial(_make_sam, "edgetam"),
     ("masks", "sam3"): partial(_make_sam, "sam3"),
+    ("masks", "mediapipe"): _make_person_masks,
+    ("depth", "mediapipe"): _make_person_depth,
     ("cameras", _BOTH): _make_depth_anything3,
     ("depth", _BOTH): _make_depth_anything3,
     ("depth", "depth-anything-v2"): _make_depth_anything,

@@ -22,6 +22,7 @@ from restage4d.io.arrays import (
     camera_kind,
     load_cameras,
     mask_picture,
+    match_frames,
     need,
 )
 
@@ -51,7 +52,7 @@ def read_shape_of_motion(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
         if part:
             files = sorted(p for p in part.iterdir() if p.suffix.lower() == ".png")
             out = np.full(shape, np.nan, np.float32)
-            for t, path in zip(_match_positions(part, len(files), rewound), files, strict=True):
+            for t, path in zip(match_frames(part, len(files), rewound), files, strict=True):
                 out[t] = read(path, rewound.clip.size)
             found[name] = {name: out}
     if (folder / "cameras.npz").is_file():
@@ -65,7 +66,7 @@ def read_shape_of_motion(folder: Path, rewound: Rewound) -> dict[str, Arrays]:
     part = _find_sequence(folder, _TRACKS)
     if part:
         stems = sorted({p.stem.rsplit("_", 1)[0] for p in part.glob("*_*.npy")})
-        rows = _match_positions(part, len(stems), rewound)
+        rows = match_frames(part, len(stems), rewound)
         if len(rows) == len(rewound):
             found["tracks"] = _read_tracks(
                 part, stems, rows, _read_picture_size(folder, part), rewound.clip.size
@@ -82,20 +83,6 @@ def _find_sequence(folder: Path, names: tuple[str, ...]) -> Path | None:
         need(len(below) == 1, part, f"it holds {len(below)} sequences, expected one")
         part = below[0]
     return part
-
-
-def _match_positions(part: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
-    """Which frames of the rewound clip ``count`` files are for."""
-    base = rewound.video(0)
-    if count == len(rewound) and rewound.n_branches:
-        return np.arange(count)
-    if count == len(base):
-        return base
-    raise InputError(
-        f"{part} has files for {count} frames, the rewound clip has {len(rewound)}, the base "
-        f"{len(base)}.",
-        "Preprocess the rewound clip or the base.",
-    )
 
 
 def _read_picture_size(folder: Path, part: Path) -> tuple[int, int]:
@@ -139,7 +126,7 @@ def _read_depth(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
 
 def _read_cameras(path: Path, rewound: Rewound) -> Arrays:
     given = load_cameras(path, rewound.clip.size[0])
-    rows = _match_positions(path, len(given["K"]), rewound)
+    rows = match_frames(path, len(given["K"]), rewound)
     found: Arrays = {"points": given["points"]}
     for name in ("K", "w2c"):
         found[name] = np.repeat(

@@ -7,7 +7,6 @@ another meanwhile.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,19 @@ from restage4d.protocol.channel import Channel, SharedChannel, secure
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import (
     NotRunning,
-    TimedOut,
     VersionMismatch,
     WireError,
 )
 from restage4d.protocol.messages import (
-    ENDED,
     PROTOCOL,
     Cancel,
     Delete,
     Event,
     FetchGaussians,
+    FetchLog,
     FetchPreview,
     Hello,
+    HistoryEntry,
     JobStatus,
     List,
     Look,
@@ -46,22 +45,21 @@ from restage4d.protocol.messages import (
     Prepare,
     Prepared,
     Render,
+    Replay,
     Resume,
     Shutdown,
-    StateChanged,
     Status,
     SubjectSelection,
     Submit,
     Welcome,
 )
-from restage4d.protocol.subscription import Lost, Subscription
+from restage4d.protocol.subscription import Lost, Subscription, follow
 
 if TYPE_CHECKING:
     from restage4d.puppet import Gaussians
 
 F32 = NDArray[np.float32]
 Advance = Callable[[int, int], None]  # (bytes done, bytes in all)
-_ASK_EVERY_S = 2.0  # published events may be lost, so the state is asked for
 
 
 class Client:
@@ -134,12 +132,12 @@ class Client:
     def status(self, job: str) -> JobStatus:
         return self._ask(self._control, Status(job=job)).body
 
-    def jobs(self) -> list[JobStatus]:
-        """All jobs of this client's key, newest first."""
-        page = self._ask(self._control, List()).body
+    def jobs(self, everyone: bool = False) -> list[JobStatus]:
+        """All jobs of this client's key, or everybody's for an owner, newest first."""
+        page = self._ask(self._control, List(everyone=everyone)).body
         found = page.jobs
         while page.more:
-            page = self._ask(self._control, List(before=found[-1].id)).body
+            page = self._ask(self._control, List(before=found[-1].id, everyone=everyone)).body
             found += page.jobs
         return found
 
@@ -243,6 +241,24 @@ class Client:
         one."""
         return self._ask(self._work, FetchPreview(job=job)).arrays[0].tobytes()
 
+    def replay(self, job: str, after: int = 0) -> Iterator[HistoryEntry]:
+        """What happened to a job so far, behind entry ``after``."""
+        more = True
+        while more:
+            answer = self._ask(self._work, Replay(job=job, after=after)).body
+            yield from answer.entries
+            more = answer.more
+            after = answer.entries[-1].number if answer.entries else after
+
+    def fetch_log(self, job: str, offset: int = 0) -> str:
+        """What a job's process wrote, from byte ``offset`` on."""
+        data = b""
+        while True:
+            reply = self._ask(self._work, FetchLog(job=job, offset=offset + len(data)))
+            data += reply.arrays[0].tobytes()
+            if not reply.arrays[0].size or reply.body.size <= offset + len(data):
+                return data.decode("utf-8", "replace")
+
     def fetch_gaussians(
         self, job: str, performance: str, start: int = 0, stop: int | None = None
     ) -> Iterator[Gaussians]:
@@ -320,35 +336,13 @@ class Client:
         """`watch` as an iterator. Survives restarts of the service: then a `Lost` comes, later a
         `StateChanged`."""
         subscription = Subscription(self._context, self.connection, job)
-        state, asked, lost = None, 0.0, False
+
+        def find_again() -> None:
+            if self._find_again():
+                subscription.reconnect(self.connection)
+
         try:
-            while not stop():
-                if time.monotonic() - asked > _ASK_EVERY_S:
-                    asked = time.monotonic()
-                    try:
-                        status = self.status(job)
-                    except (NotRunning, TimedOut) as error:
-                        if not lost:
-                            yield Lost(error.what, error.remedy), {}
-                        lost = True
-                        if self._find_again():
-                            subscription.reconnect(self.connection)
-                        continue
-                    if status.state != state or lost:
-                        state, lost = status.state, False
-                        yield StateChanged(job=job, status=status), {}
-                    if state in ENDED:
-                        return
-                if (received := subscription.receive(0.1)) is None:
-                    continue
-                body, arrays = received
-                if isinstance(body, StateChanged):
-                    if body.status.state == state:
-                        continue
-                    state = body.status.state
-                yield body, arrays
-                if state in ENDED:
-                    return
+            yield from follow(subscription, lambda: self.status(job), find_again, stop)
         finally:
             subscription.close()
 

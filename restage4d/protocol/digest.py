@@ -3,16 +3,21 @@ written or sent."""
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 _WORTH_A_THREAD = 256 << 10  # bytes; less is hashed before a thread has woken up
 _hashers = ThreadPoolExecutor(4, "sha256")  # its threads are made when they are first needed
 
 
 class Digest:
-    """The SHA-256 of blocks in the order of `update`. For one thread at a time."""
+    """The SHA-256 of blocks in the order of `update`. For one thread at a time.
 
-    def __init__(self) -> None:
-        self._sha = hashlib.sha256()
+    Args:
+        begun: a hashlib object that has the blocks before already.
+    """
+
+    def __init__(self, begun: Any = None) -> None:
+        self._sha = hashlib.sha256() if begun is None else begun.copy()
         self._under_way: Future[None] | None = None
 
     def update(self, block: bytes | memoryview) -> None:

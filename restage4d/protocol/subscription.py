@@ -1,5 +1,8 @@
 """A client's subscription to the events of one job, on the progress channel."""
 
+import time
+from collections.abc import Callable, Iterator
+
 import msgspec
 import zmq
 from numpy.typing import NDArray
@@ -7,12 +10,18 @@ from numpy.typing import NDArray
 from restage4d.protocol import framing
 from restage4d.protocol.channel import secure
 from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import NotRunning, TimedOut
 from restage4d.protocol.messages import (
+    ENDED,
     FRAME_LIMIT,
     Event,
+    JobStatus,
     Preview,
     PreviewPoints,
+    StateChanged,
 )
+
+_ASK_EVERY_S = 2.0  # published events may be lost, so the state is asked for
 
 # names of the arrays that come with an event, in the order of their frames
 _ARRAY_NAMES = {
@@ -75,3 +84,46 @@ class Subscription:
         socket.setsockopt(zmq.SUBSCRIBE, self._job.encode())
         socket.connect(connection.address("progress"))
         return socket
+
+
+def follow(
+    subscription: Subscription,
+    ask: Callable[[], JobStatus],
+    find_again: Callable[[], None],
+    stop: Callable[[], bool],
+) -> Iterator[tuple[Event | Lost, dict[str, NDArray]]]:
+    """Events of a job until it ends or ``stop()``, see `Client.events`.
+
+    Args:
+        subscription: to the job.
+        ask: how the job stands. Raises `NotRunning`, `TimedOut`.
+        find_again: looks for a service that does not answer any more.
+        stop: whether to end.
+    """
+    state, asked, lost = None, 0.0, False
+    while not stop():
+        if time.monotonic() - asked > _ASK_EVERY_S:
+            asked = time.monotonic()
+            try:
+                status = ask()
+            except (NotRunning, TimedOut) as error:
+                if not lost:
+                    yield Lost(error.what, error.remedy), {}
+                lost = True
+                find_again()
+                continue
+            if status.state != state or lost:
+                state, lost = status.state, False
+                yield StateChanged(job=status.id, status=status), {}
+            if state in ENDED:
+                return
+        if (received := subscription.receive(0.1)) is None:
+            continue
+        body, arrays = received
+        if isinstance(body, StateChanged):
+            if body.status.state == state:
+                continue
+            state = body.status.state
+        yield body, arrays
+        if state in ENDED:
+            return

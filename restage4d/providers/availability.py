@@ -18,7 +18,8 @@ def find_needs(entry: Entry, weights: Weights, settings: UserSettings) -> list[s
         needs.append(
             f"Python modules {', '.join(modules)}: {'; '.join(p for p in (ours, entry.get) if p)}"
         )
-    if entry.name == "depth-anything-3" and not Path(settings.da3_python or "-").is_file():
+    apart = {"depth-anything-3": settings.da3_python, "mediapipe": settings.mediapipe_python}
+    if entry.name in apart and not Path(apart[entry.name] or "-").is_file():
         needs.append(entry.get)
     if entry.files and weights.find_local(entry) is None:
         place = weights.folder / entry.name if weights.folder else None

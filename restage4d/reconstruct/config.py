@@ -7,6 +7,23 @@ from typing import Any
 from restage4d.errors import InputError
 
 CLIPS = ("both", "base", "driving")
+# what a setting may be, where it is not any number from 0 to a billion: more than these would fill
+# every computer's memory, or none can be done with
+_RANGES = {
+    "motion.n_bases": (1, 1000),
+    "motion.n_tracks": (10, 200_000),
+    "motion.frames_per_step": (1, 10_000),
+    "rigidity.k": (1, 256),
+    "fusion.max_subject": (10, 5_000_000),
+    "fusion.max_background": (0, 5_000_000),
+    "fusion.seed_frames": (1, 10_000),
+    "fusion.subject_stride": (0.1, 1000),
+    "fusion.background_stride": (0.1, 1000),
+    "fusion.steps": (0, 10_000_000),
+    "fusion.steps_per_frame": (1, 10_000),
+    "fusion.densify_every": (1, 1_000_000),
+    "influences": (1, 64),
+}
 
 
 @dataclass(frozen=True)
@@ -191,4 +208,10 @@ def _override(config: Any, path: list[str], value: str, text: str) -> Any:
         raise InputError(
             f"--set {text}: {value!r} is not a {type(old).__name__}.", f"The default is {old}."
         ) from error
+    if not isinstance(new, bool | str):
+        least, most = _RANGES.get(text.partition("=")[0], (0, 1_000_000_000))
+        if not least <= new <= most:  # NaN too
+            raise InputError(
+                f"--set {text}: it has to be from {least} to {most}.", f"The default is {old}."
+            )
     return replace(config, **{path[0]: new})

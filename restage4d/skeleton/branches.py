@@ -5,7 +5,8 @@ middle branches meet; one that is longer than ``least`` when it meets another is
 the other one up to there (the merge tree of superlevel sets; Edelsbrunner et al. 2002).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from restage4d.se3 import Array
 from restage4d.skeleton.shape import Ints, Shape, compute_distances, label_islands
 
 _LEAST, _SMALL = (0.14, 0.09), 0.06  # of the subject's longest side: limbs; ears and toes
+_SHORT = 0.05  # of it: short limbs
+_FEWEST = 12  # cells of a limb
+_SAME = 0.1  # of a limb's cells in another one: it is that one
 _HUGE = 0.3  # of the body: with that much of it, a long limb is looked for again among short ones
 _CELLS = 3.5  # a limb is at least as long
 _SEEDS = 5  # ends from which the middle is judged
@@ -34,6 +38,7 @@ class Branch:
         line: (S, 3) middle of its sections from joint to tip, the tip itself last.
         radius: (S,) how thick the sections are.
         small: short ones that sit on it (ears, toes).
+        is_short: shorter than limbs usually are: only a leg in the air or an elbow is worth it.
     """
 
     cells: NDArray[np.bool_]
@@ -43,6 +48,7 @@ class Branch:
     line: Array
     radius: Array
     small: list["Branch"] = field(default_factory=list)
+    is_short: bool = False
 
 
 def find_middle(shape: Shape) -> Array:  # -> (C,)
@@ -57,18 +63,26 @@ def find_middle(shape: Shape) -> Array:  # -> (C,)
     return compute_distances(shape, np.array([int(most.argmin())]))
 
 
-def find_limbs(shape: Shape) -> list[Branch]:
-    """A body's limbs, the farthest-reaching first: long ones, and shorter ones beside them."""
+def find_limbs(shape: Shape, known: Sequence[Branch] = ()) -> list[Branch]:
+    """A body's limbs beside those that are known, the farthest-reaching first: long ones, and
+    shorter ones beside them."""
     way, extent = find_middle(shape), float(np.ptp(shape.places, axis=0).max())
-    found: list[Branch] = []
-    for least in _LEAST:
-        long = max(least * extent, _CELLS * shape.size)
+    found = list(known)
+    for least in (*_LEAST, _SHORT):
+        short = least == _SHORT
+        long = least * extent if short else max(least * extent, _CELLS * shape.size)
         for limb in find_branches(shape, way, long, max(_SMALL * extent, 2 * shape.size)):
-            held = any((limb.cells & x.cells).sum() > 0.1 * limb.cells.sum() for x in found)
+            held = any(_share(limb, x) > _SAME for x in found)
             huge = least == _LEAST[0] and limb.cells.mean() > _HUGE
-            if not held and not huge:
-                found.append(limb)
+            if not held and not huge and limb.cells.sum() >= _FEWEST:
+                found.append(replace(limb, is_short=short))
+    found = found[len(known) :]
     return sorted(found, key=lambda limb: (-way[limb.tip], limb.tip))
+
+
+def _share(limb: Branch, other: Branch) -> float:
+    """How much of a limb is another one; all of it where its tip is."""
+    return 1.0 if other.cells[limb.tip] else (limb.cells & other.cells).sum() / limb.cells.sum()
 
 
 def find_branches(shape: Shape, way: Array, least: float, small: float) -> list[Branch]:

@@ -1,14 +1,18 @@
 """Which limb is what: legs by where they point, head and tail by thickness, height and ears."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from restage4d.se3 import Array
+from restage4d.skeleton.body_parts import Kind
 from restage4d.skeleton.branches import Branch
 from restage4d.skeleton.shape import Shape
 
+_ON_HEAD = 2.0  # cells: what is nearer to the head, and no leg, is a part of it
 _LOW = 0.3  # of the height: feet are below it
+_ARM = 0.55  # of the height: arms begin above it
 _UPRIGHT = 1.25  # heights in lengths
 _SLENDER, _STOUT = 5.5, 4.0  # lengths of a limb in radii: surely a limb; the least of a leg
 _AHEAD = 3.0  # how much it counts where the body goes, per length
@@ -43,7 +47,12 @@ class Body:
 
 
 def name_limbs(
-    shape: Shape, limbs: list[Branch], camera: Array, way: Array, head: Array | None
+    shape: Shape,
+    limbs: list[Branch],
+    camera: Array,
+    way: Array,
+    head: Array | None,
+    kinds: Mapping[int, Kind],
 ) -> Body:
     """Names for all limbs.
 
@@ -51,27 +60,26 @@ def name_limbs(
         way: (3,) how far the body goes in the world, in all performances together.
         camera: (3,) where the first frame was filmed from: who stands upright faces it.
         head: (3,) a place that a person says is on the head, canonical; overrules the rest.
+        kinds: what is known of limbs beforehand, by ``id``.
     """
     places = shape.places
     low, high = np.quantile(places, 0.01, axis=0), np.quantile(places, 0.99, axis=0)
     height, extent = high[2] - low[2], float((high - low).max())
-    legs, free = [], []
-    for limb in limbs:
-        drop = limb.line[0, 2] - limb.line[-1, 2]
-        reach = float(np.linalg.norm(limb.line[-1] - limb.line[0]))
-        slender = measure_slenderness(limb) > _STOUT
-        is_leg = limb.line[-1, 2] < low[2] + _LOW * height and drop > 0.6 * reach and slender
-        (legs if is_leg else free).append(limb)
+    legs, free, short = _sort_out(shape, limbs, kinds)
+    given = next((x for x in free if kinds.get(id(x)) == "head"), None)
     aside = np.ones(len(places), bool)
     for limb in limbs:
         aside &= ~limb.cells
     trunk = places[aside] if aside.sum() > 20 else places
-    upright = len(legs) <= 2 and height > _UPRIGHT * _measure_length(shape, free)
+    upright = is_upright(shape, limbs, kinds)
     middle = trunk.mean(0)
     if head is not None:
         found, sure = _pick_near(free or limbs, places, head), True
         legs = [x for x in legs if x is not found]
         free = [x for x in free if x is not found]
+    elif given is not None:
+        found, sure = given, True
+        free = [x for x in free if x is not given]
     elif upright:
         found, sure = _find_top(free, middle, height, low), True
         free = [x for x in free if x is not found]
@@ -90,19 +98,56 @@ def name_limbs(
     else:
         forward = _find_axis(trunk)
     if sure and not upright and found is not None:
+        free = _join_to_head(shape, found, free)
         behind = [x for x in free if (x.line[0] - middle) @ forward < 0]
         tail = max(behind, key=lambda x: -((x.line[0] - middle) @ forward), default=None)
+        tail = next((x for x in free if kinds.get(id(x)) == "tail"), tail)
         if tail is not None:
             parts.append(Part("tail", "tail", tail))
             free = [x for x in free if x is not tail]
     left = np.array([-forward[1], forward[0], 0.0])
     known = sure and (found is not None or upright)
     parts += _name_legs(legs, middle, forward, left, upright, known)
-    arms = [x for x in free if upright and x.line[0, 2] > middle[2] - 0.1 * height]
+    free += [x for x in short if upright and _is_elbow(x, low[2], height, middle)]
+    arms = [x for x in free if upright and x.line[0, 2] > float(np.median(trunk[:, 2]))]
     free = [x for x in free if not any(x is y for y in arms)]
     parts += _name_sides(arms, middle, left, "arm", "arm")
     parts += [Part(f"limb_{i + 1}", "limb", x) for i, x in enumerate(free)]
     return Body(parts, forward, upright, known)
+
+
+def is_upright(shape: Shape, limbs: list[Branch], kinds: Mapping[int, Kind]) -> bool:
+    """Whether the body stands on two legs or none, higher than long."""
+    legs, free, _ = _sort_out(shape, limbs, kinds)
+    low, high = np.quantile(shape.places[:, 2], [0.01, 0.99])
+    return len(legs) <= 2 and high - low > _UPRIGHT * _measure_length(shape, free)
+
+
+def _sort_out(
+    shape: Shape, limbs: list[Branch], kinds: Mapping[int, Kind]
+) -> tuple[list[Branch], list[Branch], list[Branch]]:
+    """Legs, other limbs, and short ones that are no legs. A leg points down to the ground."""
+    low, high = np.quantile(shape.places[:, 2], [0.01, 0.99])
+    legs, free, short = [], [], []
+    for limb in limbs:
+        drop = limb.line[0, 2] - limb.line[-1, 2]
+        reach = float(np.linalg.norm(limb.line[-1] - limb.line[0]))
+        slender = measure_slenderness(limb) > _STOUT
+        is_leg = limb.line[-1, 2] < low + _LOW * (high - low) and drop > 0.6 * reach and slender
+        kind = kinds.get(id(limb), "limb")
+        if kind == "leg" or (kind == "limb" and is_leg):
+            legs.append(limb)
+        else:
+            (short if limb.is_short else free).append(limb)
+    return legs, free, short
+
+
+def _is_elbow(limb: Branch, ground: float, height: float, middle: Array) -> bool:
+    """Whether a short limb sticks out to the side where arms are."""
+    x, y, z = limb.line[-1] - limb.line[0]
+    high = (limb.line[-1, 2] - ground) / height
+    out = np.array([x, y, 0.0]) @ _flatten(limb.line[-1] - middle)
+    return bool(_ARM < high < 0.95 and out > abs(z) and limb.cells.sum() > 20)
 
 
 def measure_slenderness(limb: Branch) -> float:
@@ -113,8 +158,9 @@ def measure_slenderness(limb: Branch) -> float:
 def is_body(body: Body) -> bool:
     """Whether this is a body with limbs, and no car or fruit: two legs, one slender one, or a head
     with an arm."""
-    legs = [measure_slenderness(part.branch) for part in body.parts if part.kind == "leg"]
-    kinds = {part.kind for part in body.parts}
+    long = [part for part in body.parts if not part.branch.is_short]
+    legs = [measure_slenderness(part.branch) for part in long if part.kind == "leg"]
+    kinds = {part.kind for part in long}
     return len(legs) > 1 or max(legs, default=0.0) > _SLENDER or {"head", "arm"} <= kinds
 
 
@@ -205,6 +251,20 @@ def _name_sides(
         number = f"_{count[side]}" if count[side] > 1 else ""
         parts.append(Part(f"{name}{number}.{side}", kind, x))
     return parts
+
+
+def _join_to_head(shape: Shape, head: Branch, free: list[Branch]) -> list[Branch]:
+    """Limbs less those that sit on the head, whose cells become the head's: its far side."""
+    mine = shape.places[head.cells]
+    kept = []
+    for limb in free:
+        theirs = shape.places[limb.cells]
+        away = min(float(np.linalg.norm(mine - place, axis=1).min()) for place in theirs)
+        if away < _ON_HEAD * shape.size:
+            head.cells |= limb.cells
+        else:
+            kept.append(limb)
+    return kept
 
 
 def _flatten(v: Array) -> Array:

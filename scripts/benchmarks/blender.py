@@ -32,13 +32,9 @@ import numpy as np  # noqa: E402
 import puppets  # noqa: E402
 
 from blender_addon import compat  # noqa: E402
-from blender_addon.puppet import (  # noqa: E402
-    capture,
-    importer,
-    nla,
-    rig,
-)
+from blender_addon.puppet import capture, importer, rig  # noqa: E402
 from blender_addon.puppet.output import export  # noqa: E402
+from blender_addon.puppet.playback import nla  # noqa: E402
 from blender_addon.viewport import splat_drawing, splat_painter  # noqa: E402
 from restage4d import se3  # noqa: E402
 from restage4d.io.atomic import replacing  # noqa: E402

@@ -32,7 +32,7 @@ def transfer(run: Run) -> None:
                 file.write(os.urandom(64))
                 for _ in range(megabytes // 50):
                     file.write(block)
-            with _asking(client, times):
+            with ask_meanwhile(client, times):
                 began = time.perf_counter()
                 content = client.upload(path)
                 up.append(megabytes / (time.perf_counter() - began))
@@ -48,7 +48,7 @@ def transfer(run: Run) -> None:
     run.add("first fetch, hashed", down[0], "MB/s")
     run.add("upload, hashed on both sides, median of 3", median(up[1:]), "MB/s", 400, least=True)
     run.add("fetch, hashed, median of 3", median(down[1:]), "MB/s", 400, least=True)
-    run.add("status round trip p99 during uploads", _p99(times), "ms", 20)
+    run.add("status round trip p99 during uploads", compute_p99(times), "ms", 20)
     run.add("transfers that came out wrong", wrong, "of 4", 0)
 
 
@@ -63,7 +63,7 @@ def cancel(run: Run) -> None:
             )
             if i == 0:
                 until(lambda job=job: client.status(job).step > 5)
-                with _asking(client, times):
+                with ask_meanwhile(client, times):
                     time.sleep(5 if run.short else 20)
             else:
                 time.sleep(run.random.uniform(0, 6))
@@ -74,14 +74,14 @@ def cancel(run: Run) -> None:
             until(lambda pid=pid: not runs(pid))
             gone.append(time.perf_counter() - began)
             until(lambda job=job: client.status(job).state == "cancelled")
-    run.add("status round trip p99 while a fit runs", _p99(times), "ms", 20)
+    run.add("status round trip p99 while a fit runs", compute_p99(times), "ms", 20)
     run.add("cancel: times", len(acks), "")
     run.add("cancel acknowledged, slowest", 1e3 * max(acks), "ms", 200)
     run.add("cancelled job's process gone, slowest", max(gone), "s", 5)
 
 
 @contextmanager
-def _asking(client: Client, times: list[float]) -> Iterator[None]:
+def ask_meanwhile(client: Client, times: list[float]) -> Iterator[None]:
     """Asks for the jobs all the time in a thread of its own; adds the seconds of every answer."""
     stop = threading.Event()
 
@@ -107,6 +107,6 @@ def _hash_rate(block: bytes) -> float:
     return len(block) * 1e-6 / (time.perf_counter() - began)
 
 
-def _p99(times: list[float]) -> float:
+def compute_p99(times: list[float]) -> float:
     """In ms."""
     return float(1e3 * np.percentile(times, 99))

@@ -9,8 +9,9 @@ from rig_checks import assert_eq_1, find_control
 
 import blender_addon
 from blender_addon import compat
-from blender_addon.puppet import actions, importer, nla, rig
+from blender_addon.puppet import actions, importer, rig
 from blender_addon.puppet.animation import clips, layers, performances, sampling, speed
+from blender_addon.puppet.playback import nla
 from blender_addon.ui import puppet_panel
 from restage4d import se3
 from restage4d.finding import Finding

@@ -8,8 +8,9 @@ from mathutils import Quaternion
 from rig_checks import basis_bones, find_control
 
 import blender_addon
-from blender_addon.puppet import importer, nla
+from blender_addon.puppet import importer
 from blender_addon.puppet.animation import layers, performances
+from blender_addon.puppet.playback import nla
 from blender_addon.ui import puppet_panel
 
 

@@ -19,8 +19,9 @@ from blender_addon import (
     sync,
     takes,
 )
-from blender_addon.puppet import importer, nla
+from blender_addon.puppet import importer
 from blender_addon.puppet.animation import performances
+from blender_addon.puppet.playback import nla
 from blender_addon.session.models import (
     PRIORS,
     Candidate,

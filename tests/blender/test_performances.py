@@ -10,8 +10,9 @@ from mathutils import Quaternion
 from rig_checks import find_control
 
 import blender_addon
-from blender_addon.puppet import actions, capture, importer, nla, rig
+from blender_addon.puppet import actions, capture, importer, rig
 from blender_addon.puppet.output import export
+from blender_addon.puppet.playback import nla
 from restage4d.errors import InputError
 from restage4d.puppet import Puppet
 

@@ -9,17 +9,9 @@ from rig_checks import assert_eq_1, basis_bones, find_control
 
 import blender_addon
 from blender_addon import compat
-from blender_addon.puppet import (
-    actions,
-    attributes,
-    builder,
-    capture,
-    importer,
-    nla,
-    rig,
-    weights,
-)
+from blender_addon.puppet import actions, attributes, builder, capture, importer, rig, weights
 from blender_addon.puppet.output import export
+from blender_addon.puppet.playback import nla
 from blender_addon.session.steps import drain
 from blender_addon.skeleton import build
 from restage4d import se3

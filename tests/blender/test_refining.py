@@ -10,8 +10,9 @@ from rig_checks import find_control
 import blender_addon
 from blender_addon import paths
 from blender_addon.operators.animation import refining as operator
-from blender_addon.puppet import capture, importer, nla, rig
+from blender_addon.puppet import capture, importer, rig
 from blender_addon.puppet.animation import curves, layers, performances
+from blender_addon.puppet.playback import nla
 from blender_addon.session import launcher
 from blender_addon.skeleton import build
 from restage4d.errors import InputError

@@ -13,6 +13,7 @@ from blender_addon.session.steps import drain
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.io.ply import read_ply
+from restage4d.skeleton.body_parts import BodyPart
 
 SIZE = 2.5
 
@@ -99,12 +100,17 @@ def test_sequences_follow_the_root_with_sigma(tmp_path, grown, writer):
 
 def test_a_puppet_file_follows_the_root_and_metres_stay_metres(grown):
     puppet, imported, world = grown
+    imported.about["body"] = [BodyPart("tail", (1.0, 0.0, 0.0), (2.0, 0.0, 1.0))]
+    importer.remember(imported)
+    imported = importer.recall(imported.armature)
     taken = capture.capture_puppet(imported, bpy.context.scene)
     assert_gaussians(taken.pose(taken.performances[-1], 4), expect(puppet, world, 4))
     np.testing.assert_allclose(
         taken.background.means, move(puppet.background.means, world), 0, 2e-4
     )
     assert taken.metres_per_unit == pytest.approx(puppet.metres_per_unit / SIZE)
+    (tail,) = taken.body
+    np.testing.assert_allclose((tail.joint, tail.tip), [(SIZE, 0, 0), (2 * SIZE, 0, SIZE)], 1e-6)
     before = puppet.performances[-1].w2c[2].astype(np.float64)
     after = taken.performances[-1].w2c[2] @ world
     np.testing.assert_allclose(after[:3], SIZE * before[:3], atol=1e-4)

@@ -12,14 +12,18 @@ from mathutils import Matrix, Quaternion, Vector
 from rig_checks import assert_eq_1
 
 import blender_addon
-from blender_addon.puppet import builder, capture, importer, nla
+from blender_addon.puppet import builder, capture, importer
+from blender_addon.puppet.animation.curves import find_bone_curves
 from blender_addon.puppet.output import export
+from blender_addon.puppet.playback import nla
 from blender_addon.skeleton import build, contacts
 from blender_addon.skeleton.contact_list import read_contacts
 from blender_addon.skeleton.plan import IK, LIMB
 from blender_addon.ui.puppet_panel import RESTAGE4D_PT_puppet
 from restage4d.puppet import Puppet
 from restage4d.skeleton.extending import LOSS
+from restage4d.skeleton.finding import find_skeleton
+from restage4d.skeleton.motion import compute_motion
 
 FRAME = 6
 
@@ -77,7 +81,7 @@ def test_names_and_hierarchy(walker):
         f"leg_{end}_{piece}.{s}"
         for end in ("front", "hind")
         for s in "LR"
-        for piece in ("upper", "lower")
+        for piece in ("upper", "lower", "foot")
     ]
     assert set(names) >= {"hips", "chest", "head", "tail_1", "tail_2", "tail_3", *limbs}
     above = {name: [p.name for p in bones[name].parent_recursive] for name in names}
@@ -112,11 +116,9 @@ def test_untouched_it_is_exact(walker):
             assert off < 1e-6 * extent(puppet)
     scene.frame_set(3, subframe=0.37)
     armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    np.testing.assert_allclose(
-        build.read_changes(armature),
-        np.tile(np.eye(4), (15, 1, 1))[: len(build.list_bones(imported.armature))],
-        atol=5e-6,
-    )
+    changes = build.read_changes(armature)
+    assert len(changes) == len(build.list_bones(imported.armature))
+    np.testing.assert_allclose(changes, np.tile(np.eye(4), (len(changes), 1, 1)), atol=5e-6)
 
 
 def test_a_bend_of_any_joint_tears_nothing(walker):
@@ -157,7 +159,7 @@ def test_a_turned_neck_carries_the_head(walker):
     R = np.array(Matrix.Rotation(np.radians(35), 3, "Z"))
     after = export.read_posed(imported).means
     want = (before - joint) @ R.T + joint
-    far = (owner == "head") & (np.linalg.norm(before - joint, axis=1) > 0.15)
+    far = (owner == "head") & (np.linalg.norm(before - joint, axis=1) > 0.18)
     assert far.sum() > 100
     assert np.linalg.norm(after - want, axis=1)[far].max() < 1e-3
 
@@ -282,7 +284,7 @@ def stander():
 
 
 def read_sole(imported, puppet, control, frames):
-    """(T, 3) mean of the points at a limb's end."""
+    """(T, 12, 3) the points at a limb's end."""
     scene = bpy.context.scene
     scene.frame_set(frames[0])
     means = export.read_posed(imported).means
@@ -291,7 +293,7 @@ def read_sole(imported, puppet, control, frames):
     out = []
     for frame in frames:
         scene.frame_set(frame)
-        out.append(export.read_posed(imported).means[sole].mean(0))
+        out.append(export.read_posed(imported).means[sole])
     return np.array(out)
 
 
@@ -306,7 +308,7 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
     contact = next(c for c in found if c.part == "leg_front.L")
     assert marked == {contact.first, contact.last}
     frames = range(contact.first, contact.last + 1)
-    loose = read_sole(imported, puppet, contact.control, frames)
+    loose = read_sole(imported, puppet, contact.control, frames).mean(1)
     assert np.linalg.norm(np.ptp(loose, axis=0)) > 0.015
     before = dict.fromkeys((1, contact.last + 6))
     for frame in before:
@@ -314,7 +316,7 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
         before[frame] = export.read_posed(imported).means
     scene.frame_set(10)
     assert bpy.ops.restage4d.lock_contacts(scope="CURRENT", blend=3) == {"FINISHED"}
-    held = read_sole(imported, puppet, contact.control, frames)
+    held = read_sole(imported, puppet, contact.control, frames).mean(1)
     assert np.linalg.norm(np.ptp(held, axis=0)) < 0.002 * extent(puppet)
     for frame, want in before.items():  # beyond the blends nothing is changed
         scene.frame_set(frame)
@@ -329,8 +331,37 @@ def test_a_contact_is_found_marked_and_held(stander, tmp_path):
     importer.activate(imported, "gallop", scene=scene)
     scene.frame_set(10)
     assert bpy.ops.restage4d.free_contacts(scope="ALL") == {"FINISHED"}
-    again = read_sole(imported, puppet, contact.control, frames)
+    again = read_sole(imported, puppet, contact.control, frames).mean(1)
     np.testing.assert_allclose(again, loose, atol=1e-5)
+
+
+def test_a_held_sole_does_not_turn(stander):
+    """The leg above it sways by 8 degrees: each point of the sole stays, not their middle alone."""
+    puppet, imported = stander
+    scene = bpy.context.scene
+    bpy.ops.restage4d.find_contacts()
+    contact = next(
+        c
+        for c in read_contacts(imported.armature, "gallop")
+        if c.part == "leg_front.L" and c.first <= 10 <= c.last
+    )
+    bone = imported.armature.pose.bones["leg_front_upper.L"]
+    for frame, degrees in ((contact.first, 4), (contact.last, -4)):
+        scene.frame_set(frame)
+        turn(imported, bone.name, degrees, (0, 1, 0))
+        bone.keyframe_insert("rotation_quaternion", frame=frame)
+    frames = range(contact.first, contact.last + 1)
+    loose = read_sole(imported, puppet, contact.control, frames)
+    assert np.linalg.norm(np.ptp(loose, axis=0), axis=1).min() > 0.02
+    scene.frame_set(10)
+    bpy.ops.restage4d.lock_contacts(scope="CURRENT", blend=3)
+    foot = imported.armature.pose.bones["leg_front_foot.L"]
+    assert len(foot.constraints) == 2
+    held = read_sole(imported, puppet, contact.control, frames)
+    assert np.linalg.norm(np.ptp(held, axis=0), axis=1).max() < 1e-3 * extent(puppet)
+    bpy.ops.restage4d.free_contacts(scope="ALL")
+    assert not foot.constraints
+    assert not [o for o in bpy.data.objects if o.name.startswith("leg_front.L")]
 
 
 def test_what_is_out_of_reach_is_the_last_thing_told(stander, monkeypatch, capfd):
@@ -409,6 +440,8 @@ def test_a_click_says_where_the_head_is(walker):
             want = puppet.pose(p, frame).means + np.float32([0.4, 0.1, 0])
             np.testing.assert_allclose(export.read_posed(imported).means, want, atol=3e-6)
     before = export.read_posed(imported).means
+    head = next(x for x in importer.recall(imported.armature).about["body"] if x.kind == "head")
+    assert head.tip[0] < -0.3  # the plan that the file gets
     turn(imported, "head", 35)
     assert np.linalg.norm(export.read_posed(imported).means - before, axis=1).max() > 0.05
     assert_eq_1(imported, puppet)
@@ -445,3 +478,27 @@ def test_while_performances_blend_it_stays_out_of_the_way(walker):
         armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
         changes = build.read_changes(armature)
         np.testing.assert_allclose(changes, np.tile(np.eye(4), (len(changes), 1, 1)), atol=5e-6)
+
+
+def test_the_skeleton_s_curves_have_few_keys_and_move_nothing(stander):
+    """Captured bones and followers have the same few keys; joints stay near where they were
+    measured; the bases keep a key a frame, so that the points are exact."""
+    puppet, imported = stander
+    scene, action = bpy.context.scene, imported.performance("gallop").action
+    keys = {(c.data_path, c.array_index): c.keyframe_points for c in find_bone_curves(action)}
+    of_skeleton = [len(k) for (path, _), k in keys.items() if " captured" in path]
+    assert sum(of_skeleton) < 0.5 * 22 * len(of_skeleton)
+    for (path, i), points in keys.items():
+        if " captured" in path:
+            other = keys[path.replace(" captured", " follows"), i]
+            assert [tuple(k.co) for k in points] == [tuple(k.co) for k in other]
+        elif "basis" in path:
+            assert len(points) == 22
+    skeleton = find_skeleton(puppet)
+    moved = compute_motion(skeleton, puppet, puppet.performance("gallop").bases).bones
+    for frame in (0, 7, 15, 21):
+        scene.frame_set(1 + frame)
+        for s, bone in enumerate(skeleton.bones):
+            want = moved[s, frame, :3, :3] @ bone.head + moved[s, frame, :3, 3]
+            got = imported.armature.pose.bones[bone.name].head
+            assert np.linalg.norm(want - got) < 4e-3, bone.name

@@ -105,9 +105,10 @@ def client(address):
 class Raw:
     """Frames to and from one ROUTER, as they are."""
 
-    def __init__(self, connection: Connection, channel: str) -> None:
+    def __init__(self, connection: Connection, channel: str, queue: int = 1000) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.RCVHWM, queue)  # messages that are read ahead
         secure(self.socket, connection)
         self.socket.connect(connection.address(channel))
 

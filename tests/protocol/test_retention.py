@@ -13,7 +13,7 @@ from backend.retention import DAY_S, Retention
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.errors import InputError
-from restage4d.protocol.messages import Limits, Submit
+from restage4d.protocol.messages import ENDED, Limits, Submit
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Service:
         self.jobs.add("local", spec, 100)
         if ended:
             self.jobs.change_state(spec.key, ("queued",), "cancelled")
-        (self.home / "jobs" / spec.key).mkdir(parents=True)
+        (self.home / "jobs" / spec.key).mkdir(parents=True, exist_ok=True)
         return content
 
     def sweep_after(self, days: float) -> None:
@@ -165,7 +165,7 @@ def test_a_job_that_is_resumed_or_whose_content_another_needs_stays(service, mon
     service.jobs.add("local", Submit(key=f"{1:032x}", base=content, prompt="q"), 100)
     service.sweep_after(0)
     assert service.jobs.change_state(f"{0:032x}", ("cancelled",), "queued")
-    assert not service.jobs.delete_ended(f"{0:032x}")
+    assert not service.jobs.delete(f"{0:032x}", ENDED)
     service.sweep_after(100)
     assert service.left() == {0, 1}
     service.jobs.change_state(f"{0:032x}", ("queued",), "cancelled")

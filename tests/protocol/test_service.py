@@ -13,7 +13,7 @@ from tiny_job import ENDLESS, tiny_job
 
 from backend.file_lock import FileLock, is_locked
 from backend.jobs.job_folder import Folder
-from backend.keys import Keys, make_client
+from backend.network.keys import Keys, make_client
 from backend.store.content_store import Store
 from restage4d.cli import main
 from restage4d.errors import InputError

@@ -40,7 +40,7 @@ def test_who_asks_is_told_why_a_job_stands_still(tmp_path):
     jobs._db().execute("PRAGMA query_only = ON")
     for _ in range(3):
         supervisor.tick()
-    status = supervisor.describe(jobs.get(JOB))
+    status = supervisor.board.describe(jobs.get(JOB))
     assert status.state == "running"
     assert status.error
     assert "readonly" in status.error.what
@@ -48,7 +48,7 @@ def test_who_asks_is_told_why_a_job_stands_still(tmp_path):
     assert told == [JOB]
     jobs._db().execute("PRAGMA query_only = OFF")
     supervisor.tick()
-    status = supervisor.describe(jobs.get(JOB))
+    status = supervisor.board.describe(jobs.get(JOB))
     assert status.state == "queued"
     assert status.error is None
     assert JOB in told[1:]

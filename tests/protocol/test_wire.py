@@ -11,9 +11,9 @@ NOBODY = "0" * 32
 KINDS = {
     *("Hello", "Status", "List", "Cancel", "Pause", "Resume", "Delete", "Shutdown"),
     *("UploadBegin", "UploadChunk", "Look", "Prepare", "Submit", "Fetch", "FetchPreview"),
-    *("FetchGaussians", "Render"),
+    *("FetchGaussians", "Render", "Replay", "FetchLog"),
     *("Error", "Done", "Welcome", "UploadReady", "Stored", "Looked", "Prepared", "JobStatus"),
-    *("Jobs", "Chunk", "Preview", "GaussiansFrame", "Rendered"),
+    *("Jobs", "Chunk", "Preview", "GaussiansFrame", "Rendered", "Replayed", "Log"),
     *("Progress", "Points", "StateChanged"),
 }
 

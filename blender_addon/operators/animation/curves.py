@@ -11,8 +11,9 @@ import bpy
 from restage4d.errors import InputError
 
 from ... import compat
-from ...puppet import actions, importer, nla
+from ...puppet import actions, importer
 from ...puppet.animation import curves, simplify
+from ...puppet.playback import nla
 from ...session.steps import Steps
 from .. import stepped
 from .layers import OnShown, get_shown

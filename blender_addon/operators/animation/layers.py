@@ -10,8 +10,9 @@ import bpy
 
 from restage4d.errors import InputError
 
-from ...puppet import importer, nla
+from ...puppet import importer
 from ...puppet.animation import layers, performances
+from ...puppet.playback import nla
 from ..puppet import OnPuppet
 
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 import bpy
 
 from ... import paths
-from ...puppet import actions, importer, nla, shot_settings
+from ...puppet import actions, importer, shot_settings
 from ...puppet.animation import refining
+from ...puppet.playback import nla
 from ...session.command import check_environment, command_steps
 from ...session.steps import Steps
 from ..stepped import OnPuppet

@@ -15,8 +15,9 @@ from restage4d.exporting.shot import Axes
 
 from ... import paths
 from ...languages import CONTEXT
-from ...puppet import importer, nla
+from ...puppet import importer
 from ...puppet.output import other_programs
+from ...puppet.playback import nla
 from ...session.command import check_environment, command_steps
 from ...session.steps import Steps
 from ..puppet import list_performances

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import bpy
 
-from .. import actions, pose
+from .. import actions
+from ..playback import pose
 
 LAYER = "restage4d_layer"  # a layer's Action: which performance's Action, which ramps and number
 RAMPS = (6, 6)  # frames

@@ -13,7 +13,9 @@ from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
 
 from ...skeleton import build, new_keys
-from .. import actions, attributes, bone_curves, camera, capture, importer, pose, rig
+from ...skeleton.plan import PART, find_few
+from .. import actions, attributes, bone_curves, camera, capture, importer, rig
+from ..playback import alone, pose
 from . import layers
 from .sampling import Body, make_body, to_bases, to_matrices
 
@@ -53,10 +55,10 @@ def read_performances(
         InputError: a bone is scaled or sheared, or was deleted.
     """
     read = {}
-    with capture.perform_alone(imported, scene):
+    with alone.perform_alone(imported, scene):
         for name in dict.fromkeys(names):
             p = imported.performance(name)
-            capture.play_alone(imported, p)
+            alone.play_alone(imported, p)
             if not layered:
                 layers.play_without(imported.armature, p.action)
             read[name] = capture.run_steps(played_steps(imported, scene, p), p.n_frames, None)
@@ -106,7 +108,9 @@ def add_performance(
     first = imported.performances[0].action
     keys = {bone: (x[0], _turn_like(first, bone, x[1])) for bone, x in keys.items()}
     action = actions.add_action(f"{_get_label(imported)} {performance.name}", performance.n_frames)
-    for _ in actions.write_bones(action, imported.armature, keys):
+    bones = rig.get_armature(armature).bones
+    few = find_few(name for name in keys if PART in bones[name])
+    for _ in actions.write_bones(action, armature, keys, few):
         pass
     moves = [
         any(actions.find_slot(p.action, owner, camera.SLOT) for p in imported.performances)
@@ -150,8 +154,8 @@ def bake(imported: Imported, scene: bpy.types.Scene, name: str, new: str) -> One
     channels = pose.find_channels(armature, [p.action, *over], actions.SLOT)
     paths = sorted({path for path, _ in channels})
     values: dict[str, list] = {path: [] for path in paths}
-    with capture.perform_alone(imported, scene), capture.step_frames(imported, scene, points=False):
-        capture.play_alone(imported, p)
+    with alone.perform_alone(imported, scene), capture.step_frames(imported, scene, points=False):
+        alone.play_alone(imported, p)
         for frame in range(p.n_frames):
             scene.frame_set(actions.FIRST_FRAME + frame)
             for path, value in pose.read_values(armature, paths).items():

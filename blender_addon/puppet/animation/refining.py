@@ -16,6 +16,7 @@ from restage4d.puppet import Performance, Puppet
 from ...session.steps import Steps, in_thread
 from ...skeleton.plan import CAPTURED
 from .. import actions, attributes, capture, importer, rig
+from ..playback import alone
 from . import layers, performances
 
 _READ = 30  # percent of the work that is reading the scene
@@ -38,11 +39,11 @@ def refine_steps(
         InputError: nothing of it was changed, or a bone is scaled or sheared.
     """
     p = imported.performance(name)
-    with capture.perform_alone(imported, scene):
-        capture.play_alone(imported, p)
+    with alone.perform_alone(imported, scene):
+        alone.play_alone(imported, p)
         tweaked = yield from _count(performances.played_steps(imported, scene, p), 0, p.n_frames)
-    with _make_untouched(imported, p) as untouched, capture.perform_alone(imported, scene):
-        capture.play_alone(imported, untouched)
+    with _make_untouched(imported, p) as untouched, alone.perform_alone(imported, scene):
+        alone.play_alone(imported, untouched)
         reading = performances.played_steps(imported, scene, untouched)
         before = yield from _count(reading, p.n_frames, p.n_frames)
     label = performances.find_free_name(imported, f"{name} refined")

@@ -13,6 +13,7 @@ from restage4d.se3 import Array
 
 from ...session.steps import Steps
 from .. import actions, capture, importer, rig
+from ..playback import alone
 from . import curve_fitting, curves
 from .performances import read_body
 from .sampling import Body, pose_points, spread_weights
@@ -150,7 +151,7 @@ def _write(bone: _Bone, allowed: float) -> None:
     for i, curve in enumerate(bone.curves):
         keys = slice(None) if np.ptp(bone.values[:, i]) > 1e-9 else slice(0, 1)
         frames = (actions.FIRST_FRAME + at)[keys]
-        curves.write_keys(curve, frames, values[keys, i], slopes[keys, i])
+        actions.write_keys(curve, frames, values[keys, i], slopes[keys, i])
 
 
 def _read(
@@ -160,8 +161,8 @@ def _read(
     frames: range,
 ) -> Steps[capture.Take]:
     """The bases and the camera as Blender evaluates them."""
-    with capture.perform_alone(imported, scene):
-        capture.play_alone(imported, performance)
+    with alone.perform_alone(imported, scene):
+        alone.play_alone(imported, performance)
         size, aspect = performance.size, performance.aspect
         steps = capture.read_steps(imported, scene, frames, size, aspect, imported.camera)
         while True:

@@ -42,10 +42,14 @@ class Figure:
         relief: the mesh.
         body: the plan that `relief` was built with.
         wheels: those of a vehicle.
+        back: rows by which the texture has the colours of the side away from the camera further
+            down.
     """
 
-    def __init__(self, relief: Relief, body: BodyPlan, wheels: Sequence[Wheel] = ()) -> None:
-        self.relief, self.body = relief, body
+    def __init__(
+        self, relief: Relief, body: BodyPlan, wheels: Sequence[Wheel] = (), back: int = 0
+    ) -> None:
+        self.relief, self.body, self.back = relief, body, back
         self.wheels = [(w, np.flatnonzero(w.covers(relief.uv))) for w in wheels]
         self.bones = [
             _Bone(leg, relief, relief.leg == (k if leg.hidden else -1))
@@ -123,23 +127,31 @@ class Figure:
         return 1.0, min(lowest / self.hip, p.front)
 
     def compute_turn(self, p: Curves, t: int) -> F32:  # -> (V,) in 0..1
-        """How far every part has turned from the side that the first frame shows."""
+        """How far every part has turned from the side that the first frame shows; 1 from behind,
+        where the soft rim would show what it was filmed in front of."""
+        aside, behind = self._measure_turn(p, t)
+        return np.where(behind, 1, _ease(aside)).astype(np.float32)
+
+    def _measure_turn(self, p: Curves, t: int) -> tuple[F64, NDArray[np.bool_]]:  # (V,), (V,)
+        """The sine of every part's turn, and whether it is seen from behind."""
         yaw = p.yaw[t] + p.bend[t] * self.ends
         for end, curve in ((self.head, p.head_yaw), (self.tail, p.tail_yaw)):
             if end:
                 yaw = yaw + curve[t] * end.weight
         aside = np.maximum(np.abs(np.sin(yaw)), abs(np.sin(p.roll[t])))
-        x = np.clip((aside - 0.03) / 0.17, 0, 1)  # from behind it is filmed as well, mirrored
-        return (x * x * (3 - 2 * x)).astype(np.float32)
+        return aside, np.cos(yaw) * np.cos(p.roll[t]) < 0
 
     def find_surface(self, p: Curves, t: int, turn: F32) -> tuple[F32, F32]:  # -> (V, 2), (V,)
         """Where the points take their colour, and their opacity: the soft, mixed rim is for the
         side that was filmed only; wheels take theirs as they roll."""
         r = self.relief
         opacity = r.alpha + turn * (1 - r.alpha)
-        uv = (r.uv + turn[:, None] * (r.inner - r.uv)).astype(np.float32)
+        aside = _ease(self._measure_turn(p, t)[0])
+        uv = r.uv + turn[:, None] * (r.clear - r.uv) + aside[:, None] * (r.inner - r.clear)
+        uv = uv.astype(np.float32)
         for wheel, used in self.wheels:
             uv[used] = wheel.roll(uv[used], p.wheels[t])
+        uv[~r.near, 1] += self.back
         return uv, opacity.astype(np.float32)
 
     def pose(self, p: Curves, t: int, turn: F32) -> F32:  # -> (V, 3) x, y, depth
@@ -324,6 +336,12 @@ class Figure:
             gap = low - self.relief.rest[foot, 1].min() - part.lift[t]
             gap *= np.clip(1 - abs(part.angle[t]) / _RAISED, 0, 1)
             points[used, 1] -= gap * bone.weight[used] * bone.along[used]
+
+
+def _ease(aside: F64) -> F64:
+    """0 as it was filmed, 1 where a part shows another side."""
+    x = np.clip((aside - 0.03) / 0.17, 0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def _rotate(x: F64, y: F64, angle: F64 | float) -> tuple[F64, F64]:

@@ -28,7 +28,9 @@ from restage4d.driving.draft.hidden_legs import add_hidden_legs
 from restage4d.driving.draft.knowledge import Knowledge
 from restage4d.driving.draft.moves.limbs import find_missing_limbs
 from restage4d.driving.draft.prompt import Directions, parse
-from restage4d.driving.draft.relief import Relief, View, build_relief
+from restage4d.driving.draft.relief import Relief, build_relief
+from restage4d.driving.draft.shape.stance import View
+from restage4d.driving.draft.shape.texture import paint_back
 from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
@@ -99,11 +101,12 @@ class KinematicDriving:
         body = add_hidden_legs(body)
         relief = build_relief(mask, alpha, body)
         body.yaw = relief.yaw
-        figure = Figure(relief, body, find_wheels(first, mask, body))
+        figure = Figure(relief, body, find_wheels(first, mask, body), len(first))
         performance = perform(
             directions, body, len(base), base.fps, _measure_room(body, relief.view, base.size)
         )
-        texture = estimate_foreground(first, alpha, plate)
+        front = estimate_foreground(first, alpha, plate)
+        texture = np.concatenate([front, paint_back(front, mask, body)])
 
         def draw_frame(t: int) -> tuple[Drawing, F32, F32]:
             """A frame, where its points lie, and how far they have turned."""
@@ -145,7 +148,7 @@ class KinematicDriving:
         notes = tuple(find_missing_limbs(directions, body))
         known = knowledge.to_priors()
         return DrivingVideo(
-            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known
+            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known, plan=body
         )
 
 
@@ -162,7 +165,9 @@ def _compute_stay(points: F32, turn: F32, relief: Relief, mask: NDArray[np.bool_
 
 def _compute_shadow_stay(p: Curves, t: int) -> float:
     """How far the first frame's own shadow still holds."""
-    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * _measure_turn(p, t))
+    behind = np.cos(p.yaw[t]) * np.cos(p.roll[t]) < 0
+    turn = 1.0 if behind else _measure_turn(p, t)
+    way = float(np.hypot(p.right[t], p.away[t]) + max(p.up[t], 0) + 20 * turn)
     return float(np.clip(1 - way / _STICKS, 0, 1) ** 2)
 
 

@@ -21,6 +21,7 @@ from restage4d.io.arrays import (
     camera_kind,
     load_arrays,
     load_cameras,
+    match_frames,
     need,
 )
 from restage4d.priors.cameras.interpolation import interpolate_poses
@@ -73,7 +74,7 @@ class CameraFiles:
             if _is_megasam(path)
             else _read_own(path, rewound.clip.size[0])
         )
-        rows = _match_rows(path, len(w2c), rewound)
+        rows = match_frames(path, len(w2c), rewound)
         if path.is_dir() or _is_megasam(path):  # K for a picture of width 1
             K = K * np.array([rewound.clip.size[0], rewound.clip.size[0], 1.0])[:, None]
         poses = np.full((len(rewound), 4, 4), np.nan)
@@ -184,16 +185,3 @@ def _invert(c2w: NDArray, path: Path) -> NDArray:
     )
     need(rigid, path, "its poses are no rigid motions")
     return np.linalg.inv(c2w)
-
-
-def _match_rows(path: Path, count: int, rewound: Rewound) -> NDArray[np.intp]:
-    """Which frames of the rewound clip the file's frames are."""
-    base = rewound.video(0)
-    if count == len(rewound) and rewound.n_branches:
-        return np.arange(count)
-    if count == len(base):
-        return base
-    raise InputError(
-        f"{path} has {count} frames, the rewound clip {len(rewound)}, the base {len(base)}.",
-        "Run that program on the base (frame 0 first) or on the rewound clip.",
-    )

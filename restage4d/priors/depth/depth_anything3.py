@@ -5,9 +5,7 @@ it is installed apart, that Python is named in ``RESTAGE4D_DA3_PYTHON``, and
 `depth_anything3_program.py` is run there, which reads and writes .npz files.
 """
 
-import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from restage4d.errors import InputError
 from restage4d.io.arrays import Arrays, camera_kind, load_arrays
 from restage4d.priors.depth.depth_anything import align_depth
 from restage4d.progress import Progress, TaskId
+from restage4d.providers.other_python import run_program
 
 F32 = NDArray[np.float32]
 
@@ -98,8 +97,9 @@ class DepthAnything3:
                 self.config.side,
                 self.config.side // 2,
             ):  # half where the whole does not fit into memory
-                complaint = self._run_program(
-                    [str(frames), str(self.folder), str(out), str(side)], progress
+                arguments = [str(frames), str(self.folder), str(out), str(side)]
+                complaint = run_program(
+                    self.python, _PROGRAM, arguments, self.config.timeout, progress
                 )
                 if complaint is None or "out of memory" not in complaint.lower():
                     break
@@ -120,31 +120,3 @@ class DepthAnything3:
             )
         self._last = (rewound, estimated)
         return estimated
-
-    def _run_program(self, arguments: list[str], progress: Progress) -> str | None:
-        """Runs the program; None, or its last words. Cancelled work ends it."""
-        with tempfile.TemporaryFile() as words:
-            # not as a script: Python would then look for its own modules in our folder first
-            start = (
-                "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], "
-                "run_name='__main__')"
-            )
-            command = [str(self.python), "-c", start, str(_PROGRAM), *arguments]
-            with subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT) as process:
-                try:
-                    until = time.monotonic() + self.config.timeout
-                    while process.poll() is None and time.monotonic() < until:
-                        progress.check()
-                        time.sleep(0.05)
-                    late = process.poll() is None
-                finally:
-                    process.kill()
-            words.seek(0)
-            message = words.read().decode("utf-8", "replace").strip()
-            if late:
-                return f"it took longer than {self.config.timeout:g} s"
-            return (
-                None
-                if process.returncode == 0
-                else message or f"it ended with code {process.returncode}"
-            )

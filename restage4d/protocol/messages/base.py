@@ -13,8 +13,9 @@ HEADER_LIMIT = 256 << 10  # bytes of a msgpack header at most
 FRAME_LIMIT = 128 << 20
 ARRAYS_LIMIT = 16  # arrays of one message at most
 
-Id = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]  # of messages, jobs and upload tokens
-Content = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]  # SHA-256 of the bytes it names
+# \Z, as $ lets a newline follow
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]  # of messages, jobs and upload tokens
+Content = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]  # SHA-256 of the bytes it names
 Name = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]
 Size = Annotated[int, Meta(ge=0, le=1 << 48)]

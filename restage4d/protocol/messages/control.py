@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from restage4d.protocol.messages.base import Id, Message, Name
+from restage4d.protocol.messages.base import CHUNK, Id, Message, Name
 
 
 class Hello(Message):
@@ -21,9 +21,11 @@ class Status(Message):
 
 class List(Message):
     """Jobs of this client's key, newest first. Answered by `Jobs`, a page at a time: as many as fit
-    into an answer, from the newest one or from those older than ``before``."""
+    into an answer, from the newest one or from those older than ``before``. An owner may ask for
+    everybody's."""
 
     before: Id | None = None
+    everyone: bool = False
 
 
 class Cancel(Message):
@@ -63,6 +65,8 @@ class Device(Struct, frozen=True, kw_only=True):
     name: str
     memory: int  # bytes
     busy: bool = False
+    # where fits run on this computer and why, "on CARD by Warp: ..."; "" where there is no GPU
+    drawing: str = ""
 
 
 class ProviderInfo(Struct, frozen=True, kw_only=True):
@@ -86,7 +90,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What the service takes. ``Welcome`` tells them, so that a client can refuse early and in its
     own words."""
 
-    message_bytes: int = 8 << 20  # of one frame from a client
+    message_bytes: int = CHUNK + (64 << 10)  # of one frame from a client
     upload_bytes: int = 8 << 30
     uploads_per_client: int = 8  # unfinished ones
     frames: int = 400  # that a job uses of one video, or that a folder has
@@ -108,6 +112,7 @@ class Welcome(Message):
     providers: dict[str, list[str]]
     limits: Limits
     user: str = ""  # as whom the service knows this client
+    owner: bool = False  # whether this client sees and ends everybody's jobs
     # all there are, those of ``providers`` among them
     catalogue: list[ProviderInfo] = field(default_factory=list)
     refiner: str = ""  # who refines prompts, "MODEL at URL"; "" for fixed words

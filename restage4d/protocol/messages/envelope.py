@@ -23,10 +23,14 @@ from restage4d.protocol.messages.control import (
     Welcome,
 )
 from restage4d.protocol.messages.events import (
+    FetchLog,
     FetchPreview,
     JobProgress,
+    Log,
     Preview,
     PreviewPoints,
+    Replay,
+    Replayed,
     StateChanged,
 )
 from restage4d.protocol.messages.footage import (
@@ -60,6 +64,8 @@ Work = (
     | Submit
     | Fetch
     | FetchPreview
+    | FetchLog
+    | Replay
     | FetchGaussians
     | Render
 )
@@ -76,6 +82,8 @@ Reply = (
     | Jobs
     | Chunk
     | Preview
+    | Log
+    | Replayed
     | GaussiansFrame
     | Rendered
 )

@@ -1,7 +1,9 @@
 """What is published while a job runs (progress channel; the topic is the job's id)."""
 
-from restage4d.protocol.messages.base import Id, Message
-from restage4d.protocol.messages.jobs import JobStatus
+from msgspec import Struct
+
+from restage4d.protocol.messages.base import Count, Id, Message, Size
+from restage4d.protocol.messages.jobs import Fault, JobStatus, State
 
 
 class FetchPreview(Message):
@@ -49,3 +51,46 @@ class StateChanged(Message):
 
     job: Id
     status: JobStatus
+
+
+class HistoryEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What happened to a job at a time."""
+
+    number: Count  # from 1 on
+    time: float  # seconds since 1970
+    state: State
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    percent: float = 0.0
+    losses: dict[str, float] = {}
+    error: Fault | None = None
+
+
+class Replay(Message):
+    """What happened to a job behind entry ``after``. Answered by `Replayed`."""
+
+    job: Id
+    after: Count = 0
+
+
+class Replayed(Message):
+    """Entries of a job's history in their order; ``more``: there are later ones."""
+
+    entries: list[HistoryEntry]
+    more: bool = False
+
+
+class FetchLog(Message):
+    """What a job's process wrote, from byte ``offset`` on. Answered by `Log`."""
+
+    job: Id
+    offset: Size = 0
+
+
+class Log(Message):
+    """Part of a job's log as one uint8 array, UTF-8, and how long the whole is now."""
+
+    job: Id
+    size: Size
+    offset: Size

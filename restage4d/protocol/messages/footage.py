@@ -51,6 +51,7 @@ class Prepare(Message):
     driving: Name  # of `Welcome.providers`
     candidates: Annotated[int, Meta(ge=1, le=8)] = 1
     first: Count = 0  # the base's first frame used
+    frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only so many of the base
     longer_side: Annotated[int, Meta(ge=32, le=2048)] = LONGER_SIDE
 
 

@@ -18,6 +18,8 @@ from restage4d.protocol.messages.base import (
 
 State = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high")
 
 
 class SubjectSelection(Struct, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class Submit(Message):
     frames: Annotated[int, Meta(ge=2, le=10_000)] | None = None  # only so many of the base
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     job_kind: Literal["restage", "driving"] = "restage"  # "driving": the driving videos alone
+    priority: Priority = "normal"  # among the user's own jobs; users take turns
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -111,6 +114,8 @@ class JobStatus(Message):
     has_preview: bool = False
     # "puppet", "preview.mp4", "contact_sheet.png", ...
     artefacts: dict[str, Artefact] = field(default_factory=dict)
+    user: str = ""  # whose it is
+    priority: Priority = "normal"
 
 
 class Jobs(Message):

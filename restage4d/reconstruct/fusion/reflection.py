@@ -118,6 +118,21 @@ def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: P
     )
 
 
+def find_inside(points: F32, surface: F32, mask: Bool, K: F32, w2c: F32, tolerance: float) -> Bool:
+    """Points (M, 3) inside the body that one frame shows: within its outline, and no more than
+    ``tolerance`` behind the mirror image of its ``surface`` (H, W; see `reflect`). What lies beyond
+    was guessed behind another frame's surface, and hangs in the air."""
+    camera = points @ w2c[:3, :3].T + w2c[:3, 3]
+    z = np.maximum(camera[:, 2], 1e-6)
+    column, row = np.floor((camera / z[:, None]) @ K.T)[:, :2].astype(int).T
+    height, width = mask.shape
+    seen = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    column, row = column.clip(0, width - 1), row.clip(0, height - 1)
+    front = surface[row, column]
+    back = front * (1 + 2 * inflate(mask)[row, column] / K[0, 0])
+    return seen & mask[row, column] & ((front <= 0) | (z < back + tolerance))
+
+
 def mirror_quats(quats: F32, normals: F32) -> F32:  # (M, 4), (M, 3) -> (M, 4)
     """Orientations of Gaussians reflected through planes with unit ``normals``.
 

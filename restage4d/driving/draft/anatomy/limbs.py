@@ -24,12 +24,12 @@ def measure_radius(mask: Mask) -> F32:  # (H, W) -> (H, W)
     return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
 
 
-def find_torso(mask: Mask, radius_at: F32) -> Mask:
-    """What is left of the mask after opening it."""
+def find_torso(mask: Mask, radius_at: F32, share: float = _TORSO) -> Mask:
+    """What is left of the mask after opening it by ``share`` of its thickest place."""
     radius = float(radius_at.max())
-    core = keep_largest(radius_at > _TORSO * radius)
+    core = keep_largest(radius_at > share * radius)
     far = cv2.distanceTransform((~core).astype(np.uint8), cv2.DIST_L2, 5)
-    return (far <= _TORSO * radius + 1) & mask
+    return (far <= share * radius + 1) & mask
 
 
 def keep_largest(region: Mask) -> Mask:

@@ -8,7 +8,7 @@ from scipy.ndimage import percentile_filter
 
 from restage4d.driving.draft.body_plan import BodyPlan
 from restage4d.driving.draft.compositing.matte import blur_within, dilate, spread
-from restage4d.driving.draft.relief import View
+from restage4d.driving.draft.shape.stance import View
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -2,8 +2,9 @@
 """Two performances of a puppet blended in Blender's NLA: of the bones' poses, after which the
 points follow Eq. 1 as ever."""
 
-from . import actions, importer, pose
-from .animation import layers
+from .. import actions, importer
+from ..animation import layers
+from . import pose
 
 
 def blend(

@@ -12,9 +12,9 @@ from typing import Any, cast
 import bpy
 import numpy as np
 
-from .. import compat
-from . import actions
-from .actions import Animated, Channel
+from ... import compat
+from .. import actions
+from ..actions import Animated, Channel
 
 _TRANSFORMS = {
     "location": (0.0,) * 3,

@@ -2,7 +2,7 @@
 service by its public key, so that another user's program on the same port learns nothing.
 
 The service's folder holds ``keys/server.json`` (its own pair) and ``keys/allowed.json`` (name ->
-public key of every client). ``restage4d keys`` changes the second while the service runs.
+`User`). ``restage4d keys`` changes the second while the service runs.
 """
 
 import json
@@ -11,10 +11,13 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
+import msgspec
 import zmq
 from zmq.utils import z85
 
+from backend.logs import RareLog
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
 from restage4d.protocol.connection import Connection
@@ -22,6 +25,15 @@ from restage4d.protocol.connection import Connection
 LOCAL = "local"  # the user of this machine
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
 _log = logging.getLogger("restage4d.keys")
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A client that was let in. An owner sees, cancels and deletes everybody's jobs; a disabled
+    user's key stays known but opens nothing."""
+
+    key: str
+    role: Literal["user", "owner"] = "user"
+    disabled: bool = False
 
 
 class Keys:
@@ -43,19 +55,23 @@ class Keys:
         """The pair of this machine's own user."""
         return self._pair("local.json")
 
-    def allowed(self) -> dict[str, str]:
-        """Name -> public key of every client that may come in."""
+    def users(self) -> dict[str, User]:
+        """Everybody who was let in, by name. Raises `InputError` for a file that is damaged."""
         try:
             known = json.loads(self._allowed_file.read_text())
-            return {str(name): str(key) for name, key in known.items()}
+            # a bare key stands for a user without anything special
+            return {
+                str(name): User(key=one) if isinstance(one, str) else msgspec.convert(one, User)
+                for name, one in known.items()
+            }
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, msgspec.ValidationError) as error:
             raise InputError(
                 f"{self._allowed_file} cannot be read: {error}.", "Correct it or delete it."
             ) from error
 
-    def allow(self, name: str, public: str) -> None:
+    def allow(self, name: str, public: str, role: Literal["user", "owner"] = "user") -> None:
         """Lets a client in. Raises `InputError` for a name or a key that is none."""
         if not _NAME.fullmatch(name) or name == LOCAL:
             raise InputError(
@@ -70,17 +86,31 @@ class Keys:
             raise InputError(
                 "That is not a public key.", "Give the 40 characters of a CURVE public key."
             )
-        self._write(self._allowed_file, self.allowed() | {name: public})
+        self._save(self.users() | {name: User(key=public, role=role)})
+
+    def disable(self, name: str, disabled: bool = True) -> None:
+        """Shuts a client out until it is enabled again. Raises `InputError` where there is none of
+        that name."""
+        user = self._find(name)
+        self._save(self.users() | {name: msgspec.structs.replace(user, disabled=disabled)})
 
     def revoke(self, name: str) -> None:
         """Shuts a client out. Raises `InputError` where there is none of that name."""
-        allowed = self.allowed()
-        if name not in allowed:
+        self._find(name)
+        self._save({other: user for other, user in self.users().items() if other != name})
+
+    def _find(self, name: str) -> User:
+        users = self.users()
+        if name not in users:
             raise InputError(
-                f"There is no client {name!r}.", f"There are: {', '.join(allowed) or 'none'}."
+                f"There is no client {name!r}.", f"There are: {', '.join(users) or 'none'}."
             )
-        del allowed[name]
-        self._write(self._allowed_file, allowed)
+        return users[name]
+
+    def _save(self, users: dict[str, User]) -> None:
+        self._write(
+            self._allowed_file, {name: msgspec.to_builtins(user) for name, user in users.items()}
+        )
 
     def stamp(self) -> int:
         """Changes when the list of clients does."""
@@ -99,7 +129,7 @@ class Keys:
         return public, secret
 
     @staticmethod
-    def _write(path: Path, value: dict[str, str]) -> None:
+    def _write(path: Path, value: dict[str, Any]) -> None:
         with replacing(path) as temporary:
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(value, indent=2) + "\n")
@@ -117,8 +147,11 @@ class Authenticator(threading.Thread):
         super().__init__(name="doorman", daemon=True)
         self.keys = keys
         self._local = keys.local()[0]
-        self._names: dict[str, str] = {}
+        self._users: dict[str, User] = {}
+        self._names: dict[str, str] = {}  # public key -> name
         self._stamp = -1
+        self._lock = threading.Lock()
+        self._log = RareLog(_log)
         self.refused = 0
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -132,7 +165,7 @@ class Authenticator(threading.Thread):
                 if user is None:
                     self.refused += 1
                     address = question[3].decode(errors="replace") if len(question) > 3 else "?"
-                    _log.warning("refused a client from %s: wrong or no key", address)
+                    self._log.warn("refused a client from %s: wrong or no key", address)
                 status, text = (b"200", b"OK") if user else (b"400", b"this key may not come in")
                 self.socket.send_multipart(
                     [
@@ -145,26 +178,42 @@ class Authenticator(threading.Thread):
                     ]
                 )
 
+    def is_allowed(self, user: str) -> bool:
+        """Whether a user may come in or stay, as of now."""
+        self._read()
+        return user == LOCAL or user in self._names.values()
+
+    def is_owner(self, user: str) -> bool:
+        """Whether a user sees and ends everybody's jobs."""
+        self._read()
+        return user == LOCAL or (user in self._names.values() and self._users[user].role == "owner")
+
     def _authenticate(self, question: list[bytes]) -> str | None:
         mechanism, credentials = question[5], question[6:]
         if mechanism == b"CURVE" and len(credentials) == 1:
             public = z85.encode(credentials[0]).decode()
-            return LOCAL if public == self._local else self._read_names().get(public)
+            self._read()
+            return LOCAL if public == self._local else self._names.get(public)
         return None
 
-    def _read_names(self) -> dict[str, str]:
-        stamp = self.keys.stamp()
-        if stamp != self._stamp:
+    def _read(self) -> None:
+        with self._lock:
+            stamp = self.keys.stamp()
+            if stamp == self._stamp:
+                return
             try:
-                self._names = {key: name for name, key in self.keys.allowed().items()}
+                self._users = self.keys.users()
             except InputError as error:
                 _log.error("%s", error)
-                self._names = {}
+                self._users = {}
+            enabled = {n: user for n, user in self._users.items() if not user.disabled}
+            self._names = {user.key: name for name, user in enabled.items()}
             self._stamp = stamp
-        return self._names
 
 
-def make_client(home: Path, name: str, host: str, out: Path) -> None:
+def make_client(
+    home: Path, name: str, host: str, out: Path, role: Literal["user", "owner"] = "user"
+) -> None:
     """Draws a key pair for ``name``, lets it in, and writes the connection file that the client
     needs.
 
@@ -186,4 +235,4 @@ def make_client(home: Path, name: str, host: str, out: Path) -> None:
         public_key=public,
         secret_key=secret,
     ).write(out)
-    keys.allow(name, public)
+    keys.allow(name, public, role)

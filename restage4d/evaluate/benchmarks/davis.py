@@ -8,19 +8,16 @@ on the puppet at one annotated frame and carried to the others.
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
-from restage4d import se3
 from restage4d.clips import Clip, rewind
 from restage4d.errors import InputError
 from restage4d.evaluate.ablations import ENOUGH
-from restage4d.evaluate.measure import find_visible
+from restage4d.evaluate.benchmarks.marks import carry_marks, project
 from restage4d.evaluate.metrics import image, tracking
 from restage4d.evaluate.runs import (
     Record,
@@ -41,14 +38,12 @@ from restage4d.splatting.gaussians import render_performance
 
 LONGER_SIDE = 256
 _ANNOTATED = 1080  # BADJA's pixels are of pictures this high
-# of the subject's extent: how far behind the drawn surface a Gaussian still takes a joint's mark
-_SURFACE = 0.04
 
 
 def run_real_pairs(
     davis: Path, out: Path, progress: Progress, settings: tuple[str, ...] = ()
 ) -> list[Record]:
-    """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/real`` as they
+    """Fits and measures every sequence of ``davis`` that has joints; kept in ``out/davis`` as they
     are done.
 
     The draft preset with the steps of the tables, the far side and the hull, then ``settings``
@@ -65,7 +60,7 @@ def run_real_pairs(
             f"{davis} has no sequence with joints.",
             "It must hold badja_keypoints/NAME.json and NAME/.",
         )
-    return [_run_pair(davis, name, out / "real", config, progress) for name in names]
+    return [_run_pair(davis, name, out / "davis", config, progress) for name in names]
 
 
 def _run_pair(davis: Path, name: str, out: Path, config: FitConfig, progress: Progress) -> Record:
@@ -159,11 +154,10 @@ def _measure_joints(
     first, rest = rows[0], rows[1:]
     performance = puppet.performances[-1]
     marked = np.flatnonzero(annotated[first])
-    paths = mark(puppet, int(frames[first]) - cut, truth[first, marked])  # (J, T, 3)
+    paths = carry_marks(puppet, performance, int(frames[first]) - cut, truth[first, marked])
     found = []
     for t in frames[rest] - cut:
-        camera = paths[:, t] @ performance.w2c[t, :3, :3].T + performance.w2c[t, :3, 3]
-        found.append(((camera / np.maximum(camera[:, 2:], 1e-6)) @ performance.K[t].T)[:, :2])
+        found.append(project(paths[:, t], performance, t)[0])
     found, there = np.stack(found), annotated[np.ix_(rest, marked)]
     true = truth[np.ix_(rest, marked)]
     box = np.array(
@@ -179,28 +173,3 @@ def _measure_joints(
         "pck_0.1_still": tracking.pck(still, true, there, box, 0.1),
         "joints": float(there.sum()),
     }
-
-
-def mark(puppet: Puppet, frame: int, xy: NDArray) -> NDArray[np.float32]:  # (J, 2) -> (J, T, 3)
-    """Paths of pixels marked in a frame of the last performance: each goes with the nearest
-    Gaussian that is seen there."""
-    performance = puppet.performances[-1]
-    solid = np.flatnonzero(puppet.subject.opacities >= tracking.SOLID)
-    means = puppet.pose(performance, frame).means[solid]
-    extent = float(np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0).max())
-    here = replace(performance, bases=performance.bases[:, frame : frame + 1])
-    here = replace(here, K=performance.K[frame : frame + 1], w2c=performance.w2c[frame : frame + 1])
-    front = find_visible(puppet, here, means[:, None], _SURFACE * extent)[:, 0]
-    if not front.any():
-        front[:] = True
-    means, solid = means[front], solid[front]
-    camera = means @ performance.w2c[frame, :3, :3].T + performance.w2c[frame, :3, 3]
-    pixel = ((camera / np.maximum(camera[:, 2:], 1e-6)) @ performance.K[frame].T)[:, :2]
-    nearest = np.asarray(KDTree(pixel).query(xy)[1])
-    depth = camera[nearest, 2]
-    K, w2c = performance.K[frame], performance.w2c[frame]
-    ray = np.concatenate([xy, np.ones((len(xy), 1))], 1) @ np.linalg.inv(K).T
-    points = ((ray * depth[:, None] - w2c[:3, 3]) @ w2c[:3, :3]).astype(np.float32)
-    index, weight = puppet.index[solid[nearest]], puppet.weight[solid[nearest]]
-    R, t = se3.blend(performance.bases[:, frame], index, weight)
-    return tracking.follow(performance, index, weight, se3.inverse_transform(R, t, points))

@@ -1,0 +1,1 @@
+"""Who is connected: keys, sockets, and what each connection holds."""

@@ -1,0 +1,167 @@
+"""What somebody without a key, or one who reads nothing, can do to the service and the others."""
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+import zmq
+
+from backend.network.connections import Connections, _find_peer
+from restage4d.protocol import framing
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.messages import Error, Fetch
+from restage4d.protocol.transfer import CHUNK
+
+from .conftest import Raw
+from .test_jobs import until
+
+needs_linux = pytest.mark.skipif(
+    not hasattr(socket, "TCP_INFO") or not hasattr(psutil.Process, "num_fds"),
+    reason="needs what Linux tells of connections",
+)
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01CURVE" + bytes(15) + b"\x00" + bytes(31)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5.0)
+
+
+@needs_linux
+def test_a_stranger_holds_few_sockets(own):
+    own.start()
+    connection = Connection.read(own.file)
+    process = psutil.Process(connection.pid)
+    with own.client() as client, contextlib.ExitStack() as stack:
+        client.hello()
+        before, times = process.num_fds(), []
+        for i in range(400):
+            stack.enter_context(connect(list(connection.ports.values())[i % 4]))
+            if i % 10 == 0:
+                began = time.perf_counter()
+                client.jobs()
+                times.append(time.perf_counter() - began)
+        until(lambda: process.num_fds() - before <= 64 + 4, 10)
+        assert process.num_fds() - before > 30  # some wait, as an honest client would
+        assert np.median(times) < 0.1
+        client.hello()
+        with own.client(10.0) as late:  # and somebody honest still comes in
+            assert late.hello().pid == connection.pid
+
+
+@needs_linux
+def test_a_stranger_fills_no_memory(own):
+    """One frame of the largest size that would be read, begun again and again and never ended."""
+    own.start()
+    connection = Connection.read(own.file)
+    process = psutil.Process(connection.pid)
+    with own.client() as client:
+        client.hello()
+        before, most = process.memory_info().rss, 0
+        for _ in range(60):
+            with connect(connection.ports["work"]) as one, contextlib.suppress(OSError):
+                one.sendall(GREETING + struct.pack(">BQ", 6, CHUNK))
+                for _ in range(3):
+                    one.sendall(bytes(1 << 20))
+                    time.sleep(0.01)
+            most = max(most, process.memory_info().rss - before)
+        assert most < 64 << 20
+        assert client.hello().pid == connection.pid
+
+
+def test_slow_readers_fill_no_memory_and_disturb_nobody(own, tmp_path):
+    (tmp_path / "a").write_bytes(os.urandom(CHUNK))
+    own.start()
+    connection = Connection.read(own.file)
+    process = psutil.Process(connection.pid)
+    with own.client() as client:
+        content = client.upload(tmp_path / "a")
+        client.fetch(content, tmp_path / "b")
+        channel = client._open_channel()
+        channel.request(Fetch(content=content, length=1), timeout_s=20)
+        before = process.memory_info().rss
+        raws = [Raw(connection, "work", queue=1) for _ in range(3)]
+        for raw in raws:
+            for _ in range(60):
+                raw.socket.send_multipart(framing.encode(Fetch(content=content)))
+        time.sleep(2.0)
+        # 64 MiB wait for each of them, besides what the system's own buffers took
+        assert process.memory_info().rss - before < 3 * (64 << 20) + (120 << 20)
+        channel.request(Fetch(content=content, length=1), timeout_s=20)
+        assert channel.drops == 0
+        channel.close()
+        # who reads at last gets what was taken, and was told of the rest
+        answers = [raws[0].answer() for _ in range(60)]
+        codes = [a.body.code if isinstance(a.body, Error) else "" for a in answers]
+        assert set(codes) == {"", "busy"}
+        assert codes.count("") >= 12
+        [raw.close() for raw in raws]
+
+
+def speak(port: int, kind: bytes = b"DEALER") -> socket.socket:
+    """A connection that has said what ZMTP 3 asks for where there are no keys."""
+    one = connect(port)
+    one.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31))
+    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
+    one.sendall(bytes([4, len(ready)]) + ready)
+    return one
+
+
+@needs_linux
+def test_an_endless_message_ends_its_own_connection_alone():
+    """ZeroMQ holds a message of many frames until it is whole."""
+    connections, stopping = Connections(40e6), threading.Event()
+    context = zmq.Context()
+    router = context.socket(zmq.ROUTER)
+    connections.watch(router, "work")
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    thread = threading.Thread(target=connections.run, args=(stopping,))
+    thread.start()
+    try:
+        with speak(port) as bad, speak(port) as good:
+            for one, user in ((bad, "bad"), (good, "good")):
+                one.sendall(b"\x00\x02hi")
+                frames = router.recv_multipart(copy=False)[1:]
+                assert connections.note_message(frames[0], 1, 2, "work", user) > 0
+            assert connections.count() == {("work", True): 2}
+            sent = 0
+            with contextlib.suppress(OSError):
+                while sent < 100 << 20:
+                    bad.sendall(struct.pack(">BQ", 3, 1 << 20) + bytes(1 << 20))  # and more
+                    sent += 1 << 20
+                    held = connections.count_held()
+                    assert held["good"] < 10_000
+                    time.sleep(0.01)
+            assert sent < 60 << 20  # a quarter of 40 MB, and what came before the next look
+            until(lambda: connections.count() == {("work", True): 1}, 10)
+            good.sendall(b"\x00\x03you")
+            assert router.recv_multipart()[1] == b"you"
+            assert connections.dropped == 1
+    finally:
+        stopping.set()
+        thread.join()
+        context.destroy(linger=0)
+
+
+@needs_linux
+def test_only_the_connection_that_was_meant_is_cut():
+    """Its number may belong to another one by then."""
+    connections = Connections(1e9)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with connect(port) as first, connect(port):
+            here = [server.accept()[0] for _ in range(2)]
+            peer = connections._peers[here[0].fileno()] = _find_peer(here[0].fileno(), "work")
+            peer.fd = here[1].fileno()
+            connections._drop(peer)
+            assert connections.dropped == 0
+            peer.fd = here[0].fileno()
+            connections._drop(peer)
+            assert connections.dropped == 1
+            assert first.recv(1) == b""
+            [one.close() for one in here]
