@@ -63,7 +63,7 @@ def serve(options: argparse.Namespace) -> None:
     """
     folder = home()
     _keep_private(folder)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     lock = FileLock(folder / "service.lock")
     try:
         ours = lock.acquire()
@@ -104,6 +104,7 @@ def _choose_executor(
 ) -> Callable[[Store], Executor]:
     if options.executor == "local":
         return lambda store: LocalExecutor(store, settings.slots)
+    _use_ray_token()
     try:
         # late: Ray is an extra that few have
         from backend.jobs.ray_executor import RayExecutor
@@ -113,6 +114,19 @@ def _choose_executor(
         ) from error
 
     return lambda store: RayExecutor(store, options.address, settings.slots)
+
+
+def _use_ray_token() -> None:
+    """Ray's own token where there is one: else whoever reaches the cluster's ports runs what they
+    like there. Ray reads the variable when it is imported."""
+    there = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if there or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    elif os.environ.get("RAY_AUTH_MODE") != "token":
+        logging.getLogger("restage4d.farm").warning(
+            "this Ray cluster asks for no token: whoever reaches its ports runs what they like "
+            "there (docs/service.md)"
+        )
 
 
 def _find_ports(first: int, folder: Path) -> dict[str, int]:
@@ -193,7 +207,7 @@ def _keep_private(folder: Path) -> None:
         ) from error
 
 
-def _raise_descriptor_limit() -> None:
+def raise_descriptor_limit() -> None:
     """As many open connections and files as the system allows; many start programs with 1024."""
     try:
         import resource

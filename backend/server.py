@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import zmq
@@ -30,6 +31,7 @@ from backend.logs import note
 from backend.network.connections import Connections
 from backend.network.desk import Desk, Request, measure
 from backend.network.keys import Authenticator, Keys
+from backend.network.monitoring import Monitoring, measure_service
 from backend.network.sockets import Listening, read_port
 from backend.network.subscriptions import Subscriptions
 from backend.retention import Retention
@@ -82,7 +84,7 @@ class Server:
         self.stopping = threading.Event()
         self.failed = False
         self.keys = Keys(home / "keys")
-        self._context = zmq.Context()
+        self._context = zmq.Context(2)
         self.doorman = Authenticator(self._context, self.keys)
         self.connections = Connections(settings.memory_gigabytes * 1e9)
         self._desk = Desk(self.connections, self.doorman)
@@ -124,6 +126,15 @@ class Server:
             announced.providers,
             self.doorman.is_owner,
         )
+        self._monitoring = None
+        if settings.monitoring_port:
+            self._monitoring = Monitoring(
+                settings.monitoring_port,
+                self.keys.folder,
+                lambda: all(thread.is_alive() for thread in self._threads),
+                lambda: not self.stopping.is_set(),
+                partial(measure_service, self.jobs, self.store, self.connections, self.work.pools),
+            )
         # answers of the pools: they wait here, and a byte over a socket wakes the loop that sends
         self._answers: deque[tuple[Request, Message | WireError, list]] = deque()
         self._wake = self._context.socket(zmq.PULL)
@@ -158,6 +169,8 @@ class Server:
         for thread in self._threads:
             thread.start()
         threading.Thread(target=self._sweep, name="retention", daemon=True).start()
+        if self._monitoring:
+            self._monitoring.start()
         connection = self.make_connection()
         connection.write(self.home / "connection.json")
         connection.write(self.home / "last.json")  # stays, for the ports
@@ -223,6 +236,8 @@ class Server:
     def close(self) -> None:
         self.stopping.set()
         self._trash.set()
+        if self._monitoring:
+            self._monitoring.close()
         for thread in self._threads:
             thread.join(5.0)
         with contextlib.suppress(sqlite3.Error):  # damaged: its next start repairs it

@@ -16,6 +16,7 @@ def register() -> None:
     from .operators import import_export, playblast
     from .operators.output import other_programs
     from .operators.posing import tools
+    from .operators.scenery import splats_in
     from .puppet.animation import layer_settings
     from .ui import pie_menu
     from .viewport import display
@@ -28,6 +29,7 @@ def register() -> None:
         bpy.utils.register_class(languages.adopt(c))
     import_export.add_menus()
     other_programs.add_menus()
+    splats_in.add_menus()
     playblast.add_menus()
     tools.register()
     pie_menu.add_keys()
@@ -41,6 +43,7 @@ def unregister() -> None:
     from .operators import import_export, playblast
     from .operators.output import other_programs
     from .operators.posing import tools
+    from .operators.scenery import splats_in
     from .puppet.animation import layer_settings
     from .ui import pie_menu
     from .viewport import display
@@ -49,6 +52,7 @@ def unregister() -> None:
     sync.unregister()
     tools.unregister()
     playblast.remove_menus()
+    splats_in.remove_menus()
     other_programs.remove_menus()
     import_export.remove_menus()
     for c in reversed(_classes()):
@@ -78,12 +82,14 @@ def _classes() -> list[type]:
     from .operators.output import other_programs
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
+    from .operators.scenery import splats_in
     from .operators.shaping import brush, proxy, splats
     from .ui import panels, pie_menu, preferences_page, puppet_panel, tour
 
     modules = (
         import_export,
         other_programs,
+        splats_in,
         render_splats,
         playblast,
         puppet,

@@ -24,9 +24,10 @@ def basis(directions: Array, degree: int) -> Array:  # (..., 3) unit -> (..., (d
 
 
 def basis_rows(x: Array, y: Array, z: Array, degree: int) -> list[Array]:
-    """`basis` of directions by their components, each Y_i an array of their shape."""
+    """`basis` of directions by their components, each Y_i of their shape; of whatever multiplies,
+    adds and subtracts."""
     xx, yy, zz = x * x, y * y, z * z
-    rows = [np.full_like(x, 0.28209479177387814)]
+    rows = [x * 0 + 0.28209479177387814]
     if degree >= 1:
         c = 0.4886025119029199
         rows += [-c * y, c * z, -c * x]
@@ -83,3 +84,13 @@ def _spiral(n: int) -> Array:
 
 
 _DIRECTIONS = _spiral(12)
+
+
+# Directions that tell the functions of a band apart: the first 3 of band 1, the first 5 of band 2,
+# all of band 3. They are so spread that no inverse has a condition number above 4.2.
+DIRECTIONS = np.random.default_rng(2542).normal(size=(7, 3))
+DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
+INVERSES = [
+    np.linalg.inv(basis(DIRECTIONS[: 2 * band + 1], 3)[:, band**2 : (band + 1) ** 2])
+    for band in (1, 2, 3)
+]  # of band 1, 2, 3: values at the directions -> coefficients

@@ -18,6 +18,7 @@ from setup_environment import (
     BACKEND,
     BLENDER,
     BLENDER_NEWEST,
+    GPU,
     MAIN,
     ROOT,
     SetupError,
@@ -93,6 +94,7 @@ def serve(arguments: list[str]) -> int:
     check_python(sys.version_info[:2])
     if not any(is_up_to_date(environment) for environment in (MAIN, BACKEND)):
         ensure(BACKEND, this_python())
+    prepare_gpu()
     return call([BACKEND.python, "-m", "backend", *arguments], cwd=ROOT)
 
 
@@ -111,6 +113,7 @@ def set_up(*, blender_required: bool) -> None:
     is required; the newest Blender's is for tests, and made where there is Python 3.13."""
     check_python(sys.version_info[:2])
     ensure(MAIN, this_python())
+    prepare_gpu()
     python311 = find_python("3.11")
     if python311 is None:
         text = (
@@ -125,6 +128,13 @@ def set_up(*, blender_required: bool) -> None:
     ensure(BLENDER, python311)
     if blender_required:
         add_newest_blender()
+
+
+def prepare_gpu() -> None:
+    """Compiles the drawing kernels of an NVIDIA GPU, once: a job would do it at its start."""
+    if GPU:
+        script = "from restage4d.splatting import prepare_drawing; prepare_drawing(print)"
+        call([MAIN.python, "-c", script], cwd=ROOT)
 
 
 def add_newest_blender() -> None:

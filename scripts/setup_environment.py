@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -66,15 +67,19 @@ class Environment:
 
 
 GPU = ("cuda",) if shutil.which("nvidia-smi") else ()
+CUDA_GIGABYTES = 6 if GPU else 0  # NVIDIA's libraries, which PyTorch's builds for CUDA bring
 MAIN = Environment(
     ROOT / ".venv",
     ("backend", *GPU, "models", "hosted", "evaluate", "dev"),
     "Restage4D: PyTorch, numba, OpenCV, COLMAP, libraries of models and services, and the test "
     "tools",
-    4,
+    4 + CUDA_GIGABYTES,
 )
 BACKEND = Environment(
-    ROOT / ".venv", ("backend", *GPU), "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP", 4
+    ROOT / ".venv",
+    ("backend", *GPU),
+    "Restage4D's backend: PyTorch, numba, OpenCV, COLMAP",
+    4 + CUDA_GIGABYTES,
 )
 BLENDER = Environment(
     ROOT / ".venv-blender",
@@ -140,25 +145,54 @@ def ensure(environment: Environment, python: Path) -> None:
     environment.stamp.write_text(INSTALLING + "\n")
     if not environment.python.exists():
         make_venv(environment, python)
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    install_torch(environment, lines)
     target = f"{ROOT}[{','.join(environment.extras)}]" if environment.extras else str(ROOT)
-    pip = [
-        environment.python,
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        *quiet,
-        "--editable",
-        target,
-    ]
-    if subprocess.run(pip, check=False).returncode != 0:
+    if not install(environment, "--editable", target):
         raise SetupError(
             f"pip could not install into {name}; its own words stand above. Check the network, "
             "then start again."
         )
     environment.stamp.write_text(goal + "\n")
     print(f"{name}: ready after {time.monotonic() - began:.0f} s.", flush=True)
+
+
+def install(environment: Environment, *arguments: str) -> bool:
+    """pip install, in its own words; whether it could."""
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    pip = [environment.python, "-m", "pip", "install", "--disable-pip-version-check", *quiet]
+    return subprocess.run([*pip, *arguments], check=False).returncode == 0
+
+
+def install_torch(environment: Environment, lines: Sequence[str]) -> None:
+    """PyTorch in the build that this computer's graphics driver can run, before everything else;
+    where its index cannot be reached, the public index's build comes with the rest."""
+    pinned = next((line for line in lines if line.startswith("torch==")), None)
+    if pinned is None:
+        return
+    name, build = environment.folder.name, choose_torch_build()
+    print(f"{name}: PyTorch: {build.why}.", flush=True)
+    if build.tag and not install(
+        environment, "--retries", "1", "--index-url", build.index, f"{pinned}+{build.tag}"
+    ):
+        print(
+            f"Warning: {name}: {build.index} has no such build for this Python, or cannot be "
+            "reached. The public index's build is taken, which may not use the GPU.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def choose_torch_build():
+    """See `restage4d.providers.nvidia_driver`, which is loaded as a file: nothing is installed
+    yet."""
+    path = ROOT / "restage4d" / "providers" / "nvidia_driver.py"
+    spec = importlib.util.spec_from_file_location("nvidia_driver", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module.choose_torch_build(module.read_driver(), platform.system(), platform.machine())
 
 
 def make_venv(environment: Environment, python: Path) -> None:
@@ -201,9 +235,10 @@ def read_requirements(extras: Sequence[str]) -> list[str]:
 
 
 def compute_fingerprint(lines: Sequence[str], version: str) -> str:
-    """Changes with the requirements, the Python and the place of the checkout, which an editable
-    install remembers."""
-    parts = [*lines, version, platform.machine(), str(ROOT)]
+    """Changes with the requirements, the Python, the build of PyTorch for this graphics driver, and
+    the place of the checkout, which an editable install remembers."""
+    torch = [choose_torch_build().tag for line in lines if line.startswith("torch==")]
+    parts = [*lines, *torch, version, platform.machine(), str(ROOT)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

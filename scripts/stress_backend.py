@@ -20,11 +20,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from stress import faults, load, malice, speed  # noqa: E402
+from stress import age, farm, faults, load, malice, speed, strangers  # noqa: E402
 from stress.run import Run  # noqa: E402
 
 SECTIONS = {
     "security": malice.security,
+    "strangers": strangers.strangers,
+    "readers": strangers.readers,
+    "age": age.age,
+    "databases": age.databases,
+    "clocks": age.clocks,
+    "farm": farm.farm,
     "transfer": speed.transfer,
     "cancel": speed.cancel,
     "fuzz": malice.fuzz,

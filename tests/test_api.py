@@ -235,7 +235,7 @@ def test_restage_hands_over_what_it_was_given(tmp_path: Path, monkeypatch) -> No
     assert (job.quality, job.longer_side) == ("default", 384)
     assert job.driving == [Path("driving.mp4").absolute()]
     assert job.settings == ["fusion.steps=5", "backtracing=False"]
-    assert (job.choice.priors.depth, job.choice.priors.masks) == ("depth-anything-v2", "grabcut")
+    assert (job.choice.priors.depth, job.choice.priors.masks) == ("depth-anything-v2", "auto")
     assert job.choice.driver.fps == 12.0
     assert other.driving == [Path("a.mp4").absolute(), Path("b.mp4").absolute()]
     assert other.settings == ["fusion.steps=5"]

@@ -63,6 +63,7 @@ EXTENSION_MAY_IMPORT = tuple(
             "skeleton",
         ),
         *("io.ply", "io.atomic", "exporting.exr", "exporting.formats", "exporting.shot"),
+        *("exporting.posing", "exporting.still"),
         *("driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )

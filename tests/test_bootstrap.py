@@ -157,13 +157,56 @@ def test_the_projects_own_pins_are_exact(setup, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
-def test_gsplat_is_installed_where_there_is_an_nvidia_gpu(setup, monkeypatch, driver) -> None:
+def test_gsplat_and_warp_are_installed_where_there_is_an_nvidia_gpu(
+    setup, monkeypatch, driver
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: driver if name == "nvidia-smi" else None)
     setup.__spec__.loader.exec_module(setup)
     monkeypatch.setattr(setup, "ROOT", ROOT)
     for environment in (setup.MAIN, setup.BACKEND):
         wanted = setup.read_requirements(environment.extras)
-        assert any(line.startswith("gsplat==") for line in wanted) == (driver is not None)
+        for package in ("gsplat", "warp-lang"):
+            pinned = any(line.startswith(f"{package}==") for line in wanted)
+            assert pinned or driver is None
+    backend = setup.read_requirements(setup.BACKEND.extras)
+    assert any(line.startswith("warp-lang==") for line in backend) == (driver is not None)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_torch_comes_first_in_the_build_that_the_driver_can_run(
+    setup, environment, tmp_path, monkeypatch, capfd, reached
+) -> None:
+    from restage4d.providers.nvidia_driver import TorchBuild
+
+    build = TorchBuild("cu128", "the build for CUDA 12.8: a card")
+    monkeypatch.setattr(setup, "choose_torch_build", lambda: build)
+    commands = []
+
+    def install(made, *arguments: str) -> bool:
+        commands.append(arguments)
+        return reached or "--index-url" not in arguments
+
+    monkeypatch.setattr(setup, "install", install)
+    write_project(tmp_path, ["torch==2.13.0"])
+    ensure(setup, environment)
+    index = "https://download.pytorch.org/whl/cu128"
+    assert commands[0] == ("--retries", "1", "--index-url", index, "torch==2.13.0+cu128")
+    assert commands[1][0] == "--editable"
+    out, err = capfd.readouterr()
+    assert "PyTorch: the build for CUDA 12.8: a card." in out
+    assert ("may not use the GPU" in err) != reached
+    ensure(setup, environment)
+    assert len(commands) == 2  # it is right as it is
+    build = TorchBuild("cu130", "a newer driver")
+    ensure(setup, environment)
+    assert commands[2][-1] == "torch==2.13.0+cu130"
+
+
+def test_the_set_up_reads_the_driver_with_nothing_installed(setup, monkeypatch) -> None:
+    monkeypatch.setattr(setup, "ROOT", ROOT)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    assert "nvidia-smi finds no NVIDIA GPU" in setup.choose_torch_build().why
 
 
 def test_a_full_disk_is_told_before_work_starts(setup, tmp_path: Path) -> None:

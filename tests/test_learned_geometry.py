@@ -3,6 +3,7 @@ programs."""
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Clip, Rewound, rewind
-from restage4d.defaults import PriorNames
+from restage4d.defaults import WEIGHT_FREE, PriorNames
 from restage4d.errors import Cancelled, InputError
 from restage4d.progress import Progress
 from restage4d.providers.weights import Weights
@@ -67,7 +68,7 @@ def test_trackers_follow_the_subject_into_every_branch(tmp_path, name, monkeypat
         monkeypatch.delitem(sys.modules, loaded)
     told: list[str] = []
     provider = make_prior_providers(
-        PriorNames(tracks=name), Weights(stand_in_trackers.write(tmp_path)), told.append
+        replace(WEIGHT_FREE, tracks=name), Weights(stand_in_trackers.write(tmp_path)), told.append
     ).tracks
     assert bool(told) == (name == "cotracker3")
     rewound, masks, centres = blob_clip()

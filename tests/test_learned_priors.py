@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from restage4d.clips import (
     Selection,
     rewind,
 )
-from restage4d.defaults import PriorNames
+from restage4d.defaults import WEIGHT_FREE, PriorNames
 from restage4d.errors import InputError
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
@@ -127,7 +128,9 @@ def test_sam_keeps_a_given_mask_and_does_not_read(models, clip):
 def test_sam_3_finds_the_subject_by_words_and_follows_it(tmp_path, clip, monkeypatch):
     weights = Weights(tiny_models.sam3(tmp_path / "sam3").parent)
     announced: list[str] = []
-    provider = make_prior_providers(PriorNames(masks="sam3"), weights, announced.append).masks
+    provider = make_prior_providers(
+        replace(WEIGHT_FREE, masks="sam3"), weights, announced.append
+    ).masks
     assert "SAM License" in announced[0]
     base = Clip(clip.clip.frames[3::-1], 24.0)
     monkeypatch.setattr(
@@ -310,7 +313,9 @@ def test_non_commercial_licences_are_announced_before_anything_else(tmp_path):
     announced: list[str] = []
     with pytest.raises(InputError):
         make_prior_providers(
-            PriorNames(depth="depth-anything-v2-large"), Weights(tmp_path), announced.append
+            replace(WEIGHT_FREE, depth="depth-anything-v2-large"),
+            Weights(tmp_path),
+            announced.append,
         )
     assert len(announced) == 1
     assert "CC BY-NC 4.0" in announced[0]

@@ -26,6 +26,7 @@ from restage4d.priors.masks.segment import (
 )
 from restage4d.priors.masks.select import _choose_whole, _list_variants
 from restage4d.priors.motion.background_motion import BackgroundStep
+from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.progress import Progress
 
 DAVIS = (
@@ -243,7 +244,8 @@ def test_a_walk_ends_at_edges_and_keeps_what_is_known():
 def test_an_outline_that_no_edge_supports_scores_less():
     shape, lab = _bridged()
     frame = np.repeat((2 * lab[..., :1]).astype(np.uint8), 3, axis=2)
-    still = Still(frame, np.ones((60, 120), np.float32), np.zeros((60, 120, 2), np.float32))
+    velocity = np.zeros((60, 120, 2), np.float32)
+    still = Still(frame, OwnMotion(velocity[..., 0] + 1, velocity, np.ones((60, 120), bool)))
     block = shape & (np.arange(120) < 50)
     more = shape & (np.arange(120) < 90)  # cut off in the middle of the other block
     clear, cut = measure_outline(still, block), measure_outline(still, more)

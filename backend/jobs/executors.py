@@ -169,11 +169,12 @@ def list_gpus() -> list[Gpu]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    found = []
+    found, drawing = [], _describe_drawing()
     for line in listed.strip().splitlines():
         uuid, rest = line.split(",", 1)
         name, mib = rest.rsplit(",", 1)
-        device = Device(kind="cuda", name=name.strip(), memory=int(float(mib) * 2**20))
+        memory = int(float(mib) * 2**20)
+        device = Device(kind="cuda", name=name.strip(), memory=memory, drawing=drawing)
         found.append(Gpu(device, uuid.strip()))
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     return found if allowed is None else _choose_visible(found, allowed)
@@ -192,3 +193,14 @@ def _choose_visible(gpus: list[Gpu], allowed: str) -> list[Gpu]:
             break
         chosen.append(Gpu(same[0].device, word))
     return chosen
+
+
+def _describe_drawing() -> str:
+    """Where fits will run and why; found out by another process, as it takes all of torch."""
+    script = "from restage4d.splatting.choice import expect_drawing; print(expect_drawing().why)"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[-1]

@@ -126,8 +126,9 @@ class RESTAGE4D_OT_lock_contacts(_OnContacts):
         if self.on and on is None:
             raise InputError(f"There is no object {self.on!r}.", "Choose one of the scene.")
         chosen = _choose(context, imported, playing.name, self.scope)
-        done = contacts.lock(imported, chosen, blend=self.blend, on=on)
-        scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
+        frame = scene.frame_current, scene.frame_subframe
+        done = contacts.lock(imported, chosen, scene=scene, blend=self.blend, on=on)
+        scene.frame_set(frame[0], subframe=frame[1])
         missed = contacts.measure_misses(imported, scene, done)
         if missed:
             worst, by = max(missed, key=lambda x: x[1])

@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Performances as Actions with slots: keyframes written in bulk, and who plays what."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import cast
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d.se3 import Array
 
 from .. import compat
+from .animation import curve_fitting
 
 Animated = bpy.types.Object | bpy.types.Camera
+FewKeys = tuple[NDArray[np.intp], Array, Array]  # (n,) frames, (n, C) values, (n, C) slopes
 Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
+FEW = 4e-4  # scene units that a skeleton's bone may be off for fewer keys: place and end each
+_BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
 
 def write_curves(
@@ -32,6 +38,33 @@ def write_curves(
         fcurve.keyframe_points.foreach_set("co", keys.ravel())
         fcurve.keyframe_points.foreach_set("interpolation", linear)
         fcurve.update()
+
+
+def write_few_curves(
+    channelbag: bpy.types.ActionChannelbag, data_path: str, group: str, keys: FewKeys
+) -> None:
+    """One F-curve per channel of few smooth Bézier keys."""
+    at, fitted, slopes = keys
+    for i in range(fitted.shape[1]):
+        curve = compat.new_fcurve(channelbag, data_path, i, group)
+        write_keys(curve, FIRST_FRAME + at, fitted[:, i], slopes[:, i])
+
+
+def write_keys(
+    curve: bpy.types.FCurve, frames: NDArray[np.intp], values: Array, slopes: Array
+) -> None:
+    """Replaces the keys of a curve by smooth Bézier keys, see `curve_fitting.fit_keys`."""
+    points = curve.keyframe_points
+    points.clear()
+    points.add(len(frames))
+    left, right = curve_fitting.place_handles(frames, values, slopes)
+    keys = np.stack([frames, values], -1)
+    for name, table in (("co", keys), ("handle_left", left), ("handle_right", right)):
+        points.foreach_set(name, table.astype(np.float32).ravel())
+    points.foreach_set("interpolation", np.full(len(frames), _BEZIER, np.int32))
+    for name in ("handle_left_type", "handle_right_type"):
+        points.foreach_set(name, np.full(len(frames), _ALIGNED, np.int32))
+    curve.update()
 
 
 def add_action(name: str, frames: int) -> bpy.types.Action:
@@ -100,12 +133,32 @@ def find_played(
 
 
 def write_bones(
-    action: bpy.types.Action, armature: bpy.types.Object, keys: dict[str, tuple[Array, Array]]
+    action: bpy.types.Action,
+    armature: bpy.types.Object,
+    keys: dict[str, tuple[Array, Array]],
+    few: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[None]:
-    """Keyframes of bones, see `motions.channels`; yields after each."""
-    channelbag = add_slot(action, armature, SLOT)
+    """Keyframes of bones, see `bone_curves.channels`, one a frame; bones of ``few`` get few smooth
+    ones, those of the bone that it names for them. Yields after each."""
+    slot = find_slot(action, armature, SLOT)
+    bags = find_channelbags(action, slot) if slot is not None else []
+    channelbag = bags[0] if bags else add_slot(action, armature, SLOT)
+    bones = cast(bpy.types.Armature, armature.data).bones
+    found: dict[tuple[str, str], FewKeys] = {}
     for name, (location, quats) in keys.items():
         path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
-        write_curves(channelbag, f"{path}.location", name, location)
-        write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
+        if name in few:
+            reach = 2 * bones[name].length  # a quaternion's error is half the angle
+            for channel, values, weight in (
+                ("location", location, 1.0),
+                ("rotation_quaternion", quats, reach),
+            ):
+                whose = few[name], channel
+                if whose not in found:
+                    weights = np.full(values.shape[1], weight)
+                    found[whose] = curve_fitting.sketch_keys(values, weights, FEW)
+                write_few_curves(channelbag, f"{path}.{channel}", name, found[whose])
+        else:
+            write_curves(channelbag, f"{path}.location", name, location)
+            write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
         yield

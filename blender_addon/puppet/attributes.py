@@ -5,7 +5,8 @@ A mesh of points carries Blender 5.3's names for splats, so that newer versions 
 ``position``, ``scale`` (σ), ``rotation`` (QUATERNION wxyz), ``radiance:base`` (raw f_dc and
 opacity), ``radiance:sh_k`` from 0 on. Beside them ``display_color`` (linear, of the degree-0
 coefficient), ``region_color``, ``shown_weight`` and ``opacity`` for the display, and
-``influence_j``/``weight_j`` for the rig.
+``influence_j``/``weight_j`` for the rig. Where SH are above degree 0, `REST` keeps the rotations
+at rest: the rig turns ``rotation``, and what it was turned by is the difference.
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from .. import compat
 
 COLOR = "display_color"  # "color" has a meaning of its own in Cycles
 REGION_COLOR = "region_color"
+REST = "restage4d_rest"
 WEIGHT = "shown_weight"  # of the bones whose weights are being shown
 _ROWS = 2048  # points in one step of `vertex_group_steps`
 RAMP_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -62,7 +64,8 @@ def points_mesh(name: str, means: F32) -> bpy.types.Mesh:  # (N, 3)
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(means))
     mesh.vertices.foreach_set("select", np.zeros(len(means), bool))
-    _get_values(mesh.attributes["position"]).foreach_set("vector", means.ravel())
+    if len(means):  # without vertices there is no such attribute
+        _get_values(mesh.attributes["position"]).foreach_set("vector", means.ravel())
     return mesh
 
 
@@ -116,6 +119,17 @@ def read_attribute(
     out = np.empty(len(mesh.vertices) * width, np.float32)
     _get_values(mesh.attributes[name]).foreach_get(field, out)
     return out.reshape(-1, width) if width > 1 else out
+
+
+def count_coefficients(mesh: bpy.types.Mesh) -> int:
+    """SH coefficients of each point: 1, 4, 9 or 16."""
+    return 1 + sum(a.name.startswith("radiance:sh_") for a in mesh.attributes)
+
+
+def write_rest(mesh: bpy.types.Mesh, gaussians: Gaussians) -> None:
+    """`REST` of points that a rig moves, where something turns with them."""
+    if gaussians.sh.shape[1] > 1:
+        set_attribute(mesh, REST, "QUATERNION", "value", gaussians.quats)
 
 
 def read_radiance(mesh: bpy.types.Mesh) -> F32:  # (N, 4)

@@ -22,7 +22,7 @@ from restage4d.skeleton.finding import find_skeleton
 from .. import compat
 from ..session.steps import Steps, in_thread
 from ..skeleton import build as body_rig
-from ..skeleton.plan import BodyPlan, compute_channels
+from ..skeleton.plan import BodyPlan, compute_channels, find_few
 from . import (
     actions,
     attributes,
@@ -149,7 +149,7 @@ def _build(
         yield _BONES, 100
     parts.frames = rig.add_bases_frames(name, parts.armature, parts.collections["rig"])
     yield _POINTS, 100
-    parts.points = _add_points(
+    parts.points = add_points(
         f"{name} points", puppet.subject, parts.collections["subject"], parts.armature
     )
     yield _POINTS, 100
@@ -168,12 +168,12 @@ def _build(
     if ready.body is not None:
         parts.trees += body_rig.add_changes(name, parts.armature, parts.points, collection)
         yield _TREES, 100
-    parts.splats = _add_display(
+    parts.splats = add_display(
         f"{name} splats", parts.points, display, parts.collections["subject"], shown
     )
     yield _KEYS, 100
     if len(puppet.background):
-        parts.background = _add_points(
+        parts.background = add_points(
             f"{name} background points", puppet.background, parts.collections["background"], None
         )
         parts.background.hide_viewport = (
@@ -182,7 +182,7 @@ def _build(
         yield _KEYS, 100
         attributes.write_gaussians(attributes.get_mesh(parts.background), puppet.background)
         shows = (f"{name} background", parts.background, display, parts.collections["background"])
-        parts.background_splats = _add_display(*shows, shown)
+        parts.background_splats = add_display(*shows, shown)
         yield _KEYS, 100
     parts.camera = camera.add_camera(
         name, puppet.performances, ready.reach, parts.collections["camera"]
@@ -208,11 +208,12 @@ def _add_performances(
     else:
         rest = {b.name: np.array(b.matrix_local, np.float64) for b in parts.armature.data.bones}
         compute = partial(compute_channels, body, puppet, rest=rest)
+    few = find_few(body.list_own()) if body is not None else {}
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
-        for _ in actions.write_bones(action, parts.armature, keys):
+        for _ in actions.write_bones(action, parts.armature, keys, few):
             yield at
         camera.write_performance(action, parts.camera, p, pose=pose, lens=lens)
         if p.name in footage:
@@ -242,18 +243,20 @@ def _dress(
     )
     return [
         lambda: attributes.write_gaussians(mesh, puppet.subject),
+        lambda: attributes.write_rest(mesh, puppet.subject),
         lambda: attributes.write_influences(mesh, puppet.index, puppet.weight),
         lambda: attributes.write_regions(mesh, ready.region, rig.region_colors(armature)),
         *([lambda: body_rig.write_skin(mesh, *skin)] if skin is not None else []),
     ]
 
 
-def _add_points(
+def add_points(
     name: str,
     gaussians: Gaussians,
     collection: bpy.types.Collection,
     parent: bpy.types.Object | None,
 ) -> bpy.types.Object:
+    """An object of points, of which only the positions are there yet."""
     obj = bpy.data.objects.new(name, attributes.points_mesh(name, gaussians.means))
     obj.display_type = (
         "BOUNDS"  # its display is another object; a mesh of vertices would be drawn as black dots
@@ -263,13 +266,14 @@ def _add_points(
     return obj
 
 
-def _add_display(
+def add_display(
     name: str,
     points: bpy.types.Object,
     tree: bpy.types.NodeTree,
     collection: bpy.types.Collection,
     shown: bool,
 ) -> bpy.types.Object:
+    """What shows an object's points, once they have all their attributes."""
     obj = bpy.data.objects.new(name, attributes.ball_mesh(name))
     for use, mode in (("Viewport", "Ellipsoids"), ("Render", "Splats")):
         modifier = node_tree.add_modifier(obj, use, tree)

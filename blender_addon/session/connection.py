@@ -143,6 +143,7 @@ class BackendConnection:
             message="",
             version=welcome.version,
             devices=[f"{d.name}, {d.memory / 2**30:.0f} GB" for d in welcome.devices],
+            drawing=next((d.drawing for d in welcome.devices if d.drawing), ""),
             providers=[ProviderView.from_message(p) for p in welcome.catalogue],
             refiner=welcome.refiner,
         )

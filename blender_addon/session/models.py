@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.defaults import DRAFT_DRIVER, LONGER_SIDE, QUALITY, PriorNames
+from restage4d.defaults import AUTO, DRAFT_DRIVER, LONGER_SIDE, QUALITY, PriorNames
 from restage4d.puppet import Puppet
 
 if TYPE_CHECKING:
@@ -21,12 +21,16 @@ MOST_POINTS = 8_000  # of a puppet in the making; more cost time on every frame 
 ACTIVE = {"sending", "queued", "running", "paused"}
 LABELS = {
     ("driving", DRAFT_DRIVER): "Draft Driver",
+    ("masks", AUTO): "Automatic",
+    ("cameras", AUTO): "Automatic",
+    ("depth", AUTO): "Automatic",
+    ("tracks", AUTO): "Automatic",
     ("masks", "grabcut"): "Colour and Motion",
     ("cameras", "sfm"): "Still, Turning or COLMAP",
     ("depth", "relief"): "Ground and Relief",
     ("tracks", "flow"): "Optical Flow",
 }
-PRIORS: dict[str, str] = asdict(PriorNames())  # those without weights
+PRIORS: dict[str, str] = asdict(PriorNames())  # what is taken where nobody chose
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Backend:
     fault: Fault | None = None
     version: str = ""
     devices: list[str] = field(default_factory=list)
+    drawing: str = ""  # where fits run there and why; "" where there is no GPU
     providers: list[ProviderView] = field(default_factory=list)
     refiner: str = ""  # who refines prompts, "" for fixed words
 

@@ -3,7 +3,9 @@
 
 A held contact is an empty at its place, which may hang on any object, a Copy Location constraint
 of the limb's IK control, and a custom property of it, keyed in the performance's Action, that
-says how far it holds. Whatever plays or renders the file needs no extension for it.
+says how far it holds. The foot, where there is one, keeps place and turn of an empty below that
+one: so the whole sole stands, not a point of it. Whatever plays or renders the file needs no
+extension for it.
 """
 
 from collections.abc import Iterable
@@ -19,7 +21,7 @@ from restage4d.skeleton.contacts import find_contacts
 from ..puppet import actions, capture, importer, rig
 from .build import SWITCH, drive
 from .contact_list import Contact, read_contacts, write_contacts
-from .plan import END, IK, LIMB, PART
+from .plan import END, FOOT, IK, LIMB, PART
 
 _MISS = 2e-3  # of the extent: a contact that slides by more is told
 _HOLD = "contact"  # custom properties of an IK control begin so
@@ -75,11 +77,13 @@ def lock(
     imported: importer.ImportedPuppet,
     chosen: Iterable[Contact],
     *,
+    scene: bpy.types.Scene,
     blend: int,
     on: bpy.types.Object | None,
 ) -> list[Contact]:
     """Holds contacts in place over their spans, blended in and out over ``blend`` frames; ``on``,
-    if given, carries the place. The performance they belong to must play."""
+    if given, carries the place. The performance they belong to must play; leaves ``scene`` at
+    another frame."""
     armature = imported.armature
     collection = armature.users_collection[0]
     all_contacts = read_contacts(armature)
@@ -100,6 +104,8 @@ def lock(
             empty.parent = on
             empty.matrix_parent_inverse = on.matrix_world.inverted()
         empty.matrix_basis = Matrix.Translation(place)
+        foot = _find_foot(armature, control.bone[LIMB])
+        standing = foot and _add_standing(armature, scene, contact, foot, empty)
         control[name] = 0.0
         described: Any = control.id_properties_ui(name)
         described.update(min=0.0, max=1.0, default=0.0)
@@ -107,6 +113,10 @@ def lock(
         holding.name, holding.target = name, empty
         path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
         drive(holding, "influence", armature, f'{path}["{name}"]')
+        for kind in ("COPY_LOCATION", "COPY_ROTATION") if foot is not None else ():
+            standing_so: Any = foot.constraints.new(kind)
+            standing_so.name, standing_so.target = name, standing
+            drive(standing_so, "influence", armature, f'{path}["{name}"]')
         _key(armature, control, name, [(contact.first, contact.last)], blend)
         done.append(replace(contact, is_locked=True))
         all_contacts[all_contacts.index(contact)] = done[-1]
@@ -118,6 +128,38 @@ def lock(
         _key(armature, control, SWITCH, mine, blend)
     write_contacts(armature, all_contacts)
     return done
+
+
+def _find_foot(armature: bpy.types.Object, limb: int) -> bpy.types.PoseBone | None:
+    """The foot that the artist turns."""
+    for bone in armature.pose.bones:
+        if bone.bone.get(FOOT) == limb and bone.bone.get(rig.ROLE) == rig.CONTROL:
+            return bone
+    return None
+
+
+def _add_standing(
+    armature: bpy.types.Object,
+    scene: bpy.types.Scene,
+    contact: Contact,
+    foot: bpy.types.PoseBone,
+    circle: bpy.types.Object,
+) -> bpy.types.Object:
+    """An empty below a contact's circle: how the foot stands in the middle of the contact, its sole
+    at the place."""
+    scene.frame_set((contact.first + contact.last) // 2)
+    posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
+    end = next(b for b in posed if b.bone.get(rig.ROLE) == END and b.bone[LIMB] == foot.bone[FOOT])
+    stands = Matrix.Translation(Vector(contact.place) - end.tail) @ posed[foot.name].matrix
+    standing = bpy.data.objects.new(f"{circle.name} foot", None)
+    standing.empty_display_size = 0.01
+    standing.hide_select = standing.hide_render = True
+    armature.users_collection[0].objects.link(standing)
+    standing.parent = circle
+    place, turn, _ = (armature.matrix_world @ stands).decompose()
+    here = circle.matrix_basis  # in the world, as it was placed
+    standing.matrix_basis = here.inverted() @ Matrix.LocRotScale(place, turn, None)
+    return standing
 
 
 def measure_misses(
@@ -182,6 +224,16 @@ def free(imported: importer.ImportedPuppet, chosen: Iterable[Contact]) -> int:
                 continue
             path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
             _forget_keys(imported, f'{path}["{holding.name}"]')
+            foot = _find_foot(armature, control.bone[LIMB])
+            for held in (
+                [c for c in foot.constraints if c.name.split(".")[0] == holding.name]
+                if foot
+                else []
+            ):
+                held.driver_remove("influence")
+                foot.constraints.remove(held)
+            for standing in target.children:
+                bpy.data.objects.remove(standing)
             holding.driver_remove("influence")
             del control[holding.name]
             control.constraints.remove(holding)

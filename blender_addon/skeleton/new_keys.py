@@ -17,7 +17,7 @@ from ..puppet import attributes, rig
 from . import build
 from .plan import CAPTURED, LIMB, PART, compute_channels
 
-_UNTOUCHED = 1e-6  # of a change from the identity: float32 of the bones
+_UNTOUCHED = 5e-6  # of a change from the identity: float32 of the bones
 
 
 def find_keys(

@@ -8,7 +8,7 @@ So control times inverse captured is what the artist changed: exactly nothing at
 moment and in every blend of Actions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from ..puppet.rig import CONTROL, FOLLOWER, REGION, ROLE, WHOLE, Bone
 Add = Callable[..., str]  # bone, its motion, and within which
 PART = "restage4d_part"  # a bone's: the part of the body it belongs to
 LIMB = "restage4d_limb"  # of a limb's IK control, pole and end: which limb
+FOOT = "restage4d_foot"  # of a foot: which limb it is below
 CAPTURED, IK, POLE, END = "captured", "ik", "pole", "end"  # roles beside those of `rig`
 
 
@@ -43,6 +44,10 @@ class BodyPlan:
     skeleton: Skeleton
     bones: list[Bone]
     keyed: dict[str, Keyed]
+
+    def list_own(self) -> list[str]:
+        """Keyed bones that are the skeleton's, not those of the bases."""
+        return [name for name, keyed in self.keyed.items() if keyed.motion[0] != "basis"]
 
 
 def split_name(part: str) -> tuple[str, str]:
@@ -78,10 +83,11 @@ def plan_body(
         add(Bone(name, middle, 0.3 * around, None, about | more), whole)
     root = add(Bone("root", middle, around, "root follows", about | {ROLE: CONTROL}))
     axes = _find_axes(skeleton)
+    feet = {skeleton.find_foot(lower): lower for _, lower in skeleton.find_limbs()}
     for s, bone in enumerate(skeleton.bones):
         parent = skeleton.bones[bone.parent].name if bone.parent >= 0 else root
         within = ("bone", bone.parent) if bone.parent >= 0 else whole
-        about = {REGION: s, PART: bone.part}
+        about = {REGION: s, PART: bone.part} | ({FOOT: feet[s]} if s in feet else {})
         shape = Bone("", bone.head, bone.length, None, {}, bone.tail, axes[s])
         over = f"{parent} captured"
         for name, above, role in (
@@ -139,6 +145,14 @@ def _find_axes(skeleton: Skeleton) -> list[Array]:
             axes.append(np.cross(along, up - (up @ along) * along))
         axes[-1] /= max(float(np.linalg.norm(axes[-1])), 1e-9)
     return axes
+
+
+def find_few(names: Iterable[str]) -> dict[str, str]:
+    """Of a skeleton's keyed bones, which all get few smooth keys: whose keys each gets. Followers
+    get those of their captured bones, so that an untouched skeleton moves nothing all the same."""
+    known = set(names)
+    captured = {name: name.removesuffix(" follows") + " captured" for name in known}
+    return {name: twin if twin in known else name for name, twin in captured.items()}
 
 
 def compute_channels(

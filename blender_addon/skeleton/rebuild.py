@@ -10,13 +10,12 @@ import numpy as np
 from restage4d import se3
 from restage4d.errors import InputError
 from restage4d.puppet import Performance, Puppet
-from restage4d.se3 import Array
 from restage4d.skeleton.finding import find_skeleton, list_parts
 
 from ..puppet import actions, attributes, capture, importer, rig
 from . import build, contacts
 from .contact_list import read_contacts, write_contacts
-from .plan import PART, compute_channels
+from .plan import PART, compute_channels, find_few
 
 
 def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point: int) -> list[str]:
@@ -65,7 +64,9 @@ def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point:
     rest = {b.name: np.array(b.matrix_local, np.float64) for b in rig.get_armature(armature).bones}
     alone = replace(body, keyed={n: keyed for n, keyed in body.keyed.items() if n in names})
     for p, shown in zip(home, imported.performances, strict=True):
-        _write(armature, shown.action, compute_channels(alone, puppet, p, rest=rest))
+        keys = compute_channels(alone, puppet, p, rest=rest)
+        for _ in actions.write_bones(shown.action, armature, keys, find_few(keys)):
+            pass
     if mode == "POSE":
         bpy.ops.object.mode_set(mode="POSE")
     scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
@@ -80,20 +81,6 @@ def _bring_home(performance: Performance, armature: bpy.types.Object) -> Perform
     R = se3.gram_schmidt(performance.bases[..., :6].astype(np.float64))
     t = performance.bases[..., 6:] @ W[:3, :3].T + W[:3, 3]
     return replace(performance, bases=se3.pack(W[:3, :3] @ R, t).astype(np.float32))
-
-
-def _write(
-    armature: bpy.types.Object, action: bpy.types.Action, keys: dict[str, tuple[Array, Array]]
-) -> None:
-    slot = actions.find_slot(action, armature, actions.SLOT)
-    if slot is None:
-        return
-    strip: Any = action.layers[0].strips[0]
-    bag = strip.channelbag(slot, ensure=True)
-    for name, (location, quats) in keys.items():
-        path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
-        actions.write_curves(bag, f"{path}.location", name, location)
-        actions.write_curves(bag, f"{path}.rotation_quaternion", name, quats)
 
 
 def _remove(imported: importer.ImportedPuppet) -> None:

@@ -83,6 +83,7 @@ def _draw_display(layout: bpy.types.UILayout, display: RESTAGE4D_PG_display) -> 
     column.use_property_split, column.use_property_decorate = True, False
     for name in ("mode", "color", "background", "relight", "filmed_angle"):
         column.prop(display, name)
+    layout.operator("restage4d.use_another_background", icon="WORLD")
 
 
 class RESTAGE4D_PT_export(Step):

@@ -22,7 +22,6 @@ from restage4d.protocol.messages import (
     SubjectSelection,
     Submit,
 )
-from restage4d.status_page.server import StatusPage
 
 
 def add(commands: Any) -> None:
@@ -182,6 +181,9 @@ def _log(arguments: argparse.Namespace) -> None:
 
 
 def _page(arguments: argparse.Namespace) -> None:
+    # late: it reads puppets, and with them safetensors, which the client does without elsewhere
+    from restage4d.status_page.server import StatusPage
+
     page = StatusPage(arguments.connection, arguments.port)
     print(f"{page.address}\nWhoever has this address sees your jobs. Ctrl-C ends it.", flush=True)
     try:

@@ -1,4 +1,5 @@
-"""``restage4d export``: a performance of a .puppet in a format that other programs read."""
+"""``restage4d export``: a performance of a .puppet, or splats of others, in a format that other
+programs read."""
 
 import argparse
 import re
@@ -20,7 +21,14 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="formats:\n" + "\n".join(f"  {n:15} {f.about}" for n, f in FORMATS.items()),
     )
-    parser.add_argument("puppet", type=Path)
+    parser.add_argument(
+        "puppet", type=Path, help="a .puppet, or splats that stand still: .ply, .spz, .splat"
+    )
+    parser.add_argument(
+        "--from-axes",
+        choices=[axes.value for axes in Axes],
+        help="where up is in such splats (default: y-up in .spz, else y-down)",
+    )
     parser.add_argument("--format", required=True, choices=FORMATS, metavar="FORMAT")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PATH", help="a file, or a folder for a sequence"
@@ -48,7 +56,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from restage4d.exporting.shot import Axes, Shot
     from restage4d.exporting.writing import export_performance
 
-    puppet = Puppet.load(arguments.puppet)
+    puppet = load_stage(arguments.puppet, arguments.from_axes)
     chosen = arguments.performance
     performance = puppet.performance(chosen) if chosen else puppet.performances[-1]
     axes = Axes(arguments.axes) if arguments.axes else FORMATS[arguments.format].axes
@@ -69,6 +77,22 @@ def _export(arguments: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in paths) / 1e6
     also = f" to {paths[-1].name}" if len(paths) > 1 else ""
     print(f"wrote {paths[0]}{also}: {len(shot.frames)} frames, {size:.1f} MB")
+
+
+def load_stage(path: Path, from_axes: str | None = None) -> Puppet:
+    """A .puppet, or a puppet that stands still of any other splat file. Raises `InputError` where
+    it is neither, or where a puppet's axes are to be told."""
+    from restage4d.exporting.shot import Axes
+    from restage4d.exporting.still import guess_axes, make_still_puppet, stand_upright
+
+    if path.suffix.lower() == ".puppet":
+        if from_axes is not None:
+            raise InputError("A puppet knows where up is.", "Leave --from-axes out.")
+        return Puppet.load(path)
+    from restage4d.io.splat_files import read_splats  # numba: a second
+
+    axes = Axes(from_axes) if from_axes else guess_axes(path)
+    return make_still_puppet(stand_upright(read_splats(path), axes))
 
 
 def read_frames(text: str | None, performance: Performance) -> range:

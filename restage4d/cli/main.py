@@ -38,10 +38,11 @@ def _backend_commands() -> list:
     """None where the extra "backend" is not installed, as in Blender: there is no service to run or
     to ask."""
     try:
-        from restage4d.cli import client, doctor, export, service
+        from restage4d.cli import client, export, service
+        from restage4d.cli.computer import doctor, models
     except ImportError:
         return []
-    return [export, doctor, client, service]
+    return [export, doctor, models, client, service]
 
 
 if __name__ == "__main__":

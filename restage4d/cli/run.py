@@ -11,6 +11,7 @@ from restage4d.cli.blender_process import BlenderProcess
 from restage4d.cli.console import console_progress
 from restage4d.cli.options import add_fit, add_selection, check_masks
 from restage4d.clips import Selection
+from restage4d.defaults import AUTO
 from restage4d.progress import Progress
 
 
@@ -38,9 +39,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--priors",
-        type=Path,
+        type=lambda text: None if text == AUTO else Path(text),
         metavar="DIR",
-        help="read masks, depth, cameras or tracks from here (docs/priors.md)",
+        help="read masks, depth, cameras or tracks from here (docs/priors.md); auto, the default: "
+        "from nowhere, the best estimators whose weights are here make them",
     )
     parser.add_argument(
         "--true-masks",

@@ -42,6 +42,8 @@ FORMATS = {
     "usd-splats": Format(".usdc", Axes.Z_UP, "animated ParticleField3DGaussianSplat", False, _USD),
     "usd-points": Format(".usdc", Axes.Z_UP, "animated points, coloured, sized", False, _USD),
     "usd-skeleton": Format(".usdc", Axes.Z_UP, "UsdSkel: points on motion bases", False, _USD),
+    "usd-mesh": Format(".usdc", Axes.Z_UP, "UsdSkel: the proxy mesh, skinned", False, _USD),
+    "glb-mesh": Format(".glb", Axes.Y_UP, "glTF: the proxy mesh, skinned and animated"),
     "cameras-json": Format(".json", Axes.Z_UP, "the shot's cameras"),
     "cameras-colmap": Format("", Axes.Y_DOWN, "the shot's cameras as COLMAP's text files"),
 }

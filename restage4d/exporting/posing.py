@@ -146,26 +146,16 @@ def _multiply(a: F32, b: F32) -> F32:  # (4, N), (4, N) -> (4, N)
 
 
 def _rotate_radiance(old: F32, x: F32, y: F32, z: F32) -> F32:  # (n, C, 3), three of (3, n)
-    """`sh.rotate` by columns: ``new = pinv(Y(D)) Y(D R) old`` band by band, term by term."""
+    """`sh.rotate` by columns: ``new = Y(D)^-1 Y(D R) old`` band by band, term by term."""
     degree = sh.degree_of(old.shape[1])
     columns = np.ascontiguousarray(old.transpose(1, 2, 0))  # (C, 3, n)
-    turned = sh.basis_rows(*(_DIRECTIONS @ axis for axis in (x, y, z)), degree)
+    directions = sh.DIRECTIONS.astype(np.float32)
+    turned = sh.basis_rows(*(directions @ axis for axis in (x, y, z)), degree)
     new = np.zeros_like(columns)
     new[0] = columns[0]
-    for band, inverse in enumerate(_INVERSES[:degree], 1):
+    for band, inverse in enumerate(sh.INVERSES[:degree], 1):
         part = slice(band * band, (band + 1) ** 2)
         for i in range(part.start, part.stop):
-            new[part] += (inverse @ turned[i])[:, None] * columns[i]
+            values = turned[i][: 2 * band + 1]
+            new[part] += (inverse.astype(np.float32) @ values)[:, None] * columns[i]
     return new.transpose(2, 0, 1)
-
-
-# Seven directions tell the seven functions of band 3 apart; these are so spread that no band's
-# inverse has a condition number above 3.2.
-_DIRECTIONS = np.random.default_rng(2650).normal(size=(7, 3)).astype(np.float32)
-_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
-_INVERSES = [
-    np.linalg.pinv(
-        sh.basis(_DIRECTIONS.astype(np.float64), 3)[:, band**2 : (band + 1) ** 2]
-    ).astype(np.float32)
-    for band in (1, 2, 3)
-]

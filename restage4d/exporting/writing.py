@@ -1,6 +1,7 @@
 """The way in: writes a shot in any of the formats."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from restage4d.exporting import cameras, pictures, usd_points, usd_skeleton, usd_splats
 from restage4d.exporting.formats import FORMATS, check_place
-from restage4d.exporting.gltf import write_glb
+from restage4d.exporting.gltf import write_glb, write_skinned_glb
 from restage4d.exporting.shot import Shot
 from restage4d.io.atomic import replacing, replacing_files
 from restage4d.io.ply import write_ply
@@ -40,6 +41,8 @@ _FILMS: dict[str, Callable[[Path, Shot], Iterator[int]]] = {
     "usd-splats": usd_splats.write_usd_splats,
     "usd-points": usd_points.write_usd_points,
     "usd-skeleton": usd_skeleton.write_usd_skeleton,
+    "usd-mesh": partial(usd_skeleton.write_usd_skeleton, as_mesh=True),
+    "glb-mesh": write_skinned_glb,
 }
 
 

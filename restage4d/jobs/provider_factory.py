@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from restage4d.defaults import PriorNames
+from restage4d.defaults import AUTO, WEIGHT_FREE, PriorNames
 from restage4d.driving.candidates import BestOf
 from restage4d.driving.draft.directions.script import Directions
 from restage4d.driving.draft.driver import KinematicDriving
@@ -21,6 +21,7 @@ from restage4d.priors.estimate import Providers, weight_free_providers
 from restage4d.priors.people.person_depth import PersonConfig, PersonDepth
 from restage4d.priors.people.person_masks import PersonMasks
 from restage4d.providers.api_keys import need_key
+from restage4d.providers.model_set import choose_estimators
 from restage4d.providers.modules import need_modules
 from restage4d.providers.registry import Entry, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
@@ -35,7 +36,7 @@ def make_prior_providers(
     """The providers of those names.
 
     Args:
-        names: of each prior's provider.
+        names: of each prior's provider; "auto" is `resolve_estimators`'s business.
         weights: where weights may come from.
         announce: told what a person must know, such as a licence that is not for commercial use.
 
@@ -43,6 +44,7 @@ def make_prior_providers(
         InputError: a name is unknown, or a module, checkpoint or checkout is missing or damaged;
             says how to get it.
     """
+    names = resolve_estimators(names, weights, announce)
     announced: set[str] = set()
     made: dict[tuple[str, str], Any] = {}  # one object where cameras and depth come from the same
     for kind, name in vars(names).items():
@@ -59,6 +61,18 @@ def make_prior_providers(
     return Providers(**{kind: made[_key(kind, name)] for kind, name in vars(names).items()})
 
 
+def resolve_estimators(
+    names: PriorNames, weights: Weights, announce: Callable[[str], None] = print
+) -> PriorNames:
+    """The names with what "auto" takes on this computer in its place; see `choose_estimators`."""
+    if AUTO not in vars(names).values():
+        return names
+    import torch  # late: the doctor and the service know all names without it
+
+    gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0
+    return choose_estimators(names, weights, read_settings(), gpu, announce)
+
+
 def _key(kind: str, name: str) -> tuple[str, str]:
     if is_prior_file(kind, name):
         return "file", name
@@ -68,7 +82,7 @@ def _key(kind: str, name: str) -> tuple[str, str]:
 def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
     if _key(kind, name)[0] == "file":
         return CameraFiles(Path(name))
-    if name == getattr(PriorNames(), kind):
+    if name == getattr(WEIGHT_FREE, kind):
         return getattr(weight_free_providers(), kind)
     found = find_entry(kind, name)
     make = PRIOR_MAKERS.get((kind, name))

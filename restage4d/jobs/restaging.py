@@ -36,6 +36,7 @@ from restage4d.jobs.provider_factory import (
     find_endpoint,
     make_driving_provider,
     make_prior_providers,
+    resolve_estimators,
 )
 from restage4d.jobs.report import summarise
 from restage4d.jobs.results import (
@@ -57,6 +58,7 @@ from restage4d.providers.weights import Weights
 from restage4d.puppet import Puppet
 from restage4d.puppet_header import read_metadata
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
+from restage4d.splatting import prepare_drawing
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def run(
         FitError, Cancelled: see `restage`.
     """
     config = configure(job)
+    job = settle_estimators(job)
     info = video.probe(job.video)
     for path in job.driving:
         video.probe(path)
@@ -167,13 +170,14 @@ def _run_in_folder(
     make_blend: BlendMaker | None,
     choose: Callable[[str], int] | None,
 ) -> None:
+    prepare_drawing(say)
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
     providers = make_prior_providers(job.choice.priors, weights)
     given: list[DrivingProvider] = [
         FileDriving(path, *job.made_by, cache=Cache()) for path in job.driving
     ]
     drivers = given or [make_driver(job, weights, choose, script)]
-    progress.expect(expected_tasks(job, blend=make_blend is not None))
+    progress.expect(expected_tasks(job, blend=make_blend is not None), weigh_fit(config))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     log = FindingLog(say)
@@ -229,6 +233,13 @@ def _run_in_folder(
             report["blend"] = try_blend(make_blend, job.out, footage, keep=blend_is_edited)
         write_report(job.out, report, progress)
     print(summarise(job.out, report, log, splats=job.splats))
+
+
+def settle_estimators(job: RestagingJob) -> RestagingJob:
+    """The job with the names of who estimates what in place of "auto", said where it chose."""
+    weights = Weights.from_settings(job.choice.weights, job.choice.download)
+    names = resolve_estimators(job.choice.priors, weights, say)
+    return replace(job, choice=replace(job.choice, priors=names))
 
 
 def say(text: str) -> None:
@@ -317,6 +328,17 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
+
+
+def weigh_fit(config: FitConfig) -> dict[TaskId, float]:
+    """How much longer than by default the parts of the fit take, beside what goes before it."""
+    usual = FitConfig()
+    visits, drawn = config.fusion, usual.fusion
+    many = (visits.max_subject + visits.max_background) / (drawn.max_subject + drawn.max_background)
+    return {
+        TaskId.FIT_MOTION: config.motion.steps / usual.motion.steps,
+        TaskId.FUSE: visits.steps_per_frame / drawn.steps_per_frame * (0.5 + 0.5 * many),
+    }
 
 
 def _check_folders(job: RestagingJob) -> None:

@@ -54,7 +54,7 @@ class Providers:
 
 
 def weight_free_providers() -> Providers:
-    """Those of `restage4d.defaults.PriorNames` as it stands."""
+    """Those of `restage4d.defaults.WEIGHT_FREE`."""
     return Providers(GrabCutMasks(), SfmCameras(), ReliefDepth(), FlowTracks())
 
 

@@ -7,6 +7,7 @@ usual input, not measured here.
 
 from dataclasses import dataclass
 
+from restage4d.defaults import AUTO
 from restage4d.errors import InputError
 
 
@@ -51,6 +52,7 @@ class Entry:
 _HF = ("config.json", "model.safetensors")
 _DIFFUSERS = ("model_index.json",)
 _OWN = "Apache-2.0"
+_BEST, _TAKEN = "the best whose weights are here (restage4d models)", "that of what it takes"
 _TAPNET = "Clone github.com/google-deepmind/tapnet into the weights folder as {name}/tapnet"
 
 _MEDIAPIPE = (
@@ -59,6 +61,7 @@ _MEDIAPIPE = (
 )
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry("masks", AUTO, _BEST, _TAKEN),
     Entry("masks", "grabcut", "colour, edges and flow; no weights", _OWN),
     Entry(
         "masks",
@@ -115,6 +118,7 @@ ENTRIES: tuple[Entry, ...] = (
         terms="Meta asks you to accept the SAM License on the hub first; it excludes military uses",
     ),
     Entry("masks", "mediapipe", "MediaPipe: silhouette of a person", "Apache-2.0", get=_MEDIAPIPE),
+    Entry("cameras", AUTO, _BEST, _TAKEN),
     Entry("cameras", "sfm", "still, turning or COLMAP; no weights", _OWN),
     Entry(
         "cameras",
@@ -131,6 +135,7 @@ ENTRIES: tuple[Entry, ...] = (
             "RESTAGE4D_DA3_PYTHON"
         ),
     ),
+    Entry("depth", AUTO, _BEST, _TAKEN),
     Entry("depth", "relief", "ground, wall and the subject as a relief; no weights", _OWN),
     Entry(
         "depth",
@@ -180,6 +185,7 @@ ENTRIES: tuple[Entry, ...] = (
         "Apache-2.0",
         get=_MEDIAPIPE,
     ),
+    Entry("tracks", AUTO, _BEST, _TAKEN),
     Entry("tracks", "flow", "chained optical flow; no weights", _OWN),
     Entry(
         "tracks",

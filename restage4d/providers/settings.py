@@ -4,6 +4,7 @@ lines.
     # settings.toml in the folder that `restage4d doctor` names
     weights = "D:/models"       # RESTAGE4D_WEIGHTS     folder of model weights (docs/providers.md)
     download = false            # RESTAGE4D_DOWNLOAD    whether the hub may be asked for weights
+    commercial = true           # RESTAGE4D_COMMERCIAL  whether what is made is for commercial use
     da3_python = ""             # RESTAGE4D_DA3_PYTHON  Python with depth-anything-3
     mediapipe_python = ""       # RESTAGE4D_MEDIAPIPE_PYTHON  Python with mediapipe
     refine_url = ""             # RESTAGE4D_REFINE_URL  OpenAI-compatible, refines prompts
@@ -13,6 +14,7 @@ Keys of services are not here: they come from their own environment variables or
 keyring (`restage4d.providers.api_keys`).
 """
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields
@@ -21,6 +23,7 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 from restage4d.errors import InputError
+from restage4d.io.atomic import replacing
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class UserSettings:
 
     weights: str = ""
     download: bool = False
+    commercial: bool = True  # until somebody says that it is not: fewer weights are offered
     da3_python: str = ""
     mediapipe_python: str = ""
     refine_url: str = ""
@@ -68,3 +72,21 @@ def read_settings() -> UserSettings:
         if text:
             given[name] = text.lower() in ("1", "true", "yes") if kind is bool else text
     return UserSettings(**given)  # type: ignore[arg-type]
+
+
+def write_setting(name: str, value: bool | str) -> None:
+    """Puts one line into the settings file, which keeps its other lines. Raises `InputError` where
+    it cannot be written."""
+    path = settings_file()
+    line = f"{name} = {json.dumps(value)}"  # JSON's strings and booleans are TOML's
+    try:
+        old = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        kept = [text for text in old if text.split("=")[0].strip() != name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join([line, *kept]) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"The settings {path} cannot be written: {error.strerror}.",
+            f"Set RESTAGE4D_{name.upper()} instead.",
+        ) from error

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_data_path
+
 from restage4d.errors import InputError
 from restage4d.providers.modules import is_importable
 from restage4d.providers.registry import Entry
@@ -26,6 +28,11 @@ _SHARDS = {
 }  # big models come in pieces with an index
 
 
+def default_folder() -> Path:
+    """Where weights are put, and found, if nobody names a folder."""
+    return user_data_path("restage4d") / "weights"
+
+
 @dataclass(frozen=True)
 class Weights:
     """Where weights may come from: ``folder`` of this computer (None: the settings' one), and
@@ -36,12 +43,13 @@ class Weights:
 
     @classmethod
     def from_settings(cls, folder: Path | None, download: bool) -> "Weights":
-        """What was asked for, else what the settings say."""
+        """What was asked for, else what the settings say, else where `restage4d models get` puts
+        them."""
         settings = read_settings()
-        return cls(
-            folder or (Path(settings.weights) if settings.weights else None),
-            download or settings.download,
-        )
+        if folder is None:
+            usual = Path(settings.weights) if settings.weights else default_folder()
+            folder = usual if settings.weights or usual.is_dir() else None
+        return cls(folder, download or settings.download)
 
     def find_local(self, entry: Entry) -> Path | None:
         """The folder on this computer that holds the provider's files, None if there is none."""
@@ -207,7 +215,7 @@ def fetch_file(repo: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repo, name))
     except Exception as error:  # the hub's client raises what it likes
-        raise _fetch_error(error, repo, name) from error
+        raise explain_fetch_error(error, repo, name) from error
 
 
 def _fetch(entry: Entry) -> Path:
@@ -216,7 +224,7 @@ def _fetch(entry: Entry) -> Path:
     try:
         folder = Path(snapshot_download(entry.repo, allow_patterns=_PATTERNS))
     except Exception as error:
-        raise _fetch_error(error, entry.repo, ", ".join(entry.files)) from error
+        raise explain_fetch_error(error, entry.repo, ", ".join(entry.files)) from error
     if gone := find_missing_files(folder, entry.files):
         raise InputError(
             f"{entry.repo} has no {', '.join(gone)}.",
@@ -225,7 +233,8 @@ def _fetch(entry: Entry) -> Path:
     return folder
 
 
-def _fetch_error(error: Exception, repo: str, files: str) -> InputError:
+def explain_fetch_error(error: Exception, repo: str, files: str) -> InputError:
+    """What the hub's client raised, in one sentence with a remedy."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     remedy = f"Fetch {files} of {repo} by hand and give their folder with --weights."
     if type(error).__name__ == "GatedRepoError":

@@ -59,7 +59,8 @@ def find_body_parts(puppet: Puppet, mask: Mask, plan: BodyPlan | None = None) ->
 def _list_limbs(plan: BodyPlan, mask: Mask) -> list[tuple[Kind, Limb, tuple[float, float]]]:
     """What the plan knows, with tips, and shorter or thicker lobes that it makes nothing of. Where
     it does not know the head, what it calls a tail may be anything."""
-    listed: list[tuple[Kind, Limb]] = [("leg", leg) for leg in plan.legs if not leg.hidden]
+    listed: list[tuple[Kind, Limb]] = []
+    listed += [("leg", leg) for leg in plan.legs if not leg.hidden]
     if plan.head is not None:
         listed.append(("head", plan.head))
         listed += [("tail", limb) for limb in (plan.tail,) if limb is not None]

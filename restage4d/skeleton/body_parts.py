@@ -6,7 +6,7 @@ skeleton is built on it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -55,7 +55,7 @@ class BodyPart:
         return BodyPart(self.kind, joint, tip)
 
 
-def to_place(values: Sequence[float]) -> Place:  # or (3,) of numpy
+def to_place(values: Iterable[float]) -> Place:  # (3,)
     """Three numbers as a place."""
     x, y, z = (float(v) for v in values)
     return x, y, z

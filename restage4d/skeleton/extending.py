@@ -20,7 +20,7 @@ from restage4d.skeleton.posing import blend_changes
 STEPS = (8, 16, 32, 64)  # of a skin weight of 1, tried until the loss is small
 LOSS = 3.5e-3  # of the subject's extent, that the farthest point may be off
 FINE = 1e-3  # the same for what is only drawn, where the number of bases does not matter
-_SAME = 1e-6  # of the extent: changes nearer to each other are one
+_SAME = 5e-6  # of the extent: changes nearer to each other are one
 _MOST = 60_000  # bases in a file
 
 
@@ -113,7 +113,7 @@ def _make(
 ) -> tuple[NDArray[np.uint16], list[F32], int]:
     """Coefficients and bases, one per blend and basis that meet in a point; how many."""
     k = len(bases[0])
-    still = [np.abs(c - np.eye(4)).max((1, 2, 3)) < 1e-7 for c in changes]
+    still = [np.abs(c - np.eye(4)).max((1, 2, 3)) < _SAME for c in changes]
     rests = np.all(still, axis=0)  # groups that never change
     resting = (blends[:, ~rests] == 0).all(1)
     pair = np.where(resting[of_point][:, None], 0, of_point[:, None] + 1) * k + index

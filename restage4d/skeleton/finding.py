@@ -26,6 +26,9 @@ _BEND = 0.21  # radians (12 degrees): a limb bent less has its joint in the midd
 _FEWEST = 300  # Gaussians that have a shape
 _SHORTEST = 0.5  # cells, of a bone
 _TAIL = 3  # bones of a tail
+_ANKLE = 0.45  # of the way from the joint to the tip of a leg: there the foot begins
+_SHORTEST_FOOT = 1.2  # cells
+_FIRM = 0.5  # of a foot's length counts for its blend: a sole that is held is all its own
 _NECK = 0.25  # of the way to the muzzle: with less before the skull there is no neck
 
 
@@ -62,7 +65,7 @@ def find_skeleton(puppet: Puppet, head: Array | None = None) -> Skeleton | None:
         return None
     bones, label = _build_bones(shape, body)
     bones = [_lengthen(bone, _SHORTEST * shape.size) for bone in bones]
-    lengths = np.array([bone.length for bone in bones])
+    lengths = np.array([bone.length * (_FIRM if "_foot" in bone.name else 1) for bone in bones])
     return Skeleton(bones, *skin(puppet, shape, label, lengths), body.is_named)
 
 
@@ -110,7 +113,7 @@ def _build_bones(shape: Shape, body: Body) -> tuple[list[Bone], Ints]:
         if part.kind == "head":
             _add_head(bones, label, part, shape, body)
         else:
-            _add_chain(bones, label, part, _choose_parent(bones, part, body))
+            _add_chain(bones, label, part, _choose_parent(bones, part, body), shape.size)
     return bones, label
 
 
@@ -171,22 +174,25 @@ def _add_head(bones: list[Bone], label: Ints, part: Part, shape: Shape, body: Bo
         label[ear.cells] = len(bones) - 1
 
 
-def _add_chain(bones: list[Bone], label: Ints, part: Part, parent: int) -> None:
-    """A limb of two bones, or a tail of `_TAIL`."""
+def _add_chain(bones: list[Bone], label: Ints, part: Part, parent: int, size: float) -> None:
+    """A limb of two bones, a leg with a foot below them, or a tail of `_TAIL`."""
     branch = part.branch
+    stem, dot, side = part.name.partition(".")
     if part.kind == "tail":
         cuts = [i / _TAIL for i in range(_TAIL + 1)]
         names = [f"tail_{i + 1}" for i in range(_TAIL)]
     else:
-        cuts = [0.0, find_bend(branch), 1.0]
-        stem, dot, side = part.name.partition(".")
-        names = [f"{stem}_{piece}{dot}{side}" for piece in ("upper", "lower")]
+        cuts, pieces = [0.0, find_bend(branch), 1.0], ["upper", "lower"]
+        ankle = cuts[1] + _ANKLE * (1.0 - cuts[1])
+        if part.kind == "leg" and (1.0 - ankle) * branch.length > _SHORTEST_FOOT * size:
+            cuts, pieces = [0.0, cuts[1], ankle, 1.0], ["upper", "lower", "foot"]
+        names = [f"{stem}_{piece}{dot}{side}" for piece in pieces]
     last = len(branch.line) - 1
     joints = [branch.line[round(c * last)] for c in cuts]
     for i, name in enumerate(names):
         above = parent if i == 0 else len(bones) - 1
-        bone = Bone(name, joints[i], joints[i + 1], above, part.name, part.kind != "tail")
-        bones.append(bone)
+        is_limb = part.kind != "tail" and i < 2
+        bones.append(Bone(name, joints[i], joints[i + 1], above, part.name, is_limb))
         label[branch.cells & (branch.along >= cuts[i] * branch.length)] = len(bones) - 1
 
 

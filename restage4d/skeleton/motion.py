@@ -13,6 +13,7 @@ from restage4d.skeleton.skeleton import Skeleton
 
 _FOOT = 0.67  # of the lower bone's own points: those beyond are the foot or the hand
 _OWN = 0.7  # of a point's skin weight, for it to be the bone's own
+_SOLE = 4  # points, that say where a foot is
 _POINTS = 4000  # that the motion is measured on
 
 
@@ -72,6 +73,9 @@ def compute_motion(skeleton: Skeleton, puppet: Puppet, bases: Array) -> Motion: 
         tips[lower] = moved[lower].copy()
         tips[lower][:, :3, 3] = end - moved[lower][:, :3, :3] @ place
         start = _carry(moved[upper], skeleton.bones[upper].head)
+        foot = skeleton.find_foot(lower)
+        if foot is not None and (share > 0).sum() >= _SOLE:
+            moved[foot] = fit_rigid(means, posed, share)  # as its points, not as its joints
         poles[lower] = _place_pole(skeleton, moved[upper], upper, lower, start, end)
     return Motion(moved, fit_rigid(means, posed, opacity), tips, poles)
 
@@ -87,11 +91,18 @@ def find_sole(skeleton: Skeleton, puppet: Puppet, lower: int) -> Array:  # -> (3
 def _weigh_sole(
     skeleton: Skeleton, lower: int, means: Array, index: NDArray[np.integer], weight: Array
 ) -> Array:  # -> (N,)
-    """1 for the outermost third of the points that are a limb's lower bone's own, else 0."""
+    """1 for the lower half of the points that are the foot's own, or for the outermost third of
+    those that are the lower bone's where there is no foot, else 0."""
+    foot = skeleton.find_foot(lower)
+    mine = np.where(index == (lower if foot is None else foot), weight, 0.0).sum(1)
+    if foot is not None and (mine > _OWN).sum() >= 2 * _SOLE:
+        sole = mine > _OWN
+        return (sole & (means[:, 2] <= np.median(means[sole, 2]))).astype(np.float64)
     bone = skeleton.bones[lower]
     along = (means - bone.head) @ (bone.tail - bone.head) / max(bone.length, 1e-9) ** 2
-    mine = np.where(index == lower, weight, 0.0).sum(1)
     own = mine > min(_OWN, 0.9 * float(mine.max()))
+    if not own.any():  # of those that were taken, none is the bone's
+        return own.astype(np.float64)
     return (own & (along >= np.quantile(along[own], _FOOT))).astype(np.float64)
 
 

@@ -19,7 +19,8 @@ class Bone:
         head, tail: (3,) world units.
         parent: index of the parent, -1 for the first.
         part: what it belongs to: "torso", "head", "tail", "leg_front.L", "arm.R", "limb_1" ...
-        is_limb: whether it is one of the two bones of a leg, an arm or an unknown limb.
+        is_limb: whether it is one of the two bones of a leg, an arm or an unknown limb that reach;
+            a foot is not.
     """
 
     name: str
@@ -53,6 +54,13 @@ class Skeleton:
         """(upper, lower) of every limb."""
         pairs = [(b.parent, i) for i, b in enumerate(self.bones) if b.is_limb]
         return [(p, i) for p, i in pairs if self.bones[p].is_limb]
+
+    def find_foot(self, lower: int) -> int | None:
+        """The foot below a leg's lower bone, if it has one."""
+        for i, bone in enumerate(self.bones):
+            if bone.parent == lower and bone.part == self.bones[lower].part:
+                return i
+        return None
 
     def with_skin(self, index: NDArray[np.uint16], weight: F32) -> "Skeleton":
         return replace(self, index=index, weight=weight)

@@ -1,36 +1,18 @@
-"""One differentiable splatting interface: gsplat on CUDA, numba on the CPU, a dense reference for
-tests.
+"""One differentiable splatting interface: gsplat or Warp on an NVIDIA GPU, numba on the CPU, and a
+dense reference for tests.
 
 All backends follow gsplat 1.5's `rasterization` (EWA projection, constants in
 `restage4d.splatting.constants`).
 """
 
-import warnings
-from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from restage4d.splatting.choice import choose_drawing, drawing_device, prepare_drawing
 from restage4d.splatting.constants import EPS2D
 
-BACKENDS = ("auto", "cpu", "cuda", "reference")
-
-
-@cache
-def drawing_device() -> str:
-    """Where drawing is fastest: "cuda" where gsplat can use an NVIDIA GPU, else "cpu". Says so
-    where a GPU must stay idle."""
-    from restage4d.splatting.cuda import obstacle
-
-    why = obstacle()
-    if why and torch.cuda.is_available():
-        warnings.warn(
-            f"Gaussians are drawn and fitted on the CPU, not on {torch.cuda.get_device_name()}: "
-            f"{why}",
-            stacklevel=2,
-        )
-    return "cpu" if why else "cuda"
+BACKENDS = ("auto", "cpu", "gsplat", "warp", "reference")
 
 
 def rasterize(
@@ -63,8 +45,9 @@ def rasterize(
         width, height: image size in pixels.
         near: Gaussians whose centre is nearer than this (camera z, world units) are left out.
         eps2d: blur added to the projected covariance, in square pixels.
-        backend: "cpu" (numba), "cuda" (gsplat), "reference" (dense, any dtype and device, for
-            tests), or "auto": by the tensors' device.
+        backend: "cpu" (numba), "gsplat" (CUDA), "warp" (CUDA; the CPU for tests), "reference"
+            (dense, any dtype and device, for tests), or "auto": by the tensors' device, on a GPU as
+            `restage4d.splatting.choice` says.
 
     Returns:
         image: sum of colour x weight, front to back. Not divided by alpha, no background. On the
@@ -98,12 +81,14 @@ def rasterize(
     if width < 1 or height < 1 or colors.shape[1] < 1:
         raise ValueError(f"nothing to draw: {width} x {height} pixels, {colors.shape[1]} channels")
     if backend == "auto":
-        backend = "cuda" if means.is_cuda else "cpu"
-    # Each backend brings a heavy import (numba, gsplat): only the one in use is loaded.
+        backend = choose_drawing().backend if means.is_cuda else "cpu"
+    # Each backend brings a heavy import (numba, gsplat, Warp): only the one in use is loaded.
     if backend == "cpu":
         from restage4d.splatting.cpu import rasterize as draw
-    elif backend == "cuda":
-        from restage4d.splatting.cuda import rasterize as draw
+    elif backend == "gsplat":
+        from restage4d.splatting.gsplat_backend import rasterize as draw
+    elif backend == "warp":
+        from restage4d.splatting.warp_backend import rasterize as draw
     elif backend == "reference":
         from restage4d.splatting.reference import rasterize as draw
     else:
@@ -113,4 +98,4 @@ def rasterize(
     )
 
 
-__all__ = ["BACKENDS", "drawing_device", "rasterize"]
+__all__ = ["BACKENDS", "choose_drawing", "drawing_device", "prepare_drawing", "rasterize"]

@@ -71,7 +71,11 @@ def measure(name: str, points: int, frames: int, degree: int) -> str:
         plain = write_plainly(Path(folder), sizes)
     megabytes = sum(sizes) / 1e6
     figures = (megabytes, megabytes / seconds, seconds, busy, plain, peak)
-    return f"| {name} | " + " | ".join(f"{x:.{d}f}" for x, d in zip(figures, _DIGITS, strict=True)) + " |"
+    return (
+        f"| {name} | "
+        + " | ".join(f"{x:.{d}f}" for x, d in zip(figures, _DIGITS, strict=True))
+        + " |"
+    )
 
 
 def write_plainly(folder: Path, sizes: list[int]) -> float:

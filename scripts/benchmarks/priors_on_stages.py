@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from restage4d.clips import Cameras, Rewound
-from restage4d.defaults import PriorNames
+from restage4d.defaults import WEIGHT_FREE, PriorNames
 from restage4d.evaluate.metrics.tracking import fit_similarity
 from restage4d.evaluate.stage import (
     Scene,
@@ -43,7 +43,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stages", type=Path, nargs="+")
-    for kind, name in asdict(PriorNames()).items():
+    for kind, name in asdict(WEIGHT_FREE).items():
         parser.add_argument(f"--{kind}", default=name)
     arguments = parser.parse_args()
     names = PriorNames(arguments.masks, arguments.cameras, arguments.depth, arguments.tracks)

@@ -1,5 +1,5 @@
 """Prints the CPU renderer's times, beside a pixel-major loop over the same lists of Gaussians, and
-gsplat's where it runs.
+gsplat's and Warp's on a GPU; ``--warp`` times Warp's kernels on the CPU.
 
     python scripts/benchmarks/render.py [--repeat N]
 
@@ -25,9 +25,10 @@ from torch import Tensor
 
 from restage4d.splatting import (
     cpu,
-    drawing_device,
+    gsplat_backend,
     kernels,
     rasterize,
+    warp_backend,
 )
 from restage4d.splatting.constants import MAX_ALPHA, MIN_TRANSMITTANCE
 from restage4d.splatting.projection import FAINTEST, RECORD, TILE
@@ -190,9 +191,13 @@ class Timed:
         )
 
 
-def picture(args: list[Tensor], width: int, height: int) -> tuple[Tensor, Tensor]:
+def picture(
+    args: list[Tensor], width: int, height: int, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
     means, quats, scales, opacities, colors, w2c, K = args
-    return rasterize(means, quats, scales, opacities, colors, w2c, K, width, height)[:2]
+    return rasterize(
+        means, quats, scales, opacities, colors, w2c, K, width, height, backend=backend
+    )[:2]
 
 
 def once(args: list[Tensor], width: int, height: int) -> tuple[float, float, list[Tensor]]:
@@ -211,20 +216,23 @@ def once(args: list[Tensor], width: int, height: int) -> tuple[float, float, lis
     )
 
 
-def on_gpu(args: list[Tensor], width: int, height: int, repeat: int) -> str:
-    """Milliseconds of gsplat's forward and of forward and backward, best / median; differences from
-    the CPU's pictures."""
-    moved = [x.cuda() for x in args]
+def beside(
+    args: list[Tensor], width: int, height: int, repeat: int, backend: str, device: str
+) -> str:
+    """Milliseconds of another backend's forward and of forward and backward, best / median;
+    differences from numba's pictures."""
+    moved = [x.to(device) for x in args]
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     forward, both = [], []
     for _ in range(repeat + 3):
         leaves = [x.clone().requires_grad_(i < 5) for i, x in enumerate(moved)]
-        torch.cuda.synchronize()
+        wait()
         start = time.perf_counter()
-        image, alpha = picture(leaves, width, height)
-        torch.cuda.synchronize()
+        image, alpha = picture(leaves, width, height, backend)
+        wait()
         forward.append(1e3 * (time.perf_counter() - start))
         torch.autograd.backward([image, alpha], [torch.ones_like(image), torch.ones_like(alpha)])
-        torch.cuda.synchronize()
+        wait()
         both.append(1e3 * (time.perf_counter() - start))
     with torch.no_grad():
         gap = float((picture(args, width, height)[0] - image.detach().cpu()).abs().mean())
@@ -232,15 +240,23 @@ def on_gpu(args: list[Tensor], width: int, height: int, repeat: int) -> str:
         f"{min(times[3:]):6.2f} /{statistics.median(times[3:]):6.2f}" for times in (forward, both)
     ]
     return (
-        f"{torch.cuda.get_device_name()}: forward {cells[0]}, forward and backward {cells[1]}, "
-        f"off {gap:.0e}"
+        f"{backend} on {device}: forward {cells[0]}, forward and backward {cells[1]}, off {gap:.0e}"
     )
+
+
+def find_others(*, warp: bool) -> list[tuple[str, str]]:
+    """The backends beside numba that draw here, and where."""
+    backends = (("gsplat", gsplat_backend), ("warp", warp_backend))
+    found = [(name, "cuda") for name, backend in backends if not backend.obstacle()]
+    return found + [("warp", "cpu")] * warp
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=15)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--warp", action="store_true", help="Warp's kernels on the CPU too")
+    arguments = parser.parse_args()
+    repeat, others = arguments.repeat, find_others(warp=arguments.warp)
     print(
         f"{torch.get_num_threads()} threads, {LANES} lanes; milliseconds, best / median of "
         f"{repeat} turns. 'times' compares the"
@@ -293,8 +309,8 @@ def main() -> None:
             f"{ratios[1]:2.0f}  {gap:.0e}",
             flush=True,
         )
-        if drawing_device() == "cuda":
-            print(f"{'':9} {on_gpu(args, width, height, repeat)}", flush=True)
+        for backend, device in others:
+            print(f"{'':9} {beside(args, width, height, repeat, backend, device)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_few_keys_within_the_error_and_the_capture_back(walker, monkeypatch):
         == sum(map(len, keys.values()))
         == curves.count_keys(gallop.action) * (made.before / made.after)
     )
-    assert made.after * 5 <= made.before
+    assert made.after * 5 <= 60 * len(keys)  # a key a frame
     off = np.linalg.norm(read_points(walker, 60) - before, axis=-1)
     assert off.max() <= 2.0e-3
     assert off.max() == pytest.approx(made.mm / 1000, rel=0.02)

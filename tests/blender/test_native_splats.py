@@ -2,10 +2,11 @@
 
 import bpy
 import numpy as np
+import puppets
 import pytest
 
 import blender_addon
-from blender_addon.puppet import attributes
+from blender_addon.puppet import attributes, importer
 from blender_addon.puppet.nodes import native_splats
 from blender_addon.viewport import display
 
@@ -45,9 +46,36 @@ def test_they_are_the_rig_s_points(shown, puppet):
         quats, _ = read(native, "rotation", "value", 4)
         assert np.abs((quats * posed.quats).sum(1)).min() > 0.9999
         np.testing.assert_allclose(read(native, "scale", "vector", 3)[0], posed.scales, rtol=1e-5)
-    radiance, _ = read(native, "radiance:base", "vector", 4)
+    radiance, _ = read(native, "radiance:base", "color", 4)
     np.testing.assert_allclose(radiance[:, :3], puppet.subject.sh[:, 0], atol=1e-6)
     np.testing.assert_allclose(radiance[:, 3], puppet.subject.opacities, atol=1e-6)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_radiance_turns_with_the_bones(degree):
+    """Also where another object's points, a background's, stand still."""
+    puppet = puppets.random_puppet(80, sh=(degree + 1) ** 2)
+    puppet.background = puppets.gaussians(np.random.default_rng(3), 40, (degree + 1) ** 2)
+    shown = importer.import_puppet(puppet, name="shiny")
+    native = native_splats.find_native(shown.splats)
+    names = [f"radiance:sh_{k}" for k in range((degree + 1) ** 2 - 1)]
+    for frame in (2, 6):
+        bpy.context.scene.frame_set(frame)
+        seen = np.stack([read(native, name, "vector", 3)[0] for name in names], 1)
+        posed = puppet.pose("jump", frame - 1).sh[:, 1:]
+        assert np.abs(posed - puppet.subject.sh[:, 1:]).max() > 0.5
+        np.testing.assert_allclose(seen, posed, atol=2e-5)
+    still = native_splats.find_native(shown.background_splats)
+    seen = np.stack([read(still, name, "vector", 3)[0] for name in names], 1)
+    np.testing.assert_allclose(seen, puppet.background.sh[:, 1:], atol=2e-6)
+
+
+def test_they_have_the_attributes_of_splats_alone(shown):
+    """Vertex groups of the bones, taken along, would cost more than all the rest of a frame."""
+    native = native_splats.find_native(shown.splats)
+    found = native.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.attributes
+    names = {a.name for a in found}
+    assert names == {"position", "radius", "rotation", "scale", "radiance:base"}
 
 
 def test_they_follow_a_moved_and_scaled_shot(shown, puppet):

@@ -3,7 +3,7 @@ they are not collected."""
 
 import os
 
-from restage4d.splatting.cuda import obstacle
+from restage4d.splatting import choose_drawing
 
-if not os.environ.get("RESTAGE4D_TEST_GPU") or obstacle():
+if not os.environ.get("RESTAGE4D_TEST_GPU") or choose_drawing().device == "cpu":
     collect_ignore_glob = ["test_*.py"]

@@ -2,7 +2,7 @@
 """A frame of the video over the 3D view, to be clicked on or dragged a box around in."""
 
 from collections.abc import Set
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import blf
 import bpy
@@ -22,10 +22,32 @@ CROSS = 12  # pixels of the screen from its middle to its ends
 _ENTER = {"RET", "NUMPAD_ENTER"}
 
 
+class Pointing(Protocol):
+    """An operator that `FrameView` is mixed into: the first three are its own to define."""
+
+    overlay: "Overlay"
+
+    def get_picture(self) -> tuple[Picture | None, NDArray[np.bool_] | None]:
+        """The frame and the mask over it, None while they are not there."""
+        ...
+
+    def get_words(self) -> str:
+        """What stands above the picture."""
+        ...
+
+    def choose(self, context: bpy.types.Context, ends: list[tuple[float, float]]) -> bool:
+        """A click, one place, or a box, two, in the video's pixels; True ends the operator."""
+        ...
+
+    def get_cross(self) -> tuple[float, float] | None: ...
+    def press(self, context: bpy.types.Context, event: bpy.types.Event) -> None: ...
+    def accept(self, context: bpy.types.Context) -> bool: ...
+    def open_in_view(self, context: bpy.types.Context) -> Set[str]: ...
+
+
 class FrameView(in_view.InView):
-    """Mixed into operators. They define ``get_picture()``, ``get_words()`` and ``choose(context,
-    ends)``, and where they want ``get_cross()``, ``press(context, event)``, ``accept(context)`` and
-    ``abandon(context)``."""
+    """Mixed into operators that are `Pointing`. Beside what they must define they may define
+    ``get_cross()``, ``press(context, event)``, ``accept(context)`` and ``abandon(context)``."""
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -43,21 +65,9 @@ class FrameView(in_view.InView):
             return True
         return False
 
-    def get_picture(self) -> tuple[Picture | None, NDArray[np.bool_] | None]:
-        """The frame and the mask over it, None while they are not there."""
-        raise NotImplementedError
-
-    def get_words(self) -> str:
-        """What stands above the picture."""
-        raise NotImplementedError
-
     def get_cross(self) -> tuple[float, float] | None:
         """A place to be marked, in the video's pixels."""
         return None
-
-    def choose(self, context: bpy.types.Context, ends: list[tuple[float, float]]) -> bool:
-        """A click, one place, or a box, two, in the video's pixels; True ends the operator."""
-        raise NotImplementedError
 
     def press(self, context: bpy.types.Context, event: bpy.types.Event) -> None:
         """A key."""
@@ -66,13 +76,16 @@ class FrameView(in_view.InView):
         """Enter; False where there is nothing to accept yet."""
         return True
 
-    def start(self, context: bpy.types.Context) -> Set[str]:
+    def start(self: Pointing, context: bpy.types.Context) -> Set[str]:
         """Shows the picture."""
         self.overlay = Overlay(cast(bpy.types.Area, context.area), self)
         return self.open_in_view(context)
 
     def handle(
-        self, context: bpy.types.Context, event: bpy.types.Event, at: tuple[int, int] | None
+        self: Pointing,
+        context: bpy.types.Context,
+        event: bpy.types.Event,
+        at: tuple[int, int] | None,
     ) -> Set[str]:
         shot, overlay = runtime.session().shot, self.overlay
         found = in_view.find_view(context.window, overlay.area)
@@ -94,7 +107,7 @@ class FrameView(in_view.InView):
             self.press(context, event)
         return {"RUNNING_MODAL"}
 
-    def close(self) -> None:
+    def close(self: Pointing) -> None:
         self.overlay.remove()
 
 
@@ -104,7 +117,7 @@ class Overlay:
     ``drag`` is where the mouse went down and where it is, in pixels of the region.
     """
 
-    def __init__(self, area: bpy.types.Area, view: FrameView) -> None:
+    def __init__(self, area: bpy.types.Area, view: Pointing) -> None:
         self.view = view
         self.area = area.as_pointer()
         self.drag: tuple[tuple[int, int], tuple[int, int]] | None = None

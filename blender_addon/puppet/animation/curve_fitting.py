@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Few Bézier keys in place of a key per frame. numpy only."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -36,6 +38,30 @@ def fit_keys(
         if tries[best][1].max() > tolerance:
             break
         keys, (fitted, off) = fewer[best], tries[best]
+    n = len(keys)
+    return np.array(keys), fitted[:n], fitted[n:]
+
+
+def sketch_keys(
+    values: Array, weight: Array, tolerance: float
+) -> tuple[NDArray[np.intp], Array, Array]:  # (T, C), (C,) -> (n,), (n, C), (n, C)
+    """As `fit_keys`, sooner and with a few more keys: one is added at once in each gap that is off,
+    and each is tried once whether it can be spared."""
+    count = len(values)
+    if np.ptp(values, axis=0).max() * weight.max() <= tolerance:
+        return np.array([0]), values[:1].copy(), np.zeros_like(values[:1])
+    keys = [0, count - 1]
+    fitted, off = _solve(keys, values, weight)
+    while off.max() > tolerance and len(keys) < count:
+        gaps = [(a, b) for a, b in pairwise(keys) if b - a > 1]
+        bad = [(a, b) for a, b in gaps if off[a : b + 1].max() > tolerance] or gaps
+        keys = sorted([*keys, *(a + 1 + int(off[a + 1 : b].argmax()) for a, b in bad)])
+        fitted, off = _solve(keys, values, weight)
+    for key in keys[1:-1]:
+        fewer = [x for x in keys if x != key]
+        tried = _solve(fewer, values, weight)
+        if tried[1].max() <= tolerance:
+            keys, (fitted, off) = fewer, tried
     n = len(keys)
     return np.array(keys), fitted[:n], fitted[n:]
 

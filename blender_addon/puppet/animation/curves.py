@@ -10,7 +10,6 @@ from typing import cast
 
 import bpy
 import numpy as np
-from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.errors import InputError
@@ -27,7 +26,6 @@ _TYPES = tuple(f"{end}_type" for end in _ENDS)
 _KEPT = (("co", 2), *((end, 2) for end in _ENDS))  # of a key, floats
 _KEPT_TYPES = ("interpolation", *_TYPES, "type")
 _ADDED = "restage4d_spread"  # a performance's Action: data paths of curves that `spread_pose` added
-_BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 Transform = dict[int, bpy.types.FCurve]  # by array index
 
 
@@ -96,23 +94,6 @@ def restore_capture(action: bpy.types.Action) -> int:
 def sample(curves: Iterable[bpy.types.FCurve], frames: range) -> Array:  # -> (T, C)
     """Values of F-curves at scene frames."""
     return np.array([[curve.evaluate(frame) for curve in curves] for frame in frames])
-
-
-def write_keys(
-    curve: bpy.types.FCurve, frames: NDArray[np.intp], values: Array, slopes: Array
-) -> None:
-    """Replaces the keys of a curve by smooth Bézier keys, see `curve_fitting.fit_keys`."""
-    points = curve.keyframe_points
-    points.clear()
-    points.add(len(frames))
-    left, right = curve_fitting.place_handles(frames, values, slopes)
-    keys = np.stack([frames, values], -1)
-    for name, table in (("co", keys), ("handle_left", left), ("handle_right", right)):
-        points.foreach_set(name, table.astype(np.float32).ravel())
-    points.foreach_set("interpolation", np.full(len(frames), _BEZIER, np.int32))
-    for name in _TYPES:
-        points.foreach_set(name, np.full(len(frames), _ALIGNED, np.int32))
-    curve.update()
 
 
 def spread_pose(
@@ -190,6 +171,10 @@ def _copy_keys(source: bpy.types.FCurve, target: bpy.types.FCurve) -> None:
         source.keyframe_points.foreach_get(name, kinds)
         points.foreach_set(name, kinds)
     target.update()
+    for name, width in _KEPT[1:]:  # an update turns aligned handles by a last bit
+        table = np.empty(count * width, np.float32)
+        source.keyframe_points.foreach_get(name, table)
+        points.foreach_set(name, table)
 
 
 def _ensure_curves(action: bpy.types.Action, path: str, count: int) -> Transform:

@@ -13,6 +13,7 @@ from restage4d.puppet import Performance, Puppet
 from restage4d.se3 import Array
 
 from ...skeleton import build, new_keys
+from ...skeleton.plan import PART, find_few
 from .. import actions, attributes, bone_curves, camera, capture, importer, rig
 from ..playback import alone, pose
 from . import layers
@@ -107,7 +108,9 @@ def add_performance(
     first = imported.performances[0].action
     keys = {bone: (x[0], _turn_like(first, bone, x[1])) for bone, x in keys.items()}
     action = actions.add_action(f"{_get_label(imported)} {performance.name}", performance.n_frames)
-    for _ in actions.write_bones(action, imported.armature, keys):
+    bones = rig.get_armature(armature).bones
+    few = find_few(name for name in keys if PART in bones[name])
+    for _ in actions.write_bones(action, armature, keys, few):
         pass
     moves = [
         any(actions.find_slot(p.action, owner, camera.SLOT) for p in imported.performances)

@@ -151,7 +151,7 @@ def _write(bone: _Bone, allowed: float) -> None:
     for i, curve in enumerate(bone.curves):
         keys = slice(None) if np.ptp(bone.values[:, i]) > 1e-9 else slice(0, 1)
         frames = (actions.FIRST_FRAME + at)[keys]
-        curves.write_keys(curve, frames, values[keys, i], slopes[keys, i])
+        actions.write_keys(curve, frames, values[keys, i], slopes[keys, i])
 
 
 def _read(

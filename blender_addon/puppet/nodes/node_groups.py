@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node trees: Eq. 1 of the paper as exact skinning, the display of Gaussians, and what
-exporters see.
+"""The node trees: Eq. 1 of the paper as exact skinning, and the display of Gaussians.
 
 All of it is plain nodes: a .blend plays and renders on a machine that never heard of this
 extension.
@@ -18,19 +17,9 @@ from ..attributes import (
     REGION_COLOR,
     WEIGHT,
 )
+from .copying import PointsCopy
 from .materials import CUTOFF, make_material
 from .node_tree import NodeTree, add_group
-
-# Of a point's attributes, what exporters do not see.
-_INTERNAL = (
-    "influence_*",
-    "weight_*",
-    "shown_weight",
-    "radiance:*",
-    "bone_*",
-    "basis_*",
-    "restage4d_*",
-)
 
 
 def make_skinning(influences: int) -> bpy.types.NodeTree:
@@ -132,21 +121,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
         "GeometryNodeObjectInfo", {"Object": group.outputs["Points"]}, transform_space="ORIGINAL"
     ).outputs["Geometry"]
 
-    # Only what the display needs is taken over: vertex groups and influences, realized on every
-    # ball, would cost seconds.
-    index = t.node("GeometryNodeInputIndex").outputs[0]
-
-    def sample(value: bpy.types.NodeSocket, kind: str) -> bpy.types.NodeSocket:
-        inputs = {"Geometry": source, "Value": value, "Index": index}
-        return t.node("GeometryNodeSampleIndex", inputs, data_type=kind, domain="POINT").outputs[0]
-
-    count = t.node(
-        "GeometryNodeAttributeDomainSize", {"Geometry": source}, component="MESH"
-    ).outputs["Point Count"]
-    position = sample(t.node("GeometryNodeInputPosition").outputs[0], "FLOAT_VECTOR")
-    points = t.node(
-        "GeometryNodePoints", {"Count": count, "Position": position, "Radius": 0.0}
-    ).outputs[0]
+    copy = PointsCopy(t, source)
     colors = {
         "Filmed": t.attribute(COLOR, "FLOAT_COLOR"),
         "Regions": t.attribute(REGION_COLOR, "FLOAT_COLOR"),
@@ -154,21 +129,15 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     }
     color = _add_menu(t, group.outputs["Color"], "RGBA", colors)
     yield t.tree
-    for name, kind, value in (
-        (COLOR, "FLOAT_COLOR", color),
-        ("opacity", "FLOAT", t.attribute("opacity", "FLOAT")),
-    ):
-        inputs = {"Geometry": points, "Name": name, "Value": sample(value, kind)}
-        points = t.node(
-            "GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT"
-        ).outputs[0]
-    capture = t.node("GeometryNodeCaptureAttribute", {"Geometry": points}, domain="POINT")
+    copy.store(COLOR, "FLOAT_COLOR", color)
+    copy.store("opacity", "FLOAT")
+    capture = t.node("GeometryNodeCaptureAttribute", {"Geometry": copy.geometry}, domain="POINT")
     for name, item, kind in (
         ("scale", "VECTOR", "FLOAT_VECTOR"),
         ("rotation", "ROTATION", "QUATERNION"),
     ):
         capture.capture_items.new(item, name)
-        t.tree.links.new(sample(t.attribute(name, kind), kind), capture.inputs[name])
+        t.tree.links.new(copy.sample(t.attribute(name, kind), kind), capture.inputs[name])
     points, scale, rotation = (capture.outputs[i] for i in ("Geometry", "scale", "rotation"))
     yield t.tree
 
@@ -219,7 +188,7 @@ def display_steps() -> Iterator[bpy.types.NodeTree]:
     # Solid shading shows no colours of point clouds: points are octahedra, with one vertex of the
     # object's own mesh for the same reason.
     first = t.node(
-        "FunctionNodeCompare", {0: index, 1: 0.5}, data_type="FLOAT", operation="GREATER_THAN"
+        "FunctionNodeCompare", {0: copy.index, 1: 0.5}, data_type="FLOAT", operation="GREATER_THAN"
     ).outputs[0]
     vertex = t.node(
         "GeometryNodeDeleteGeometry", {"Geometry": shape, "Selection": first}, domain="POINT"
@@ -293,62 +262,31 @@ def _add_ramp(t: NodeTree, value: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     return node.outputs["Color"]
 
 
-def make_cache(*, points: bool, local: bool, groups: list[str]) -> bpy.types.NodeTree:
-    """What exporters see: the points of "Subject" and "Background", in the world or each in its own
-    space.
-
-    As a mesh of vertices (Alembic) or as a point cloud (USD), without what only the rig and newer
-    Blenders need; ``groups`` are the vertex groups, which exporters take for numbers to write in
-    every frame.
-    """
-    t, group = add_group(
-        "Restage4D Cache", [("Subject", "NodeSocketObject"), ("Background", "NodeSocketObject")]
-    )
-    space = "ORIGINAL" if local else "RELATIVE"
-    join = t.node("GeometryNodeJoinGeometry")
-    for name in ("Background", "Subject"):  # the last one joined comes first
-        info = t.node(
-            "GeometryNodeObjectInfo", {"Object": group.outputs[name]}, transform_space=space
-        )
-        source = info.outputs["Geometry"]
-        if not local:
-            turned = t.node(
-                "FunctionNodeRotateRotation",
-                {
-                    "Rotation": t.attribute("rotation", "QUATERNION"),
-                    "Rotate By": info.outputs["Rotation"],
-                },
-                rotation_space="GLOBAL",
-            ).outputs[0]
-            grown = t.vector(
-                "MULTIPLY", t.attribute("scale", "FLOAT_VECTOR"), info.outputs["Scale"]
-            )
-            for attribute, kind, value in (
-                ("rotation", "QUATERNION", turned),
-                ("scale", "FLOAT_VECTOR", grown),
-            ):
-                inputs = {"Geometry": source, "Name": attribute, "Value": value}
-                source = t.node(
-                    "GeometryNodeStoreNamedAttribute", inputs, data_type=kind, domain="POINT"
-                ).outputs[0]
-        t.tree.links.new(source, join.inputs["Geometry"])
-    out = join.outputs[0]
-    renamed = [name for name in groups if not name.startswith("basis_")]
-    for name in (*_INTERNAL, *renamed):
-        remove = t.node("GeometryNodeRemoveAttribute", {"Geometry": out, "Name": name})
-        if "Pattern Mode" in remove.inputs:
-            remove.inputs["Pattern Mode"].default_value = "Wildcard"
-        else:
-            remove.pattern_mode = "WILDCARD"
-        out = remove.outputs[0]
-    if points:
-        axes = t.node("ShaderNodeSeparateXYZ", {0: t.attribute("scale", "FLOAT_VECTOR")})
-        volume = t.math(
-            "MULTIPLY", t.math("MULTIPLY", axes.outputs[0], axes.outputs[1]), axes.outputs[2]
-        )
-        out = t.node(
-            "GeometryNodeMeshToPoints", {"Mesh": out, "Radius": t.math("POWER", volume, 1 / 3)}
-        ).outputs[0]
+def make_frames() -> bpy.types.NodeTree:
+    """The points of one object of the collection "Frames": in the scene's frame "First" those of
+    the first by name, then of the next; the last ones stay."""
+    inputs = [("Frames", "NodeSocketCollection"), ("First", "NodeSocketInt")]
+    t, group = add_group("Restage4D Frames", inputs)
+    frames = t.node(
+        "GeometryNodeCollectionInfo",
+        {
+            "Collection": group.outputs["Frames"],
+            "Separate Children": True,
+            "Reset Children": True,
+        },
+    ).outputs[0]
+    count = t.node(
+        "GeometryNodeAttributeDomainSize", {"Geometry": frames}, component="INSTANCES"
+    ).outputs["Instance Count"]
+    now = t.node("GeometryNodeInputSceneTime").outputs["Frame"]
+    wanted = t.math("FLOOR", t.math("SUBTRACT", now, group.outputs["First"]))
+    wanted = t.math("MINIMUM", t.math("MAXIMUM", wanted, 0.0), t.math("SUBTRACT", count, 1.0))
+    index = t.node("GeometryNodeInputIndex").outputs[0]
+    off = t.math("ABSOLUTE", t.math("SUBTRACT", index, wanted))
+    others = t.math("GREATER_THAN", off, 0.5)
+    inputs = {"Geometry": frames, "Selection": others}
+    one = t.node("GeometryNodeDeleteGeometry", inputs, domain="INSTANCE").outputs[0]
+    out = t.node("GeometryNodeRealizeInstances", {"Geometry": one}).outputs[0]
     t.node("NodeGroupOutput", {"Geometry": out})
     t.arrange()
     return t.tree

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import bpy
 
+_OUTPUT = "NodeGroupOutput"
+
 
 class NodeTree:
     """Makes nodes with their settings and inputs in one call: an input is a value or the output
@@ -61,6 +63,16 @@ class NodeTree:
             data_type="QUATERNION",
             domain="POINT",
         ).outputs[0]
+
+    def remove_unused(self) -> None:
+        """Takes nodes away that nothing reads."""
+        while True:
+            read = {link.from_node for link in self.tree.links}
+            idle = [n for n in self.tree.nodes if n not in read and n.bl_idname != _OUTPUT]
+            if not idle:
+                return
+            for node in idle:
+                self.tree.nodes.remove(node)
 
     def arrange(self) -> None:
         """Columns by distance from the output, so that a person who opens the tree can read it."""

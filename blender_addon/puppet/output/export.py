@@ -27,7 +27,8 @@ from restage4d.puppet import Gaussians
 from ... import compat
 from ...session.steps import Steps, in_thread
 from .. import attributes, capture, importer
-from ..nodes import node_groups, node_tree
+from ..nodes import node_tree
+from ..nodes.cache import make_cache
 from .sequences import list_frames, replacing_frames
 from .verify import ensure_room, find_alembic_damage, find_usd_damage
 
@@ -302,8 +303,7 @@ def _cache(
     kept: Any = bpy.data.meshes if kind == "MESH" else bpy.data.pointclouds
     data = kept.new(name)
     obj = bpy.data.objects.new(name, data)
-    groups = [group.name for group in imported.points.vertex_groups]
-    tree = node_groups.make_cache(points=kind == "POINTCLOUD", local=what.local, groups=groups)
+    tree = make_cache(points=kind == "POINTCLOUD", local=what.local)
     layer = bpy.context.view_layer
     _leave_mode()
     selected, active = list(bpy.context.selected_objects), layer.objects.active

@@ -13,6 +13,7 @@ from restage4d.priors.masks.likelihood_ratio import (
 )
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, label, tidy
+from restage4d.priors.motion.first_motion import OwnMotion
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -26,7 +27,7 @@ _TIE = 3.0  # strength of the tie between neighbouring pixels of one colour
 _SHARP = 25.0  # step in Lab that counts as a full edge
 _WEAK = 6.0  # step in Lab under which no edge supports an outline
 _UNSUPPORTED = 20.0  # what an outline without any edge loses, in Lab
-_SPEED_STEP = 8.0  # what a step of 1 in log speed is worth, in Lab
+_SPEED_STEP = 10.0  # what a step of 1 in log speed is worth, in Lab
 
 
 @dataclass
@@ -35,26 +36,34 @@ class Still:
 
     Attributes:
         frame: (H, W, 3) uint8 sRGB.
-        moving: (H, W) how far pixels move against the background, over its own scatter.
-        velocity: (H, W, 2) that motion, pixels per frame.
+        motion: of its pixels against the background.
     """
 
     frame: NDArray[np.uint8]
-    moving: F32
-    velocity: F32
+    motion: OwnMotion
 
     def __post_init__(self) -> None:
         lab = cv2.cvtColor(self.frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        self.moving, self.velocity = self.motion.moving, self.motion.velocity
         self.lab = np.asarray(cv2.GaussianBlur(lab, (0, 0), 0.7), np.float32)
 
 
-def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = False) -> Bool:
+def segment(
+    still: Still,
+    guess: Bool,
+    core: Bool,
+    sure: Bool,
+    strict: bool = False,
+    mover: Bool | None = None,
+) -> Bool:
     """The subject (H, W) around ``guess``: colour, speed and likeness of motion by turns learned
     and applied.
 
     Args:
         core: the part of ``guess`` whose colours are the subject's beyond doubt.
         sure: belongs to the subject whatever the clues say.
+        mover: what moves as the subject does beyond doubt; motion is learned from it, and from the
+            mask as it grows where it is not known.
         strict: the rest of the guess counts as surroundings at first, and motion counts less:
             shadows and reflections move with their subject, but look otherwise.
     """
@@ -71,12 +80,15 @@ def segment(still: Still, guess: Bool, core: Bool, sure: Bool, strict: bool = Fa
         colour = ColourLogLikelihoodRatio()
         colour.learn(still.lab, subject.astype(np.float64), against)
         logit = _COLOUR * _clip_ratio(colour(still.lab))
-        unlike = np.linalg.norm(still.velocity - np.median(still.velocity[mask], axis=0), axis=-1)
+        own = np.median(still.velocity[mask if mover is None else mover], axis=0)
+        unlike = np.linalg.norm(still.velocity - own, axis=-1)
         for value, weight, ratio in (
             (still.moving, speed_weight, LogLikelihoodRatio(0.05, 100.0)),
             (unlike, motion_weight, LogLikelihoodRatio(0.02, 12.0)),
         ):
-            ratio.learn(value[near], mask[near])
+            value = np.where(still.motion.known, value, np.nan)
+            told = mask if mover is None else mover
+            ratio.learn(value[near], told[near])
             logit += weight * _clip_ratio(ratio(value))
         logit += _PLACE * _clip_ratio(20 * (inside - outside) / size)
         band = outside < max(6.0, _REACH * size)
@@ -169,7 +181,8 @@ def measure_outline(still: Still, mask: Bool) -> Outline:
     sides = [np.rint(np.stack([rows, cols]) + way * normal).astype(np.intp) for way in (1, -1)]
     here, there = (lab[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)] for r, c in sides)
     speed = np.log(still.moving + 0.5)
-    ahead, behind = (_average_within(speed, part)[rows, cols] for part in (mask, ~mask))
+    known = still.motion.known
+    ahead, behind = (_average_within(speed, part & known)[rows, cols] for part in (mask, ~mask))
     step = np.linalg.norm(here - there, axis=-1)
     return Outline(
         float(np.minimum(step, _SHARP).mean()),

@@ -1,14 +1,11 @@
 """The subject in the first frame: from a click, a box or a mask, or found by its motion against the
 background."""
 
-from itertools import pairwise
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from restage4d.clips import Clip, Selection, rewind
+from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.segment import (
@@ -22,14 +19,13 @@ from restage4d.priors.masks.segment import (
     run_grabcut,
     segment,
 )
-from restage4d.priors.motion.background_motion import is_lost
-from restage4d.priors.motion.optical_flow import compute_optical_flow, warp
+from restage4d.priors.masks.surroundings import remove_still_pieces, remove_surroundings
+from restage4d.priors.motion.first_motion import measure_motion
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-_LOOKAHEAD = 16  # frames over which motion against the background is added up
 _MOVES = 4.0  # times the background's own scatter from which a pixel moves by itself
 _LEVELS = (6.0, 4.0, 2.8, 1.7)  # of motion from which pixels may belong to what moves at a click
 _OWN = 0.4  # times what moves there moves on average is the highest of them
@@ -60,13 +56,15 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     width, height = base.size
     if selection.mask is not None:
         return _check_mask(np.asarray(selection.mask), (height, width))
-    still = Still(base.frames[0], *measure_motion(base, progress))
+    still = Still(base.frames[0], measure_motion(base, progress))
     with progress.task(TaskId.SELECT):
         if selection.box is not None:
-            return _select_in_box(still, selection.box)
-        if selection.point is not None:
-            return _select_at_point(still, selection.point)
-        return _find_mover(still)
+            found = _select_in_box(still, selection.box)
+        elif selection.point is not None:
+            found = _select_at_point(still, selection.point)
+        else:
+            found = _find_mover(still)
+        return _clean(still, found)
 
 
 def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:
@@ -83,86 +81,6 @@ def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:
             "Mark the subject white and everything else black.",
         )
     return mask
-
-
-def measure_motion(base: Clip, progress: Progress) -> tuple[F32, F32]:
-    """How the pixels of the first frame move against the background in the next frames.
-
-    The background is what moves by the dominant homography of each pair of frames.
-
-    Returns:
-        moving: (H, W) the farthest that a pixel gets, over the background's own scatter.
-        velocity: (H, W, 2) pixels per frame, over as many frames as a pixel can be followed.
-    """
-    width, height = base.size
-    rewound = rewind(Clip(base.frames[:_LOOKAHEAD], base.fps), [])
-    best = {plain: np.zeros((height, width), np.float32) for plain in (True, False)}
-    velocity = {plain: np.zeros((height, width, 2), np.float32) for plain in (True, False)}
-    scatters: dict[bool, list[float]] = {True: [], False: []}
-    if len(rewound) < 2:
-        return best[True], velocity[True]
-    flow = compute_optical_flow(rewound, progress)
-    order = rewound.video(0)
-    rows, cols = np.indices((height, width), np.float32)
-    here = np.stack([cols, rows], -1)
-    moved = np.zeros((height, width, 2), np.float32)
-    followed = np.ones((height, width), bool)
-    total = np.eye(3)
-    for steps, (a, b) in enumerate(pairwise(order), 1):
-        total = fit_dominant_homography(flow.get_flow(a, b)) @ total
-        step = warp(flow.get_flow(a, b), moved)
-        back = warp(flow.get_flow(b, a), moved + step)
-        followed &= ~is_lost(step, back)
-        moved = moved + step
-        expected = cv2.perspectiveTransform(here.reshape(1, -1, 2), total).reshape(here.shape)
-        if followed.mean() < 0.3:
-            break
-        left_over = here + moved - expected
-        for plain, residual in (
-            (True, left_over),
-            (False, left_over - _fit_parallax(left_over.astype(np.float32))),
-        ):
-            apart = np.hypot(residual[..., 0], residual[..., 1])
-            scatter = 1.5 * np.median(apart[followed]) + 0.3
-            scatters[plain].append(scatter)
-            best[plain] = np.maximum(best[plain], np.where(followed, apart / scatter, 0)).astype(
-                np.float32
-            )
-            velocity[plain][followed] = residual[followed] / steps
-    # Taking parallax out brings in the margins' own errors, so it must explain much.
-    plain = bool(not scatters[True] or np.mean(scatters[False]) > 0.4 * np.mean(scatters[True]))
-    return best[plain], velocity[plain]
-
-
-def _fit_parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)
-    """What ground and backdrop move by beyond the homography: it changes from row to row, so each
-    row's margins tell it."""
-    height, width = left_over.shape[:2]
-    margin = max(2, width // 8)
-    sides = [np.median(band, axis=1) for band in (left_over[:, :margin], left_over[:, -margin:])]
-    left, right = (
-        ndimage.median_filter(side, size=(max(3, height // 6), 1), mode="nearest") for side in sides
-    )
-    share = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
-    return left[:, None] * (1 - share) + right[:, None] * share
-
-
-def fit_dominant_homography(
-    flow: F32, free: Bool | None = None
-) -> NDArray[np.float64]:  # (H, W, 2) -> (3, 3)
-    """The homography that most pixels (of ``free``, if given) move by; the identity where there is
-    none."""
-    height, width = flow.shape[:2]
-    step = max(2, max(height, width) // 64)
-    rows, cols = (
-        grid.ravel() for grid in np.mgrid[step // 2 : height : step, step // 2 : width : step]
-    )
-    if free is not None and free[rows, cols].sum() >= 50:
-        rows, cols = rows[free[rows, cols]], cols[free[rows, cols]]
-    start = np.stack([cols, rows], -1).astype(np.float32)
-    cv2.setRNGSeed(0)
-    found, _ = cv2.findHomography(start, start + flow[rows, cols], cv2.RANSAC, 1.0, maxIters=500)
-    return np.eye(3) if found is None else np.asarray(found, np.float64)
 
 
 def _label_moving_parts(moving: F32) -> NDArray[np.intp]:
@@ -232,9 +150,11 @@ def _select_at_point(still: Still, point: tuple[float, float]) -> Bool:
     guess = _find_moving_at(still, spot)
     if guess is not None:
         core = guess & (unlike < _LIKE)
-        free, strict = (segment(still, guess, core, sure, way) for way in (False, True))
-        tight = segment(still, free, erode(free), sure, True)
-        candidates = [mask for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()]
+        free, strict = (segment(still, guess, core, sure, way, guess) for way in (False, True))
+        tight = segment(still, free, erode(free), sure, True, guess)
+        candidates = [
+            _clean(still, mask) for mask in (free, strict, tight) if mask.sum() > 0.6 * free.sum()
+        ]
     outlines = [measure_outline(still, mask) for mask in candidates]
     if not any(outline.speed >= _CLEARLY for outline in outlines):
         whole = candidates + _list_still_at(still, sure, unlike, point)
@@ -262,6 +182,16 @@ def _choose_whole(masks: list[Bool], scores: list[float]) -> int:
         and (mask & masks[best]).sum() > 0.9 * masks[best].sum()
     ]
     return max(around, key=lambda i: scores[i], default=best)
+
+
+def _clean(still: Still, mask: Bool) -> Bool:
+    """``mask`` without what stands still, and without surroundings that it took along, if its
+    outline gets no less clear."""
+    mask = remove_still_pieces(still.motion, mask)
+    rest = remove_surroundings(still.lab, still.frame, mask)
+    if measure_outline(still, rest).score < measure_outline(still, mask).score:
+        return mask
+    return rest
 
 
 def _draw_spot(still: Still, point: tuple[float, float], radius: int) -> Bool:

@@ -65,6 +65,8 @@ class Device(Struct, frozen=True, kw_only=True):
     name: str
     memory: int  # bytes
     busy: bool = False
+    # where fits run on this computer and why, "on CARD by Warp: ..."; "" where there is no GPU
+    drawing: str = ""
 
 
 class ProviderInfo(Struct, frozen=True, kw_only=True):

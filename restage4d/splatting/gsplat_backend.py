@@ -1,8 +1,9 @@
-"""The CUDA backend: gsplat 1.5.3, step by step as its `rasterization` does, so that means2d (N, 2)
-stands in the graph."""
+"""The backend of gsplat 1.5.3, for an NVIDIA GPU beside a CUDA toolkit: step by step as its
+`rasterization` does, so that means2d (N, 2) stands in the graph."""
 
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,29 +12,42 @@ from torch import Tensor
 from restage4d.splatting.constants import EPS2D, FAR, QUAT_EPS
 
 _TILE = 16
+_NO_TOOLKIT = "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with"
+
+
+def find_missing() -> str:
+    """What gsplat lacks to draw on the GPU; "" where nothing is known to be missing. Compiles
+    nothing."""
+    if not torch.cuda.is_available():
+        return "torch finds no NVIDIA GPU"
+    package = find_spec("gsplat")
+    if package is None:
+        return 'gsplat is not installed: pip install "restage4d[cuda]"'
+    ready = any(
+        next(Path(place).glob("csrc*"), None) for place in package.submodule_search_locations or ()
+    )
+    return "" if ready or find_toolkit() else _NO_TOOLKIT
+
+
+def find_toolkit() -> str | None:
+    """Where the CUDA toolkit is, which compiles gsplat's kernels."""
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    return CUDA_HOME
 
 
 @cache
 def obstacle() -> str:
     """Why gsplat cannot draw here; "" where it can. Its kernels are compiled at the first call on a
     machine: minutes."""
-    if not torch.cuda.is_available():
-        return "torch finds no NVIDIA GPU"
-    if find_spec("gsplat") is None:
-        return 'gsplat is not installed: pip install "restage4d[cuda]"'
+    if missing := find_missing():
+        return missing
     try:
         from gsplat.cuda._backend import _C  # pyright: ignore[reportMissingImports]
     except Exception as error:  # nvcc, the host's compiler and torch's loader raise what they like
-        return (
-            "gsplat's kernels could not be compiled: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}"
-        )
-    return (
-        ""
-        if _C
-        else "gsplat finds no CUDA toolkit (nvcc) to compile its kernels with: "
-        "install that of torch's CUDA version"
-    )
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"gsplat's kernels could not be compiled: {first}"
+    return "" if _C else _NO_TOOLKIT
 
 
 def rasterize(

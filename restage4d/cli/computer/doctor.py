@@ -7,14 +7,17 @@ import platform
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from restage4d import __version__
 from restage4d.io.content_cache import Cache
+from restage4d.protocol.connection import home
 from restage4d.providers.availability import find_needs
 from restage4d.providers.modules import is_importable
+from restage4d.providers.nvidia_driver import choose_torch_build, read_driver
 from restage4d.providers.registry import ENTRIES, Entry
 from restage4d.providers.settings import UserSettings, read_settings, settings_file
 from restage4d.providers.weights import Weights
@@ -26,6 +29,7 @@ _PACKAGES = (
     "pycolmap",
     "av",
     "gsplat",
+    "warp-lang",
     "transformers",
     "diffusers",
     "google-genai",
@@ -102,24 +106,23 @@ def _graphics() -> str:
         return 'torch is not installed: pip install "restage4d[backend]"'
     import torch
 
-    if not torch.cuda.is_available():
-        return (
-            "no NVIDIA GPU that torch can use: models run on the CPU, slowly; the fit runs on the "
-            "CPU as it is meant to"
-        )
-    found = torch.cuda.get_device_properties(0)
-    card = f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
-    if not is_importable("gsplat"):
-        return (
-            f"{card}; models run there, the fit on the CPU as gsplat is missing: pip install "
-            '"restage4d[cuda]"'
-        )
-    if not shutil.which("nvcc") and not os.environ.get("CUDA_HOME"):
-        return (
-            f"{card}; models run there, the fit too where gsplat's kernels are compiled: no CUDA "
-            "toolkit (nvcc) is on the path"
-        )
-    return card
+    from restage4d.splatting.choice import expect_drawing
+
+    fits = f"fits run {expect_drawing().why}"
+    if torch.cuda.is_available():
+        found = torch.cuda.get_device_properties(0)
+        return f"{found.name}, {found.total_memory / 2**30:.0f} GiB; models run there; {fits}"
+    driver = read_driver()
+    if driver is None:
+        return f"no NVIDIA GPU; models run on the CPU, slowly; {fits}"
+    build = choose_torch_build(driver, platform.system(), platform.machine())
+    advice = (
+        f"this torch ({torch.__version__}) cannot use it. Run the set-up again: it takes "
+        f"{build.why}"
+        if build.tag.startswith("cu")
+        else f"it stays idle: {build.why}"
+    )
+    return f"{driver.gpus[0].name}, but {advice}; {fits}"
 
 
 def _places(settings: UserSettings) -> list[str]:
@@ -131,6 +134,7 @@ def _places(settings: UserSettings) -> list[str]:
         f"Weights: {settings.weights or 'no folder set (--weights, RESTAGE4D_WEIGHTS)'}; "
         f"fetching them is {'allowed' if settings.download else 'not allowed without --download'}",
         f"Cache: {cache} ({shutil.disk_usage(cache_disk).free / 2**30:.0f} GiB free on its disk)",
+        _describe_service_folder(home()),
         "Prompt refinement: "
         + (
             f"{settings.refine_model} at {settings.refine_url}"
@@ -138,3 +142,15 @@ def _places(settings: UserSettings) -> list[str]:
             else "by a fixed template"
         ),
     ]
+
+
+def _describe_service_folder(folder: Path) -> str:
+    """Where the service keeps prompts, uploads and keys, and whether others can read them."""
+    if not folder.is_dir():
+        return f"Service: {folder} (not there yet)"
+    if os.name != "nt" and folder.stat().st_mode & 0o77:
+        return (
+            f"Service: {folder} CAN BE READ BY OTHERS on this computer: chmod 700 {folder}, or "
+            "start the service, which does it"
+        )
+    return f"Service: {folder} (its user's alone)"
