@@ -113,6 +113,7 @@ def compute_fingerprint(
         priors.tracks.xy,
         priors.tracks.visible,
         priors.tracks.confidence,
+        priors.tracks.behind,
     ]
     if closeups:
         arrays += [*closeups.pictures.values()]

@@ -81,7 +81,7 @@ def initialise_bases(
     centres = centres[
         np.arange(k) % len(centres)
     ]  # fewer tracks than bases: centres repeat, separated by the fit
-    trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
+    trust = np.where(tracks.placed, tracks.confidence, _HIDDEN).astype(np.float32)
     members = min(max(_MIN_MEMBERS, n_points // _VOTERS, 4 * n_points // (3 * k)), n_points)
     distance, near = KDTree(features).query(centres, k=members)
     distance, near = distance.reshape(k, -1), near.reshape(k, -1)

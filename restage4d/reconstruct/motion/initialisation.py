@@ -82,13 +82,7 @@ def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) ->
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, ((features - features[chosen[-1]]) ** 2).sum(1))
     rows = np.sort(pool[chosen])
-    return LiftedTracks(
-        tracks.xyz[rows],
-        tracks.xy[rows],
-        tracks.visible[rows],
-        tracks.confidence[rows],
-        tracks.canonical,
-    )
+    return tracks.take(rows)
 
 
 def fit_motion(
@@ -146,8 +140,8 @@ def fit_motion(
     rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
     optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
 
-    xyz, xy, visible, confidence = (
-        tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.confidence)
+    xyz, xy, visible, placed, confidence = (
+        tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.placed, tracks.confidence)
     )
     K, w2c, rays = (
         tensor(cameras.K),
@@ -169,8 +163,8 @@ def fit_motion(
             )
             frames, starts = tensor(picks[0]), triples[tensor(picks[1])]
             loss = _compute_loss(
-                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples,
-                edges, frames, starts, hull,
+                Motion(**params, visible=visible), xyz, placed, xy, confidence, K, w2c, rays,
+                triples, edges, frames, starts, hull,
                 config, slow,
             )  # fmt: skip
             optimiser.step(loss)
@@ -203,8 +197,8 @@ def _draw_frames(
 
 
 def _compute_loss(
-    motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor,
-    rays: Tensor,
+    motion: Motion, xyz: Tensor, placed: Tensor, xy: Tensor, confidence: Tensor, K: Tensor,
+    w2c: Tensor, rays: Tensor,
     triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
     slow: _Slow,
 ) -> Tensor:  # fmt: skip
@@ -213,7 +207,7 @@ def _compute_loss(
     points = skin_points(
         se3.blend_columns(bases.index_select(1, frames), coefs), motion.means
     )  # (P, F, 3)
-    seen, trust = motion.visible.index_select(1, frames), confidence.index_select(1, frames)
+    seen, trust = placed.index_select(1, frames), confidence.index_select(1, frames)
     tracks = Observations(
         xyz.index_select(1, frames), xy.index_select(1, frames), seen, trust, K[frames], w2c[frames]
     )
