@@ -25,6 +25,7 @@ from blender_addon.puppet.output import export
 from blender_addon.puppet.playback import nla
 from blender_addon.skeleton import build
 from blender_addon.skeleton.plan import IK, LIMB
+from blender_addon.skeleton.switching import switch_moved_limbs
 from restage4d.puppet import Puppet
 from restage4d.skeleton.extending import LOSS
 
@@ -303,3 +304,24 @@ def test_while_performances_blend_it_stays_out_of_the_way(walker):
         armature = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
         changes = build.read_changes(armature)
         np.testing.assert_allclose(changes, np.tile(np.eye(4), (len(changes), 1, 1)), atol=5e-6)
+
+
+def test_a_control_that_is_moved_switches_its_limb_on(walker):
+    """Once, at the frame where it was moved; not while the switch is keyed or set back to 0."""
+    _, imported = walker
+    armature = imported.armature
+    control, _ = find_limb(imported, "leg_front_lower.L")
+    assert switch_moved_limbs(armature, FRAME) == []
+    assert switch_moved_limbs(armature, FRAME) == []
+    control.location = (0.05, 0.02, 0.08)
+    assert switch_moved_limbs(armature, FRAME) == ["Leg Front Left"]
+    assert control[build.SWITCH] == 1
+    control[build.SWITCH] = 0.0  # the artist's will
+    assert switch_moved_limbs(armature, FRAME) == []
+    control.location = (0.05, 0.02, 0.09)
+    assert switch_moved_limbs(armature, FRAME + 1) == []  # another frame plays
+    other, _ = find_limb(imported, "leg_hind_lower.R")
+    armature.keyframe_insert(f'pose.bones["{other.name}"]["{build.SWITCH}"]', frame=FRAME)
+    other.location = (0.05, 0.02, 0.08)
+    assert switch_moved_limbs(armature, FRAME + 1) == []
+    assert other[build.SWITCH] == 0
