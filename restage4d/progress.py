@@ -45,7 +45,7 @@ class TaskId(Enum):
     BACKGROUND_POINTS = "background points", 0.9
     CAMERAS = "cameras", 8.0
     PEOPLE = "people", 12.0  # joints and silhouette of a person
-    DEPTH_ANYTHING_3 = "depth-anything-3", 60.0  # cameras and depth of one network
+    ONE_PASS = "cameras and depth of one network", 60.0
     DEPTH = "depth", 8.0
     ALIGN_DEPTH = "align depth", 1.0
     TRACKS = "tracks", 4.0

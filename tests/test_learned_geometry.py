@@ -23,7 +23,7 @@ import torch
 
 from restage4d.jobs.provider_factory import make_prior_providers
 from restage4d.priors.cameras.camera_files import CameraFiles
-from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+from restage4d.priors.depth.one_pass import DepthAnything3, OnePassConfig
 
 W, H = 60, 40
 
@@ -245,7 +245,7 @@ def test_depth_anything_3_runs_in_a_python_of_its_own(tmp_path, clip, monkeypatc
     (tmp_path / "depth_anything_3" / "__init__.py").write_text("")
     (tmp_path / "depth_anything_3" / "api.py").write_text(_DA3)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    provider = DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x"))
+    provider = DepthAnything3(Path(sys.executable), tmp_path, OnePassConfig("x"))
     masks = np.zeros((9, H, W), np.float32)
     cameras = provider.cameras(clip, masks, Progress())
     np.testing.assert_allclose(cameras.K[0], [[70, 0, 30], [0, 70, 20], [0, 0, 1]])
@@ -253,11 +253,11 @@ def test_depth_anything_3_runs_in_a_python_of_its_own(tmp_path, clip, monkeypatc
     depth = provider.depth(clip, masks, cameras, Progress())  # with its own cameras: as it is
     np.testing.assert_allclose(depth[:, 20, 30], 2.0 + 0.1 * np.arange(9), rtol=1e-5)
     with pytest.raises(Cancelled):
-        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(
+        DepthAnything3(Path(sys.executable), tmp_path, OnePassConfig("x")).cameras(
             clip, masks, Progress(None, lambda: True)
         )
     (tmp_path / "depth_anything_3" / "api.py").write_text("raise ImportError('no xformers here')")
     with pytest.raises(InputError, match="no xformers here"):
-        DepthAnything3(Path(sys.executable), tmp_path, DepthAnything3Config("x")).cameras(
+        DepthAnything3(Path(sys.executable), tmp_path, OnePassConfig("x")).cameras(
             clip, masks, Progress()
         )

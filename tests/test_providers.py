@@ -17,8 +17,9 @@ from restage4d.driving.draft.driver import KinematicDriving
 from restage4d.errors import InputError
 from restage4d.jobs import provider_factory, restaging
 from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
+from restage4d.providers.entry import Entry
 from restage4d.providers.nvidia_driver import Driver, Gpu
-from restage4d.providers.registry import ENTRIES, Entry, describe_terms, find_entry
+from restage4d.providers.registry import ENTRIES, describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, find_missing_files
 from restage4d.splatting.choice import DrawingChoice

@@ -21,13 +21,15 @@ from restage4d.priors.estimate import Providers, weight_free_providers
 from restage4d.priors.people.person_depth import PersonConfig, PersonDepth
 from restage4d.priors.people.person_masks import PersonMasks
 from restage4d.providers.api_keys import need_key
+from restage4d.providers.entry import Entry
 from restage4d.providers.model_set import choose_estimators
 from restage4d.providers.modules import need_modules
-from restage4d.providers.registry import Entry, describe_terms, find_entry
+from restage4d.providers.registry import describe_terms, find_entry
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights, fingerprint
 
-_BOTH = "depth-anything-3"  # one network makes cameras and depth
+# one network makes cameras and depth
+_BOTH = ("depth-anything-3", "depth-anything-3-base", "map-anything")
 
 
 def make_prior_providers(
@@ -76,7 +78,7 @@ def resolve_estimators(
 def _key(kind: str, name: str) -> tuple[str, str]:
     if is_prior_file(kind, name):
         return "file", name
-    return (_BOTH, "") if name == _BOTH else (kind, name)
+    return ("both", name) if name in _BOTH else (kind, name)
 
 
 def _make_prior_provider(kind: str, name: str, weights: Weights) -> Any:
@@ -122,16 +124,17 @@ def _make_depth_anything(found: Entry, folder: Path, state: str) -> Any:
     return DepthAnythingDepth(found.name, folder, DepthAnythingConfig(state))
 
 
-def _make_depth_anything3(found: Entry, folder: Path, state: str) -> Any:
-    from restage4d.priors.depth.depth_anything3 import DepthAnything3, DepthAnything3Config
+def _make_one_pass(class_name: str, setting: str, found: Entry, folder: Path, state: str) -> Any:
+    from restage4d.priors.depth import one_pass
 
-    python = Path(read_settings().da3_python)
+    made = getattr(one_pass, class_name)
+    python = Path(getattr(read_settings(), setting))
     if not python.is_file():
         raise InputError(
-            "Depth Anything 3 needs a Python of its own, and RESTAGE4D_DA3_PYTHON names none.",
+            f"{made.title} needs a Python of its own, and RESTAGE4D_{setting.upper()} names none.",
             f"{found.get}.",
         )
-    return DepthAnything3(python, folder, DepthAnything3Config(state))
+    return made(python, folder, one_pass.OnePassConfig(state))
 
 
 def _make_person_masks(found: Entry, folder: Path, state: str) -> Any:
@@ -160,8 +163,15 @@ PRIOR_MAKERS: dict[tuple[str, str], Callable[[Entry, Path, str], Any]] = {
     ("masks", "sam3"): partial(_make_sam, "sam3"),
     ("masks", "mediapipe"): _make_person_masks,
     ("depth", "mediapipe"): _make_person_depth,
-    ("cameras", _BOTH): _make_depth_anything3,
-    ("depth", _BOTH): _make_depth_anything3,
+    **{
+        (kind, name): partial(_make_one_pass, class_name, setting)
+        for kind in ("cameras", "depth")
+        for name, class_name, setting in (
+            ("depth-anything-3", "DepthAnything3", "da3_python"),
+            ("depth-anything-3-base", "DepthAnything3", "da3_python"),
+            ("map-anything", "MapAnything", "map_anything_python"),
+        )
+    },
     ("depth", "depth-anything-v2"): _make_depth_anything,
     ("depth", "depth-anything-v2-large"): _make_depth_anything,
     ("tracks", "bootstapir"): partial(_make_tracker, "TapirTracks"),

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from restage4d.providers.api_keys import find_key, how_to_set
+from restage4d.providers.entry import Entry
 from restage4d.providers.modules import find_missing_modules
-from restage4d.providers.registry import Entry
 from restage4d.providers.settings import UserSettings
 from restage4d.providers.weights import Weights, find_missing_files
 
@@ -18,7 +18,12 @@ def find_needs(entry: Entry, weights: Weights, settings: UserSettings) -> list[s
         needs.append(
             f"Python modules {', '.join(modules)}: {'; '.join(p for p in (ours, entry.get) if p)}"
         )
-    apart = {"depth-anything-3": settings.da3_python, "mediapipe": settings.mediapipe_python}
+    apart = {
+        "depth-anything-3": settings.da3_python,
+        "depth-anything-3-base": settings.da3_python,
+        "map-anything": settings.map_anything_python,
+        "mediapipe": settings.mediapipe_python,
+    }
     if entry.name in apart and not Path(apart[entry.name] or "-").is_file():
         needs.append(entry.get)
     if entry.files and weights.find_local(entry) is None:

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from restage4d.errors import InputError
 from restage4d.io.atomic import NO_ROOM, explaining_write_errors, replacing
-from restage4d.providers.registry import Entry
+from restage4d.providers.entry import Entry
 from restage4d.providers.weights import explain_fetch_error
 
 _TRIES = 5

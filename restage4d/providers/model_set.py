@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from restage4d.defaults import AUTO, WEIGHT_FREE, PriorNames
 from restage4d.providers.availability import find_needs
-from restage4d.providers.registry import Entry, find_entry
+from restage4d.providers.entry import Entry
+from restage4d.providers.registry import find_entry
 from restage4d.providers.settings import UserSettings
 from restage4d.providers.weights import Weights
 

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from restage4d.errors import InputError
-from restage4d.providers.registry import Entry
+from restage4d.providers.entry import Entry
 
 
 def is_importable(name: str) -> bool:

@@ -5,52 +5,18 @@ Sizes are those of the weights on disk; GPU memory is about what the model's own
 usual input, not measured here.
 """
 
-from dataclasses import dataclass
-
 from restage4d.defaults import AUTO
 from restage4d.errors import InputError
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One provider.
-
-    Attributes:
-        kind: "masks", "cameras", "depth", "tracks" or "driving".
-        name: what is written on the command line; unique within its kind.
-        title: what it is.
-        licence: of the weights (of the service's terms where it is hosted).
-        commercial: whether that licence lets everybody use the results commercially.
-        repo: where the weights are on the Hugging Face hub, "" where they are not there.
-        files: what a local folder must hold, relative to it.
-        size: gigabytes of weights, 0 where there are none.
-        memory: gigabytes of GPU memory, 0 where none is needed.
-        modules: Python modules that must import.
-        extra: extra of this package that installs them, "" where it is none of ours (``get`` then
-            says how).
-        get: how to get what no extra installs, "" if nothing.
-        key: environment variable (and keyring name) of the key that a service wants, "" if none.
-        terms: what a person must know before use, "" if nothing.
-    """
-
-    kind: str
-    name: str
-    title: str
-    licence: str
-    commercial: bool = True
-    repo: str = ""
-    files: tuple[str, ...] = ()
-    size: float = 0.0
-    memory: float = 0.0
-    modules: tuple[str, ...] = ()
-    extra: str = ""
-    get: str = ""
-    key: str = ""
-    terms: str = ""
-
+from restage4d.providers.entry import Entry
 
 _HF = ("config.json", "model.safetensors")
 _DIFFUSERS = ("model_index.json",)
+_DA3 = "A Python of its own with: pip install depth-anything-3; name it in RESTAGE4D_DA3_PYTHON"
+_MAP_ANYTHING = (
+    "A Python of its own (3.10 or newer) with: pip install "
+    "git+https://github.com/facebookresearch/map-anything.git@v1.1; name it in "
+    "RESTAGE4D_MAP_ANYTHING_PYTHON"
+)
 _OWN = "Apache-2.0"
 _BEST, _TAKEN = "the best whose weights are here (restage4d models)", "that of what it takes"
 _TAPNET = "Clone github.com/google-deepmind/tapnet into the weights folder as {name}/tapnet"
@@ -122,6 +88,30 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("cameras", "sfm", "still, turning or COLMAP; no weights", _OWN),
     Entry(
         "cameras",
+        "map-anything",
+        "MapAnything: poses, in metres",
+        "Apache-2.0",
+        True,
+        "facebook/map-anything-apache",
+        _HF,
+        2.25,
+        16,
+        get=_MAP_ANYTHING,
+    ),
+    Entry(
+        "cameras",
+        "depth-anything-3-base",
+        "Depth Anything 3 base: poses",
+        "Apache-2.0",
+        True,
+        "depth-anything/DA3-BASE",
+        _HF,
+        0.5,
+        8,
+        get=_DA3,
+    ),
+    Entry(
+        "cameras",
         "depth-anything-3",
         "Depth Anything 3 large: poses",
         "CC BY-NC 4.0",
@@ -130,10 +120,7 @@ ENTRIES: tuple[Entry, ...] = (
         _HF,
         1.6,
         16,
-        get=(
-            "A Python of its own with: pip install depth-anything-3; name it in "
-            "RESTAGE4D_DA3_PYTHON"
-        ),
+        get=_DA3,
     ),
     Entry("depth", AUTO, _BEST, _TAKEN),
     Entry("depth", "relief", "ground, wall and the subject as a relief; no weights", _OWN),
@@ -165,6 +152,30 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "depth",
+        "map-anything",
+        "MapAnything: depth, in metres",
+        "Apache-2.0",
+        True,
+        "facebook/map-anything-apache",
+        _HF,
+        2.25,
+        16,
+        get=_MAP_ANYTHING,
+    ),
+    Entry(
+        "depth",
+        "depth-anything-3-base",
+        "Depth Anything 3 base: depth",
+        "Apache-2.0",
+        True,
+        "depth-anything/DA3-BASE",
+        _HF,
+        0.5,
+        8,
+        get=_DA3,
+    ),
+    Entry(
+        "depth",
         "depth-anything-3",
         "Depth Anything 3 large: depth",
         "CC BY-NC 4.0",
@@ -173,10 +184,7 @@ ENTRIES: tuple[Entry, ...] = (
         _HF,
         1.6,
         16,
-        get=(
-            "A Python of its own with: pip install depth-anything-3; name it in "
-            "RESTAGE4D_DA3_PYTHON"
-        ),
+        get=_DA3,
     ),
     Entry(
         "depth",

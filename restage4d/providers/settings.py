@@ -6,6 +6,7 @@ lines.
     download = false            # RESTAGE4D_DOWNLOAD    whether the hub may be asked for weights
     commercial = true           # RESTAGE4D_COMMERCIAL  whether what is made is for commercial use
     da3_python = ""             # RESTAGE4D_DA3_PYTHON  Python with depth-anything-3
+    map_anything_python = ""    # RESTAGE4D_MAP_ANYTHING_PYTHON  Python with mapanything
     mediapipe_python = ""       # RESTAGE4D_MEDIAPIPE_PYTHON  Python with mediapipe
     refine_url = ""             # RESTAGE4D_REFINE_URL  OpenAI-compatible, refines prompts
     refine_model = ""           # RESTAGE4D_REFINE_MODEL
@@ -34,6 +35,7 @@ class UserSettings:
     download: bool = False
     commercial: bool = True  # until somebody says that it is not: fewer weights are offered
     da3_python: str = ""
+    map_anything_python: str = ""
     mediapipe_python: str = ""
     refine_url: str = ""
     refine_model: str = ""

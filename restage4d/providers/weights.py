@@ -13,8 +13,8 @@ from typing import Any
 from platformdirs import user_data_path
 
 from restage4d.errors import InputError
+from restage4d.providers.entry import Entry
 from restage4d.providers.modules import is_importable
-from restage4d.providers.registry import Entry
 from restage4d.providers.settings import read_settings
 
 _PATTERNS = [

@@ -16,9 +16,10 @@ from restage4d import __version__
 from restage4d.io.content_cache import Cache
 from restage4d.protocol.connection import home
 from restage4d.providers.availability import find_needs
+from restage4d.providers.entry import Entry
 from restage4d.providers.modules import is_importable
 from restage4d.providers.nvidia_driver import choose_torch_build, read_driver
-from restage4d.providers.registry import ENTRIES, Entry
+from restage4d.providers.registry import ENTRIES
 from restage4d.providers.settings import UserSettings, read_settings, settings_file
 from restage4d.providers.weights import Weights
 

@@ -1,4 +1,4 @@
-"""The program that `restage4d.priors.depth.depth_anything3` runs in the Python that has
+"""The program that `restage4d.priors.depth.one_pass` runs in the Python that has
 depth_anything_3; imports nothing of ours.
 
 python depth_anything3_program.py FRAMES.npz WEIGHTS_FOLDER OUT.npz LONGER_SIDE

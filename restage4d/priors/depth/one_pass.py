@@ -1,8 +1,9 @@
-"""Depth Anything 3: depth and poses of all frames together, in a Python of its own.
+"""Depth and cameras of all frames in one pass of one network, in a Python of its own: Depth
+Anything 3 and MapAnything.
 
-Its package pins numpy < 2, opencv, xformers and torchvision, which do not go together with ours. So
-it is installed apart, that Python is named in ``RESTAGE4D_DA3_PYTHON``, and
-`depth_anything3_program.py` is run there, which reads and writes .npz files.
+Their packages want another numpy, torchvision, xformers, which do not go together with ours. So
+each is installed apart, its Python is named in the settings, and a program beside this file is run
+there, which reads and writes .npz files. Both programs write the same arrays.
 """
 
 import tempfile
@@ -22,11 +23,9 @@ from restage4d.providers.other_python import run_program
 
 F32 = NDArray[np.float32]
 
-_PROGRAM = Path(__file__).with_name("depth_anything3_program.py")
-
 
 @dataclass(frozen=True)
-class DepthAnything3Config:
+class OnePassConfig:
     """``weights``: for the cache. ``side``: the longer side that the network sees. ``timeout``:
     seconds for the program."""
 
@@ -35,19 +34,21 @@ class DepthAnything3Config:
     timeout: float = 3600.0
 
 
-class DepthAnything3:
+class OnePassGeometry:
     """A `CameraProvider` and a `DepthProvider` (`restage4d.priors.protocols`); as both at once it
-    runs once.
+    runs once. The classes below name the network and its program.
 
     Args:
-        python: that has depth_anything_3.
+        python: that has the network's package.
         folder: config.json and weights.
-        config: see `DepthAnything3Config`.
+        config: see `OnePassConfig`.
     """
 
-    name = "depth-anything-3"
+    name: str
+    title: str
+    program: str  # beside this file
 
-    def __init__(self, python: Path, folder: Path, config: DepthAnything3Config) -> None:
+    def __init__(self, python: Path, folder: Path, config: OnePassConfig) -> None:
         self.python, self.folder, self.config = python, folder, config
         self._last: tuple[Rewound, Arrays] | None = None
 
@@ -90,7 +91,7 @@ class DepthAnything3:
     def _run(self, rewound: Rewound, progress: Progress) -> Arrays:
         if self._last and self._last[0] is rewound:
             return self._last[1]
-        with tempfile.TemporaryDirectory() as temporary, progress.task(TaskId.DEPTH_ANYTHING_3):
+        with tempfile.TemporaryDirectory() as temporary, progress.task(TaskId.ONE_PASS):
             frames, out = Path(temporary) / "frames.npz", Path(temporary) / "out.npz"
             np.savez(frames, frames=rewound.clip.frames)
             for side in (
@@ -99,13 +100,17 @@ class DepthAnything3:
             ):  # half where the whole does not fit into memory
                 arguments = [str(frames), str(self.folder), str(out), str(side)]
                 complaint = run_program(
-                    self.python, _PROGRAM, arguments, self.config.timeout, progress
+                    self.python,
+                    Path(__file__).with_name(self.program),
+                    arguments,
+                    self.config.timeout,
+                    progress,
                 )
                 if complaint is None or "out of memory" not in complaint.lower():
                     break
             if complaint is not None:
                 raise InputError(
-                    f"Depth Anything 3 failed: {complaint[-400:]}",
+                    f"{self.title} failed: {complaint[-400:]}",
                     "docs/providers.md says what it needs.",
                 )
             estimated = load_arrays(out, ("depth", "w2c", "K", "confidence"))
@@ -115,8 +120,20 @@ class DepthAnything3:
         )
         if not good:
             raise InputError(
-                "Depth Anything 3 gave values that are not finite, or too few frames.",
+                f"{self.title} gave values that are not finite, or too few frames.",
                 "Update its package.",
             )
         self._last = (rewound, estimated)
         return estimated
+
+
+class DepthAnything3(OnePassGeometry):
+    """Depth Anything 3, any size."""
+
+    name, title, program = "depth-anything-3", "Depth Anything 3", "depth_anything3_program.py"
+
+
+class MapAnything(OnePassGeometry):
+    """MapAnything, in metres."""
+
+    name, title, program = "map-anything", "MapAnything", "map_anything_program.py"
