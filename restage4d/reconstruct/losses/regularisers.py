@@ -104,11 +104,13 @@ def _bend(bases, triples, grad):
 
 @njit(nogil=True, cache=True)
 def _vary(values, grad):
+    """By differences, so that a round Gaussian has no gradient at all: Adam would make full steps of
+    what rounding leaves."""
     total = 0.0
     for i in range(len(values)):
-        mean = (values[i, 0] + values[i, 1] + values[i, 2]) / 3
         for j in range(3):
-            apart = values[i, j] - mean
+            one, other = values[i, (j + 1) % 3], values[i, (j + 2) % 3]
+            apart = ((values[i, j] - one) + (values[i, j] - other)) / 3
             total += apart * apart / 2
             grad[i, j] = apart / len(values)
     return total / max(len(values), 1)
