@@ -63,7 +63,7 @@ def serve(options: argparse.Namespace) -> None:
     """
     folder = home()
     _keep_private(folder)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     lock = FileLock(folder / "service.lock")
     try:
         ours = lock.acquire()
@@ -207,7 +207,7 @@ def _keep_private(folder: Path) -> None:
         ) from error
 
 
-def _raise_descriptor_limit() -> None:
+def raise_descriptor_limit() -> None:
     """As many open connections and files as the system allows; many start programs with 1024."""
     try:
         import resource

@@ -175,20 +175,28 @@ class Retention:
     def empty_trash(self) -> None:
         """Removes the files of deleted jobs: their folders, and the contents that only they needed
         or made. Raises `sqlite3.Error`, OSError."""
-        gone = []
+        gone, kept = [], []
         for name, since in self.jobs.list_trash():
             kind, _, id = name.partition(" ")
             if kind == "job":
                 if Folder(self.folders / id).is_running():
                     continue  # its process is just being ended
                 Folder(self.folders / id).remove()
-            elif not self.jobs.is_needed(id):
-                with suppress(FileNotFoundError):
-                    if since is None or self.store.path(id).stat().st_mtime <= since:
-                        self.store.remove(id)
-            gone.append(name)
-        if gone:
-            self.jobs.forget(gone)
+                gone.append(name)
+            elif self.jobs.is_needed(id) or self._came_after(id, since):
+                kept.append(name)
+            else:
+                self.store.remove(id)
+                gone.append(name)
+        if gone or kept:
+            self.jobs.forget(gone, kept)
+
+    def _came_after(self, content: str, since: float | None) -> bool:
+        """Whether a content was brought again after a date."""
+        try:
+            return since is not None and self.store.path(content).stat().st_mtime > since
+        except FileNotFoundError:
+            return False
 
 
 def _read_ledger(path: Path) -> _Ledger:

@@ -84,7 +84,7 @@ class Server:
         self.stopping = threading.Event()
         self.failed = False
         self.keys = Keys(home / "keys")
-        self._context = zmq.Context()
+        self._context = zmq.Context(2)
         self.doorman = Authenticator(self._context, self.keys)
         self.connections = Connections(settings.memory_gigabytes * 1e9)
         self._desk = Desk(self.connections, self.doorman)

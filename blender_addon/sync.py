@@ -23,6 +23,7 @@ from . import (
     runtime,
     takes,
 )
+from .languages import translate
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
 from .puppet.animation import layers
 from .puppet.in_scene import copies, index
@@ -35,10 +36,12 @@ from .session.models import (
     WatchedJob,
 )
 from .session.session import Session
+from .skeleton.switching import switch_moved_limbs
 from .ui import thumbnails
 from .viewport import display
 from .viewport.live_preview import redraw
 
+_TOLD = 6.0  # seconds that a sentence stands in the status bar
 QUICK, SLOW = 0.1, 0.4  # seconds between ticks, while something moves and else
 
 
@@ -113,6 +116,18 @@ def tick() -> float:
         return SLOW
 
 
+def _tell_in_status_bar(text: str) -> None:
+    """Says something for a few seconds where no operator can report it."""
+    for workspace in bpy.data.workspaces:
+        workspace.status_text_set(text)
+
+    def clear() -> None:
+        for workspace in bpy.data.workspaces:
+            workspace.status_text_set(None)
+
+    bpy.app.timers.register(clear, first_interval=_TOLD)
+
+
 def _turn() -> float:
     here = runtime.session()
     try:
@@ -138,6 +153,12 @@ def _turn() -> float:
             _complete_copies(scene)
             for armature in index.find_armatures(scene):
                 layers.fit_ramps(armature)
+                if parts := switch_moved_limbs(armature, scene.frame_current):
+                    _tell_in_status_bar(
+                        translate("{parts}: IK is on now, since its control was moved").format(
+                            parts=", ".join(parts)
+                        )
+                    )
     jobs = [job for job in (here.job, here.driving_job) if job is not None and job.active]
     busy = (
         here.backend.phase != "ready"

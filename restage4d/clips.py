@@ -213,12 +213,20 @@ class Tracks:
         confidence: (P, T) float32 in 0..1: trust in ``xy`` where visible; where not, trust in "it
             is hidden, and there", 0 where ``xy`` is a mere guess.
         query: (P,) int32 the frame where the point was picked.
+        behind: (P, T) float32 z-depth of the point over that of the surface seen at ``xy``, where
+            whoever made the picture knows it although the point is hidden; 0 = unknown, also if
+            left out.
     """
 
     xy: F32
     visible: NDArray[np.bool_]
     confidence: F32
     query: NDArray[np.int32]
+    behind: F32 = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def __post_init__(self) -> None:
+        if not self.behind.size:
+            self.behind = np.zeros(self.visible.shape, np.float32)
 
 
 @dataclass

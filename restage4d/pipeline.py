@@ -33,6 +33,7 @@ from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
+from restage4d.reconstruct.sketch import sketch_body
 
 
 @dataclass
@@ -106,6 +107,7 @@ def restage(
         )
     mask = providers.masks.select(base, selection, progress)
     log.add(check_first_mask(mask))
+    progress.observe(sketch_body(base.frames[0], mask))
     videos = [
         driver.make(base, mask, prompt, progress)
         for driver in (drivers if config.clips != "base" else [])

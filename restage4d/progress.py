@@ -12,10 +12,11 @@ what is to come says so with `Progress.expect`; `Progress` then knows how much o
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from restage4d.errors import Cancelled
@@ -32,7 +33,7 @@ class TaskId(Enum):
     """
 
     DECODE = "decode", 0.2
-    OPTICAL_FLOW = "optical flow", 3.5
+    OPTICAL_FLOW = "optical flow", 2.5
     SELECT = "select the subject", 2.6
     REFINE_PROMPT = "refine the prompt", 5.0
     READ_DRIVING = "driving: read file", 0.5
@@ -48,10 +49,10 @@ class TaskId(Enum):
     DEPTH = "depth", 8.0
     ALIGN_DEPTH = "align depth", 1.0
     TRACKS = "tracks", 4.0
-    FIT_MOTION = "motion initialisation", 27.6
-    SEED_GAUSSIANS = "seeding Gaussians", 3.3
-    FUSE = "photometric fusion", 258.0
-    FIGURES = "figures", 2.0
+    FIT_MOTION = "motion initialisation", 15.0
+    SEED_GAUSSIANS = "seeding Gaussians", 5.0
+    FUSE = "photometric fusion", 180.0
+    FIGURES = "figures", 8.0
     WRITE_SPLATS = "splats", 0.3
     PREVIEW = "preview", 3.1
     WRITE_BLEND = "Blender file", 1.6
@@ -134,8 +135,9 @@ class Progress:
     Args:
         sink: called with every `Event`; must be quick.
         cancelled: asked often; True ends the work with `Cancelled`.
-        observe: shown the fit under way (`restage4d.reconstruct.fusion.optimisation.Fusion`) after
-            every step; must only look at it.
+        observe: shown a first `restage4d.reconstruct.sketch.Sketch`, and then the fit under way
+            (`restage4d.reconstruct.fusion.optimisation.Fusion`) after every step; must only look
+            at them.
 
     Attributes:
         seconds: wall time of every task by its label.
@@ -152,6 +154,7 @@ class Progress:
         self.observe = observe or (lambda work: None)
         self.seconds: dict[str, float] = {}
         self._expected: list[TaskId] | None = None
+        self._scale: Mapping[TaskId, float] = {}
         self._open: dict[Task, float] = {}  # tasks under way, and the fraction that is counted
         self._share = self._worked = 0.0
         self._began = time.perf_counter()
@@ -160,13 +163,16 @@ class Progress:
         if self._cancelled():
             raise Cancelled("cancelled by the user")
 
-    def expect(self, tasks: Iterable[TaskId]) -> None:
-        """Says which tasks will come, in order, so that `Event.share` is that of the whole.
+    def expect(
+        self, tasks: Iterable[TaskId], scale: Mapping[TaskId, float] = MappingProxyType({})
+    ) -> None:
+        """Says which tasks will come, in order, so that `Event.share` is that of the whole, and by
+        what factor some are heavier than their weight says.
 
         A task that begins drops those expected before it: they are not needed, as where a cache
         has their result. One that nobody expected takes its share of what is left.
         """
-        self._expected = list(tasks)
+        self._expected, self._scale = list(tasks), scale
         self._share = self._worked = 0.0
         self._began = time.perf_counter()
 
@@ -195,7 +201,7 @@ class Progress:
     def report(self, task: Task, figures: dict[str, float]) -> None:
         """Counts what ``task`` has done since it last reported, and hands the sink an `Event`."""
         left = self._left()
-        worked = max(task.fraction - self._open[task], 0.0) * task.id.weight
+        worked = max(task.fraction - self._open[task], 0.0) * self._weigh(task.id)
         self._open[task] = task.fraction  # less than before where the work began anew
         self._worked += worked
         self._share += (1 - self._share) * min(worked / left, 1.0) if worked else 0.0
@@ -216,16 +222,19 @@ class Progress:
             )
         )
 
+    def _weigh(self, task: TaskId) -> float:
+        return task.weight * self._scale.get(task, 1.0)
+
     def _left(self) -> float:
         """Weight of what is still to do."""
-        under_way = sum((1 - done) * task.id.weight for task, done in self._open.items())
-        return under_way + sum(task.weight for task in self._expected or ())
+        under_way = sum((1 - done) * self._weigh(task.id) for task, done in self._open.items())
+        return under_way + sum(map(self._weigh, self._expected or ()))
 
     def _seconds_left(self, task: Task) -> float | None:
         """The task's own time left, and the rest at the rate of everything until now."""
         spent, own, rest = time.perf_counter() - self._began, task.seconds_left, self._left()
         if own is not None:
-            rest -= (1 - self._open[task]) * task.id.weight
+            rest -= (1 - self._open[task]) * self._weigh(task.id)
         if self._worked == 0 or spent <= 0.5:
             return own if rest < 1e-9 else None
         return (own or 0.0) + max(rest, 0.0) * spent / self._worked

@@ -12,7 +12,7 @@ from restage4d.clips import Clip
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import compute_fingerprint, fit
-from restage4d.reconstruct.fusion import optimisation
+from restage4d.reconstruct.fusion import objective
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.fusion.targets import Shot, Targets
 from restage4d.splatting import rasterize
@@ -103,14 +103,13 @@ def test_late_steps_on_the_base_look_closer(truth, monkeypatch):
         fusion=FusionConfig(steps=30, closeups=1.0, closeups_from=0.5, completion=False),
     )
     drawn = []
-    original = optimisation.render_view
+    original = objective.rasterize
 
     def note(*args):
-        if len(args) > 5:  # a step, not a figure
-            drawn.append(args[4])
+        drawn.append(args[7:])
         return original(*args)
 
-    monkeypatch.setattr(optimisation, "render_view", note)
+    monkeypatch.setattr(objective, "rasterize", note)
     fit(truth.rewound, truth.priors, config, None, Progress(), closeups)
     whole = np.array([size == truth.rewound.clip.size for size in drawn])
     assert len(drawn) == 30

@@ -6,8 +6,11 @@ import torch
 
 from restage4d import se3
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
-from restage4d.reconstruct.fusion.completion import complete_far_side, mirror_quats, reflect
+from restage4d.reconstruct.fusion import completion
+from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.floaters import measure_visibility
+from restage4d.reconstruct.fusion.reflection import mirror_quats, reflect
+from restage4d.reconstruct.fusion.symmetry import Plane
 from restage4d.reconstruct.model.scene_model import SceneModel
 
 FOCAL, SIZE, NEAR, RADIUS = 100.0, 64, 4.0, 16
@@ -203,6 +206,49 @@ def test_a_body_that_has_shown_its_other_side_keeps_its_guesses():
         model = _model(np.concatenate([front, guess]), far, round_=np.radians(degrees))
         complete_far_side(model, rewound, priors, priors.cameras)
         assert (model.n_subject != len(far)) == completed
+
+
+def test_what_is_seen_from_beside_is_reflected_through_its_plane(monkeypatch):
+    """Every copy is the exact mirror image; in its place no guess is left."""
+    front = _front()
+    plane = Plane(np.array([0.0, 0, 1]), NEAR + 0.3)
+    monkeypatch.setattr(completion, "find_symmetry_plane", lambda *_: plane)
+    guess = _guess(front)
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    red = np.concatenate([np.zeros(len(front)), np.full(len(guess), 9.0)])
+    model = _model(np.concatenate([front, guess]), far, red=red)
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    means = model.params["subject.means"].detach().numpy()
+    assert np.array_equal(means[: len(front)], front)
+    inner = np.hypot(means[:, 0], means[:, 1]) < 0.3
+    left = inner & (model.params["subject.sh0"][:, 0] > 2).numpy()
+    copies = means[len(front) :][(inner & ~left)[len(front) :]]
+    assert len(copies) > 0.9 * (np.hypot(front[:, 0], front[:, 1]) < 0.3).sum()
+    assert copies[:, 2] == pytest.approx(NEAR + 0.6, abs=1e-4)
+    assert left.sum() == 0 or means[left][:, 2].min() > NEAR + 0.6
+
+
+def test_copies_that_a_frame_shows_go_again(monkeypatch):
+    """The middle of the near side is clear as glass: behind it, no copy may stand."""
+    front = _front()
+    monkeypatch.setattr(
+        completion, "find_symmetry_plane", lambda *_: Plane(np.array([0.0, 0, 1]), NEAR + 0.3)
+    )
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(_guess(front)))])
+    rewound, priors = _priors()
+    counts = []
+    for opacity in (3.0, -1.0):
+        model = _model(np.concatenate([front, _guess(front)]), far)
+        glass = torch.from_numpy(np.hypot(*front[:, :2].T) < 0.2)
+        with torch.no_grad():
+            model.params["subject.logit_opacities"][: len(front)][glass] = opacity
+        complete_far_side(model, rewound, priors, priors.cameras)
+        means = model.params["subject.means"].detach().numpy()
+        middle = np.hypot(means[:, 0], means[:, 1]) < 0.15
+        counts.append((middle & (np.abs(means[:, 2] - NEAR - 0.6) < 1e-3)).sum())
+    assert counts[0] > 40
+    assert counts[1] < 0.2 * counts[0]
 
 
 def test_guesses_that_hang_behind_the_body_go():

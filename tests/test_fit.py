@@ -23,8 +23,9 @@ from restage4d.reconstruct.config import (
     RigidityConfig,
 )
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.fusion import optimisation as fusion_module
+from restage4d.reconstruct.fusion import objective
 from restage4d.reconstruct.fusion.seeding import seed_scene
+from restage4d.reconstruct.losses import rigidity
 from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.motion.initialisation import fit_motion
 from restage4d.reconstruct.motion.lifting import lift_tracks
@@ -103,14 +104,14 @@ def cancel_within_fusion(truth: Truth, path: Path) -> None:
 
 def poison_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN as the colour loss of two steps of fusion."""
-    original, calls = fusion_module.photometric, 0
+    original, calls = objective.picture_loss, 0
 
     def poisoned(*args):
         nonlocal calls
         calls += 1
         return original(*args) * (float("nan") if calls in (70, 131) else 1.0)
 
-    monkeypatch.setattr(fusion_module, "photometric", poisoned)
+    monkeypatch.setattr(objective, "picture_loss", poisoned)
 
 
 def test_cancelled_fit_goes_on_to_the_same_result(truth, fitted, tmp_path):
@@ -241,8 +242,8 @@ def test_rigidity_keeps_hidden_points_together(truth):
         config = replace(CONFIG, rigidity=RigidityConfig(init_weight=weight))
         motion = fit_motion(tracks, truth.rewound, truth.priors, config, Progress())
         points = motion.compute_points()
-        edges = torch.tensor(fusion_module.rigidity.knn_edges(motion.means.numpy(), 8))
-        lengths = fusion_module.rigidity.edge_lengths(points, edges)
+        edges = torch.tensor(rigidity.knn_edges(motion.means.numpy(), 8))
+        lengths = rigidity.edge_lengths(points, edges)
         stretch[weight] = float((lengths.std(1) / lengths.mean(1)).mean())
     assert stretch[1.0] < 0.8 * stretch[0.0]
 

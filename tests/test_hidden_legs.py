@@ -209,3 +209,11 @@ def test_the_video_knows_the_far_leg():
     assert (masks[0] > 0.5)[HIDDEN].mean() > 0.97
     hidden_first = ~tracks.visible[:, 0] & (tracks.xy[:, 0, 1] > 110)
     assert tracks.visible[hidden_first].any(1).sum() > 20, "legs that come into view"
+    # what is hidden lies behind what is seen there, and no further than the body is wide
+    assert (tracks.behind[tracks.visible] == 0).all()
+    far_side = tracks.behind[~tracks.visible[:, 0], 0]
+    far_side = far_side[far_side > 0]
+    assert len(far_side) > 200
+    assert far_side.min() > 0.98
+    assert far_side.max() < 1.3
+    assert np.median(far_side) > 1.05

@@ -25,9 +25,11 @@ from restage4d.jobs.restaging import (
     driving_tasks,
     expected_tasks,
     run,
+    weigh_fit,
 )
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Puppet
+from restage4d.reconstruct.config import preset
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +154,13 @@ def test_tasks_of_driving_videos_that_are_given_or_generated():
     two = ProviderChoice(driver=DriverChoice("veo", candidates=2))
     assert driving_tasks(replace(job, choice=two)).count(TaskId.GENERATE_DRIVING) == 2
     assert TaskId.WRITE_SPLATS not in expected_tasks(replace(job, splats=False), blend=False)
+
+
+def test_a_draft_says_that_its_fit_is_shorter():
+    assert set(weigh_fit(preset("default")).values()) == {1.0}
+    draft, high = weigh_fit(preset("draft")), weigh_fit(preset("high"))
+    assert draft[TaskId.FIT_MOTION] == pytest.approx(400 / 600)
+    assert draft[TaskId.FUSE] < 0.3 < 2 < high[TaskId.FUSE]
 
 
 def test_the_selection_goes_from_the_videos_pixels_to_the_working_size():

@@ -126,6 +126,7 @@ def test_tracks_known_go_on_from_the_estimated_ones():
         np.array([[1, 1, 0, 1], [0, 0, 1, 1]], bool),
         np.ones((2, 4), np.float32),
         np.array([0, 2], np.int32),
+        np.array([[0, 0, 1.25, 0], [1.5, 1.75, 0, 0]], np.float32),
     )
     here = [[3, 5.1], [4, 5.1], [5, 5.1], [1, 1], [1, 1], [1, 1]]  # passes the first at b_0
     gone = [[2, 2], [3, 2], [3, 3], [1, 1], [1, 1], [1, 1]]  # was lost before b_0
@@ -136,7 +137,8 @@ def test_tracks_known_go_on_from_the_estimated_ones():
         [[1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1]],
         [0, 0, 4, 5],
     )
-    joined = join_tracks(estimated, rewound, {1: KnownPriors(tracks=own)})
+    base_cameras = cameras(6, 20.0)
+    joined = join_tracks(estimated, base_cameras, rewound, {1: KnownPriors(tracks=own)})
     assert joined.visible.tolist() == [
         [True, True, True, True, False, True],
         [True, True, False, False, False, False],
@@ -152,7 +154,13 @@ def test_tracks_known_go_on_from_the_estimated_ones():
     np.testing.assert_allclose(joined.xy[3, 1, 0], 8.5, atol=0.5, err_msg="as those around it")
     np.testing.assert_allclose(joined.xy[2, 3:], [[6, 4.9], [7, 4.9], [8, 4.9]], rtol=1e-6)
     assert joined.query.tolist() == [0, 0, SEAM, 4]
-    assert join_tracks(estimated, rewound, {1: KnownPriors()}) is estimated
+    assert joined.behind[0].tolist() == [0, 0, 0, 0, 1.25, 0]
+    assert joined.behind[1].tolist() == [0] * 6
+    assert joined.behind[3].tolist() == [0, 0, 1.5, 1.75, 0, 0], "behind what b_0 shows, too"
+    assert join_tracks(estimated, base_cameras, rewound, {1: KnownPriors()}) is estimated
+    longer = {1: KnownPriors(cameras=cameras(DRIVING, 40.0), tracks=own)}
+    deeper = join_tracks(estimated, base_cameras, rewound, longer)
+    assert deeper.behind[3].tolist() == [0, 0, 2, 2.5, 0, 0], "as thick as it is wide"
 
 
 WRONG = {
@@ -177,6 +185,11 @@ WRONG = {
             tracks([[[0, 0]] * 4], [[1] * 4], [0]), confidence=np.full((1, 4), 2, np.float32)
         )
     ),
+    "behind is negative": KnownPriors(
+        tracks=replace(
+            tracks([[[0, 0]] * 4], [[1] * 4], [0]), behind=np.full((1, 4), -1, np.float32)
+        )
+    ),
 }
 
 
@@ -192,7 +205,10 @@ def full() -> KnownPriors:
         (rng.integers(0, 256, (DRIVING, HEIGHT, WIDTH)) / 255).astype(np.float32),
         rng.uniform(1, 2, (DRIVING, HEIGHT, WIDTH)).astype(np.float32),
         cameras(DRIVING, 20.0),
-        tracks([[[1, 1], [2, 2], [3, 3], [4, 4]]] * 2, [[1, 0, 1, 1], [0, 0, 0, 1]], [0, 3]),
+        replace(
+            tracks([[[1, 1], [2, 2], [3, 3], [4, 4]]] * 2, [[1, 0, 1, 1], [0, 0, 0, 1]], [0, 3]),
+            behind=np.array([[0, 1.5, 0, 0], [1.25, 1.5, 1.75, 0]], np.float32),
+        ),
     )
 
 
@@ -213,6 +229,9 @@ def test_a_file_of_it_gives_it_back(tmp_path):
 def test_another_size_and_rate():
     whole = full()
     assert whole.masks is not None
+    later = whole.resize((WIDTH, HEIGHT), (WIDTH, HEIGHT), np.array([1, 3]))
+    assert later.tracks is not None
+    assert later.tracks.behind.tolist() == [[1.5, 0], [1.5, 0]]
     half = whole.resize((WIDTH, HEIGHT), (WIDTH // 2, HEIGHT // 2), np.array([0, 2]))
     half.check(Clip(np.zeros((2, HEIGHT // 2, WIDTH // 2, 3), np.uint8), 12.0))
     assert half.masks is not None

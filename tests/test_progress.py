@@ -150,6 +150,22 @@ def test_the_share_of_the_whole_goes_by_the_weights(clock) -> None:
     )
 
 
+def test_a_task_that_is_lighter_than_usual_takes_a_smaller_share_and_less_time(clock) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    fuse = 16 / TaskId.FUSE.weight  # weighs 16 seconds, twice the cameras' 8
+    progress.expect([TaskId.CAMERAS, TaskId.FUSE], {TaskId.FUSE: fuse})
+    with progress.task(TaskId.CAMERAS) as task:
+        clock.now += 8
+        task.advance()
+    assert events[-1].share == pytest.approx(1 / 3)
+    assert events[-1].whole_seconds_left == pytest.approx(16)
+    with progress.task(TaskId.FUSE, 2) as task:
+        clock.now += 8
+        task.advance()
+    assert events[-2].share == pytest.approx(2 / 3)
+
+
 def test_a_task_that_is_skipped_leaves_its_share_to_those_that_come(clock) -> None:
     events: list[Event] = []
     progress = Progress(events.append)
@@ -157,7 +173,7 @@ def test_a_task_that_is_skipped_leaves_its_share_to_those_that_come(clock) -> No
     with progress.task(TaskId.CAMERAS):
         pass
     before = events[-1].share
-    assert before == pytest.approx(8 / 282)
+    assert before == pytest.approx(8 / (24 + TaskId.FUSE.weight))
     with progress.task(TaskId.DEPTH):  # so there will be no fusion
         assert events[-1].share == before
     assert events[-1].share == pytest.approx((1 + before) / 2)
@@ -200,6 +216,7 @@ def test_what_is_done_already_takes_no_share(clock) -> None:
     events: list[Event] = []
     progress = Progress(events.append)
     progress.expect([TaskId.FUSE, TaskId.FIGURES])
-    with progress.task(TaskId.FUSE, 258, start=256) as task:
-        task.advance(2)
-    assert events[-1].share == pytest.approx(0.5)  # two seconds of either
+    steps, last = round(TaskId.FUSE.weight), round(TaskId.FIGURES.weight)
+    with progress.task(TaskId.FUSE, steps, start=steps - last) as task:
+        task.advance(last)
+    assert events[-1].share == pytest.approx(0.5)  # as many seconds of either

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from restage4d import se3 as numpy_se3
-from restage4d.clips import Clip, Rewound, rewind
+from restage4d.clips import Cameras, Clip, Priors, Rewound, Tracks, rewind
 from restage4d.reconstruct.fusion.seeding import interpolate_coefs
 from restage4d.reconstruct.motion import bases
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion, procrustes
 from restage4d.reconstruct.motion.lifting import (
     LiftedTracks,
     fill_occluded,
+    lift_tracks,
     sample_depth,
 )
 
@@ -197,3 +198,41 @@ def test_depth_is_sampled_from_the_subject_only():
     mask = np.array([[1.0, 1.0, 0.0]], np.float32)
     got = sample_depth(depth, mask, np.array([[0.5, 0.5], [1.9, 0.5], [2.5, 0.5]], np.float32))
     assert got.tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_hidden_points_are_where_the_maker_of_the_video_says(told: bool):
+    """A wall at depth 4 and its back at 5, which only the last three frames show."""
+    frames, size, focal = 6, 40, 40.0
+    base, driving = (Clip(np.zeros((n, size, size, 3), np.uint8), 24.0) for n in (2, frames - 1))
+    rewound = rewind(base, [driving])
+    grid = np.stack(np.meshgrid(np.arange(8, 32, 3), np.arange(8, 32, 3)), -1).reshape(-1, 2) + 0.5
+    count = len(grid)
+    xy = np.tile(np.concatenate([grid, grid])[:, None], (1, frames, 1)).astype(np.float32)
+    visible = np.ones((2 * count, frames), bool)
+    visible[:count, 3:] = False
+    visible[count:, :3] = False
+    behind = np.zeros(visible.shape, np.float32)
+    if told:
+        behind[count:, 1:3], behind[:count, 3:] = 1.25, 1.5
+    K = np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], np.float32)
+    still = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
+    query = np.repeat([0, 3], count).astype(np.int32)
+    priors = Priors(
+        np.ones((frames, size, size), np.float32),
+        np.full((frames, size, size), 4.0, np.float32),
+        Cameras(np.tile(K, (frames, 1, 1)), still, "static"),
+        Tracks(xy, visible, np.ones(visible.shape, np.float32), query, behind),
+    )
+    lifted = lift_tracks(rewound, priors)
+    back = lifted.visible[:, 3]
+    assert back.sum() > 0.9 * count
+    assert (lifted.placed & ~lifted.visible)[back, 1:3].all() == told
+    if told:
+        assert lifted.xyz[back, 1:3, 2] == pytest.approx(5.0)
+        assert lifted.xyz[back, 0, 2] == pytest.approx(5.0, abs=0.05), "held where nothing tells"
+        assert lifted.xyz[~back, 3:, 2] == pytest.approx(6.0)
+    else:
+        assert lifted.xyz[back, 1:3, 2] == pytest.approx(4.0, abs=0.05)
+    rows = np.flatnonzero(back)
+    np.testing.assert_array_equal(lifted.take(rows).placed, lifted.placed[rows])

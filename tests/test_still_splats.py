@@ -1,5 +1,6 @@
 """Splats of others as puppets that stand still, and put under another world's ground."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,26 @@ def test_few_points_have_a_ground_all_the_same() -> None:
         assert np.isfinite([*ground.normal, ground.height, *ground.middle, ground.reach]).all()
         put = put_under(g, ground, np.float32([0, 0, 0]), np.float32([0, 0, 1]), 1.0)
         assert np.isfinite(put.means).all()
+
+
+def test_info_tells_of_sequences_and_of_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    g = random_gaussians(np.random.default_rng(0), 60, 1)
+    for frame in range(3):
+        write_ply(tmp_path / f"a_{frame:04d}.ply", g)
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert (about["kind"], about["frames"], about["points"]) == ("sequence", 3, 60)
+    assert about["sh_degree"] == 1
+    assert about["wrong"] == []
+    g.opacities[:4], g.means[7], g.scales[9] = 0.001, 400, 30
+    write_ply(tmp_path / "b.ply", g)
+    assert main(["info", str(tmp_path / "b.ply")]) == 0
+    told = capsys.readouterr().out
+    assert "4 of 60 are clear" in told
+    assert "1 of 60 are 50 times farther off" in told
+    assert "1 of 60 are larger" in told
+    (tmp_path / "empty").mkdir()
+    assert main(["info", str(tmp_path / "empty")]) == 1
+    assert "has no .ply files" in capsys.readouterr().err

@@ -264,8 +264,8 @@ class JobTable:
         return done
 
     def delete(self, id: str, states: Iterable[State] = ("queued", "paused", *ENDED)) -> bool:
-        """Forgets a job unless it runs. Its folder, and what it made or needed and no other job
-        does, are noted as trash. False where it is in another state."""
+        """Forgets a job unless it runs. Its folder, and what it made or needed, are noted as trash;
+        what other jobs need stays. False where it is in another state."""
         states = tuple(states)
         with self._db() as db:
             marks = ", ".join("?" * len(states))
@@ -283,10 +283,9 @@ class JobTable:
             trash = "INSERT OR IGNORE INTO trash VALUES (?, ?)"
             db.execute(trash, (f"job {id}", None))
             for content in contents:
-                if not db.execute("SELECT 1 FROM needs WHERE content = ?", (content,)).fetchone():
-                    # what was brought again since this job came is for another one
-                    since = None if content in made else job.created + 1
-                    db.execute(trash, (f"content {content}", since))
+                # what was brought again since this job came is for another one
+                since = None if content in made else job.created + 1
+                db.execute(trash, (f"content {content}", since))
         with suppress(OSError):
             (self.folders / id / RECORD).unlink(missing_ok=True)
         return True
@@ -313,12 +312,13 @@ class JobTable:
         row = self._db().execute("SELECT 1 FROM needs WHERE content = ?", (content,)).fetchone()
         return row is not None
 
-    def forget(self, names: Iterable[str]) -> None:
-        """The files of this trash, or of contents that went by age, are gone."""
-        names = list(names)
+    def forget(self, gone: Iterable[str], kept: Iterable[str] = ()) -> None:
+        """The files of this trash, or of contents that went by age, are gone; others stay."""
+        gone = list(gone)
         with self._db() as db:
-            db.executemany("DELETE FROM trash WHERE name = ?", [(name,) for name in names])
-            contents = [(n.removeprefix("content "),) for n in names if n.startswith("content ")]
+            names = [(name,) for name in (*gone, *kept)]
+            db.executemany("DELETE FROM trash WHERE name = ?", names)
+            contents = [(n.removeprefix("content "),) for n in gone if n.startswith("content ")]
             db.executemany("DELETE FROM holdings WHERE content = ?", contents)
 
     # --- inside ---

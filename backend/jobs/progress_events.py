@@ -13,6 +13,8 @@ from restage4d import progress as work
 from restage4d.protocol.messages import JobProgress, Preview, PreviewPoints
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.rendering import render_view
+from restage4d.reconstruct.sketch import Sketch
+from restage4d.se3 import IDENTITY
 
 _EVERY_S = 3.0
 _POINTS = 20_000
@@ -56,7 +58,12 @@ class Observer:
         )
 
     def observe(self, fit: Any) -> None:
-        """Called by the fit after every step; makes a picture and points every few seconds."""
+        """Called with a sketch, of which points are made at once, and by the fit after every step,
+        of which a picture and points are made every few seconds."""
+        if isinstance(fit, Sketch):
+            body = PreviewPoints(job=self.job, step=0, fps=1.0)
+            self.folder.write_event("points", body, _still_points(fit))
+            return
         if time.monotonic() - self._last_picture < _EVERY_S or not isinstance(fit, Fusion):
             return
         with torch.no_grad():
@@ -75,7 +82,7 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
         rows = fit.rewound.video(source)
         t = int(rows[len(rows) // 2])
         shown = fit.model.pose_subject(t), fit.model.get_background()
-        view = render_view(*shown, fit.K[t], fit.w2c[t], fit.targets.size)
+        view = render_view(*shown, fit.targets.K[t], fit.objective.w2c[t], fit.targets.size)
         drawn = (view.rgb.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         both = np.concatenate([fit.rewound.clip.frames[t], drawn])
         scale = min(_PREVIEW_SIDE / max(fit.targets.size), 1.0)
@@ -83,6 +90,20 @@ def _picture(fit: Fusion) -> np.ndarray:  # (bytes,) uint8, a PNG
         columns.append(cv2.resize(both, size, interpolation=cv2.INTER_AREA))
     whole = np.ascontiguousarray(np.concatenate(columns, 1)[..., ::-1])
     return cv2.imencode(".png", whole)[1].reshape(-1)
+
+
+def _still_points(sketch: Sketch) -> list[np.ndarray]:
+    """Arrays of a `PreviewPoints` event: one basis, which stands still in one frame."""
+    n = len(sketch.points)
+    return [
+        sketch.points,
+        sketch.rgb,
+        np.zeros((n, 1), np.uint16),
+        np.ones((n, 1), np.float32),
+        IDENTITY.astype(np.float32)[None, None],
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+    ]
 
 
 def _points(fit: Fusion) -> list[np.ndarray]:

@@ -24,13 +24,14 @@ import zmq.utils.monitor as monitoring
 from backend.logs import RareLog
 
 # connections that have not said a word with an allowed key yet: 64 in all, the oldest goes first
-UNPROVEN = {"work": 24, "control": 20, "progress": 12, "heartbeat": 8}
+UNPROVEN = {"work": 16, "control": 24, "progress": 14, "heartbeat": 10}
 _UNPROVEN_BYTES = 8 << 10  # of one of them: a handshake is less than one thousand
 # bytes that a client has got of the service once its key was found good: the greeting (64),
 # WELCOME (170) and at least READY (53); of a refusal it gets 12 instead of READY
 _WELCOMED = 64 + 170 + 40
 _ANSWERS = 64 << 20  # bytes of answers that one connection may leave unread
-_ROUND_S, _QUICK_ROUND_S = 0.25, 0.02  # between two looks; while somebody is unproven
+# between two looks at all connections; at those that are unproven
+_ROUND_S, _QUICK_ROUND_S = 0.25, 0.04
 _PER_FRAME, _PER_SECOND = 48, 200  # bytes of encryption, headers and heartbeats
 _EVENTS = (
     zmq.EVENT_ACCEPTED
@@ -171,11 +172,14 @@ class Connections:
 
     def run(self, stopping: threading.Event) -> None:
         """Looks after all connections until ``stopping``."""
-        looked = 0.0
+        looked, looked_at_unproven = 0.0, 0.0
         while not stopping.is_set():
             unproven = self._follow_monitors()
             now = time.monotonic()
-            if now - looked >= (_QUICK_ROUND_S if unproven else _ROUND_S):
+            if unproven and now - looked_at_unproven >= _QUICK_ROUND_S:
+                looked_at_unproven = now
+                self._judge_unproven()
+            if now - looked >= _ROUND_S:
                 looked = now
                 self._cut_off()
 
@@ -234,18 +238,21 @@ class Connections:
             self._drop(peer)
             self._peers.pop(peer.fd, None)
 
+    def _judge_unproven(self) -> None:
+        """Whose key was found good meanwhile, and who sends much without one."""
+        with self._lock:
+            for peer in [p for p in self._peers.values() if not p.proven]:
+                received, sent = _count_bytes(peer.fd)
+                peer.proven = sent > _WELCOMED
+                if not peer.proven and received > _UNPROVEN_BYTES:
+                    self._drop(peer)
+
     def _cut_off(self) -> None:
         """Ends the connections that hold too much."""
         self._refusals.flush()
         self._drops.flush()
         with self._lock:
-            held = {peer.fd: _count_held(peer) for peer in self._peers.values()}
-            for peer in list(self._peers.values()):
-                if not peer.proven:
-                    received, sent = _count_bytes(peer.fd)
-                    peer.proven = sent > _WELCOMED
-                    if not peer.proven and received > _UNPROVEN_BYTES:
-                        self._drop(peer)
+            held = {peer.fd: _count_held(peer) for peer in self._peers.values() if peer.proven}
             by_user: dict[str, list[Peer]] = defaultdict(list)
             for peer in self._peers.values():
                 if peer.proven:  # one that has not said a whole word yet counts for itself

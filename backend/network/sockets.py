@@ -21,7 +21,7 @@ class Listening:
     """What all sockets of a service have in common.
 
     Attributes:
-        context: of the server's sockets.
+        context: of the server's sockets, with two I/O threads.
         bind: address to listen on.
         keys: of the service.
         limits: of what clients may send.
@@ -51,6 +51,8 @@ class Listening:
         # of one frame, before and after its client is known; only uploads are large
         largest = {"work": self.limits.message_bytes, "control": 5 * HEADER_LIMIT}
         socket.setsockopt(zmq.MAXMSGSIZE, largest.get(channel, _SMALL_FRAME) + _ENCRYPTION)
+        # large messages are encrypted by a thread of their own, small ones do not wait for them
+        socket.setsockopt(zmq.AFFINITY, 2 if channel == "work" else 1)
         socket.setsockopt(zmq.LINGER, 0)
         # each event replaces the one before, so that a slow reader needs but the last few
         socket.setsockopt(zmq.SNDHWM, 32 if channel == "progress" else 100)

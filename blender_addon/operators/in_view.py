@@ -11,6 +11,7 @@ from typing import Any
 import bpy
 
 from .. import failures
+from ..languages import translate
 from .stepped import NAVIGATION
 
 _BARS = {"UI", "TOOLS", "HEADER", "TOOL_HEADER", "ASSET_SHELF", "ASSET_SHELF_HEADER"}
@@ -31,7 +32,7 @@ class InView:
         """Begins; the area is remembered by its pointer, for it may be gone at the next event."""
         self.area = context.area.as_pointer()
         self.workspace = context.workspace.name
-        context.workspace.status_text_set(self.text)
+        context.workspace.status_text_set(translate(self.text))
         context.window.cursor_modal_set(self.cursor)
         context.window_manager.modal_handler_add(self)
         context.area.tag_redraw()

@@ -11,6 +11,7 @@ from restage4d.errors import InputError
 from restage4d.skeleton.contacts import HEIGHT, SPEED
 
 from .. import compat
+from ..languages import translate
 from ..puppet import attributes, importer
 from ..puppet.playback import nla
 from ..skeleton import build, contacts, rebuild
@@ -73,9 +74,11 @@ class RESTAGE4D_OT_find_contacts(_OnContacts):
         found = contacts.find(imported, playing, scene, speed=self.speed, height=self.height)
         importer.mark(imported, playing)
         if not found:
-            return "No foot stands long enough; raise Speed or Height in the panel below"
+            return translate("No foot stands long enough; raise Speed or Height in the panel below")
         parts = ", ".join(sorted({c.part for c in found}))
-        return f"{len(found)} contacts of {parts}, marked on the timeline"
+        return translate("{count} contacts of {parts}, marked on the timeline").format(
+            count=len(found), parts=parts
+        )
 
 
 _SCOPES = (
@@ -133,12 +136,21 @@ class RESTAGE4D_OT_lock_contacts(_OnContacts):
         if missed:
             worst, by = max(missed, key=lambda x: x[1])
             self.level = "WARNING"
-            return (
-                f"{len(done)} contacts held, {len(missed)} of them out of reach, {worst.part} at "
-                f"frames {worst.first} to {worst.last} by {100 * by:.1f} % of the subject. Lower "
-                "the hips there, or move the circles nearer"
+            return translate(
+                "{count} contacts held, {missed} of them out of reach, {part} at frames {first} to "
+                "{last} by {share:.1f} % of the subject. Lower the hips there, or move the circles "
+                "nearer"
+            ).format(
+                count=len(done),
+                missed=len(missed),
+                part=worst.part,
+                first=worst.first,
+                last=worst.last,
+                share=100 * by,
             )
-        return f"{len(done)} contacts held; move their circles to move the places"
+        return translate("{count} contacts held; move their circles to move the places").format(
+            count=len(done)
+        )
 
 
 class RESTAGE4D_OT_free_contacts(_OnContacts):
@@ -152,7 +164,7 @@ class RESTAGE4D_OT_free_contacts(_OnContacts):
         scene, playing = cast(bpy.types.Scene, context.scene), self.find_playing(imported)
         count = contacts.free(imported, _choose(context, imported, playing.name, self.scope))
         scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
-        return f"{count} contacts free again"
+        return translate("{count} contacts free again").format(count=count)
 
 
 class RESTAGE4D_OT_set_ik(_OnSkeleton):

@@ -10,6 +10,7 @@ from restage4d.finding import Finding
 
 from . import actions
 
+_LONGEST = 63  # bytes of a marker's name; Blender cuts the rest off
 KEY = "restage4d_markers"  # of a scene: name, frame and armature of each
 
 
@@ -40,10 +41,22 @@ def mark_findings(
     for label, first, last in spans:
         names.setdefault(first, []).append(label)
         names.setdefault(last, []).append(f"{label} ends")
-    made = [(f"Restage4D: {', '.join(labels)}", frame) for frame, labels in names.items()]
+    made = [(name, frame) for frame, labels in names.items() for name in pack_labels(labels)]
     for name, frame in made:
         scene.timeline_markers.new(name, frame=frame)
     _remember(scene, [*kept, *((name, frame, armature) for name, frame in made)])
+
+
+def pack_labels(labels: Sequence[str]) -> list[str]:
+    """Names of markers that tell all labels, as few as Blender's `_LONGEST` bytes allow."""
+    out: list[str] = []
+    for label in labels:
+        both = f"{out[-1]}, {label}" if out else ""
+        if out and len(both.encode()) <= _LONGEST:
+            out[-1] = both
+        else:
+            out.append(f"Restage4D: {label}")
+    return out
 
 
 def sweep_markers(scene: bpy.types.Scene) -> None:

@@ -5,6 +5,7 @@ import bpy
 
 from restage4d.finding import Finding
 
+from ..languages import translate
 from ..properties import find_open_finding
 from ..puppet import importer, markers
 from ..wording import name_fields
@@ -46,8 +47,12 @@ def draw_findings(
 def count_findings(findings: list[Finding]) -> str:
     """How many there are to look at: the warnings, or the notes where there are only these."""
     warnings = sum(finding.severity != "note" for finding in findings)
-    count, what = (warnings, "thing") if warnings else (len(findings), "note")
-    return f"{count} {what}{'s' * (count > 1)}{' to look at' * bool(warnings)}"
+    if warnings:
+        one, many = translate("1 thing to look at"), translate("{count} things to look at")
+    else:
+        one, many = translate("1 note"), translate("{count} notes")
+    count = warnings or len(findings)
+    return one if count == 1 else many.format(count=count)
 
 
 def _describe_place(finding: Finding, n_frames: int | None) -> str:
@@ -56,5 +61,5 @@ def _describe_place(finding: Finding, n_frames: int | None) -> str:
         return finding.video
     first, last = markers.get_span(finding, n_frames)
     if (first, last) == markers.get_scene_span(n_frames):
-        return f"all of {finding.video}"
+        return translate("all of {video}").format(video=finding.video)
     return f"{finding.video} {first}" if first == last else f"{finding.video} {first}-{last}"

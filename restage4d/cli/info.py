@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from restage4d.errors import InputError
 from restage4d.puppet import Gaussians, Puppet
+
+_STRAY = 50  # usual distances from the middle, from which on a splat is astray
 
 
 def add(commands: Any) -> None:
     """Adds the command to the parser."""
-    parser = commands.add_parser("info", help="what is in a .puppet, .ply, .spz or .splat file")
+    parser = commands.add_parser(
+        "info", help="what is in a .puppet, .ply, .spz, .splat, or folder of .ply"
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(do=_info)
@@ -29,14 +34,38 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     from restage4d.io.splat_files import read_splats  # numba: a second
 
-    about = {"kind": path.suffix.lower().lstrip("."), **describe_gaussians(read_splats(path))}
+    files = sorted(p for p in path.glob("*.ply")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} has no .ply files.", "Give a file, or a folder of frames.")
+    gaussians = read_splats(files[0])
+    kind = "sequence" if path.is_dir() else path.suffix.lower().lstrip(".")
+    about = {"kind": kind, "frames": len(files), **describe_gaussians(gaussians)}
+    about["wrong"] = find_faults(gaussians)
     if arguments.json:
         print(json.dumps(about, indent=1))
         return
     low, high = about["bounds"]
-    print(f"{about['points']} Gaussians, SH degree {about['sh_degree']}")
+    frames = f"{len(files)} frames, the first with " if len(files) > 1 else ""
+    print(f"{frames}{about['points']} Gaussians, SH degree {about['sh_degree']}")
     for name, a, b in zip("xyz", low, high, strict=True):
         print(f"  {name}: {a:.4g} to {b:.4g}")
+    for fault in about["wrong"]:
+        print(f"  {fault}")
+
+
+def find_faults(gaussians: Gaussians) -> list[str]:
+    """What others' splats often suffer from, a sentence each."""
+    n, found = len(gaussians), []
+    distance = np.linalg.norm(gaussians.means - np.median(gaussians.means, 0), axis=1)
+    usual = float(np.median(distance))
+    for count, says in (
+        (int((gaussians.opacities < 1 / 255).sum()), "are clear: their opacity is below 1/255"),
+        (int((distance > _STRAY * usual).sum()), f"are {_STRAY} times farther off than is usual"),
+        (int((gaussians.scales.max(1) > max(usual, 1e-9)).sum()), "are larger than all of it"),
+    ):
+        if count and n > 1:
+            found.append(f"{count} of {n} {says}.")
+    return found
 
 
 def describe_gaussians(gaussians: Gaussians) -> dict[str, Any]:

@@ -5,12 +5,14 @@ Written with generic prims and attributes, so that a USD older than a schema wri
 is saved every few frames; what is saved leaves the memory.
 """
 
+import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from pxr import Gf, Sdf, Usd, UsdGeom, Vt
+from pxr import Gf, Sdf, Tf, Usd, UsdGeom, Vt
 
 from restage4d.errors import InputError
 from restage4d.exporting.shot import Axes, Shot
@@ -22,6 +24,13 @@ _APERTURE = (
     36.0  # mm, of a full-frame camera: USD wants one, only its ratio to the focal length matters
 )
 _REACH = 3.0  # σ that a Gaussian's extent spans
+_REASONS = {
+    "No space left": errno.ENOSPC,
+    "quota": errno.EDQUOT,
+    "Read-only": errno.EROFS,
+    "Permission denied": errno.EACCES,
+    "Insufficient permissions": errno.EACCES,
+}
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV's camera axes to USD's: y up, looking along -z
 
 
@@ -84,15 +93,25 @@ class StageWriter:
 def writing_stage(path: Path, shot: Shot) -> Iterator[StageWriter]:
     """Opens a stage in place and saves it at the end. Raises `InputError` for axes that USD does
     not know, OSError where it cannot be written."""
-    try:
+    with _explaining(path):
         writer = StageWriter(path, shot)
-    except RuntimeError as error:  # pxr.Tf.ErrorException
-        raise OSError(f"USD could not open {path}") from error
+        try:
+            yield writer
+            writer.save()
+        finally:
+            with suppress(Tf.ErrorException):  # what could not be saved is told already
+                writer.stage.GetRootLayer().Clear()
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    """Turns USD's own errors, which know no numbers, into OSErrors that do."""
     try:
-        yield writer
-        writer.save()
-    finally:
-        writer.stage.GetRootLayer().Clear()
+        yield
+    except Tf.ErrorException as error:
+        told = str(error)
+        number = next((n for text, n in _REASONS.items() if text in told), errno.EIO)
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def find_extent(gaussians: Gaussians) -> Vt.Vec3fArray:

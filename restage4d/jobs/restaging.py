@@ -177,7 +177,7 @@ def _run_in_folder(
         FileDriving(path, *job.made_by, cache=Cache()) for path in job.driving
     ]
     drivers = given or [make_driver(job, weights, choose, script)]
-    progress.expect(expected_tasks(job, blend=make_blend is not None))
+    progress.expect(expected_tasks(job, blend=make_blend is not None), weigh_fit(config))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     log = FindingLog(say)
@@ -328,6 +328,17 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
+
+
+def weigh_fit(config: FitConfig) -> dict[TaskId, float]:
+    """How much longer than by default the parts of the fit take, beside what goes before it."""
+    usual = FitConfig()
+    visits, drawn = config.fusion, usual.fusion
+    many = (visits.max_subject + visits.max_background) / (drawn.max_subject + drawn.max_background)
+    return {
+        TaskId.FIT_MOTION: config.motion.steps / usual.motion.steps,
+        TaskId.FUSE: visits.steps_per_frame / drawn.steps_per_frame * (0.5 + 0.5 * many),
+    }
 
 
 def _check_folders(job: RestagingJob) -> None:

@@ -203,7 +203,7 @@ def estimate_priors(
         )
     tracks = Tracks(**tracks)
     if "tracks" not in given:
-        tracks = join_tracks(tracks, rewound, known)
+        tracks = join_tracks(tracks, cameras, rewound, known)
     return Priors(masks, depth, cameras, tracks, metres_per_unit)
 
 

@@ -193,11 +193,13 @@ def _read_cameras(parts: list[Path], rows: list[NDArray], rewound: Rewound) -> A
 def _read_tracks(path: Path, rewound: Rewound) -> Arrays:
     given = load_arrays(path, ("xy", "visible", "confidence", "query"))
     points = len(given["query"])
+    given.setdefault("behind", np.zeros((points, len(rewound)), np.float32))
     shapes = {
         "xy": (points, len(rewound), 2),
         "visible": (points, len(rewound)),
         "confidence": (points, len(rewound)),
         "query": (points,),
+        "behind": (points, len(rewound)),
     }
     for name, shape in shapes.items():
         need(
@@ -206,6 +208,11 @@ def _read_tracks(path: Path, rewound: Rewound) -> Arrays:
             f"{name} has shape {given[name].shape}, expected {shape} for this rewound clip",
         )
     need(np.isfinite(given["xy"]).all(), path, "xy has values that are not finite")
+    need(
+        (np.isfinite(given["behind"]) & (given["behind"] >= 0)).all(),
+        path,
+        "behind has values that are negative or not finite",
+    )
     need(
         ((given["confidence"] >= 0) & (given["confidence"] <= 1)).all(),
         path,
@@ -217,4 +224,5 @@ def _read_tracks(path: Path, rewound: Rewound) -> Arrays:
         "query names frames that are not there",
     )
     kinds = {"xy": np.float32, "visible": np.bool_, "confidence": np.float32, "query": np.int32}
+    kinds["behind"] = np.float32
     return {name: given[name].astype(kind) for name, kind in kinds.items()}

@@ -79,9 +79,7 @@ def join_depth(
         if both.sum() < _ENOUGH:
             continue
         ratio = float(np.median(depth[seam][both]) / np.median(its.depth[0][both]))
-        lens = 1.0
-        if its.cameras is not None:
-            lens = float(its.cameras.K[0, 0, 0] / cameras.K[seam, 0, 0])
+        lens = _compare_lenses(its, cameras, seam)
         tilt = _find_tilt(depth[seam] / np.maximum(_scale(its.depth[0], ratio, lens), 1e-9), both)
         for own, row in zip(its.depth[1:], rewound.video(source)[1:], strict=True):
             if np.allclose(cameras.w2c[row], cameras.w2c[seam], atol=1e-5):
@@ -91,6 +89,12 @@ def join_depth(
                 turned = 1 + _measure_offsets(there) @ tilt
                 joined[row][there] = _scale(own, ratio, lens)[there] * np.clip(turned, 0.5, 2)
     return joined
+
+
+def _compare_lenses(its: KnownPriors, cameras: Cameras, seam: int) -> float:
+    """The maker's focal length to the base's: thickness is so to distance, where the width in the
+    picture is the same."""
+    return 1.0 if its.cameras is None else float(its.cameras.K[0, 0, 0] / cameras.K[seam, 0, 0])
 
 
 def _scale(own: F32, ratio: float, lens: float) -> F32:  # (H, W) -> (H, W)
@@ -121,7 +125,9 @@ def _find_tilt(ratios: F32, both: NDArray[np.bool_]) -> F64:  # (H, W) -> (2,)
     return fit[:2]
 
 
-def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPriors]) -> Tracks:
+def join_tracks(
+    estimated: Tracks, cameras: Cameras, rewound: Rewound, known: Mapping[int, KnownPriors]
+) -> Tracks:
     """Tracks: those of b_0 go on as the known ones that pass there do; known ones that pass no
     estimated track are added, and guessed in the other videos.
 
@@ -134,12 +140,16 @@ def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPr
         if its.tracks is None or not len(its.tracks.xy):
             continue
         rows = rewound.video(source)
-        own = its.tracks
+        behind = its.tracks.behind
+        lens = _compare_lenses(its, cameras, seam)
+        deeper = np.where(behind > 0, np.maximum(1 + lens * (behind - 1), 0.1), 0)
+        own = replace(its.tracks, behind=deeper.astype(np.float32))
         inside = np.isin(tracks.query, rows[1:])
         keep = ~inside | tracks.visible[:, seam]
         tracks = Tracks(**{name: value[keep].copy() for name, value in vars(tracks).items()})
         tracks.query[inside[keep]] = seam
-        tracks.visible[:, rows[1:]], tracks.confidence[:, rows[1:]] = False, 0
+        for value in (tracks.visible, tracks.confidence, tracks.behind):
+            value[:, rows[1:]] = 0
         used = np.zeros(len(own.xy), bool)
         begin = np.flatnonzero(own.visible[:, 0])
         if len(begin):
@@ -152,6 +162,7 @@ def join_tracks(estimated: Tracks, rewound: Rewound, known: Mapping[int, KnownPr
             tracks.xy[at] = own.xy[partner, 1:] + off[:, None]
             tracks.visible[at] = own.visible[partner, 1:]
             tracks.confidence[at] = own.confidence[partner, 1:]
+            tracks.behind[at] = own.behind[partner, 1:]
         tracks = _add(tracks, own, ~used, rows)
     if tracks is not estimated:
         extrapolate_occluded(rewound, tracks, tracks.confidence > 0)
@@ -169,4 +180,5 @@ def _add(tracks: Tracks, own: Tracks, which: NDArray[np.bool_], rows: NDArray) -
     )
     more.xy[:, rows], more.visible[:, rows] = own.xy[which], own.visible[which]
     more.confidence[:, rows] = own.confidence[which]
+    more.behind[:, rows] = own.behind[which]
     return Tracks(**{n: np.concatenate([a, getattr(more, n)]) for n, a in vars(tracks).items()})

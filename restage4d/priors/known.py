@@ -24,7 +24,8 @@ class KnownPriors:
         masks: (T, H, W) float32, the subject's opacity in 0..1.
         depth: (T, H, W) float32 planar z-depth of the subject in a unit of its own; 0 = unknown.
         cameras: T cameras that may turn and zoom, but stay in one place; d_0's is the base's first.
-        tracks: over the T frames; hidden points with a confidence are known to be hidden there.
+        tracks: over the T frames; hidden points with a confidence are known to be hidden there,
+            and how far behind what hides them where `Tracks.behind` says so.
 
     Example:
         >>> known = KnownPriors(masks=alpha)
@@ -99,7 +100,8 @@ def unpack_known(arrays: dict[str, NDArray]) -> KnownPriors:
         cameras = Cameras(arrays["K"], arrays["w2c"], find_kind(arrays["w2c"]))
     tracks = None
     if "xy" in arrays:
-        tracks = Tracks(**{n: arrays[n] for n in ("xy", "visible", "confidence", "query")})
+        names = ("xy", "visible", "confidence", "query", "behind")
+        tracks = Tracks(**{n: arrays[n] for n in names if n in arrays})
     return KnownPriors(masks, arrays.get("depth"), cameras, tracks)
 
 
@@ -115,7 +117,10 @@ def _pick_frames(tracks: Tracks, frames: NDArray[np.intp]) -> Tracks:
     visible, query = tracks.visible[seen][:, frames], tracks.query[seen]
     same = frames == query[:, None]
     begin = np.where(same.any(1), same.argmax(1), visible.argmax(1)).astype(np.int32)
-    return Tracks(tracks.xy[seen][:, frames], visible, tracks.confidence[seen][:, frames], begin)
+    xy, confidence, behind = (
+        value[seen][:, frames] for value in (tracks.xy, tracks.confidence, tracks.behind)
+    )
+    return Tracks(xy, visible, confidence, begin, behind)
 
 
 def _resize(maps: F32, size: tuple[int, int], how: int) -> F32:
@@ -156,9 +161,10 @@ def _check_cameras(cameras: Cameras, frames: int) -> None:
 def _check_tracks(tracks: Tracks, frames: int) -> None:
     count = len(tracks.xy)
     _need_array("xy", tracks.xy, (count, frames, 2))
-    for name in ("visible", "confidence"):
+    for name in ("visible", "confidence", "behind"):
         _need_array(name, getattr(tracks, name), (count, frames))
     _need_array("query", tracks.query, (count,))
+    _need((tracks.behind >= 0).all(), "behind is negative")
     confidence, query = tracks.confidence, tracks.query
     _need(((confidence >= 0) & (confidence <= 1)).all(), "confidence is not in 0..1")
     _need(((query >= 0) & (query < frames)).all(), f"query names a frame outside 0..{frames - 1}")

@@ -60,10 +60,13 @@ def _list_limbs(plan: BodyPlan, mask: Mask) -> list[tuple[Kind, Limb, tuple[floa
     """What the plan knows, with tips, and shorter or thicker lobes that it makes nothing of. Where
     it does not know the head, what it calls a tail may be anything."""
     listed: list[tuple[Kind, Limb]] = []
-    listed += [("leg", leg) for leg in plan.legs if not leg.hidden]
+    for leg in plan.legs:
+        if not leg.hidden:
+            listed.append(("leg", leg))
     if plan.head is not None:
         listed.append(("head", plan.head))
-        listed += [("tail", limb) for limb in (plan.tail,) if limb is not None]
+        if plan.tail is not None:
+            listed.append(("tail", plan.tail))
     others = list(plan.others)
     radius_at = measure_radius(mask)
     for share in _TORSOS:

@@ -21,6 +21,7 @@ _RANGES = {
     "fusion.background_stride": (0.1, 1000),
     "fusion.steps": (0, 10_000_000),
     "fusion.steps_per_frame": (1, 10_000),
+    "fusion.batch": (1, 8),  # the optimiser's memory is tenfold shorter with ten
     "fusion.densify_every": (1, 1_000_000),
     "influences": (1, 64),
 }
@@ -72,8 +73,9 @@ class RigidityConfig:
 class FusionConfig:
     """Photometric fusion."""
 
-    steps: int = 0  # 0: steps_per_frame for every frame of the rewound clip
+    steps: int = 0  # visits of a frame; 0: steps_per_frame for every frame of the rewound clip
     steps_per_frame: int = 22
+    batch: int = 1  # frames that one step of the optimiser visits
     max_subject: int = 16_000
     max_background: int = 40_000
     seed_frames: int = 12  # frames whose pixels seed Gaussians
@@ -115,10 +117,11 @@ class FusionConfig:
     cull_shown: float = 0.03  # share of its footprint that a Gaussian must show in some frame
     closeups: float = 0.5  # share of steps on base frames that look closer at the subject ...
     closeups_from: float = 0.6  # ... from then on, of all steps
-    prune_at: float = 0.7  # of all steps: dense coefficients become M influences
+    clean_at: float = 0.7  # of all steps: floaters go, and then what was never decided is held
+    prune_at: float = 0.7  # of all steps: dense coefficients become M influences; 0: from the start
 
     def total_steps(self, frames: int) -> int:
-        """Steps for a rewound clip of that many frames."""
+        """Visits for a rewound clip of that many frames."""
         return self.steps or self.steps_per_frame * frames
 
 

@@ -18,6 +18,7 @@ from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
+from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.depth import prepare_depth
 from restage4d.reconstruct.motion.initialisation import fit_motion
@@ -49,6 +50,7 @@ def fit(
     priors = prepare_priors(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     device = torch.device(drawing_device())
+    hull = Hull(priors, device)
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}
@@ -58,14 +60,15 @@ def fit(
             priors,
             config,
             closeups,
+            hull=hull,
         )
         fusion.load(tensors, about)
     else:
         tracks = lift_usable_tracks(rewound, priors, config)
-        motion = fit_motion(tracks, rewound, priors, config, progress, device)
+        motion = fit_motion(tracks, rewound, priors, config, progress, device, hull=hull)
         with progress.task(TaskId.SEED_GAUSSIANS):
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
-        fusion = Fusion(model, rewound, priors, config, closeups)
+        fusion = Fusion(model, rewound, priors, config, closeups, hull=hull)
     fusion.run(checkpoint, fingerprint, progress)
     if (
         config.fusion.completion
@@ -110,6 +113,7 @@ def compute_fingerprint(
         priors.tracks.xy,
         priors.tracks.visible,
         priors.tracks.confidence,
+        priors.tracks.behind,
     ]
     if closeups:
         arrays += [*closeups.pictures.values()]

@@ -66,6 +66,7 @@ def fit_new_performance(
         lifted.visible[:, rows],
         lifted.confidence[:, rows],
         canonical=0,
+        placed=lifted.placed[:, rows],
     )
     rng = np.random.default_rng([config.seed, 1])
     tracks = choose_tracks(tracks, config.motion.n_tracks, rng)

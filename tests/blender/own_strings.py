@@ -16,6 +16,7 @@ import bpy
 
 import blender_addon
 from blender_addon import languages, properties
+from blender_addon.operators import in_view
 from blender_addon.puppet.animation import layer_settings
 from blender_addon.session.models import Backend, WatchedJob
 from blender_addon.ui.tour import STEPS
@@ -85,6 +86,8 @@ def list_strings():
         rna = get_rna(kind)
         if hasattr(kind, "bl_label"):
             labels[kind.bl_label] = kind
+        if issubclass(kind, in_view.InView):
+            labels[kind.text] = kind
         if issubclass(kind, bpy.types.Operator):
             tips[rna.description] = kind
         for name, deferred in languages.list_properties(kind):

@@ -8,6 +8,7 @@ from layout_recorder import draw_panel
 import blender_addon
 from blender_addon import runtime, sync
 from blender_addon.puppet import capture, importer
+from blender_addon.puppet.markers import pack_labels
 from blender_addon.session.models import WatchedJob
 from blender_addon.ui.puppet_panel import RESTAGE4D_PT_puppet
 from restage4d.finding import Finding
@@ -138,3 +139,13 @@ def test_a_job_s_puppet_brings_them_along(registered):
     sync.tick()
     assert job.brought_in
     assert markers() == OF_JUMP
+
+
+def test_no_label_of_a_marker_is_cut_off():
+    """Blender keeps 63 bytes of a name."""
+    labels = [f"leg_{end}.{side} down" for end in ("front", "hind") for side in "LR"]
+    names = pack_labels([*labels, "äußerste Länge " * 2])
+    assert all(len(name.encode()) <= 63 for name in names)
+    assert all(any(label in name for name in names) for label in labels)
+    assert len(names) < 5
+    assert pack_labels([]) == []

@@ -47,6 +47,9 @@ def test_video_and_prompt_become_a_puppet(client, tmp_path):
     assert any(isinstance(e, Preview) for e, _ in events)
     grown = [a for e, a in events if isinstance(e, PreviewPoints)]
     assert grown
+    assert grown[0]["bases"].shape == (1, 1, 9)  # the sketch, before any mask but the first
+    at = next(i for i, (e, _) in enumerate(events) if isinstance(e, PreviewPoints))
+    assert "masks" not in {e.stage for e, _ in events[:at] if isinstance(e, JobProgress)}
     assert grown[-1]["bases"].shape[0] == 20
     puppet = Puppet.load(client.fetch_puppet(job, tmp_path / "demo.puppet"))
     assert [p.name for p in puppet.performances] == ["base", "restaged"]

@@ -11,22 +11,30 @@ import threading
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from backend.__main__ import _use_ray_token
 from backend.logs import RareLog, _TextLines, escape, hide_paths
+from backend.network.connections import Connections
+from backend.network.desk import Desk, Request
+from backend.previews import prepare_prompt
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from backend.store.uploads import Uploads
 from backend.submission import check_submit
 from restage4d.cli import doctor
 from restage4d.cli.console import printable
+from restage4d.driving.prompt_refinement import RefinedPromptDriving
 from restage4d.errors import InputError
+from restage4d.io import video
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.errors import WireError
+from restage4d.protocol.framing import Received
 from restage4d.protocol.messages import (
     JobStatus,
     Limits,
+    Prepare,
     Status,
     Stored,
     Submit,
@@ -177,6 +185,55 @@ def test_the_page_lists_the_defaults_of_a_status():
             known = f"{value:g}"
         assert listed.get(name) == (f'"{value}"' if value in ("restage", "normal") else known), name
     assert listed.keys() == expected.keys()
+
+
+class FakeSocket:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.frames = []
+
+    def send(self, frame, flags=0, **options):
+        self.frames.append(bytes(frame))
+
+
+def test_an_answer_that_is_too_long_is_told_instead_of_sent():
+    connections = Connections(1e9)
+    desk, socket = Desk(connections, None), FakeSocket()  # type: ignore[arg-type]
+    asked = Request(b"client", "anna", 3, Received("a" * 32, None, None, []))
+    many = {f"loss {i}": 1.0 for i in range(30_000)}
+    long = JobStatus(id="b" * 32, name="n", prompt="p", state="running", losses=many)
+    desk.reply(socket, asked, 0, long, [])  # type: ignore[arg-type]
+    assert len(socket.frames[2]) < 1000
+    assert b"too long" in socket.frames[2]
+    socket.frames.clear()
+    desk.reply(socket, asked, 0, msgspec.structs.replace(long, losses={}), [])  # type: ignore[arg-type]
+    assert b"too long" not in socket.frames[2]
+
+
+@pytest.mark.parametrize(("frames", "good"), [(6, False), (2, True), (None, False)])
+def test_a_prompt_is_prepared_for_a_range_of_frames(tmp_path, monkeypatch, frames, good):
+    class Driver(RefinedPromptDriving):
+        def __init__(self) -> None: ...
+
+        def refine_prompt(self, base, prompt, progress):
+            return f"{prompt} {len(base.frames)}"
+
+        def terms(self):
+            return []
+
+    monkeypatch.setattr("backend.previews.make_driving_provider", lambda *a, **k: Driver())
+    store = Store(tmp_path / "home" / "store")
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
+    video.encode(tmp_path / "a.mp4", pictures, 12.0)
+    content = store.add(tmp_path / "a.mp4")[0]
+    (tmp_path / "home" / "service.toml").write_text("[limits]\nframes = 5\n")
+    ask = Prepare(content=content, prompt="go", driving="paid", first=3, frames=frames)
+    if good:
+        assert prepare_prompt(store, ask).prompt == "go 2"
+    else:
+        with pytest.raises(InputError, match="frames of the base video"):
+            prepare_prompt(store, ask)
 
 
 def test_two_programs_of_one_user_bring_one_file_together(tmp_path):

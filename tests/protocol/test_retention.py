@@ -216,3 +216,29 @@ def test_settings_are_checked(tmp_path, text, words):
     with pytest.raises(InputError, match=r"service\.toml") as caught:
         ServiceSettings.load(path)
     assert words in str(caught.value)
+
+
+def test_what_is_deleted_is_gone_and_what_others_need_is_not(service):
+    """Also where the service ended between the two."""
+    kept, own, again = service.add_content(), service.add_content(), service.add_content()
+    for number, contents in enumerate(([kept, own, again], [kept])):
+        spec = Submit(key=f"{number:032x}", base=contents[0], driving=contents[1:] or "kinematic")
+        service.jobs.add("local", spec, 100)
+    first = f"{0:032x}"
+    (service.home / "jobs" / first / "log.txt").write_text("what was asked")
+    path = service.store.path(again)
+    later = service.jobs.get(first).created + 60
+    os.utime(path, (later, later))  # sent once more, for a job that is not handed in yet
+    for content in (own, kept):
+        service.jobs.note_holding("local", content, 1000)
+    assert service.jobs.count_holdings() == {"local": 2000}
+    assert service.jobs.delete(first)
+    assert not service.jobs.delete(first)
+    service.start()
+    service.retention.empty_trash()
+    assert not (service.home / "jobs" / first).exists()
+    assert service.store.size(own) is None
+    assert service.store.size(kept)
+    assert service.store.size(again)
+    assert service.jobs.count_holdings() == {"local": 1000}
+    assert service.jobs.list_trash() == []

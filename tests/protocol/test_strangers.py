@@ -108,7 +108,10 @@ def speak(port: int, kind: bytes = b"DEALER") -> socket.socket:
     one = connect(port)
     one.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31))
     ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind
+    read = one.makefile("rb").read
+    assert len(read(64)) == 64  # its greeting
     one.sendall(bytes([4, len(ready)]) + ready)
+    assert read(read(2)[1])[1:6] == b"READY"
     return one
 
 

@@ -14,6 +14,7 @@ from restage4d.errors import InputError
 from restage4d.posing import drag
 
 from ... import failures
+from ...languages import translate
 from ...puppet import importer, weights
 from ...puppet.posing import hand, pins
 from .. import in_view
@@ -258,7 +259,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
 
     def _tell(self, context: bpy.types.Context) -> None:
         if context.workspace is not None:
-            context.workspace.status_text_set(f"Reach {self.reach:.2f}   {self.text}")
+            reach = translate("Reach {reach:.2f}").format(reach=self.reach)
+            context.workspace.status_text_set(f"{reach}   {translate(self.text)}")
 
 
 class RESTAGE4D_OT_pin(OnPuppetInView, bpy.types.Operator):

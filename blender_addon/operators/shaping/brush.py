@@ -15,6 +15,7 @@ from restage4d.errors import InputError
 from restage4d.se3 import Array
 
 from ... import failures
+from ...languages import translate
 from ...puppet import attributes, importer
 from .. import in_view
 from ..posing.tools import draw_circle
@@ -130,7 +131,7 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
         elif event.type == "T" and event.value == "PRESS":
             self.through = not self.through
             hidden = "Hidden splats, too" if self.through else "Only what is seen"
-            context.workspace.status_text_set(f"{hidden}   {self.text}")
+            context.workspace.status_text_set(f"{hidden}   {translate(self.text)}")
             self._look(context)
         elif event.type == "A" and event.value == "PRESS":
             self.chosen[:] = False

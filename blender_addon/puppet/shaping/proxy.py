@@ -101,7 +101,7 @@ def _make_object(
         return obj
     obj = bpy.data.objects.new(name, mesh)
     obj.parent = imported.armature
-    obj.display_type = "WIRE"
+    obj.display_type = "BOUNDS"  # wires would cover the splats; painting shows its faces
     home = next(iter(imported.points.users_collection), bpy.context.scene.collection)
     home.objects.link(obj)
     tree = cast(bpy.types.NodesModifier, imported.points.modifiers[EXACT]).node_group

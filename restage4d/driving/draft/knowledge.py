@@ -37,6 +37,7 @@ class Knowledge:
         self._depths: list[F32] = []
         self._xy: list[F32] = []
         self._visible: list[NDArray[np.bool_]] = []
+        self._behind: list[F32] = []
 
     def add(self, drawing: Drawing, points: F32) -> None:  # (V, 3) x, y, depth
         """The next frame."""
@@ -44,6 +45,7 @@ class Knowledge:
         self._depths.append(np.where(drawing.cover > _SOLID, drawing.depth, 0))
         self._xy.append(points[self._points, :2])
         self._visible.append(self._find_visible(drawing, points))
+        self._behind.append(_measure_behind(drawing, points[self._points]))
 
     def _find_visible(self, drawing: Drawing, points: F32) -> NDArray[np.bool_]:
         x, y, z = points[self._points].T
@@ -75,5 +77,16 @@ class Knowledge:
             visible[seen],
             np.ones((int(seen.sum()), frames), np.float32),
             visible[seen].argmax(1).astype(np.int32),
+            np.where(visible, 0, np.stack(self._behind, 1))[seen].astype(np.float32),
         )
         return KnownPriors(np.stack(self._covers), np.stack(self._depths), cameras, tracks)
+
+
+def _measure_behind(drawing: Drawing, points: F32) -> F32:  # (N, 3) -> (N,)
+    """The points' depth over that of the surface drawn before them; 0 where none is."""
+    height, width = drawing.depth.shape
+    x, y, z = points.T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    col, row = np.where(inside, x, 0).astype(int), np.where(inside, y, 0).astype(int)
+    front = np.where(inside & (drawing.cover[row, col] > _SOLID), drawing.depth[row, col], 0)
+    return np.where(front > 0, z / np.maximum(front, 1e-6), 0).astype(np.float32)

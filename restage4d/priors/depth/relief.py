@@ -13,6 +13,7 @@ from restage4d.priors.geometry import ground as world
 from restage4d.priors.geometry.ground import Ground
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.progress import Progress, TaskId
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -51,23 +52,28 @@ class ReliefDepth:
             ground = world.find_ground(cameras, feet, points)
             stance = find_stance(rewound, masks, cameras, feet, ground, self.config.stance)
             result = np.zeros(masks.shape, np.float32)
-            seen = [np.zeros((0, 3))]
-            for t, mask in enumerate(masks):
-                subject = mask > 0.5
-                if subject.any():
-                    z = _compute_relief(cameras, t, subject, stance.distance[t], stance.normal[t])
-                    result[t][subject] = _keep_above(ground, cameras, t, z)[subject]
-                    seen.append(_sample_way(cameras, t, result[t]))
+
+            def relieve(t: int) -> F64:
+                subject = masks[t] > 0.5
+                if not subject.any():
+                    return np.zeros((0, 3))
+                z = _compute_relief(cameras, t, subject, stance.distance[t], stance.normal[t])
+                result[t][subject] = _keep_above(ground, cameras, t, z)[subject]
+                return _sample_way(cameras, t, result[t])
+
+            seen = map_on_cores(relieve, range(len(masks)))
             shown = np.isfinite(feet.top)
             far = self.config.far * _measure_reach(cameras, stance, shown)
             backdrop = Backdrop(
                 cameras, ground, points, far, rewound.clip.size, np.concatenate(seen)
             )
             still = backdrop.compute_depth(0) if cameras.kind == "static" else None
-            for t, mask in enumerate(masks):
-                around = backdrop.compute_depth(t) if still is None else still
+
+            def surround(t: int) -> None:
+                mask, around = masks[t], backdrop.compute_depth(t) if still is None else still
                 result[t] = np.where(mask > 0.5, result[t], np.where(mask < 0, 0, around))
-                task.advance()
+
+            map_on_cores(surround, range(len(masks)), task.advance)
             return result
 
 

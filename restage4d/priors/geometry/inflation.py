@@ -1,13 +1,13 @@
 """A thickness for a silhouette: the subject's 2.5D relief, from nothing but its mask."""
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.linalg import splu
 
 # a long limb of half-width w gets a circular cross-section of radius w; a disc of radius R is R/√2
 # thick
 _LOAD = 2.0
+_TOLERANCE = 1e-10  # of the squared residual
 
 
 def inflate(mask: NDArray[np.bool_]) -> NDArray[np.float32]:  # (H, W) -> (H, W)
@@ -25,40 +25,58 @@ def inflate(mask: NDArray[np.bool_]) -> NDArray[np.float32]:  # (H, W) -> (H, W)
     box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     inside = mask[box]
     framed = np.pad(inside, 1)
-    if not mask.all():  # a mask that fills the image has no outline but the border
-        edge = (
-            rows[0] == 0,
-            rows[-1] == mask.shape[0] - 1,
-            cols[0] == 0,
-            cols[-1] == mask.shape[1] - 1,
-        )
-    else:
-        edge = (False,) * 4
-    number = np.full(framed.shape, -1, np.int32)
-    number[framed] = np.arange(inside.sum())
-    diagonal = np.zeros(inside.sum())
-    heads, tails = [], []
-    for axis, step, cut in ((0, 1, edge[0]), (0, -1, edge[1]), (1, 1, edge[2]), (1, -1, edge[3])):
-        towards = np.roll(number, step, axis)  # the neighbour's number
-        open_border = np.zeros(framed.shape, bool)
-        if cut:
-            first = (1 if step == 1 else -2, slice(None))
-            open_border[first if axis == 0 else first[::-1]] = True
-        here, there, beyond = number[framed], towards[framed], open_border[framed]
-        linked = there >= 0
-        heads.append(here[linked])
-        tails.append(there[linked])
-        # u is 0 half-way to an outside neighbour, whose value is therefore -u; nothing flows over
-        # the image border
-        diagonal += np.where(linked, 1.0, np.where(beyond, 0.0, 2.0))
-    head, tail = np.concatenate(heads), np.concatenate(tails)
-    every = np.arange(len(diagonal))
-    values = np.concatenate([diagonal, np.full(len(head), -1.0)])
-    laplacian = coo_array(
-        (values, (np.concatenate([every, head]), np.concatenate([every, tail])))
-    ).tocsc()
-    u = splu(laplacian, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(
-        np.full(len(diagonal), _LOAD)
-    )
-    result[box][inside] = np.sqrt(np.maximum(u, 0.0))
+    whole = mask.all()  # a mask that fills the image has no outline but the border
+    cut = np.zeros_like(framed)  # beyond the image border, over which nothing flows
+    if not whole:
+        cut[0], cut[-1] = rows[0] == 0, rows[-1] == mask.shape[0] - 1
+        cut[:, 0] |= cols[0] == 0
+        cut[:, -1] |= cols[-1] == mask.shape[1] - 1
+    # u is 0 half-way to an outside neighbour, whose value is therefore -u
+    links = np.where(framed, 1.0, np.where(cut, 0.0, 2.0)).astype(np.float32)
+    diagonal = np.zeros(framed.shape, np.float32)
+    diagonal[1:-1, 1:-1] = links[:-2, 1:-1] + links[2:, 1:-1] + links[1:-1, :-2] + links[1:-1, 2:]
+    u = _solve(framed.astype(np.float32), diagonal)[1:-1, 1:-1]
+    result[box][inside] = np.sqrt(np.maximum(u, 0.0))[inside]
     return result
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _solve(inside, diagonal):
+    """u with ``diagonal u - sum of neighbours = _LOAD`` where ``inside`` (H, W) is 1 and 0
+    elsewhere, by conjugate gradients, preconditioned by the diagonal."""
+    height, width = inside.shape
+    u, r, p, q = np.zeros((4, height, width), np.float32)
+    energy = 0.0
+    for y in range(1, height - 1):
+        for x in range(1, width - 1):
+            r[y, x] = np.float32(_LOAD) * inside[y, x]
+            p[y, x] = r[y, x] / max(diagonal[y, x], np.float32(1e-6))
+            energy += r[y, x] * p[y, x]
+    first = energy
+    for _ in range(20 * (height + width)):
+        if energy <= _TOLERANCE * first:
+            break
+        along = 0.0
+        for y in range(1, height - 1):
+            row = np.float32(0)
+            for x in range(1, width - 1):
+                around = p[y - 1, x] + p[y + 1, x] + p[y, x - 1] + p[y, x + 1]
+                q[y, x] = (diagonal[y, x] * p[y, x] - around) * inside[y, x]
+                row += q[y, x] * p[y, x]
+            along += row
+        if along <= 0:  # nothing is held anywhere: the load has nowhere to go
+            break
+        step = np.float32(energy / along)
+        before, energy = energy, 0.0
+        for y in range(1, height - 1):
+            row = np.float32(0)
+            for x in range(1, width - 1):
+                u[y, x] += step * p[y, x]
+                r[y, x] -= step * q[y, x]
+                row += r[y, x] * r[y, x] / max(diagonal[y, x], np.float32(1e-6))
+            energy += row
+        share = np.float32(energy / before)
+        for y in range(1, height - 1):
+            for x in range(1, width - 1):
+                p[y, x] = r[y, x] / max(diagonal[y, x], np.float32(1e-6)) + share * p[y, x]
+    return u

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
 from restage4d.progress import Progress, TaskId
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 
@@ -36,14 +37,18 @@ class Flow:
         self._parent = rewound.parent
         self.ahead = np.zeros((len(rewound), height, width, 2), np.float16)
         self.back = np.zeros_like(self.ahead)
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        search.setFinestScale(0 if max(width, height) <= _FULL_DETAIL else 1)
+        finest = 0 if max(width, height) <= _FULL_DETAIL else 1
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rewound.clip.frames]
         with progress.task(TaskId.OPTICAL_FLOW, len(rewound) - 1) as task:
-            for p, t in rewound.neighbours():
-                self.ahead[t] = search.calc(grey[p], grey[t], None)  # type: ignore[call-overload]
-                self.back[t] = search.calc(grey[t], grey[p], None)  # type: ignore[call-overload]
-                task.advance()
+
+            def search(edge: tuple[int, int]) -> None:
+                p, t = edge
+                dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # one a thread
+                dis.setFinestScale(finest)
+                self.ahead[t] = dis.calc(grey[p], grey[t], None)  # type: ignore[call-overload]
+                self.back[t] = dis.calc(grey[t], grey[p], None)  # type: ignore[call-overload]
+
+            map_on_cores(search, rewound.neighbours(), task.advance)
 
     def get_flow(self, a: int, b: int) -> F32:
         """Flow (H, W, 2) in pixels from frame ``a`` to its neighbour ``b``, at the pixels of

@@ -2,12 +2,14 @@
 
 While the fit runs, `far_side` keeps coarse guesses behind the surface, so that the body has a
 volume. No frame supervises them, so they stay coarse. Here those that no frame shows give way to
-the fitted Gaussians of the near side, reflected through the middle of the body: the surface that
-the camera sees, moved by the half thickness that the outline allows
-(`restage4d.priors.geometry.inflation.inflate`). Their detail, colours and coefficients come along.
+the fitted Gaussians of the near side, whose detail, colours and coefficients come along.
 
-One frame is enough: the one that shows most of the subject. From several, each with an outline and
-a middle of its own, the mirror images do not agree and lie over one another.
+Where the body's plane of symmetry is sure (`symmetry`) and it is filmed from beside, everything
+that some frame shows away from an outline is reflected through that plane. Other bodies are
+reflected through their middle: the surface that one frame sees, the one that shows most of the
+subject, moved by the half thickness that the outline allows
+(`restage4d.priors.geometry.inflation.inflate`). From several frames, each with an outline and a
+middle of its own, such images do not agree and lie over one another.
 
 A body that turned before the camera by more than a quarter has shown its other side: its guesses
 are left as the frames carved them, which is nearer to the truth than a mirror image.
@@ -18,8 +20,6 @@ the outline, which may hold the background's colour, are no sources; the wall be
 closed with copies of those next to them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,10 +28,21 @@ from scipy.spatial import KDTree
 
 from restage4d import se3
 from restage4d.clips import Cameras, Priors, Rewound
-from restage4d.priors.geometry.inflation import inflate
+from restage4d.puppet import SH_C0
 from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility
+from restage4d.reconstruct.fusion.reflection import (
+    LIP,
+    WALL,
+    find_inside,
+    measure_extent,
+    measure_margin,
+    measure_spacing,
+    reflect,
+    reflect_through_plane,
+)
 from restage4d.reconstruct.fusion.rendering import render_view
+from restage4d.reconstruct.fusion.symmetry import Look, Plane, find_symmetry_plane
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
 from restage4d.reconstruct.motion.body_motion import procrustes
 
@@ -41,28 +52,20 @@ Bool = NDArray[np.bool_]
 _FRAMES = 16  # that say what is shown, and may contradict; the one with most of the subject mirrors
 _CONTRADICTED = 0.1  # share of them that may
 _SHOWN = 0.1  # share of its footprint from which a frame decides a guess: the surface before it is
-# never quite solid, and without those that show through it the frames lose 1.5 dB of the subject
+# never quite solid, and without those that show through it the frames lose 1.5 dB of the subject.
+# A copy that shows as much stands before what was fitted, and goes
 _SOURCE = 0.05  # and from which one decides a Gaussian of the near side: they overlap
-_SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belongs to it
-_TOLERANCE = 0.12  # of the extent, by which a reflected Gaussian may lie before a seen surface
-_LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
-_WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
-_COVERED = 2.0  # distances of neighbours, within which an observed Gaussian covers a place
+# of the extent, by which a reflected Gaussian may lie before a seen surface: reflected through the
+# middle, and through a plane
+_TOLERANCE, _EXACT = 0.12, 0.06
 _GUESS_COVERED = 4.0  # and within which a guess, which is sparser, is not needed
+_EDGE = 0.05  # of the extent from the plane: guesses this near close the wall, too ...
+_EDGE_COVERED = 1.5  # ... and are not needed within as many distances of neighbours
+_WITNESSES = 700  # points of the surface that are asked for the plane
+_BESIDE = 60.0  # degrees between its normal and the view up to which it shows what is hidden
 _ROUND = 90.0  # degrees of turn from which the frames have seen the other side
 _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected surface
 _SOLID = 0.5  # alpha from which a pixel shows the subject
-
-
-@dataclass(frozen=True)
-class Reflection:
-    """Gaussians of one frame reflected: ``source`` (M,) rows of those they are copies of, ``means``
-    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``grow`` (M,) by which sizes change."""
-
-    source: NDArray[np.intp]
-    means: F32
-    quats: F32
-    grow: F32
 
 
 def complete_far_side(
@@ -80,20 +83,28 @@ def complete_far_side(
     if not hidden.any() or not near.any() or not mask.any():
         return
     body = _Body(model)
-    posed, turned, R, shift = body.pose(t)
     if _measure_turn(body, near, frames, cameras) > _ROUND:
         return
-    surface = _draw_surface(model, K[t], w2c[t], rewound.clip.size, t)
-    found = reflect(posed, turned, near, surface, mask, cameras.K[t], cameras.w2c[t])
+    posed, turned, R, shift = body.pose(t)
+    surfaces = {
+        int(f): _draw_surface(model, K[f], w2c[f], rewound.clip.size, int(f)) for f in (*frames, t)
+    }
+    extent = measure_extent(body.means)
+    plane = _find_plane(model, body, near, t, surfaces, rewound, priors, cameras)
+    if plane:
+        shown = near & _find_inner(body, surfaces, priors, cameras)
+        rim = _find_rim(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
+        found = reflect_through_plane(posed, turned, shown, rim, plane)
+    else:
+        found = reflect(posed, turned, near, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
     if not len(found.source):
         return
-    spacing = _measure_spacing(posed[near])
-    free = _measure_distance(found.means, posed[~hidden]) > _COVERED * spacing
+    spacing = measure_spacing(posed[near])
+    free = _measure_distance(found.means, posed[~hidden]) > found.clear * spacing
     R, shift = R[found.source], shift[found.source]
     means = se3.inverse_transform(R, shift, found.means).astype(np.float32)
     places = np.stack([se3.transform(*body.blend(int(f), found.source), means) for f in frames], 1)
     room = _measure_room(places, priors.masks, cameras, frames)
-    extent = float(np.ptp(np.quantile(body.means, [0.02, 0.98], axis=0), axis=0).max())
     free &= room > 0
     free &= ~find_contradicted(
         places,
@@ -101,7 +112,7 @@ def complete_far_side(
         priors.depth[frames],
         cameras.K[frames],
         cameras.w2c[frames],
-        _TOLERANCE * extent,
+        (_EXACT if plane else _TOLERANCE) * extent,
         _CONTRADICTED,
     )
     back = se3.matrix_to_quat(np.swapaxes(R, -1, -2)).astype(np.float32)
@@ -109,86 +120,22 @@ def complete_far_side(
     # guesses stay where this frame has nothing better, and its body reaches
     done = np.concatenate([posed[~hidden], found.means[free]])
     keep = ~hidden
-    keep[hidden] = _measure_distance(posed[hidden], done) > _GUESS_COVERED * spacing
+    away = _measure_distance(posed[hidden], done)
+    keep[hidden] = away > _GUESS_COVERED * spacing
+    if plane:
+        edge = np.abs(plane.measure_height(posed[hidden])) < _EDGE * extent
+        keep[hidden] |= edge & (away > _EDGE_COVERED * spacing)
     keep[hidden] &= find_inside(
-        posed[hidden], surface, mask, cameras.K[t], cameras.w2c[t], _BEYOND * extent
+        posed[hidden], surfaces[t], mask, cameras.K[t], cameras.w2c[t], _BEYOND * extent
     )
     rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
     most = (room[free] / 3).astype(np.float32)
-    _append(model, rows, int(keep.sum()), means[free], quats[free], found.grow[free], most)
-
-
-def reflect(
-    means: F32, quats: F32, may: Bool, surface: F32, mask: Bool, K: F32, w2c: F32
-) -> Reflection:
-    """The mirror image of the surface that one frame shows.
-
-    Args:
-        means, quats: (N, 3), (N, 4) wxyz, all Gaussians in the world at the frame.
-        may: (N,) which may be sources.
-        surface: (H, W) z-depth of the drawn subject, 0 where it is not.
-        mask: (H, W) the subject.
-        K, w2c: of the frame.
-    """
-    height, width = mask.shape
-    camera = means @ w2c[:3, :3].T + w2c[:3, 3]
-    z = camera[:, 2]
-    pixel = np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K.T)[:, :2].astype(int)
-    column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
-    extent = float(np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0).max())
-    front = surface[row, column]
-    inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
-    margin = inside[row, column]
-    seen = may & (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * extent)
-    source = np.flatnonzero(seen & (margin > _LIP))
-    half = inflate(mask)[row, column][source] / K[0, 0] * front[source]
-    thick = 2 * half + 2 * (front[source] - z[source])  # z' = 2 (front + half) - z
-    thick = np.maximum(thick, 0.0)
-    spacing = _measure_spacing(means[source])
-    layers = np.where(
-        margin[source] <= _LIP + _WALL, np.ceil(thick / max(spacing, 1e-6)), 1
-    ).astype(int)
-    layers = layers.clip(1, 12)
-    repeat = np.repeat(np.arange(len(source)), layers)
-    number = np.arange(len(repeat)) - np.repeat(np.cumsum(layers) - layers, layers) + 1
-    share = number / layers[repeat]
-    source = source[repeat]
-    grow = 1 + share * thick[repeat] / z[source]
-    moved = (camera[source] * grow[:, None] - w2c[:3, 3]) @ w2c[:3, :3]
-    axis = camera[source] / np.linalg.norm(camera[source], axis=1, keepdims=True) @ w2c[:3, :3]
-    return Reflection(
-        source,
-        moved.astype(np.float32),
-        mirror_quats(quats[source], axis),
-        grow.astype(np.float32),
-    )
-
-
-def find_inside(points: F32, surface: F32, mask: Bool, K: F32, w2c: F32, tolerance: float) -> Bool:
-    """Points (M, 3) inside the body that one frame shows: within its outline, and no more than
-    ``tolerance`` behind the mirror image of its ``surface`` (H, W; see `reflect`). What lies beyond
-    was guessed behind another frame's surface, and hangs in the air."""
-    camera = points @ w2c[:3, :3].T + w2c[:3, 3]
-    z = np.maximum(camera[:, 2], 1e-6)
-    column, row = np.floor((camera / z[:, None]) @ K.T)[:, :2].astype(int).T
-    height, width = mask.shape
-    seen = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-    column, row = column.clip(0, width - 1), row.clip(0, height - 1)
-    front = surface[row, column]
-    back = front * (1 + 2 * inflate(mask)[row, column] / K[0, 0])
-    return seen & mask[row, column] & ((front <= 0) | (z < back + tolerance))
-
-
-def mirror_quats(quats: F32, normals: F32) -> F32:  # (M, 4), (M, 3) -> (M, 4)
-    """Orientations of Gaussians reflected through planes with unit ``normals``.
-
-    A Gaussian is the same with one of its axes turned round, so that the reflection of its axes,
-    with the last one turned, is a rotation again.
-    """
-    axes = se3.quat_to_matrix(quats)
-    axes = axes - 2 * normals[:, :, None] * np.einsum("mi,mij->mj", normals, axes)[:, None, :]
-    axes[:, :, 2] *= -1
-    return se3.matrix_to_quat(axes).astype(np.float32)
+    n_kept = int(keep.sum())
+    _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
+    shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
+    unseen = (shares <= _SHOWN).cpu().numpy()
+    unseen[:n_kept] = True
+    _take(model, np.flatnonzero(unseen))
 
 
 class _Body:
@@ -215,6 +162,56 @@ class _Body:
         return se3.transform(R, shift, self.means), se3.quat_multiply(turn, self.quats), R, shift
 
 
+def _find_plane(
+    model: SceneModel, body: _Body, near: Bool, t: int, surfaces: dict[int, F32],
+    rewound: Rewound, priors: Priors, cameras: Cameras,
+) -> Plane | None:  # fmt: skip
+    """The body's plane of symmetry in the world at frame t, None where none is sure or where it is
+    filmed so much from the front that both of its sides are seen."""
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(near))[:_WITNESSES]
+    posed, _, R, shift = body.pose(t)
+    looks = []
+    for f, surface in surfaces.items():
+        there = body.blend(f, rows)
+        turn = there[0] @ R[rows].swapaxes(-1, -2)
+        outside = priors.masks[f] == 0
+        looks.append(
+            Look(
+                turn,
+                there[1] - np.einsum("nij,nj->ni", turn, shift[rows]),
+                surface,
+                np.asarray(distance_transform_edt(outside)),
+                (rewound.clip.frames[f] / 255).astype(np.float32),
+                cameras.K[f],
+                cameras.w2c[f],
+            )
+        )
+    colours = SH_C0 * model.params["subject.sh0"].detach().cpu().numpy()[rows] + 0.5
+    extent = measure_extent(body.means)
+    plane = find_symmetry_plane(posed[rows], colours.astype(np.float32), looks, extent)
+    facing = np.cos(np.radians(_BESIDE))
+    return plane if plane and abs(cameras.w2c[t, 2, :3] @ plane.normal) > facing else None
+
+
+def _find_inner(
+    body: _Body, surfaces: dict[int, F32], priors: Priors, cameras: Cameras
+) -> Bool:  # -> (N,)
+    """Gaussians that some frame shows on its surface, away from the outline."""
+    found = np.zeros(len(body.means), bool)
+    for f, surface in surfaces.items():
+        inside = measure_margin(
+            body.pose(f)[0], surface, priors.masks[f] > 0.5, cameras.K[f], cameras.w2c[f]
+        )
+        found |= inside > LIP
+    return found
+
+
+def _find_rim(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> Bool:  # -> (N,)
+    """Gaussians on the surface along the outline, but for what may be mixed with the background."""
+    inside = measure_margin(posed, surface, mask, K, w2c)
+    return (inside > LIP) & (inside <= LIP + WALL)
+
+
 def _measure_turn(body: _Body, near: Bool, frames: NDArray[np.intp], cameras: Cameras) -> float:
     """Degrees: the largest turn of the body before the camera between two of the frames."""
     seen = []
@@ -236,13 +233,6 @@ def _draw_surface(
     with torch.no_grad():
         view = render_view(model.pose_subject(t), nothing, K, w2c, size)
         return torch.where(view.subject > _SOLID, view.depth, 0).cpu().numpy()
-
-
-def _measure_spacing(points: F32) -> float:  # (N, 3)
-    """Median distance to the third nearest neighbour."""
-    if len(points) < 4:
-        return 0.0
-    return float(np.median(np.asarray(KDTree(points).query(points, k=4)[0])[:, 3]))
 
 
 def _measure_distance(points: F32, others: F32) -> F32:  # (M, 3), (N, 3) -> (M,)
@@ -272,13 +262,19 @@ def _append(
 ) -> None:  # fmt: skip
     """The model's subject becomes its ``rows``; those from ``n_kept`` on get the given means and
     orientations, and sizes that ``grow`` up to ``most`` (standard deviations, world units)."""
-    at, p = torch.from_numpy(rows).to(model.device), model.params
+    _take(model, rows)
+    p, device = model.params, model.device
     with torch.no_grad():
-        for name in [*(f"subject.{f}" for f in SPLAT_FIELDS), "subject.coefs"]:
-            p[name] = p[name][at].detach().clone()
-        p["subject.means"][n_kept:] = torch.from_numpy(means).to(model.device)
-        p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(model.device)
-        larger, limit = (torch.from_numpy(np.log(x)).to(at.device)[:, None] for x in (grow, most))
+        p["subject.means"][n_kept:] = torch.from_numpy(means).to(device)
+        p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(device)
+        larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
         sizes = p["subject.log_scales"][n_kept:] + larger
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
+
+
+def _take(model: SceneModel, rows: NDArray[np.intp]) -> None:
+    """The model's subject becomes its ``rows``."""
+    at, p = torch.from_numpy(rows).to(model.device), model.params
+    for name in [*(f"subject.{f}" for f in SPLAT_FIELDS), "subject.coefs"]:
+        p[name] = p[name][at].detach().clone()
     model.take(at)

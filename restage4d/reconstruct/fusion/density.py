@@ -9,11 +9,13 @@ never reset, since a fit here is shorter than gsplat's reset interval.
 import math
 
 import torch
+from numba import njit
 from torch import Tensor
 
 from restage4d.reconstruct.config import FusionConfig
 from restage4d.reconstruct.model.optimizer import GuardedAdam
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
+from restage4d.reconstruct.model.skinning import to_array
 
 _SPLIT_SHRINK = 1.6
 
@@ -54,10 +56,8 @@ class DensityControl:
                 gradient.new_zeros(len(gradient)),
                 gradient.new_zeros(len(gradient)),
             )
-        seen = radii > 0
-        scaled = gradient * gradient.new_tensor([width / 2, height / 2])
-        self.gradient += torch.where(seen, scaled.norm(dim=-1), 0.0)
-        self.views += seen
+        observe = _observe if gradient.device.type == "cpu" else observe_reference
+        observe(gradient, radii, (width / 2, height / 2), self.gradient, self.views)
 
     def refine(
         self, model: SceneModel, optimiser: GuardedAdam, config: FusionConfig, seed: int
@@ -122,3 +122,29 @@ class DensityControl:
             state[f"gradient.{self.part}"].clone(),
             state[f"views.{self.part}"].clone(),
         )
+
+
+def observe_reference(
+    gradient: Tensor, radii: Tensor, half: tuple[float, float], total: Tensor, views: Tensor
+) -> None:
+    """Adds to ``total`` (N,) the length of the gradient (N, 2) on a picture two units wide, and to
+    ``views`` (N,) one, for all with a radius."""
+    seen = radii > 0
+    total += torch.where(seen, (gradient * gradient.new_tensor(half)).norm(dim=-1), 0.0)
+    views += seen
+
+
+def _observe(
+    gradient: Tensor, radii: Tensor, half: tuple[float, float], total: Tensor, views: Tensor
+) -> None:
+    """`observe_reference` in one pass on a CPU."""
+    _add_lengths(*map(to_array, (gradient, radii)), *half, *map(to_array, (total, views)))
+
+
+@njit(nogil=True, cache=True)
+def _add_lengths(gradient, radii, half_width, half_height, total, views):
+    for i in range(len(radii)):
+        if radii[i] > 0:
+            x, y = gradient[i, 0] * half_width, gradient[i, 1] * half_height
+            total[i] += math.sqrt(x * x + y * y)
+            views[i] += 1

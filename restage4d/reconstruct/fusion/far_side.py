@@ -13,14 +13,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
-from torch import Tensor
 
 from restage4d.priors.geometry.inflation import inflate
-from restage4d.reconstruct.model.scene_model import Splats
 
 F32 = NDArray[np.float32]
 _SPACING = 2.0  # strides between far-side seeds: no frame shows them sharply
@@ -123,25 +120,6 @@ def find_contradicted(
         count += seen
         wrong += seen & (~wide[row, column] | before)
     return wrong > most * count
-
-
-def limit_gradients(splats: Splats, outside: Tensor, behind: Tensor) -> Splats:
-    """The same Gaussians for drawing, with the gradients that guesses may have.
-
-    Adam takes steps of full size however little of a Gaussian shows through, so one ``behind`` (N,)
-    the surface would wander: it has none. One ``outside`` (N,) the outline may move and fade, but
-    not take on the background's colour.
-    """
-
-    def hold(value: Tensor, rows: Tensor) -> Tensor:
-        return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), value.detach(), value)
-
-    return Splats(
-        **{
-            name: hold(value, behind | outside if name == "rgb" else behind)
-            for name, value in vars(splats).items()
-        }
-    )
 
 
 def find_isolated(

@@ -6,7 +6,7 @@ through the clip's camera they are not seen, from beside and behind they are blo
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ _STRAY_FRAMES = 0.1  # share of the frames in which it may
 def measure_visibility(
     model: SceneModel,
     frames: list[int],
-    K: Tensor,
+    K: Sequence[Tensor] | Tensor,
     camera: Callable[[int], Tensor],
     size: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ def measure_visibility(
         w2c = camera(t).detach()
         image, _, info = rasterize(means, quats, scales, opacities, colors, w2c, K[t], *size)
         (weight,) = torch.autograd.grad(image.sum(), colors)
-        pixels = K[t, 0, 0] / info["depths"].clamp_min(0.01)
+        pixels = K[t][0, 0] / info["depths"].clamp_min(0.01)
         extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
         footprint = 2 * math.pi * extent[0] * extent[1] * opacities
         best = torch.maximum(best, weight[:, 0] / footprint.clamp_min(1e-9))

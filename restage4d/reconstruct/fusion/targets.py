@@ -44,8 +44,11 @@ class Targets:
 
         self.device, self.size, self.closeups = device, rewound.clip.size, closeups
         self.frames, self.masks = tensor(rewound.clip.frames), tensor(priors.masks)
-        self.tracks = priors.tracks
-        self.depth, self.K = tensor(priors.depth), tensor(priors.cameras.K)
+        self.depth, self.K = tensor(priors.depth), list(tensor(priors.cameras.K).unbind(0))
+        tracks = priors.tracks
+        trust = np.where(tracks.visible, tracks.confidence, 0).astype(np.float32)
+        self.xy = list(tensor(np.ascontiguousarray(tracks.xy.transpose(1, 0, 2))).unbind(0))
+        self.trust = list(tensor(np.ascontiguousarray(trust.T)).unbind(0))
 
     def get_frame(self, frame: int) -> Shot:
         """A whole frame."""
@@ -73,13 +76,17 @@ class Targets:
         mask = torch.where(unknown > 0.5, -1.0, soft)
         return Shot(K, (width, height), picture.to(torch.float32) / 255, mask, None)
 
-    def choose_track_pairs(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """A second frame, nearer ones more likely, and the tracks seen in both."""
+    def choose_other(self, frame: int, rng: np.random.Generator) -> int:
+        """A second frame to follow tracks to, nearer ones more likely; the same where there is no
+        other."""
         n = len(self.frames)
         others = np.flatnonzero(np.arange(n) != frame)
         if len(others) == 0:
-            return np.zeros(0, np.int64), frame
+            return frame
         weight = np.exp(-2.0 * np.abs(others - frame) / n)
-        other = int(rng.choice(others, p=weight / weight.sum()))
-        both = self.tracks.visible[:, frame] & self.tracks.visible[:, other]
-        return np.flatnonzero(both), other
+        return int(rng.choice(others, p=weight / weight.sum()))
+
+    def get_tracks(self, frame: int, other: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (P, 2) of the tracks in both frames, and their trust (P,), 0 where either does not
+        show one."""
+        return self.xy[frame], self.xy[other], self.trust[frame] * self.trust[other]

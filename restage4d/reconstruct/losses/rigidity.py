@@ -14,7 +14,8 @@ from scipy.spatial import KDTree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from restage4d.reconstruct.model.skinning import skin_points
+from restage4d.reconstruct.model.projection import project
+from restage4d.reconstruct.model.skinning import skin_points, to_array
 
 _NEAR_BASES = 6  # neighbours with which a basis has to agree
 
@@ -40,19 +41,6 @@ def edge_lengths(points: Tensor, edges: Tensor) -> Tensor:  # (N, ..., 3), (E, 2
     """d(x_i, x_j), with a gradient that stays finite for coinciding points."""
     difference = points.index_select(0, edges[:, 0]) - points.index_select(0, edges[:, 1])
     return (difference.square().sum(-1) + 1e-12).sqrt()
-
-
-def rigidity_init(points: Tensor, canonical: Tensor, coefs: Tensor, edges: Tensor) -> Tensor:
-    """Eq. 2 as a mean over frames and edges instead of a sum: ``points`` (N, T, 3), ``canonical``
-    (N, 3), ``coefs`` (N, K).
-
-    s_ij is a weight and gets no gradient: it would pay for making neighbours' coefficients unlike
-    instead of their motion alike.
-    """
-    if len(edges) == 0:
-        return points.new_zeros(())
-    stretch = (edge_lengths(points, edges) - edge_lengths(canonical, edges)[:, None]).abs()
-    return (motion_similarity(coefs.detach(), edges)[:, None] * stretch).mean()
 
 
 @torch.no_grad()
@@ -98,6 +86,39 @@ def invisibility(
     return x * x * (3 - 2 * x)
 
 
+def measure_hidden(
+    points: Tensor,
+    surface: tuple[Tensor, Tensor],
+    K: Tensor,
+    w2c: Tensor,
+    taus: tuple[float, float],
+) -> Tensor:  # (N, 3), 2 x (H, W), (3, 3), (4, 4) -> (N,)
+    """ζ of Eq. 5 at one frame, 1 outside the picture, where nothing supervises either. ``surface``:
+    the rendered sum of z and the accumulated alpha. No gradient."""
+    with torch.no_grad():
+        if points.device.type != "cpu" or points.dtype != torch.float32:
+            return measure_hidden_reference(points, surface, K, w2c, taus)
+        hidden = np.empty(len(points), np.float32)
+        _measure_hidden(*map(to_array, (points, *surface, K, w2c)), *taus, hidden)
+        return torch.from_numpy(hidden)
+
+
+def measure_hidden_reference(
+    points: Tensor,
+    surface: tuple[Tensor, Tensor],
+    K: Tensor,
+    w2c: Tensor,
+    taus: tuple[float, float],
+) -> Tensor:
+    """`measure_hidden` on any device and type."""
+    height, width = surface[0].shape
+    xy, z = project(points, K, w2c)
+    inside = ((xy >= 0) & (xy < xy.new_tensor([width, height]))).all(-1) & (z > 0.01)
+    col, row = xy[:, 0].clamp(0, width - 1).long(), xy[:, 1].clamp(0, height - 1).long()
+    depth = (surface[0] / surface[1].clamp_min(1e-4))[row, col]
+    return torch.where(inside, invisibility(z, depth, *taus), 1.0)
+
+
 def rigidity_refine(
     points: Tensor, canonical: Tensor, similarity: Tensor, hidden: Tensor, edges: Tensor
 ) -> Tensor:
@@ -124,25 +145,24 @@ def rigidity_refine_reference(
 class _Refine(torch.autograd.Function):
     @staticmethod
     def forward(ctx, points, canonical, similarity, hidden, edges):
-        grads = torch.zeros(2, *points.shape)
-        arrays = [
-            x.detach().contiguous().numpy() for x in (points, canonical, similarity, hidden, edges)
-        ]
-        total = _stretch(*arrays, grads=grads.numpy())
-        ctx.save_for_backward(grads / len(edges))
-        return points.new_tensor(total / len(edges))
+        grads = np.zeros((2, *points.shape), np.float32)
+        arrays = [to_array(x) for x in (points, canonical, similarity, hidden, edges)]
+        total = _stretch(*arrays, grads)
+        ctx.grads = grads
+        return torch.tensor(total / len(edges), dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, v_loss):
-        v_points, v_canonical = ctx.saved_tensors[0] * v_loss
+        v_points, v_canonical = (torch.from_numpy(grad) * v_loss for grad in ctx.grads)
         return v_points, v_canonical, None, None, None
 
 
 @njit(nogil=True, cache=True)
 def _stretch(points, canonical, similarity, hidden, edges, grads):
-    """Sum of Eq. 6; its gradients by points and canonical are added to ``grads`` (2, N, 3)."""
-    total = 0.0
+    """Sum of Eq. 6; the gradients of its mean by points and canonical are added to ``grads`` (2, N,
+    3)."""
+    total, share = 0.0, np.float32(1 / len(edges))
     for e in range(len(edges)):
         i, j = edges[e]
         weight = hidden[i] * hidden[j] * similarity[e]
@@ -163,7 +183,7 @@ def _stretch(points, canonical, similarity, hidden, edges, grads):
             math.sqrt(cx * cx + cy * cy + cz * cz + 1e-12),
         )
         total += weight * abs(moved - rest)
-        sign = weight if moved > rest else -weight if moved < rest else 0.0
+        sign = np.sign(moved - rest) * weight * share
         for d, by in ((px, 0), (py, 1), (pz, 2)):
             grads[0, i, by] += sign * d / moved
             grads[0, j, by] -= sign * d / moved
@@ -171,3 +191,22 @@ def _stretch(points, canonical, similarity, hidden, edges, grads):
             grads[1, i, by] -= sign * d / rest
             grads[1, j, by] += sign * d / rest
     return total
+
+
+@njit(nogil=True, cache=True)
+def _measure_hidden(points, sum_z, alpha, K, w2c, tau0, tau1, hidden):
+    height, width = sum_z.shape
+    for i in range(len(points)):
+        x, y, z = w2c[0, 3], w2c[1, 3], w2c[2, 3]
+        for c in range(3):
+            x += w2c[0, c] * points[i, c]
+            y += w2c[1, c] * points[i, c]
+            z += w2c[2, c] * points[i, c]
+        deep = max(z, np.float32(0.01))
+        u, v = x / deep * K[0, 0] + K[0, 2], y / deep * K[1, 1] + K[1, 2]
+        hidden[i] = 1
+        if u >= 0 and v >= 0 and u < width and v < height and z > np.float32(0.01):
+            row, column = int(v), int(u)
+            surface = sum_z[row, column] / max(alpha[row, column], np.float32(1e-4))
+            s = min(max((z - surface - tau0) / (tau1 - tau0), 0.0), 1.0)
+            hidden[i] = s * s * (3 - 2 * s)

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.optim.adam import (
-    adam,
-)  # the class torch.optim.Adam would import torch's compiler, a second in every process
 
 from restage4d.errors import FitError
 
@@ -24,6 +21,8 @@ class GuardedAdam:
         decay: name -> factor its rate has reached at the last step (exponential); absent =
             constant.
         steps: number of steps of the schedule.
+        batch: samples that one step sees. Rates and moments are those of single ones and follow the
+            square-root rule (Malladi et al. 2022), so that a fit of as many samples ends alike.
     """
 
     snapshot_every = 50
@@ -35,8 +34,11 @@ class GuardedAdam:
         rates: dict[str, float],
         decay: Mapping[str, float],
         steps: int,
+        batch: int = 1,
     ) -> None:
-        self.params, self.rates, self.decay, self.steps = params, rates, decay, max(steps, 1)
+        self.params, self.decay, self.steps = params, decay, max(steps, 1)
+        self.rates = {name: rate * batch**0.5 for name, rate in rates.items()}
+        self._betas = 1 - 0.1 * batch, 1 - 0.001 * batch
         self._moments: dict[str, dict[str, Tensor]] = {}  # of every name: exp_avg, exp_avg_sq, step
         for name in params:
             self._set_moments(name, [torch.zeros_like(params[name]) for _ in _MOMENTS], 0.0)
@@ -46,52 +48,53 @@ class GuardedAdam:
         self._good: dict[str, Tensor] | None = None
 
     def step(self, loss: Tensor) -> bool:
-        """One update from ``loss``'s gradients. Returns False when it met a NaN and went back
-        instead.
+        """One update by ``loss``'s gradients. As `apply`."""
+        leaves = {name: p for name, p in self.params.items() if p.requires_grad}
+        if not loss.isfinite():
+            return self.apply(loss.detach(), {})
+        grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        return self.apply(loss.detach(), dict(zip(leaves, grads, strict=True)))
+
+    def apply(self, loss: Tensor, grads: Mapping[str, Tensor | None]) -> bool:
+        """One update by the gradients of ``loss``; a name without one stays. Returns False when it
+        met a NaN and went back instead.
 
         Raises:
             FitError: after `max_rollbacks` rollbacks.
         """
-        finite = bool(torch.isfinite(loss))
-        if self._good is None or (finite and self.count % self.snapshot_every == 0):
-            finite &= self._keep()
-        for p in self.params.values():
-            p.grad = None
-        if finite:
-            loss.backward()
-            grads = [p.grad.sum() for p in self.params.values() if p.grad is not None]
-            finite = bool(torch.isfinite(torch.stack(grads).sum())) if grads else True
-        if not finite:
+        if self._good is None or self.count % self.snapshot_every == 0:
+            self._keep()
+        known = {name: grad for name, grad in grads.items() if grad is not None}
+        largest = torch._foreach_norm([loss, *known.values()], float("inf"))
+        if not torch.stack(largest).sum().isfinite():
             self._roll_back()
             return False
         self.count += 1
         share = min(self.count / self.steps, 1.0)
-        for name in self.params:
-            self._update(
-                name, self.rates[name] * self.rate_scale * self.decay.get(name, 1.0) ** share
-            )
+        torch._foreach_add_([self._moments[name]["step"] for name in known], 1.0)
+        for name, grad in known.items():
+            rate = self.rates[name] * self.rate_scale * self.decay.get(name, 1.0) ** share
+            self._update(name, grad, rate)
         return True
 
     @torch.no_grad()
-    def _update(self, name: str, rate: float) -> None:
-        p, held = self.params[name], self._moments[name]
-        if p.grad is not None:
-            adam(
-                [p],
-                [p.grad],
-                [held["exp_avg"]],
-                [held["exp_avg_sq"]],
-                [],
-                [held["step"]],
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=rate,
-                weight_decay=0.0,
-                eps=1e-15,
-                maximize=False,
-            )
+    def _update(self, name: str, grad: Tensor, rate: float) -> None:
+        held = self._moments[name]
+        torch._fused_adam_(
+            [self.params[name]],
+            [grad],
+            [held["exp_avg"]],
+            [held["exp_avg_sq"]],
+            [],
+            [held["step"]],
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-15,
+            maximize=False,
+        )
 
     def resize(self, name: str, value: Tensor, source: Tensor) -> None:
         """Replaces a parameter by ``value``; row i keeps the moments of old row ``source[i]``, or

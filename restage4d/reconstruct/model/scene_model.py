@@ -16,6 +16,7 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.reconstruct.model import se3_torch as se3
+from restage4d.reconstruct.model.blending import blend_few, pack_bases
 from restage4d.reconstruct.model.skinning import skin_splats
 
 SPLAT_FIELDS = ("means", "quats", "log_scales", "logit_opacities", "sh0")
@@ -69,28 +70,22 @@ class SceneModel:
         """β of Eq. 1: non-negative, rows sum to 1."""
         return torch.softmax(self.params["subject.coefs"], dim=-1)
 
-    def compute_bases(self, frames: Tensor | slice | None = None) -> Tensor:  # (K, T', 9)
+    def compute_bases(self, frames: slice = slice(None)) -> Tensor:  # (K, T', 9)
         """M_k(t) as members of SE(3): the rotation columns are orthonormal."""
-        at = slice(None) if frames is None else frames
-        R = se3.gram_schmidt(self.params["bases.rots"][:, at])
-        return torch.cat([R[..., 0], R[..., 1], self.params["bases.trans"][:, at]], -1)
+        return pack_bases(*(self.params[f"bases.{name}"][:, frames] for name in ("rots", "trans")))
 
     def blend(
-        self, bases: Tensor, rows: Tensor | None = None, coefs: Tensor | None = None
+        self, bases: Tensor, coefs: Tensor, rows: Tensor | None = None
     ) -> Tensor:  # (N, ..., 9)
         """The sum of Eq. 1, before γ, for all subject Gaussians (or ``rows``) under ``bases`` (K,
-        ..., 9).
-
-        ``coefs`` spares a second softmax where the caller has them already.
-        """
-        coefs = self.compute_coefs() if coefs is None else coefs
+        ..., 9) and ``coefs`` as `compute_coefs` gives them."""
         support = self.support
         if rows is not None:
             coefs = coefs.index_select(0, rows)
-            support = None if support is None else support[rows]
-        if support is not None:
-            coefs = se3.scatter_coefs(support, coefs, len(bases))
-        return se3.blend_columns(bases, coefs)
+            support = None if support is None else support.index_select(0, rows)
+        if support is None:
+            return se3.blend_columns(bases, coefs)
+        return blend_few(bases, support, coefs)
 
     def skin(self, columns: Tensor) -> Splats:  # (N, 9)
         """The subject in the world; orientations turn by the same rotation as the means."""
@@ -100,7 +95,8 @@ class SceneModel:
 
     def pose_subject(self, frame: int) -> Splats:
         """The subject in the world at a frame."""
-        return self.skin(self.blend(self.compute_bases(slice(frame, frame + 1))[:, 0]))
+        bases = self.compute_bases(slice(frame, frame + 1))[:, 0]
+        return self.skin(self.blend(bases, self.compute_coefs()))
 
     def compute_positions(self, frame: int) -> Tensor:  # (N, 3)
         """Subject means in the world at a frame."""

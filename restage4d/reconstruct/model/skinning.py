@@ -36,8 +36,9 @@ def skin_splats(
     return _SkinSplats.apply(columns, means, quats)  # pyright: ignore[reportReturnType]
 
 
-def _to_array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+def to_array(tensor: Tensor) -> np.ndarray:
+    """The numbers themselves, without a copy where they lie in order."""
+    return (tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy()
 
 
 class _SkinPoints(torch.autograd.Function):
@@ -45,7 +46,7 @@ class _SkinPoints(torch.autograd.Function):
     def forward(ctx, columns, means):
         ctx.save_for_backward(columns, means)
         points = torch.empty(*columns.shape[:2], 3)
-        _skin_points(_to_array(columns), _to_array(means), points.numpy())
+        _skin_points(to_array(columns), to_array(means), points.numpy())
         return points
 
     @staticmethod
@@ -54,9 +55,9 @@ class _SkinPoints(torch.autograd.Function):
         columns, means = ctx.saved_tensors
         v_columns, v_means = torch.empty(columns.shape), torch.empty(means.shape)
         _skin_points_backward(
-            _to_array(columns),
-            _to_array(means),
-            _to_array(v_points),
+            to_array(columns),
+            to_array(means),
+            to_array(v_points),
             v_columns.numpy(),
             v_means.numpy(),
         )
@@ -69,7 +70,7 @@ class _SkinSplats(torch.autograd.Function):
         ctx.save_for_backward(columns, means, quats)
         points, turned = torch.empty(means.shape), torch.empty(quats.shape)
         _skin_splats(
-            _to_array(columns), _to_array(means), _to_array(quats), points.numpy(), turned.numpy()
+            to_array(columns), to_array(means), to_array(quats), points.numpy(), turned.numpy()
         )
         return points, turned
 
@@ -79,18 +80,18 @@ class _SkinSplats(torch.autograd.Function):
         columns, means, quats = ctx.saved_tensors
         grads = [torch.empty(x.shape) for x in (columns, means, quats)]
         _skin_splats_backward(
-            _to_array(columns),
-            _to_array(means),
-            _to_array(quats),
-            _to_array(v_points),
-            _to_array(v_turned),
+            to_array(columns),
+            to_array(means),
+            to_array(quats),
+            to_array(v_points),
+            to_array(v_turned),
             *(g.numpy() for g in grads),
         )
         return tuple(grads)
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _orthonormalise(c, R):
+def orthonormalise(c, R):
     """γ: the first six of ``c`` to the rotation ``R`` (3, 3). Returns |a|, r0·b and |u| for the way
     back."""
     a = max(math.sqrt(c[0] * c[0] + c[1] * c[1] + c[2] * c[2]), _EPS)
@@ -109,7 +110,7 @@ def _orthonormalise(c, R):
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _orthonormalise_backward(c, R, G, a, d, u, out):
+def orthonormalise_backward(c, R, G, a, d, u, out):
     """Gradient ``G`` (3, 3) by the rotation to gradient ``out`` by the first six columns; ``G`` is
     used up."""
     # r2 = r0 x r1
@@ -138,7 +139,7 @@ def _skin_points(columns, means, points):
         x, y, z = means[n, 0], means[n, 1], means[n, 2]
         for f in range(columns.shape[1]):
             c = columns[n, f]
-            _orthonormalise(c, R)
+            orthonormalise(c, R)
             for i in range(3):
                 points[n, f, i] = R[i, 0] * x + R[i, 1] * y + R[i, 2] * z + c[6 + i]
 
@@ -151,13 +152,13 @@ def _skin_points_backward(columns, means, v_points, v_columns, v_means):
             v_means[n, j] = 0.0
         for f in range(columns.shape[1]):
             c, v, out = columns[n, f], v_points[n, f], v_columns[n, f]
-            a, d, u = _orthonormalise(c, R)
+            a, d, u = orthonormalise(c, R)
             for j in range(3):
                 v_means[n, j] += R[0, j] * v[0] + R[1, j] * v[1] + R[2, j] * v[2]
                 out[6 + j] = v[j]
                 for i in range(3):
                     G[i, j] = v[i] * means[n, j]
-            _orthonormalise_backward(c, R, G, a, d, u, out)
+            orthonormalise_backward(c, R, G, a, d, u, out)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -226,7 +227,7 @@ def _skin_splats(columns, means, quats, points, turned):
     R, q = np.empty((3, 3), np.float32), np.empty(4, np.float32)
     for n in range(columns.shape[0]):
         c = columns[n]
-        _orthonormalise(c, R)
+        orthonormalise(c, R)
         for i in range(3):
             points[n, i] = (
                 R[i, 0] * means[n, 0] + R[i, 1] * means[n, 1] + R[i, 2] * means[n, 2] + c[6 + i]
@@ -241,7 +242,7 @@ def _skin_splats_backward(columns, means, quats, v_points, v_turned, v_columns, 
     q, conjugate, g = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     for n in range(columns.shape[0]):
         c, v, out = columns[n], v_points[n], v_columns[n]
-        a, d, u = _orthonormalise(c, R)
+        a, d, u = orthonormalise(c, R)
         for j in range(3):
             v_means[n, j] = R[0, j] * v[0] + R[1, j] * v[1] + R[2, j] * v[2]
             out[6 + j] = v[j]
@@ -259,4 +260,4 @@ def _skin_splats_backward(columns, means, quats, v_points, v_turned, v_columns, 
             conjugate[i] = -quats[n, i]
         _multiply(v_turned[n], conjugate, g)
         _matrix_to_quat_backward(best, length, q, g, G)
-        _orthonormalise_backward(c, R, G, a, d, u, out)
+        orthonormalise_backward(c, R, G, a, d, u, out)

@@ -8,6 +8,7 @@ from scipy.spatial import KDTree
 from restage4d import se3
 from restage4d.reconstruct.motion.body_motion import robust_procrustes
 from restage4d.reconstruct.motion.lifting import LiftedTracks
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 _HIDDEN = 0.1  # trust in where a hidden point is, which goes along with the body
@@ -80,20 +81,23 @@ def initialise_bases(
     centres = centres[
         np.arange(k) % len(centres)
     ]  # fewer tracks than bases: centres repeat, separated by the fit
-    trust = np.where(tracks.visible, tracks.confidence, _HIDDEN).astype(np.float32)
+    trust = np.where(tracks.placed, tracks.confidence, _HIDDEN).astype(np.float32)
     members = min(max(_MIN_MEMBERS, n_points // _VOTERS, 4 * n_points // (3 * k)), n_points)
     distance, near = KDTree(features).query(centres, k=members)
     distance, near = distance.reshape(k, -1), near.reshape(k, -1)
     spread = np.sqrt((distance**2).mean(1)) + 1e-6
-    bases = np.empty((k, n_frames, 9), np.float32)
-    for c, members in enumerate(near):
+
+    def guess(c: int) -> F32:  # (T, 9)
+        members = near[c]
         weight = (trust[members] * np.exp(-0.5 * (distance[c] / spread[c]) ** 2)[:, None]).T.astype(
             np.float32
         )
         R, t = fit_rigid_path(tracks.xyz[members].transpose(1, 0, 2), weight, tracks.canonical)
         share = near_in_time * weight.sum(1)
         smooth = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)) @ se3.pack(R, t)
-        bases[c] = se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
+        return se3.pack(se3.gram_schmidt(smooth[:, :6]), smooth[:, 6:])
+
+    bases = np.stack(map_on_cores(guess, range(k))).astype(np.float32)
     far = np.sqrt(np.maximum(((features[:, None] - centres[None]) ** 2).sum(-1), 0))  # (P, K)
     stray, rest = _fit_each_basis(bases, tracks.xyz, trust)
     logits = -0.5 * _NEAR * (far / spread) ** 2 - _FITTING * stray / (
@@ -116,7 +120,7 @@ def fit_rigid_path(
     shape = paths[canonical]
     for _ in range(_ROUNDS):
         R, t = robust_procrustes(np.broadcast_to(shape, paths.shape), paths, weight)
-        back = np.einsum("tji,tmj->tmi", R, paths - t[:, None])
+        back = (paths - t[:, None]) @ R  # by the inverse
         off = np.linalg.norm(back - shape, axis=-1)
         sure = weight / (1 + (off / (np.median(off) + 1e-6)) ** 2)
         shape = (sure[..., None] * back).sum(0) / np.maximum(sure.sum(0), 1e-9)[:, None]
@@ -130,16 +134,16 @@ def _fit_each_basis(
     """For every track and basis: mean distance (P, K) of the track from a point that the basis
     alone carries, and that point's canonical place (P, K, 3), the geometric median of all frames'
     (Weiszfeld 1937)."""
-    stray, rest = (
-        np.empty((len(xyz), len(bases)), np.float32),
-        np.empty((len(xyz), len(bases), 3), np.float32),
-    )
-    for c, basis in enumerate(bases):
-        back = np.einsum("tji,ptj->pti", se3.gram_schmidt(basis[:, :6]), xyz - basis[:, 6:])
+
+    def fit(basis: F32) -> tuple[F32, F32]:
+        shifted = (xyz - basis[:, 6:]).transpose(1, 0, 2)  # (T, P, 3)
+        back = (shifted @ se3.gram_schmidt(basis[:, :6])).transpose(1, 0, 2)
         weight = trust
         for _ in range(3):
             place = (weight[..., None] * back).sum(1) / weight.sum(1)[:, None]
             off = np.linalg.norm(back - place[:, None], axis=-1)
             weight = trust / (1e-3 + off)
-        stray[:, c], rest[:, c] = (trust * off).sum(1) / trust.sum(1), place
-    return stray, rest
+        return (trust * off).sum(1) / trust.sum(1), place
+
+    stray, rest = zip(*map_on_cores(fit, bases), strict=True)
+    return np.stack(stray, 1).astype(np.float32), np.stack(rest, 1).astype(np.float32)

@@ -30,9 +30,8 @@ def robust_procrustes(source: F32, target: F32, weight: F32, rounds: int = 3) ->
     their weight."""
     R, t = procrustes(source, target, weight)
     for _ in range(rounds):
-        off = np.linalg.norm(
-            np.einsum("...ij,...pj->...pi", R, source) + t[..., None, :] - target, axis=-1
-        )
+        moved = source @ np.swapaxes(R, -1, -2) + t[..., None, :]
+        off = np.linalg.norm(moved - target, axis=-1)
         R, t = procrustes(source, target, weight / (1 + (off / (np.median(off) + 1e-6)) ** 2))
     return R, t
 

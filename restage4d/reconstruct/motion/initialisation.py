@@ -10,11 +10,17 @@ from torch import Tensor
 from restage4d.clips import Priors, Rewound
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.config import FitConfig
-from restage4d.reconstruct.losses import data_terms, regularisers, rigidity
+from restage4d.reconstruct.losses import regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
+from restage4d.reconstruct.losses.paths import (
+    Observations,
+    bend_loss,
+    observation_loss,
+    rigidity_init,
+)
 from restage4d.reconstruct.model import se3_torch as se3
+from restage4d.reconstruct.model.blending import pack_bases
 from restage4d.reconstruct.model.optimizer import GuardedAdam
-from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.model.skinning import skin_points
 from restage4d.reconstruct.motion.bases import initialise_bases
 from restage4d.reconstruct.motion.lifting import (
@@ -27,6 +33,7 @@ from restage4d.reconstruct.motion.lifting import (
 # acceleration below which smoothing pulls less and less, so that it comes to rest instead of
 # shaking
 _ROUND = 0.005
+_LOOK_UP_EVERY = 10  # steps
 
 
 @dataclass
@@ -42,14 +49,22 @@ class Motion:
 
     def compute_bases(self) -> Tensor:  # (K, T, 9)
         """M_k(t) with orthonormal rotation columns."""
-        R = se3.gram_schmidt(self.rots)
-        return torch.cat([R[..., 0], R[..., 1], self.trans], -1)
+        return pack_bases(self.rots, self.trans)
 
     def compute_points(self) -> Tensor:  # (P, T, 3)
         """All tracks in the world at all frames."""
         return skin_points(
             se3.blend_columns(self.compute_bases(), torch.softmax(self.coefs, -1)), self.means
         )
+
+
+@dataclass
+class _Slow:
+    """What changes slowly: the strongest M bases of each point (P, M), and each basis' neighbours
+    with the middles between them."""
+
+    strongest: Tensor
+    neighbours: tuple[Tensor, Tensor]
 
 
 def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) -> LiftedTracks:
@@ -67,13 +82,7 @@ def choose_tracks(tracks: LiftedTracks, count: int, rng: np.random.Generator) ->
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, ((features - features[chosen[-1]]) ** 2).sum(1))
     rows = np.sort(pool[chosen])
-    return LiftedTracks(
-        tracks.xyz[rows],
-        tracks.xy[rows],
-        tracks.visible[rows],
-        tracks.confidence[rows],
-        tracks.canonical,
-    )
+    return tracks.take(rows)
 
 
 def fit_motion(
@@ -84,6 +93,7 @@ def fit_motion(
     progress: Progress,
     device: torch.device | str = "cpu",
     start: Motion | None = None,
+    hull: Hull | None = None,
 ) -> Motion:  # on the CPU, wherever it was fitted
     """Adam on 3D track error (visible), 2D error (visible and confidently hidden), sparsity,
     smoothness, Eq. 2-3 rigidity, and what the frames say of hidden points (`Hull`).
@@ -97,6 +107,7 @@ def fit_motion(
         device: where it is computed.
         start: of the same tracks, no more than ``n_tracks``: its means and coefficients are held,
             and its bases at frame 0.
+        hull: of the same priors on ``device``, where the caller has it already.
 
     Raises:
         FitError: NaNs that come back after every rollback.
@@ -104,7 +115,7 @@ def fit_motion(
     """
     c, cameras = config.motion, priors.cameras
     rng = np.random.default_rng([config.seed, 1])
-    hull = Hull(priors, device)
+    hull = hull or Hull(priors, device)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
@@ -129,8 +140,8 @@ def fit_motion(
     rates = {"means": c.lr_means, "coefs": c.lr_coefs, "rots": c.lr_rots, "trans": c.lr_trans}
     optimiser = GuardedAdam(params, rates, dict.fromkeys(params, c.lr_decay), c.steps)
 
-    xyz, xy, visible, confidence = (
-        tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.confidence)
+    xyz, xy, visible, placed, confidence = (
+        tensor(a) for a in (tracks.xyz, tracks.xy, tracks.visible, tracks.placed, tracks.confidence)
     )
     K, w2c, rays = (
         tensor(cameras.K),
@@ -142,6 +153,8 @@ def fit_motion(
     n_frames = xyz.shape[1]
     with progress.task(TaskId.FIT_MOTION, c.steps) as task:
         for step in range(c.steps):
+            if step % _LOOK_UP_EVERY == 0:
+                slow = _look_up(params["coefs"], params["means"], config.influences)
             picks = _draw_frames(
                 np.random.default_rng([config.seed, 2, step]),
                 n_frames,
@@ -150,15 +163,22 @@ def fit_motion(
             )
             frames, starts = tensor(picks[0]), triples[tensor(picks[1])]
             loss = _compute_loss(
-                Motion(**params, visible=visible), xyz, xy, confidence, K, w2c, rays, triples,
-                edges, frames, starts, hull,
-                config,
+                Motion(**params, visible=visible), xyz, placed, xy, confidence, K, w2c, rays,
+                triples, edges, frames, starts, hull,
+                config, slow,
             )  # fmt: skip
             optimiser.step(loss)
             task.advance(loss=float(loss.detach()))
     return Motion(
         **{name: value.detach().cpu() for name, value in params.items()}, visible=visible.cpu()
     )
+
+
+@torch.no_grad()
+def _look_up(logits: Tensor, means: Tensor, influences: int) -> _Slow:
+    coefs = torch.softmax(logits, -1)
+    strongest = coefs.topk(min(influences, coefs.shape[1]), dim=1).indices
+    return _Slow(strongest, rigidity.basis_edges(coefs, means))
 
 
 def hold_first_frame(*params: Tensor) -> None:  # (K, T, ...) each
@@ -177,44 +197,35 @@ def _draw_frames(
 
 
 def _compute_loss(
-    motion: Motion, xyz: Tensor, xy: Tensor, confidence: Tensor, K: Tensor, w2c: Tensor,
-    rays: Tensor,
+    motion: Motion, xyz: Tensor, placed: Tensor, xy: Tensor, confidence: Tensor, K: Tensor,
+    w2c: Tensor, rays: Tensor,
     triples: Tensor, edges: Tensor, frames: Tensor, starts: Tensor, hull: Hull, config: FitConfig,
+    slow: _Slow,
 ) -> Tensor:  # fmt: skip
     c = config.motion
     bases, coefs = motion.compute_bases(), torch.softmax(motion.coefs, -1)
     points = skin_points(
         se3.blend_columns(bases.index_select(1, frames), coefs), motion.means
     )  # (P, F, 3)
-    seen = motion.visible[:, frames].to(points)
-    trust = confidence[:, frames]
-    loss = c.track_3d * data_terms.masked_mean(
-        (points - xyz[:, frames]).abs(), (seen * trust)[..., None]
+    seen, trust = placed.index_select(1, frames), confidence.index_select(1, frames)
+    tracks = Observations(
+        xyz.index_select(1, frames), xy.index_select(1, frames), seen, trust, K[frames], w2c[frames]
     )
-    pixels, z = project(points, K[frames], w2c[frames])
-    error = (pixels - xy[:, frames]).abs() / K[frames, 0, 0][:, None]
-    hidden_trust = trust * torch.where(seen > 0, 1.0, 0.5) * (z > 0)
-    loss = loss + c.track_2d * data_terms.masked_mean(error, hidden_trust[..., None])
+    loss = observation_loss(points, tracks, (c.track_3d, c.track_2d))
     if c.hull > 0:
-        loss = loss + c.hull * hull.compute_excess(points, frames, K[frames], w2c[frames]).mean()
+        loss = loss + c.hull * hull.compute_mean_excess(points, frames, K[frames], w2c[frames])
     loss = loss + c.sparsity * regularisers.sparsity(coefs)
     if config.influences < coefs.shape[1]:
-        strongest = coefs.detach().topk(config.influences, dim=1).indices
-        loss = loss + c.tail * (1 - coefs.gather(1, strongest).sum(1)).mean()
-    loss = loss + c.smooth_bases * regularisers.smooth_bases(
-        bases[..., :6], bases[..., 6:], triples
-    )
+        loss = loss + c.tail * (1 - coefs.gather(1, slow.strongest).sum(1)).mean()
+    loss = loss + c.smooth_bases * regularisers.smooth_bases(bases, triples)
     if config.rigidity.init_weight > 0:
-        stretch = rigidity.rigidity_init(points, motion.means, coefs, edges)
+        stretch = rigidity_init(points, motion.means, coefs, edges)
         loss = loss + config.rigidity.init_weight * config.rigidity.k * stretch
-        apart = rigidity.basis_disagreement(
-            bases.index_select(1, frames), *rigidity.basis_edges(coefs, motion.means)
-        )
+        apart = rigidity.basis_disagreement(bases.index_select(1, frames), *slow.neighbours)
         loss = loss + config.rigidity.init_weight * config.rigidity.between_bases * apart
     if len(starts):
         columns = se3.blend_columns(bases.index_select(1, starts.flatten()), coefs)
         path = skin_points(columns, motion.means).unflatten(1, (-1, 3))  # (P, S, 3, 3)
-        bend = path[:, :, 0] - 2 * path[:, :, 1] + path[:, :, 2]
-        loss = loss + c.smooth_tracks * ((bend.square() + _ROUND**2).sqrt() - _ROUND).mean()
-        loss = loss + c.smooth_depth * (bend * rays[starts[:, 1]]).sum(-1).abs().mean()
+        weights = c.smooth_tracks, c.smooth_depth
+        loss = loss + bend_loss(path, rays.index_select(0, starts[:, 1]), _ROUND, weights)
     return loss

@@ -1,6 +1,6 @@
 """Lifting 2D tracks and pixels to world points with depth and cameras."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ class LiftedTracks:
         visible: (P, T) bool, seen with known depth.
         confidence: (P, T) trust in ``xyz`` where visible, in "hidden" where not.
         canonical: the frame with most visible points.
+        placed: (P, T) bool, ``xyz`` is known: seen, or hidden and told; "visible" if left out.
     """
 
     xyz: F32
@@ -34,12 +35,25 @@ class LiftedTracks:
     visible: NDArray[np.bool_]
     confidence: F32
     canonical: int
+    placed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
+
+    def __post_init__(self) -> None:
+        if not self.placed.size:
+            self.placed = self.visible
 
     def select_seen_in(self, frames: NDArray[np.intp]) -> "LiftedTracks":
         """Only the tracks that some of ``frames`` see."""
-        rows = self.visible[:, frames].any(1)
+        return self.take(np.flatnonzero(self.visible[:, frames].any(1)))
+
+    def take(self, rows: NDArray[np.intp]) -> "LiftedTracks":
+        """Only the tracks with those numbers (P',)."""
         return LiftedTracks(
-            self.xyz[rows], self.xy[rows], self.visible[rows], self.confidence[rows], self.canonical
+            self.xyz[rows],
+            self.xy[rows],
+            self.visible[rows],
+            self.confidence[rows],
+            self.canonical,
+            self.placed[rows],
         )
 
 
@@ -113,12 +127,15 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
     n_points, n_frames = tracks.visible.shape
     depth = _sample_track_depth(priors)
     in_mask = depth > 0
-    xyz = unproject(tracks.xy, np.maximum(depth, 1e-3), cameras.K[None], cameras.w2c[None])
+    told = ~tracks.visible & in_mask & (tracks.behind > 0) & (tracks.confidence > 0)
+    depth = np.where(told, depth * tracks.behind, np.maximum(depth, 1e-3))
+    xyz = unproject(tracks.xy, depth, cameras.K[None], cameras.w2c[None])
     visible, confidence = tracks.visible & in_mask, tracks.confidence
     seen = visible.sum(1)
     need = max(3, min(0.05 * n_frames, float(np.quantile(seen, 0.1)))) if n_points else 0
     keep = (seen >= need) & in_mask[np.arange(n_points), tracks.query]
     xyz, visible, xy, confidence = xyz[keep], visible[keep], tracks.xy[keep], confidence[keep]
+    placed = visible | told[keep]
     if len(xyz):
         centre = np.stack(
             [
@@ -129,20 +146,21 @@ def lift_tracks(rewound: Rewound, priors: Priors) -> LiftedTracks:
         distance = np.where(visible, np.linalg.norm(xyz - centre, axis=-1), np.nan)
         far = np.nanmedian(distance, axis=1)
         near_enough = far <= np.quantile(far, 0.98) + 1e-6
-        xyz, visible, xy, confidence = (
+        xyz, visible, xy, confidence, placed = (
             xyz[near_enough],
             visible[near_enough],
             xy[near_enough],
             confidence[near_enough],
+            placed[near_enough],
         )
     if len(xyz) < 8:
         raise FitError(
             f"Only {len(xyz)} of {n_points} tracks lie on the subject with known depth: too few "
             "to find its motion."
         )
-    xyz = fill_occluded(xyz, visible, rewound, *estimate_body_motion(xyz, visible, rewound))
+    xyz = fill_occluded(xyz, placed, rewound, *estimate_body_motion(xyz, placed, rewound))
     score = (visible * confidence).sum(0)
-    return LiftedTracks(xyz, xy, visible, confidence, int(score.argmax()))
+    return LiftedTracks(xyz, xy, visible, confidence, int(score.argmax()), placed)
 
 
 def _find_seen_beside(

@@ -54,9 +54,8 @@ def find_colours(
     rim = np.clip(0.4 * half, 0.5, _RIM)
     beyond = whole - up - (half - rim)  # the last of the pixels from the ridge down to the rim
     behind = np.where(at < rim, np.minimum(2 * rim - at, half), at)
-    return tuple(
-        np.asarray(way - at, np.float64) for way in (behind, np.minimum(rim + np.abs(beyond), half))
-    )  # pyright: ignore
+    aside = np.minimum(rim + np.abs(beyond), half)
+    return np.asarray(behind - at, np.float64), np.asarray(aside - at, np.float64)
 
 
 def _sample(

@@ -1,0 +1,170 @@
+"""Gaussians reflected: through the middle of the body as one frame outlines it, or through its
+plane of symmetry."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from scipy.spatial import KDTree
+
+from restage4d import se3
+from restage4d.priors.geometry.inflation import inflate
+from restage4d.reconstruct.fusion.symmetry import Plane
+
+F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+_SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belongs to it
+LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
+WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
+_LAYERS = 12  # of such a wall at most
+_CELL = 0.8  # distances of neighbours: side of the cells that each hold one Gaussian of a wall
+_COVERED = 2.0  # distances of neighbours, within which an observed Gaussian covers a place
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """Gaussians of one frame reflected: ``source`` (M,) rows of those they are copies of, ``means``
+    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``grow`` (M,) by which sizes change,
+    ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place."""
+
+    source: NDArray[np.intp]
+    means: F32
+    quats: F32
+    grow: F32
+    clear: F32
+
+
+def reflect(
+    means: F32, quats: F32, may: Bool, surface: F32, mask: Bool, K: F32, w2c: F32
+) -> Reflection:
+    """The mirror image of the surface that one frame shows.
+
+    Args:
+        means, quats: (N, 3), (N, 4) wxyz, all Gaussians in the world at the frame.
+        may: (N,) which may be sources.
+        surface: (H, W) z-depth of the drawn subject, 0 where it is not.
+        mask: (H, W) the subject.
+        K, w2c: of the frame.
+    """
+    height, width = mask.shape
+    camera = means @ w2c[:3, :3].T + w2c[:3, 3]
+    z = camera[:, 2]
+    pixel = np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K.T)[:, :2].astype(int)
+    column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
+    extent = measure_extent(means)
+    front = surface[row, column]
+    inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
+    margin = inside[row, column]
+    seen = may & (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * extent)
+    source = np.flatnonzero(seen & (margin > LIP))
+    half = inflate(mask)[row, column][source] / K[0, 0] * front[source]
+    thick = 2 * half + 2 * (front[source] - z[source])  # z' = 2 (front + half) - z
+    thick = np.maximum(thick, 0.0)
+    spacing = measure_spacing(means[source])
+    layers = np.where(margin[source] <= LIP + WALL, np.ceil(thick / max(spacing, 1e-6)), 1).astype(
+        int
+    )
+    layers = layers.clip(1, _LAYERS)
+    repeat = np.repeat(np.arange(len(source)), layers)
+    number = np.arange(len(repeat)) - np.repeat(np.cumsum(layers) - layers, layers) + 1
+    share = number / layers[repeat]
+    source = source[repeat]
+    grow = 1 + share * thick[repeat] / z[source]
+    moved = (camera[source] * grow[:, None] - w2c[:3, 3]) @ w2c[:3, :3]
+    axis = camera[source] / np.linalg.norm(camera[source], axis=1, keepdims=True) @ w2c[:3, :3]
+    return Reflection(
+        source,
+        moved.astype(np.float32),
+        mirror_quats(quats[source], axis),
+        grow.astype(np.float32),
+        np.full(len(source), _COVERED, np.float32),
+    )
+
+
+def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: Plane) -> Reflection:
+    """The mirror image through the body's plane of symmetry.
+
+    Args:
+        means, quats: (N, 3), (N, 4) wxyz, all Gaussians in the world at the plane's frame.
+        may: (N,) which may be sources.
+        rim: (N,) those along the outline, whose copies stand behind one another all the way.
+        plane: of symmetry.
+    """
+    source = np.flatnonzero(may)
+    height = np.abs(plane.measure_height(means[source]))
+    spacing = measure_spacing(means[source])
+    layers = np.ceil(2 * height / max(spacing, 1e-6)).astype(int)
+    layers = np.where(rim[source], layers, 1).clip(1, _LAYERS)
+    repeat = np.repeat(np.arange(len(source)), layers)
+    number = np.arange(len(repeat)) - np.repeat(np.cumsum(layers) - layers, layers) + 1
+    share = (number / layers[repeat])[:, None].astype(np.float32)
+    source = source[repeat]
+    moved = plane.reflect(means[source]) - means[source]
+    image = share[:, 0] == 1
+    cells = np.floor((means[source] + share * moved) / max(_CELL * spacing, 1e-6)).astype(np.int64)
+    wall = np.flatnonzero(~image)
+    first = np.unique(cells[wall], axis=0, return_index=True)[1]
+    one = np.sort(np.concatenate([np.flatnonzero(image), wall[first]]))
+    source, share, moved = source[one], share[one], moved[one]
+    normals = np.broadcast_to(plane.normal.astype(np.float32), (len(source), 3))
+    return Reflection(
+        source,
+        (means[source] + share * moved).astype(np.float32),
+        mirror_quats(quats[source], normals),
+        np.ones(len(source), np.float32),
+        np.where(share[:, 0] < 1, 1, _COVERED).astype(np.float32),
+    )
+
+
+def find_inside(points: F32, surface: F32, mask: Bool, K: F32, w2c: F32, tolerance: float) -> Bool:
+    """Points (M, 3) inside the body that one frame shows: within its outline, and no more than
+    ``tolerance`` behind the mirror image of its ``surface`` (H, W; see `reflect`). What lies beyond
+    was guessed behind another frame's surface, and hangs in the air."""
+    camera = points @ w2c[:3, :3].T + w2c[:3, 3]
+    z = np.maximum(camera[:, 2], 1e-6)
+    column, row = np.floor((camera / z[:, None]) @ K.T)[:, :2].astype(int).T
+    height, width = mask.shape
+    seen = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    column, row = column.clip(0, width - 1), row.clip(0, height - 1)
+    front = surface[row, column]
+    back = front * (1 + 2 * inflate(mask)[row, column] / K[0, 0])
+    return seen & mask[row, column] & ((front <= 0) | (z < back + tolerance))
+
+
+def mirror_quats(quats: F32, normals: F32) -> F32:  # (M, 4), (M, 3) -> (M, 4)
+    """Orientations of Gaussians reflected through planes with unit ``normals``.
+
+    A Gaussian is the same with one of its axes turned round, so that the reflection of its axes,
+    with the last one turned, is a rotation again.
+    """
+    axes = se3.quat_to_matrix(quats)
+    axes = axes - 2 * normals[:, :, None] * np.einsum("mi,mij->mj", normals, axes)[:, None, :]
+    axes[:, :, 2] *= -1
+    return se3.matrix_to_quat(axes).astype(np.float32)
+
+
+def measure_margin(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> F32:  # -> (N,)
+    """Pixels by which points on the drawn surface are inside the outline, 0 for others."""
+    height, width = mask.shape
+    camera = posed @ w2c[:3, :3].T + w2c[:3, 3]
+    z = camera[:, 2]
+    pixel = np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K.T)[:, :2].astype(int)
+    column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
+    front = surface[row, column]
+    on = (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * measure_extent(posed))
+    inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
+    return np.where(on, inside[row, column], 0).astype(np.float32)
+
+
+def measure_extent(means: F32) -> float:  # (N, 3)
+    """The longest side of the box about all but a few."""
+    return float(np.ptp(np.quantile(means, [0.02, 0.98], axis=0), axis=0).max())
+
+
+def measure_spacing(points: F32) -> float:  # (N, 3)
+    """Median distance to the third nearest neighbour."""
+    if len(points) < 4:
+        return 0.0
+    return float(np.median(np.asarray(KDTree(points).query(points, k=4)[0])[:, 3]))
