@@ -150,7 +150,7 @@ def _rotate_radiance(old: F32, x: F32, y: F32, z: F32) -> F32:  # (n, C, 3), thr
     degree = sh.degree_of(old.shape[1])
     columns = np.ascontiguousarray(old.transpose(1, 2, 0))  # (C, 3, n)
     directions = sh.DIRECTIONS.astype(np.float32)
-    turned = sh.basis_rows(*(directions @ axis for axis in (x, y, z)), degree)
+    turned = sh.basis_rows(directions @ x, directions @ y, directions @ z, degree)
     new = np.zeros_like(columns)
     new[0] = columns[0]
     for band, inverse in enumerate(sh.INVERSES[:degree], 1):

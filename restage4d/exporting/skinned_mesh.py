@@ -43,7 +43,8 @@ def make_skinned_mesh(shot: Shot) -> SkinnedMesh:
     vertices, quads = close_surface(rest, faces=_FACES)
     dense = np.flatnonzero(rest.opacities >= _DENSE)
     count = min(_AROUND, len(dense))
-    distance, near = KDTree(rest.means[dense]).query(vertices, k=range(1, count + 1))
+    found = KDTree(rest.means[dense]).query(vertices, k=count)
+    distance, near = (np.reshape(v, (len(vertices), count)) for v in found)
     share = 1 / (distance + 1e-3 * np.median(distance) + 1e-12)
     share = share / share.sum(1, keepdims=True)  # (V, A)
     near = dense[near]

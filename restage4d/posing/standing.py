@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from restage4d import se3, sh
-from restage4d.puppet import F32, Gaussians
+from restage4d.puppet import Gaussians
+from restage4d.se3 import Array
 
 _TRIES, _SAMPLE = 400, 4000
 _SOLID = 0.3  # opacity of what may be ground
@@ -20,10 +21,10 @@ class Ground:
     ``middle`` (3,) is on it, below the middle of what stands there; ``reach`` is the median
     distance from it."""
 
-    normal: F32
+    normal: Array
     height: float
     share: float
-    middle: F32
+    middle: Array
     reach: float
 
 
@@ -62,13 +63,15 @@ def find_ground(gaussians: Gaussians) -> Ground:
 
 
 def put_under(
-    scenery: Gaussians, ground: Ground, spot: F32, up: F32, scale: float
+    scenery: Gaussians, ground: Ground, spot: Array, up: Array, scale: float
 ) -> Gaussians:  # spot, up: (3,)
     """Scenery whose ``ground`` lies square to ``up`` through ``spot``, its middle there; grown by
     ``scale``, turned the short way, SH with it."""
     turn = _turn_between(ground.normal, np.asarray(up, np.float64)).astype(np.float32)
     quat = se3.matrix_to_quat(turn)
-    means = (scenery.means - ground.middle) @ turn.T * np.float32(scale) + np.float32(spot)
+    means = (scenery.means - ground.middle) @ turn.T * np.float32(scale) + np.asarray(
+        spot, np.float32
+    )
     quats = se3.quat_multiply(np.broadcast_to(quat, scenery.quats.shape), scenery.quats)
     return replace(
         scenery,
@@ -79,7 +82,7 @@ def put_under(
     )
 
 
-def _turn_between(a: F32, b: F32) -> F32:  # (3,), (3,) unit, not opposite -> (3, 3)
+def _turn_between(a: Array, b: Array) -> Array:  # (3,), (3,) unit, not opposite -> (3, 3)
     axis, cosine = np.cross(a, b), float(a @ b)
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

@@ -42,14 +42,14 @@ def fit_background(
         grown: how much larger than that.
     """
     middle = np.median(subject, axis=0)
-    up, height = np.float32([0, 0, 1]), float(np.quantile(subject[:, 2], _SOLE))
+    up, height = np.array([0.0, 0, 1]), float(np.quantile(subject[:, 2], _SOLE))
     size = 1 / imported.about["metres_per_unit"]
     ground = find_ground(scenery)
     if imported.background is not None:
         old = find_ground(capture.read_background(imported, local=True))
         size = old.reach / ground.reach
         if old.share >= _CERTAIN:
-            up, height = old.normal.astype(np.float32), old.height
+            up, height = old.normal, old.height
     spot = middle - (middle @ up - height) * up
     return put_under(scenery, ground, spot, up, size * grown)
 
