@@ -11,7 +11,8 @@ from restage4d.errors import InputError
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.skeleton.body_parts import BodyPart
-from restage4d.skeleton.finding import find_skeleton, list_parts
+from restage4d.skeleton.finding import find_skeleton as find_or_none
+from restage4d.skeleton.finding import list_parts
 from restage4d.splatting.gaussians import render_performance
 
 FAWN = (  # joint, tip, radius: it looks to +x, its ears reach farther than its muzzle
@@ -77,6 +78,12 @@ def read_mask(puppet):
 def fawn():
     puppet = build(FAWN)
     return replace(puppet, body=find_body_parts(puppet, read_mask(puppet)))
+
+
+def find_skeleton(puppet, head=None):
+    skeleton = find_or_none(puppet, head)
+    assert skeleton is not None
+    return skeleton
 
 
 def find_bone(skeleton, name):
