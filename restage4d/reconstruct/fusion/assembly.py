@@ -109,7 +109,8 @@ class _Assemble(torch.autograd.Function):
         for start, part, is_subject in ((0, arrays[:5], 1.0), (n, arrays[5:], 0.0)):
             stop = start + len(part[0])
             moved = carried if is_subject and carried is not None else np.empty((0, 3), np.float32)
-            _fill(*part, moved, row, np.float32(is_subject), *(o[start:stop] for o in out))
+            rows = [o[start:stop] for o in out]
+            _fill(*[*part, moved, row, np.float32(is_subject), *rows])
         ctx.kept = to_array(held), row, n, carry is not None, [a.shape for a in arrays], out
         return tuple(torch.from_numpy(o) for o in out)
 
@@ -127,10 +128,9 @@ class _Assemble(torch.autograd.Function):
             (slice(0, n), out[:5], held, v_carry),
             (slice(n, total), out[5:], none, nothing),
         ):
-            _fill_backward(
-                means[rows], scales[rows], opacities[rows], channels[rows], row, flags,
-                *(g[rows] for g in given), *part, carried, v_w2c[2],
-            )  # fmt: skip
+            drawn = means[rows], scales[rows], opacities[rows], channels[rows]
+            by = [g[rows] for g in given]
+            _fill_backward(*[*drawn, row, flags, *by, *part, carried, v_w2c[2]])
         carried = torch.from_numpy(v_carry) if has_carry else None
         return None, carried, torch.from_numpy(v_w2c), *map(torch.from_numpy, out)
 

@@ -138,7 +138,8 @@ def _observe(
     gradient: Tensor, radii: Tensor, half: tuple[float, float], total: Tensor, views: Tensor
 ) -> None:
     """`observe_reference` in one pass on a CPU."""
-    _add_lengths(*map(to_array, (gradient, radii)), *half, *map(to_array, (total, views)))
+    arrays = map(to_array, (total, views))
+    _add_lengths(*[to_array(gradient), to_array(radii), *half, *arrays])
 
 
 @njit(nogil=True, cache=True)

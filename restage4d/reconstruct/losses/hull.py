@@ -98,7 +98,8 @@ class Hull:
             outside, behind = self.classify(points, frame, K, w2c, 0.5 * far)
             return (far > 0) * (outside * OUTSIDE + behind * BEHIND).to(torch.uint8)
         flags = np.zeros(len(points), np.uint8)
-        _flag_guesses(*map(to_array, (points, w2c, K, self.front[frame], far)), flags)
+        arrays = map(to_array, (points, w2c, K, self.front[frame], far))
+        _flag_guesses(*[*arrays, flags])
         return torch.from_numpy(flags)
 
     def _sample_front(self, frames: Tensor | int, xy: Tensor) -> Tensor:  # (..., 2) -> (...)
@@ -129,10 +130,8 @@ class _MeanExcess(torch.autograd.Function):
     def forward(ctx, points, w2c, K, frames, hull):
         v_points = np.empty(points.shape, np.float32)
         v_w2c = np.zeros(w2c.shape, np.float32)
-        total = _measure_excess(
-            *map(to_array, (points, w2c, K, frames, hull.outside, hull.front, hull.thick)),
-            v_points, v_w2c,
-        )  # fmt: skip
+        given = points, w2c, K, frames, hull.outside, hull.front, hull.thick
+        total = _measure_excess(*[*map(to_array, given), v_points, v_w2c])
         ctx.grads = v_points, v_w2c
         return torch.tensor(total, dtype=torch.float32)
 

@@ -100,7 +100,7 @@ class _Observe(torch.autograd.Function):
     def forward(ctx, points, tracks, weights):
         ctx.grad = np.empty(points.shape, np.float32)
         arrays = map(to_array, (points, *vars(tracks).values()))
-        return torch.tensor(_observe(*arrays, *weights, ctx.grad), dtype=torch.float32)
+        return torch.tensor(_observe(*[*arrays, *weights, ctx.grad]), dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
@@ -113,7 +113,7 @@ class _Stretch(torch.autograd.Function):
     def forward(ctx, points, canonical, similarity, edges):
         ctx.grads = np.zeros(points.shape, np.float32), np.zeros(canonical.shape, np.float32)
         arrays = map(to_array, (points, canonical, similarity, edges))
-        return torch.tensor(_stretch(*arrays, *ctx.grads), dtype=torch.float32)
+        return torch.tensor(_stretch(*[*arrays, *ctx.grads]), dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
@@ -126,7 +126,7 @@ class _Bend(torch.autograd.Function):
     def forward(ctx, path, rays, rest, weights):
         ctx.grad = np.empty(path.shape, np.float32)
         arrays = map(to_array, (path, rays))
-        return torch.tensor(_bend(*arrays, rest, *weights, ctx.grad), dtype=torch.float32)
+        return torch.tensor(_bend(*[*arrays, rest, *weights, ctx.grad]), dtype=torch.float32)
 
     @staticmethod
     @once_differentiable

@@ -46,9 +46,9 @@ def compute_photometric(
     total, size = 0.0, 3 * planes[0].size
     for c in range(3):
         a, b = planes[c], np.ascontiguousarray(target[..., c])
-        squares, product = np.empty((2, *a.shape), np.float32)
+        squares, product = np.empty_like(a), np.empty_like(a)
         _multiply(a, b, squares, product)
-        by_mu, by_square, by_product = np.empty((3, *a.shape), np.float32)
+        by_mu, by_square, by_product = np.empty_like(a), np.empty_like(a), np.empty_like(a)
         ssim, l1 = _ssim(
             a, b, _blur(a), _blur(b), _blur(squares), _blur(product), by_mu, by_square, by_product
         )

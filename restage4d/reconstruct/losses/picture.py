@@ -113,7 +113,7 @@ class _Picture(torch.autograd.Function):
         loss += _mask(planes[SUBJECT], mask_array, c.mask, grad[SUBJECT])
         if depth is not None:
             goal, sum_z = to_array(depth), planes[DEPTH]
-            drawn, error, v_drawn = np.empty((3, *a.shape), np.float32)
+            drawn, error, v_drawn = np.empty_like(a), np.empty_like(a), np.empty_like(a)
             known = np.empty(a.shape, np.uint8)
             _relate(sum_z, a, goal, mask_array, drawn, error, known)
             limit = _find_limit(error, known, 1, 0.98)

@@ -104,8 +104,8 @@ def _bend(bases, triples, grad):
 
 @njit(nogil=True, cache=True)
 def _vary(values, grad):
-    """By differences, so that a round Gaussian has no gradient at all: Adam would make full steps of
-    what rounding leaves."""
+    """By differences, so that a round Gaussian has no gradient at all: Adam would make full steps
+    of what rounding leaves."""
     total = 0.0
     for i in range(len(values)):
         for j in range(3):

@@ -99,7 +99,8 @@ def measure_hidden(
         if points.device.type != "cpu" or points.dtype != torch.float32:
             return measure_hidden_reference(points, surface, K, w2c, taus)
         hidden = np.empty(len(points), np.float32)
-        _measure_hidden(*map(to_array, (points, *surface, K, w2c)), *taus, hidden)
+        arrays = map(to_array, (points, *surface, K, w2c))
+        _measure_hidden(*[*arrays, *taus, hidden])
         return torch.from_numpy(hidden)
 
 
@@ -147,7 +148,7 @@ class _Refine(torch.autograd.Function):
     def forward(ctx, points, canonical, similarity, hidden, edges):
         grads = np.zeros((2, *points.shape), np.float32)
         arrays = [to_array(x) for x in (points, canonical, similarity, hidden, edges)]
-        total = _stretch(*arrays, grads)
+        total = _stretch(*[*arrays, grads])
         ctx.grads = grads
         return torch.tensor(total / len(edges), dtype=torch.float32)
 

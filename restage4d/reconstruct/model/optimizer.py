@@ -65,13 +65,15 @@ class GuardedAdam:
         if self._good is None or self.count % self.snapshot_every == 0:
             self._keep()
         known = {name: grad for name, grad in grads.items() if grad is not None}
-        largest = torch._foreach_norm([loss, *known.values()], float("inf"))
+        given = [loss, *known.values()]
+        largest = torch._foreach_norm(given, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
         if not torch.stack(largest).sum().isfinite():
             self._roll_back()
             return False
         self.count += 1
         share = min(self.count / self.steps, 1.0)
-        torch._foreach_add_([self._moments[name]["step"] for name in known], 1.0)
+        steps = [self._moments[name]["step"] for name in known]
+        torch._foreach_add_(steps, 1.0)  # pyright: ignore[reportPrivateImportUsage]
         for name, grad in known.items():
             rate = self.rates[name] * self.rate_scale * self.decay.get(name, 1.0) ** share
             self._update(name, grad, rate)
@@ -80,7 +82,7 @@ class GuardedAdam:
     @torch.no_grad()
     def _update(self, name: str, grad: Tensor, rate: float) -> None:
         held = self._moments[name]
-        torch._fused_adam_(
+        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
             [self.params[name]],
             [grad],
             [held["exp_avg"]],
