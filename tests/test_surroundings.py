@@ -99,7 +99,7 @@ def test_what_stands_still_goes_unless_it_is_thin():
     cleaned = remove_still_pieces(motion, body | chair)
     assert not (cleaned & chair).any()
     np.testing.assert_array_equal(cleaned, body)
-    slow = OwnMotion(moving / 8, motion.velocity, known)
+    slow = OwnMotion((moving / 8).astype(np.float32), motion.velocity, known)
     unknown = OwnMotion(moving, motion.velocity, known & ~chair)
     for left_alone in (slow, unknown):
         np.testing.assert_array_equal(remove_still_pieces(left_alone, body | chair), body | chair)

@@ -165,7 +165,8 @@ def _blur(image: F32, sigma: float) -> F32:
 
 def _measure_roughness(light: F32) -> F32:  # (H, W) -> (H, W)
     mean = cv2.blur(light, (_PATCH, _PATCH))
-    return np.sqrt(np.maximum(cv2.blur(light * light, (_PATCH, _PATCH)) - mean * mean, 0))
+    square = cv2.blur(light * light, (_PATCH, _PATCH)) - mean * mean
+    return np.sqrt(np.maximum(square, 0)).astype(np.float32)
 
 
 def _grow(mask: Bool, radius: int) -> Bool:
