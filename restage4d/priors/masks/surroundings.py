@@ -141,7 +141,7 @@ def _find_alike(light: F32, mask: Bool, where: Bool, likeness: Likeness) -> Bool
     weight = _blur(beside, sigma)
 
     def average_beside(image: F32) -> F32:
-        return _blur(image * beside, sigma) / (weight + 1e-6)
+        return np.asarray(_blur(image * beside, sigma) / (weight + 1e-6), np.float32)
 
     mean = np.stack([average_beside(light[..., c]) for c in range(3)], -1)
     grey = light.mean(-1)
