@@ -23,7 +23,7 @@ from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from backend.store.uploads import Uploads
 from backend.submission import check_submit
-from restage4d.cli import doctor
+from restage4d.cli.computer import doctor
 from restage4d.cli.console import printable
 from restage4d.driving.prompt_refinement import RefinedPromptDriving
 from restage4d.errors import InputError
