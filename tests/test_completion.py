@@ -9,7 +9,7 @@ from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.fusion import completion
 from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.floaters import measure_visibility
-from restage4d.reconstruct.fusion.reflection import mirror_quats, reflect
+from restage4d.reconstruct.fusion.reflection import measure_extent, mirror_quats, reflect
 from restage4d.reconstruct.fusion.symmetry import Plane
 from restage4d.reconstruct.model.scene_model import SceneModel
 
@@ -282,3 +282,20 @@ def test_guesses_that_show_through_the_surface_stay():
     left = model.params["subject.means"][model.far > 0].detach().numpy()
     for place in guess[middle]:
         assert np.abs(left - place).sum(1).min() < 1e-5
+
+
+def test_guesses_that_stay_are_small():
+    """A large one hangs out of the body where no frame looks."""
+    front, guess = _front(), _guess(_front())
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = _model(np.concatenate([front, guess]), far)
+    sizes = model.params["subject.log_scales"]
+    sizes.data[len(front) :] = np.log(0.3)
+    near = sizes[: len(front)].detach().exp().max()
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    left = model.params["subject.log_scales"].detach().exp()
+    assert (model.far > 0).any()
+    extent = measure_extent(np.concatenate([front, guess]))
+    assert left[model.far > 0].max() <= 0.015 * extent + 1e-6
+    assert left[model.far == 0].max() >= near  # others keep theirs

@@ -65,6 +65,9 @@ _WITNESSES = 700  # points of the surface that are asked for the plane
 _BESIDE = 60.0  # degrees between its normal and the view up to which it shows what is hidden
 _ROUND = 90.0  # degrees of turn from which the frames have seen the other side
 _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected surface
+# of the extent: standard deviation of a guess that stays. Larger ones hang out of the body as
+# smears where no frame looks; cut to this size they cost the frames nothing
+_LARGEST = 0.015
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -132,6 +135,7 @@ def complete_far_side(
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
     _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
+    _limit_sizes(model, np.flatnonzero(far[keep]), _LARGEST * extent)
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
@@ -270,6 +274,13 @@ def _append(
         larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
         sizes = p["subject.log_scales"][n_kept:] + larger
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
+
+
+def _limit_sizes(model: SceneModel, rows: NDArray[np.intp], largest: float) -> None:
+    """Standard deviations of the subject's ``rows`` become at most ``largest``, world units."""
+    sizes = model.params["subject.log_scales"]
+    with torch.no_grad():
+        sizes[torch.from_numpy(rows)] = sizes[torch.from_numpy(rows)].clamp(max=np.log(largest))
 
 
 def _take(model: SceneModel, rows: NDArray[np.intp]) -> None:
