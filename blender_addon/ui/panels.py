@@ -35,7 +35,8 @@ class RESTAGE4D_PT_backend(Step):
         if backend.phase == "ready":
             row.operator("restage4d.stop_backend", text="", icon="CANCEL")
             if backend.drawing:
-                paragraph(layout, context, f"Fits run {backend.drawing}.")
+                text = translate("Fits run {}.").format(backend.drawing)
+                paragraph(layout, context, text)
             return
         if backend.phase in ("starting", "setting up", "lost"):
             paragraph(layout, context, backend.message)

@@ -149,8 +149,8 @@ def test_a_subject_that_turned_was_filmed_from_more_sides(creature):
     turn = (np.cos(np.pi / 6), 0, 0, np.sin(np.pi / 6))
     for curve in bag.fcurves:
         if curve.data_path == path:
-            curve.keyframe_points[4].co[1] = turn[curve.array_index]
-            curve.update()
+            frame = curve.keyframe_points[0].co[0] + 4
+            curve.keyframe_points.insert(frame, turn[curve.array_index])
     after = filmed.find_directions(imported)
     flat = (before[4] * [1, 1, 0], after[4] * [1, 1, 0])
     cosine = np.dot(*flat) / np.prod([np.linalg.norm(x) for x in flat])
