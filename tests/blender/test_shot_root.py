@@ -124,20 +124,24 @@ def test_rendered_splats_follow_the_root(grown):
     assert_gaussians(drawn.pose(drawn.performances[0], 0), expect(puppet, world, 4))
 
 
-def test_caches_follow_the_root_with_sigma(grown):
-    """What Blender's Alembic and USD exporters see."""
+@pytest.mark.parametrize("kind", ["MESH", "POINTCLOUD"])
+def test_caches_follow_the_root_with_sigma(grown, kind):
+    """What Blender's Alembic (positions alone) and USD exporters see."""
     puppet, imported, world = grown
     what = export.What(range(4, 5), background=True)
-    with export._cache(imported, bpy.context.scene, what, "MESH") as obj:
+    with export._cache(imported, bpy.context.scene, what, kind) as obj:
         bpy.context.scene.frame_set(4)
-        mesh = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).to_mesh()
-        scales = np.empty((len(mesh.vertices), 3), np.float32)
-        means = np.empty_like(scales)
-        mesh.attributes["scale"].data.foreach_get("vector", scales.ravel())
-        mesh.attributes["position"].data.foreach_get("vector", means.ravel())
-    n = len(puppet.subject)
-    want = expect(puppet, world, 3)
-    np.testing.assert_allclose(means[:n], want[0], atol=2e-4)
+        seen = obj.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        data = seen.to_mesh() if kind == "MESH" else seen.data
+        n = len(puppet.subject)
+        want = expect(puppet, world, 3)
+        means = np.empty((n + len(puppet.background), 3), np.float32)
+        data.attributes["position"].data.foreach_get("vector", means.ravel())
+        np.testing.assert_allclose(means[:n], want[0], atol=2e-4)
+        if kind == "MESH":
+            return
+        scales = np.empty_like(means)
+        data.attributes["scale"].data.foreach_get("vector", scales.ravel())
     np.testing.assert_allclose(scales[:n], want[1], rtol=1e-4)
     np.testing.assert_allclose(scales[n:], SIZE * puppet.background.scales, rtol=1e-4)
 
