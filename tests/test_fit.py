@@ -256,6 +256,7 @@ def test_too_few_tracks_are_refused(truth):
         visible=tracks.visible[:5],
         confidence=tracks.confidence[:5],
         query=tracks.query[:5],
+        behind=tracks.behind[:5],
     )
     with pytest.raises(FitError, match="too few"):
         fit(truth.rewound, replace(truth.priors, tracks=few), CONFIG, None, Progress())
