@@ -62,8 +62,8 @@ EXTENSION_MAY_IMPORT = tuple(
             "defaults",
             "skeleton",
         ),
-        *("io.ply", "io.atomic", "exporting.exr", "exporting.formats", "exporting.shot"),
-        *("exporting.posing", "exporting.still"),
+        *("io.ply", "io.atomic", "exporting.exr", "exporting.formats"),
+        "exporting.still",
         *("driving.draft.prompt", "driving.draft.directions"),
         "jobs.mask_file",
     )

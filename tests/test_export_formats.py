@@ -27,8 +27,8 @@ from restage4d import se3, sh
 from restage4d.cli.export import read_frames
 from restage4d.cli.main import main
 from restage4d.errors import Cancelled, InputError
-from restage4d.exporting.formats import FORMATS, check_place
-from restage4d.exporting.shot import Axes, Shot
+from restage4d.exporting.formats import FORMATS, Axes, check_place
+from restage4d.exporting.shot import Shot
 from restage4d.exporting.writing import export_performance
 from restage4d.io.ply import read_ply
 from restage4d.io.splat_files import read_splats, write_packed_ply, write_spz

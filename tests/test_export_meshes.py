@@ -17,7 +17,8 @@ from samples import box_puppet
 
 from restage4d import se3
 from restage4d.errors import Cancelled
-from restage4d.exporting.shot import Axes, Shot
+from restage4d.exporting.formats import Axes
+from restage4d.exporting.shot import Shot
 from restage4d.exporting.skinned_mesh import make_skinned_mesh
 from restage4d.exporting.writing import export_performance
 from restage4d.progress import Progress

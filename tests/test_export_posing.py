@@ -8,8 +8,9 @@ import pytest
 from samples import random_puppet
 
 from restage4d import se3, sh
+from restage4d.exporting.formats import Axes, convert_gaussians
 from restage4d.exporting.posing import Poser, pose_ahead
-from restage4d.exporting.shot import Axes, Shot, convert_gaussians
+from restage4d.exporting.shot import Shot
 from restage4d.puppet import Gaussians, Puppet
 
 

@@ -18,8 +18,8 @@ from scipy.spatial import KDTree
 
 from restage4d import se3
 from restage4d.errors import InputError
-from restage4d.exporting.formats import FORMATS
-from restage4d.exporting.shot import Axes, Shot
+from restage4d.exporting.formats import FORMATS, Axes
+from restage4d.exporting.shot import Shot
 from restage4d.exporting.writing import export_performance
 from restage4d.io.splat_files import read_splats
 from restage4d.puppet import Gaussians

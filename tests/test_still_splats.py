@@ -12,7 +12,7 @@ from restage4d import se3, sh
 from restage4d.cli.export import load_stage
 from restage4d.cli.main import main
 from restage4d.errors import InputError
-from restage4d.exporting.shot import Axes, convert_gaussians
+from restage4d.exporting.formats import Axes, convert_gaussians
 from restage4d.exporting.still import guess_axes, make_still_puppet, stand_upright
 from restage4d.io.ply import read_ply, write_ply
 from restage4d.io.splat_files import write_spz

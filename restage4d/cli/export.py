@@ -12,8 +12,7 @@ from restage4d.puppet import Performance, Puppet
 
 def add(commands: Any) -> None:
     """Adds the command to the parser."""
-    from restage4d.exporting.formats import FORMATS
-    from restage4d.exporting.shot import Axes
+    from restage4d.exporting.formats import FORMATS, Axes
 
     parser = commands.add_parser(
         "export",
@@ -52,8 +51,8 @@ def add(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from restage4d.cli.console import console_progress
-    from restage4d.exporting.formats import FORMATS, check_place
-    from restage4d.exporting.shot import Axes, Shot
+    from restage4d.exporting.formats import FORMATS, Axes, check_place
+    from restage4d.exporting.shot import Shot
     from restage4d.exporting.writing import export_performance
 
     puppet = load_stage(arguments.puppet, arguments.from_axes)
@@ -82,7 +81,7 @@ def _export(arguments: argparse.Namespace) -> None:
 def load_stage(path: Path, from_axes: str | None = None) -> Puppet:
     """A .puppet, or a puppet that stands still of any other splat file. Raises `InputError` where
     it is neither, or where a puppet's axes are to be told."""
-    from restage4d.exporting.shot import Axes
+    from restage4d.exporting.formats import Axes
     from restage4d.exporting.still import guess_axes, make_still_puppet, stand_upright
 
     if path.suffix.lower() == ".puppet":

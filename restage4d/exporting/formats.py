@@ -1,10 +1,46 @@
 """Every format that a performance leaves in: names, suffixes, axes."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
+import numpy as np
+
+from restage4d import se3, sh
 from restage4d.errors import InputError
-from restage4d.exporting.shot import Axes
+from restage4d.puppet import F32, Gaussians
+
+
+class Axes(Enum):
+    """Where up is in a file.
+
+    Attributes:
+        Z_UP: as in Blender and in the puppet: x right, y away, z up.
+        Y_UP: as in glTF and most engines: x right, y up, z towards the viewer.
+        Y_DOWN: as 3DGS trainers write and SuperSplat expects: x right, y down, z away.
+    """
+
+    Z_UP = "z-up"
+    Y_UP = "y-up"
+    Y_DOWN = "y-down"
+
+    @property
+    def turn(self) -> F32:
+        """(3, 3) rotation from the puppet's world to the file's axes."""
+        return _TURNS[self]
+
+
+_TURNS = {
+    Axes.Z_UP: np.eye(3, dtype=np.float32),
+    Axes.Y_UP: np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32),
+    Axes.Y_DOWN: np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32),
+}
+
+
+def make_file_stem(name: str) -> str:
+    """A performance's name without what file systems dislike."""
+    return re.sub(r"[^\w-]+", "_", name).strip("_") or "performance"
 
 
 @dataclass(frozen=True)
@@ -70,3 +106,24 @@ def check_place(format_name: str, path: Path, frames: range) -> None:
             f"{path.name} holds one frame, and {len(frames)} were asked for.",
             "Give a folder, or one frame with --frames N.",
         )
+
+
+def convert_gaussians(gaussians: Gaussians, turn: F32, factor: float) -> Gaussians:
+    """Gaussians turned by ``turn`` (3, 3) about the origin and scaled by ``factor``; σ follow."""
+    if factor != 1:
+        gaussians = replace(
+            gaussians,
+            means=gaussians.means * np.float32(factor),
+            scales=gaussians.scales * np.float32(factor),
+        )
+    if np.array_equal(turn, np.eye(3)):
+        return gaussians
+    quat = se3.matrix_to_quat(turn)
+    quats = se3.quat_multiply(np.broadcast_to(quat, gaussians.quats.shape), gaussians.quats)
+    turns = np.broadcast_to(turn, (len(gaussians), 3, 3))
+    return replace(
+        gaussians,
+        means=gaussians.means @ turn.T,
+        quats=quats.astype(np.float32),
+        sh=sh.rotate(gaussians.sh, turns),
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from restage4d import se3
-from restage4d.exporting.shot import Axes, convert_gaussians
+from restage4d.exporting.formats import Axes, convert_gaussians
 from restage4d.puppet import Gaussians, Performance, Puppet
 
 _SIZE = (960, 540)

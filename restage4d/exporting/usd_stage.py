@@ -15,7 +15,8 @@ import numpy as np
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom, Vt
 
 from restage4d.errors import InputError
-from restage4d.exporting.shot import Axes, Shot
+from restage4d.exporting.formats import Axes
+from restage4d.exporting.shot import Shot
 from restage4d.puppet import Camera, Gaussians
 
 ROOT = "/Puppet"

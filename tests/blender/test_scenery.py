@@ -14,7 +14,7 @@ from blender_addon.puppet.in_scene import scenery
 from blender_addon.puppet.nodes import native_splats
 from blender_addon.session import launcher
 from blender_addon.viewport import display
-from restage4d.exporting.shot import Axes, convert_gaussians
+from restage4d.exporting.formats import Axes, convert_gaussians
 from restage4d.io.ply import write_ply
 
 ROOT = Path(__file__).parents[2]

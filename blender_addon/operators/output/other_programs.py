@@ -10,8 +10,7 @@ from typing import Any, cast
 import bpy
 
 from restage4d.errors import InputError
-from restage4d.exporting.formats import FORMATS, check_place
-from restage4d.exporting.shot import Axes
+from restage4d.exporting.formats import FORMATS, Axes, check_place
 
 from ... import paths
 from ...languages import CONTEXT

@@ -11,7 +11,7 @@ import bpy
 from bpy_extras.io_utils import ImportHelper
 
 from restage4d.errors import InputError
-from restage4d.exporting.shot import Axes
+from restage4d.exporting.formats import Axes
 from restage4d.exporting.still import guess_axes, make_still_puppet, stand_upright
 from restage4d.io.ply import read_ply
 from restage4d.puppet import Gaussians

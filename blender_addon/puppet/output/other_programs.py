@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restage4d.errors import InputError
-from restage4d.exporting.formats import FORMATS
-from restage4d.exporting.shot import make_file_stem
+from restage4d.exporting.formats import FORMATS, make_file_stem
 from restage4d.io.atomic import explaining_write_errors, replacing_files
 
 from ...session.steps import Steps, in_thread
@@ -36,7 +35,7 @@ class Choice:
         performance: its name; "" for what plays now over the scene's frames.
         frames: scene frames, of which the last one counts; None for all that there are.
         background: whether the static background comes along.
-        axes: a value of `restage4d.exporting.shot.Axes`; "" for what the format's programs expect.
+        axes: a value of `Axes`; "" for what the format's programs expect.
         scale: file units per metre.
     """
 
