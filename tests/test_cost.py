@@ -13,7 +13,7 @@ sys.path[:0] = [str(SCRIPTS), str(SCRIPTS / "benchmarks")]
 import bench  # noqa: E402
 import workloads  # noqa: E402
 
-_SLOWER = 4.0  # times the kept ratio to the yardstick: other machines, other work beside it
+_SLOWER = 1.6  # times the kept ratio to the yardstick: other machines have other caches
 
 
 @pytest.fixture

@@ -160,6 +160,9 @@ class Authenticator(threading.Thread):
     def run(self) -> None:
         with suppress(zmq.ContextTerminated), self.socket:
             while True:
+                if not self.socket.poll(1000):
+                    self._log.flush()  # those left out within a second are counted now
+                    continue
                 question = self.socket.recv_multipart()
                 user = self._authenticate(question) if len(question) >= 6 else None
                 if user is None:
