@@ -11,9 +11,15 @@ pixels, one varied at a time, and prints what each doubling costs.
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+# before numpy: a second thread of BLAS waits by working, and would be counted
+os.environ.update(
+    dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+)
 
 import numpy as np
 import torch
