@@ -17,7 +17,8 @@ F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 _LOOKAHEAD = 16  # frames over which motion against the background is added up
-_LASTING = 3  # frames for which a pixel must be that far away
+_LASTING = 2  # frames for which a pixel must be that far away; a leg is lost soon after
+_SPECK = 192  # of the longer side: specks of motion that are smaller are errors of the flow
 _JUMP = 14.0  # change of smoothed Lab colour that ends a pixel's way: something else hides it
 
 
@@ -100,7 +101,9 @@ def _add_up(residual: list[F32], scatters: list[float], seen: list[Bool]) -> Own
         apart.append(np.where(followed, np.hypot(left[..., 0], left[..., 1]) / scatter, 0))
     early = apart[: _LASTING - 1]  # what is fast is lost before it has lasted
     late = [np.min(apart[i : i + _LASTING], axis=0) for i in range(max(0, len(apart) - len(early)))]
-    moving = cv2.medianBlur(np.max(early + late, axis=0).astype(np.float32), 5)
+    farthest = np.max(early + late, axis=0).astype(np.float32)
+    size = 2 * round(max(farthest.shape) / _SPECK) + 1
+    moving = ndimage.median_filter(farthest, size, mode="nearest")
     return OwnMotion(moving, velocity, seen[min(_LASTING, len(seen)) - 1])
 
 
