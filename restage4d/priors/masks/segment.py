@@ -23,7 +23,6 @@ _REACH = 0.3  # of the root of the guess's area: how far a round may grow
 _COLOUR, _PLACE = 0.8, 0.2  # what the colour ratio and the distance to the guess's outline weigh
 _FREE, _STRICT = (0.8, 0.5), (0.4, 0.2)  # what speed and likeness of motion weigh
 _CLIP = 3.0  # log-likelihood ratio that one clue can have at most
-_STANDS = 1.0  # of motion, against a pixel: a leg on the ground moves as the ground does
 _TIE = 3.0  # strength of the tie between neighbouring pixels of one colour
 _SHARP = 25.0  # step in Lab that counts as a full edge
 _WEAK = 6.0  # step in Lab under which no edge supports an outline
@@ -90,7 +89,7 @@ def segment(
             value = np.where(still.motion.known, value, np.nan)
             told = mask if mover is None else mover
             ratio.learn(value[near], told[near])
-            logit += weight * np.maximum(_clip_ratio(ratio(value)), -_STANDS)
+            logit += weight * _clip_ratio(ratio(value))
         logit += _PLACE * _clip_ratio(20 * (inside - outside) / size)
         band = outside < max(6.0, _REACH * size)
         logit[~band] = -2 * _CLIP
