@@ -174,9 +174,10 @@ def install_torch(environment: Environment, lines: Sequence[str]) -> None:
     if build.tag and not install(
         environment, "--retries", "1", "--index-url", build.index, f"{pinned}+{build.tag}"
     ):
+        but = "bring gigabytes of CUDA along" if build.tag == "cpu" else "not use the GPU"
         print(
             f"Warning: {name}: {build.index} has no such build for this Python, or cannot be "
-            "reached. The public index's build is taken, which may not use the GPU.",
+            f"reached. The public index's build is taken, which may {but}.",
             file=sys.stderr,
             flush=True,
         )

@@ -9,6 +9,13 @@ import numpy as np
 from scenes import HEIGHT, WIDTH, Truth, hinge_scene
 
 VIEWS = ("beside", "behind")
+QUICK = (  # settings of a fit that takes seconds
+    "motion.steps=15",
+    "motion.n_bases=8",
+    "motion.n_tracks=120",
+    "fusion.steps=24",
+    "fusion.background_stride=5",
+)
 
 
 def write_stage(folder: Path, n: int = 6, faults: bool = False) -> Truth:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stages import write_stage
+from stages import QUICK, write_stage
 
 from restage4d.errors import Cancelled, InputError
 from restage4d.evaluate import ablations
@@ -22,14 +22,6 @@ from restage4d.evaluate.noise import (
 from restage4d.evaluate.runs import Bench, Run
 from restage4d.evaluate.stage import Scene, make_scene, read_stage
 from restage4d.progress import Progress, TaskId
-
-QUICK = (
-    "motion.steps=15",
-    "motion.n_bases=8",
-    "motion.n_tracks=120",
-    "fusion.steps=24",
-    "fusion.background_stride=5",
-)
 
 
 @pytest.fixture(scope="module")

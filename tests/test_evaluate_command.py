@@ -4,19 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from stages import write_stage
+from stages import QUICK, write_stage
 
 from restage4d.cli import main
 from restage4d.evaluate import ablations, tables
 from restage4d.evaluate.runs import Run, list_runs
-
-QUICK = (
-    "motion.steps=15",
-    "motion.n_bases=8",
-    "motion.n_tracks=120",
-    "fusion.steps=24",
-    "fusion.background_stride=5",
-)
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,37 @@ else:
 
     import bpy
     import puppets
+    from skeleton_checks import FRAME
 
+    import blender_addon
     from blender_addon.puppet import importer
     from blender_addon.puppet.nodes import native_splats
 
     @pytest.fixture(autouse=True)
     def empty_scene():
         bpy.ops.wm.read_factory_settings(use_empty=True)
+
+    @pytest.fixture
+    def registered(empty_scene, tmp_path, monkeypatch):
+        """The extension, with a home of its own."""
+        monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
+        blender_addon.register()
+        yield
+        blender_addon.unregister()
+
+    @pytest.fixture
+    def out(tmp_path):
+        folder = tmp_path / "out"
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    def walker(empty_scene):
+        """A creature of the skeleton's tests, at the frame that they look at."""
+        puppet = puppets.creature(n=5000, frames=10, size=(96, 72))
+        imported = importer.import_puppet(puppet, name="walker")
+        bpy.context.scene.frame_set(FRAME)
+        return puppet, imported
 
     @pytest.fixture
     def drawn_by_the_extension(monkeypatch):

@@ -7,12 +7,10 @@ import pytest
 from layout_recorder import draw_panel
 from mathutils import Vector
 from skeleton_checks import (
-    FRAME,
     extent,
     turn,
 )
 
-import blender_addon
 from blender_addon.puppet import importer
 from blender_addon.puppet.animation.curves import find_bone_curves
 from blender_addon.puppet.output import export
@@ -22,20 +20,7 @@ from blender_addon.ui.puppet_panel import RESTAGE4D_PT_puppet
 from restage4d.skeleton.finding import find_skeleton
 from restage4d.skeleton.motion import compute_motion
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
-@pytest.fixture
-def walker():
-    puppet = puppets.creature(n=5000, frames=10, size=(96, 72))
-    imported = importer.import_puppet(puppet, name="walker")
-    bpy.context.scene.frame_set(FRAME)
-    return puppet, imported
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import puppets
 import pytest
 
-import blender_addon
 from blender_addon import runtime, sync
 from blender_addon.puppet import importer, rig
 from blender_addon.puppet.in_scene import copies, index, room
@@ -16,15 +15,7 @@ from blender_addon.puppet.output import export
 from blender_addon.session.models import WatchedJob
 from blender_addon.viewport import display
 
-pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension", "registered")
 
 
 def duplicate(*objects):

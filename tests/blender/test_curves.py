@@ -6,18 +6,10 @@ import pytest
 from mathutils import Quaternion
 from rig_checks import basis_bones, find_control
 
-import blender_addon
 from blender_addon.puppet import actions, importer
 from blender_addon.puppet.animation import curves, performances, simplify
 from blender_addon.puppet.output import export
 from blender_addon.session.steps import drain
-
-
-@pytest.fixture
-def registered():
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 @pytest.fixture

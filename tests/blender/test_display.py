@@ -13,12 +13,7 @@ from blender_addon.viewport import splat_drawing
 from restage4d.puppet import sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def test_display_says_what_shows(creature):

@@ -5,18 +5,12 @@ import numpy as np
 import pytest
 from rig_checks import assert_eq_1, basis_bones
 
-import blender_addon
 from blender_addon.operators.posing import drag, tools
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import export
 from blender_addon.puppet.posing import hand, pins
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def read_points(frame):

@@ -4,19 +4,12 @@ import bpy
 import pytest
 from layout_recorder import LayoutRecorder, draw_panel
 
-import blender_addon
 from blender_addon import preferences
 from blender_addon.operators.guidance import presets
 from blender_addon.ui import pie_menu, tour
 from blender_addon.ui.panels import RESTAGE4D_PT_restage
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 class _Menu:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from layout_recorder import draw_panel
 
-import blender_addon
 from blender_addon import orders, preferences, runtime, sync
 from blender_addon.session.models import Shot
 from blender_addon.ui import thumbnails
@@ -15,13 +14,7 @@ from blender_addon.ui.direction_panel import RESTAGE4D_PT_direction
 from blender_addon.ui.panels import RESTAGE4D_PT_restage, RESTAGE4D_PT_shot
 from blender_addon.viewport import display
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

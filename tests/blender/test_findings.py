@@ -5,7 +5,6 @@ import puppets
 import pytest
 from layout_recorder import draw_panel
 
-import blender_addon
 from blender_addon import runtime, sync
 from blender_addon.puppet import capture, importer
 from blender_addon.puppet.markers import pack_labels
@@ -20,13 +19,6 @@ FINDINGS = [
     Finding("mask-shrunk", "warning", "The mask shrinks.", "Look.", 7, 99, "jump"),
     Finding("camera-doubtful", "warning", "The camera.", "", 0, 9, "jump"),
 ]
-
-
-@pytest.fixture
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 @pytest.fixture

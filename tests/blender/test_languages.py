@@ -19,15 +19,10 @@ import blender_addon
 from blender_addon import languages
 from blender_addon.ui.text import wrap
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 ROOT = Path(blender_addon.__file__).parent
 ALL = tuple(languages.LANGUAGES)
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 @pytest.mark.parametrize("language", ALL)

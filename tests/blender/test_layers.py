@@ -7,18 +7,10 @@ from layout_recorder import draw_panel
 from mathutils import Quaternion
 from rig_checks import basis_bones, find_control
 
-import blender_addon
 from blender_addon.puppet import importer
 from blender_addon.puppet.animation import layers, performances
 from blender_addon.puppet.playback import nla
 from blender_addon.ui import puppet_panel
-
-
-@pytest.fixture
-def registered():
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 def read(imported, name):

@@ -20,12 +20,7 @@ from blender_addon.session import running_work
 from blender_addon.session.models import Shot
 from blender_addon.session.running_work import RunningWork
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def rectangle(kind, x, y, width, height):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from rig_checks import find_control
 
-import blender_addon
 from blender_addon import paths
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import other_programs
@@ -20,26 +19,13 @@ from blender_addon.session import command, launcher
 from restage4d.errors import InputError
 from restage4d.io import ply
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 ROOT = Path(__file__).parents[2]
 EXPORT = bpy.ops.restage4d.export_for_programs
 needs_backend = pytest.mark.skipif(
     not launcher.get_own_python(ROOT).is_file(), reason="there is no environment of the backend"
 )
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, monkeypatch, tmp_path):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
-@pytest.fixture
-def out(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
 
 
 def check_shifted(seen, captured):

@@ -34,13 +34,6 @@ from restage4d.finding import Finding
 from restage4d.puppet import Puppet
 
 
-@pytest.fixture
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
 def tick(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():

@@ -7,7 +7,6 @@ import pytest
 from mathutils import Quaternion
 from rig_checks import assert_eq_1, basis_bones, find_control
 
-import blender_addon
 from blender_addon import compat
 from blender_addon.puppet import actions, attributes, builder, capture, importer, rig, weights
 from blender_addon.puppet.output import export
@@ -17,12 +16,7 @@ from blender_addon.skeleton import build
 from restage4d import se3
 from restage4d.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def test_regions_are_bone_collections_of_their_colour(monkeypatch):

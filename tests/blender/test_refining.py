@@ -7,7 +7,6 @@ import pytest
 from mathutils import Quaternion
 from rig_checks import find_control
 
-import blender_addon
 from blender_addon import paths
 from blender_addon.operators.animation import refining as operator
 from blender_addon.puppet import capture, importer, rig
@@ -17,18 +16,12 @@ from blender_addon.session import launcher
 from blender_addon.skeleton import build
 from restage4d.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 needs_backend = pytest.mark.skipif(
     not launcher.get_own_python(paths.Path(__file__).parents[2]).is_file(),
     reason="there is no environment of the backend",
 )
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, monkeypatch, tmp_path):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 def read(imported, name):

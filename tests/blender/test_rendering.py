@@ -15,7 +15,6 @@ import pytest
 from drawing_checks import gpu_context
 from mathutils import Matrix, Quaternion
 
-import blender_addon
 from blender_addon import runtime
 from blender_addon.puppet import importer, rig
 from blender_addon.puppet.nodes import native_splats
@@ -26,16 +25,11 @@ from restage4d.errors import InputError
 from restage4d.exporting.exr import write_exr
 from restage4d.srgb import linear_to_srgb, premultiplied_to_linear
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 OpenEXR = pytest.importorskip("OpenEXR")
 ROOT = Path(__file__).parents[2]
 BACKEND = ROOT / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 @pytest.fixture

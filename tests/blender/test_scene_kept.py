@@ -7,17 +7,11 @@ import bpy
 import puppets
 import pytest
 
-import blender_addon
 from blender_addon import runtime
 from blender_addon.puppet import actions, importer, shot_settings
 from blender_addon.session.models import WatchedJob
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

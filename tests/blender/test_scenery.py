@@ -17,16 +17,11 @@ from blender_addon.viewport import display
 from restage4d.exporting.formats import Axes, convert_gaussians
 from restage4d.io.ply import write_ply
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 ROOT = Path(__file__).parents[2]
 SPLATS = ROOT.parent / "shared" / "data" / "splats"
 OPERATORS = bpy.ops.restage4d
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
 
 
 def make_stage(sh: int = 1):

@@ -8,19 +8,11 @@ import puppets
 import pytest
 from mathutils import Matrix
 
-import blender_addon
 from blender_addon.puppet import importer
 from blender_addon.puppet.in_scene import filmed
 from blender_addon.viewport import display, filmed_angle, relighting, splat_drawing
 
-pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("drawn_by_the_extension", "registered")
 
 
 def test_relit_colours_follow_lambert_s_law():

@@ -7,7 +7,6 @@ import pytest
 from mathutils.kdtree import KDTree
 from rig_checks import assert_eq_1, basis_bones
 
-import blender_addon
 from blender_addon import compat
 from blender_addon.operators.shaping import brush
 from blender_addon.puppet import actions, attributes, capture, importer, rig, weights
@@ -15,12 +14,7 @@ from blender_addon.puppet.output import export
 from blender_addon.puppet.shaping import erasing, influences, proxy
 from restage4d import se3
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def read_evaluated(obj):

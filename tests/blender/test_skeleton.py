@@ -19,7 +19,6 @@ from skeleton_checks import (
     turn,
 )
 
-import blender_addon
 from blender_addon.puppet import builder, capture, importer
 from blender_addon.puppet.output import export
 from blender_addon.puppet.playback import nla
@@ -29,20 +28,7 @@ from blender_addon.skeleton.switching import switch_moved_limbs
 from restage4d.puppet import Puppet
 from restage4d.skeleton.extending import LOSS
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
-@pytest.fixture
-def walker():
-    puppet = puppets.creature(n=5000, frames=10, size=(96, 72))
-    imported = importer.import_puppet(puppet, name="walker")
-    bpy.context.scene.frame_set(FRAME)
-    return puppet, imported
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def test_names_and_hierarchy(walker):

@@ -6,31 +6,17 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-import blender_addon
 from blender_addon import failures, paths
 from blender_addon.operators import stepped, writing
 from blender_addon.puppet.output import sequences
 from blender_addon.session import running_work
 
+pytestmark = pytest.mark.usefixtures("registered")
+
 resource = pytest.importorskip("resource")  # full disks are simulated by a limit of Unix
 
 
 OUT = bpy.ops.restage4d
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
-@pytest.fixture
-def out(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
 
 
 class Window:

@@ -11,7 +11,6 @@ import numpy as np
 import puppets
 import pytest
 
-import blender_addon
 from blender_addon import headless, paths
 from blender_addon.operators import render_splats
 from blender_addon.puppet import importer
@@ -20,6 +19,8 @@ from blender_addon.session import running_work
 from restage4d.errors import InputError
 from restage4d.io import ply
 from restage4d.puppet import Puppet
+
+pytestmark = pytest.mark.usefixtures("registered")
 
 resource = pytest.importorskip("resource")  # full disks are simulated by a limit of Unix
 
@@ -34,21 +35,6 @@ KINDS = (  # operator, its options, names of what it writes of "fox"
     pytest.param("export_alembic", OWN, ["fox.abc"], marks=needs_alembic),
     pytest.param("export_usd", OWN, ["fox.usdc"], marks=needs_usd),
 )
-
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESTAGE4D_HOME", str(tmp_path / "home"))
-    blender_addon.register()
-    yield
-    blender_addon.unregister()
-
-
-@pytest.fixture
-def out(tmp_path):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture
