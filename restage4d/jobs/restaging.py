@@ -56,7 +56,7 @@ from restage4d.priors.estimate import NO_CORRECTIONS
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 from restage4d.puppet import Puppet
-from restage4d.puppet_header import read_metadata
+from restage4d.puppet.header import read_metadata
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.splatting import prepare_drawing
 
