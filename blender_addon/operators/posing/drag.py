@@ -8,7 +8,7 @@ from typing import Any, cast
 import bpy
 import numpy as np
 from bpy_extras import view3d_utils
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 from restage4d.errors import InputError
 from restage4d.posing import drag
@@ -17,6 +17,7 @@ from ... import failures
 from ...languages import translate
 from ...puppet import importer, weights
 from ...puppet.posing import hand, pins
+from ...skeleton import following
 from .. import in_view
 
 _WHEEL = {"WHEELUPMOUSE": 1.15, "WHEELDOWNMOUSE": 1 / 1.15}
@@ -137,6 +138,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
 
     pulled: drag.Drag | None = None
     hold: hand.Hold | None = None
+    carried = Matrix()  # what the skeleton does to the place in the hand, above the bases
+    missed = Vector()  # how much farther it must be pulled for that
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         picked = self.pick_pressed(context, event)
@@ -150,10 +153,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         assert self.hold is not None
-        self.pressed_at, self.hand_at = (
-            picked[2],
-            Vector(self.hold.body.pose()[self.point].tolist()),
-        )
+        where = Vector(self.hold.body.pose()[self.point].tolist())
+        self.pressed_at, self.hand_at = picked[2], self.carried @ where
         return self.open_in_view(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -210,6 +211,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             hand.check_keyable(imported.armature)
         self.hold = hand.take_hold(imported)
         self._grab(imported)
+        self.carried, self.missed = self._find_carrying(imported), Vector()
 
     def _grab(self, imported: importer.ImportedPuppet) -> None:
         assert self.hold is not None
@@ -222,8 +224,23 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         assert self.pulled is not None
         assert self.hold is not None
         into = imported.points.matrix_world.to_3x3().inverted_safe()
-        bases = self.pulled.move(np.array(into @ Vector(self.offset)), steps=steps)
+        offset = into @ Vector(self.offset)
+        turned = self.carried.to_3x3().inverted_safe()
+        bases = self.pulled.move(np.array(turned @ (offset + self.missed)), steps=steps)
         hand.pose_bones(imported.armature, self.hold, bases)
+        if self.carried == Matrix():
+            return
+        for _ in range(steps):  # what the artist turned goes along with its joints
+            bpy.context.view_layer.update()
+            wanted = self.carried @ Vector(self.hold.body.pose()[self.point].tolist()) + offset
+            place = Vector(self.hold.body.pose(bases)[self.point].tolist())
+            self.missed += wanted - self._find_carrying(imported) @ place
+            bases = self.pulled.move(np.array(turned @ (offset + self.missed)), steps=steps)
+            hand.pose_bones(imported.armature, self.hold, bases)
+
+    def _find_carrying(self, imported: importer.ImportedPuppet) -> Matrix:
+        posed = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return Matrix(following.find_carrying(posed, imported.points, self.point).tolist())
 
     def _finish(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> set[str]:
         """Lets it come to rest, and keys it."""
