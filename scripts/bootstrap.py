@@ -17,9 +17,9 @@ from pathlib import Path
 from setup_environment import (
     BACKEND,
     BLENDER,
-    BLENDER_NEWEST,
     GPU,
     MAIN,
+    NEWER_BLENDERS,
     ROOT,
     SetupError,
     check_python,
@@ -110,7 +110,7 @@ def call(command: Sequence[str | Path], cwd: Path | None = None) -> int:
 
 def set_up(*, blender_required: bool) -> None:
     """Makes or updates the environments. Without Python 3.11 the Blender one is left out, unless it
-    is required; the newest Blender's is for tests, and made where there is Python 3.13."""
+    is required; those of newer Blenders are for tests, and made where there is Python 3.13."""
     check_python(sys.version_info[:2])
     ensure(MAIN, this_python())
     prepare_gpu()
@@ -127,7 +127,7 @@ def set_up(*, blender_required: bool) -> None:
         ensure_libraries(find_missing_packages())
     ensure(BLENDER, python311)
     if blender_required:
-        add_newest_blender()
+        add_newer_blenders()
 
 
 def prepare_gpu() -> None:
@@ -137,15 +137,17 @@ def prepare_gpu() -> None:
         call([MAIN.python, "-c", script], cwd=ROOT)
 
 
-def add_newest_blender() -> None:
-    """The environment of the newest Blender; without it, its tests are left out."""
+def add_newer_blenders() -> None:
+    """The environments of newer Blenders; without one, its tests are left out."""
     python313 = find_python("3.13")
-    try:
-        if python313 is None:
-            raise SetupError("Python 3.13 was not found.")
-        ensure(BLENDER_NEWEST, python313)
-    except SetupError as error:
-        print(f"Warning: {error} Tests in the newest Blender are left out.", file=sys.stderr)
+    for environment in NEWER_BLENDERS:
+        try:
+            if python313 is None:
+                raise SetupError("Python 3.13 was not found.")
+            ensure(environment, python313)
+        except SetupError as error:
+            text = f"Tests with {environment.folder.name} are left out."
+            print(f"Warning: {error} {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

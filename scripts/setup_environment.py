@@ -1,8 +1,8 @@
 """The environments of this checkout: made, found right, or made again. Standard library only.
 
 `.venv` is for Restage4D itself, `.venv-blender` for Blender as a Python module, which needs Python
-3.11 and its own numpy, `.venv-blender-newest` for the newest Blender's tests. Each is reused while
-pyproject.toml asks for the same packages.
+3.11 and its own numpy, `.venv-blender-lts` and `.venv-blender-newest` for tests in newer Blenders.
+Each is reused while pyproject.toml asks for the same packages.
 """
 
 # so that an old Python gets as far as the sentence that it is too old
@@ -87,12 +87,10 @@ BLENDER = Environment(
     "Blender as a Python module, for .blend files and its tests",
     2,
 )
-
-BLENDER_NEWEST = Environment(
-    ROOT / ".venv-blender-newest",
-    ("blender-newest",),
-    "the newest Blender as a Python module, for its tests",
-    2,
+# which need Python 3.13
+NEWER_BLENDERS = tuple(
+    Environment(ROOT / f".venv-{extra}", (extra,), f"{name} as a Python module, for its tests", 2)
+    for extra, name in (("blender-lts", "Blender 5.2 LTS"), ("blender-newest", "Blender 5.3"))
 )
 
 

@@ -1,9 +1,10 @@
 """Runs tests/blender with every Blender there is: each file in a process of its own, under a time
 limit.
 
-Blenders are the interpreters of ``.venv-blender`` and, where it is, ``.venv-blender-newest``, and
-those named by RESTAGE4D_BLENDER_PYTHONS (separated as in PATH). What the newest one alone can do
-differently is tested always, the rest there among the slow tests.
+Blenders are the interpreters of ``.venv-blender`` and, where they are, ``.venv-blender-lts`` and
+``.venv-blender-newest``, and those named by RESTAGE4D_BLENDER_PYTHONS (separated as in PATH). In
+newer ones what differs between versions is tested always, the rest among the slow tests of the
+newest.
 """
 
 import os
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PYTHON = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
+LTS = ROOT / ".venv-blender-lts" / PYTHON
 NEWEST = ROOT / ".venv-blender-newest" / PYTHON
 PYTHONS = [
     ROOT / ".venv-blender" / PYTHON,
@@ -29,6 +31,11 @@ LIMIT = 240  # seconds
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_in_blender(python: Path, file: Path) -> None:
     run_in(python, file)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem in DIFFERENT], ids=lambda f: f.stem)
+def test_in_the_lts_between(file: Path) -> None:
+    run_in(LTS, file)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -236,6 +237,33 @@ def test_without_python_311_tests_are_refused_and_runs_are_warned(
     assert "no .blend file" in capsys.readouterr().err
     with pytest.raises(bootstrap.SetupError, match=r"Python 3\.11, which was not found\. Install"):
         bootstrap.set_up(blender_required=True)
+
+
+def test_newer_blenders_are_for_tests_where_their_python_is(bootstrap, monkeypatch, capsys) -> None:
+    made = []
+    monkeypatch.setattr(bootstrap, "find_python", lambda version: Path(version))
+    monkeypatch.setattr(bootstrap, "ensure", lambda e, python: made.append((e.folder.name, python)))
+    monkeypatch.setattr(bootstrap, "ensure_libraries", lambda packages: None)
+    bootstrap.set_up(blender_required=False)
+    assert [name for name, _ in made] == [".venv", ".venv-blender"]
+    made.clear()
+    bootstrap.set_up(blender_required=True)
+    python313 = Path("3.13")
+    assert made[2:] == [(".venv-blender-lts", python313), (".venv-blender-newest", python313)]
+    monkeypatch.setattr(
+        bootstrap, "find_python", lambda version: None if version == "3.13" else Path(version)
+    )
+    bootstrap.set_up(blender_required=True)
+    said = capsys.readouterr().err
+    assert "Python 3.13 was not found. Tests with .venv-blender-lts are left out." in said
+    assert "Tests with .venv-blender-newest are left out." in said
+
+
+def test_the_blenders_of_the_tests_are_those_that_the_page_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    blenders = [extras[name][0] for name in ("blender", "blender-lts", "blender-newest")]
+    assert [b[: b.rindex(".")] for b in blenders] == ["bpy==4.5", "bpy==5.2", "bpy==5.3"]
 
 
 @posix
