@@ -308,8 +308,9 @@ def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
     front, guess = _front(), _guess(_front())
     plane = Plane(np.array([0.0, 0, 1]), NEAR + 0.3) if through_plane else None
     monkeypatch.setattr(completion, "find_symmetry_plane", lambda *_: plane)
-    red = np.random.default_rng(1).choice([-1.0, 1.0], len(front))
-    at_rim = np.hypot(*front[:, :2].T) * FOCAL / NEAR > RADIUS - 4
+    row, column = np.nonzero(_disc())
+    red = np.where((row + column) % 2, 1.0, -1.0)
+    at_rim = np.hypot(*front[:, :2].T) * FOCAL / NEAR > RADIUS - 3
     red[at_rim] = 5.0  # as a background that got into the outline
     far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
     model = _model(
