@@ -299,3 +299,32 @@ def test_guesses_that_stay_are_small():
     extent = measure_extent(np.concatenate([front, guess]))
     assert left[model.far > 0].max() <= 0.015 * extent + 1e-6
     assert left[model.far == 0].max() >= near  # others keep theirs
+
+
+@pytest.mark.parametrize("through_plane", [False, True])
+def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
+    """No copies of single rim Gaussians in a row, which are stripes: round ones in the mean colour
+    of what lies inside the outline."""
+    front, guess = _front(), _guess(_front())
+    plane = Plane(np.array([0.0, 0, 1]), NEAR + 0.3) if through_plane else None
+    monkeypatch.setattr(completion, "find_symmetry_plane", lambda *_: plane)
+    row, column = np.nonzero(_disc())
+    red = np.where((row + column) % 2, 1.0, -1.0)
+    at_rim = np.hypot(*front[:, :2].T) * FOCAL / NEAR > RADIUS - 3
+    red[at_rim] = 5.0  # as a background that got into the outline
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = _model(
+        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    )
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    means, found = (model.params[f"subject.{n}"].detach().numpy() for n in ("means", "sh0"))
+    sizes = model.params["subject.log_scales"].detach().numpy()
+    between = (means[:, 2] > NEAR + 0.01) & (model.far == 0).numpy()
+    if plane:
+        between &= means[:, 2] < NEAR + 0.6 - 0.01
+    wall = between & (np.ptp(sizes, 1) == 0)
+    assert wall.sum() > 50
+    assert np.abs(found[wall, 0]).max() < 0.6
+    if plane:
+        assert wall.sum() == between.sum()
