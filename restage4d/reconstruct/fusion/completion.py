@@ -18,8 +18,8 @@ What frames show wins: nothing is added where an observed surface lies already, 
 past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
 the outline, which may hold the background's colour, are no sources. The wall between both sides, of
 which no frame shows anything, is plain: round Gaussians in the mean colour of what lies inside the
-outline there. Copies of single Gaussians, one behind another, would be stripes and beads. Guesses that frames need
-and that hang apart from the body come up to it, along the rays of a frame.
+outline there. Copies of single Gaussians, one behind another, would be stripes and beads. Guesses
+that frames need and that hang apart from the body come up to it, along the rays of a frame.
 """
 
 import numpy as np
