@@ -314,7 +314,7 @@ def _average_colours(
     lies farther inside the outline, by ``margin`` (N,) pixels: the middle of a limb on a limb."""
     sources = np.flatnonzero(near & (margin > LIP))
     count = min(_ABOUT, len(sources))
-    about = KDTree(posed[sources]).query(posed[rows], k=np.arange(1, count + 1))[1]
+    about = KDTree(posed[sources]).query(posed[rows], k=count)[1]
     about = sources[np.asarray(about, np.intp).reshape(len(rows), count)]
     order = np.argsort(-margin[about], 1, kind="stable")[:, : (count + 1) // 2]
     about = np.take_along_axis(about, order, 1)
