@@ -312,7 +312,9 @@ def _average_colours(
 ) -> torch.Tensor:
     """Mean sh0 (M, 3) of the ``near`` Gaussians (N,) about each of ``rows`` (M,), of the half that
     lies farther inside the outline, by ``margin`` (N,) pixels: the middle of a limb on a limb."""
-    sources = np.flatnonzero(near & (margin > LIP))
+    if not len(rows):
+        return torch.zeros(0, 3, device=model.device)
+    sources = np.flatnonzero(near & (margin > LIP))  # the rows are of them
     count = min(_ABOUT, len(sources))
     about = KDTree(posed[sources]).query(posed[rows], k=count)[1]
     about = sources[np.asarray(about, np.intp).reshape(len(rows), count)]
