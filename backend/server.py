@@ -50,6 +50,7 @@ from restage4d.protocol.messages import (
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
+_FIRST_SWEEP_S = 60.0  # after the start, when clients come back and ask for their jobs
 _ROOM_S = 5.0  # between two looks whether there is room again
 _CHECK_S = 0.25
 _SUBSCRIPTIONS = 64  # looked at before events go out again
@@ -206,7 +207,7 @@ class Server:
         retention = Retention(
             self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
         )
-        due = time.monotonic()
+        due = time.monotonic() + _FIRST_SWEEP_S
         while not self.stopping.is_set():
             try:
                 if time.monotonic() >= due:
