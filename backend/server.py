@@ -23,9 +23,10 @@ import zmq
 from backend.answers import Asker, answer_or_error, to_error
 from backend.control import Announced, ControlHandlers
 from backend.jobs.executors import Executor
+from backend.jobs.job_rows import is_damage
 from backend.jobs.job_table import JobTable
 from backend.jobs.repair import repair_database
-from backend.jobs.supervisor import Supervisor, is_damaged
+from backend.jobs.supervisor import Supervisor
 from backend.logs import note
 from backend.network.connections import Connections
 from backend.network.desk import Desk, Request, measure
@@ -49,6 +50,7 @@ from restage4d.protocol.messages import (
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
+_FIRST_SWEEP_S = 60.0  # after the start, when clients come back and ask for their jobs
 _ROOM_S = 5.0  # between two looks whether there is room again
 _CHECK_S = 0.25
 _SUBSCRIPTIONS = 64  # looked at before events go out again
@@ -205,7 +207,7 @@ class Server:
         retention = Retention(
             self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
         )
-        due = time.monotonic()
+        due = time.monotonic() + _FIRST_SWEEP_S
         while not self.stopping.is_set():
             try:
                 if time.monotonic() >= due:
@@ -216,7 +218,7 @@ class Server:
                     retention.empty_trash()
             except Exception as error:  # a full disk, a damaged file: tried again the next time
                 _log.exception("the folder could not be swept")
-                if is_damaged(error):
+                if is_damage(error):
                     self._fail()
             wait_s = due - time.monotonic() if self.supervisor.keep_reserve() else _ROOM_S
             self._trash.wait(max(wait_s, 0.0))
@@ -332,7 +334,7 @@ class Server:
             try:
                 self.supervisor.tick()
             except (InputError, OSError, sqlite3.Error) as error:
-                if is_damaged(error):
+                if is_damage(error):
                     raise
                 # a full disk, say: everything is looked at anew the next time
                 _log.exception("the queue could not be looked after")

@@ -33,7 +33,7 @@ _WATCHED = (
 
 _ASK = "Ask whoever runs it for a connection file (restage4d keys make NAME), or start your own."
 _RENEW = (
-    "Start the service again (restage4d serve) and use the file that it writes; of a service "
+    "Start the service (restage4d serve) and use the file that it writes; of a service "
     "elsewhere ask its owner for a new one."
 )
 _LOOK_S = 0.25  # between two looks at the connection file while there is no connection
