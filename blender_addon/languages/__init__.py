@@ -63,7 +63,8 @@ def find_message(text: str, language: str) -> str:
         found = pattern.fullmatch(text)
         if found is not None:
             return _put(translated, found.groupdict(), language)
-    return text
+    parts = text.split("; ")
+    return "; ".join(find_message(p, language) for p in parts) if len(parts) > 1 else text
 
 
 def _put(translated: str, places: dict[str, str], language: str) -> str:

@@ -126,5 +126,9 @@ def test_messages_are_found_with_what_is_put_in():
     assert find(told, "zh_HANS") == "'a walk' 在第 7 帧过渡到 'b'；可在 NLA 编辑器中修改"
     told = "Simplify failed: RuntimeError: out of room."
     assert find(told, "fr_FR").endswith("a échoué : RuntimeError: out of room.")
+    told = "Imported a.puppet; it has 'Suzanne' in it; Blender's cube is hidden"
+    assert find(told, "de_DE") == (
+        "a.puppet importiert; 'Suzanne' ist darin; Blenders Würfel ist verborgen"
+    )
     assert find("nobody's words", "ja_JP") == "nobody's words"
     assert languages.say("Nothing is pinned") == "Nothing is pinned", "in English as it is"
