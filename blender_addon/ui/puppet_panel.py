@@ -55,7 +55,7 @@ class RESTAGE4D_PT_puppet(Step):
         draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         draw_posing(layout)
-        draw_skeleton(layout, imported)
+        draw_skeleton(layout, context, imported)
         draw_shaping(layout)
         for draw in (draw_layers, draw_clips, draw_curves):
             draw(layout, context, imported)
