@@ -50,7 +50,7 @@ def draw_skeleton(
     row.operator("restage4d.lock_contacts", text="Lock", text_ctxt=CONTEXT, icon="LOCKED")
     row.operator("restage4d.free_contacts", text="Free", text_ctxt=CONTEXT, icon="UNLOCKED")
     playing = nla.find_playing(imported)
-    extent = float(max(imported.points.dimensions))
+    extent = max(cast(Any, imported.points.dimensions))
     for contact in read_contacts(imported.armature, playing.name) if playing is not None else ():
         if contact.is_locked and contact.miss:
             words = translate("{part} is {mm:.1f} mm too short at frames {first} to {last}").format(
