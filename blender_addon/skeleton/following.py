@@ -60,14 +60,14 @@ def find_followed(armature: bpy.types.Object, points: bpy.types.Object) -> Follo
         opacity = attributes.read_radiance(mesh)[:, 3]
     some = slice(None, None, max(1, len(means) // _POINTS))
     count = len(means[some])
-    quats = np.tile(np.float32([1, 0, 0, 0]), (count, 1))
+    quats = np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))
     nothing = np.zeros((count, 1, 3), np.float32)
     subject = Gaussians(means[some], quats, np.ones_like(means[some]), opacity[some], nothing)
     puppet = Puppet(subject, index[some], weight[some], [], subject)
     skeleton = skeleton.with_skin(skeleton.index[some], skeleton.weight[some])
     body = plan_body(puppet, skeleton, [], means.mean(0).astype(np.float64), 1.0)
     bones = rig.get_armature(armature).bones
-    rest = {
+    rest: dict[str, Array] = {
         name: np.array(bones[name].matrix_local, np.float64) for name in body.keyed if name in bones
     }
     return Followed(body, puppet, rest)
@@ -86,6 +86,8 @@ def find_carrying(
     changes = np.linalg.inv(world) @ build.read_changes(armature) @ world
     if np.abs(changes - out).max() < _UNTOUCHED:
         return out
-    turn, shift = blend_changes(changes, *(part[point : point + 1] for part in skin))
+    index, weight = skin
+    mine = slice(point, point + 1)
+    turn, shift = blend_changes(changes, index[mine], weight[mine])
     out[:3, :3], out[:3, 3] = turn[0], shift[0]
     return out

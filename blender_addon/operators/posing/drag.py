@@ -14,7 +14,7 @@ from restage4d.errors import InputError
 from restage4d.posing import drag
 
 from ... import failures
-from ...languages import translate
+from ...languages import say, translate
 from ...puppet import importer, weights
 from ...puppet.posing import hand, pins
 from ...skeleton import following
@@ -51,13 +51,13 @@ class OnPuppetInView:
         if context.area is not None and context.area.type == "VIEW_3D":
             found = in_view.find_view(context.window, context.area.as_pointer())
         if found is None:
-            self.report({"ERROR"}, "This works in a 3D view.")
+            self.report({"ERROR"}, say("This works in a 3D view."))
             return None
         area, region = found
         at = event.mouse_x - region.x, event.mouse_y - region.y
         picked = pick(context, area, region, at)
         if picked is None:
-            self.report({"INFO"}, _NOTHING)
+            self.report({"INFO"}, say(_NOTHING))
             return None
         return *picked, at
 
@@ -65,9 +65,9 @@ class OnPuppetInView:
     def poll(cls, context: bpy.types.Context) -> bool:
         tell: Any = cls
         if not importer.find_puppets(context.scene):
-            tell.poll_message_set("There is no puppet in this scene")
+            tell.poll_message_set(say("There is no puppet in this scene"))
         elif context.mode not in {"OBJECT", "POSE"}:
-            tell.poll_message_set("Works in Object Mode and Pose Mode")
+            tell.poll_message_set(say("Works in Object Mode and Pose Mode"))
         else:
             return True
         return False
@@ -251,10 +251,10 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         if self.set_keys or scene.tool_settings.use_keyframe_insert_auto:
             count = hand.key_motion(imported, scene, self.hold, bases, frames=self.frames)
             span = f" over {2 * self.frames + 1} frames" if self.frames else ""
-            self.report({"INFO"}, f"{count} bones keyed{span}")
+            self.report({"INFO"}, say(f"{count} bones keyed{span}"))
         else:
             hand.pose_bones(imported.armature, self.hold, bases)
-            self.report({"INFO"}, "Moved without a key: it is gone at the next frame")
+            self.report({"INFO"}, say("Moved without a key: it is gone at the next frame"))
         return {"FINISHED"}
 
     def _find_offset(
@@ -320,7 +320,7 @@ class RESTAGE4D_OT_pin(OnPuppetInView, bpy.types.Operator):
             return {"CANCELLED"}
         imported.armature.update_tag()
         count = len(pins.find_pinned(imported.armature, means))
-        self.report({"INFO"}, f"{'Pinned' if held else 'Unpinned'}; {count} points hold")
+        self.report({"INFO"}, say(f"{'Pinned' if held else 'Unpinned'}; {count} points hold"))
         return {"FINISHED"}
 
 
@@ -337,9 +337,9 @@ class RESTAGE4D_OT_clear_pins(OnPuppetInView, bpy.types.Operator):
             return False
         imported = importer.find_selected_puppet(context)
         if imported is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")
+            cls.poll_message_set(say("Select a part of one puppet, such as its armature"))
         elif pins.KEY not in imported.armature:
-            cls.poll_message_set("Nothing is pinned")
+            cls.poll_message_set(say("Nothing is pinned"))
         else:
             return True
         return False
@@ -349,7 +349,7 @@ class RESTAGE4D_OT_clear_pins(OnPuppetInView, bpy.types.Operator):
         assert imported is not None  # poll
         count = pins.clear_pins(imported.armature)
         imported.armature.update_tag()
-        self.report({"INFO"}, f"{count} pins taken away")
+        self.report({"INFO"}, say(f"{count} pins taken away"))
         return {"FINISHED"}
 
 

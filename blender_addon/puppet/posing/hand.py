@@ -162,7 +162,7 @@ def key_motion(
         scene.frame_set(frame)
         bones = armature.pose.bones
         stood.append({name: bones[name].matrix_basis.copy() for name in (*names, *hold.stood)})
-        places[i] = [bones[name].matrix for name in hold.names]
+        places[i] = np.array([bones[name].matrix for name in hold.names], np.float64)
     steps = [{name: _take_share(motion[name], _fade(f - here, frames)) for name in names}
              for f in span]  # fmt: skip
     if hold.skeleton is not None:
