@@ -17,15 +17,21 @@ if not os.environ.get("RESTAGE4D_TEST_GPU"):  # which test_gpu.py sets
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 300 kB."""
-    disk = tmp_path / "disk"
+    yield from mount_disk(tmp_path / "disk", "size=300k")
+
+
+@pytest.fixture
+def locked_disk(tmp_path):
+    """A file system that nobody may write, not even root."""
+    yield from mount_disk(tmp_path / "locked", "ro")
+
+
+def mount_disk(disk, options):
     disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
     if (
         sys.platform != "linux"
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)],
-            capture_output=True,
-            check=False,
-        ).returncode
+        or subprocess.run(command, capture_output=True, check=False).returncode
     ):
         pytest.skip("needs the right to mount a small file system")
     yield disk

@@ -275,11 +275,12 @@ def test_cameras(tmp_path: Path) -> None:
     assert np.abs(read.cameras[1].params - np.array([100, 100, 48, 32])).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["ply", "usd-splats", "usd-points", "usd-skeleton", "prores"])
+# cameras are written at once; test_export_meshes has a puppet for the meshes
+@pytest.mark.parametrize("name", [n for n in FORMATS if "camera" not in n and "mesh" not in n])
 def test_cancelled_exports_leave_nothing(tmp_path: Path, name: str) -> None:
     shot = make_shot(frames=range(5))
     asked = iter([False] * 3 + [True] * 100)
-    path = tmp_path / ("seq" if name == "ply" else f"a{FORMATS[name].suffix}")
+    path = tmp_path / ("seq" if FORMATS[name].by_frame else f"a{FORMATS[name].suffix}")
     with pytest.raises(Cancelled):
         export_performance(shot, name, path, Progress(cancelled=lambda: next(asked)))
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -157,6 +157,17 @@ def test_a_place_that_may_not_be_written(tmp_path: Path, format_name: str) -> No
         )
 
 
+@pytest.mark.parametrize("format_name", [n for n in FORMATS if "mesh" not in n])
+def test_a_disk_that_may_not_be_written(locked_disk: Path, format_name: str) -> None:
+    puppet, form = random_puppet(0), FORMATS[format_name]
+    shot = Shot(puppet, puppet.performances[0], range(1), axes=form.axes)
+    for place in [f"a{form.suffix}"] + ["sequence"] * form.by_frame:
+        with pytest.raises(InputError, match="cannot be written") as caught:
+            export_performance(shot, format_name, locked_disk / place)
+        assert "[Errno" not in str(caught.value)
+    assert not list(locked_disk.iterdir())
+
+
 # test_export_meshes has dense puppets; a film's writer holds its file, and the disk, a while longer
 _ELSEWHERE = ("glb-mesh", "usd-mesh", "mp4", "prores")
 

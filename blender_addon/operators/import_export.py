@@ -193,7 +193,8 @@ class RESTAGE4D_OT_export_npz(_ExportPoints):
 
 
 class RESTAGE4D_OT_export_alembic(_ExportPoints):
-    """Export the moving points as Alembic, by Blender's own exporter; it cannot be interrupted"""
+    """Export the moving points as Alembic: positions alone, without colour, size and orientation;
+    by Blender's own exporter, uninterrupted"""
 
     bl_idname = "restage4d.export_alembic"
     bl_label = "Export Points (Alembic)"
@@ -214,6 +215,12 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
         self, scene: bpy.types.Scene, imported: importer.ImportedPuppet, path: Path
     ) -> Steps[None]:
         return export.alembic_steps(imported, scene, path, self.choose(scene))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        _ExportPoints.draw(self, context)
+        self.layout.label(
+            text="Positions alone: no colour, size, orientation", text_ctxt=CONTEXT, icon="INFO"
+        )
 
 
 class RESTAGE4D_OT_export_usd(_ExportPoints):

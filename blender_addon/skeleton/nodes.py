@@ -13,6 +13,7 @@ from restage4d.skeleton.skinning import INFLUENCES
 from ..puppet.nodes.node_tree import NodeTree, add_group
 
 BONE, BONE_WEIGHT = "bone", "bone_weight"  # attributes of points, numbered from _0
+_ROUNDING = 5e-6  # quaternion and units that rounding leaves where nothing is changed
 _TURN, _TURN_W, _SHIFT, _SHIFT_W = "turn", "turn_w", "shift", "shift_w"
 
 
@@ -74,7 +75,8 @@ def make_dual_quaternions() -> bpy.types.NodeTree:
 
 def make_carrying() -> bpy.types.NodeTree:
     """Points go on with the blended dual quaternions of their bones, in "Changes"; the twin of
-    `restage4d.skeleton.posing.blend_changes`. Moves ``position`` and turns ``rotation``."""
+    `restage4d.skeleton.posing.blend_changes`. Moves ``position`` and turns ``rotation``. Where no
+    bone is changed, as in a performance that was only imported, they are passed on as they are."""
     t, group = add_group("Restage4D Skeleton", [("Changes", "NodeSocketObject")])
     changes = _read_object(t, group.outputs["Changes"])
     total: list[Any] = [None] * 4
@@ -126,10 +128,35 @@ def make_carrying() -> bpy.types.NodeTree:
         rotation_space="GLOBAL",
     ).outputs[0]
     place = t.vector("ADD", turned, shift)
-    stored = t.carry_points(group.outputs["Geometry"], place, rotation)
-    t.node("NodeGroupOutput", {"Geometry": stored})
+    switch = t.node(
+        "GeometryNodeSwitch",
+        {
+            "Switch": _find_change(t, changes),
+            "False": group.outputs["Geometry"],
+            "True": t.carry_points(group.outputs["Geometry"], place, rotation),
+        },
+        input_type="GEOMETRY",
+    )
+    t.node("NodeGroupOutput", {"Geometry": switch.outputs[0]})
     t.arrange()
     return t.tree
+
+
+def _find_change(t: NodeTree, changes: Any) -> Any:
+    """Whether any bone is changed by more than `_ROUNDING`."""
+    sizes = [t.vector("LENGTH", t.attribute(name, "FLOAT_VECTOR")) for name in (_TURN, _SHIFT)]
+    largest = t.node(
+        "GeometryNodeAttributeStatistic",
+        {"Geometry": changes, "Attribute": t.math("MAXIMUM", *sizes)},
+        data_type="FLOAT",
+        domain="POINT",
+    ).outputs["Max"]
+    return t.node(
+        "FunctionNodeCompare",
+        {0: largest, 1: _ROUNDING},
+        data_type="FLOAT",
+        operation="GREATER_THAN",
+    ).outputs[0]
 
 
 def _read_object(t: NodeTree, obj: Any) -> Any:

@@ -5,14 +5,16 @@ import os
 import signal
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
 import puppets
 import pytest
+from layout_recorder import LayoutRecorder
 
 from blender_addon import headless, paths
-from blender_addon.operators import render_splats
+from blender_addon.operators import import_export, render_splats
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import export, render_job, sequences, verify
 from blender_addon.session import running_work
@@ -248,6 +250,20 @@ def test_an_alembic_file_that_is_cut_short_is_seen(out, imported):
     for content in (b"", whole[:10], whole[:5] + b"\0" + whole[6:], b"USD" + whole[3:]):
         path.write_bytes(content)
         assert verify.find_alembic_damage(path) != ""
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        ("export_alembic", ["Positions alone: no colour, size, orientation"]),
+        ("export_usd", []),
+    ],
+)
+def test_what_a_file_loses_is_said_before(operator, said):
+    known = getattr(OUT, operator).get_rna_type()
+    drawn = SimpleNamespace(layout=LayoutRecorder(), use_range=False, bl_rna=known)
+    getattr(import_export, f"RESTAGE4D_OT_{operator}").draw(drawn, bpy.context)
+    assert drawn.layout.texts == said
 
 
 def test_what_blender_s_exporter_says_is_told():

@@ -21,6 +21,8 @@ from .copying import PointsCopy
 from .materials import CUTOFF, make_material
 from .node_tree import NodeTree, add_group
 
+_CORNERS = ("Origin", "First Axis", "Second Axis")  # the three vertices of a basis
+
 
 def make_skinning(influences: int) -> bpy.types.NodeTree:
     """The tree of `skinning_steps`."""
@@ -45,23 +47,20 @@ def skinning_steps(influences: int) -> Iterator[bpy.types.NodeTree]:
         "GeometryNodeObjectInfo", {"Object": group.outputs["Bases"]}, transform_space="ORIGINAL"
     ).outputs["Geometry"]
     position = t.node("GeometryNodeInputPosition").outputs[0]
+    # Of few vertices once a frame, so that no point computes where its bases' vertices are.
+    corners = t.node("GeometryNodeCaptureAttribute", {"Geometry": frames}, domain="POINT")
+    index = t.node("GeometryNodeInputIndex").outputs[0]
+    first = t.node("FunctionNodeIntegerMath", {0: index, 1: 3}, operation="MULTIPLY").outputs[0]
+    for c, name in enumerate(_CORNERS):
+        row = t.node("FunctionNodeIntegerMath", {0: first, 1: c}, operation="ADD").outputs[0]
+        corners.capture_items.new("VECTOR", name)
+        t.tree.links.new(_sample(t, frames, position, row), corners.inputs[name])
     blended: list[Any] = [None, None, None]  # t, t + r0, t + r1
     for j in range(influences):
         weight = t.attribute(f"weight_{j}", "FLOAT")
         basis = t.attribute(f"influence_{j}", "INT")
-        first = t.node("FunctionNodeIntegerMath", {0: basis, 1: 3}, operation="MULTIPLY").outputs[0]
-        for c in range(3):
-            row = (
-                first
-                if c == 0
-                else t.node("FunctionNodeIntegerMath", {0: first, 1: c}, operation="ADD").outputs[0]
-            )
-            sample = t.node(
-                "GeometryNodeSampleIndex",
-                {"Geometry": frames, "Value": position, "Index": row},
-                data_type="FLOAT_VECTOR",
-                domain="POINT",
-            ).outputs[0]
+        for c, name in enumerate(_CORNERS):
+            sample = _sample(t, corners.outputs["Geometry"], corners.outputs[name], basis)
             if blended[c] is None:
                 blended[c] = t.vector("MULTIPLY", sample, weight)
             else:
@@ -91,6 +90,16 @@ def skinning_steps(influences: int) -> Iterator[bpy.types.NodeTree]:
     yield t.tree
     t.arrange()
     yield t.tree
+
+
+def _sample(
+    t: NodeTree, geometry: bpy.types.NodeSocket, value: bpy.types.NodeSocket, index: Any
+) -> bpy.types.NodeSocket:
+    """A vector of a geometry's points."""
+    inputs = {"Geometry": geometry, "Value": value, "Index": index}
+    return t.node(
+        "GeometryNodeSampleIndex", inputs, data_type="FLOAT_VECTOR", domain="POINT"
+    ).outputs[0]
 
 
 def display_steps() -> Iterator[bpy.types.NodeTree]:
