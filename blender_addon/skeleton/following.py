@@ -3,7 +3,7 @@
 and followers do on top of what they do whatever their own points were moved by. Both do the same,
 so that points are where the bases put them, and the artist's controls stand where the body is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -64,7 +64,7 @@ def find_followed(armature: bpy.types.Object, points: bpy.types.Object) -> Follo
     nothing = np.zeros((count, 1, 3), np.float32)
     subject = Gaussians(means[some], quats, np.ones_like(means[some]), opacity[some], nothing)
     puppet = Puppet(subject, index[some], weight[some], [], subject)
-    skeleton = skeleton.with_skin(skeleton.index[some], skeleton.weight[some])
+    skeleton = replace(skeleton, index=skeleton.index[some], weight=skeleton.weight[some])
     body = plan_body(puppet, skeleton, [], means.mean(0).astype(np.float64), 1.0)
     bones = rig.get_armature(armature).bones
     rest: dict[str, Array] = {
