@@ -18,8 +18,7 @@ What frames show wins: nothing is added where an observed surface lies already, 
 past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
 the outline, which may hold the background's colour, are no sources. The wall between both sides, of
 which no frame shows anything, is plain: round Gaussians in the mean colour of what lies inside the
-outline there. Copies of single Gaussians, one behind another, would be stripes and beads. Guesses
-that frames need and that hang apart from the body come up to it, along the rays of a frame.
+outline there. Copies of single Gaussians, one behind another, would be stripes and beads.
 """
 
 import numpy as np
@@ -31,7 +30,7 @@ from scipy.spatial import KDTree
 from restage4d import se3
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.puppet import SH_C0
-from restage4d.reconstruct.fusion.far_side import find_contradicted, find_places_on_rays
+from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.reflection import (
     LIP,
@@ -72,7 +71,6 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
 _ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
-_LOOSE = 2.0  # distances of neighbours from all else, from which a guess hangs apart
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -151,7 +149,6 @@ def complete_far_side(
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
     _take(model, np.flatnonzero(unseen))
-    _bring_guesses_near(model, t, cameras.w2c[t], spacing)
 
 
 class _Body:
@@ -280,31 +277,6 @@ def _append(
         larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
         sizes = p["subject.log_scales"][n_kept:] + larger
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
-
-
-def _bring_guesses_near(model: SceneModel, t: int, w2c: F32, spacing: float) -> None:
-    """Guesses that hang apart from all else at frame t come nearer to its camera, along their rays
-    and as much smaller, until they touch the body; the frame keeps its looks. Those that find
-    nothing there go."""
-    body, far = _Body(model), (model.far > 0).cpu().numpy()
-    posed, _, R, shift = body.pose(t)
-    apart = np.flatnonzero(far)
-    apart = apart[_measure_distance(posed[apart], posed[~far]) > _LOOSE * spacing]
-    if not len(apart):
-        return
-    eye = -w2c[:3, :3].T @ w2c[:3, 3]
-    share = find_places_on_rays(posed[apart], posed[~far], eye, spacing)
-    some, share = apart[share > 0], share[share > 0, None]
-    moved = eye + share * (posed[some] - eye)
-    moved = se3.inverse_transform(R[some], shift[some], moved.astype(np.float32))
-    at = torch.from_numpy(some).to(model.device)
-    with torch.no_grad():
-        means, sizes = (model.params[f"subject.{name}"] for name in ("means", "log_scales"))
-        means[at] = torch.from_numpy(moved.astype(np.float32)).to(means)
-        sizes[at] += torch.from_numpy(np.log(share)).to(sizes)
-    keep = np.ones(len(far), bool)
-    keep[np.setdiff1d(apart, some)] = False
-    _take(model, np.flatnonzero(keep))
 
 
 def _average_colours(
