@@ -15,13 +15,15 @@ from backend.control import Announced
 from backend.file_lock import FileLock
 from backend.jobs.executors import Executor, LocalExecutor
 from backend.logs import log_to_files
+from backend.network.ray_token import use_ray_token
+from backend.network.sockets import read_ports
 from backend.server import Server
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.errors import InputError
-from restage4d.protocol.connection import CHANNELS, Connection, home
-from restage4d.protocol.errors import NotRunning
+from restage4d.protocol.connection import CHANNELS, home
 from restage4d.protocol.messages import ProviderInfo
+from restage4d.protocol.private_folder import make_private
 from restage4d.providers.availability import find_needs
 from restage4d.providers.registry import ENTRIES, describe_terms
 from restage4d.providers.settings import read_settings
@@ -102,9 +104,10 @@ def serve(options: argparse.Namespace) -> None:
 def _choose_executor(
     options: argparse.Namespace, settings: ServiceSettings
 ) -> Callable[[Store], Executor]:
+    slots, gpu_gigabytes = settings.slots, settings.job_gpu_gigabytes
     if options.executor == "local":
-        return lambda store: LocalExecutor(store, settings.slots)
-    _use_ray_token()
+        return lambda store: LocalExecutor(store, slots, gpu_gigabytes)
+    use_ray_token()
     try:
         # late: Ray is an extra that few have
         from backend.jobs.ray_executor import RayExecutor
@@ -113,20 +116,7 @@ def _choose_executor(
             "Ray is not installed.", "Install restage4d[backend,farm] here and on every node."
         ) from error
 
-    return lambda store: RayExecutor(store, options.address, settings.slots)
-
-
-def _use_ray_token() -> None:
-    """Ray's own token where there is one: else whoever reaches the cluster's ports runs what they
-    like there. Ray reads the variable when it is imported."""
-    there = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if there or (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    elif os.environ.get("RAY_AUTH_MODE") != "token":
-        logging.getLogger("restage4d.farm").warning(
-            "this Ray cluster asks for no token: whoever reaches its ports runs what they like "
-            "there (docs/service.md)"
-        )
+    return lambda store: RayExecutor(store, options.address, slots, gpu_gigabytes)
 
 
 def _find_ports(first: int, folder: Path) -> dict[str, int]:
@@ -136,11 +126,7 @@ def _find_ports(first: int, folder: Path) -> dict[str, int]:
         if not 1 <= first <= 65535 - len(CHANNELS) + 1:
             raise InputError(f"There is no port {first}.", "Give a number from 1 to 65532.")
         return {name: first + i for i, name in enumerate(CHANNELS)}
-    try:
-        last = Connection.read(folder / "last.json").ports
-    except NotRunning:
-        return {}
-    return last
+    return read_ports(folder / "last.json")
 
 
 def _list_providers() -> list[ProviderInfo]:
@@ -193,16 +179,15 @@ def _watch_parent(pid: int | None) -> Callable[[], bool]:
 
 def _keep_private(folder: Path) -> None:
     """Prompts, previews and uploads are their user's alone: the folder and all that the service and
-    its workers write. On Windows a user's profile is private by itself."""
-    if os.name == "nt":
-        return
-    os.umask(0o077)
+    its workers write."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        make_private(folder)
     except OSError as error:
+        if os.name == "nt" and folder.is_dir():  # a disk without access lists
+            print(f"Others may be able to read {folder}: {error}", file=sys.stderr, flush=True)
+            return
         raise InputError(
-            f"{folder} cannot be made private: {error.strerror}.",
+            f"{folder} cannot be made private: {error.strerror or error}.",
             "Set RESTAGE4D_HOME to a folder of your own.",
         ) from error
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from backend.jobs.job_folder import Folder
-from backend.jobs.job_rows import JobRow
+from backend.jobs.job_rows import JobRow, list_inputs
 from backend.jobs.job_table import JobTable
 from backend.logs import note
 from backend.settings import ServiceSettings
@@ -70,6 +70,8 @@ class Retention:
         self._wall, self._monotonic = wall, monotonic
         self._last: float | None = None  # monotonic, at this process's last sweep
         self._ledger = _read_ledger(ledger)
+        # frames of packed folders by their content, which never changes: each is opened once
+        self._packed: dict[str, set[str]] = {}
 
     def sweep(self) -> None:
         """Deletes what is too old or too much. Nothing that a queued, running or paused job needs
@@ -137,8 +139,9 @@ class Retention:
     def _delete_jobs_and_contents(
         self, jobs: list[JobRow], ended: list[JobRow], sizes: dict[str, int]
     ) -> None:
-        packed: dict[str, set[str]] = {}  # jobs share contents: each is opened once
-        needs = {job.id: _add_frames(self.store, job.contents, packed) for job in jobs}
+        needs = {job.id: self._add_frames(job) for job in jobs}
+        named = {content for job in jobs for content in list_inputs(job.spec)}
+        self._packed = {c: self._packed[c] for c in named if c in self._packed}
         users = Counter(content for contents in needs.values() for content in contents)
         ages = {content: self._age(f"content {content}") for content in sizes}
         oldest = sorted(sizes, key=lambda content: -ages[content])
@@ -198,6 +201,17 @@ class Retention:
         except FileNotFoundError:
             return False
 
+    def _add_frames(self, job: JobRow) -> set[str]:
+        """What a job needs or made, and the frames of the folders that it was given."""
+        found = job.contents
+        for content in list_inputs(job.spec):
+            if content not in self._packed:
+                with suppress(WireError):  # not here: it may be brought again
+                    files = read_packed_files(self.store, content) or []
+                    self._packed[content] = {file.content for file in files}
+            found |= self._packed.get(content, set())
+        return found
+
 
 def _read_ledger(path: Path) -> _Ledger:
     """A new one where there is none or it cannot be read: then all ages begin anew."""
@@ -205,16 +219,3 @@ def _read_ledger(path: Path) -> _Ledger:
         return msgspec.json.decode(path.read_bytes(), type=_Ledger)
     except (OSError, msgspec.MsgspecError):
         return _Ledger()
-
-
-def _add_frames(store: Store, contents: set[str], packed: dict[str, set[str]]) -> set[str]:
-    """And the frames of packed folders, which ``packed`` remembers."""
-    found = set(contents)
-    for content in contents:
-        if content not in packed:
-            packed[content] = set()
-            with suppress(WireError):
-                files = read_packed_files(store, content) or []
-                packed[content] = {file.content for file in files}
-        found |= packed[content]
-    return found

@@ -9,7 +9,6 @@ heartbeat (REP): says back what it hears.
 
 import contextlib
 import logging
-import os
 import secrets
 import sqlite3
 import threading
@@ -24,22 +23,22 @@ import zmq
 from backend.answers import Asker, answer_or_error, to_error
 from backend.control import Announced, ControlHandlers
 from backend.jobs.executors import Executor
+from backend.jobs.job_rows import is_damage
 from backend.jobs.job_table import JobTable
 from backend.jobs.repair import repair_database
-from backend.jobs.supervisor import Supervisor, is_damaged
+from backend.jobs.supervisor import Supervisor
 from backend.logs import note
 from backend.network.connections import Connections
 from backend.network.desk import Desk, Request, measure
-from backend.network.keys import Authenticator, Keys
+from backend.network.keys import Authenticator, Keys, OwnKeys
 from backend.network.monitoring import Monitoring, measure_service
-from backend.network.sockets import Listening, read_port
+from backend.network.sockets import Listening, make_connection, write_ports
 from backend.network.subscriptions import Subscriptions
 from backend.retention import Retention
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from backend.work import WorkHandlers
 from restage4d.errors import InputError
-from restage4d.protocol.connection import CHANNELS, Connection, is_loopback
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import (
     Control,
@@ -51,6 +50,7 @@ from restage4d.protocol.messages import (
 
 _TICK_S = 0.05
 _SWEEP_S = 600.0
+_FIRST_SWEEP_S = 60.0  # after the start, when clients come back and ask for their jobs
 _ROOM_S = 5.0  # between two looks whether there is room again
 _CHECK_S = 0.25
 _SUBSCRIPTIONS = 64  # looked at before events go out again
@@ -84,11 +84,13 @@ class Server:
         self.stopping = threading.Event()
         self.failed = False
         self.keys = Keys(home / "keys")
+        self._own = OwnKeys.draw(self.keys, bind)
         self._context = zmq.Context(2)
-        self.doorman = Authenticator(self._context, self.keys)
+        self.doorman = Authenticator(self._context, self.keys, self._own.local[0])
         self.connections = Connections(settings.memory_gigabytes * 1e9)
         self._desk = Desk(self.connections, self.doorman)
-        self._sockets = self._listen(ports, exact)
+        self._ports, self._exact = ports, exact
+        self._sockets: dict[str, zmq.Socket] = {}
         self.repaired = repair_database(home / "jobs.sqlite")
         if self.repaired:
             _log.error("%s", self.repaired)
@@ -142,17 +144,23 @@ class Server:
         self._wake.bind(self._wake_address)
         self._local = threading.local()
 
-    def _listen(self, ports: dict[str, int], exact: bool) -> dict[str, zmq.Socket]:
-        listening = Listening(
-            self._context, self.bind, self.keys, self.settings.limits, self.connections, exact
-        )
-        return {name: listening.open(name, ports.get(name, 0)) for name in CHANNELS}
-
     # --- life -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Serves, and writes the connection file. Jobs of an earlier service are taken up where
-        they stand."""
+        they stand.
+
+        Raises:
+            InputError: the address or a port cannot be listened on.
+        """
+        # late: clients of an earlier start come at once and then look for the new keys
+        listening = Listening(
+            self._context, self.bind, self._own, self.settings.limits, self.connections, self._exact
+        )
+        self._sockets = listening.open_all(self._ports)
+        connection = make_connection(self.bind, self._sockets, self._own)
+        connection.write(self.home / "connection.json")
+        write_ports(self.home / "last.json", connection.ports)
         self.doorman.start()
         loops = (
             self._serve_work,
@@ -171,24 +179,7 @@ class Server:
         threading.Thread(target=self._sweep, name="retention", daemon=True).start()
         if self._monitoring:
             self._monitoring.start()
-        connection = self.make_connection()
-        connection.write(self.home / "connection.json")
-        connection.write(self.home / "last.json")  # stays, for the ports
         _log.info("listening on %s, ports %s", self.bind, connection.ports)
-
-    def make_connection(self) -> Connection:
-        """What this machine's own clients need."""
-        public, secret = self.keys.local()
-        wildcard = self.bind in ("0.0.0.0", "*", "::")
-        return Connection(
-            host="127.0.0.1" if wildcard else self.bind,
-            ports={name: read_port(socket) for name, socket in self._sockets.items()},
-            server_key=self.keys.server()[0],
-            public_key=public,
-            secret_key=secret,
-            pid=os.getpid(),
-            loopback=is_loopback(self.bind),
-        )
 
     def run(self, alive: Callable[[], bool] = lambda: True) -> None:
         """Serves until `Shutdown`, or until ``alive()`` is False; then checkpoints the jobs that
@@ -216,7 +207,7 @@ class Server:
         retention = Retention(
             self.jobs, self.store, self.home / "jobs", self.home / "ages.json", self.settings
         )
-        due = time.monotonic()
+        due = time.monotonic() + _FIRST_SWEEP_S
         while not self.stopping.is_set():
             try:
                 if time.monotonic() >= due:
@@ -227,7 +218,7 @@ class Server:
                     retention.empty_trash()
             except Exception as error:  # a full disk, a damaged file: tried again the next time
                 _log.exception("the folder could not be swept")
-                if is_damaged(error):
+                if is_damage(error):
                     self._fail()
             wait_s = due - time.monotonic() if self.supervisor.keep_reserve() else _ROOM_S
             self._trash.wait(max(wait_s, 0.0))
@@ -343,7 +334,7 @@ class Server:
             try:
                 self.supervisor.tick()
             except (InputError, OSError, sqlite3.Error) as error:
-                if is_damaged(error):
+                if is_damage(error):
                     raise
                 # a full disk, say: everything is looked at anew the next time
                 _log.exception("the queue could not be looked after")

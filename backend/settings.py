@@ -20,6 +20,7 @@ _RANGES = {
     "memory_gigabytes": (0.1, 1024),
     "job_hours": (0, 10_000),
     "job_gigabytes": (0, 100_000),
+    "job_gpu_gigabytes": (0, 10_000),
     "user_gigabytes": (0, 1e6),
     "monitoring_port": (0, 65535),
 }
@@ -39,6 +40,7 @@ class ServiceSettings:
             may hold a quarter of it. Who holds the most beyond it is cut off.
         job_hours: that a job may take from one start to its end; 0: any.
         job_gigabytes: of memory that a job's process may take, on this machine; 0: any.
+        job_gpu_gigabytes: of a GPU's memory that a job's tensors may take; 0: all of it.
         user_gigabytes: in the store, that a user may bring and have made; 0: any.
         monitoring_port: of this machine, for health and metrics over HTTP; 0: none.
         log: of what kind service.log is.
@@ -52,6 +54,7 @@ class ServiceSettings:
     memory_gigabytes: float = 2.0
     job_hours: float = 48.0
     job_gigabytes: float = 0.0
+    job_gpu_gigabytes: float = 0.0
     user_gigabytes: float = 0.0
     monitoring_port: int = 0
     log: Literal["text", "json"] = "text"

@@ -78,7 +78,7 @@ def _classes() -> list[type]:
         skeleton,
     )
     from .operators.animation import clips, curves, layers, refining
-    from .operators.guidance import presets, tour_pages
+    from .operators.guidance import estimators, presets, tour_pages
     from .operators.output import other_programs
     from .operators.pointing import mask_and_head, select_subject
     from .operators.posing import drag
@@ -105,6 +105,7 @@ def _classes() -> list[type]:
         proxy,
         preferences_page,
         jobs,
+        estimators,
         driving,
         bring_in,
         select_subject,

@@ -10,6 +10,7 @@ from contextlib import suppress
 from restage4d.errors import InputError
 
 from . import paths
+from .languages import say
 from .wording import name_fields
 
 KEPT = 200_000  # bytes of the log, which is begun anew beyond them
@@ -24,10 +25,10 @@ def explain(doing: str, error: BaseException) -> InputError:
         doing: the work that was under way, as the artist knows it: "Export Puppet".
     """
     if isinstance(error, InputError):
-        named = name_fields(error.what), name_fields(error.remedy)
-        return error if named == (error.what, error.remedy) else InputError(*named)
+        told = say(name_fields(error.what)), say(name_fields(error.remedy))
+        return error if told == (error.what, error.remedy) else InputError(*told)
     record(error)
-    return InputError(f"{doing} failed: {_find_reason(error)}.", REMEDY)
+    return InputError(say(f"{doing} failed: {_find_reason(error)}."), say(REMEDY))
 
 
 def record(error: BaseException) -> None:

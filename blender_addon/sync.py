@@ -23,7 +23,7 @@ from . import (
     runtime,
     takes,
 )
-from .languages import translate
+from .languages import say, translate
 from .properties import RESTAGE4D_PG_shot, get_head, get_shot
 from .puppet.animation import layers
 from .puppet.in_scene import copies, index
@@ -119,7 +119,7 @@ def tick() -> float:
 def _tell_in_status_bar(text: str) -> None:
     """Says something for a few seconds where no operator can report it."""
     for workspace in bpy.data.workspaces:
-        workspace.status_text_set(text)
+        workspace.status_text_set(say(text))
 
     def clear() -> None:
         for workspace in bpy.data.workspaces:

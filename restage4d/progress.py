@@ -13,13 +13,16 @@ what is to come says so with `Progress.expect`; `Progress` then knows how much o
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from restage4d.errors import Cancelled
+
+R = TypeVar("R")
 
 
 class TaskId(Enum):
@@ -175,6 +178,14 @@ class Progress:
         self._expected, self._scale = list(tasks), scale
         self._share = self._worked = 0.0
         self._began = time.perf_counter()
+
+    def start_beside(self, work: Callable[["Progress"], R]) -> Future[R]:
+        """Begins ``work`` in a thread of its own, with a `Progress` that reports nothing and ends
+        cancelled work as this one does."""
+        pool = ThreadPoolExecutor(1, "beside")
+        begun = pool.submit(work, Progress(cancelled=self._cancelled))
+        pool.shutdown(wait=False)
+        return begun
 
     @contextmanager
     def task(self, task: TaskId, total: int = 1, start: int = 0) -> Iterator[Task]:

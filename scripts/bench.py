@@ -16,10 +16,11 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# before numpy: a second thread of BLAS waits by working, and would be counted
-os.environ.update(
-    dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
-)
+if __name__ == "__main__":  # not where it is imported: what that starts would have one thread
+    # before numpy: a second thread of BLAS waits by working, and would be counted
+    os.environ.update(
+        dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    )
 
 import numpy as np
 import torch

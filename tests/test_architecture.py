@@ -20,7 +20,6 @@ LAYERS = (
     ("restage4d", "restage4d.errors"),  # the package itself resolves its public API lazily
     ("restage4d.progress", "restage4d.se3", "restage4d.io.atomic"),
     ("restage4d.sh", "restage4d.srgb", "restage4d.finding", "restage4d.skeleton.body_parts"),
-    ("restage4d.puppet_check", "restage4d.puppet_header"),
     ("restage4d.puppet", "restage4d.clips"),
     ("restage4d.skeleton", "restage4d.driving.draft.directions", "restage4d.posing"),
     ("restage4d.io", "restage4d.evaluate.metrics", "restage4d.driving.draft.prompt"),
@@ -50,8 +49,6 @@ EXTENSION_MAY_IMPORT = tuple(
         *(
             "protocol",
             "puppet",
-            "puppet_check",
-            "puppet_header",
             "finding",
             "posing",
             "se3",

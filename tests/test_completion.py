@@ -9,7 +9,12 @@ from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.fusion import completion
 from restage4d.reconstruct.fusion.completion import complete_far_side
 from restage4d.reconstruct.fusion.floaters import measure_visibility
-from restage4d.reconstruct.fusion.reflection import measure_extent, mirror_quats, reflect
+from restage4d.reconstruct.fusion.reflection import (
+    measure_extent,
+    measure_spacing,
+    mirror_quats,
+    reflect,
+)
 from restage4d.reconstruct.fusion.symmetry import Plane
 from restage4d.reconstruct.model.scene_model import SceneModel
 
@@ -299,3 +304,62 @@ def test_guesses_that_stay_are_small():
     extent = measure_extent(np.concatenate([front, guess]))
     assert left[model.far > 0].max() <= 0.015 * extent + 1e-6
     assert left[model.far == 0].max() >= near  # others keep theirs
+
+
+@pytest.mark.parametrize("through_plane", [False, True])
+def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
+    """No copies of single rim Gaussians in a row, which are stripes: round ones in the mean colour
+    of what lies inside the outline."""
+    front, guess = _front(), _guess(_front())
+    plane = Plane(np.array([0.0, 0, 1]), NEAR + 0.3) if through_plane else None
+    monkeypatch.setattr(completion, "find_symmetry_plane", lambda *_: plane)
+    row, column = np.nonzero(_disc())
+    red = np.where((row + column) % 2, 1.0, -1.0)
+    at_rim = np.hypot(*front[:, :2].T) * FOCAL / NEAR > RADIUS - 3
+    red[at_rim] = 5.0  # as a background that got into the outline
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = _model(
+        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    )
+    rewound, priors = _priors()
+    complete_far_side(model, rewound, priors, priors.cameras)
+    means, found = (model.params[f"subject.{n}"].detach().numpy() for n in ("means", "sh0"))
+    sizes = model.params["subject.log_scales"].detach().numpy()
+    between = (means[:, 2] > NEAR + 0.01) & (model.far == 0).numpy()
+    if plane:
+        between &= means[:, 2] < NEAR + 0.6 - 0.01
+    wall = between & (np.ptp(sizes, 1) == 0)
+    assert wall.sum() > 50
+    assert np.abs(found[wall, 0]).max() < 0.6
+    if plane:
+        assert wall.sum() == between.sum()
+
+
+def test_guesses_that_hang_apart_come_near():
+    """Along the frame's rays, and as much smaller, so that it looks as before. What finds no body
+    on its way goes."""
+    front, guess = _front(), _guess(_front())
+    loose = np.array([[0.05, 0.03, NEAR]], np.float32) * 1.2
+    beside = np.array([[0, RADIUS / FOCAL, 1]], np.float32) * (NEAR + 0.5) * 1.3
+    given = np.concatenate([front, guess, loose, beside])
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess) + 2)])
+    model = _model(given, far)
+    sizes = model.params["subject.log_scales"].detach().numpy().copy()
+    spacing = measure_spacing(front)
+    completion._bring_guesses_near(model, 0, np.eye(4, dtype=np.float32), spacing)
+    means = model.params["subject.means"].detach().numpy()
+    assert len(means) == len(given) - 1  # what lies beside the disc is gone
+    found = means[-1]
+    assert found[:2] / found[2] == pytest.approx(loose[0, :2] / loose[0, 2], abs=1e-5)
+    assert np.linalg.norm(front - found, axis=1).min() < spacing
+    smaller = model.params["subject.log_scales"][-1].detach().numpy() - sizes[-2]
+    assert smaller == pytest.approx(np.log(found[2] / loose[0, 2]), abs=1e-5)
+    assert np.array_equal(means[: len(front)], front)
+    # and, as completion does it, nothing that stays hangs apart
+    model = _model(given, far)
+    rewound, priors = _priors(9.0)  # depth does not contradict
+    complete_far_side(model, rewound, priors, priors.cameras)
+    left = model.params["subject.means"].detach().numpy()
+    body = left[(model.far == 0).numpy()]
+    for place in left[(model.far > 0).numpy()]:
+        assert np.linalg.norm(body - place, axis=1).min() < 2 * spacing

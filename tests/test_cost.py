@@ -1,6 +1,7 @@
 """What a step of the fit costs, held to the run that the repository keeps (`scripts/bench.py`)."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,9 +12,11 @@ import torch
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS / "benchmarks")]
 
+_BEFORE = dict(os.environ)
 import bench  # noqa: E402
 import workloads  # noqa: E402
 
+_AFTER = dict(os.environ)
 _SLOWER = 1.6  # times the kept ratio to the yardstick: other machines have other caches
 
 
@@ -36,6 +39,11 @@ def test_workloads_cost_no_more_than_they_did(tmp_path):
     for name, cost in costs.items():
         assert cost.operations <= kept[name].operations, name
     assert costs["fusion step"].operations <= 150
+
+
+def test_importing_the_bench_leaves_the_environment_alone():
+    names = [n for n in _AFTER if n.endswith("_NUM_THREADS")]
+    assert {n: _AFTER[n] for n in names} == {n: _BEFORE[n] for n in names if n in _BEFORE}
 
 
 def test_operations_are_counted_backwards_too_and_views_apart():

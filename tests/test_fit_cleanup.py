@@ -15,6 +15,7 @@ from restage4d.reconstruct.fusion.floaters import (
     average_neighbour_colours,
     find_small_components,
     measure_visibility,
+    shorten_needles,
 )
 from restage4d.reconstruct.losses.rigidity import knn_edges
 from restage4d.reconstruct.model.camera_correction import correct_camera, make_camera_params
@@ -143,3 +144,18 @@ def test_colour_of_neighbours_counts_those_that_are_shown():
         torch.tensor([[9.0] * 3, [1.0] * 3, [5.0] * 3]), torch.tensor([0.0, 1.0, 0.0]), edges
     )
     torch.testing.assert_close(colour[0], torch.ones(3), atol=1e-2, rtol=0)
+
+
+def test_a_needle_loses_what_is_too_long():
+    """Flakes, balls and small Gaussians stay as they are, to the last bit."""
+    means = np.random.default_rng(0).uniform(-0.5, 0.5, (200, 3)).astype(np.float32)
+    model = _model(means)
+    sizes = {0: (0.1, 0.005, 0.01), 1: (0.1, 0.1, 0.001), 2: (0.008, 0.001, 0.001)}
+    with torch.no_grad():
+        for row, size in sizes.items():
+            model.params["subject.log_scales"][row] = torch.tensor(size).log()
+    before = model.params["subject.log_scales"].clone()
+    shorten_needles(model)
+    found = model.params["subject.log_scales"]
+    torch.testing.assert_close(found[0].exp(), torch.tensor([0.03, 0.005, 0.01]))
+    assert torch.equal(found[1:], before[1:])

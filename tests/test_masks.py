@@ -216,6 +216,8 @@ def test_colours_tell_apart_what_was_learned_and_nothing_else():
     assert red > 3
     assert grey < -3
     assert abs(blue) < 0.1  # never seen
+    ratio.learn(lab[3:], np.array([9.0]), np.array([0.0]))
+    assert ratio(lab)[3] > 3  # what is learned later counts, too
 
 
 def _bridged() -> tuple[np.ndarray, np.ndarray]:

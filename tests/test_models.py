@@ -323,3 +323,30 @@ def test_the_list_and_the_check_tell_what_is_here(fetched, tmp_path, capsys):
     (place / "config.json").write_bytes(b"y")
     assert main.main(["models", "check"]) == 1
     assert "sam2-tiny: damaged: config.json" in capsys.readouterr().out
+
+
+def test_programs_are_told_in_json(fetched, monkeypatch, capsys):
+    assert main.main(["models", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["commercial"] is None  # nobody was asked
+    assert [(o["name"], o["gigabytes"], o["here"]) for o in told["offers"]] == [
+        ("sam2-tiny", 0.16, False),
+        ("depth-anything-v2", 0.1, False),
+    ]
+    assert told["libraries"] == []
+    assert told["used"]["tracks"] == find_entry("tracks", WEIGHT_FREE.tracks).title
+    assert main.main(["models", "--json", "--commercial", "no"]) == 0
+    assert json.loads(capsys.readouterr().out)["commercial"] is False
+    assert read_settings().commercial is False
+
+    def fetch(entry, folder, advance):
+        advance(entry.name, 5, 10)
+        advance(entry.name, 6, 10)  # too soon to be told
+        advance(entry.name, 10, 10)
+
+    monkeypatch.setattr(models, "fetch_model", fetch)
+    assert main.main(["models", "get", "--json", "--yes", "sam2-tiny"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [{"model": "sam2-tiny", "bytes": n, "size": 10} for n in (5, 10)]
+    assert main.main(["models", "get", "--yes", "sam2-tiny"]) == 0
+    assert "sam2-tiny: 0 of 0 MB" in capsys.readouterr().out

@@ -8,7 +8,6 @@ from scenes import hinge_scene
 
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.motion import rigid_adjustment as rigid
-from restage4d.reconstruct.motion import shape_from_motion
 from restage4d.reconstruct.motion.lifting import reject_observations
 from restage4d.reconstruct.motion.shape_from_motion import (
     fit_line,
@@ -242,26 +241,3 @@ def test_a_frame_without_tracks_goes_by_its_neighbours():
     ]
     assert at[1] == pytest.approx((at[0] + at[2]) / 2, abs=0.05)
     assert at[1] > 0.6
-
-
-def test_distance_does_not_swing_with_the_gait(monkeypatch):
-    """The outline breathes by 4 % with a period of 12 frames, as legs that swing make it."""
-    rewound, priors, _ = _scene(turn=45, squeeze=0.3)
-    phase = 2 * np.pi * np.arange(FRAMES) / 12
-    middle = np.array([WIDTH / 2, HEIGHT / 2], np.float32)
-    grown = (1 + 0.04 * np.sin(phase)[:, None]).astype(np.float32)
-    tracks = replace(priors.tracks, xy=middle + (priors.tracks.xy - middle) * grown)
-    priors = replace(priors, tracks=tracks)
-    inside = priors.masks > 0.5
-
-    def swing() -> float:
-        found = refine_depth(rewound, priors)
-        rows = range(FRAMES)
-        change = [np.log(np.median(found[t][inside[t]] / priors.depth[t][inside[t]])) for t in rows]
-        change = np.array(change) - np.mean(change)
-        return float(np.hypot((change * np.sin(phase)).mean(), (change * np.cos(phase)).mean()))
-
-    steady = swing()
-    monkeypatch.setattr(shape_from_motion, "_STEADY_DISTANCE", 1.5)
-    assert steady < 0.003
-    assert swing() > 1.8 * steady

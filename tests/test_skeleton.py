@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from restage4d import se3
+from restage4d.skeleton.branches import Branch
 from restage4d.skeleton.contacts import find_contacts
 from restage4d.skeleton.extending import FINE, LOSS, extend_bases
 from restage4d.skeleton.finding import find_skeleton
 from restage4d.skeleton.motion import compute_motion, fit_rigid
+from restage4d.skeleton.naming import name_limbs
 from restage4d.skeleton.posing import blend_changes
+from restage4d.skeleton.shape import Shape
 
 sys.path.insert(0, str(Path(__file__).parent / "blender"))
 import puppets
@@ -228,3 +231,34 @@ def test_contacts_are_where_a_foot_stands():
     sliding = np.stack([0.05 * t, 0 * t, 0 * t], 1)
     assert find_contacts(sliding, 1.0, 24.0) == []
     assert find_contacts(sliding, 1.0, 24.0, speed=2.0) == [(0, 39)]
+
+
+def test_a_limb_across_from_an_arm_is_the_other_arm():
+    """A shield arm that begins a little lower than the sword arm; one that begins at the hip is
+    none."""
+    z = np.concatenate([np.linspace(0, 0.5, 30), np.linspace(0.5, 1, 60)])  # heavy above
+    trunk = np.stack([0.02 * np.cos(40 * z), 0.02 * np.sin(40 * z), z], 1)
+    sword, shield, scabbard = (
+        np.linspace([0, 0.05 * side, start], [0, 0.4 * side, start - 0.2], 20)
+        for side, start in ((1, 0.7), (-1, 0.64), (-1, 0.42))
+    )
+
+    def name(*lines):
+        places = np.concatenate([trunk, *lines])
+        shape = Shape(
+            places, np.zeros((0, 2), int), np.zeros(0), 0.02, np.full(len(places), 0.02),
+            np.zeros((len(places), 3), int), np.zeros(3),
+        )  # fmt: skip
+        limbs = []
+        for i, line in enumerate(lines):
+            cells = np.zeros(len(places), bool)
+            cells[len(trunk) + 20 * i :][:20] = True
+            along = np.where(cells, np.linspace(0, 0.4, len(places)), 0.0)
+            tip = len(trunk) + 20 * i + 19
+            limbs.append(Branch(cells, tip, along, 0.4, line, np.full(20, 0.02)))
+        body = name_limbs(shape, limbs, np.array([3.0, 0, 0.5]), np.zeros(3), None, {})
+        return [part.name for part in body.parts]
+
+    assert name(sword, shield) == ["arm.L", "arm.R"]
+    assert name(sword, scabbard) == ["arm.L", "limb_1"]
+    assert name(sword, shield, scabbard) == ["arm.L", "arm.R", "limb_1"]

@@ -12,6 +12,7 @@ from typing import Protocol
 import psutil
 
 from backend.jobs.job_folder import Folder
+from backend.jobs.worker import GPU_GIGABYTES
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Device
 from restage4d.protocol.service import spawn_detached
@@ -61,12 +62,13 @@ class LocalExecutor:
     Args:
         store: whose folder the processes read and write.
         slots: jobs at a time on the CPU.
+        gpu_gigabytes: of its GPU's memory that a job may take; 0: all of it.
     """
 
     name = "local"
 
-    def __init__(self, store: Store, slots: int) -> None:
-        self.store = store
+    def __init__(self, store: Store, slots: int, gpu_gigabytes: float = 0.0) -> None:
+        self.store, self._gpu_gigabytes = store, gpu_gigabytes
         self._gpus = list_gpus()
         self._slots = slots
         self._children: dict[str, subprocess.Popen] = {}
@@ -88,6 +90,7 @@ class LocalExecutor:
         environment = dict(os.environ, PYTHONUNBUFFERED="1")
         if slot.startswith("cuda:"):
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[int(slot[5:])].visible
+            environment |= limit_gpu_memory(self._gpu_gigabytes)
         return environment
 
     def start(self, job: str, folder: Folder, slot: str) -> None:
@@ -120,6 +123,11 @@ class LocalExecutor:
 
     def close(self) -> None:
         self._children.clear()
+
+
+def limit_gpu_memory(gigabytes: float) -> dict[str, str]:
+    """Environment of a worker that may take so much of a GPU's memory; 0: all of it."""
+    return {GPU_GIGABYTES: str(gigabytes)} if gigabytes else {}
 
 
 def spawn_worker(folder: Folder, store: Store, environment: Mapping[str, str]) -> subprocess.Popen:

@@ -50,6 +50,22 @@ CREATE TABLE trash (name TEXT PRIMARY KEY, since REAL);
 """,
 }
 VERSION = max(MIGRATIONS)
+# of SQLite's result codes: it is another's just now, the disk is full, the file may not be used
+_NO_DAMAGE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_ABORT,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_AUTH,
+}
 RECORD = "record"  # name of the copy of its row that lies in a job's folder
 _artefacts = msgspec.msgpack.Decoder(dict[str, Artefact])
 _spec = msgspec.msgpack.Decoder(Submit)
@@ -92,6 +108,22 @@ def list_inputs(spec: Submit) -> set[str]:
         *spec.selection.corrections.values(),
         *([] if isinstance(spec.driving, str) else spec.driving),
     } - {""}
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection that reads damaged text, too: its row's checksum tells."""
+    db = sqlite3.connect(path, timeout=30.0)
+    db.text_factory = lambda data: data.decode("utf-8", "replace")
+    return db
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite says that the database itself is damaged, not that it cannot be reached or
+    written now."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return not isinstance(error, sqlite3.OperationalError) or code not in _NO_DAMAGE
 
 
 COLUMNS = [f.name for f in fields(JobRow)]

@@ -26,6 +26,7 @@ from backend.jobs.job_rows import (
     compute_checksum,
     list_inputs,
     migrate,
+    open_database,
     read_row,
     write_record,
 )
@@ -79,7 +80,7 @@ class JobTable:
     def _db(self) -> sqlite3.Connection:
         db = getattr(self._local, "db", None)
         if db is None:
-            db = self._local.db = sqlite3.connect(self.path, timeout=30.0)
+            db = self._local.db = open_database(self.path)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
         return db

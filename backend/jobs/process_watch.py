@@ -16,7 +16,7 @@ _STALLED_S = 300.0  # without computing anything
 
 @dataclass
 class _Seen:
-    """What is known of one process."""
+    """What is known of one process; ``pid`` is 0 on another machine."""
 
     pid: int
     since: float
@@ -28,7 +28,7 @@ class _Seen:
 
 
 class ProcessWatch:
-    """The processes of the jobs that run on this machine.
+    """The processes of jobs. What they take and whether they stand is seen on this machine only.
 
     Args:
         hours: that one may take; 0: any.
@@ -48,23 +48,22 @@ class ProcessWatch:
         seen = self._seen.get(job)
         if seen is not None and now - seen.looked < _EVERY_S:
             return seen.fault, seen.must_end
-        pid = folder.read_pid()
-        if pid is None:
-            self._seen.pop(job, None)
-            return None, False
+        pid = folder.read_pid() or 0  # on a cluster the process is elsewhere
         if seen is None or seen.pid != pid:
             seen = self._seen[job] = _Seen(pid, now, moved=now)
         seen.looked = now
-        with suppress(psutil.Error):
-            seen.fault, seen.must_end = self._judge(seen, psutil.Process(pid), now)
+        if self.hours and now - seen.since > 3600 * self.hours:
+            seen.fault = _too_much(f"took more than {self.hours:g} hours", "job_hours")
+            seen.must_end = True
+        elif pid:
+            with suppress(psutil.Error):
+                seen.fault, seen.must_end = self._judge(seen, psutil.Process(pid), now)
         return seen.fault, seen.must_end
 
     def forget(self, job: str) -> None:
         self._seen.pop(job, None)
 
     def _judge(self, seen: _Seen, process: psutil.Process, now: float) -> tuple[Fault | None, bool]:
-        if self.hours and now - seen.since > 3600 * self.hours:
-            return _too_much(f"took more than {self.hours:g} hours", "job_hours"), True
         used, computed = 0, 0.0
         for one in [process, *process.children(recursive=True)]:
             with suppress(psutil.Error):

@@ -22,9 +22,10 @@ import ray  # pyright: ignore[reportMissingImports]  (the extra "farm")
 import ray.exceptions  # pyright: ignore[reportMissingImports]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # pyright: ignore[reportMissingImports]
 
-from backend.jobs.executors import spawn_worker
+from backend.jobs.executors import limit_gpu_memory, spawn_worker
 from backend.jobs.job_folder import EVENTS, Folder, Result
 from backend.jobs.job_rows import list_inputs
+from backend.network.ray_token import check_cluster_asks
 from backend.store.content_store import Store, read_packed_files
 from restage4d.errors import InputError
 from restage4d.protocol.messages import Device, Submit
@@ -56,8 +57,11 @@ class Mailbox:
 
 
 @ray.remote
-def run_job(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
-    """One job, on some node. ``inputs`` are references to the contents it needs."""
+def run_job(
+    spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any, environment: dict[str, str]
+) -> None:
+    """One job, on some node. ``inputs`` are references to the contents it needs, ``environment`` is
+    added to the node's."""
     with tempfile.TemporaryDirectory(prefix="restage4d_", ignore_cleanup_errors=True) as place:
         store, folder = Store(Path(place) / "store"), Folder(Path(place) / "job")
         for content, reference in inputs:
@@ -69,7 +73,9 @@ def run_job(spec: bytes, inputs: list[tuple[str, Any]], mailbox: Any) -> None:
         kept: Any = ray.get(mailbox.get.remote({}))
         if _CHECKPOINT in kept:
             (folder.work / _CHECKPOINT).write_bytes(kept[_CHECKPOINT][1])
-        worker = spawn_worker(folder, store, dict(os.environ, RESTAGE4D_WITH=str(os.getpid())))
+        worker = spawn_worker(
+            folder, store, os.environ | environment | {"RESTAGE4D_WITH": str(os.getpid())}
+        )
         files = {name: folder.path / name for name in EVENTS} | {
             _CHECKPOINT: folder.work / _CHECKPOINT
         }
@@ -118,20 +124,29 @@ class RayExecutor:
         store: where contents come from and results go.
         address: of the cluster's head, or "auto".
         slots: jobs at a time on a cluster without GPUs.
+        gpu_gigabytes: of a GPU's memory that a job may take; 0: all of it.
     """
 
     name = "ray"
 
-    def __init__(self, store: Store, address: str, slots: int) -> None:
+    def __init__(self, store: Store, address: str, slots: int, gpu_gigabytes: float = 0.0) -> None:
         self.store, self._slots = store, slots
+        self._limits = limit_gpu_memory(gpu_gigabytes)
         try:
             ray.init(
                 address=address, namespace="restage4d", log_to_driver=False, configure_logging=False
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
             raise InputError(
-                f"There is no Ray cluster at {address!r}: {error}.", "Start one (ray start --head)."
+                f"There is no Ray cluster at {address!r}, or it has another token: {error}.",
+                "Start one (ray start --head); every machine needs the same ~/.ray/auth_token.",
             ) from error
+        if os.environ.get("RAY_AUTH_MODE") == "token":
+            try:
+                check_cluster_asks(ray.get_runtime_context().gcs_address)
+            except InputError:
+                ray.shutdown()
+                raise
         self._home = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -179,7 +194,7 @@ class RayExecutor:
         mailbox = Mailbox.options(scheduling_strategy=self._home).remote(first)  # type: ignore[attr-defined]
         gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
         task = run_job.options(num_cpus=1, num_gpus=gpus, max_retries=_RETRIES).remote(  # type: ignore[attr-defined]
-            msgspec.msgpack.encode(spec), inputs, mailbox
+            msgspec.msgpack.encode(spec), inputs, mailbox, self._limits
         )
         self._ends.pop(job, None)
         with self._lock:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from backend.jobs.job_rows import COLUMNS, VERSION, is_whole, migrate, read_record, read_row
+from backend.jobs.job_rows import (
+    COLUMNS,
+    VERSION,
+    is_damage,
+    is_whole,
+    migrate,
+    open_database,
+    read_record,
+    read_row,
+)
 from restage4d.errors import InputError
 
 _ALL = f"SELECT {', '.join(COLUMNS)} FROM jobs"
@@ -27,16 +36,17 @@ def repair_database(path: Path) -> str:
     """
     try:
         try:
-            with closing(sqlite3.connect(path, timeout=30.0)) as db:
+            with closing(open_database(path)) as db:
                 found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
                 if found != "ok":
                     raise sqlite3.DatabaseError(found)
                 if migrate(db) > VERSION:
                     return ""  # whoever opens it says so
+                db.execute("DELETE FROM facts WHERE name = ''")  # a header may forbid to write
+                db.rollback()
                 return _repair_rows(db, path.with_name("jobs"))
         except (sqlite3.DatabaseError, ValueError) as error:
-            other = isinstance(error, sqlite3.OperationalError)  # a full disk, say
-            if other and not any(word in str(error) for word in ("no such", "malformed")):
+            if isinstance(error, sqlite3.Error) and not _is_damage(error, path):
                 raise
             return _make_anew(path, str(error).splitlines()[-1])
     except (OSError, sqlite3.Error) as error:
@@ -90,7 +100,7 @@ def _make_anew(path: Path, why: str) -> str:
         row = read_record(folder)
         if row is not None and (row[0] not in rows or rows[row[0]][-2] <= row[-2]):
             rows[row[0]] = row
-    with closing(sqlite3.connect(path)) as db:
+    with closing(open_database(path)) as db:
         migrate(db)
         # in the order in which they came
         for row in sorted(rows.values(), key=lambda row: row[COLUMNS.index("created")]):
@@ -106,7 +116,7 @@ def _read_what_is_left(path: Path) -> list[tuple]:
     """Whole rows, from both ends as far as they can be read."""
     rows: dict[str, tuple] = {}
     for order in ("ASC", "DESC"):
-        with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(path)) as db:
+        with suppress(sqlite3.Error, ValueError), closing(open_database(path)) as db:
             for row in db.execute(f"{_ALL} ORDER BY rowid {order}"):
                 if is_whole(row) and _can_read(row):
                     rows[row[0]] = row
@@ -120,6 +130,13 @@ def _put_in(db: sqlite3.Connection, row: tuple) -> None:
     db.executemany("INSERT OR IGNORE INTO needs VALUES (?, ?)", needs)
     made = [(job.owner, a.content, a.size) for a in job.artefacts.values()]
     db.executemany("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?)", made)
+
+
+def _is_damage(error: sqlite3.Error, path: Path) -> bool:
+    """Also where SQLite may not write though the system lets it: its header says so."""
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    forbidden = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY
+    return is_damage(error) or (forbidden and writable)
 
 
 def _can_read(row: tuple) -> bool:

@@ -11,7 +11,7 @@ from backend.logs import hide_paths
 from backend.network.keys import LOCAL
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
-from restage4d.protocol.messages import Fault, JobProgress, JobStatus
+from restage4d.protocol.messages import ENDED, Fault, JobProgress, JobStatus
 
 
 class StatusBoard:
@@ -28,6 +28,8 @@ class StatusBoard:
         self._progress: dict[str, JobProgress] = {}
         # what stands in the way of running jobs, as a full disk does
         self._blocked: dict[str, Fault] = {}
+        # of jobs that ended: their revision, and whether they left a preview
+        self._previews: dict[str, tuple[int, bool]] = {}
 
     def describe(self, job: JobRow, ahead: dict[str, int] | None = None) -> JobStatus:
         """A job for a client."""
@@ -65,7 +67,7 @@ class StatusBoard:
             finished=job.finished,
             stopping=bool(job.wanted),
             has_puppet="puppet" in job.artefacts,
-            has_preview=Folder(self.folders / job.id).read_stamp("preview") > 0,
+            has_preview=self._has_preview(job),
             artefacts=job.artefacts,
             user=job.owner,
             priority=job.spec.priority,
@@ -82,6 +84,7 @@ class StatusBoard:
         """A job that was deleted."""
         self.forget_progress(job)
         self._blocked.pop(job, None)
+        self._previews.pop(job, None)
         self._history.forget(job)
 
     def find_blocked(self, job: str) -> Fault | None:
@@ -101,6 +104,16 @@ class StatusBoard:
         """Writes into the job's history how it stands now."""
         with suppress(OSError):  # a full disk: the history has a gap
             self._history.note(Folder(self.folders / job.id), self.describe(job, {}))
+
+    def _has_preview(self, job: JobRow) -> bool:
+        """Of an ended job it is looked up once: a page of a list has two hundred."""
+        revision, there = self._previews.get(job.id, (-1, False))
+        if job.state in ENDED and revision == job.revision:
+            return there
+        there = Folder(self.folders / job.id).read_stamp("preview") > 0
+        if job.state in ENDED:
+            self._previews[job.id] = job.revision, there
+        return there
 
     def _read_progress(self, job: JobRow) -> JobProgress | None:
         if job.attempts == 0:

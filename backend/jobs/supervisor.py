@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backend.jobs.executors import Executor
 from backend.jobs.job_folder import EVENTS, Folder, to_zmq_frames
-from backend.jobs.job_rows import JobRow
+from backend.jobs.job_rows import JobRow, is_damage
 from backend.jobs.job_table import JobTable
 from backend.jobs.process_watch import ProcessWatch
 from backend.jobs.status_board import StatusBoard
@@ -151,7 +151,7 @@ class Supervisor:
             try:
                 self._follow(job)
             except (InputError, OSError, sqlite3.Error) as error:
-                if is_damaged(error):
+                if is_damage(error):  # the next start repairs it
                     raise
                 if self.board.find_blocked(job.id) is None:
                     _log.error("job %s: %s", job.id, error)
@@ -329,13 +329,6 @@ class Supervisor:
             self.tick()
             time.sleep(0.05)
         self.executor.close()
-
-
-def is_damaged(error: Exception) -> bool:
-    """Whether the database itself is damaged: the service must end, and repairs it at its start."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.OperationalError
-    )
 
 
 def _make_fault(error: Exception) -> Fault:

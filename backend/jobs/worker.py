@@ -25,6 +25,7 @@ from restage4d.protocol.messages import Artefact, Fault
 from restage4d.puppet import Puppet
 from restage4d.threads import let_waiting_threads_sleep
 
+GPU_GIGABYTES = "RESTAGE4D_GPU_GIGABYTES"  # variable: how much of a GPU's memory a job may take
 _TAKEN = 3  # the exit code where another process works in the folder
 
 
@@ -65,7 +66,10 @@ def run_job(folder: Folder, store_folder: Path) -> Result:
     def fail(code: Any, what: str, remedy: str) -> Result:
         return Result(outcome="failed", error=Fault(code=code, what=what, remedy=remedy))
 
+    allowed = float(os.environ.get(GPU_GIGABYTES) or 0.0)
     try:
+        if allowed:
+            _limit_gpu_memory(allowed)
         return _make_results(folder, Store(store_folder))
     except Cancelled:
         return Result(outcome="cancelled" if folder.read_command() == "cancel" else "paused")
@@ -77,8 +81,11 @@ def run_job(folder: Folder, store_folder: Path) -> Result:
                 code="no_room", what=full.what, remedy="Free some space there, then resume the job."
             )
             return Result(outcome="paused", error=fault)
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            whose = "GPU's memory" if "CUDA" in str(error) else "memory"
+        if _is_out_of_memory(error):
+            on_gpu = "cuda" in str(error).lower()
+            whose = "GPU's memory" if on_gpu else "memory"
+            if on_gpu and allowed:
+                whose += f" that a job may take here ({allowed:g} GB)"
             return fail(
                 "limit",
                 f"The {whose} was full: {str(error).splitlines()[0] if str(error) else ''}"[:300],
@@ -97,6 +104,26 @@ def run_job(folder: Folder, store_folder: Path) -> Result:
             f"{type(error).__name__}: {error}"[:1000],
             f"The job's log is {folder.log} on the service's machine.",
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Also of what CUDA itself, or Warp, says beside torch."""
+    said = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "out of memory" in said)
+        or (isinstance(error, RuntimeError) and "failed to allocate" in said)
+    )
+
+
+def _limit_gpu_memory(gigabytes: float) -> None:
+    """Tensors beyond so much are refused as if the GPU were full."""
+    import torch  # late: see `_make_results`
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(gigabytes * 1e9 / total, 1.0), 0)
 
 
 def _make_results(folder: Folder, store: Store) -> Result:

@@ -1,8 +1,9 @@
 """Who may come in: keys, on loopback too (CURVE), decided here by ZeroMQ's ZAP. A client knows the
 service by its public key, so that another user's program on the same port learns nothing.
 
-The service's folder holds ``keys/server.json`` (its own pair) and ``keys/allowed.json`` (name ->
-`User`). ``restage4d keys`` changes the second while the service runs.
+``keys/server.json`` is the pair of a service that other machines reach (see `OwnKeys`),
+``keys/allowed.json`` (name -> `User`) says who may come in; ``restage4d keys`` changes it while the
+service runs.
 """
 
 import json
@@ -10,6 +11,7 @@ import logging
 import re
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +22,7 @@ from zmq.utils import z85
 from backend.logs import RareLog
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
-from restage4d.protocol.connection import Connection
+from restage4d.protocol.connection import Connection, is_loopback
 
 LOCAL = "local"  # the user of this machine
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,60}")
@@ -36,6 +38,27 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool = False
 
 
+def draw_pair() -> tuple[str, str]:
+    """A new public and secret key, Z85."""
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+@dataclass(frozen=True)
+class OwnKeys:
+    """With which a service runs, public and secret: its own pair and that of its machine's user.
+    Both are drawn anew at every start; only a service that other machines reach keeps its pair, as
+    their connection files name it."""
+
+    service: tuple[str, str]
+    local: tuple[str, str]
+
+    @staticmethod
+    def draw(keys: "Keys", bind: str) -> "OwnKeys":
+        """For a service that listens on ``bind``."""
+        return OwnKeys(draw_pair() if is_loopback(bind) else keys.server(), draw_pair())
+
+
 class Keys:
     """The key files of a service.
 
@@ -48,12 +71,14 @@ class Keys:
         self._allowed_file = folder / "allowed.json"
 
     def server(self) -> tuple[str, str]:
-        """The service's public and secret key, drawn once."""
-        return self._pair("server.json")
-
-    def local(self) -> tuple[str, str]:
-        """The pair of this machine's own user."""
-        return self._pair("local.json")
+        """Public and secret key of a service that other machines reach, drawn once."""
+        path = self.folder / "server.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            pair = json.loads(path.read_text())
+            return str(pair["public"]), str(pair["secret"])
+        public, secret = draw_pair()
+        self._write(path, {"public": public, "secret": secret})
+        return public, secret
 
     def users(self) -> dict[str, User]:
         """Everybody who was let in, by name. Raises `InputError` for a file that is damaged."""
@@ -119,15 +144,6 @@ class Keys:
         except OSError:
             return 0
 
-    def _pair(self, name: str) -> tuple[str, str]:
-        path = self.folder / name
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            pair = json.loads(path.read_text())
-            return str(pair["public"]), str(pair["secret"])
-        public, secret = (key.decode() for key in zmq.curve_keypair())
-        self._write(path, {"public": public, "secret": secret})
-        return public, secret
-
     @staticmethod
     def _write(path: Path, value: dict[str, Any]) -> None:
         with replacing(path) as temporary:
@@ -141,12 +157,13 @@ class Authenticator(threading.Thread):
     Args:
         context: of the server's sockets.
         keys: who may come in.
+        local: public key of this machine's own user.
     """
 
-    def __init__(self, context: zmq.Context, keys: Keys) -> None:
+    def __init__(self, context: zmq.Context, keys: Keys, local: str) -> None:
         super().__init__(name="doorman", daemon=True)
         self.keys = keys
-        self._local = keys.local()[0]
+        self._local = local
         self._users: dict[str, User] = {}
         self._names: dict[str, str] = {}  # public key -> name
         self._stamp = -1
@@ -230,7 +247,7 @@ def make_client(
             "The service listens to this machine only.",
             "Start it for others first: restage4d serve --bind 0.0.0.0.",
         )
-    public, secret = (key.decode() for key in zmq.curve_keypair())
+    public, secret = draw_pair()
     Connection(
         host=host,
         ports=service.ports,

@@ -1,14 +1,19 @@
 """The sockets that the service listens on."""
 
 import contextlib
+import json
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 
 from backend.network.connections import Connections
-from backend.network.keys import Keys
+from backend.network.keys import OwnKeys
 from restage4d.errors import InputError
+from restage4d.io.atomic import replacing
+from restage4d.protocol.connection import CHANNELS, Connection, is_loopback
 from restage4d.protocol.messages import HEADER_LIMIT, Limits
 
 _REBIND_S = 5.0  # until the system gives a port back that was just closed
@@ -23,7 +28,7 @@ class Listening:
     Attributes:
         context: of the server's sockets, with two I/O threads.
         bind: address to listen on.
-        keys: of the service.
+        own: the service's keys.
         limits: of what clients may send.
         connections: follows who comes.
         exact: whether a port that is taken is an error; else a free one is found.
@@ -31,10 +36,14 @@ class Listening:
 
     context: zmq.Context
     bind: str
-    keys: Keys
+    own: OwnKeys
     limits: Limits
     connections: Connections
     exact: bool = False
+
+    def open_all(self, ports: dict[str, int]) -> dict[str, zmq.Socket]:
+        """All four, see `open`; a port that is not named is a free one."""
+        return {name: self.open(name, ports.get(name, 0)) for name in CHANNELS}
 
     def open(self, channel: str, port: int) -> zmq.Socket:
         """A socket that listens.
@@ -62,7 +71,7 @@ class Listening:
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
         socket.setsockopt(zmq.ZAP_DOMAIN, b"restage4d")
         socket.setsockopt(zmq.CURVE_SERVER, 1)
-        socket.curve_secretkey = self.keys.server()[1].encode()
+        socket.curve_secretkey = self.own.service[1].encode()
         if channel in ("work", "control"):
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if channel == "progress":
@@ -96,9 +105,36 @@ class Listening:
                     raise InputError(what, "Give another --bind address.") from error
 
 
-def read_port(socket: zmq.Socket) -> int:
-    """The port on which a socket listens."""
-    return int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
+def make_connection(bind: str, sockets: dict[str, zmq.Socket], own: OwnKeys) -> Connection:
+    """What this machine's own clients need."""
+    ports = {
+        name: int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
+        for name, socket in sockets.items()
+    }
+    return Connection(
+        host="127.0.0.1" if bind in ("0.0.0.0", "*", "::") else bind,
+        ports=ports,
+        server_key=own.service[0],
+        public_key=own.local[0],
+        secret_key=own.local[1],
+        pid=os.getpid(),
+        loopback=is_loopback(bind),
+    )
+
+
+def read_ports(path: Path) -> dict[str, int]:
+    """Of the last run, none where there was none."""
+    try:
+        ports = json.loads(path.read_text())["ports"]
+        return {name: int(ports[name]) for name in CHANNELS if 0 < int(ports[name]) < 65536}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_ports(path: Path, ports: dict[str, int]) -> None:
+    """For the next run, so that clients come back by themselves."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"ports": ports}) + "\n")
 
 
 def send(socket: zmq.Socket, frames: list) -> zmq.MessageTracker | None:

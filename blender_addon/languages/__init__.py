@@ -3,6 +3,7 @@
 
 A language is a folder of JSON tables, English text to translation: ``labels*.json`` for names of
 panels, buttons, properties and their items and for words in panels, ``tips*.json`` for tooltips.
+``labels_messages*.json`` has whole messages as they are told, with ``{0}`` for what is put in.
 Labels have a context of their own, since Blender's words mean other things (*Direction* is a
 compass there); tooltips have none, since Blender looks them up without. What a table lacks shows in
 English; ``tests/blender/test_languages.py`` names it.
@@ -10,6 +11,8 @@ English; ``tests/blender/test_languages.py`` names it.
 
 import inspect
 import json
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +35,55 @@ def load_table(language: str, kind: str) -> dict[str, str]:
 def translate(text: str) -> str:
     """A label or a sentence in the interface's language, where it has one of its own."""
     return cast(Any, bpy.app.translations).pgettext_iface(text, CONTEXT)
+
+
+def say(text: str) -> str:
+    """A message, as it would be told in English, in the interface's language."""
+    language = bpy.app.translations.locale
+    if (
+        language not in LANGUAGES
+        or not cast(bpy.types.Preferences, bpy.context.preferences).view.use_translate_interface
+    ):
+        return text
+    return find_message(text, language)
+
+
+def find_message(text: str, language: str) -> str:
+    """A message in a language: as the tables have it, or as the one with places ``{0}`` that it is
+    made of; what stands in these is looked up as well. As it is where neither is there.
+
+    Example:
+        >>> find_message("3 splats are back", "de_DE")
+        '3 Splats sind wieder da'
+    """
+    table, patterns = _load_messages(language)
+    if text in table:
+        return table[text]
+    for pattern, translated in patterns:
+        found = pattern.fullmatch(text)
+        if found is not None:
+            return _put(translated, found.groupdict(), language)
+    parts = text.split("; ")
+    return "; ".join(find_message(p, language) for p in parts) if len(parts) > 1 else text
+
+
+def _put(translated: str, places: dict[str, str], language: str) -> str:
+    return re.sub(r"\{(\d)\}", lambda at: find_message(places[f"_{at[1]}"], language), translated)
+
+
+@cache
+def _load_messages(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """All labels, and patterns of those with places, the wordiest first."""
+    table = load_table(language, "labels")
+    placed = [text for text in table if "{0}" in text]
+    placed.sort(key=lambda text: -len(re.sub(r"\{\d\}", "", text)))
+    return table, [(_make_pattern(text), table[text]) for text in placed]
+
+
+def _make_pattern(text: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\d)\}", text)  # words and numbers by turns
+    made = [re.escape(p) if i % 2 == 0 else f"(?P<_{p}>.*?)" for i, p in enumerate(parts)]
+    return re.compile("".join(made), re.DOTALL)
 
 
 def adopt(kind: type) -> type:

@@ -10,6 +10,7 @@ import bpy
 from restage4d.puppet import Puppet
 
 from .. import corrections, failures, runtime
+from ..languages import say
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet import camera, importer
 from ..puppet.animation import performances
@@ -33,7 +34,7 @@ class RESTAGE4D_OT_bring_in(scene_choice.ChoosesScene, stepped.Stepped, bpy.type
         job = runtime.session().job
         again = job is not None and job.brought_in and job.puppet is not None
         if job is None or (job.loaded is None and not again):
-            cls.poll_message_set("It is still being fetched")
+            cls.poll_message_set(say("It is still being fetched"))
             return False
         return super().poll(context)
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 import bpy
 
 from .. import failures, paths, preferences, runtime
+from ..languages import say
 from ..session import bug_report
 from .writing import WritesFiles
 
@@ -53,7 +54,7 @@ class RESTAGE4D_OT_report_bug(WritesFiles, bpy.types.Operator):
         except Exception as error:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Wrote {self.place}: {', '.join(names)}")
+        self.report({"INFO"}, say(f"Wrote {self.place}: {', '.join(names)}"))
         return {"FINISHED"}
 
 

@@ -13,6 +13,7 @@ from restage4d.errors import InputError
 from restage4d.protocol.connection import is_loopback
 
 from .. import orders, paths, runtime, takes
+from ..languages import say
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..session.models import PRIORS
 from ..ui.text import paragraph
@@ -76,7 +77,7 @@ class _AsksConsent(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if why := cls.find_obstacle(get_shot(context.scene)):
-            cls.poll_message_set(why)
+            cls.poll_message_set(say(why))
         return not why
 
     @classmethod
@@ -177,7 +178,7 @@ class RESTAGE4D_OT_cancel_driving(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         job = runtime.session().driving_job
         if job is None or not job.active:
-            cls.poll_message_set("None are being made")
+            cls.poll_message_set(say("None are being made"))
             return False
         return True
 
@@ -228,7 +229,7 @@ class RESTAGE4D_OT_play_take(bpy.types.Operator):
         try:
             bpy.ops.wm.path_open(filepath=str(paths.resolve(take.path)))
         except (InputError, RuntimeError) as error:  # the video, or a player, is not there
-            self.report({"ERROR"}, str(error).strip().removeprefix("Error: "))
+            self.report({"ERROR"}, say(str(error).strip().removeprefix("Error: ")))
             return {"CANCELLED"}
         return {"FINISHED"}
 

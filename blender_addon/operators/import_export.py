@@ -18,7 +18,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from restage4d.puppet import Puppet
 
 from .. import paths
-from ..languages import CONTEXT, translate
+from ..languages import CONTEXT, say, translate
 from ..puppet import importer
 from ..puppet.in_scene import room
 from ..puppet.output import export, sequences
@@ -206,7 +206,7 @@ class RESTAGE4D_OT_export_alembic(_ExportPoints):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_alembic():
             cls.poll_message_set(
-                "This Blender was built without Alembic; the ones from blender.org have it"
+                say("This Blender was built without Alembic; the ones from blender.org have it")
             )
             return False
         return super().poll(context)
@@ -237,7 +237,7 @@ class RESTAGE4D_OT_export_usd(_ExportPoints):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not export.has_usd():
             cls.poll_message_set(
-                "This Blender was built without USD; the ones from blender.org have it"
+                say("This Blender was built without USD; the ones from blender.org have it")
             )
             return False
         return super().poll(context)

@@ -17,6 +17,7 @@ from .. import (
     runtime,
     takes,
 )
+from ..languages import say
 from ..properties import RESTAGE4D_PG_shot, get_shot, set_head
 from ..puppet import importer
 from ..puppet.animation import performances
@@ -40,10 +41,13 @@ class _OwnBackend(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if preferences.get().connection != "OWN":
             cls.poll_message_set(
-                "The preferences name a backend on another computer: its keeper starts and stops it"
+                say(
+                    "The preferences name a backend on another computer: its keeper starts "
+                    "and stops it"
+                )
             )
         elif runtime.session().backend.phase in ("starting", "setting up"):
-            cls.poll_message_set("It is being started")
+            cls.poll_message_set(say("It is being started"))
         else:
             return True
         return False
@@ -70,12 +74,14 @@ class RESTAGE4D_OT_set_up_backend(_OwnBackend):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not bpy.app.online_access:
             cls.poll_message_set(
-                "It downloads packages: allow it in Preferences > System > Network > Allow Online "
-                "Access"
+                say(
+                    "It downloads packages: allow it in Preferences > System > Network > "
+                    "Allow Online Access"
+                )
             )
             return False
         if paths.backend_root() is None and not paths.SOURCE.is_file():
-            cls.poll_message_set("Choose the Restage4D folder in the extension's preferences")
+            cls.poll_message_set(say("Choose the Restage4D folder in the extension's preferences"))
             return False
         return super().poll(context)
 
@@ -120,7 +126,7 @@ class RESTAGE4D_OT_pick_video(bpy.types.Operator):
             if not (place := paths.resolve(self.filepath)).exists():
                 raise InputError(f"{place} does not exist.", "Pick another.")
         except InputError as error:
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, say(str(error)))
             return {"CANCELLED"}
         chosen = get_shot(context.scene)
         if not chosen.video:
@@ -154,7 +160,7 @@ class RESTAGE4D_OT_restage(bpy.types.Operator):
         chosen, session = get_shot(context.scene), runtime.session()
         missing = _find_missing(chosen, session)
         if missing:
-            cls.poll_message_set(missing)
+            cls.poll_message_set(say(missing))
         return not missing
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -178,7 +184,7 @@ class RESTAGE4D_OT_restage_into(bpy.types.Operator):
         if importer.find_selected_puppet(context) is None:
             missing = "Select the puppet, made from this shot, that is to perform it"
         if missing:
-            cls.poll_message_set(missing)
+            cls.poll_message_set(say(missing))
         return not missing
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -233,11 +239,11 @@ class _OfJob(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         session = runtime.session()
         if session.job is None or not session.job.active:
-            cls.poll_message_set("Nothing runs")
+            cls.poll_message_set(say("Nothing runs"))
         elif session.backend.phase != "ready":
-            cls.poll_message_set("The backend does not answer at the moment")
+            cls.poll_message_set(say("The backend does not answer at the moment"))
         elif session.job.stopping:
-            cls.poll_message_set("It is being stopped")
+            cls.poll_message_set(say("It is being stopped"))
         else:
             return True
         return False

@@ -16,6 +16,7 @@ import bpy
 from restage4d.errors import InputError
 
 from .. import failures
+from ..languages import say
 from ..puppet import actions, attributes, importer, rig, shot_settings, weights
 from ..puppet.playback import nla
 from ..session.steps import Steps
@@ -33,11 +34,11 @@ class OnPuppet(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         imported = importer.find_selected_puppet(context)
         if imported is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")
+            cls.poll_message_set(say("Select a part of one puppet, such as its armature"))
             return False
         why = cls.missing(context, imported)
         if why:
-            cls.poll_message_set(why)
+            cls.poll_message_set(say(why))
         return not why
 
     @classmethod
@@ -50,7 +51,7 @@ class OnPuppet(bpy.types.Operator):
             imported = importer.find_selected_puppet(context)
             assert imported is not None  # poll
             said = self.work(context, imported)
-            self.report({self.level}, said)
+            self.report({self.level}, say(said))
         except Exception as error:
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
@@ -215,7 +216,7 @@ class ClickOnPuppet(in_view.InView):
 
     def invoke(self: Any, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         if context.area is None or context.area.type != "VIEW_3D":
-            self.report({"ERROR"}, "This works in a 3D view.")
+            self.report({"ERROR"}, say("This works in a 3D view."))
             return {"CANCELLED"}
         return self.open_in_view(context)
 
@@ -252,7 +253,7 @@ class RESTAGE4D_OT_pick_bones(ClickOnPuppet, OnPuppet):
         point: int,
     ) -> Set[str]:
         if point < 0:
-            self.report({"INFO"}, "There is nothing of the puppet")
+            self.report({"INFO"}, say("There is nothing of the puppet"))
             return {"CANCELLED"}
         if not event.ctrl and weights.select_control(imported, point, extend=event.shift):
             return {"FINISHED"}
@@ -299,7 +300,7 @@ class RESTAGE4D_OT_write_weights(stepped.OnPuppet, bpy.types.Operator):
             return False
         imported = importer.find_selected_puppet(context)
         if imported is not None and imported.points.mode != "OBJECT":
-            cls.poll_message_set("Leave Edit Mode first")
+            cls.poll_message_set(say("Leave Edit Mode first"))
             return False
         return True
 

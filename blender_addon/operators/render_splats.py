@@ -10,6 +10,7 @@ import bpy
 from restage4d.errors import InputError
 
 from .. import failures, runtime
+from ..languages import say
 from ..puppet import importer
 from ..puppet.output import render_job
 from ..session.steps import Steps
@@ -72,10 +73,10 @@ class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operat
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if render_job.current is not None and not render_job.current.finished:
-            cls.poll_message_set("Splats are being rendered already")
+            cls.poll_message_set(say("Splats are being rendered already"))
             return False
         if context.scene.camera is None:
-            cls.poll_message_set("The scene has no camera")
+            cls.poll_message_set(say("The scene has no camera"))
             return False
         return super().poll(context)
 
@@ -161,7 +162,7 @@ class RESTAGE4D_OT_cancel_render(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if render_job.current is None or render_job.current.finished:
-            cls.poll_message_set("No splats are being rendered")
+            cls.poll_message_set(say("No splats are being rendered"))
             return False
         return True
 
@@ -176,7 +177,7 @@ def _watch() -> float | None:
     render = render_job.current
     over = render is None or render.finished
     try:
-        text = None if render is None or over else f"Render Splats: {render.says}"
+        text = None if render is None or over else say(f"Render Splats: {render.says}")
         for window in bpy.context.window_manager.windows:
             window.workspace.status_text_set(text)
         redraw(views=False)

@@ -58,4 +58,4 @@ class ChoosesScene:
             return "the scene has the shot's size, rate, range, camera and colours"
         rates = shot_settings.describe_rates(imported.performances[-1], scene)
         said = f"your scene is kept ({why})"
-        return f"{said}. {rates}" if rates else said
+        return f"{said}; {rates}" if rates else said

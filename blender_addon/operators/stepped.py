@@ -15,6 +15,7 @@ import bpy
 from restage4d.errors import Cancelled
 
 from .. import failures
+from ..languages import say
 from ..puppet import importer
 from ..session import running_work
 from ..session.running_work import RunningWork
@@ -43,7 +44,7 @@ class Stepped:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if running_work.current is not None:
-            cls.poll_message_set(f"Wait until this is done: {running_work.current.label}")  # type: ignore[attr-defined]
+            cls.poll_message_set(say(f"Wait until this is done: {running_work.current.label}"))  # type: ignore[attr-defined]
             return False
         return True
 
@@ -93,14 +94,14 @@ class Stepped:
                 if about is not None and time.perf_counter() >= until:
                     about.fraction = done / max(total, 1)
                     context.workspace.status_text_set(
-                        f"{about.label}: {about.fraction:.0%}   Esc: cancel"
+                        say(f"{about.label}: {about.fraction:.0%}   Esc: cancel")
                     )
                     return {"RUNNING_MODAL"}
         except StopIteration:
-            self.report({"INFO"}, self.done)
+            self.report({"INFO"}, say(self.done))
             return self._end(context, {"FINISHED"})
         except Cancelled as error:
-            self.report({"WARNING"}, str(error))
+            self.report({"WARNING"}, say(str(error)))
             return self._end(context, {"CANCELLED"})
         except Exception as error:
             self._steps.close()
@@ -134,7 +135,7 @@ class OnPuppet(Stepped):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if importer.find_selected_puppet(context) is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")  # type: ignore[attr-defined]
+            cls.poll_message_set(say("Select a part of one puppet, such as its armature"))  # type: ignore[attr-defined]
             return False
         return super().poll(context)
 

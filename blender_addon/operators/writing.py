@@ -9,6 +9,7 @@ import bpy
 from restage4d.errors import InputError
 
 from .. import failures, paths
+from ..languages import say
 from .stepped import has_window
 
 
@@ -75,8 +76,8 @@ class WritesFiles:
             self,
             None,  # pyright: ignore[reportArgumentType]
             title="Replace Files?",
-            message=f"{_describe(there)} already, in {there[0].parent}.",
-            confirm_text=f"Replace {len(there)}",
+            message=say(f"{_describe(there)} already, in {there[0].parent}."),
+            confirm_text=say(f"Replace {len(there)}"),
             icon="WARNING",
         )
         return {str(word) for word in asked}

@@ -15,11 +15,13 @@ from .. import compat
 from .animation import curve_fitting
 
 Animated = bpy.types.Object | bpy.types.Camera
-FewKeys = tuple[NDArray[np.intp], Array, Array]  # (n,) frames, (n, C) values, (n, C) slopes
+FewKeys = list[tuple[NDArray[np.intp], Array, Array]]  # per channel: frames, values, slopes
 Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
-FEW = 4e-4  # scene units that a skeleton's bone may be off for fewer keys: place and end each
+# Scene units that a skeleton's bone may be off for fewer keys: its place, and the farthest end of
+# those below it by its turn.
+FEW = 4.7e-4
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
 
@@ -44,10 +46,9 @@ def write_few_curves(
     channelbag: bpy.types.ActionChannelbag, data_path: str, group: str, keys: FewKeys
 ) -> None:
     """One F-curve per channel of few smooth Bézier keys."""
-    at, fitted, slopes = keys
-    for i in range(fitted.shape[1]):
+    for i, (at, fitted, slopes) in enumerate(keys):
         curve = compat.new_fcurve(channelbag, data_path, i, group)
-        write_keys(curve, FIRST_FRAME + at, fitted[:, i], slopes[:, i])
+        write_keys(curve, FIRST_FRAME + at, fitted, slopes)
 
 
 def write_keys(
@@ -148,7 +149,7 @@ def write_bones(
     for name, (location, quats) in keys.items():
         path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
         if name in few:
-            reach = 2 * bones[name].length  # a quaternion's error is half the angle
+            reach = 2 * _find_reach(bones[few[name]])  # a quaternion's error is half the angle
             for channel, values, weight in (
                 ("location", location, 1.0),
                 ("rotation_quaternion", quats, reach),
@@ -156,9 +157,16 @@ def write_bones(
                 whose = few[name], channel
                 if whose not in found:
                     weights = np.full(values.shape[1], weight)
-                    found[whose] = curve_fitting.sketch_keys(values, weights, FEW)
+                    shared, _, _ = curve_fitting.sketch_keys(values, weights, FEW)
+                    found[whose] = curve_fitting.thin_channels(shared, values, weights, FEW)
                 write_few_curves(channelbag, f"{path}.{channel}", name, found[whose])
         else:
             write_curves(channelbag, f"{path}.location", name, location)
             write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
         yield
+
+
+def _find_reach(bone: bpy.types.Bone) -> float:
+    """How far a turn of a bone carries: to the farthest end of those below it."""
+    ends = [bone.tail_local, *(below.tail_local for below in bone.children_recursive)]
+    return max((end - bone.head_local).length for end in ends)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.puppet import Gaussians, Puppet
-from restage4d.puppet_check import check
+from restage4d.puppet.validity import check
 from restage4d.skeleton.finding import find_skeleton
 
 from .. import compat

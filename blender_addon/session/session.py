@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .connection import BackendConnection, Link
+from .estimators import EstimatorFetching
 from .job_watcher import JobWatcher
 from .models import (
     Backend,
@@ -44,6 +45,7 @@ class Session:
     def __init__(self, link: Link) -> None:
         self.shot = self.job = self.driving_job = self.preparation = self.frame_look = None
         self.updates = UpdateQueue()
+        self.estimators = EstimatorFetching(self.updates)
         self._connection = BackendConnection(link, self.updates, self._report)
         self._watcher = JobWatcher(self._connection, self.updates)
         self._requests = Requests(self._connection, self._watcher, self.updates, self._report)
@@ -59,6 +61,7 @@ class Session:
     def close(self) -> None:
         """Ends the threads; the backend and its jobs go on. Waits for at most a moment."""
         self.updates.ending.set()
+        self.estimators.end()
         self._connection.end()
         self._requests.end()
 

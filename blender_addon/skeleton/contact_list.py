@@ -20,6 +20,8 @@ class Contact:
         first, last: scene frames.
         place: (x, y, z) in the armature's space.
         is_locked: whether inverse kinematics holds it.
+        miss: by how much of the subject's extent the limb is too short to reach the place, at the
+            worst frame; 0 where it reaches.
     """
 
     performance: str
@@ -29,6 +31,7 @@ class Contact:
     last: int
     place: tuple[float, float, float]
     is_locked: bool = False
+    miss: float = 0.0
 
 
 def read_contacts(armature: bpy.types.Object, performance: str | None = None) -> list[Contact]:

@@ -166,7 +166,7 @@ def measure_misses(
     imported: importer.ImportedPuppet, scene: bpy.types.Scene, held: list[Contact]
 ) -> list[tuple[Contact, float]]:
     """Held contacts whose limb is too short to reach, and by how much of the subject's extent it
-    misses its place at the worst frame."""
+    misses its place at the worst frame; it is remembered with the contact."""
     armature = imported.armature
     extent = float(np.ptp(np.array(imported.points.bound_box), axis=0).max())
     worst = [0.0] * len(held)
@@ -185,7 +185,16 @@ def measure_misses(
                     )
                     miss = (end.tail - control.matrix.translation).length / extent
                     worst[i] = max(worst[i], miss)
-    return [(c, w) for c, w in zip(held, worst, strict=True) if w > _MISS]
+    missed = [(c, w) for c, w in zip(held, worst, strict=True) if w > _MISS]
+    told = {(c.control, c.first, c.performance): w for c, w in missed}
+    write_contacts(
+        armature,
+        [
+            replace(c, miss=told.get((c.control, c.first, c.performance), 0.0)) if c in held else c
+            for c in read_contacts(armature)
+        ],
+    )
+    return missed
 
 
 def _key(
@@ -240,7 +249,7 @@ def free(imported: importer.ImportedPuppet, chosen: Iterable[Contact]) -> int:
             bpy.data.objects.remove(target)
             count += 1
             break
-        all_contacts[all_contacts.index(contact)] = replace(contact, is_locked=False)
+        all_contacts[all_contacts.index(contact)] = replace(contact, is_locked=False, miss=0.0)
         left = [c for c in all_contacts if c.is_locked and c.control == contact.control]
         if not left:
             path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]["{SWITCH}"]'

@@ -161,12 +161,12 @@ def compute_channels(
     """Location and quaternion keys of every keyed bone, see `bone_curves.channels`."""
     near = puppet.performances[0].bases[:, :1]
     motions, before = (
-        dict(_compute_motions(body, puppet, bases)) for bases in (performance.bases, near)
+        dict(compute_motions(body, puppet, bases)) for bases in (performance.bases, near)
     )
     return bone_curves.key_motions(motions, before, rest)
 
 
-def _compute_motions(
+def compute_motions(
     body: BodyPlan, puppet: Puppet, bases: Array
 ) -> Iterator[tuple[str, Array]]:  # (K, T, 9)
     moved = compute_motion(body.skeleton, puppet, bases)

@@ -20,6 +20,7 @@ from ..properties import (
 from ..session.models import PRIORS, Fault, WatchedJob
 from ..wording import name_fields
 from . import thumbnails
+from .estimators_box import draw_estimators
 from .panel_base import Step
 from .text import fault_box, paragraph
 
@@ -247,6 +248,7 @@ def draw_priors(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             paragraph(body, context, provider.terms, icon="INFO")
         if provider is not None and provider.needs:
             _tell_need(body, context, provider)
+    draw_estimators(body, context)
 
 
 MENUS = tuple(_menu(kind) for kind in ("driving", *PRIORS))

@@ -5,11 +5,14 @@ from typing import Any, cast
 
 import bpy
 
-from ..languages import CONTEXT
+from ..languages import CONTEXT, translate
 from ..operators.posing import tools
 from ..puppet import importer
+from ..puppet.playback import nla
 from ..skeleton import build
+from ..skeleton.contact_list import read_contacts
 from ..skeleton.plan import PART
+from .text import paragraph
 
 
 def draw_posing(layout: bpy.types.UILayout) -> None:
@@ -26,7 +29,9 @@ def draw_posing(layout: bpy.types.UILayout) -> None:
     cast(Any, row).operator("restage4d.clear_pins", text="", icon="X")
 
 
-def draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet) -> None:
+def draw_skeleton(
+    layout: bpy.types.UILayout, context: bpy.types.Context, imported: importer.ImportedPuppet
+) -> None:
     """The section of a puppet's skeleton: inverse kinematics of every limb, and contacts."""
     if not build.list_bones(imported.armature):
         return
@@ -44,6 +49,17 @@ def draw_skeleton(layout: bpy.types.UILayout, imported: importer.ImportedPuppet)
     row = column.row(align=True)
     row.operator("restage4d.lock_contacts", text="Lock", text_ctxt=CONTEXT, icon="LOCKED")
     row.operator("restage4d.free_contacts", text="Free", text_ctxt=CONTEXT, icon="UNLOCKED")
+    playing = nla.find_playing(imported)
+    extent = max(cast(Any, imported.points.dimensions))
+    for contact in read_contacts(imported.armature, playing.name) if playing is not None else ():
+        if contact.is_locked and contact.miss:
+            words = translate("{part} is {mm:.1f} mm too short at frames {first} to {last}").format(
+                part=build.describe_part(contact.part),
+                mm=1000 * contact.miss * extent,
+                first=contact.first,
+                last=contact.last,
+            )
+            paragraph(body, context, words, "ERROR")
     body.operator("restage4d.place_head", icon="EYEDROPPER")
 
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import bpy
 
-from ..languages import CONTEXT, translate
+from ..languages import CONTEXT, say, translate
 from ..properties import get_shot
 from ..puppet import importer, shot_settings
 from ..puppet.output import export, render_job
@@ -51,11 +51,11 @@ class RESTAGE4D_PT_puppet(Step):
         layout.operator("restage4d.use_shot_settings", icon="SCENE_DATA")
         shown, scene = nla.find_shown(imported), cast(bpy.types.Scene, context.scene)
         if shown is not None and (rates := shot_settings.describe_rates(shown, scene)):
-            paragraph(layout, context, rates, "INFO")
+            paragraph(layout, context, say(rates), "INFO")
         draw_findings(layout, context, imported)
         _draw_display(layout, get_display(imported.armature))
         draw_posing(layout)
-        draw_skeleton(layout, imported)
+        draw_skeleton(layout, context, imported)
         draw_shaping(layout)
         for draw in (draw_layers, draw_clips, draw_curves):
             draw(layout, context, imported)
@@ -111,10 +111,10 @@ class RESTAGE4D_PT_export(Step):
         if job is not None:
             box = self.layout.box()
             if not job.finished:
-                box.progress(factor=job.fraction, text=job.says)
+                box.progress(factor=job.fraction, text=say(job.says))
                 box.operator("restage4d.cancel_render", icon="CANCEL")
             else:
-                paragraph(box, context, job.says, "ERROR" if job.error is not None else "INFO")
+                paragraph(box, context, say(job.says), "ERROR" if job.error is not None else "INFO")
 
 
 _EXPORTS: tuple[tuple[str, Any], ...] = (

@@ -1,14 +1,13 @@
 """Tables in Markdown from the records of runs: the paper's Table 1 and 2, Lemma 1, faults, every
 scene by itself."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
 from restage4d.evaluate.ablations import ABLATIONS, TABLE_1, TABLE_2
 from restage4d.evaluate.runs import Record
 
-Metric = Callable[[Record], float | None]
 _TABLE_1 = (
     ("PSNR", "psnr", 2),
     ("subject PSNR", "psnr_subject", 2),

@@ -52,11 +52,12 @@ from restage4d.jobs.results_folder import (
     is_blend_edited,
 )
 from restage4d.pipeline import restage
-from restage4d.priors.estimate import NO_CORRECTIONS
+from restage4d.priors.estimate import NO_CORRECTIONS, is_followed_beside
+from restage4d.priors.protocols import TrackProvider
 from restage4d.progress import Progress, TaskId
 from restage4d.providers.weights import Weights
 from restage4d.puppet import Puppet
-from restage4d.puppet_header import read_metadata
+from restage4d.puppet.header import read_metadata
 from restage4d.reconstruct.config import FitConfig, preset, with_settings
 from restage4d.splatting import prepare_drawing
 
@@ -177,7 +178,8 @@ def _run_in_folder(
         FileDriving(path, *job.made_by, cache=Cache()) for path in job.driving
     ]
     drivers = given or [make_driver(job, weights, choose, script)]
-    progress.expect(expected_tasks(job, blend=make_blend is not None), weigh_fit(config))
+    tasks = expected_tasks(job, blend=make_blend is not None)
+    progress.expect(tasks, weigh_fit(config) | weigh_tracks(providers.tracks))
     with progress.task(TaskId.DECODE):
         base = decode_part(job.video, info.fps, job.longer_side, job.first, job.frames)
     log = FindingLog(say)
@@ -339,6 +341,11 @@ def weigh_fit(config: FitConfig) -> dict[TaskId, float]:
         TaskId.FIT_MOTION: config.motion.steps / usual.motion.steps,
         TaskId.FUSE: visits.steps_per_frame / drawn.steps_per_frame * (0.5 + 0.5 * many),
     }
+
+
+def weigh_tracks(provider: TrackProvider) -> dict[TaskId, float]:
+    """How much of its time is left to wait for when the tracks' turn has come."""
+    return {TaskId.TRACKS: 0.1 if is_followed_beside(provider) else 1.0}
 
 
 def _check_folders(job: RestagingJob) -> None:

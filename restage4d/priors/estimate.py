@@ -157,6 +157,17 @@ def estimate_priors(
             },
         )["masks"]
 
+    def find_tracks(progress: Progress) -> dict[str, NDArray]:
+        return estimate_or_load(
+            "tracks",
+            providers.tracks,
+            (masks,),
+            lambda: vars(providers.tracks.tracks(rewound, masks, progress)),
+        )
+
+    beside = "tracks" not in given and is_followed_beside(providers.tracks)
+    following = progress.start_beside(find_tracks) if beside else None
+
     def cameras_arrays() -> dict[str, NDArray]:
         cameras = providers.cameras.cameras(rewound, masks, progress)
         return {
@@ -194,17 +205,21 @@ def estimate_priors(
     depth, cameras, metres_per_unit = align_world(rewound, masks, depth, cameras)
     if "tracks" in given:
         tracks = given["tracks"]
+    elif following:
+        with progress.task(TaskId.TRACKS):
+            tracks = following.result()
     else:
-        tracks = estimate_or_load(
-            "tracks",
-            providers.tracks,
-            (masks,),
-            lambda: vars(providers.tracks.tracks(rewound, masks, progress)),
-        )
+        tracks = find_tracks(progress)
     tracks = Tracks(**tracks)
     if "tracks" not in given:
         tracks = join_tracks(tracks, cameras, rewound, known)
     return Priors(masks, depth, cameras, tracks, metres_per_unit)
+
+
+def is_followed_beside(provider: TrackProvider) -> bool:
+    """Whether tracks are found while cameras and depth are: structure from motion keeps one core
+    busy, and so does following by flow; networks would share a GPU's memory."""
+    return isinstance(provider, FlowTracks)
 
 
 def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> NDArray:

@@ -11,12 +11,13 @@ import zmq.utils.monitor as monitoring
 from numpy.typing import NDArray
 
 from restage4d.protocol import framing
-from restage4d.protocol.connection import Connection
+from restage4d.protocol.connection import Connection, ConnectionFile
 from restage4d.protocol.errors import (
     NotRunning,
     Refused,
     TimedOut,
     WireError,
+    WrongService,
 )
 from restage4d.protocol.framing import Received
 from restage4d.protocol.messages import FRAME_LIMIT, Error, Message
@@ -30,6 +31,16 @@ _WATCHED = (
 )
 
 
+_ASK = "Ask whoever runs it for a connection file (restage4d keys make NAME), or start your own."
+_RENEW = (
+    "Start the service (restage4d serve) and use the file that it writes; of a service "
+    "elsewhere ask its owner for a new one."
+)
+_LOOK_S = 0.25  # between two looks at the connection file while there is no connection
+# A service that starts opens its ports a moment before it writes its keys down.
+_PATIENCE_S = 2.0
+
+
 def secure(socket: zmq.Socket, connection: Connection) -> None:
     """Encrypts a client socket: only the service whose key the connection names can answer."""
     socket.curve_serverkey = connection.server_key.encode()
@@ -40,17 +51,23 @@ def secure(socket: zmq.Socket, connection: Connection) -> None:
 
 
 class Channel:
-    """A DEALER to one ROUTER of the service. For one thread at a time.
+    """A DEALER to one ROUTER of the service. For one thread at a time. While it has no connection
+    it reads the connection file again and again, as a service that was started anew has new keys.
 
     Args:
         context: of the client.
-        connection: where and how.
+        file: where and how.
         name: "work" or "control".
     """
 
-    def __init__(self, context: zmq.Context, connection: Connection, name: str) -> None:
-        self.name, self.connection = name, connection
-        self.socket = context.socket(zmq.DEALER)
+    def __init__(self, context: zmq.Context, file: ConnectionFile, name: str) -> None:
+        self.name, self._context, self._file = name, context, file
+        self.drops = 0  # connections lost so far
+        self._open(file.read_again())
+
+    def _open(self, connection: Connection) -> None:
+        self.connection = connection
+        self.socket = self._context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
         self.socket.setsockopt(zmq.RECONNECT_IVL, 100)
@@ -60,9 +77,10 @@ class Channel:
         secure(self.socket, connection)
         self.monitor = self.socket.get_monitor_socket(_WATCHED)
         self.connected = False
-        self.drops = 0  # connections lost so far
         self._handshakes_failed = 0
-        self.socket.connect(connection.address(name))
+        self._refusal: Refused | None = None
+        self._looked = self._refused_at = time.monotonic()
+        self.socket.connect(connection.address(self.name))
 
     def close(self) -> None:
         self.socket.disable_monitor()
@@ -80,6 +98,7 @@ class Channel:
                 self.socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
                 return id
             except zmq.Again:
+                self._look_again()
                 if time.monotonic() > deadline:
                     raise self._silence_error() from None
                 self._poll(min(0.1, deadline - time.monotonic()), zmq.POLLOUT)
@@ -94,6 +113,7 @@ class Channel:
                     self.socket.recv_multipart(zmq.DONTWAIT, copy=False), framing.REPLIES
                 )
             except zmq.Again:
+                self._look_again()
                 if time.monotonic() > deadline:
                     raise self._silence_error() from None
                 self._poll(min(0.1, max(deadline - time.monotonic(), 0.001)), zmq.POLLIN)
@@ -140,31 +160,51 @@ class Channel:
         while self.monitor.poll(0):
             event: Any = monitoring.recv_monitor_message(self.monitor)
             if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.connected, self._handshakes_failed = True, 0
+                self.connected, self._handshakes_failed, self._refusal = True, 0, None
             elif event["event"] == zmq.EVENT_DISCONNECTED:
                 self.drops += self.connected
                 self.connected = False
             elif event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                raise self._refusal_error("it does not know the key that was shown")
+                self._note_refusal(Refused, "it does not know the key that was shown", _ASK)
             elif event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                raise self._refusal_error("it asks for another kind of key, or is not Restage4D")
+                why = "it asks for another kind of key, or is not Restage4D"
+                self._note_refusal(Refused, why, _ASK)
             else:
                 # Somebody closed the connection within the handshake: a wrong server key, or a
                 # service that just ends.
                 self._handshakes_failed += 1
                 if self._handshakes_failed >= 3:
-                    raise self._refusal_error(
-                        "it closes the connection before a word is said, as with a wrong server key"
+                    why = (
+                        "it has another key than this connection file names, as it was started "
+                        "anew since, or is another program"
                     )
+                    self._note_refusal(WrongService, why, _RENEW)
 
-    def _refusal_error(self, why: str) -> Refused:
-        return Refused(
-            f"The service at {self.connection.address(self.name)} refuses this client: {why}.",
-            "Ask whoever runs it for a connection file (restage4d keys make NAME), or start your "
-            "own.",
-        )
+    def _note_refusal(self, kind: type[Refused], why: str, remedy: str) -> None:
+        if self._refusal is None:
+            address = self.connection.address(self.name)
+            self._refusal = kind(f"The service at {address} refuses this client: {why}.", remedy)
+            self._refused_at = time.monotonic()
+
+    def _look_again(self) -> None:
+        """Goes to where the connection file points now, if it changed. Raises `Refused` where the
+        service that the file names lets nobody in."""
+        if self.connected:
+            return
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_S:
+            self._looked = now
+            newest = self._file.read_again()
+            if newest != self.connection:
+                self.close()
+                self._open(newest)
+        patience = _PATIENCE_S if self.connection.pid else 0.0
+        if self._refusal is not None and now - self._refused_at >= patience:
+            raise self._refusal
 
     def _silence_error(self) -> WireError:
+        if self._refusal is not None:
+            return self._refusal
         address = self.connection.address(self.name)
         if self.connected:
             return TimedOut(f"The service at {address} did not answer in time.")
@@ -180,12 +220,12 @@ class SharedChannel:
 
     Args:
         context: of the client.
-        connection: where and how.
+        file: where and how.
         name: "work" or "control".
     """
 
-    def __init__(self, context: zmq.Context, connection: Connection, name: str) -> None:
-        self._context, self._connection, self._name = context, connection, name
+    def __init__(self, context: zmq.Context, file: ConnectionFile, name: str) -> None:
+        self._context, self._file, self._name = context, file, name
         self._lock = threading.Lock()
         self._channel: Channel | None = None
 
@@ -195,18 +235,12 @@ class SharedChannel:
         """See `Channel.request`."""
         with self._lock:
             if self._channel is None:
-                self._channel = Channel(self._context, self._connection, self._name)
+                self._channel = Channel(self._context, self._file, self._name)
             try:
                 return self._channel.request(body, arrays, timeout_s=timeout_s)
             except Refused:
                 self.close()
                 raise
-
-    def reconnect(self, connection: Connection) -> None:
-        """To a service that came back at another address or with other keys."""
-        with self._lock:
-            self._connection = connection
-            self.close()
 
     def close(self) -> None:
         if self._channel is not None:

@@ -20,12 +20,8 @@ from restage4d import __version__
 from restage4d.defaults import LONGER_SIDE
 from restage4d.protocol import framing, transfer
 from restage4d.protocol.channel import Channel, SharedChannel, secure
-from restage4d.protocol.connection import Connection
-from restage4d.protocol.errors import (
-    NotRunning,
-    VersionMismatch,
-    WireError,
-)
+from restage4d.protocol.connection import Connection, ConnectionFile, home
+from restage4d.protocol.errors import VersionMismatch, WireError
 from restage4d.protocol.messages import (
     PROTOCOL,
     Cancel,
@@ -73,10 +69,11 @@ class Client:
     def __init__(
         self, connection: Connection, path: Path | None = None, timeout_s: float = 5.0
     ) -> None:
-        self.connection, self.path, self.timeout_s = connection, path, timeout_s
+        self.path, self.timeout_s = path, timeout_s
+        self._file = ConnectionFile(connection, path)
         self._context = zmq.Context()
-        self._control = SharedChannel(self._context, connection, "control")
-        self._work = SharedChannel(self._context, connection, "work")
+        self._control = SharedChannel(self._context, self._file, "control")
+        self._work = SharedChannel(self._context, self._file, "work")
         self._puppets: dict[str, str] = {}  # job -> content of its puppet
 
     @staticmethod
@@ -86,7 +83,8 @@ class Client:
         Raises:
             NotRunning, Refused, VersionMismatch, TimedOut: within ``timeout_s``; says what to do.
         """
-        client = Client(Connection.read(connection), connection, timeout_s)
+        path = connection or home() / "connection.json"
+        client = Client(Connection.read(path), path, timeout_s)
         try:
             client.hello()
         except BaseException:
@@ -99,6 +97,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def connection(self) -> Connection:
+        """As it was last read from its file."""
+        return self._file.known
 
     def close(self) -> None:
         """Ends the connection; jobs go on."""
@@ -120,10 +123,10 @@ class Client:
 
     def alive(self, timeout_s: float = 1.0) -> bool:
         """Whether the service's heart beats, however busy it is."""
-        socket = self._context.socket(zmq.REQ)
+        socket, connection = self._context.socket(zmq.REQ), self._file.read_again()
         try:
-            secure(socket, self.connection)
-            socket.connect(self.connection.address("heartbeat"))
+            secure(socket, connection)
+            socket.connect(connection.address("heartbeat"))
             socket.send(b"ping")
             return bool(socket.poll(int(timeout_s * 1000)))
         finally:
@@ -335,36 +338,17 @@ class Client:
     ) -> Iterator[tuple[Event | Lost, dict[str, NDArray]]]:
         """`watch` as an iterator. Survives restarts of the service: then a `Lost` comes, later a
         `StateChanged`."""
-        subscription = Subscription(self._context, self.connection, job)
-
-        def find_again() -> None:
-            if self._find_again():
-                subscription.reconnect(self.connection)
-
+        subscription = Subscription(self._context, self._file, job)
         try:
-            yield from follow(subscription, lambda: self.status(job), find_again, stop)
+            yield from follow(subscription, lambda: self.status(job), stop)
         finally:
             subscription.close()
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _find_again(self) -> bool:
-        """A service that came back elsewhere has written a new connection file; whether there is
-        one."""
-        try:
-            connection = Connection.read(self.path)
-        except NotRunning:
-            return False
-        if connection == self.connection:
-            return False
-        self.connection = connection
-        self._control.reconnect(connection)
-        self._work.reconnect(connection)
-        return True
-
     def _open_channel(self) -> Channel:
         """A work channel of its own for one transfer."""
-        return Channel(self._context, self.connection, "work")
+        return Channel(self._context, self._file, "work")
 
     def _ask(
         self,

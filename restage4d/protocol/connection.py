@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -107,3 +108,25 @@ class Connection:
                 f"The connection file {path} cannot be used: {error}.", "Start the service again."
             ) from error
         return found
+
+
+class ConnectionFile:
+    """A connection and the file it was read from: a service that starts again writes new keys.
+
+    Args:
+        known: what the file said.
+        path: of the file; None: there is none, the connection stays as it is.
+
+    Attributes:
+        known: the connection as it was last read.
+    """
+
+    def __init__(self, known: Connection, path: Path | None) -> None:
+        self.known, self.path = known, path
+
+    def read_again(self) -> Connection:
+        """What the file says now; where it is gone or damaged, what it said last."""
+        if self.path is not None:
+            with suppress(NotRunning):
+                self.known = Connection.read(self.path)
+        return self.known

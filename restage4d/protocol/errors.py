@@ -26,6 +26,11 @@ class Refused(WireError):
         super().__init__(what, remedy, "refused")
 
 
+class WrongService(Refused):
+    """Who answers at the address has not the key that the connection file names: the service was
+    started anew, or another program took its port."""
+
+
 class VersionMismatch(WireError):
     """Client and service speak different versions of the protocol."""
 

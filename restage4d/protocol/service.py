@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restage4d.protocol.client import Client
 from restage4d.protocol.connection import home
-from restage4d.protocol.errors import NotRunning, WireError
+from restage4d.protocol.errors import NotRunning, WireError, WrongService
 
 
 def start_service(
@@ -33,7 +33,7 @@ def start_service(
     """
     try:
         return Client.connect(timeout_s=2.0)
-    except NotRunning:
+    except (NotRunning, WrongService):  # or another program has the port of one that was killed
         pass
     log = home() / "service.out"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +89,6 @@ def stop_service(connection: Path | None = None, *, timeout_s: float = 15.0) -> 
             deadline = time.monotonic() + timeout_s
             while client.alive(0.3) and time.monotonic() < deadline:
                 time.sleep(0.1)
-    except NotRunning:
+    except (NotRunning, WrongService):
         return False
     return True

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from restage4d.protocol import framing
 from restage4d.protocol.channel import secure
-from restage4d.protocol.connection import Connection
+from restage4d.protocol.connection import ConnectionFile
 from restage4d.protocol.errors import NotRunning, TimedOut
 from restage4d.protocol.messages import (
     ENDED,
@@ -51,13 +51,13 @@ class Subscription:
 
     Args:
         context: of the client.
-        connection: where and how.
+        file: where and how.
         job: its id.
     """
 
-    def __init__(self, context: zmq.Context, connection: Connection, job: str) -> None:
-        self._context, self._job = context, job
-        self._socket = self._connect(connection)
+    def __init__(self, context: zmq.Context, file: ConnectionFile, job: str) -> None:
+        self._context, self._file, self._job = context, file, job
+        self._socket = self._connect()
 
     def receive(self, timeout_s: float) -> tuple[Event, dict[str, NDArray]] | None:
         """The next event and its arrays by name, None where none comes in time. Raises `WireError`
@@ -68,15 +68,17 @@ class Subscription:
         names = _ARRAY_NAMES.get(type(message.body), ())
         return message.body, dict(zip(names, message.arrays, strict=False))
 
-    def reconnect(self, connection: Connection) -> None:
-        """To a service that came back at another address or with other keys."""
-        self._socket.close(linger=0)
-        self._socket = self._connect(connection)
+    def renew(self) -> None:
+        """Goes to a service that came back at another address or with other keys."""
+        if self._file.read_again() != self._connection:
+            self._socket.close(linger=0)
+            self._socket = self._connect()
 
     def close(self) -> None:
         self._socket.close(linger=0)
 
-    def _connect(self, connection: Connection) -> zmq.Socket:
+    def _connect(self) -> zmq.Socket:
+        connection = self._connection = self._file.read_again()
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, 100)
         socket.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT)
@@ -89,7 +91,6 @@ class Subscription:
 def follow(
     subscription: Subscription,
     ask: Callable[[], JobStatus],
-    find_again: Callable[[], None],
     stop: Callable[[], bool],
 ) -> Iterator[tuple[Event | Lost, dict[str, NDArray]]]:
     """Events of a job until it ends or ``stop()``, see `Client.events`.
@@ -97,20 +98,19 @@ def follow(
     Args:
         subscription: to the job.
         ask: how the job stands. Raises `NotRunning`, `TimedOut`.
-        find_again: looks for a service that does not answer any more.
         stop: whether to end.
     """
     state, asked, lost = None, 0.0, False
     while not stop():
         if time.monotonic() - asked > _ASK_EVERY_S:
             asked = time.monotonic()
+            subscription.renew()
             try:
                 status = ask()
             except (NotRunning, TimedOut) as error:
                 if not lost:
                     yield Lost(error.what, error.remedy), {}
                 lost = True
-                find_again()
                 continue
             if status.state != state or lost:
                 state, lost = status.state, False

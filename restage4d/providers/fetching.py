@@ -17,12 +17,13 @@ from restage4d.providers.entry import Entry
 from restage4d.providers.weights import explain_fetch_error
 
 _TRIES = 5
-_SECONDS = 5.0  # between two reports
+Advance = Callable[[str, int, int], None]  # (model, bytes here, bytes of this file)
 RECORD = "restage4d-weights.json"  # in a model's folder: where it came from, and its hashes
 
 
-def fetch_model(entry: Entry, folder: Path, say: Callable[[str], None]) -> Path:
-    """Fetches an entry's files from the Hugging Face hub into ``folder``/NAME.
+def fetch_model(entry: Entry, folder: Path, advance: Advance) -> Path:
+    """Fetches an entry's files from the Hugging Face hub into ``folder``/NAME; ``advance`` is told
+    of every file how far it is.
 
     A file that was interrupted goes on where it stopped; one that is there and right is not fetched
     again. The hub names the SHA-256 of large files and git's SHA-1 of small ones; all are of one
@@ -59,14 +60,14 @@ def fetch_model(entry: Entry, folder: Path, say: Callable[[str], None]) -> Path:
             )
         if not path.is_file() or not _is_as_told(path, etag):
             url = hf_hub_url(entry.repo, name, revision=record["revision"])
-            _download(url, path, etag, about.size or 0, say)
+            _download(url, path, etag, about.size or 0, advance)
         record["files"][name] = compute_sha256(path)
         with replacing(place / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return place
 
 
-def _download(url: str, path: Path, etag: str, size: int, say: Callable[[str], None]) -> None:
+def _download(url: str, path: Path, etag: str, size: int, advance: Advance) -> None:
     """Fetches a file, going on where an earlier try stopped; its name tells of which content."""
     part = path.with_name(f"{path.name}.{etag[:16]}.part")
     with explaining_write_errors(path):
@@ -74,7 +75,9 @@ def _download(url: str, path: Path, etag: str, size: int, say: Callable[[str], N
         part.touch()
     for attempt in range(_TRIES):
         try:
-            _download_rest(url, part, size, say)
+            _download_rest(
+                url, part, size, lambda here: advance(path.parent.name, here, size or here)
+            )
             break
         except (OSError, HTTPException) as error:
             if attempt == _TRIES - 1 or getattr(error, "errno", None) in NO_ROOM:
@@ -91,12 +94,11 @@ def _download(url: str, path: Path, etag: str, size: int, say: Callable[[str], N
     os.replace(part, path)
 
 
-def _download_rest(url: str, part: Path, size: int, say: Callable[[str], None]) -> None:
+def _download_rest(url: str, part: Path, size: int, tell: Callable[[int], None]) -> None:
     here = part.stat().st_size
     if size and here >= size:
         return
     request = Request(url, headers={"Range": f"bytes={here}-"} if here else {})
-    told = time.monotonic() - _SECONDS
     with urlopen(request, timeout=60) as answer:
         goes_on = answer.status == 206  # a server may send the whole again
         here = here if goes_on else 0
@@ -104,9 +106,7 @@ def _download_rest(url: str, part: Path, size: int, say: Callable[[str], None]) 
             while data := answer.read(1 << 20):
                 file.write(data)
                 here += len(data)
-                if time.monotonic() >= told + _SECONDS:
-                    told = time.monotonic()
-                    say(f"{part.parent.name}: {here / 1e6:.0f} of {size / 1e6:.0f} MB")
+                tell(here)
     if size and here < size:
         raise HTTPException("the connection ended early")
 

@@ -196,6 +196,10 @@ def load_into(module: Any, state: dict[str, Any], path: Path) -> None:
 def _find_in_cache(entry: Entry) -> Path | None:
     if not entry.repo or not is_importable("huggingface_hub"):
         return None
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if not (Path(HF_HUB_CACHE) / f"models--{entry.repo.replace('/', '--')}").is_dir():
+        return None  # before its client is imported, which takes a while
     from huggingface_hub import snapshot_download
 
     try:

@@ -16,6 +16,7 @@ from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.completion import complete_far_side
+from restage4d.reconstruct.fusion.floaters import shorten_needles
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
 from restage4d.reconstruct.losses.hull import Hull
@@ -70,9 +71,9 @@ def fit(
             model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
         fusion = Fusion(model, rewound, priors, config, closeups, hull=hull)
     fusion.run(checkpoint, fingerprint, progress)
-    if (
-        config.fusion.completion
-    ):  # after the last checkpoint, so that a resumed fit does it once, too
+    # after the last checkpoint, so that a resumed fit does it once, too
+    shorten_needles(fusion.model)
+    if config.fusion.completion:
         complete_far_side(fusion.model, rewound, priors, fusion.cameras())
     return fusion
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.se3 import Array
-from restage4d.skeleton.shape import Ints, Shape, compute_distances, label_islands
+from restage4d.skeleton.shape import Shape, compute_distances, label_islands
 
 _LEAST, _SMALL = (0.14, 0.09), 0.06  # of the subject's longest side: limbs; ears and toes
 _SHORT = 0.05  # of it: short limbs
@@ -215,9 +215,3 @@ def trace_line(
     at = np.arange(_SECTIONS)
     columns = [np.interp(at, there, line[there, i]) for i in range(3)]
     return np.stack(columns, axis=1), np.interp(at, there, radius[there])
-
-
-def find_cells(branch: Branch, first: float, last: float) -> Ints:
-    """Cells of a stretch of a branch, from 0 at the joint to 1 at the tip."""
-    share = branch.along / branch.length
-    return np.flatnonzero(branch.cells & (share >= first) & (share <= last))

@@ -13,6 +13,7 @@ from restage4d.skeleton.shape import Shape
 _ON_HEAD = 2.0  # cells: what is nearer to the head, and no leg, is a part of it
 _LOW = 0.3  # of the height: feet are below it
 _ARM = 0.55  # of the height: arms begin above it
+_LEVEL = 0.1  # of the height: arms begin as high as each other
 _UPRIGHT = 1.25  # heights in lengths
 _SLENDER, _STOUT = 5.5, 4.0  # lengths of a limb in radii: surely a limb; the least of a leg
 _AHEAD = 3.0  # how much it counts where the body goes, per length
@@ -110,6 +111,8 @@ def name_limbs(
     parts += _name_legs(legs, middle, forward, left, upright, known)
     free += [x for x in short if upright and _is_elbow(x, low[2], height, middle)]
     arms = [x for x in free if upright and x.line[0, 2] > float(np.median(trunk[:, 2]))]
+    if len(arms) == 1:
+        arms += [x for x in free if _is_other_arm(x, arms[0], middle, left, height)][:1]
     free = [x for x in free if not any(x is y for y in arms)]
     parts += _name_sides(arms, middle, left, "arm", "arm")
     parts += [Part(f"limb_{i + 1}", "limb", x) for i, x in enumerate(free)]
@@ -148,6 +151,13 @@ def _is_elbow(limb: Branch, ground: float, height: float, middle: Array) -> bool
     high = (limb.line[-1, 2] - ground) / height
     out = np.array([x, y, 0.0]) @ _flatten(limb.line[-1] - middle)
     return bool(_ARM < high < 0.95 and out > abs(z) and limb.cells.sum() > 20)
+
+
+def _is_other_arm(limb: Branch, arm: Branch, middle: Array, left: Array, height: float) -> bool:
+    """Whether a limb begins as high as an arm, on the other side: one that holds a shield."""
+    level = abs(float(limb.line[0, 2] - arm.line[0, 2])) < _LEVEL * height
+    sides = [float((x.line.mean(0) - middle) @ left) for x in (limb, arm)]
+    return limb is not arm and level and sides[0] * sides[1] < 0
 
 
 def measure_slenderness(limb: Branch) -> float:

@@ -1,6 +1,6 @@
 """A body's skeleton as values: bones in a hierarchy, and how they move the subject's points."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,3 @@ class Skeleton:
             if bone.parent == lower and bone.part == self.bones[lower].part:
                 return i
         return None
-
-    def with_skin(self, index: NDArray[np.uint16], weight: F32) -> "Skeleton":
-        return replace(self, index=index, weight=weight)

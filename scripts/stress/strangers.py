@@ -95,7 +95,7 @@ def _read_as_nobody(home) -> int:
     """How many of the service's files a process of another user opens."""
     code = (
         "import os, sys; os.setgid(65534); os.setuid(65534); n = 0\n"
-        "for name in ('connection.json', 'jobs.sqlite', 'service.log', 'keys/local.json'):\n"
+        "for name in ('connection.json', 'jobs.sqlite', 'service.log', 'last.json'):\n"
         "    try: open(os.path.join(sys.argv[1], name)); n += 1\n"
         "    except OSError: pass\n"
         "print(n)"

@@ -13,6 +13,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import bpy
+import own_messages
 
 import blender_addon
 from blender_addon import languages, properties
@@ -116,6 +117,7 @@ def list_strings():
             labels[WatchedJob("0", state=state, kind=kind).headline] = "models.py"
     for text in filmed_angle.WORDS.values():
         labels[text] = "filmed_angle.py"
+    labels |= own_messages.list_messages()
     for texts in (labels, tips):
         texts.pop("", None)
     return labels, tips

@@ -127,6 +127,31 @@ def test_what_is_out_of_reach_is_the_last_thing_told(stander, monkeypatch, capfd
     assert "by 4.0 % of the subject" in last
 
 
+def test_the_panel_says_which_foot_cannot_reach(stander):
+    _, imported = stander
+    armature = imported.armature
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.restage4d.find_contacts()
+    bpy.ops.restage4d.lock_contacts(scope="ALL", blend=2)
+    short = next(c for c in read_contacts(armature, "gallop") if c.part == "leg_front.L")
+    assert short.miss == 0
+    assert not [t for t in draw_panel(RESTAGE4D_PT_puppet).texts if "too short" in t]
+    circle = next(o for o in bpy.data.objects if o.name.startswith(f"leg_front.L {short.first}-"))
+    away = 0.5 * max(imported.points.dimensions)
+    circle.location.x += away  # farther than the leg is long
+    missed = contacts.measure_misses(imported, bpy.context.scene, [short])
+    assert [c.part for c, _ in missed] == ["leg_front.L"]
+    again = next(c for c in read_contacts(armature, "gallop") if c.part == "leg_front.L")
+    assert again.miss == pytest.approx(missed[0][1])
+    assert 0.1 < again.miss < 0.5
+    told = " ".join(draw_panel(RESTAGE4D_PT_puppet).texts)
+    mm = 1000 * again.miss * max(imported.points.dimensions)
+    assert f"Leg Front Left is {mm:.1f} mm too short at frames {short.first} to" in told
+    assert bpy.ops.restage4d.free_contacts(scope="ALL") == {"FINISHED"}
+    assert all(c.miss == 0 for c in read_contacts(armature))
+    assert "too short" not in " ".join(draw_panel(RESTAGE4D_PT_puppet).texts)
+
+
 def test_the_panel_shows_the_skeleton_by_the_names_of_its_parts(stander):
     _, imported = stander
     bpy.context.view_layer.objects.active = imported.armature

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import bpy
+import own_messages
 import pytest
 from own_strings import (
     LAYER_PROPERTIES,
@@ -109,3 +110,25 @@ def test_lines_without_spaces_are_wrapped():
     assert max(len(line) for line in lines) <= 7
     assert wrap("重い処理をBlenderの外で。", 8) == ["重い処理", "を", "Blender", "の外で。"]
     assert wrap("one two three", 8) == ["one two", "three"]
+
+
+def test_whatever_is_told_goes_through_the_tables():
+    told = own_messages.find_untranslated()
+    assert told == [], "\n".join(told)
+    assert len(own_messages.list_messages()) > 250
+
+
+def test_messages_are_found_with_what_is_put_in():
+    find = languages.find_message
+    assert find("Pinned; 12 points hold", "de_DE") == "Fixiert; 12 Punkte halten"
+    assert find("61 bones keyed over 13 frames", "de_DE") == "61 Bones gekeyt über 13 Bilder"
+    told = "'a walk' goes over into 'b' at frame 7; change it in the NLA editor"
+    assert find(told, "zh_HANS") == "'a walk' 在第 7 帧过渡到 'b'；可在 NLA 编辑器中修改"
+    told = "Simplify failed: RuntimeError: out of room."
+    assert find(told, "fr_FR").endswith("a échoué : RuntimeError: out of room.")
+    told = "Imported a.puppet; it has 'Suzanne' in it; Blender's cube is hidden"
+    assert find(told, "de_DE") == (
+        "a.puppet importiert; 'Suzanne' ist darin; Blenders Würfel ist verborgen"
+    )
+    assert find("nobody's words", "ja_JP") == "nobody's words"
+    assert languages.say("Nothing is pinned") == "Nothing is pinned", "in English as it is"

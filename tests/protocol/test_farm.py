@@ -1,5 +1,8 @@
 """Jobs on a Ray cluster of two nodes on this machine; one of them dies in the middle of a job."""
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,6 +58,66 @@ def test_a_job_outlives_its_node(tmp_path):
     finally:
         executor.close()
         cluster.shutdown()
+
+
+_HEAD = """
+import ray
+ray.init(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False, log_to_driver=False)
+print("at", ray.get_runtime_context().gcs_address, flush=True)
+input()
+"""
+_JOIN = """
+import sys
+from pathlib import Path
+from backend.network.ray_token import use_ray_token
+from restage4d.errors import InputError
+use_ray_token()
+from backend.jobs.ray_executor import RayExecutor
+from backend.store.content_store import Store
+try:
+    executor = RayExecutor(Store(Path(sys.argv[1])), sys.argv[2], 1)
+except InputError as error:
+    print("refused:", error.what)
+else:
+    print("in:", executor.list_slots())
+    executor.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_cluster_has_to_ask_for_a_token(tmp_path, asks):
+    """Heads of Ray itself, with and without a token, and a service that has one."""
+    usual = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
+    mine = usual | (token if asks else {"RAY_AUTH_MODE": "disabled"})
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    head = subprocess.Popen([sys.executable, "-c", _HEAD], env=mine, **pipes)
+    try:
+        address = ""
+        for line in head.stdout:
+            if line.startswith("at "):
+                address = line.split()[1]
+                break
+        assert address
+        command = [sys.executable, "-c", _JOIN, str(tmp_path / "store"), address]
+
+        def join(environment):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=300, check=True
+            )
+            return done.stdout.strip().splitlines()[-1]
+
+        said = join(usual | token)
+        if asks:
+            assert said == "in: ['ray:0']"
+            assert "another token" in join(usual | token | {"RAY_AUTH_TOKEN": "8" * 64})
+        else:
+            assert said == f"refused: The Ray cluster at {address} asks for no token."
+            assert join(usual | {"RAY_AUTH_MODE": "disabled"}) == "in: ['ray:0']"
+    finally:
+        head.communicate("\n", timeout=60)
 
 
 def wait(condition, executor, folder, seconds: float = 800.0) -> None:

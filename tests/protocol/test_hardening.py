@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from backend.__main__ import _use_ray_token
 from backend.logs import RareLog, _TextLines, escape, hide_paths
 from backend.network.connections import Connections
 from backend.network.desk import Desk, Request
+from backend.network.ray_token import check_cluster_asks, use_ray_token
 from backend.previews import prepare_prompt
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
@@ -113,7 +113,13 @@ def test_settings_out_of_range_are_a_sentence(name, value):
 @pytest.mark.parametrize(
     "line",
     [
-        *("keep_days = -1", "keep_days = nan", "job_hours = -1", "user_gigabytes = inf"),
+        *(
+            "keep_days = -1",
+            "keep_days = nan",
+            "job_hours = -1",
+            "user_gigabytes = inf",
+            "job_gpu_gigabytes = -1",
+        ),
         *("log = 'xml'", "memory_gigabytes = 0", "[limits]\npixels = 99999999999999"),
     ],
 )
@@ -132,19 +138,65 @@ def test_the_doctor_says_who_can_read_the_service(tmp_path, monkeypatch):
     assert f"{tmp_path} (its user's alone)" in doctor.report()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_ray_cluster_is_asked_with_its_token(tmp_path, monkeypatch, caplog, there):
+@pytest.fixture
+def no_ray_token(tmp_path, monkeypatch):
+    """A machine on which nobody set up a token."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    if there:
+
+
+@pytest.mark.parametrize("where", ["file", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_a_ray_cluster_is_asked_with_its_token(no_ray_token, tmp_path, caplog, where):
+    if where == "file":
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text("secret")
-    _use_ray_token()
-    assert os.environ.get("RAY_AUTH_MODE") == ("token" if there else None)
-    assert ("asks for no token" in caplog.text) is not there
+    else:
+        os.environ[where] = "secret"
+    use_ray_token()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert "asks for no token" not in caplog.text
+
+
+def test_without_a_token_ray_is_refused_unless_that_is_meant(no_ray_token, caplog):
+    with pytest.raises(InputError, match="no token for a Ray cluster") as caught:
+        use_ray_token()
+    assert "RAY_AUTH_MODE=disabled" in caught.value.remedy
+    assert "RAY_AUTH_MODE" not in os.environ
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    use_ray_token()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert "asks for no token" in caplog.text
+
+
+_RAY = """
+import os, sys
+class AuthenticationError(Exception): pass
+class GcsClient:
+    def __init__(self, address):
+        assert address == "head:6379" and os.environ["RAY_AUTH_MODE"] == "disabled"
+        assert not any(n.startswith("RAY_AUTH_TOKEN") for n in os.environ)
+    def internal_kv_keys(self, *_, timeout):
+        if {asks}: raise AuthenticationError
+"""
+
+
+@pytest.mark.parametrize("asks", ["True", "False", "1 / 0"])
+def test_a_ray_cluster_that_lets_strangers_in_is_refused(no_ray_token, tmp_path, caplog, asks):
+    """A stand-in for Ray; the real one is in test_farm.py."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "_raylet.py").write_text(_RAY.format(asks=asks))
+    (tmp_path / "ray" / "exceptions.py").write_text("from ray._raylet import AuthenticationError\n")
+    os.environ |= {"PYTHONPATH": str(tmp_path), "RAY_AUTH_TOKEN": "x", "RAY_AUTH_MODE": "token"}
+    if asks == "False":
+        with pytest.raises(InputError, match="head:6379 asks for no token"):
+            check_cluster_asks("head:6379")
+    else:
+        check_cluster_asks("head:6379")
+    assert ("is not known" in caplog.text) is (asks == "1 / 0")
+    assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
 def test_a_taken_port_is_told(tmp_path):

@@ -86,10 +86,28 @@ def test_two_hundred_turned_bits_change_no_job(path):
     check_jobs(path)
 
 
-def test_a_row_that_cannot_be_read_stops_nobody(path):
+@pytest.mark.parametrize(
+    ("byte", "bit", "word"),
+    [
+        (18, 2, "readonly"),  # how new a program must be to write the file
+        (47, 3, "unsupported file format"),
+    ],
+)
+def test_a_header_that_forbids_to_use_the_database_is_damage(path, byte, bit, word):
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1 << bit
+    path.write_bytes(data)
+    assert word in repair_database(path)
+    JobTable(path).change_state(IDS[0], ("queued",), "paused")
+    check_jobs(path)
+
+
+# a turned bit may make text of what is none
+@pytest.mark.parametrize("left", ["x'ff00'", "CAST(x'ff00' AS TEXT)", "CAST(x'00' AS TEXT)"])
+def test_a_row_that_cannot_be_read_stops_nobody(path, left):
     jobs = JobTable(path)
     with jobs._db() as db:
-        db.execute("UPDATE jobs SET spec = x'ff00' WHERE id = ?", (IDS[7],))
+        db.execute(f"UPDATE jobs SET spec = {left} WHERE id = ?", (IDS[7],))
     assert {job.id for job in jobs.list()} == set(IDS) - {IDS[7]}
     with pytest.raises(WireError) as caught:
         jobs.get(IDS[7])

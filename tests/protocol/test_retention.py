@@ -3,8 +3,10 @@
 import logging
 import os
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from backend import retention
@@ -14,6 +16,7 @@ from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.errors import InputError
 from restage4d.protocol.messages import ENDED, Limits, Submit
+from restage4d.protocol.transfer import PACKED, PackedFile
 
 
 @dataclass
@@ -90,6 +93,25 @@ def test_by_age_and_by_size_the_oldest_first(service):
     service.sweep_after(3000)
     assert service.store.size(contents[2]) == 1000, "a queued job's video went"
     assert service.left() == {2}
+
+
+def test_frames_of_a_folder_stay_with_their_job(service):
+    """Of a folder that is brought after the first sweep, too, and for as long as the job is."""
+    frames = [service.add_content() for _ in range(2)]
+    packed = PACKED + msgspec.msgpack.encode([PackedFile(".png", frame) for frame in frames])
+    (service.home / "packed").write_bytes(packed)
+    folder = sha256(packed).hexdigest()
+    service.jobs.add("local", Submit(key=f"{0:032x}", base=folder, prompt="p"), 100)
+    service.sweep_after(1)
+    assert service.store.add(service.home / "packed")[0] == folder
+    for _ in range(3):
+        service.sweep_after(40)
+        assert [service.store.size(frame) for frame in frames] == [1000, 1000]
+    service.jobs.change_state(f"{0:032x}", ("queued",), "cancelled")
+    service.sweep_after(1)
+    service.sweep_after(31)
+    assert service.left() == set()
+    assert [service.store.size(c) for c in (*frames, folder)] == [None] * 3
 
 
 def test_a_clock_that_is_put_forward_makes_nothing_old(service, caplog):

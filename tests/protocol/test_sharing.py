@@ -133,7 +133,7 @@ def test_events_before_submit_come_and_all_are_told_again(own, tmp_path):
     own.start()
     with own.client() as client:
         job = framing.new_id()
-        subscription = Subscription(client._context, client.connection, job)
+        subscription = Subscription(client._context, client._file, job)
         time.sleep(0.5)
         client.submit(tiny_job(client.upload, 20, key=job, priority="high"))
         states = []

@@ -12,6 +12,7 @@ import pytest
 from backend.jobs.executors import LocalExecutor, kill_tree
 from backend.jobs.job_folder import Folder
 from backend.jobs.job_table import JobTable
+from backend.jobs.status_board import StatusBoard
 from backend.jobs.supervisor import Supervisor
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store, is_disk_full
@@ -154,3 +155,19 @@ def test_who_is_killed_is_told_by_the_lock(tmp_path):
     finally:
         worker.kill()
         bystander.kill()
+
+
+def test_a_preview_of_an_ended_job_is_looked_up_once_for_each_end(tmp_path):
+    jobs = JobTable(tmp_path / "jobs.sqlite")
+    board = StatusBoard(jobs, tmp_path / "jobs")
+    jobs.add("anna", Submit(key=JOB), 10)
+    jobs.change_state(JOB, ("queued",), "cancelled")
+    assert not board.describe(jobs.get(JOB)).has_preview
+    Folder(tmp_path / "jobs" / JOB).write_file("preview", b"png")
+    assert not board.describe(jobs.get(JOB)).has_preview  # nothing writes there any more
+    jobs.change_state(JOB, ("cancelled",), "queued")
+    assert board.describe(jobs.get(JOB)).has_preview
+    jobs.change_state(JOB, ("queued",), "cancelled")
+    assert board.describe(jobs.get(JOB)).has_preview
+    board.forget(JOB)
+    assert board._previews == {}

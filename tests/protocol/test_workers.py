@@ -3,16 +3,18 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 
 from backend.jobs.executors import LocalExecutor, list_gpus
 from backend.jobs.job_folder import Folder
 from backend.jobs.job_table import JobTable
 from backend.jobs.process_watch import ProcessWatch
 from backend.jobs.supervisor import Supervisor
-from backend.jobs.worker import run_job
+from backend.jobs.worker import GPU_GIGABYTES, run_job
 from backend.settings import ServiceSettings
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Submit
@@ -72,6 +74,39 @@ def test_jobs_see_the_gpus_that_the_service_may_use(
     assert all(e["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST" for e in seen)
 
 
+def test_a_job_may_take_a_part_of_its_gpu(gpus, monkeypatch, tmp_path):
+    """A card of 24 GB of which 6 are allowed; torch is asked, and what it refuses is told."""
+    environment = LocalExecutor(Store(tmp_path / "store"), 1, 6.0).make_environment("cuda:1")
+    assert environment[GPU_GIGABYTES] == "6.0"
+    usual = LocalExecutor(Store(tmp_path / "store"), 1)
+    assert GPU_GIGABYTES not in usual.make_environment("cuda:1")
+    asked = []
+    card = SimpleNamespace(total_memory=24e9)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda *given: asked.append(given)
+    )
+
+    def fail(folder, store):
+        raise torch.OutOfMemoryError("CUDA out of memory. 6.0 GiB allowed; try less.")
+
+    monkeypatch.setattr("backend.jobs.worker._make_results", fail)
+    folder = Folder(tmp_path / "job")
+    folder.path.mkdir()
+    error = run_job(folder, tmp_path / "store").error
+    assert error
+    assert asked == []
+    monkeypatch.setenv(GPU_GIGABYTES, environment[GPU_GIGABYTES])
+    error = run_job(folder, tmp_path / "store").error
+    assert error
+    assert asked == [(0.25, 0)]
+    assert "that a job may take here (6 GB) was full" in error.what
+    monkeypatch.setenv(GPU_GIGABYTES, "96")
+    run_job(folder, tmp_path / "store")
+    assert asked[1] == (1.0, 0)
+
+
 class Clock:
     now = 100.0
 
@@ -124,6 +159,21 @@ def test_who_stands_or_takes_too_much_is_told(worker):
     assert ProcessWatch(0.0, 10.0, lambda: clock.now).look(JOB, folder) == (None, False)
 
 
+def test_a_job_on_a_cluster_has_a_time_limit_too(tmp_path):
+    """Its process is on another machine: there is no process id."""
+    clock, folder = Clock(), Folder(tmp_path / JOB)
+    watch = ProcessWatch(1.0, 1e-9, lambda: clock.now)
+    assert watch.look(JOB, folder) == (None, False)
+    clock.now += 3500.0
+    assert watch.look(JOB, folder) == (None, False)
+    clock.now += 200.0
+    fault, must_end = watch.look(JOB, folder)
+    assert fault
+    assert (fault.code, must_end) == ("limit", True)
+    watch.forget(JOB)
+    assert watch.look(JOB, folder) == (None, False)
+
+
 def test_a_job_that_takes_too_much_is_ended_and_a_shut_out_users_stops(worker, tmp_path):
     _, process = worker
     jobs = JobTable(tmp_path / "jobs.sqlite")
@@ -160,6 +210,8 @@ def test_a_job_that_takes_too_much_is_ended_and_a_shut_out_users_stops(worker, t
     [
         (MemoryError("Unable to allocate 9 GiB"), "limit", "memory was full"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."), "limit", "GPU's"),
+        (RuntimeError("CUDA error: out of memory"), "limit", "The GPU's memory was full"),
+        (RuntimeError("Failed to allocate 96 bytes on device 'cuda:0'"), "limit", "GPU's"),
         (RuntimeError("else"), "internal", "else"),
     ],
 )

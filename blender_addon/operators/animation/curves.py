@@ -11,6 +11,7 @@ import bpy
 from restage4d.errors import InputError
 
 from ... import compat
+from ...languages import say
 from ...puppet import actions, importer
 from ...puppet.animation import curves, simplify
 from ...puppet.playback import nla
@@ -42,7 +43,7 @@ class RESTAGE4D_OT_simplify_curves(stepped.OnPuppet, bpy.types.Operator):
             return False
         imported = importer.find_selected_puppet(context)
         if imported is not None and nla.find_playing(imported) is None:
-            cls.poll_message_set("Click a performance first, so that it plays")
+            cls.poll_message_set(say("Click a performance first, so that it plays"))
             return False
         return True
 

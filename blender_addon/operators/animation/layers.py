@@ -118,7 +118,9 @@ class RESTAGE4D_OT_key_layer(OnLayers):
         keyed = layers.key_pose(imported.armature, scene)
         if not keyed:
             raise InputError("No bone is moved.", "Pose some in this frame first.")
-        named = ", ".join(keyed[:3]) + (f" and {len(keyed) - 3} more" if len(keyed) > 3 else "")
+        named = ", ".join(keyed[:3])
+        if len(keyed) > 3:
+            named = f"{named} and {len(keyed) - 3} more"
         return f"Keyed on {layer.name!r} at frame {scene.frame_current}: {named}"
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import bpy
 
 from ... import paths
+from ...languages import say
 from ...puppet import actions, importer, shot_settings
 from ...puppet.animation import refining
 from ...puppet.playback import nla
@@ -30,7 +31,7 @@ class RESTAGE4D_OT_refine_performance(OnPuppet, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         imported = importer.find_selected_puppet(context)
         if imported is not None and nla.find_playing(imported) is None:
-            cls.poll_message_set("Click a performance first, so that it plays")
+            cls.poll_message_set(say("Click a performance first, so that it plays"))
             return False
         return super().poll(context)
 

@@ -12,6 +12,7 @@ from gpu_extras.batch import batch_for_shader
 from numpy.typing import NDArray
 
 from ... import failures, runtime
+from ...languages import say
 from ...ui import thumbnails
 from .. import in_view
 
@@ -54,12 +55,15 @@ class FrameView(in_view.InView):
         shot = runtime.session().shot
         tell: Any = cls
         if context.area is None or context.area.type != "VIEW_3D":
-            tell.poll_message_set("Works in a 3D view")
+            tell.poll_message_set(say("Works in a 3D view"))
         elif shot is None:
-            tell.poll_message_set("Pick a video first")
+            tell.poll_message_set(say("Pick a video first"))
         elif shot.first is None:
             tell.poll_message_set(
-                "The first frame is not there yet: the backend must be running and have the video"
+                say(
+                    "The first frame is not there yet: the backend must be running and have "
+                    "the video"
+                )
             )
         else:
             return True
@@ -160,7 +164,7 @@ class Overlay:
             (x0, y0), (x1, y1) = self.drag
             draw_rectangle(x0, y0, x1 - x0, y1 - y0, (1.0, 0.55, 0.1, 0.25))
         gpu.state.blend_set("NONE")
-        draw_words(self.view.get_words(), x, y + h + 14)
+        draw_words(say(self.view.get_words()), x, y + h + 14)
 
 
 def to_video(

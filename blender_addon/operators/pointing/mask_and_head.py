@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import corrections, runtime
+from ...languages import say
 from ...properties import get_first_frame, get_head, get_shot, set_head
 from .frame_view import FrameView, Picture, to_place
 
@@ -30,7 +31,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         shot = runtime.session().shot
         if shot is not None and shot.first is not None and shot.mask is None:
-            cls.poll_message_set("Select the subject in the first frame before")
+            cls.poll_message_set(say("Select the subject in the first frame before"))
             return False
         return super().poll(context)
 
@@ -40,7 +41,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
         if not corrections.is_used(chosen, self.frame):
             first = get_first_frame(chosen)
             last = f" to {chosen.last_frame}" if chosen.use_range else ""
-            self.report({"ERROR"}, f"Choose a later frame that is used: {first + 1}{last}.")
+            self.report({"ERROR"}, say(f"Choose a later frame that is used: {first + 1}{last}."))
             return {"CANCELLED"}
         self._look(context)
         return self.start(context)
@@ -58,7 +59,7 @@ class RESTAGE4D_OT_correct_mask(FrameView, bpy.types.Operator):
         return look.picture, mask if fits else None
 
     def get_words(self) -> str:
-        look, at = runtime.session().frame_look, f"Frame {self.frame}"
+        look, at = runtime.session().frame_look, say(f"Frame {self.frame}")
         if look is None:
             return at
         if look.fault is not None:

@@ -8,15 +8,16 @@ from typing import Any, cast
 import bpy
 import numpy as np
 from bpy_extras import view3d_utils
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 from restage4d.errors import InputError
 from restage4d.posing import drag
 
 from ... import failures
-from ...languages import translate
+from ...languages import say, translate
 from ...puppet import importer, weights
 from ...puppet.posing import hand, pins
+from ...skeleton import following
 from .. import in_view
 
 _WHEEL = {"WHEELUPMOUSE": 1.15, "WHEELDOWNMOUSE": 1 / 1.15}
@@ -50,13 +51,13 @@ class OnPuppetInView:
         if context.area is not None and context.area.type == "VIEW_3D":
             found = in_view.find_view(context.window, context.area.as_pointer())
         if found is None:
-            self.report({"ERROR"}, "This works in a 3D view.")
+            self.report({"ERROR"}, say("This works in a 3D view."))
             return None
         area, region = found
         at = event.mouse_x - region.x, event.mouse_y - region.y
         picked = pick(context, area, region, at)
         if picked is None:
-            self.report({"INFO"}, _NOTHING)
+            self.report({"INFO"}, say(_NOTHING))
             return None
         return *picked, at
 
@@ -64,9 +65,9 @@ class OnPuppetInView:
     def poll(cls, context: bpy.types.Context) -> bool:
         tell: Any = cls
         if not importer.find_puppets(context.scene):
-            tell.poll_message_set("There is no puppet in this scene")
+            tell.poll_message_set(say("There is no puppet in this scene"))
         elif context.mode not in {"OBJECT", "POSE"}:
-            tell.poll_message_set("Works in Object Mode and Pose Mode")
+            tell.poll_message_set(say("Works in Object Mode and Pose Mode"))
         else:
             return True
         return False
@@ -137,6 +138,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
 
     pulled: drag.Drag | None = None
     hold: hand.Hold | None = None
+    carried = Matrix()  # what the skeleton does to the place in the hand, above the bases
+    missed = Vector()  # how much farther it must be pulled for that
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
         picked = self.pick_pressed(context, event)
@@ -150,10 +153,8 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             self.report({"ERROR"}, str(failures.explain(self.bl_label, error)))
             return {"CANCELLED"}
         assert self.hold is not None
-        self.pressed_at, self.hand_at = (
-            picked[2],
-            Vector(self.hold.body.pose()[self.point].tolist()),
-        )
+        where = Vector(self.hold.body.pose()[self.point].tolist())
+        self.pressed_at, self.hand_at = picked[2], self.carried @ where
         return self.open_in_view(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -210,6 +211,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
             hand.check_keyable(imported.armature)
         self.hold = hand.take_hold(imported)
         self._grab(imported)
+        self.carried, self.missed = self._find_carrying(imported), Vector()
 
     def _grab(self, imported: importer.ImportedPuppet) -> None:
         assert self.hold is not None
@@ -222,8 +224,23 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         assert self.pulled is not None
         assert self.hold is not None
         into = imported.points.matrix_world.to_3x3().inverted_safe()
-        bases = self.pulled.move(np.array(into @ Vector(self.offset)), steps=steps)
+        offset = into @ Vector(self.offset)
+        turned = self.carried.to_3x3().inverted_safe()
+        bases = self.pulled.move(np.array(turned @ (offset + self.missed)), steps=steps)
         hand.pose_bones(imported.armature, self.hold, bases)
+        if self.carried == Matrix():
+            return
+        for _ in range(steps):  # what the artist turned goes along with its joints
+            bpy.context.view_layer.update()
+            wanted = self.carried @ Vector(self.hold.body.pose()[self.point].tolist()) + offset
+            place = Vector(self.hold.body.pose(bases)[self.point].tolist())
+            self.missed += wanted - self._find_carrying(imported) @ place
+            bases = self.pulled.move(np.array(turned @ (offset + self.missed)), steps=steps)
+            hand.pose_bones(imported.armature, self.hold, bases)
+
+    def _find_carrying(self, imported: importer.ImportedPuppet) -> Matrix:
+        posed = imported.armature.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        return Matrix(following.find_carrying(posed, imported.points, self.point).tolist())
 
     def _finish(self, context: bpy.types.Context, imported: importer.ImportedPuppet) -> set[str]:
         """Lets it come to rest, and keys it."""
@@ -234,10 +251,10 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         if self.set_keys or scene.tool_settings.use_keyframe_insert_auto:
             count = hand.key_motion(imported, scene, self.hold, bases, frames=self.frames)
             span = f" over {2 * self.frames + 1} frames" if self.frames else ""
-            self.report({"INFO"}, f"{count} bones keyed{span}")
+            self.report({"INFO"}, say(f"{count} bones keyed{span}"))
         else:
             hand.pose_bones(imported.armature, self.hold, bases)
-            self.report({"INFO"}, "Moved without a key: it is gone at the next frame")
+            self.report({"INFO"}, say("Moved without a key: it is gone at the next frame"))
         return {"FINISHED"}
 
     def _find_offset(
@@ -303,7 +320,7 @@ class RESTAGE4D_OT_pin(OnPuppetInView, bpy.types.Operator):
             return {"CANCELLED"}
         imported.armature.update_tag()
         count = len(pins.find_pinned(imported.armature, means))
-        self.report({"INFO"}, f"{'Pinned' if held else 'Unpinned'}; {count} points hold")
+        self.report({"INFO"}, say(f"{'Pinned' if held else 'Unpinned'}; {count} points hold"))
         return {"FINISHED"}
 
 
@@ -320,9 +337,9 @@ class RESTAGE4D_OT_clear_pins(OnPuppetInView, bpy.types.Operator):
             return False
         imported = importer.find_selected_puppet(context)
         if imported is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")
+            cls.poll_message_set(say("Select a part of one puppet, such as its armature"))
         elif pins.KEY not in imported.armature:
-            cls.poll_message_set("Nothing is pinned")
+            cls.poll_message_set(say("Nothing is pinned"))
         else:
             return True
         return False
@@ -332,7 +349,7 @@ class RESTAGE4D_OT_clear_pins(OnPuppetInView, bpy.types.Operator):
         assert imported is not None  # poll
         count = pins.clear_pins(imported.armature)
         imported.armature.update_tag()
-        self.report({"INFO"}, f"{count} pins taken away")
+        self.report({"INFO"}, say(f"{count} pins taken away"))
         return {"FINISHED"}
 
 

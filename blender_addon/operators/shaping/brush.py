@@ -15,7 +15,7 @@ from restage4d.errors import InputError
 from restage4d.se3 import Array
 
 from ... import failures
-from ...languages import translate
+from ...languages import say, translate
 from ...puppet import attributes, importer
 from .. import in_view
 from ..posing.tools import draw_circle
@@ -83,11 +83,11 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         imported = importer.find_selected_puppet(context)
         if imported is None:
-            cls.poll_message_set("Select a part of one puppet, such as its armature")
+            cls.poll_message_set(say("Select a part of one puppet, such as its armature"))
         elif imported.points.mode == "EDIT":
-            cls.poll_message_set("Leave Edit Mode first; there Blender's own selection works")
+            cls.poll_message_set(say("Leave Edit Mode first; there Blender's own selection works"))
         elif context.area is None or context.area.type != "VIEW_3D":
-            cls.poll_message_set("Works in a 3D view")
+            cls.poll_message_set(say("Works in a 3D view"))
         else:
             return True
         return False
@@ -126,12 +126,12 @@ class RESTAGE4D_OT_select_splats(in_view.InView, bpy.types.Operator):
             if self.painting:
                 self._look(context)
         elif event.type in _ENTER and event.value == "PRESS":
-            self.report({"INFO"}, f"{int(self.chosen.sum())} splats selected")
+            self.report({"INFO"}, say(f"{int(self.chosen.sum())} splats selected"))
             return {"FINISHED"}
         elif event.type == "T" and event.value == "PRESS":
             self.through = not self.through
             hidden = "Hidden splats, too" if self.through else "Only what is seen"
-            context.workspace.status_text_set(f"{hidden}   {translate(self.text)}")
+            context.workspace.status_text_set(f"{say(hidden)}   {translate(self.text)}")
             self._look(context)
         elif event.type == "A" and event.value == "PRESS":
             self.chosen[:] = False

@@ -66,6 +66,39 @@ def sketch_keys(
     return np.array(keys), fitted[:n], fitted[n:]
 
 
+def thin_channels(
+    keys: NDArray[np.intp], values: Array, weight: Array, tolerance: float
+) -> list[tuple[NDArray[np.intp], Array, Array]]:  # (n,), (T, C), (C,) -> (m,), (m,), (m,) each
+    """Each channel's frames, values and slopes: of frames that all share, those that it needs. The
+    quietest goes first; one that hardly moves keeps one key. The length of the weighted errors of a
+    frame stays within the tolerance as long as it is so with all keys."""
+    every, _ = _solve(keys.tolist(), values, weight)
+    off = (build_design(keys, len(values)) @ every - values) * weight
+    out: list[tuple[NDArray[np.intp], Array, Array]] = [(keys[:0], values[0], values[0])] * len(
+        weight
+    )
+    for c in np.argsort(np.ptp(values, axis=0) * weight, kind="stable").tolist():
+        column, others = values[:, c : c + 1], (np.delete(off, c, 1) ** 2).sum(1)
+
+        def is_near(error: Array, others: Array = others) -> bool:
+            return bool(np.sqrt(others + error**2).max() <= tolerance)
+
+        still = (column[0, 0] - column[:, 0]) * weight[c]
+        if is_near(still):
+            out[c] = keys[:1], column[:1, 0], np.zeros(1)
+            off[:, c] = still
+            continue
+        mine, fitted = keys.tolist(), every[:, c]
+        for key in mine[1:-1]:
+            fewer = [x for x in mine if x != key]
+            tried = _solve(fewer, column, np.ones(1))[0][:, 0]
+            error = (build_design(np.array(fewer), len(values)) @ tried - column[:, 0]) * weight[c]
+            if is_near(error):
+                mine, fitted, off[:, c] = fewer, tried, error
+        out[c] = np.array(mine), fitted[: len(mine)], fitted[len(mine) :]
+    return out
+
+
 def _solve(
     keys: list[int], values: Array, weight: Array
 ) -> tuple[Array, Array]:  # -> (2n, C), (T,)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The list of a puppet's performances: one more, another name or place, a copy, one less."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import cast
 
@@ -230,13 +230,6 @@ def find_free_name(imported: Imported, name: str) -> str:
     taken = {p.name for p in imported.performances}
     names = (name, *(f"{name} {i}" for i in range(2, len(taken) + 3)))
     return next(n for n in names if n not in taken)
-
-
-def iter_bone_curves(action: bpy.types.Action) -> Iterator[bpy.types.FCurve]:
-    """The F-curves of bones' transforms."""
-    for curve in layers.iter_curves(action):
-        if pose.get_rest(curve.data_path, curve.array_index) is not None:
-            yield curve
 
 
 def _get_label(imported: Imported) -> str:

@@ -15,6 +15,7 @@ import psutil
 from restage4d import __version__
 from restage4d.io.content_cache import Cache
 from restage4d.protocol.connection import home
+from restage4d.protocol.private_folder import is_private
 from restage4d.providers.availability import find_needs
 from restage4d.providers.entry import Entry
 from restage4d.providers.modules import is_importable
@@ -149,9 +150,14 @@ def _describe_service_folder(folder: Path) -> str:
     """Where the service keeps prompts, uploads and keys, and whether others can read them."""
     if not folder.is_dir():
         return f"Service: {folder} (not there yet)"
-    if os.name != "nt" and folder.stat().st_mode & 0o77:
+    try:
+        private = is_private(folder)
+    except OSError as error:
+        return f"Service: {folder} (who can read it is not known: {error})"
+    if not private:
+        how = "" if os.name == "nt" else f"chmod 700 {folder}, or "
         return (
-            f"Service: {folder} CAN BE READ BY OTHERS on this computer: chmod 700 {folder}, or "
-            "start the service, which does it"
+            f"Service: {folder} CAN BE READ BY OTHERS on this computer: {how}start the service, "
+            "which does it"
         )
     return f"Service: {folder} (its user's alone)"

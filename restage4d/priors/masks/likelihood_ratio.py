@@ -63,6 +63,7 @@ class ColourLogLikelihoodRatio:
 
     def __init__(self) -> None:
         self._count = np.zeros((2, int(np.prod(_BINS))))
+        self._table: F32 | None = None  # of what was learned until now
 
     def learn(
         self, lab: F32, subject: NDArray[np.float64], background: NDArray[np.float64]
@@ -71,10 +72,13 @@ class ColourLogLikelihoodRatio:
         index = self._bin(lab).ravel()
         for row, weight in enumerate((subject, background)):
             self._count[row] += np.bincount(index, weight.ravel(), self._count.shape[1])
+        self._table = None
 
     def __call__(self, lab: F32) -> F32:
         """The ratio (...) for pixels ``lab`` (..., 3)."""
-        return self._compute_table()[self._bin(lab)]
+        if self._table is None:
+            self._table = self._compute_table()
+        return self._table[self._bin(lab)]
 
     def _compute_table(self) -> F32:
         smooth = [

@@ -16,8 +16,10 @@ are left as the frames carved them, which is nearer to the truth than a mirror i
 
 What frames show wins: nothing is added where an observed surface lies already, or where frames see
 past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
-the outline, which may hold the background's colour, are no sources; the wall between both sides is
-closed with copies of those next to them.
+the outline, which may hold the background's colour, are no sources. The wall between both sides, of
+which no frame shows anything, is plain: round Gaussians in the mean colour of what lies inside the
+outline there. Copies of single Gaussians, one behind another, would be stripes and beads. Guesses
+that frames need and that hang apart from the body come up to it, along the rays of a frame.
 """
 
 import numpy as np
@@ -29,7 +31,7 @@ from scipy.spatial import KDTree
 from restage4d import se3
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.puppet import SH_C0
-from restage4d.reconstruct.fusion.far_side import find_contradicted
+from restage4d.reconstruct.fusion.far_side import find_contradicted, find_places_on_rays
 from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.reflection import (
     LIP,
@@ -68,6 +70,9 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 # of the extent: standard deviation of a guess that stays. Larger ones hang out of the body as
 # smears where no frame looks; cut to this size they cost the frames nothing
 _LARGEST = 0.015
+_BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
+_ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
+_LOOSE = 2.0  # distances of neighbours from all else, from which a guess hangs apart
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -93,10 +98,11 @@ def complete_far_side(
         int(f): _draw_surface(model, K[f], w2c[f], rewound.clip.size, int(f)) for f in (*frames, t)
     }
     extent = measure_extent(body.means)
+    margin = measure_margin(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
     plane = _find_plane(model, body, near, t, surfaces, rewound, priors, cameras)
     if plane:
         shown = near & _find_inner(body, surfaces, priors, cameras)
-        rim = _find_rim(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
+        rim = (margin > LIP) & (margin <= LIP + WALL)
         found = reflect_through_plane(posed, turned, shown, rim, plane)
     else:
         found = reflect(posed, turned, near, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
@@ -132,14 +138,20 @@ def complete_far_side(
         posed[hidden], surfaces[t], mask, cameras.K[t], cameras.w2c[t], _BEYOND * extent
     )
     rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
+    wall = found.wall[free]
+    plain = _average_colours(model, posed, found.source[free][wall], near, margin)
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
     _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
+    _make_plain(
+        model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
+    )
     _limit_sizes(model, np.flatnonzero(far[keep]), _LARGEST * extent)
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
     _take(model, np.flatnonzero(unseen))
+    _bring_guesses_near(model, t, cameras.w2c[t], spacing)
 
 
 class _Body:
@@ -210,12 +222,6 @@ def _find_inner(
     return found
 
 
-def _find_rim(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> Bool:  # -> (N,)
-    """Gaussians on the surface along the outline, but for what may be mixed with the background."""
-    inside = measure_margin(posed, surface, mask, K, w2c)
-    return (inside > LIP) & (inside <= LIP + WALL)
-
-
 def _measure_turn(body: _Body, near: Bool, frames: NDArray[np.intp], cameras: Cameras) -> float:
     """Degrees: the largest turn of the body before the camera between two of the frames."""
     seen = []
@@ -274,6 +280,57 @@ def _append(
         larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
         sizes = p["subject.log_scales"][n_kept:] + larger
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
+
+
+def _bring_guesses_near(model: SceneModel, t: int, w2c: F32, spacing: float) -> None:
+    """Guesses that hang apart from all else at frame t come nearer to its camera, along their rays
+    and as much smaller, until they touch the body; the frame keeps its looks. Those that find
+    nothing there go."""
+    body, far = _Body(model), (model.far > 0).cpu().numpy()
+    posed, _, R, shift = body.pose(t)
+    apart = np.flatnonzero(far)
+    apart = apart[_measure_distance(posed[apart], posed[~far]) > _LOOSE * spacing]
+    if not len(apart):
+        return
+    eye = -w2c[:3, :3].T @ w2c[:3, 3]
+    share = find_places_on_rays(posed[apart], posed[~far], eye, spacing)
+    some, share = apart[share > 0], share[share > 0, None]
+    moved = eye + share * (posed[some] - eye)
+    moved = se3.inverse_transform(R[some], shift[some], moved.astype(np.float32))
+    at = torch.from_numpy(some).to(model.device)
+    with torch.no_grad():
+        means, sizes = (model.params[f"subject.{name}"] for name in ("means", "log_scales"))
+        means[at] = torch.from_numpy(moved.astype(np.float32)).to(means)
+        sizes[at] += torch.from_numpy(np.log(share)).to(sizes)
+    keep = np.ones(len(far), bool)
+    keep[np.setdiff1d(apart, some)] = False
+    _take(model, np.flatnonzero(keep))
+
+
+def _average_colours(
+    model: SceneModel, posed: F32, rows: NDArray[np.intp], near: Bool, margin: F32
+) -> torch.Tensor:
+    """Mean sh0 (M, 3) of the ``near`` Gaussians (N,) about each of ``rows`` (M,), of the half that
+    lies farther inside the outline, by ``margin`` (N,) pixels: the middle of a limb on a limb."""
+    if not len(rows):
+        return torch.zeros(0, 3, device=model.device)
+    sources = np.flatnonzero(near & (margin > LIP))  # the rows are of them
+    count = min(_ABOUT, len(sources))
+    about = KDTree(posed[sources]).query(posed[rows], k=count)[1]
+    about = sources[np.asarray(about, np.intp).reshape(len(rows), count)]
+    order = np.argsort(-margin[about], 1, kind="stable")[:, : (count + 1) // 2]
+    about = np.take_along_axis(about, order, 1)
+    sh0 = model.params["subject.sh0"].detach()
+    return sh0[torch.from_numpy(about).to(model.device)].mean(1)
+
+
+def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:
+    """The subject's ``rows`` become round, of standard deviations ``sizes`` and colours ``sh0``."""
+    at, p = torch.from_numpy(rows).to(model.device), model.params
+    with torch.no_grad():
+        p["subject.sh0"][at] = sh0
+        logs = torch.from_numpy(np.log(np.maximum(sizes, 1e-6)).astype(np.float32))
+        p["subject.log_scales"][at] = logs.to(model.device)[:, None].expand(-1, 3)
 
 
 def _limit_sizes(model: SceneModel, rows: NDArray[np.intp], largest: float) -> None:

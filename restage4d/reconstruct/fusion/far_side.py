@@ -21,6 +21,7 @@ from restage4d.priors.geometry.inflation import inflate
 
 F32 = NDArray[np.float32]
 _SPACING = 2.0  # strides between far-side seeds: no frame shows them sharply
+_STEPS = 60  # of half a reach, by which a point is brought nearer to the eye
 _LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
 
 
@@ -129,3 +130,20 @@ def find_isolated(
     if len(others) == 0:
         return np.ones(len(points), bool)
     return np.asarray(KDTree(others).query(points)[0]) > distance
+
+
+def find_places_on_rays(
+    points: F32, body: F32, eye: F32, reach: float
+) -> F32:  # (M, 3), (N, 3), (3,) -> (M,)
+    """Where points that hang apart meet the body on their way to the eye: the largest share, at
+    most 1, of their distance from it at which some point of the body is within ``reach``; 0 where
+    none is."""
+    found = np.zeros(len(points), np.float32)
+    tree, away = KDTree(body), np.maximum(np.linalg.norm(points - eye, axis=1), 1e-9)
+    for step in range(_STEPS):
+        left = np.flatnonzero(found == 0)
+        share = 1 - 0.5 * step * reach / away[left]
+        near = np.asarray(tree.query(eye + share[:, None] * (points[left] - eye))[0]) < reach
+        near &= share > 0
+        found[left[near]] = share[near]
+    return found

@@ -20,6 +20,8 @@ from restage4d.splatting import rasterize
 from restage4d.splatting.constants import EPS2D
 
 _STRAY = 0.02  # of the extent; from where a frame allows it, from which a point protrudes
+_ELONGATED = 3.0  # times the second axis, up to which the longest may reach ...
+_SHORT = 0.01  # ... or this part of the extent
 _STRAY_FRAMES = 0.1  # share of the frames in which it may
 
 
@@ -93,3 +95,19 @@ def average_neighbour_colours(
         torch.zeros_like(sh0).index_add(0, i, weight[j, None] * sh0[j])
         / total.clamp_min(1e-6)[:, None]
     )
+
+
+def shorten_needles(model: SceneModel) -> None:
+    """Subject Gaussians much longer than wide lose what is too long, in place.
+
+    Such a needle points along the view or out of a shadow's edge: the frames hardly show its
+    length, from beside it is a spike. Few are so (about 1 in 250), and the frames hardly change.
+    """
+    scales = model.params["subject.log_scales"]
+    with torch.no_grad():
+        low, high = torch.quantile(
+            model.params["subject.means"], scales.new_tensor([0.02, 0.98]), 0
+        )
+        second = scales.sort(dim=-1).values[:, 1:2] + math.log(_ELONGATED)
+        least = torch.log(_SHORT * (high - low).max())
+        scales.copy_(torch.minimum(scales, torch.maximum(second, least)))

@@ -27,13 +27,15 @@ _COVERED = 2.0  # distances of neighbours, within which an observed Gaussian cov
 class Reflection:
     """Gaussians of one frame reflected: ``source`` (M,) rows of those they are copies of, ``means``
     (M, 3) and ``quats`` (M, 4) in the world at that frame, ``grow`` (M,) by which sizes change,
-    ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place."""
+    ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place, and
+    ``wall`` (M,), which stand between a rim and its image, where no frame shows anything alike."""
 
     source: NDArray[np.intp]
     means: F32
     quats: F32
     grow: F32
     clear: F32
+    wall: Bool
 
 
 def reflect(
@@ -80,6 +82,7 @@ def reflect(
         mirror_quats(quats[source], axis),
         grow.astype(np.float32),
         np.full(len(source), _COVERED, np.float32),
+        share < 1,
     )
 
 
@@ -115,6 +118,7 @@ def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: P
         mirror_quats(quats[source], normals),
         np.ones(len(source), np.float32),
         np.where(share[:, 0] < 1, 1, _COVERED).astype(np.float32),
+        share[:, 0] < 1,
     )
 
 

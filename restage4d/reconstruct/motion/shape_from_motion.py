@@ -42,9 +42,7 @@ _POINTS = 400  # of the tracks, spread evenly
 _REFERENCE = 384  # pixels of the longer side that `AdjustmentConfig.pixels` is said for
 _AGREES = 0.5  # from which an observation belongs to the body
 _ENOUGH = 30  # of them, without which a frame goes by its neighbours
-# frames over which slopes and distances are smoothed: limbs that swing take the body's distance
-# along with every step
-_STEADY, _STEADY_DISTANCE = 1.5, 4.0
+_STEADY = 1.5  # frames over which slopes and distances are smoothed
 _MOST = 1.25  # times, up to which depth may be corrected
 _NEIGHBOURS = 8
 _KEPT = 0.03  # stretch up to which depth keeps the body's shape, and is right
@@ -78,9 +76,8 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
         if rows.sum() >= _ENOUGH:
             lines[t] = fit_line(tracks.xy[rows, t, 0] - middles[t], factor[rows, t])
             known[t] = 1
-    for part, steady in enumerate((_STEADY, _STEADY_DISTANCE)):
-        weight = compute_time_weights(rewound, steady) * known
-        lines[:, part] = share * weight @ lines[:, part] / np.maximum(weight.sum(1), 1e-6)
+    weight = compute_time_weights(rewound, _STEADY) * known
+    lines = share * weight @ lines / np.maximum(weight.sum(1), 1e-6)[:, None]
     columns = np.arange(priors.depth.shape[2]) + 0.5
     change = _change(columns - middles[:, None], lines)  # (T, W)
     subject = (priors.masks > 0.5) & (priors.depth > 0)

@@ -1,15 +1,12 @@
 """What makes a puppet valid (docs/puppet_format.md): shapes, types, ranges, names."""
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.errors import InputError
-
-if TYPE_CHECKING:
-    from restage4d.puppet import Puppet
+from restage4d.puppet.values import PuppetValues
 
 _FARTHEST = 1e6  # world units; the subject is about 1 large
 _WIDEST = 1 << 16  # pixels of a picture's side
@@ -37,7 +34,7 @@ def _are_rotations(bases: NDArray[np.float32]) -> bool:  # (K, T, 9)
     return bool(straight and np.abs(lengths - 1).max(initial=0) <= _ORTHONORMAL)
 
 
-def check(puppet: "Puppet", name: str) -> None:
+def check(puppet: PuppetValues, name: str) -> None:
     """Checks a puppet's shapes, dtypes, finiteness and ranges. Raises `InputError` naming the first
     fault."""
 
