@@ -239,6 +239,21 @@ def test_splat_transform_reads_them(tmp_path: Path, name: str) -> None:
     assert np.abs(a - b).max() < 0.05 * np.abs(b).max()
 
 
+@pytest.mark.skipif(not SPLAT_TRANSFORM, reason="splat-transform (npm) is not on the path")
+def test_splat_transform_makes_sog_of_a_frame(tmp_path: Path) -> None:
+    """As docs/formats.md says."""
+    shot = make_shot(frames=range(1), axes=Axes.Y_DOWN)
+    export_performance(shot, "ply", tmp_path / "a.ply")
+    for source, target in (("a.ply", "b.sog"), ("b.sog", "c.ply")):
+        command = [str(SPLAT_TRANSFORM), "-q", "-g", "cpu", tmp_path / source, tmp_path / target]
+        subprocess.run(command, check=True, timeout=120)
+    down, g = shot.pose_subject(0), read_ply(tmp_path / "c.ply")
+    order = match(g.means, down.means)
+    extent = np.ptp(down.means, axis=0).max()
+    assert np.abs(g.means[order] - down.means).max() < 1e-3 * extent
+    assert np.abs(g.opacities[order] - down.opacities).max() < 0.01
+
+
 def test_pictures_carry_alpha_and_depth(tmp_path: Path) -> None:
     puppet = random_puppet(4)
     performance = puppet.performances[0]
