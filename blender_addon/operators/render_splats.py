@@ -177,9 +177,12 @@ def _watch() -> float | None:
     render = render_job.current
     over = render is None or render.finished
     try:
-        text = None if render is None or over else say(f"Render Splats: {render.says}")
+        text = "" if render is None or over else f"Render Splats: {render.says}"
         for window in bpy.context.window_manager.windows:
-            window.workspace.status_text_set(text)
+            if text:
+                window.workspace.status_text_set(say(text))
+            else:
+                window.workspace.status_text_set(None)
         redraw(views=False)
         if render is not None and over and render.unexpected is not None:
             failures.record(render.unexpected)

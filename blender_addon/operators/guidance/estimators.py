@@ -4,6 +4,7 @@
 import bpy
 
 from ... import paths, preferences, runtime
+from ...languages import say
 from ...session.estimators import Estimators
 
 
@@ -21,11 +22,13 @@ class RESTAGE4D_OT_get_estimators(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if preferences.get().connection != "OWN":
-            cls.poll_message_set("The backend is on another computer: its keeper has its models")
+            cls.poll_message_set(
+                say("The backend is on another computer: its keeper has its models")
+            )
         elif paths.backend_root() is None or runtime.needs_set_up():
-            cls.poll_message_set("Set the backend up first")
+            cls.poll_message_set(say("Set the backend up first"))
         elif _get_state().phase in ("looking", "fetching"):
-            cls.poll_message_set("It is under way")
+            cls.poll_message_set(say("It is under way"))
         else:
             return True
         return False
@@ -64,8 +67,10 @@ class RESTAGE4D_OT_fetch_estimators(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not bpy.app.online_access:
             cls.poll_message_set(
-                "It downloads models: allow it in Preferences > System > Network > Allow Online "
-                "Access"
+                say(
+                    "It downloads models: allow it in Preferences > System > Network > Allow "
+                    "Online Access"
+                )
             )
             return False
         state = _get_state()
