@@ -62,7 +62,8 @@ class GuardedAdam:
             self._keep()
         known = {name: grad for name, grad in grads.items() if grad is not None}
         given = [loss, *known.values()]
-        if not torch.stack([x.sum() for x in given]).sum().isfinite():  # a NaN or inf stays in it
+        norms = torch._foreach_norm(given)  # pyright: ignore[reportPrivateImportUsage]
+        if not torch.stack(norms).sum().isfinite():
             self._roll_back()
             return False
         self.count += 1
