@@ -340,11 +340,10 @@ def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
 def test_only_what_is_filmed_from_beside_keeps_its_detail_behind(wide):
     """A face belongs on one side of a head: the image of what is taller than wide is blurred."""
     front, guess = _front(), _guess(_front())
-    mask = _disc()
-    if wide:
-        reach = RADIUS / FOCAL * NEAR / 2
-        front, guess = (means[np.abs(means[:, 1]) < reach] for means in (front, guess))
-        mask &= np.abs(np.arange(SIZE) + 0.5 - SIZE / 2)[:, None] < RADIUS / 2
+    narrow, reach = int(wide), RADIUS / FOCAL * NEAR / 2  # x or y, the shorter axis
+    front, guess = (means[np.abs(means[:, narrow]) < reach] for means in (front, guess))
+    away = np.abs(np.mgrid[:SIZE, :SIZE][1 - narrow] + 0.5 - SIZE / 2)
+    mask = _disc() & (away < RADIUS / 2)
     red = np.where((np.round(front[:, :2] * FOCAL / NEAR) // 2).sum(1) % 2, 1.0, -1.0)
     far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
     model = _model(
