@@ -1,8 +1,11 @@
 """One socket of a client: connects, notices refusals, sends requests and waits for their
 answers."""
 
+import functools
+import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +42,22 @@ _RENEW = (
 _LOOK_S = 0.25  # between two looks at the connection file while there is no connection
 # A service that starts opens its ports a moment before it writes its keys down.
 _PATIENCE_S = 2.0
+_MOST_SOCKETS = 8192  # of all clients of a process; ZeroMQ's own default is 1023
+
+
+def find_context() -> zmq.Context:
+    """The context of all clients of this process. It is never terminated: that waits without a
+    limit until ZeroMQ's threads have taken every socket down."""
+    return _make_context(os.getpid())
+
+
+@functools.cache
+def _make_context(process: int) -> zmq.Context:
+    """One for each process, as a context does not outlive a fork."""
+    context = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
+    context.setsockopt(zmq.LINGER, 0)  # of every socket that is made of it
+    return context
 
 
 def secure(socket: zmq.Socket, connection: Connection) -> None:
@@ -48,6 +67,25 @@ def secure(socket: zmq.Socket, connection: Connection) -> None:
     socket.curve_secretkey = connection.secret_key.encode()
     if ":" in connection.host:
         socket.setsockopt(zmq.IPV6, 1)
+
+
+def _watch(socket: zmq.Socket) -> zmq.Socket:
+    """Where a socket's events are read. They wait in memory however many they are: ZeroMQ's thread,
+    which all clients of the process share, would stand still at a queue that is full."""
+    monitor = socket.context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.RCVHWM, 0)
+    address = f"inproc://monitor-{framing.new_id()}"
+    socket.monitor(address, _WATCHED)
+    monitor.connect(address)
+    return monitor
+
+
+def _close_in_order(socket: zmq.Socket, monitor: zmq.Socket) -> None:
+    """The monitor is told off first: ZeroMQ's thread would wait for ever for a reader that went
+    before."""
+    socket.disable_monitor()
+    monitor.close(linger=0)
+    socket.close(linger=0)
 
 
 class Channel:
@@ -75,7 +113,9 @@ class Channel:
         # nothing is queued for a service that is not there
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
         secure(self.socket, connection)
-        self.monitor = self.socket.get_monitor_socket(_WATCHED)
+        self.monitor = _watch(self.socket)
+        # also where nobody closes it: the garbage collector has no order of its own
+        self._close = weakref.finalize(self, _close_in_order, self.socket, self.monitor)
         self.connected = False
         self._handshakes_failed = 0
         self._refusal: Refused | None = None
@@ -83,9 +123,8 @@ class Channel:
         self.socket.connect(connection.address(self.name))
 
     def close(self) -> None:
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close(linger=0)
+        """Ends the connection; may be called again."""
+        self._close()
 
     def send(self, body: Message, arrays: Sequence[NDArray] = (), *, deadline: float) -> str:
         """Sends a request and returns its id; waits for the connection until ``deadline``

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from restage4d import __version__
 from restage4d.defaults import LONGER_SIDE
 from restage4d.protocol import framing, transfer
-from restage4d.protocol.channel import Channel, SharedChannel, secure
+from restage4d.protocol.channel import Channel, SharedChannel, find_context, secure
 from restage4d.protocol.connection import Connection, ConnectionFile, home
 from restage4d.protocol.errors import VersionMismatch, WireError
 from restage4d.protocol.messages import (
@@ -71,7 +71,7 @@ class Client:
     ) -> None:
         self.path, self.timeout_s = path, timeout_s
         self._file = ConnectionFile(connection, path)
-        self._context = zmq.Context()
+        self._context = find_context()
         self._control = SharedChannel(self._context, self._file, "control")
         self._work = SharedChannel(self._context, self._file, "work")
         self._puppets: dict[str, str] = {}  # job -> content of its puppet
@@ -107,7 +107,6 @@ class Client:
         """Ends the connection; jobs go on."""
         self._control.close()
         self._work.close()
-        self._context.destroy(linger=0)
 
     # --- control ----------------------------------------------------------------------------------
 
