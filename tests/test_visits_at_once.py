@@ -1,4 +1,4 @@
-"""Gradients of several visits at the same parameters, taken side by side, each a step of its own."""
+"""Gradients of several visits, taken side by side at the same parameters, each its own step."""
 
 from dataclasses import replace
 
@@ -57,7 +57,8 @@ def test_the_second_of_two_visits_lags_by_one_step(monkeypatch):
     (first, one), (moved, two) = given[1][-2:]
     (start, same), (step, late) = given[2][-2:]
     name = "subject.sh0"
-    assert torch.equal(first[name], start[name]) and torch.equal(one[name], same[name])
+    assert torch.equal(first[name], start[name])
+    assert torch.equal(one[name], same[name])
     assert torch.equal(moved[name], step[name])  # the first visit's step is done by itself
     assert not torch.equal(moved[name], first[name])
     assert not torch.equal(two[name], late[name])  # the second's gradient is of the start ...
