@@ -32,13 +32,17 @@ def age(run: Run) -> None:
         service.start()
         run.add(f"start with {count} finished jobs", time.perf_counter() - began, "s", 3)
         with service.client(PATIENCE_S) as client:
-            times, before = [], None
-            for _ in range(count // 200):
-                began = time.perf_counter()
-                page = client._ask(client._control, List(before=before)).body
-                times.append(time.perf_counter() - began)
-                before = page.jobs[-1].id
-            run.add("a page of the list p99", compute_p99(times), "ms", 50)
+            times = []
+            for _ in range(4):  # the first time every folder is looked into
+                before = None
+                for _ in range(count // 200):
+                    began = time.perf_counter()
+                    page = client._ask(client._control, List(before=before)).body
+                    times.append(time.perf_counter() - began)
+                    before = page.jobs[-1].id
+            run.add("a page of the list p99, read four times", compute_p99(times), "ms", 50)
+            run.add("a page of the list, median", 1e3 * sorted(times)[len(times) // 2], "ms")
+            run.add("a page of the list, slowest", 1e3 * max(times), "ms")
             run.add("jobs listed", len(client.jobs()), "", count, least=True)
         memory = psutil.Process(Connection.read(service.file).pid).memory_info().rss
         run.add("memory of the service", memory / 2**20, "MiB", 300)
