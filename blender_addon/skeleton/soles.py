@@ -24,7 +24,7 @@ from . import build
 from .contact_list import Contact
 from .plan import END, LIMB
 
-_SHARE = 1 / 400  # of all points, around a limb's end, are its sole
+_SHARE = 1 / 600  # of all points, around a limb's end, are its sole
 _LEAST = 12
 _ROUNDS = 3
 
