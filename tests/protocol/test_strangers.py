@@ -148,6 +148,7 @@ def test_an_endless_message_ends_its_own_connection_alone():
     finally:
         stopping.set()
         thread.join()
+        router.disable_monitor()  # before its reader goes
         context.destroy(linger=0)
 
 
