@@ -366,8 +366,9 @@ class Server:
             if not subscribes:
                 self.subscriptions.end(topic.decode())
                 socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            user, fd = self._desk.note(frames, "progress")
+            if not self.connections.note_topic(fd, 1 if subscribes else -1) or not subscribes:
                 return
-            user, _ = self._desk.note(frames, "progress")
             job = topic.decode()
             if len(topic) == 32 and self.subscriptions.may_follow(
                 user, job, self.doorman.is_owner(user)
