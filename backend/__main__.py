@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,9 @@ from restage4d.providers.registry import ENTRIES, describe_terms
 from restage4d.providers.settings import read_settings
 from restage4d.providers.weights import Weights
 from restage4d.threads import let_waiting_threads_sleep
+
+# Jobs get 20 seconds for their checkpoints; systemd kills all that is left after 60.
+_END_S = 50.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +97,7 @@ def serve(options: argparse.Namespace) -> None:
         print(server.repaired, flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: server.stopping.set())
+    end_at_last(server.stopping)
     server.start()
     print(f"Serving on {options.bind}; connection file {folder / 'connection.json'}", flush=True)
     server.run(_watch_parent(options.parent_pid))
@@ -99,6 +105,18 @@ def serve(options: argparse.Namespace) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(3 if server.failed else 0)
+
+
+def end_at_last(stopping: threading.Event, seconds: float = _END_S) -> None:
+    """Ends this process so long after ``stopping``, whatever it waits for then."""
+
+    def end() -> None:
+        stopping.wait()
+        time.sleep(seconds)
+        logging.getLogger("restage4d.service").error("did not end within %.0f s", seconds)
+        os._exit(3)
+
+    threading.Thread(target=end, name="end at last", daemon=True).start()
 
 
 def _choose_executor(

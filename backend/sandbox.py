@@ -110,7 +110,8 @@ class Sandbox:
     def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):  # held by a driver, say: it goes by itself
+                self._process.wait(10.0)
             for pipe in (self._process.stdin, self._process.stdout):
                 with suppress(OSError):
                     if pipe:

@@ -53,6 +53,7 @@ _SWEEP_S = 600.0
 _FIRST_SWEEP_S = 60.0  # after the start, when clients come back and ask for their jobs
 _ROOM_S = 5.0  # between two looks whether there is room again
 _CHECK_S = 0.25
+_JOIN_S = 5.0  # for all loops together, when the service ends
 _SUBSCRIPTIONS = 64  # looked at before events go out again
 _log = logging.getLogger("restage4d.service")
 
@@ -192,7 +193,7 @@ class Server:
                 _log.exception("the service could not be looked after")
         self.close()
 
-    def _look_after(self, stamp: int) -> int:
+    def _look_after(self, stamp: tuple[int, ...]) -> tuple[int, ...]:
         """One round: revoked keys, idle processes. Returns the keys' stamp."""
         if self.keys.stamp() != stamp:
             stamp = self.keys.stamp()
@@ -229,8 +230,9 @@ class Server:
         self._trash.set()
         if self._monitoring:
             self._monitoring.close()
+        end = time.monotonic() + _JOIN_S
         for thread in self._threads:
-            thread.join(5.0)
+            thread.join(max(end - time.monotonic(), 0.0))
         with contextlib.suppress(sqlite3.Error):  # damaged: its next start repairs it
             self.supervisor.close()
         self.work.close()
@@ -364,8 +366,9 @@ class Server:
             if not subscribes:
                 self.subscriptions.end(topic.decode())
                 socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+            user, fd = self._desk.note(frames, "progress")
+            if not self.connections.note_topic(fd, 1 if subscribes else -1) or not subscribes:
                 return
-            user, _ = self._desk.note(frames, "progress")
             job = topic.decode()
             if len(topic) == 32 and self.subscriptions.may_follow(
                 user, job, self.doorman.is_owner(user)

@@ -30,6 +30,9 @@ _UNPROVEN_BYTES = 8 << 10  # of one of them: a handshake is less than one thousa
 # WELCOME (170) and at least READY (53); of a refusal it gets 12 instead of READY
 _WELCOMED = 64 + 170 + 40
 _ANSWERS = 64 << 20  # bytes of answers that one connection may leave unread
+# connections whose key was found good: of one user, and in all before their first message
+_OF_USER, _SILENT = 512, 256
+_TOPICS = 4096  # that one user may follow; ZeroMQ keeps one or two KB for each
 # between two looks at all connections; at those that are unproven
 _ROUND_S, _QUICK_ROUND_S = 0.25, 0.04
 _PER_FRAME, _PER_SECOND = 48, 200  # bytes of encryption, headers and heartbeats
@@ -57,6 +60,7 @@ class Peer:
         taken: bytes of it that were read as messages.
         answers: what it has not read yet: whether that has gone, and its bytes.
         promised: bytes of answers that are being made.
+        topics: that it subscribed to, whether it may follow them or not.
     """
 
     fd: int
@@ -68,6 +72,7 @@ class Peer:
     taken: int = 0
     answers: deque[tuple[Callable[[], bool], int]] = field(default_factory=deque)
     promised: int = 0
+    topics: int = 0
 
     def count_answers(self) -> int:
         """Bytes of answers that are made or wait to be read."""
@@ -131,6 +136,20 @@ class Connections:
         with self._lock:
             if peer := self._peers.get(fd):
                 peer.promised += size
+
+    def note_topic(self, fd: int, more: int) -> bool:
+        """A connection subscribed to one topic more, or one less (-1). False where its user has too
+        many: then it is cut off."""
+        with self._lock:
+            peer = self._peers.get(fd)
+            if peer is None:
+                return False
+            peer.topics = max(peer.topics + more, 0)
+            if sum(p.topics for p in self._peers.values() if p.user == peer.user) <= _TOPICS:
+                return True
+            self._drops.warn("%s: more than %d subscriptions; cut off", peer.user, _TOPICS)
+            self._drop(peer)
+            return False
 
     def settle(self, fd: int, promised: int, size: int, gone: Callable[[], bool]) -> None:
         """An answer that was promised was sent; it is held until ``gone()``."""
@@ -260,6 +279,21 @@ class Connections:
             for peers in by_user.values():
                 self._shrink(peers, held, self.memory / 4)
             self._shrink([p for p in self._peers.values() if p.proven], held, self.memory)
+            self._end_oldest()
+
+    def _end_oldest(self) -> None:
+        """Ends the oldest connections of who has too many."""
+        theirs: dict[str, list[Peer]] = defaultdict(list)
+        for peer in self._peers.values():
+            if peer.proven:
+                theirs[peer.user].append(peer)
+        for user, peers in theirs.items():
+            most = _OF_USER if user else _SILENT
+            peers.sort(key=lambda peer: peer.since)
+            for peer in peers[: max(len(peers) - most, 0)]:
+                self._drops.warn("%s: more than %d connections; cut off", user or "nobody", most)
+                self._drop(peer)
+                self._peers.pop(peer.fd, None)
 
     def _shrink(self, peers: list[Peer], held: dict[int, int], most: float) -> None:
         """Ends the largest of ``peers`` until they hold at most ``most`` bytes."""

@@ -137,12 +137,14 @@ class Keys:
             self._allowed_file, {name: msgspec.to_builtins(user) for name, user in users.items()}
         )
 
-    def stamp(self) -> int:
-        """Changes when the list of clients does."""
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when the list of clients does; the date alone does not, between two changes of
+        one moment, but each makes another file."""
         try:
-            return self._allowed_file.stat().st_mtime_ns
+            found = self._allowed_file.stat()
         except OSError:
-            return 0
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size
 
     @staticmethod
     def _write(path: Path, value: dict[str, Any]) -> None:
@@ -166,7 +168,7 @@ class Authenticator(threading.Thread):
         self._local = local
         self._users: dict[str, User] = {}
         self._names: dict[str, str] = {}  # public key -> name
-        self._stamp = -1
+        self._stamp: tuple[int, ...] | None = None
         self._lock = threading.Lock()
         self._log = RareLog(_log)
         self.refused = 0

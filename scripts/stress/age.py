@@ -18,7 +18,7 @@ from backend.store.content_store import Store
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.messages import Artefact, List, Submit
 
-from .run import PATIENCE_S, Run
+from .run import PATIENCE_S, Run, time_revocation
 from .speed import compute_p99
 
 
@@ -43,6 +43,8 @@ def age(run: Run) -> None:
             run.add("a page of the list p99, read four times", compute_p99(times), "ms", 50)
             run.add("a page of the list, median", 1e3 * sorted(times)[len(times) // 2], "ms")
             run.add("a page of the list, slowest", 1e3 * max(times), "ms")
+            seconds = time_revocation(run, service)
+            run.add(f"revoked beside {count} jobs: out within", seconds, "s", 1)
             run.add("jobs listed", len(client.jobs()), "", count, least=True)
         memory = psutil.Process(Connection.read(service.file).pid).memory_info().rss
         run.add("memory of the service", memory / 2**20, "MiB", 300)

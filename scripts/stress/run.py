@@ -5,15 +5,18 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+import zmq
 from protocol.conftest import Service
 from tiny_job import tiny_job
 
+from backend.network.keys import Keys
 from restage4d.protocol.client import Client
-from restage4d.protocol.errors import TimedOut
+from restage4d.protocol.connection import Connection
+from restage4d.protocol.errors import TimedOut, WireError
 from restage4d.puppet import Puppet
 
 # of clients: how long an answer takes is measured where that counts, and a busy machine may stand
@@ -90,6 +93,26 @@ class Run:
 def submit_tiny(client: Client, steps: int, key: str = "") -> str:
     """Hands in a job that takes seconds and returns its id; 100 steps take about two seconds."""
     return client.submit(tiny_job(client.upload, steps, key=key))
+
+
+def time_revocation(run: Run, service: Service) -> float:
+    """Seconds from the moment a key is revoked until its client, which asks all the time, is out;
+    30 where it stays."""
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    keys = Keys(service.home / "keys")
+    keys.allow("anna", public)
+    file = run.place / "anna.json"
+    known = Connection.read(service.file)
+    replace(known, public_key=public, secret_key=secret, pid=0).write(file)
+    with Client.connect(file, timeout_s=20.0) as anna:
+        anna.jobs()
+        keys.revoke("anna")
+        began = time.perf_counter()
+        with suppress(WireError):
+            while time.perf_counter() - began < 30:
+                anna.jobs()
+                time.sleep(0.01)
+        return time.perf_counter() - began
 
 
 def worker_pid(service: Service, job: str) -> int:

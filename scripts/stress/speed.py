@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from statistics import median
 
@@ -16,7 +17,16 @@ from tiny_job import ENDLESS
 from backend.store.content_store import Store
 from restage4d.protocol.client import Client
 
-from .run import PATIENCE_S, Run, runs, sha256, submit_tiny, until, worker_pid
+from .run import (
+    PATIENCE_S,
+    Run,
+    runs,
+    sha256,
+    submit_tiny,
+    time_revocation,
+    until,
+    worker_pid,
+)
 
 
 def transfer(run: Run) -> None:
@@ -27,7 +37,7 @@ def transfer(run: Run) -> None:
     """
     megabytes = 200 if run.short else 1000
     path, back, block = run.place / "big.bin", run.place / "back.bin", os.urandom(50_000_000)
-    up, down, times, wrong = [], [], [], 0
+    up, down, times, wrong, out = [], [], [], 0, []
     with run.service("transfer", "slots = 1\n") as service, service.client(PATIENCE_S) as client:
         for _ in range(4):
             with path.open("wb") as file:
@@ -38,6 +48,10 @@ def transfer(run: Run) -> None:
                 began = time.perf_counter()
                 content = client.upload(path)
                 up.append(megabytes / (time.perf_counter() - began))
+            with ThreadPoolExecutor(1) as aside:
+                leaving = aside.submit(time_revocation, run, service)
+                client.fetch(content, back)  # not timed: the other one asks meanwhile
+                out.append(leaving.result())
             began = time.perf_counter()
             client.fetch(content, back)
             down.append(megabytes / (time.perf_counter() - began))
@@ -51,6 +65,7 @@ def transfer(run: Run) -> None:
     run.add("upload, hashed on both sides, median of 3", median(up[1:]), "MB/s", 400, least=True)
     run.add("fetch, hashed, median of 3", median(down[1:]), "MB/s", 400, least=True)
     run.add("status round trip p99 during uploads", compute_p99(times), "ms", 20)
+    run.add("revoked during a fetch: out within, slowest", max(out), "s", 1)
     run.add("transfers that came out wrong", wrong, "of 4", 0)
 
 

@@ -65,6 +65,9 @@ class Service:
             assert time.monotonic() < deadline, "the service did not start"
             time.sleep(0.05)
 
+    def log(self) -> str:
+        return (self.home / "service.log").read_text(encoding="utf-8")
+
     def kill(self) -> None:
         """As the system would: at once, with nothing tidied up. Its workers go on."""
         assert self.process is not None

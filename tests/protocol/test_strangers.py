@@ -11,9 +11,11 @@ import numpy as np
 import psutil
 import pytest
 import zmq
+from tiny_job import tiny_job
 
-from backend.network.connections import Connections, _find_peer
+from backend.network.connections import Connections, Peer, _find_peer
 from restage4d.protocol import framing
+from restage4d.protocol.channel import secure
 from restage4d.protocol.connection import Connection
 from restage4d.protocol.messages import Error, Fetch
 from restage4d.protocol.transfer import CHUNK
@@ -103,6 +105,43 @@ def test_slow_readers_fill_no_memory_and_disturb_nobody(own, tmp_path):
         [raw.close() for raw in raws]
 
 
+@needs_linux
+def test_a_flood_of_subscriptions_fills_no_memory(own):
+    """ZeroMQ keeps every topic, also those that its client may not follow."""
+    own.start()
+    connection = Connection.read(own.file)
+    process = psutil.Process(connection.pid)
+    context = zmq.Context()
+    try:
+        with own.client() as client:
+            client.hello()
+            before = process.memory_info().rss
+            few, many = context.socket(zmq.SUB), context.socket(zmq.SUB)
+            for one in (few, many):
+                one.setsockopt(zmq.SNDHWM, 0)
+                secure(one, connection)
+                one.connect(connection.address("progress"))
+            job = framing.new_id()
+            for i in range(1000):  # as many as one likes, one after the other
+                few.setsockopt(zmq.SUBSCRIBE, f"{i:032x}".encode())
+                few.setsockopt(zmq.UNSUBSCRIBE, f"{i:032x}".encode())
+            few.setsockopt(zmq.SUBSCRIBE, job.encode())
+            for _ in range(150_000):
+                many.setsockopt(zmq.SUBSCRIBE, os.urandom(16).hex().encode())
+            until(lambda: "more than 4096 subscriptions" in own.log(), 20)
+            time.sleep(2.0)  # it comes again and again
+            many.close(linger=0)
+            assert (
+                process.memory_info().rss - before < 96 << 20
+            )  # 140 MiB and more without the limit
+            until(lambda: client.hello().pid == connection.pid, 10)
+            client.submit(tiny_job(client.upload, 1, key=job))
+            assert few.poll(20_000)
+            assert few.recv_multipart()[0] == job.encode()
+    finally:
+        context.destroy(linger=0)
+
+
 def speak(port: int, kind: bytes = b"DEALER") -> socket.socket:
     """A connection that has said what ZMTP 3 asks for where there are no keys."""
     one = connect(port)
@@ -148,7 +187,24 @@ def test_an_endless_message_ends_its_own_connection_alone():
     finally:
         stopping.set()
         thread.join()
+        router.disable_monitor()  # before its reader goes
         context.destroy(linger=0)
+
+
+def test_the_oldest_connections_go_of_who_has_too_many(monkeypatch):
+    connections, dropped = Connections(1e9), []
+    monkeypatch.setattr(connections, "_drop", lambda peer: dropped.append(peer.fd))
+    for fd in range(1200):
+        user = ("anna", "", "ben", "")[fd // 300]
+        peer = Peer(fd, "work", None, float(1200 - fd), user, proven=fd < 900)
+        connections._peers[fd] = peer
+    for fd in range(2000, 2400):
+        connections._peers[fd] = Peer(fd, "work", None, 5000.0 + fd, "anna", proven=True)
+    connections._cut_off()
+    # anna had 700, of which 512 stay; 300 had not spoken yet, of which 256 stay; the last 300 have
+    # shown no good key and are counted elsewhere
+    assert sorted(dropped) == [*range(300 - 188, 300), *range(600 - 44, 600)]
+    assert len(connections._peers) == 1600 - len(dropped)
 
 
 @needs_linux
