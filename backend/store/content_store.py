@@ -227,6 +227,20 @@ def _missing_error() -> WireError:
     )
 
 
+def _name_partial(owner: str) -> str:
+    """How the names of the files of a client's uploads end."""
+    return f".{hashlib.sha256(owner.encode()).hexdigest()[:16]}.part"
+
+
+def list_partial(store: "Store", owner: str) -> dict[Path, int]:
+    """Bytes in each file of a client's uploads that are under way or broke off."""
+    found = {}
+    for path in store.partial.glob(f"*{_name_partial(owner)}"):
+        with suppress(OSError):
+            found[path] = path.stat().st_size
+    return found
+
+
 class Upload:
     """One upload under way: bytes so far in a file of their own, hashed as they come.
 
@@ -239,8 +253,7 @@ class Upload:
 
     def __init__(self, store: Store, owner: str, content: str, size: int) -> None:
         self.store, self.content, self.size = store, content, size
-        whose = hashlib.sha256(owner.encode()).hexdigest()[:16]
-        self.path = store.partial / f"{store.path(content).name}.{whose}.part"
+        self.path = store.partial / f"{store.path(content).name}{_name_partial(owner)}"
         self.offset = 0
         self.digest = Digest()
         self.lock = Lock()  # of whoever writes

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from backend.store.content_store import (
     Upload,
     disk_full_error,
     is_disk_full,
+    list_partial,
 )
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
@@ -109,7 +111,7 @@ class Uploads:
                     "limit",
                 )
             if self.store.size(request.content) is None:
-                self._check_quota(owner, request.size + sum(others.values()))
+                self._make_room(owner, request, sum(others.values()))
             upload = self._uploads.get((owner, request.content))
             if upload is None or upload.size != request.size:
                 upload = Upload(self.store, owner, request.content, request.size)
@@ -124,6 +126,26 @@ class Uploads:
             request.content,
             lambda found: self._submit(session, answer, self._open, session, found, answer),
         )
+
+    def _make_room(self, owner: str, request: UploadBegin, others: int) -> None:
+        """Checks a user's quota. Bytes of their uploads that broke off count, too: they go where
+        they are in the way.
+
+        Args:
+            owner, request: who wants to bring what.
+            others: bytes of the user's uploads that are under way.
+        """
+        size = request.size + others
+        self._check_quota(owner, size)
+        open_now = {upload.path for upload in self._uploads.values()}
+        open_now.add(Upload(self.store, owner, request.content, request.size).path)
+        broken = {p: n for p, n in list_partial(self.store, owner).items() if p not in open_now}
+        try:
+            self._check_quota(owner, size + sum(broken.values()))
+        except WireError:
+            for path in broken:
+                with suppress(OSError):
+                    path.unlink()
 
     def add_chunk(self, owner: str, request: UploadChunk, data: Any, answer: Answer) -> None:
         """Queues a chunk of an upload."""

@@ -1,6 +1,7 @@
 """Limits that stand before anything is decoded or kept."""
 
 import hashlib
+import time
 from concurrent.futures import Executor, Future
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from backend.jobs.inputs import footage
 from backend.jobs.job_folder import Folder
-from backend.store.content_store import Store
+from backend.store.content_store import Store, list_partial
 from backend.store.uploads import Uploads
 from restage4d.errors import InputError
 from restage4d.io import video
@@ -108,6 +109,53 @@ def test_more_chunks_than_the_credit_end_the_upload(tmp_path):
             "anna", UploadChunk(token=token, offset=0), memoryview(b"a"), answers.append
         )
     assert caught.value.code == "refused"
+
+
+def test_uploads_that_break_off_stay_within_the_quota(tmp_path):
+    """A user who begins again and again fills no disk with halves."""
+
+    def check_quota(user: str, size: int) -> None:
+        if size > 1000:
+            raise WireError("too much", "", "limit")
+
+    store, pool = Store(tmp_path / "store"), HeldBack()
+    uploads = Uploads(store, pool, Limits(credit=1), check_quota)
+
+    def begin(user: str, number: int, size: int) -> str:
+        answers = []
+        uploads.begin(user, UploadBegin(content=f"{number:064x}", size=size), answers.append)
+        end = time.monotonic() + 10.0
+        while not answers and time.monotonic() < end:  # what is here already is hashed elsewhere
+            pool.go()
+            time.sleep(0.01)
+        return answers.pop().token
+
+    def send(user: str, token: str, count: int) -> None:
+        data = memoryview(bytes(count))
+        uploads.add_chunk(user, UploadChunk(token=token, offset=0), data, lambda answer: None)
+
+    def break_off(user: str, number: int) -> None:
+        token = begin(user, number, 400)
+        send(user, token, 300)
+        pool.go()
+        send(user, token, 1)
+        with pytest.raises(WireError):  # more than the credit
+            send(user, token, 1)
+        pool.go()
+
+    break_off("ben", 100)
+    for number in range(8):
+        break_off("anna", number)
+        kept = list_partial(store, "anna")
+        assert set(kept.values()) == {300}
+        assert len(kept) <= 3  # 900 of 1,000
+    with pytest.raises(WireError):
+        begin("anna", 50, 1001)  # refused for itself: what is here stays
+    assert list_partial(store, "anna") == kept
+    begin("anna", 7, 400)  # goes on where it broke off
+    begin("anna", 60, 600)
+    assert len(list_partial(store, "anna")) == 2
+    assert len(list_partial(store, "ben")) == 1
 
 
 def test_a_token_is_of_its_owner_alone(tmp_path):

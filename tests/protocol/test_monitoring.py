@@ -7,6 +7,9 @@ import urllib.request
 import pytest
 from tiny_job import tiny_job
 
+from backend.network.monitoring import Monitoring
+from restage4d.errors import InputError
+
 from .conftest import Service
 
 pytest.importorskip("prometheus_client", reason="the extra 'monitoring' is not installed")
@@ -50,3 +53,21 @@ def test_figures_are_told_to_who_may_read_them(tmp_path):
         assert "process_open_fds" in lines
     finally:
         service.end()
+
+
+def test_a_service_that_does_not_work_says_so(tmp_path):
+    states = {"well": True, "ready": True}
+    monitoring = Monitoring(
+        0, tmp_path, lambda: states["well"], lambda: states["ready"], lambda: iter(())
+    )
+    monitoring.start()
+    try:
+        assert [get(monitoring.port, path)[0] for path in ("/health", "/ready")] == [200, 200]
+        states["ready"] = False  # it ends
+        assert [get(monitoring.port, path)[0] for path in ("/health", "/ready")] == [200, 503]
+        states["well"] = False  # one of its threads did
+        assert get(monitoring.port, "/health")[0] == 503
+        with pytest.raises(InputError, match="is taken"):
+            Monitoring(monitoring.port, tmp_path, bool, bool, lambda: iter(()))
+    finally:
+        monitoring.close()
