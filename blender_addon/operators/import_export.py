@@ -77,7 +77,7 @@ class _Export(WritesFiles, stepped.OnPuppet, bpy.types.Operator, ExportHelper):
     def steps_on(
         self, context: bpy.types.Context, imported: importer.ImportedPuppet
     ) -> Steps[None]:
-        self.done = f"Wrote {self.place}"
+        self.done = self.describe_written(context)
         return self.write(cast(bpy.types.Scene, context.scene), imported, self.place)
 
 

@@ -54,7 +54,7 @@ class RESTAGE4D_OT_playblast(WritesFiles, stepped.Stepped, bpy.types.Operator):
         return self.ask(context) or super().execute(context)
 
     def steps(self, context: bpy.types.Context) -> Steps[None]:
-        self.done = f"Wrote {self.place}"
+        self.done = self.describe_written(context)
         frames, is_video = _find_frames(context), not self.is_sequence
         places = list_frames(self.place.with_suffix(".png"), frames)
         if not is_video:

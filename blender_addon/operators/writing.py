@@ -39,6 +39,13 @@ class WritesFiles:
         """What will be written."""
         return [self.place]
 
+    def describe_written(self, context: bpy.types.Context) -> str:
+        """What to say once it is there; of a sequence the first and the last file."""
+        files = self.list_files(context)
+        if not self.is_sequence or not files:
+            return f"Wrote {self.place}"
+        return f"Wrote {files[0].name} to {files[-1].name}, in {files[0].parent}"
+
     def check(self: Any, context: bpy.types.Context) -> bool:
         """The file browser asks at every change; True where the name was completed."""
         given = self.filepath

@@ -62,11 +62,12 @@ def read_all(folder):
 
 
 @pytest.mark.parametrize("kind", ["ply", "npz"])
-def test_a_part_of_a_sequence_replaces_its_own_frames_alone(out, imported, puppet, kind):
+def test_a_part_of_a_sequence_replaces_its_own_frames_alone(out, imported, puppet, kind, capfd):
     names = ("fox_0001", "fox_0003", "fox_0009", "fox_2024", "fox_00004", "fox", "foxes_0003")
     for name in names:
         (out / f"{name}.{kind}").write_text("mine")
     getattr(OUT, f"export_{kind}")(filepath=str(out / f"fox.{kind}"), overwrite=True, **OWN)
+    assert f"Wrote fox_0003.{kind} to fox_0004.{kind}, in {out}" in capfd.readouterr().out
     written = {f"fox_0003.{kind}", f"fox_0004.{kind}"}
     assert {path.name for path in out.iterdir()} == written | {f"{name}.{kind}" for name in names}
     kept = [path for path in out.iterdir() if path.name not in written]
