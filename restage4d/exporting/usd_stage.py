@@ -127,8 +127,7 @@ def write_usd_clips(
 ) -> Iterator[int]:
     """Writes a shot as `list_clips` and a stage that plays them, yielding each frame when it is in.
 
-    A clip has the next one's first frame, too: between frames values are interpolated within a
-    clip.
+    A clip has the next one's first frame, too: velocities are differences to it.
 
     Args:
         write: what writes some frames into one file.
@@ -146,7 +145,7 @@ def write_usd_clips(
         Sdf.CopySpec(first, ROOT, stage.GetRootLayer(), ROOT, _stands_still, lambda *_: True)
         api, (start, end) = Usd.ClipsAPI(stage.GetDefaultPrim()), (shot.frames[0], shot.frames[-1])
         api.SetClipPrimPath(ROOT)
-        api.SetClipAssetPaths(Sdf.AssetPathArray([Sdf.AssetPath(f"./{c.name}") for c in clips]))
+        api.SetClipAssetPaths([Sdf.AssetPath(f"./{clip.name}") for clip in clips])
         api.SetClipActive([(start + 1 + CLIP_FRAMES * i, i) for i in range(len(clips))])
         api.SetClipTimes([(time, time) for time in (start + 1, end + 1)])
         Usd.ClipsAPI.GenerateClipManifestFromLayers([first], ROOT).Export(str(manifest))
