@@ -306,6 +306,7 @@ def test_cancelled_exports_leave_nothing(tmp_path: Path, name: str) -> None:
     [
         ("usd-splats", "a.ply", "does not name a file of usd-splats"),
         ("usd-splats", "a", "ends in .usdc"),
+        ("usd-points", "a.usdz", "ends in .usdc"),
         ("ply", "a.ply", "holds one frame"),
         ("spz", "a.ply", "does not name a file of spz"),
         ("cameras-colmap", "a.txt", "not a folder's name"),

@@ -53,7 +53,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from restage4d.cli.console import console_progress
     from restage4d.exporting.formats import FORMATS, Axes, check_place
     from restage4d.exporting.shot import Shot
-    from restage4d.exporting.writing import export_performance
+    from restage4d.exporting.writing import export_performance, list_side_files
 
     puppet = load_stage(arguments.puppet, arguments.from_axes)
     chosen = arguments.performance
@@ -69,9 +69,11 @@ def _export(arguments: argparse.Namespace) -> None:
     )
     check_place(arguments.format, arguments.out, shot.frames)
     out = arguments.out
-    in_use = out.is_file() or (out.is_dir() and any(out.iterdir()))
+    in_use = [p for p in (out, *list_side_files(shot, arguments.format, out)) if p.is_file()]
+    if out.is_dir() and any(out.iterdir()):
+        in_use.append(out)
     if in_use and not arguments.overwrite:
-        raise InputError(f"{out} is there already.", "Give another --out, or --overwrite.")
+        raise InputError(f"{in_use[0]} is there already.", "Give another --out, or --overwrite.")
     paths = export_performance(shot, arguments.format, arguments.out, console_progress())
     size = sum(path.stat().st_size for path in paths) / 1e6
     also = f" to {paths[-1].name}" if len(paths) > 1 else ""

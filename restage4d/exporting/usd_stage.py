@@ -2,13 +2,16 @@
 of a performance is time code 1, as in Blender.
 
 Written with generic prims and attributes, so that a USD older than a schema writes it too. A stage
-is saved every few frames; what is saved leaves the memory.
+is saved every few frames; what is saved leaves the memory. Shots longer than `CLIP_FRAMES` are
+value clips: files of some frames each, and a stage that plays them
+(https://openusd.org/release/api/_usd__page__value_clips.html).
 """
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from restage4d.exporting.shot import Shot
 from restage4d.puppet import Camera, Gaussians
 
 ROOT = "/Puppet"
+CLIP_FRAMES = 250  # in one file of splats or points; half a gigabyte of 100,000
 _SAVE_EVERY = 8  # frames
 _APERTURE = (
     36.0  # mm, of a full-frame camera: USD wants one, only its ratio to the focal length matters
@@ -44,20 +48,9 @@ class StageWriter:
     """
 
     def __init__(self, path: Path, shot: Shot) -> None:
-        if shot.axes is Axes.Y_DOWN:
-            raise InputError("USD knows no y-down scenes.", "Choose the axes z-up or y-up.")
         self.shot = shot
         self.stage = Usd.Stage.Open(Sdf.Layer.CreateNew(str(path)))
-        up = UsdGeom.Tokens.z if shot.axes is Axes.Z_UP else UsdGeom.Tokens.y
-        UsdGeom.SetStageUpAxis(self.stage, up)
-        UsdGeom.SetStageMetersPerUnit(self.stage, 1 / shot.scale)
-        self.stage.SetTimeCodesPerSecond(shot.performance.fps)
-        self.stage.SetFramesPerSecond(shot.performance.fps)
-        self.stage.SetStartTimeCode(shot.frames[0] + 1)
-        self.stage.SetEndTimeCode(shot.frames[-1] + 1)
-        root = UsdGeom.Xform.Define(self.stage, ROOT)
-        Usd.ModelAPI(root.GetPrim()).SetKind("component")
-        self.stage.SetDefaultPrim(root.GetPrim())
+        _describe(self.stage, shot)
         self._camera = UsdGeom.Camera.Define(self.stage, f"{ROOT}/ShotCamera")
         self._place = self._camera.AddTransformOp()
         self._unsaved = 0
@@ -90,6 +83,22 @@ class StageWriter:
         self._place.Set(Gf.Matrix4d(*pose.T.ravel().tolist()), time)  # rows are USD's vectors
 
 
+def _describe(stage: Usd.Stage, shot: Shot) -> None:
+    """Axes, units, rate, frames and the default prim."""
+    if shot.axes is Axes.Y_DOWN:
+        raise InputError("USD knows no y-down scenes.", "Choose the axes z-up or y-up.")
+    up = UsdGeom.Tokens.z if shot.axes is Axes.Z_UP else UsdGeom.Tokens.y
+    UsdGeom.SetStageUpAxis(stage, up)
+    UsdGeom.SetStageMetersPerUnit(stage, 1 / shot.scale)
+    stage.SetTimeCodesPerSecond(shot.performance.fps)
+    stage.SetFramesPerSecond(shot.performance.fps)
+    stage.SetStartTimeCode(shot.frames[0] + 1)
+    stage.SetEndTimeCode(shot.frames[-1] + 1)
+    root = UsdGeom.Xform.Define(stage, ROOT)
+    Usd.ModelAPI(root.GetPrim()).SetKind("component")
+    stage.SetDefaultPrim(root.GetPrim())
+
+
 @contextmanager
 def writing_stage(path: Path, shot: Shot) -> Iterator[StageWriter]:
     """Opens a stage in place and saves it at the end. Raises `InputError` for axes that USD does
@@ -102,6 +111,52 @@ def writing_stage(path: Path, shot: Shot) -> Iterator[StageWriter]:
         finally:
             with suppress(Tf.ErrorException):  # what could not be saved is told already
                 writer.stage.GetRootLayer().Clear()
+
+
+def list_clips(path: Path, shot: Shot) -> list[Path]:
+    """The clips beside ``path``, and last their manifest; none of a shot that is short enough."""
+    count = -(-len(shot.frames) // CLIP_FRAMES)
+    if count == 1:
+        return []
+    names = [f"clip_{i + 1:04d}" for i in range(count)] + ["manifest"]
+    return [path.with_name(f"{path.stem}.{name}.usdc") for name in names]
+
+
+def write_usd_clips(
+    path: Path, shot: Shot, write: Callable[[Path, Shot], Iterator[int]]
+) -> Iterator[int]:
+    """Writes a shot as `list_clips` and a stage that plays them, yielding each frame when it is in.
+
+    A clip has the next one's first frame, too: velocities are differences to it.
+
+    Args:
+        write: what writes some frames into one file.
+    """
+    *clips, manifest = list_clips(path, shot)
+    for i, clip in enumerate(clips):
+        own = range(CLIP_FRAMES * i, min(CLIP_FRAMES * (i + 1), len(shot.frames)))
+        for frame in write(clip, replace(shot, frames=shot.frames[own[0] : own[-1] + 2])):
+            if frame <= shot.frames[own[-1]]:
+                yield frame
+    with _explaining(path):
+        first = Sdf.Layer.FindOrOpen(str(clips[0]))
+        stage = Usd.Stage.Open(Sdf.Layer.CreateNew(str(path)))
+        _describe(stage, shot)
+        Sdf.CopySpec(first, ROOT, stage.GetRootLayer(), ROOT, _stands_still, lambda *_: True)
+        api, (start, end) = Usd.ClipsAPI(stage.GetDefaultPrim()), (shot.frames[0], shot.frames[-1])
+        api.SetClipPrimPath(ROOT)
+        api.SetClipAssetPaths([Sdf.AssetPath(f"./{clip.name}") for clip in clips])
+        api.SetClipActive([(start + 1 + CLIP_FRAMES * i, i) for i in range(len(clips))])
+        api.SetClipTimes([(time, time) for time in (start + 1, end + 1)])
+        Usd.ClipsAPI.GenerateClipManifestFromLayers([first], ROOT).Export(str(manifest))
+        api.SetClipManifestAssetPath(Sdf.AssetPath(f"./{manifest.name}"))
+        if not stage.GetRootLayer().Save():
+            raise OSError(f"USD could not write {path}")
+
+
+def _stands_still(_kind: Sdf.SpecType, field: str, *_: object) -> bool:
+    """Of what is copied: whether it is no time sample."""
+    return field != "timeSamples"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from restage4d.exporting import cameras, pictures, usd_points, usd_skeleton, usd
 from restage4d.exporting.formats import FORMATS, check_place
 from restage4d.exporting.gltf import write_glb, write_skinned_glb
 from restage4d.exporting.shot import Shot
+from restage4d.exporting.usd_stage import list_clips, write_usd_clips
 from restage4d.io.atomic import replacing, replacing_files
 from restage4d.io.ply import write_ply
 from restage4d.io.splat_files import write_packed_ply, write_spz
@@ -75,8 +76,15 @@ def export_performance(
         return cameras.write_colmap(path, shot)
     with (progress or Progress()).task(TaskId.EXPORT, len(shot.frames)) as task:
         if format_name in _FILMS:
+            write = _FILMS[format_name]
+            clips = list_side_files(shot, format_name, path)
+            if clips:
+                with replacing_files(path.parent) as folder:
+                    for _ in write_usd_clips(folder / path.name, shot, write):
+                        task.advance()
+                return [path, *clips]
             with replacing(path) as temporary:
-                for _ in _FILMS[format_name](temporary, shot):
+                for _ in write(temporary, shot):
                     task.advance()
             return [path]
         suffix = FORMATS[format_name].suffix
@@ -92,6 +100,11 @@ def export_performance(
                 write(folder / name, *content)
                 task.advance()
         return [path / name for name in names]
+
+
+def list_side_files(shot: Shot, format_name: str, path: Path) -> list[Path]:
+    """What a long shot leaves beside ``path``."""
+    return list_clips(path, shot) if format_name in ("usd-splats", "usd-points") else []
 
 
 def _prepare_frames(

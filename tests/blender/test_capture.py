@@ -325,5 +325,5 @@ def test_usd_points_move_as_eq_1(tmp_path, imported, puppet):
         np.testing.assert_allclose(seen, puppet.pose(p, int(frame) - 1).means, atol=2e-4)
     for name in ("rotation", "scale", "opacity", attributes.COLOR):
         assert f"primvars:{name}" in text
-    for name in ("influence_0", "basis_", "left ear"):
+    for name in ("influence_0", "basis_", "left ear", attributes.REGION_COLOR, attributes.WEIGHT):
         assert name not in text

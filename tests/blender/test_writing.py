@@ -286,6 +286,7 @@ def test_what_blender_s_exporter_says_is_told():
         ("fox.USD", "fox.usd"),
         ("fox.v2", "fox.v2.usdc"),
         ("fox.ply", "fox.ply.usdc"),
+        ("fox.usdz", "fox.usdz.usdc"),  # an archive, whose inside would have the temporary name
     ],
 )
 def test_names_get_the_right_ending(out, given, want):

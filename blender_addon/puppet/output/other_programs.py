@@ -128,7 +128,7 @@ def program_steps(
         except StopIteration as end:
             puppet = end.value
             break
-        done += 1
+        done = min(done + 1, total)
         yield _READ * done // total, 100
     with _working_beside(place) as folder:
         captured, out = folder / "captured.puppet", folder / "out" / place.name
@@ -141,12 +141,10 @@ def program_steps(
         arguments += ["--axes", choice.axes] if choice.axes else []
         for share, whole in command(arguments):
             yield _READ + (99 - _READ) * share // whole, 100
-        if choice.makes_folder:
-            with replacing_files(place) as new:
-                for path in out.iterdir():
-                    os.replace(path, new / path.name)
-        else:
-            os.replace(out, place)
+        made, goal = (out, place) if choice.makes_folder else (out.parent, place.parent)
+        with replacing_files(goal) as new:  # a long shot's USD has clips beside it
+            for path in made.iterdir():
+                os.replace(path, new / path.name)
 
 
 @contextmanager
