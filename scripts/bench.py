@@ -126,7 +126,7 @@ def plot_growth(path: Path) -> None:
     for name in ("frames", "Gaussians", "bases", "pixels"):
         factors = (0.5, 1.0, 2.0, 4.0)
         found = [measure(make_steps(make_fusion(scale(name, f), config)), 3)[0] for f in factors]
-        visits = config.fusion.batch
+        visits = config.fusion.at_once
         slope = np.polyfit(np.log2(factors), np.log2(found), 1)[0]
         print(
             f"{name}: {[round(ms / visits, 1) for ms in found]} ms, times {2**slope:.2f} a doubling"

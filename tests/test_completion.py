@@ -1,5 +1,7 @@
 """Completion: the far side as the mirror image of the side that was filmed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -332,3 +334,29 @@ def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
     assert np.abs(found[wall, 0]).max() < 0.6
     if plane:
         assert wall.sum() == between.sum()
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_only_what_is_filmed_from_beside_keeps_its_detail_behind(wide):
+    """A face belongs on one side of a head: the image of what is taller than wide is blurred."""
+    front, guess = _front(), _guess(_front())
+    narrow, reach = int(wide), RADIUS / FOCAL * NEAR / 2  # x or y, the shorter axis
+    front, guess = (means[np.abs(means[:, narrow]) < reach] for means in (front, guess))
+    away = np.abs(np.mgrid[:SIZE, :SIZE][1 - narrow] + 0.5 - SIZE / 2)
+    mask = _disc() & (away < RADIUS / 2)
+    red = np.where((np.round(front[:, :2] * FOCAL / NEAR) // 2).sum(1) % 2, 1.0, -1.0)
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = _model(
+        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    )
+    rewound, priors = _priors()
+    priors = replace(priors, masks=np.tile(mask.astype(np.float32), (FRAMES, 1, 1)))
+    complete_far_side(model, rewound, priors, priors.cameras)
+    found, sizes = (
+        model.params[f"subject.{n}"].detach().numpy()[len(front) :] for n in ("sh0", "log_scales")
+    )
+    image = (model.far[len(front) :] == 0).numpy() & (np.ptp(sizes, 1) > 0)  # no wall, no guess
+    assert image.sum() > 100
+    assert model.params["subject.sh0"][: len(front), 0].detach().numpy() == pytest.approx(red)
+    assert found[image, 0].mean() == pytest.approx(0, abs=0.1)
+    assert found[image, 0].std() > 0.9 if wide else found[image, 0].std() < 0.3

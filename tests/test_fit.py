@@ -96,7 +96,7 @@ def cancel_within_fusion(truth: Truth, path: Path) -> None:
     def cancelled() -> bool:
         nonlocal steps
         steps += 1
-        return steps > CONFIG.motion.steps + 130
+        return steps > CONFIG.motion.steps + 130 // CONFIG.fusion.at_once
 
     with pytest.raises(Cancelled):
         fit(truth.rewound, truth.priors, CONFIG, path, Progress(cancelled=cancelled))

@@ -2,6 +2,7 @@
 exactly."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from moving import CENTRE, RADII, H, W, moving
 
 from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
-from restage4d.priors.masks.decision import _find_unconnected
+from restage4d.priors.masks.decision import _find_unconnected, _list_rounds
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.likelihood_ratio import (
     ColourLogLikelihoodRatio,
@@ -193,6 +194,21 @@ def test_two_runs_agree_to_the_pixel(scene):
     )
     assert np.array_equal(first, second)
     assert np.array_equal(select(clip, point=CENTRE), select(clip, point=CENTRE))
+
+
+def test_masks_are_the_same_on_one_core_and_on_three(scene, monkeypatch):
+    clips = [Clip(moving(step=step).clip.frames[:4], 24.0) for step in ((-2.0, -0.5), (0, 1.5))]
+    rewound = rewind(Clip(scene.clip.frames[:5], 24.0), clips)
+    found = []
+    for cores in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        found.append(PROVIDER.propagate(rewound, scene.masks[0], Progress()))
+    assert np.array_equal(*found)
+    rounds = _list_rounds(rewound)
+    assert [len(edges) for edges in rounds] == [3, 3, 3, 1]  # base and two driving videos
+    assert {a for a, _ in rounds[0]} == {rewound.seam}
+    for before, after in pairwise(rounds):
+        assert {a for a, _ in after} <= {b for _, b in before}
 
 
 def test_ratios_fall_silent_where_values_tell_nothing():

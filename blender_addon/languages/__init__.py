@@ -3,7 +3,8 @@
 
 A language is a folder of JSON tables, English text to translation: ``labels*.json`` for names of
 panels, buttons, properties and their items and for words in panels, ``tips*.json`` for tooltips.
-``labels_messages*.json`` has whole messages as they are told, with ``{0}`` for what is put in.
+``labels_messages*.json`` has whole messages as they are told, with ``{0}`` for what is put in;
+``backend*.json`` has those that come from the library and the backend, in the panel's words.
 Labels have a context of their own, since Blender's words mean other things (*Direction* is a
 compass there); tooltips have none, since Blender looks them up without. What a table lacks shows in
 English; ``tests/blender/test_languages.py`` names it.
@@ -12,7 +13,7 @@ English; ``tests/blender/test_languages.py`` names it.
 import inspect
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ _PACKAGE = _NAME.rpartition(".")[0]
 
 
 def load_table(language: str, kind: str) -> dict[str, str]:
-    """The tables of a language; ``kind``: "labels" or "tips"."""
+    """The tables of a language; ``kind``: "labels", "tips" or "backend"."""
     folder, table = Path(__file__).parent / LANGUAGES[language], {}
     for path in sorted(folder.glob(f"{kind}*.json")):
         table |= json.loads(path.read_text(encoding="utf-8"))
@@ -48,9 +49,11 @@ def say(text: str) -> str:
     return find_message(text, language)
 
 
+@lru_cache(maxsize=1000)  # panels ask at every redraw
 def find_message(text: str, language: str) -> str:
     """A message in a language: as the tables have it, or as the one with places ``{0}`` that it is
-    made of; what stands in these is looked up as well. As it is where neither is there.
+    made of; what stands in these is looked up as well. Else its sentences each by itself; what no
+    table has stays as it is.
 
     Example:
         >>> find_message("3 splats are back", "de_DE")
@@ -59,10 +62,16 @@ def find_message(text: str, language: str) -> str:
     table, patterns = _load_messages(language)
     if text in table:
         return table[text]
+    sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    told = [find_message(one, language) for one in sentences] if len(sentences) > 1 else []
+    if told and not set(told) & set(sentences):  # else they may be one message
+        return " ".join(told)
     for pattern, translated in patterns:
         found = pattern.fullmatch(text)
         if found is not None:
             return _put(translated, found.groupdict(), language)
+    if told:
+        return " ".join(told)
     parts = text.split("; ")
     return "; ".join(find_message(p, language) for p in parts) if len(parts) > 1 else text
 
@@ -74,7 +83,7 @@ def _put(translated: str, places: dict[str, str], language: str) -> str:
 @cache
 def _load_messages(language: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """All labels, and patterns of those with places, the wordiest first."""
-    table = load_table(language, "labels")
+    table = load_table(language, "backend") | load_table(language, "labels")
     placed = [text for text in table if "{0}" in text]
     placed.sort(key=lambda text: -len(re.sub(r"\{\d\}", "", text)))
     return table, [(_make_pattern(text), table[text]) for text in placed]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Performances as Actions with slots: keyframes written in bulk, and who plays what."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 from typing import cast
 
@@ -19,9 +20,9 @@ FewKeys = list[tuple[NDArray[np.intp], Array, Array]]  # per channel: frames, va
 Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
-# Scene units that a skeleton's bone may be off for fewer keys: its place, and the farthest end of
-# those below it by its turn.
-FEW = 4.7e-4
+# Scene units that the end of a chain of a skeleton's bones may be off for fewer keys: each bone's
+# place, and the farthest end of those below it by its turn. Bones of a chain err independently.
+FEW = 1.2e-3
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
 
@@ -150,6 +151,7 @@ def write_bones(
         path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
         if name in few:
             reach = 2 * _find_reach(bones[few[name]])  # a quaternion's error is half the angle
+            allowed = FEW / math.sqrt(_count_chain(bones[few[name]], few))
             for channel, values, weight in (
                 ("location", location, 1.0),
                 ("rotation_quaternion", quats, reach),
@@ -157,8 +159,8 @@ def write_bones(
                 whose = few[name], channel
                 if whose not in found:
                     weights = np.full(values.shape[1], weight)
-                    shared, _, _ = curve_fitting.sketch_keys(values, weights, FEW)
-                    found[whose] = curve_fitting.thin_channels(shared, values, weights, FEW)
+                    shared, _, _ = curve_fitting.sketch_keys(values, weights, allowed)
+                    found[whose] = curve_fitting.thin_channels(shared, values, weights, allowed)
                 write_few_curves(channelbag, f"{path}.{channel}", name, found[whose])
         else:
             write_curves(channelbag, f"{path}.location", name, location)
@@ -170,3 +172,10 @@ def _find_reach(bone: bpy.types.Bone) -> float:
     """How far a turn of a bone carries: to the farthest end of those below it."""
     ends = [bone.tail_local, *(below.tail_local for below in bone.children_recursive)]
     return max((end - bone.head_local).length for end in ends)
+
+
+def _count_chain(bone: bpy.types.Bone, keyed: Container[str]) -> int:
+    """How many keyed bones there are in the longest chain that a bone is part of."""
+    ends = (bone, *bone.children_recursive)
+    chains = ([e, *e.parent_recursive] for e in ends)
+    return max(sum(b.name in keyed for b in chain) for chain in chains)

@@ -4,8 +4,8 @@
 A held contact is an empty at its place, which may hang on any object, a Copy Location constraint
 of the limb's IK control, and a custom property of it, keyed in the performance's Action, that
 says how far it holds. The foot, where there is one, keeps place and turn of an empty below that
-one: so the whole sole stands, not a point of it. Whatever plays or renders the file needs no
-extension for it.
+one: so the whole sole stands, not a point of it. That empty is keyed against what the sole's points
+still do (`soles`). Whatever plays or renders the file needs no extension for it.
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,7 @@ from mathutils import Matrix, Vector
 from restage4d.skeleton.contacts import find_contacts
 
 from ..puppet import actions, capture, importer, rig
+from . import soles
 from .build import SWITCH, drive
 from .contact_list import Contact, read_contacts, write_contacts
 from .plan import END, FOOT, IK, LIMB, PART
@@ -87,7 +88,7 @@ def lock(
     armature = imported.armature
     collection = armature.users_collection[0]
     all_contacts = read_contacts(armature)
-    done = []
+    done, held = [], []
     for contact in chosen:
         if contact.is_locked:
             continue
@@ -105,12 +106,12 @@ def lock(
             empty.matrix_parent_inverse = on.matrix_world.inverted()
         empty.matrix_basis = Matrix.Translation(place)
         foot = _find_foot(armature, control.bone[LIMB])
-        standing = foot and _add_standing(armature, scene, contact, foot, empty)
+        standing = _add_standing(armature, scene, contact, foot, empty)
         control[name] = 0.0
         described: Any = control.id_properties_ui(name)
         described.update(min=0.0, max=1.0, default=0.0)
         holding: Any = control.constraints.new("COPY_LOCATION")
-        holding.name, holding.target = name, empty
+        holding.name, holding.target = name, standing if foot is None else empty
         path = f'pose.bones["{bpy.utils.escape_identifier(control.name)}"]'
         drive(holding, "influence", armature, f'{path}["{name}"]')
         for kind in ("COPY_LOCATION", "COPY_ROTATION") if foot is not None else ():
@@ -119,6 +120,7 @@ def lock(
             drive(standing_so, "influence", armature, f'{path}["{name}"]')
         _key(armature, control, name, [(contact.first, contact.last)], blend)
         done.append(replace(contact, is_locked=True))
+        held.append(soles.Held(done[-1], standing, foot is not None))
         all_contacts[all_contacts.index(contact)] = done[-1]
         mine = [
             (c.first, c.last)
@@ -127,6 +129,7 @@ def lock(
         ]
         _key(armature, control, SWITCH, mine, blend)
     write_contacts(armature, all_contacts)
+    soles.settle(imported, scene, held)
     return done
 
 
@@ -142,15 +145,18 @@ def _add_standing(
     armature: bpy.types.Object,
     scene: bpy.types.Scene,
     contact: Contact,
-    foot: bpy.types.PoseBone,
+    foot: bpy.types.PoseBone | None,
     circle: bpy.types.Object,
 ) -> bpy.types.Object:
     """An empty below a contact's circle: how the foot stands in the middle of the contact, its sole
-    at the place."""
-    scene.frame_set((contact.first + contact.last) // 2)
-    posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
-    end = next(b for b in posed if b.bone.get(rig.ROLE) == END and b.bone[LIMB] == foot.bone[FOOT])
-    stands = Matrix.Translation(Vector(contact.place) - end.tail) @ posed[foot.name].matrix
+    at the place; the place itself where there is no foot."""
+    stands = Matrix.Translation(Vector(contact.place))
+    if foot is not None:
+        scene.frame_set((contact.first + contact.last) // 2)
+        posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
+        limb = foot.bone[FOOT]
+        end = next(b for b in posed if b.bone.get(rig.ROLE) == END and b.bone[LIMB] == limb)
+        stands = Matrix.Translation(stands.translation - end.tail) @ posed[foot.name].matrix
     standing = bpy.data.objects.new(f"{circle.name} foot", None)
     standing.empty_display_size = 0.01
     standing.hide_select = standing.hide_render = True
@@ -241,12 +247,13 @@ def free(imported: importer.ImportedPuppet, chosen: Iterable[Contact]) -> int:
             ):
                 held.driver_remove("influence")
                 foot.constraints.remove(held)
-            for standing in target.children:
-                bpy.data.objects.remove(standing)
+            circle = target if target.empty_display_type == "CIRCLE" else target.parent
             holding.driver_remove("influence")
             del control[holding.name]
             control.constraints.remove(holding)
-            bpy.data.objects.remove(target)
+            for standing in circle.children:
+                soles.remove(standing)
+            bpy.data.objects.remove(circle)
             count += 1
             break
         all_contacts[all_contacts.index(contact)] = replace(contact, is_locked=False, miss=0.0)

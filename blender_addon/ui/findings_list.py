@@ -5,7 +5,7 @@ import bpy
 
 from restage4d.finding import Finding
 
-from ..languages import translate
+from ..languages import say, translate
 from ..properties import find_open_finding
 from ..puppet import importer, markers
 from ..wording import name_fields
@@ -29,9 +29,11 @@ def draw_findings(
     column = body.column(align=True)
     for index, finding in sorted(enumerate(findings), key=lambda f: f[1].severity == "note"):
         where = _describe_place(finding, lengths.get(finding.video))
+        label = say(markers.get_label(finding))
         button = column.operator(
             "restage4d.show_finding",
-            text=f"{markers.get_label(finding).capitalize()}, {where}",
+            text=f"{label[:1].upper()}{label[1:]}, {where}",
+            translate=False,
             icon="DOT" if finding.severity == "note" else "ERROR",
             depress=index == shown,
         )

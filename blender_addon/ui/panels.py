@@ -8,7 +8,7 @@ from typing import Any, cast
 import bpy
 
 from .. import corrections, runtime
-from ..languages import CONTEXT, translate
+from ..languages import CONTEXT, say, translate
 from ..properties import RESTAGE4D_PG_shot, get_shot
 from ..puppet import importer
 from ..session import running_work
@@ -145,7 +145,7 @@ def _draw_shot(layout: bpy.types.UILayout, context: bpy.types.Context, shot: Sho
     elif shot.phase == "selecting":
         layout.label(text="Finding the subject ...", text_ctxt=CONTEXT, icon="SORTTIME")
     elif shot.about:
-        layout.label(text=shot.about)
+        layout.label(text=say(shot.about), translate=False)
     if shot.fault is not None:
         fault_box(layout, context, shot.fault)
 
@@ -190,10 +190,12 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Watch
         icon = _STATE_ICONS.get(job.state, "DOT")
         box.label(text=translate(job.headline), translate=False, icon=icon)
     if job.active:
-        box.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {job.time_left}")
+        box.progress(
+            factor=job.fraction, text=f"{job.fraction:.0%}  {say(job.time_left)}", translate=False
+        )
         column = box.column(align=True)
         column.scale_y = 0.75
-        column.label(text=job.stage)
+        column.label(text=say(job.stage), translate=False)
         column.label(text=job.figures_line)
     if (job.active or job.state == "done") and (icon := thumbnails.get_icon("preview")):
         box.template_icon(icon_value=icon, scale=8.5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from ..languages import translate
+from ..languages import say
 from ..session.models import Fault
 from ..wording import name_fields
 
@@ -25,7 +25,7 @@ def paragraph(
     letters = max(18, int(pixels / (6.2 * scale)) - (5 if icon == "NONE" else 9))
     column = layout.column(align=True)
     column.scale_y = 0.75
-    for i, line in enumerate(wrap(translate(text), letters)):
+    for i, line in enumerate(wrap(say(text), letters)):
         column.label(
             text=line,
             translate=False,

@@ -16,11 +16,11 @@ from restage4d.io import video
 from restage4d.io.arrays import mask_picture
 from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS
+from restage4d.priors.motion.revealed_background import LOOKAHEAD
 from restage4d.priors.protocols import MaskProvider
 from restage4d.progress import Progress
 
 SELECT_SIDE = 384  # pixels of the longer side at which a subject is selected, at least
-_LOOKAHEAD = 16  # frames: as many as selecting looks at
 _FEWEST = 64  # pixels that a subject must have
 _FINER = 2.0  # times the working size at which the subject is fitted at last, at most
 _WORTH = 1.25  # and at least, or it is not worth while
@@ -125,7 +125,7 @@ def select_in_detail(
         return Selection(mask=base.alpha[0] > 127)
     if max(base.size) >= SELECT_SIDE or max(base.size) >= max(source) or selection.mask is not None:
         return scale_selection(selection, source, base.size)
-    frames = min(len(base), _LOOKAHEAD)
+    frames = min(len(base), LOOKAHEAD)
     detailed = decode_part(path, info.fps, SELECT_SIDE, first, frames)
     mask = masks.select(detailed, scale_selection(selection, source, detailed.size), progress)
     small = resize_mask(mask, detailed.size, base.size, "The mask")

@@ -21,7 +21,7 @@ _RANGES = {
     "fusion.background_stride": (0.1, 1000),
     "fusion.steps": (0, 10_000_000),
     "fusion.steps_per_frame": (1, 10_000),
-    "fusion.batch": (1, 8),  # the optimiser's memory is tenfold shorter with ten
+    "fusion.at_once": (1, 8),  # the delay that steps so small allow
     "fusion.densify_every": (1, 1_000_000),
     "influences": (1, 64),
 }
@@ -75,7 +75,7 @@ class FusionConfig:
 
     steps: int = 0  # visits of a frame; 0: steps_per_frame for every frame of the rewound clip
     steps_per_frame: int = 22
-    batch: int = 1  # frames that one step of the optimiser visits
+    at_once: int = 2  # visits whose gradients are taken at the same parameters, side by side
     max_subject: int = 16_000
     max_background: int = 40_000
     seed_frames: int = 12  # frames whose pixels seed Gaussians

@@ -125,9 +125,9 @@ def list_workloads() -> dict[str, tuple[Callable[[], object], int]]:
     size, default = Size(), FitConfig()
     made: dict[str, tuple[Callable[[], object], int]] = {}
     for name, prune_at in (("fusion step", 0.0), ("fusion step, dense", 0.7)):
-        fusion_config = replace(default.fusion, prune_at=prune_at, steps=100_000)
+        fusion_config = replace(default.fusion, prune_at=prune_at, steps=100_000, at_once=1)
         config = replace(default, fusion=fusion_config, influences=size.influences)
-        made[name] = make_steps(make_fusion(size, config)), config.fusion.batch
+        made[name] = make_steps(make_fusion(size, config)), 1
     rewound, priors = make_scene(size)
     tracks = lift_tracks(rewound, priors)
     motion = replace(default, motion=MotionConfig(n_bases=20, n_tracks=400, steps=5))
@@ -144,7 +144,7 @@ def make_steps(fusion: Fusion) -> Callable[[], None]:
     """One step of the optimiser a call, without what comes now and then."""
 
     def step() -> None:
-        fusion.step = 2 * fusion.config.fusion.batch  # never at the start of a period
+        fusion.step = 2 * fusion.config.fusion.at_once  # never at the start of a period
         with Progress().task(TaskId.FUSE, fusion.steps) as task:
             fusion.take_step(task)
 

@@ -115,6 +115,35 @@ def test_a_held_sole_does_not_turn(stander):
     assert not [o for o in bpy.data.objects if o.name.startswith("leg_front.L")]
 
 
+def test_a_sole_that_bends_stands_all_the_same(stander):
+    """It goes to and fro below the foot while it stands: its points are held, not the bone."""
+    puppet, _ = stander
+    scene = bpy.context.scene
+    low = puppet.subject.means[:, 2] < 0.05  # the soles get bases of their own
+    puppet.index[low] += np.uint16(puppet.n_bases)
+    for p in puppet.performances:
+        soles = p.bases.copy()
+        soles[:, 6:15, 6] += 0.03 * np.sin(np.linspace(0, 6, 9))
+        p.bases = np.concatenate([p.bases, soles])
+    imported = importer.import_puppet(puppet, name="bender")
+    bpy.ops.restage4d.find_contacts(speed=3.0)
+    contact = next(
+        c
+        for c in read_contacts(imported.armature, "gallop")
+        if c.part == "leg_front.L" and c.first <= 10 <= c.last
+    )
+    frames = range(max(contact.first, 7), min(contact.last, 15) + 1)
+    loose = read_sole(imported, puppet, contact.control, frames).mean(1)
+    scene.frame_set(10)
+    bpy.ops.restage4d.lock_contacts(scope="CURRENT", blend=3)
+    held = read_sole(imported, puppet, contact.control, frames).mean(1)
+    assert np.linalg.norm(np.ptp(loose, axis=0)) > 0.015
+    assert np.linalg.norm(np.ptp(held, axis=0)) < 0.002 * extent(puppet)
+    assert [a for a in bpy.data.actions if "foot" in a.name]
+    bpy.ops.restage4d.free_contacts(scope="ALL")
+    assert not [a for a in bpy.data.actions if "foot" in a.name]
+
+
 def test_what_is_out_of_reach_is_the_last_thing_told(stander, monkeypatch, capfd):
     """The status bar shows the last report alone."""
     monkeypatch.setattr(contacts, "measure_misses", lambda i, s, done: [(done[0], 0.04)])
@@ -194,7 +223,7 @@ def test_the_skeleton_s_curves_have_few_keys_and_move_nothing(stander):
     scene, action = bpy.context.scene, imported.performance("gallop").action
     keys = {(c.data_path, c.array_index): c.keyframe_points for c in find_bone_curves(action)}
     of_skeleton = [len(k) for (path, _), k in keys.items() if " captured" in path]
-    assert sum(of_skeleton) < 0.5 * 22 * len(of_skeleton)
+    assert sum(of_skeleton) < 22 / 4.4 * len(of_skeleton)
     for (path, i), points in keys.items():
         if " captured" in path:
             other = keys[path.replace(" captured", " follows"), i]
@@ -208,4 +237,4 @@ def test_the_skeleton_s_curves_have_few_keys_and_move_nothing(stander):
         for s, bone in enumerate(skeleton.bones):
             want = moved[s, frame, :3, :3] @ bone.head + moved[s, frame, :3, 3]
             got = imported.armature.pose.bones[bone.name].head
-            assert np.linalg.norm(want - got) < 4e-3, bone.name
+            assert np.linalg.norm(want - got) < 2e-3, bone.name

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import bpy
+import numpy as np
 import own_messages
 import pytest
 from own_strings import (
@@ -17,8 +18,12 @@ from own_strings import (
 )
 
 import blender_addon
+import restage4d
 from blender_addon import languages
 from blender_addon.ui.text import wrap
+from blender_addon.wording import name_fields
+from restage4d.checks.findings import describe_frames
+from restage4d.progress import TaskId
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -132,3 +137,46 @@ def test_messages_are_found_with_what_is_put_in():
     )
     assert find("nobody's words", "ja_JP") == "nobody's words"
     assert languages.say("Nothing is pinned") == "Nothing is pinned", "in English as it is"
+
+
+LIBRARY = Path(restage4d.__file__).parent
+TOLD_BY = ("checks/driving", "checks/followable", "checks/frames", "checks/masks", "checks/priors",
+           "checks/puppet", "driving/draft/anatomy/reading")  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ALL)
+def test_what_the_backend_tells_has_a_translation(language):
+    """Names of tasks and of findings, and every sentence of the checks, in the panel's words."""
+    table = languages.load_table(language, "backend")
+    assert list(table) == list(languages.load_table(ALL[0], "backend"))
+    assert all(t.strip() for t in table.values())
+    for text, translated in table.items():
+        assert sorted(re.findall(r"\{\d\}", text)) == sorted(re.findall(r"\{\d\}", translated)), (
+            text
+        )
+    said = "\n".join(table)
+    for task in TaskId:
+        assert task.label in table
+    for module in TOLD_BY:
+        path = LIBRARY / f"{module}.py"
+        for piece in own_messages.list_pieces(path):
+            if re.fullmatch(r"[a-z]+(-[a-z]+)+", piece):  # a finding's code
+                assert piece.replace("-", " ") in table, (path.name, piece)
+            elif len(re.findall("[A-Za-z]{2,}", piece)) > 2:
+                assert name_fields(piece).strip() in said, (path.name, piece)
+
+
+def test_a_finding_is_read_in_the_interface_s_language():
+    find = languages.find_message
+    where, _, _ = describe_frames(np.isin(np.arange(9), [3, 4, 7]))
+    text = f"The subject is lost in base, {where}."
+    assert text == "The subject is lost in base, frames 3-4 and 7."
+    assert find(text, "de_DE") == "Das Motiv ist in base, Bilder 3-4 und 7, verloren."
+    both = find(name_fields(f"{text} Raise --longer-side or crop the video: few pixels give "
+                            "a coarse puppet."), "fr_FR")  # fmt: skip
+    assert both.startswith("Le sujet est perdu dans base, images 3-4 et 7. Augmentez la taille")
+    assert find("photometric fusion", "zh_HANS") == "光度拟合"
+    assert find("12 min left", "ja_JP") == "残り 12 分"
+    assert find("Its words are nobody's. Nor are these.", "ja_JP") == (
+        "Its words are nobody's. Nor are these."
+    )

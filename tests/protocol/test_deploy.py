@@ -86,9 +86,8 @@ def test_the_container_holds_what_it_starts():
     assert found["ENV"] == ["RESTAGE4D_HOME=/data"]
     for copy in found["COPY"]:
         assert all((ROOT / name).exists() for name in copy.split()[:-1])
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     (wanted,) = re.findall(r"/src\[([\w,]+)\]", " ".join(found["RUN"]))
     assert set(wanted.split(",")) <= extras.keys()
 

@@ -28,9 +28,11 @@ from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.progress import Task
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
+Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,17 @@ class Appearance:
     def __init__(self, rewound: Rewound, scale: float) -> None:
         width, height = rewound.clip.size
         self.features = np.empty((len(rewound), height, width, 7), np.float32)
-        for frame, out in zip(rewound.clip.frames, self.features, strict=True):
+
+        def describe(t: int) -> None:
+            frame, out = rewound.clip.frames[t], self.features[t]
             lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
             wide = cv2.GaussianBlur(lab, (0, 0), 2.0 * scale)
             square = cv2.GaussianBlur(lab[..., 0] ** 2, (0, 0), 2.0 * scale)
             out[..., :3] = cv2.GaussianBlur(lab, (0, 0), 0.7 * scale)
             out[..., 3:6] = 0.7 * wide
             out[..., 6] = np.sqrt(np.maximum(square - wide[..., 0] ** 2, 0))
+
+        map_on_cores(describe, range(len(rewound)))
 
     @property
     def lab(self) -> F32:
@@ -199,39 +205,41 @@ def decide_pixels(
         list_offsets(d.radius_before),
         list_offsets(d.radius_first),
     )
-    solid = np.stack(
-        [
-            _dilate(mask, d.margin * scale) | _dilate(find_thin_parts(mask), d.limb_margin * scale)
-            for mask in masks
-        ]
-    )
+
+    def widen(mask: Bool) -> Bool:
+        limbs = _dilate(find_thin_parts(mask), d.limb_margin * scale)
+        return _dilate(mask, d.margin * scale) | limbs
+
+    solid = np.stack(map_on_cores(widen, masks))
     colour_ratio = _learn_colours(look, masks, solid, seam, d.surroundings * scale)
-    bands, behind = [], []
+
+    def compare_background(t: int) -> tuple[tuple[Ints, Ints], F32]:
+        candidate = masks[t] | (belongs[t] > d.candidate)
+        rows, cols = np.nonzero(_dilate(candidate, d.band * scale))
+        frames, places = motion.locate_background(t, d.offsets)
+        behind = measure_background_distance(
+            rows, cols, t, look.features, solid, frames, places, d.share
+        )
+        return (rows, cols), behind
+
+    bands, behind = zip(*map_on_cores(compare_background, range(len(rewound))), strict=True)
     speed_ratio = LogLikelihoodRatio(*d.speed_range)
     background_ratio = LogLikelihoodRatio(*d.background_range)
-    for t in range(len(rewound)):
-        candidate = masks[t] | (belongs[t] > d.candidate)
-        band = np.nonzero(_dilate(candidate, d.band * scale))
-        frames, places = motion.locate_background(t, d.offsets)
-        bands.append(band)
-        behind.append(
-            measure_background_distance(
-                band[0], band[1], t, look.features, solid, frames, places, d.share
-            )
-        )
+    for t, band in enumerate(bands):
         speed_ratio.learn(speed[t][band], masks[t][band])
         background_ratio.learn(behind[t], masks[t][band])
     labels = np.zeros(masks.shape, np.float32)
     labels[seam] = masks[seam]
     from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
-    for a, b in rewound.outward(seam):
-        task.advance()
+
+    def decide(edge: tuple[int, int]) -> None:
+        a, b = edge
         back = flow.get_flow(b, a)
         from_seam[b] = back + warp(from_seam[a], back)
         band = bands[b]
         rows, cols = band
         if not len(rows):
-            continue
+            return
         here, there = look.features[b], look.features[a]
         moved = measure_distances(rows, cols, here, there, labels[a], back, nearby, step, d.away)
         still = measure_distances(
@@ -272,7 +280,24 @@ def decide_pixels(
         labels[b][
             _find_unconnected(labels[b] > 0.5, warp(labels[a], back) > 0.5, round(d.band * scale))
         ] = 0
+
+    for edges in _list_rounds(rewound):
+        map_on_cores(decide, edges, task.advance)
+        for a in from_seam.keys() - {b for _, b in edges}:
+            del from_seam[a]
     return labels > 0.5
+
+
+def _list_rounds(rewound: Rewound) -> list[list[tuple[int, int]]]:
+    """Edges (from, to) of the tree of frames by their distance from the seam: those of one round
+    are of different branches."""
+    round_of, rounds = {rewound.seam: -1}, []
+    for a, b in rewound.outward(rewound.seam):
+        round_of[b] = round_of[a] + 1
+        if round_of[b] == len(rounds):
+            rounds.append([])
+        rounds[round_of[b]].append((a, b))
+    return rounds
 
 
 def _learn_colours(
@@ -281,8 +306,9 @@ def _learn_colours(
     """The subject's colours in frame ``seam`` against those of what lies within ``reach`` pixels of
     it in any frame and is not ``solid``."""
     ratio = ColourLogLikelihoodRatio()
+    wide = map_on_cores(lambda mask: _dilate(mask, reach), masks)
     for t, mask in enumerate(masks):
-        around = _dilate(mask, reach) & ~solid[t]
+        around = wide[t] & ~solid[t]
         subject = mask if t == seam else np.zeros_like(mask)
         ratio.learn(look.lab[t], subject.astype(np.float64), around.astype(np.float64))
     return ratio

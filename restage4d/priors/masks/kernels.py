@@ -6,7 +6,7 @@ is one step of Lab.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from restage4d.priors.motion.background_motion import NODE
@@ -24,7 +24,7 @@ def list_offsets(radius: int) -> Ints:  # -> (M, 2)
     )
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def measure_distances(
     rows: Ints,
     cols: Ints,
@@ -53,7 +53,7 @@ def measure_distances(
     """
     height, width, channels = here.shape
     result = np.empty((len(rows), 2), np.float32)
-    for i in prange(len(rows)):
+    for i in range(len(rows)):
         y, x = rows[i], cols[i]
         row = int(np.rint(y + flow[y, x, 1]))
         col = int(np.rint(x + flow[y, x, 0]))
@@ -87,7 +87,7 @@ def measure_distances(
     return result
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def measure_background_distance(
     rows: Ints,
     cols: Ints,
@@ -113,7 +113,7 @@ def measure_background_distance(
     height, width, channels = features.shape[1:]
     count = len(frames)
     result = np.full(len(rows), np.float32(np.nan))
-    for i in prange(len(rows)):
+    for i in range(len(rows)):
         y, x = rows[i], cols[i]
         top, left = y // NODE, x // NODE
         fy, fx = (y - top * NODE) / NODE, (x - left * NODE) / NODE
@@ -158,7 +158,7 @@ def measure_background_distance(
     return result
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def infer_mean_field(
     rows: Ints, cols: Ints, logit: F32, lab: F32, strength: float, contrast: float, rounds: int
 ) -> F32:
@@ -177,7 +177,7 @@ def infer_mean_field(
     label = (1 / (1 + np.exp(-logit))).astype(np.float32)
     alike = np.zeros((len(rows), 25), np.float32)
     following = np.empty(len(rows), np.float32)
-    for i in prange(len(rows)):
+    for i in range(len(rows)):
         y, x = rows[i], cols[i]
         for k in range(25):
             dy, dx = k // 5 - 2, k % 5 - 2
@@ -189,7 +189,7 @@ def infer_mean_field(
                 near = strength / np.sqrt(np.float32(dx * dx + dy * dy))
                 alike[i, k] = near * np.exp(-contrast * (a * a + b * b + c * c))
     for _ in range(rounds):
-        for i in prange(len(rows)):
+        for i in range(len(rows)):
             y, x = rows[i], cols[i]
             pull = np.float32(0)
             for v in range(max(y - 2, 0), min(y + 3, height)):
@@ -201,7 +201,7 @@ def infer_mean_field(
     return label
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def spread(xy: F32, value: F32, lab: F32, sigma: float, contrast: float) -> F32:
     """Values (P,) at points (P, 2; pixel centres at +0.5) spread to all pixels (H, W) near and
     alike; 0 far from every point."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import Flow, warp
@@ -25,6 +26,14 @@ _JUMP = 14.0  # change of Lab colour from which something else is seen, as of tr
 _HELD = 4  # frames in the mask after which a place is remembered: errors are shorter
 _NEAR = 3  # pixels from the mask at most where a limb begins
 _SMALLEST, _FEWEST = 0.01, 6  # of the carried area, and pixels: smaller limbs are noise
+_REACH = 0.7  # of the root of the mask's area: how far from it a limb that it lacks may go
+_SCATTER = (1.5, 3.0)  # times the median change, or Lab at least: the background's own
+_LEVELS = (2.5, 1.7, 1.2)  # times that from which something hides the background
+_STEEP, _MOST, _SURE, _TIE = 3.0, 3.0, 6.0, 2.0  # logit per log of it, at most; ties as in segment
+_AREA = (0.005, 0.12)  # share of the mask's area that such a limb has
+_CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, over the root
+_TALL = 0.85  # height over width
+_EDGE, _FAINT, _WEAK, _BLUR = 12.0, 6.0, 0.27, 2.0  # steps in Lab; share that is faint; pixels
 
 
 def mark_lost_parts(rewound: Rewound, flow: Flow, masks: F32, given: Bool) -> F32:
@@ -110,3 +119,66 @@ def _shrink(mask: Bool) -> Bool:
 def _grow(mask: Bool, pixels: int = 1) -> Bool:
     """Some pixels more all around: an outline may lie a little off."""
     return cv2.dilate(mask.astype(np.uint8), disk(pixels)) > 0
+
+
+def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
+    """``mask`` (H, W) of the first frame with the limbs that it lacks since they stand as still as
+    the ground, or look otherwise than the rest.
+
+    Such a limb hides what later frames show there, hangs on the mask by a narrow end below its
+    middle, is narrow, taller than wide (which a shadow is not), and has an outline of its own.
+
+    Args:
+        lab: (H, W, 3) colours, finely smoothed.
+        change: (H, W) as from `measure_change`.
+
+    Example:
+        >>> mask = add_standing_limbs(still.lab, measure_change(base, progress), mask)
+    """
+    if not mask.any() or not np.isfinite(change).any():
+        return mask
+    size = float(np.sqrt(mask.sum()))
+    scatter = max(_SCATTER[0] * float(np.nanmedian(change)), _SCATTER[1])
+    apart = np.maximum(np.nan_to_num(change) / scatter, 1e-3)
+    contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+    below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])
+    near = below & (outside < _REACH * size) & np.isfinite(change)
+    result = mask.copy()
+    for level in _LEVELS:  # a leg and its shadow come apart at one of them
+        logit = np.clip(_STEEP * np.log(apart / level), -_MOST, _MOST).astype(np.float32)
+        logit[~near], logit[result] = -_SURE, _SURE
+        rows, cols = np.nonzero(near & ~result)
+        found = walk_randomly(rows, cols, logit, lab, _TIE, contrast) > 0.5
+        parts = label(found & ~result, corners=True)
+        area = np.bincount(parts.ravel()) / mask.sum()
+        for number in 1 + np.flatnonzero((area[1:] > _AREA[0]) & (area[1:] < _AREA[1])):
+            part = parts == number
+            if _is_limb(lab, part, result, size):
+                result |= part
+    return result
+
+
+def _is_limb(lab: F32, part: Bool, mask: Bool, size: float) -> bool:
+    """Whether ``part`` (H, W), which is not in ``mask``, has a limb's shape and outline; ``size``
+    is the root of the area that a mask has."""
+    rows, cols = np.nonzero(part)
+    touching, rim = part & _grow(mask), part & _grow(~part)
+    inside = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    if not touching.any() or touching.sum() > _CONTACT * rim.sum():
+        return False
+    if inside.max() > _NARROW * size or np.ptp(rows) < _TALL * np.ptp(cols):
+        return False
+    around = _grow(part, 2) & ~part & ~mask
+    edge = part & _grow(around)
+    step = np.linalg.norm(_average(lab, part) - _average(lab, around), axis=-1)[edge]
+    return len(step) > 0 and bool(np.median(step) > _EDGE and (step < _FAINT).mean() < _WEAK)
+
+
+def _average(lab: F32, part: Bool) -> F32:
+    """Mean colour (H, W, 3) of ``part`` around each pixel."""
+    weight = part.astype(np.float32)[..., None]
+    total = cv2.GaussianBlur(lab * weight, (0, 0), _BLUR)
+    return np.asarray(
+        total / (cv2.GaussianBlur(weight, (0, 0), _BLUR)[..., None] + 1e-6), np.float32
+    )

@@ -16,6 +16,7 @@ from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.progress import Task
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -44,19 +45,22 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
         for share, reach in ((_CARRIED, _REACH), (_NEAR, _FAR_REACH))
     )
     motion = BackgroundMotion(rewound, flow, subject)
-    speed = np.empty(carried.shape, np.float32)
-    velocity = []
-    for t in range(len(rewound)):
-        speed[t], own = motion.measure_own_motion(t)
-        velocity.append(own.astype(np.float16))
-        task.advance()
+
+    def measure_own_motion(t: int) -> tuple[F32, NDArray[np.float16]]:
+        speed, velocity = motion.measure_own_motion(t)
+        return speed, velocity.astype(np.float16)
+
+    own = map_on_cores(measure_own_motion, range(len(rewound)), task.advance)
+    speed, velocity = np.stack([each for each, _ in own]), [each for _, each in own]
     look = Appearance(rewound, scale)
     trails = find_trails(rewound, flow, speed, velocity, look.lab, first, near)
     task.advance(len(rewound))
-    belongs = np.empty(carried.shape, np.float32)
-    for t, (xy, node, lab) in enumerate(zip(trails.xy, trails.node, look.lab, strict=True)):
-        belongs[t] = spread(xy, trails.label[node], lab, _SPREAD * scale, _SPREAD_CONTRAST)
-        task.advance()
+
+    def spread_labels(t: int) -> F32:
+        labels = trails.label[trails.node[t]]
+        return spread(trails.xy[t], labels, look.lab[t], _SPREAD * scale, _SPREAD_CONTRAST)
+
+    belongs = np.stack(map_on_cores(spread_labels, range(len(rewound)), task.advance))
     belongs[rewound.seam] = first
     masks = belongs > 0.5
     for _ in range(_ROUNDS):

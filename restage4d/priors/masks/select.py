@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
+from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.segment import (
     Still,
@@ -21,6 +22,7 @@ from restage4d.priors.masks.segment import (
 )
 from restage4d.priors.masks.surroundings import remove_still_pieces, remove_surroundings
 from restage4d.priors.motion.first_motion import measure_motion
+from restage4d.priors.motion.revealed_background import measure_change
 from restage4d.progress import Progress, TaskId
 
 F32 = NDArray[np.float32]
@@ -57,6 +59,7 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     if selection.mask is not None:
         return _check_mask(np.asarray(selection.mask), (height, width))
     still = Still(base.frames[0], measure_motion(base, progress))
+    change = measure_change(base, progress)
     with progress.task(TaskId.SELECT):
         if selection.box is not None:
             found = _select_in_box(still, selection.box)
@@ -64,7 +67,10 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
             found = _select_at_point(still, selection.point)
         else:
             found = _find_mover(still)
-        return _clean(still, found)
+        found = _clean(still, found)
+        if selection.box is None:
+            found = add_standing_limbs(still.lab, change, found)
+        return found
 
 
 def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:

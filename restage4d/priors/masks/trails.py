@@ -57,7 +57,13 @@ class Trails:
 
 
 def find_trails(
-    rewound: Rewound, flow: Flow, speed: F32, velocity: list[F32], lab: F32, first: Bool, near: Bool
+    rewound: Rewound,
+    flow: Flow,
+    speed: F32,
+    velocity: list[NDArray[np.float16]],
+    lab: F32,
+    first: Bool,
+    near: Bool,
 ) -> Trails:
     """Trails over the clip from the flow, and their labels from the mask ``first`` of the seam.
 
@@ -178,7 +184,12 @@ def _grow(
 
 
 def _tie_pieces(
-    rewound: Rewound, xy: list[F32], node: list[Ints], velocity: list[F32], lab: F32, count: int
+    rewound: Rewound,
+    xy: list[F32],
+    node: list[Ints],
+    velocity: list[NDArray[np.float16]],
+    lab: F32,
+    count: int,
 ) -> tuple[Ints, NDArray[np.float64]]:
     """Pairs of pieces (n, 2) that were seen side by side, and how much they belong together
     (n,)."""

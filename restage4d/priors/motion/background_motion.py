@@ -5,11 +5,12 @@ Coordinates in this file are pixel numbers as OpenCV counts them (the centre of 
 
 import cv2
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
 from restage4d.priors.motion.optical_flow import Flow
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -159,7 +160,7 @@ def _blur_votes(vote: F32, used: Bool, shape: tuple[int, ...]) -> F32:
     return np.asarray(np.sum(blurred, axis=0), np.float32)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _build_normal_equations(
     index: NDArray[np.intp], weight: F64, trust: F64, value: F32, count: int
 ) -> tuple[F64, F64]:
@@ -220,19 +221,16 @@ class BackgroundMotion:
             (2, len(rewound)), -1, np.int32
         )  # to the parent, and to the first child
         self._link[0] = rewound.parent
-        self._step: dict[tuple[int, int], BackgroundStep] = {}
         for p, t in reversed(rewound.neighbours()):
             self._link[1, p] = t
-            self._step[p, t] = BackgroundStep(flow.get_flow(p, t), ~subject[p])
-            self._step[t, p] = BackgroundStep(flow.get_flow(t, p), ~subject[t])
-        steps = list(
-            self._step.values()
-        )  # all alike, or the background would seem to jump where the model changes
+        edges = [edge for p, t in rewound.neighbours() for edge in ((p, t), (t, p))]
+        steps = map_on_cores(lambda e: BackgroundStep(flow.get_flow(*e), ~subject[e[0]]), edges)
+        self._step = dict(zip(edges, steps, strict=True))
+        # all alike, or the background would seem to jump where the model changes
         if not _is_better(steps, "one plane", "two planes"):
             for step in steps:
                 step.keep_one_plane()
-        for step in steps:
-            step.fit_mesh()
+        map_on_cores(BackgroundStep.fit_mesh, steps)
         if not _is_better(steps, "planes", "mesh"):
             for step in steps:
                 step.mesh = None
@@ -316,12 +314,12 @@ class BackgroundMotion:
         return np.where(np.isfinite(speed), speed, np.nan).astype(np.float32), velocity
 
 
-@njit(cache=True, parallel=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def _drift(ahead: F32, back: F32, moved: F32, followed: Bool) -> None:
     """One more step: adds to ``moved`` (H, W, 2) the flow ``ahead`` where it has come to;
     ``followed`` ends where `lost`."""
     height, width = followed.shape
-    for y in prange(height):
+    for y in range(height):
         step, home = np.empty(2, np.float32), np.empty(2, np.float32)
         for x in range(width):
             if followed[y, x]:
@@ -333,7 +331,7 @@ def _drift(ahead: F32, back: F32, moved: F32, followed: Bool) -> None:
                 followed[y, x] = miss <= 1.0 + 0.05 * np.sqrt(step[0] ** 2 + step[1] ** 2)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def _sample_at(image: F32, x: float, y: float, out: F32) -> None:
     """Bilinear sample of ``image`` (H, W, 2) at a place, the border's outside of it, into ``out``
     (2,)."""

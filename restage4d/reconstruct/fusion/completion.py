@@ -19,6 +19,11 @@ past the place, and what is added stays as small as keeps it inside their outlin
 the outline, which may hold the background's colour, are no sources. The wall between both sides, of
 which no frame shows anything, is plain: round Gaussians in the mean colour of what lies inside the
 outline there. Copies of single Gaussians, one behind another, would be stripes and beads.
+
+An animal or a car about as wide as tall, or wider, is filmed from beside: its far side is like the
+near one. What is taller than wide was filmed from the front or from behind: a face belongs on one
+side of a head only, so that its image through the middle keeps the colours of the place without
+their detail.
 """
 
 import numpy as np
@@ -71,6 +76,8 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
 _ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
+_WIDE = 0.9  # width over height of the outline, from which a body counts as filmed from beside
+_SOFT, _SAMPLES = 48, 3000  # Gaussians, of so many of the near side, whose mean is without detail
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -140,7 +147,12 @@ def complete_far_side(
     plain = _average_colours(model, posed, found.source[free][wall], near, margin)
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
+    soft = None
+    if not plane and not _is_wide(mask):
+        soft = _blur_colours(model, posed, found.source[free], near & (margin > LIP))
     _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
+    if soft is not None:
+        model.params["subject.sh0"].data[n_kept:] = soft
     _make_plain(
         model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
     )
@@ -294,6 +306,25 @@ def _average_colours(
     about = np.take_along_axis(about, order, 1)
     sh0 = model.params["subject.sh0"].detach()
     return sh0[torch.from_numpy(about).to(model.device)].mean(1)
+
+
+def _is_wide(mask: Bool) -> bool:  # (H, W)
+    """Whether the outline is wider than tall, all but a few of its pixels."""
+    row, column = (np.quantile(at, [0.02, 0.98]) for at in np.nonzero(mask))
+    return float(np.ptp(column)) > _WIDE * float(np.ptp(row))
+
+
+def _blur_colours(
+    model: SceneModel, posed: F32, rows: NDArray[np.intp], sources: Bool
+) -> torch.Tensor:
+    """sh0 (M, 3) of the subject's ``rows`` (M,) without detail: means of ``sources`` nearby."""
+    some = np.random.default_rng(0).permutation(np.flatnonzero(sources))[:_SAMPLES]
+    if not len(some):
+        return model.params["subject.sh0"].detach()[torch.from_numpy(rows).to(model.device)]
+    count = min(_SOFT, len(some))
+    about = KDTree(posed[some]).query(posed[rows], k=count)[1]
+    about = some[np.asarray(about, np.intp).reshape(len(rows), count)]
+    return model.params["subject.sh0"].detach()[torch.from_numpy(about).to(model.device)].mean(1)
 
 
 def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:

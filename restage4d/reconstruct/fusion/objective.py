@@ -36,37 +36,6 @@ class Drawn:
     size: tuple[int, int]
 
 
-class Shared:
-    """What all frames of a step need alike: coefficients (N, K) or (N, M) and bases (K, T, 9),
-    leaves of the frames' graphs, so that what makes them is done and differentiated once a step."""
-
-    behind = ("subject.coefs", "bases.rots", "bases.trans")  # the parameters that make them
-
-    def __init__(self, coefs: Tensor, bases: Tensor) -> None:
-        self._made = {"coefs": coefs, "bases": bases}
-        self.coefs, self.bases = (
-            x.detach().requires_grad_(x.requires_grad) for x in self._made.values()
-        )
-
-    @classmethod
-    def of(cls, model: SceneModel) -> "Shared":
-        return cls(model.compute_coefs(), model.compute_bases())
-
-    def pass_back(
-        self, grads: dict[str, Tensor | None], model: SceneModel
-    ) -> dict[str, Tensor | None]:
-        """``grads`` by "coefs" and "bases" carried on to the model's parameters."""
-        given = {name: grad for name in self._made if (grad := grads.pop(name, None)) is not None}
-        leaves = {n: p for n in self.behind if (p := model.params[n]).requires_grad}
-        if given:
-            made = [self._made[name] for name in given]
-            found = torch.autograd.grad(
-                made, list(leaves.values()), list(given.values()), allow_unused=True
-            )
-            grads |= dict(zip(leaves, found, strict=True))
-        return grads
-
-
 class Objective:
     """Losses of a model against frames and priors.
 
@@ -135,13 +104,13 @@ class Objective:
                 setattr(self, name, tensors[name])
 
     def measure_frame(
-        self, shared: Shared, frame: int, shot: Shot, rng: np.random.Generator
-    ) -> Drawn:
+        self, coefs: Tensor, bases: Tensor, frame: int, shot: Shot, rng: np.random.Generator
+    ) -> Drawn:  # (N, K) or (N, M), (K, T, 9)
         """Colour, mask, depth, tracks, hull and rigidity (Eq. 4-6) where the frame is drawn."""
         c, r, model, p = self.config.fusion, self.config.rigidity, self.model, self.model.params
         other = self.targets.choose_other(frame, rng)
-        pair = shared.bases.index_select(1, torch.cat([self.at[frame], self.at[other]]))
-        now, then = model.blend(pair, shared.coefs).unbind(1)
+        pair = bases.index_select(1, torch.cat([self.at[frame], self.at[other]]))
+        now, then = model.blend(pair, coefs).unbind(1)
         means, quats = skin_splats(now, p["subject.means"], p["subject.quats"])
         K, w2c = self.targets.K[frame], self.get_camera(frame)
         held = self.hull.flag_guesses(means, frame, K, w2c, model.far)
@@ -177,29 +146,31 @@ class Objective:
             loss = loss + r.refine_weight * r.k * stretch
         return Drawn(loss, info["means2d"], info["radii"], shot.size)
 
-    def measure_model(self, shared: Shared, share: float, rng: np.random.Generator) -> Tensor:
+    def measure_model(
+        self, coefs: Tensor, bases: Tensor, share: float, rng: np.random.Generator
+    ) -> Tensor:
         """Smoothness, few bases a point, round Gaussians, undecided colours. ``share`` of the fit
         is done."""
         c, model, p = self.config.fusion, self.model, self.model.params
-        loss = c.smooth_bases * regularisers.smooth_bases(shared.bases, self.triples)
+        loss = c.smooth_bases * regularisers.smooth_bases(bases, self.triples)
         if len(self.triples):
-            loss = loss + c.smooth_tracks * self._measure_paths(shared, rng)
+            loss = loss + c.smooth_tracks * self._measure_paths(coefs, bases, rng)
         loss = loss + c.scale_variance * regularisers.scale_variance(p["subject.log_scales"])
         if model.support is None:
             # Grows towards the step that prunes, so that there is next to nothing left to cut off
             # by then.
-            beyond = (1 - shared.coefs.gather(1, self.strongest).sum(1)).mean()
+            beyond = (1 - coefs.gather(1, self.strongest).sum(1)).mean()
             loss = loss + c.tail * (1 + 9 * share / c.prune_at) * beyond
         if len(self.unsure):
             apart = (p["subject.sh0"] - self.colour).abs().sum(-1)
             loss = loss + c.unsure_colour * (self.unsure * apart).mean()
         return loss
 
-    def _measure_paths(self, shared: Shared, rng: np.random.Generator) -> Tensor:
+    def _measure_paths(self, coefs: Tensor, bases: Tensor, rng: np.random.Generator) -> Tensor:
         """Roughness of some paths over three frames that follow one another."""
         n = self.model.n_subject
         rows = torch.from_numpy(rng.integers(0, n, min(n, _DRAWN_TRACKS))).to(self.model.device)
         triple = self.triples[int(rng.integers(len(self.triples)))]
-        columns = self.model.blend(shared.bases.index_select(1, triple), shared.coefs, rows)
+        columns = self.model.blend(bases.index_select(1, triple), coefs, rows)
         means = self.model.params["subject.means"].index_select(0, rows)
         return regularisers.smooth_tracks(skin_points(columns, means))

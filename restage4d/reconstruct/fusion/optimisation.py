@@ -22,7 +22,7 @@ from restage4d.reconstruct.fusion.floaters import (
     find_small_components,
     measure_visibility,
 )
-from restage4d.reconstruct.fusion.objective import Drawn, Objective, Shared
+from restage4d.reconstruct.fusion.objective import Drawn, Objective
 from restage4d.reconstruct.fusion.rates import choose_rates
 from restage4d.reconstruct.fusion.rendering import render_view
 from restage4d.reconstruct.fusion.targets import Shot
@@ -36,8 +36,12 @@ _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its ow
 
 
 class Fusion:
-    """The loop and its state; `run` goes from the last checkpoint, or from the start, to the
-    end. A step of the optimiser visits `FusionConfig.batch` frames, on a CPU at the same time."""
+    """The loop and its state; `run` goes from the last checkpoint, or from the start, to the end.
+
+    Each visit of a frame is a step of the optimiser. The gradients of `FusionConfig.at_once` visits
+    are taken at the same parameters, on a CPU at the same time: the later ones lag by a step or so,
+    which costs such small steps next to nothing (asynchronous descent with a bounded delay, e.g.
+    Recht et al. 2011), where one step by their mean would go half as far."""
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Fusion:
         distance = float(np.median(far[:: max(len(far) // 100_000, 1)])) if len(far) else 1.0
         rates, decay = choose_rates(c, distance, float(priors.cameras.K[:, 0, 0].mean()))
         self.steps = c.total_steps(len(rewound))
-        self.optimiser = GuardedAdam(model.params, rates, decay, -(-self.steps // c.batch), c.batch)
+        self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
             DensityControl("subject", c.max_subject, 1.0),
             DensityControl("background", c.max_background, max(distance, 1.0)),
@@ -100,20 +104,10 @@ class Fusion:
 
     def take_step(self, task: Task) -> None:
         c, before = self.config.fusion, self.step
-        visits = range(before, min(before + c.batch, self.steps))
-        shared = Shared.of(self.model)
-        done = self._run_each([lambda visit=visit: self._visit(visit, shared) for visit in visits])
-        rng = np.random.default_rng([self.config.seed, 5, before])
-        extra = self.objective.measure_model(shared, before / self.steps, rng)
-        leaves = self._list_leaves(shared)
-        own = torch.autograd.grad(extra, list(leaves.values()), allow_unused=True)
-        grads = {}
-        for name, parts in zip(leaves, zip(*(g for *_, g in done), own, strict=True), strict=True):
-            known = [part for part in parts if part is not None]
-            grads[name] = sum(known[1:], known[0]) if known else None
-        grads = shared.pass_back(grads, self.model)
-        loss = sum((loss for loss, *_ in done), extra.detach())
-        good = self.optimiser.apply(loss, grads)
+        visits = range(before, min(before + c.at_once, self.steps))
+        done = self._run_each([lambda visit=visit: self._visit(visit) for visit in visits])
+        good = all(self.optimiser.apply(loss, grads) for loss, *_, grads in done)
+        loss = done[0][0]
         self.step = visits.stop
         if self.fixed:
             task.advance(len(visits), loss=float(loss), gaussians=float(self.model.n_subject))
@@ -145,26 +139,19 @@ class Fusion:
             return before // visit < self.step // visit
         return before < visit <= self.step
 
-    def _list_leaves(self, shared: Shared) -> dict[str, Tensor]:
-        """By what frames' losses are differentiated."""
-        params = {n: p for n, p in self.model.params.items() if n not in Shared.behind}
-        leaves = params | {"coefs": shared.coefs, "bases": shared.bases}
-        return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
-
-    def _visit(
-        self, visit: int, shared: Shared
-    ) -> tuple[Tensor, Drawn, Tensor, tuple[Tensor | None, ...]]:
-        """One frame's share of the loss, what was drawn, the gradient by where Gaussians lie on
-        the picture, and the gradients by the leaves."""
+    def _visit(self, visit: int) -> tuple[Tensor, Drawn, Tensor, dict[str, Tensor | None]]:
+        """The loss with one frame, what was drawn, and the gradients by where Gaussians lie on the
+        picture and by the parameters."""
+        model, objective = self.model, self.objective
         rng = np.random.default_rng([self.config.seed, 3, visit])
-        frame, share = self._choose_frame(visit), 1 / self.config.fusion.batch
+        frame = self._choose_frame(visit)
         shot = self._choose_shot(visit, frame, rng)
-        drawn = self.objective.measure_frame(shared, frame, shot, rng)
-        by, *grads = torch.autograd.grad(
-            drawn.loss, [drawn.means2d, *self._list_leaves(shared).values()],
-            torch.tensor(share, device=drawn.loss.device), allow_unused=True,
-        )  # fmt: skip
-        return drawn.loss.detach() * share, drawn, by / share, tuple(grads)
+        moved = model.compute_coefs(), model.compute_bases()
+        drawn = objective.measure_frame(*moved, frame, shot, rng)
+        loss = drawn.loss + objective.measure_model(*moved, visit / self.steps, rng)
+        leaves = {name: leaf for name, leaf in model.params.items() if leaf.requires_grad}
+        by, *grads = torch.autograd.grad(loss, [drawn.means2d, *leaves.values()], allow_unused=True)
+        return loss.detach(), drawn, by, dict(zip(leaves, grads, strict=True))
 
     def _run_each(self, work: list[Callable]) -> list:
         """What each piece of work gives; on a CPU all run at the same time."""
@@ -175,14 +162,14 @@ class Fusion:
 
     @contextmanager
     def _sharing_cores(self):
-        """Frames of one step at the same time, each on its part of the cores."""
-        cores, batch = torch.get_num_threads(), self.config.fusion.batch
-        each = max(cores // batch, 1)
-        if self.model.device.type != "cpu" or batch < 2:
+        """Visits at the same time, each on its part of the cores."""
+        cores, at_once = torch.get_num_threads(), self.config.fusion.at_once
+        each = max(cores // at_once, 1)
+        if self.model.device.type != "cpu" or at_once < 2:
             yield
             return
         with ThreadPoolExecutor(
-            batch - 1, "visit", initializer=torch.set_num_threads, initargs=(each,)
+            at_once - 1, "visit", initializer=torch.set_num_threads, initargs=(each,)
         ) as self._pool:
             torch.set_num_threads(each)
             try:

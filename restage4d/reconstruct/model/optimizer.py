@@ -21,8 +21,6 @@ class GuardedAdam:
         decay: name -> factor its rate has reached at the last step (exponential); absent =
             constant.
         steps: number of steps of the schedule.
-        batch: samples that one step sees. Rates and moments are those of single ones and follow the
-            square-root rule (Malladi et al. 2022), so that a fit of as many samples ends alike.
     """
 
     snapshot_every = 50
@@ -34,11 +32,9 @@ class GuardedAdam:
         rates: dict[str, float],
         decay: Mapping[str, float],
         steps: int,
-        batch: int = 1,
     ) -> None:
-        self.params, self.decay, self.steps = params, decay, max(steps, 1)
-        self.rates = {name: rate * batch**0.5 for name, rate in rates.items()}
-        self._betas = 1 - 0.1 * batch, 1 - 0.001 * batch
+        self.params, self.rates, self.decay = params, rates, decay
+        self.steps = max(steps, 1)
         self._moments: dict[str, dict[str, Tensor]] = {}  # of every name: exp_avg, exp_avg_sq, step
         for name in params:
             self._set_moments(name, [torch.zeros_like(params[name]) for _ in _MOMENTS], 0.0)
@@ -66,8 +62,8 @@ class GuardedAdam:
             self._keep()
         known = {name: grad for name, grad in grads.items() if grad is not None}
         given = [loss, *known.values()]
-        largest = torch._foreach_norm(given, float("inf"))  # pyright: ignore[reportPrivateImportUsage]
-        if not torch.stack(largest).sum().isfinite():
+        norms = torch._foreach_norm(given)  # pyright: ignore[reportPrivateImportUsage]
+        if not torch.stack(norms).sum().isfinite():
             self._roll_back()
             return False
         self.count += 1
@@ -90,8 +86,8 @@ class GuardedAdam:
             [],
             [held["step"]],
             amsgrad=False,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
+            beta1=0.9,
+            beta2=0.999,
             lr=rate,
             weight_decay=0.0,
             eps=1e-15,

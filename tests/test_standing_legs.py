@@ -1,0 +1,83 @@
+"""Legs that stand: the background that later frames show tells them from the ground."""
+
+import numpy as np
+import pytest
+from legs import CENTRE, walking
+
+from restage4d.clips import Clip, Selection
+from restage4d.priors.masks.lost_parts import add_standing_limbs
+from restage4d.priors.masks.select import select_subject
+from restage4d.priors.motion.revealed_background import _measure_unlikeness, measure_change
+from restage4d.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return walking()
+
+
+def test_a_click_on_the_body_finds_legs_that_stand(scene):
+    clip, masks, legs = scene
+    found = select_subject(clip, Selection(point=CENTRE), Progress())
+    assert (found & legs[0]).sum() / legs[0].sum() > 0.8
+    assert (found & masks[0]).sum() / (found | masks[0]).sum() > 0.9
+
+
+def test_legs_change_and_the_ground_does_not(scene):
+    clip, masks, legs = scene
+    change = measure_change(clip, Progress())
+    known = np.isfinite(change)
+    assert np.median(change[legs[0] & known]) > 10
+    assert np.quantile(change[~masks.any(0) & known], 0.95) < 6
+    assert not known[:, :4].any()  # the camera pans: no later frame shows the left edge
+    assert known[:, 30:].all()
+
+
+def test_nothing_is_known_of_a_clip_too_short():
+    clip, _, _ = walking(4)
+    assert np.isnan(measure_change(Clip(clip.frames, 24.0), Progress())).all()
+
+
+def test_only_the_colour_of_a_shadow_counts_and_a_near_miss_not_at_all():
+    lab = np.tile(np.float32((60, 5, 20)), (20, 20, 1))
+    lab[:, 10:] = (30, -10, 5)
+    here = lab.copy()
+    here[4:6, 2:8] = 0.8 * (lab[4:6, 2:8] + (16, 0, 0)) - (16, 0, 0)
+    here[12:14, 2:8, 1:] = (25, -10)
+    distance = _measure_unlikeness(here, np.roll(lab, 1, axis=1), 1)
+    assert np.allclose(distance[4:6, 3:7], 0.8 * 0.2 * 76, atol=0.01)
+    assert np.allclose(distance[12:14, 3:7], np.hypot(20, 30), atol=0.01)
+    assert np.allclose(distance[8, 2:18], 0)
+
+
+@pytest.mark.parametrize(
+    ("top", "left", "bottom", "right", "level", "added"),
+    [
+        (60, 50, 85, 54, 20.0, True),  # a leg
+        (60, 50, 85, 54, 2.0, False),  # where later frames show the same
+        (60, 20, 63, 50, 20.0, False),  # a shadow along the ground
+        (60, 40, 74, 50, 20.0, False),  # too thick
+        (5, 50, 30, 54, 20.0, False),  # above the body
+        (64, 50, 85, 54, 20.0, False),  # does not touch it
+    ],
+)
+def test_a_limb_hangs_below_is_narrow_upright_and_changes(top, left, bottom, right, level, added):
+    body = np.zeros((120, 120), bool)
+    body[30:60, 20:100] = True
+    limb = np.zeros_like(body)
+    limb[top:bottom, left:right] = True
+    lab = np.zeros((120, 120, 3), np.float32)
+    lab[body | limb] = (50, 10, 20)
+    change = np.where(limb, np.float32(level), 1)
+    assert np.array_equal(add_standing_limbs(lab, change, body), body | limb if added else body)
+    alike = np.where(body[..., None], lab, 0)
+    assert np.array_equal(add_standing_limbs(alike, change, body), body)  # nothing to be seen there
+
+
+def test_without_later_frames_nothing_is_added():
+    body = np.zeros((40, 40), bool)
+    body[10:20, 10:30] = True
+    unknown = np.full((40, 40), np.nan, np.float32)
+    assert np.array_equal(
+        add_standing_limbs(np.zeros((40, 40, 3), np.float32), unknown, body), body
+    )
