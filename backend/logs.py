@@ -3,6 +3,7 @@
 import logging
 import logging.handlers
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import Literal
 import msgspec
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-_BYTES = 5_000_000  # of one file; two older ones are kept
+_BYTES = 5_000_000  # of one file
+_OLDER, _OLDER_AUDIT = 2, 40  # files that are kept
+# lines of the audit log: of one user at once, and a second from then on, so that nobody who does
+# the same thing again and again pushes out what others did
+_AT_ONCE, _A_SECOND = 1000, 2.0
 _audit = logging.getLogger("restage4d.audit")
 
 
@@ -74,24 +79,57 @@ def log_to_files(folder: Path, kind: Literal["text", "json"]) -> None:
 
 def audit_to_file(folder: Path) -> None:
     """Writes ``audit.log`` into a folder from now on."""
-    _audit.handlers = [_open(folder / "audit.log", logging.Formatter("%(message)s"))]
+    plain = logging.Formatter("%(message)s")
+    _audit.handlers = [_open(folder / "audit.log", plain, _OLDER_AUDIT)]
     _audit.setLevel(logging.INFO)
     _audit.propagate = False
 
 
-def _open(path: Path, formatter: logging.Formatter) -> logging.Handler:
+def _open(path: Path, formatter: logging.Formatter, older: int = _OLDER) -> logging.Handler:
     handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_BYTES, backupCount=2, encoding="utf-8"
+        path, maxBytes=_BYTES, backupCount=older, encoding="utf-8"
     )
     handler.setFormatter(formatter)
     return handler
 
 
+class _Allowance:
+    """How many lines each user may write now; those left out are counted. From any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, float, int]] = {}  # lines, as of when, left out since
+
+    def take(self, user: str) -> int | None:
+        """Of the line that is to be written now: how many before it were left out; None: it is
+        left out, too."""
+        now = time.monotonic()
+        with self._lock:
+            lines, when, left_out = self._known.get(user, (float(_AT_ONCE), now, 0))
+            lines = min(lines + _A_SECOND * (now - when), _AT_ONCE)
+            if lines < 1.0:
+                self._known[user] = lines, now, left_out + 1
+                return None
+            self._known[user] = lines - 1.0, now, 0
+            return left_out
+
+
+_allowance = _Allowance()
+
+
 def note(user: str, action: str, job: str = "", detail: str = "") -> None:
     """One line of ``audit.log``: when, who, what, to which job."""
-    entry = {"time": datetime.now(UTC).isoformat(), "user": user, "action": action}
+    left_out = _allowance.take(user)
+    if left_out is None:
+        return
+    entry: dict[str, str | int] = {
+        "time": datetime.now(UTC).isoformat(),
+        "user": user,
+        "action": action,
+    }
     entry |= {"job": job} if job else {}
     entry |= {"detail": detail[:500]} if detail else {}
+    entry |= {"left_out_before": left_out} if left_out else {}
     _audit.info("%s", msgspec.json.encode(entry).decode())
 
 

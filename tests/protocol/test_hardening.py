@@ -1,6 +1,7 @@
 """Words, numbers and ports that are not what they seem."""
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -14,7 +15,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from backend.logs import RareLog, _TextLines, escape, hide_paths
+from backend.logs import (
+    RareLog,
+    _Allowance,
+    _TextLines,
+    audit_to_file,
+    escape,
+    hide_paths,
+    note,
+)
 from backend.network.connections import Connections
 from backend.network.desk import Desk, Request
 from backend.network.ray_token import check_cluster_asks, use_ray_token
@@ -73,6 +82,30 @@ def test_what_a_stranger_can_cause_is_logged_once_a_second(caplog, monkeypatch):
     now[0] += 1.1
     log.flush()
     assert caplog.messages == ["refused x", "and 999 more like the last one"]
+
+
+def test_nobody_pushes_others_out_of_the_audit_log(tmp_path, monkeypatch):
+    """By doing the same thing again and again."""
+    now = [100.0]
+    monkeypatch.setattr("backend.logs.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("backend.logs._allowance", _Allowance())
+    log = logging.getLogger("restage4d.audit")
+    monkeypatch.setattr(log, "handlers", [])
+    audit_to_file(tmp_path)
+    note("ben", "delete", "b" * 32)
+    for _ in range(5000):
+        note("anna", "resume", "a" * 32)
+    note("ben", "shutdown")
+    now[0] += 10.0
+    for _ in range(100):
+        note("anna", "pause", "a" * 32)
+    [handler.close() for handler in log.handlers]
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [e["action"] for e in lines if e["user"] == "ben"] == ["delete", "shutdown"]
+    assert [e["action"] for e in lines].count("resume") == 1000
+    later = [e for e in lines if e["action"] == "pause"]
+    assert len(later) == 20  # two a second
+    assert [e.get("left_out_before", 0) for e in later] == [4000] + 19 * [0]
 
 
 @pytest.mark.parametrize(
