@@ -34,7 +34,7 @@ def walking(frames: int = 24) -> tuple[Clip, NDArray[np.bool_], NDArray[np.bool_
             cv2.line(legs, ends[0], ends[1], 1, 4, shift=4)
         leg = (legs > 0) & ~body
         fur = cv2.remap(coat, cols + W - np.float32(x), rows, cv2.INTER_LINEAR)
-        picture = np.where(leg[..., None], np.float32((58, 44, 36)), picture)
+        picture = np.where(leg[..., None], np.array((58, 44, 36), np.float32), picture)
         picture = np.where(body[..., None], fur, picture)
         pictures.append(np.clip(cv2.GaussianBlur(picture, (0, 0), 0.5), 0, 255).astype(np.uint8))
         masks.append(body | leg)
@@ -44,4 +44,4 @@ def walking(frames: int = 24) -> tuple[Clip, NDArray[np.bool_], NDArray[np.bool_
 
 def _texture(rng: np.random.Generator, colour: tuple[int, int, int], width: int) -> NDArray:
     noise = cv2.GaussianBlur(rng.normal(0, 1, (H, width)).astype(np.float32), (0, 0), 1.5)
-    return np.float32(colour) * (1 + 0.2 * (noise / noise.std())[..., None])
+    return np.array(colour, np.float32) * (1 + 0.2 * (noise / noise.std())[..., None])

@@ -39,7 +39,7 @@ def test_nothing_is_known_of_a_clip_too_short():
 
 
 def test_only_the_colour_of_a_shadow_counts_and_a_near_miss_not_at_all():
-    lab = np.tile(np.float32((60, 5, 20)), (20, 20, 1))
+    lab = np.tile(np.array((60, 5, 20), np.float32), (20, 20, 1))
     lab[:, 10:] = (30, -10, 5)
     here = lab.copy()
     here[4:6, 2:8] = 0.8 * (lab[4:6, 2:8] + (16, 0, 0)) - (16, 0, 0)

@@ -4,6 +4,9 @@ background.
 What was subject within the last frames is carried along the optical flow, as long as flow and
 colour say that the same thing is seen. Where a mask then lacks most of a limb, or of the body, it
 is the mask that failed: what leaves the picture or goes behind something is not carried on.
+
+In the first frame, which nothing is carried to, limbs are looked for that hide what later frames
+show.
 """
 
 import cv2

@@ -42,10 +42,16 @@ def measure_change(base: Clip, progress: Progress) -> F32:
     first = _smooth_lab(frames[0], scale)
     apart = []
     for number, place in _locate(Clip(frames, base.fps), progress):
-        there = cv2.remap(_smooth_lab(frames[number], scale), place, None, cv2.INTER_LINEAR)
+        there = cv2.remap(
+            _smooth_lab(frames[number], scale), place[..., 0], place[..., 1], cv2.INTER_LINEAR
+        )
         inside = ((place >= 0) & (place <= np.array(first.shape[1::-1]) - 1)).all(-1)
         miss = round(_MISS * scale)
-        apart.append(np.where(inside, _measure_unlikeness(first, there, miss), np.inf))
+        apart.append(
+            np.where(
+                inside, _measure_unlikeness(first, np.asarray(there, np.float32), miss), np.inf
+            )
+        )
     ranked = np.sort(np.array(apart, np.float32), axis=0)
     count = np.isfinite(ranked).sum(0)
     rank = np.round(_SHARE * np.maximum(count - 1, 0)).astype(np.intp)
