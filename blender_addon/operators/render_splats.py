@@ -125,7 +125,9 @@ class RESTAGE4D_OT_render_splats(WritesFiles, stepped.OnPuppet, bpy.types.Operat
                 if meshes is not None and i % self.samples == self.samples // 2:
                     meshes.read(frames[i // self.samples])
                 yield i + 1, len(times)
-            next(reading)
+            while True:
+                next(reading)
+                yield len(times), len(times)
         except StopIteration as end:
             render_job.current = render_job.Render(
                 end.value,

@@ -5,14 +5,16 @@ into a `Puppet`.
 The inverse of `importer.import_puppet`: a puppet imported and captured is the same to float32.
 """
 
+import itertools
 import math
 from collections.abc import Container, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d import se3, sh
 from restage4d.errors import InputError
@@ -26,6 +28,7 @@ from restage4d.puppet import (
 from restage4d.se3 import Array
 from restage4d.skeleton.extending import LOSS, extend_bases
 
+from ..session.steps import in_thread
 from ..skeleton import build as body_rig
 from . import actions, attributes, camera, importer, rig
 from .in_scene import shot_root
@@ -131,22 +134,24 @@ def count_frames(
     also: str = "",
     names: Container[str] | None = None,
 ) -> int:
-    """How often `puppet_steps` yields."""
+    """How many frames `puppet_steps` reads; what it yields beyond these is work at the end."""
     extra = scene.frame_end - scene.frame_start + 1 if also else 0
     return sum(p.n_frames for p in _choose(imported, names)) + extra
 
 
 def run_steps(steps: Generator[None, None, T], total: int, progress: Progress | None) -> T:
-    """Runs a generator that yields once a frame to its end and returns its value."""
+    """Runs a generator that yields once a frame, and may yield beyond these at its end, and
+    returns its value."""
     with (progress or Progress()).task(TaskId.CAPTURE, total) as stage:
         try:
-            while True:
+            for done in itertools.count():
                 next(steps)
-                stage.advance()
+                stage.advance(int(done < total))
         except StopIteration as end:
             return end.value
         finally:
             steps.close()
+    raise AssertionError  # it ends by its value alone
 
 
 @dataclass(frozen=True)
@@ -168,8 +173,9 @@ def puppet_steps(
     also: str = "",
     names: Container[str] | None = None,
 ) -> Generator[None, None, Puppet]:
-    """`capture_puppet`, yielding once a frame; with ``names``, these performances alone."""
-    return make_puppet(imported, *(yield from take_steps(imported, scene, also, names)))
+    """`capture_puppet`, yielding once a frame and then, so that no step is long, between what it
+    makes of the frames; with ``names``, these performances alone."""
+    return (yield from make_steps(imported, *(yield from take_steps(imported, scene, also, names))))
 
 
 def _choose(
@@ -189,22 +195,28 @@ def take_steps(
     also: str = "",
     names: Container[str] | None = None,
 ) -> Generator[None, None, tuple[list[Performance], list[Take]]]:
-    """Performances with the bases alone, and what was read of them; yields once a frame."""
+    """Performances with the bases alone, and what was read of them; yields once a frame, and once
+    before the rig shows again."""
     performances, takes, added = [], [], []
-    if also:
-        r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
-        size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
-        take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
-        added = [(Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size), take)]
-    with alone.perform_alone(imported, scene):
-        for p in _choose(imported, names):
-            alone.play_alone(imported, p)
-            frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
-            take = yield from read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
-            performances.append(
-                Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
-            )
-            takes.append(take)
+    with step_frames(imported, scene, points=False):  # shows the rig once, when all is read
+        if also:
+            r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
+            size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
+            take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
+            played = Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size)
+            added = [(played, take)]
+        with alone.perform_alone(imported, scene):
+            for p in _choose(imported, names):
+                alone.play_alone(imported, p)
+                frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
+                take = yield from read_steps(
+                    imported, scene, frames, p.size, p.aspect, imported.camera
+                )
+                performances.append(
+                    Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
+                )
+                takes.append(take)
+        yield
     performances += [p for p, _ in added]
     takes += [t for _, t in added]
     sizes = [take.size for take in takes]
@@ -213,40 +225,73 @@ def take_steps(
     return performances, takes
 
 
-def make_puppet(
+def make_steps(
     imported: importer.ImportedPuppet,
     performances: list[Performance],
     takes: list[Take],
     *,
     background: bool = True,
     loss: float = LOSS,
-) -> Puppet:
+) -> Generator[None, None, Puppet]:
     """A puppet of what stands in the scene, as many times as large as its takes say; a metre stays
-    a metre. What a skeleton was posed to is in bases of its own, see `extend_bases`."""
+    a metre. What a skeleton was posed to is in bases of its own, see `extend_bases`.
+
+    Yields between what it reads, and while a thread puts it together.
+    """
+    yield
     with attributes.reading_mesh(imported.points) as mesh:
         index, weight = attributes.read_influences(mesh)
-        g = attributes.read_gaussians(mesh)
+    yield
+    with attributes.reading_mesh(imported.points) as mesh:
+        subject = attributes.read_gaussians(mesh)
+    yield
+    with attributes.reading_mesh(imported.points) as mesh:
         skin = body_rig.read_skin(mesh)
-    size = takes[0].size
-    grown = np.float32(size)
-    subject = replace(g, means=g.means * grown, scales=g.scales * grown) if size != 1 else g
-    changes = [take.changes for take in takes if take.changes is not None]
-    if skin is not None and len(changes) == len(takes):
-        extended = extend_bases(
-            subject.means, index, weight, skin, [p.bases for p in performances], changes, loss
-        )
-        index = extended.index
-        performances = [
-            replace(p, bases=b) for p, b in zip(performances, extended.bases, strict=True)
-        ]
+    yield
     rest = make_nothing()
     if background and imported.background is not None:
         rest = read_background(imported)
+        yield
+    size = takes[0].size
     about = imported.about | {
         "metres_per_unit": imported.about["metres_per_unit"] / size,
         "body": [part.scaled(size) for part in imported.about["body"]],
     }
-    return Puppet(subject, index, weight, performances, rest, **about)
+
+    def assemble() -> Puppet:
+        grown = np.float32(size)
+        g = subject
+        if size != 1:
+            g = replace(g, means=g.means * grown, scales=g.scales * grown)
+        place, extended = _extend(g, index, weight, skin, performances, takes, loss)
+        return Puppet(g, place, weight, extended, rest, **about)
+
+    with closing(in_thread((0, 1), assemble)) as waiting:
+        while True:
+            try:
+                next(waiting)
+            except StopIteration as end:
+                return end.value
+            yield
+
+
+def _extend(
+    subject: Gaussians,
+    index: NDArray[np.uint16],
+    weight: F32,
+    skin: tuple[NDArray[np.uint16], F32] | None,
+    performances: list[Performance],
+    takes: list[Take],
+    loss: float,
+) -> tuple[NDArray[np.uint16], list[Performance]]:
+    """The coefficients' bases, and performances with bases of what a skeleton was posed to."""
+    changes = [take.changes for take in takes if take.changes is not None]
+    if skin is None or len(changes) != len(takes):
+        return index, performances
+    bases = [p.bases for p in performances]
+    extended = extend_bases(subject.means, index, weight, skin, bases, changes, loss)
+    pairs = zip(performances, extended.bases, strict=True)
+    return extended.index, [replace(p, bases=b) for p, b in pairs]
 
 
 def read_background(imported: importer.ImportedPuppet, *, local: bool = False) -> Gaussians:

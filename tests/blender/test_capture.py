@@ -1,6 +1,7 @@
 """What comes back out of Blender: captured puppets, numpy and Alembic caches."""
 
 import re
+import threading
 from itertools import chain, repeat
 
 import bpy
@@ -266,6 +267,35 @@ def test_a_cancelled_export_leaves_nothing(tmp_path, imported, writer):
     assert list(tmp_path.iterdir()) == []
     assert imported.splats.hide_viewport == hidden
     assert scene.frame_current == 2
+
+
+def test_no_step_of_reading_does_two_things(imported, monkeypatch):
+    """A window lives between steps; what needs no Blender runs in a thread."""
+    done = []
+
+    def watch(owner, name):
+        original = getattr(owner, name)
+
+        def call(*arguments, **options):
+            done.append((name, threading.current_thread() is threading.main_thread()))
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in (
+        (attributes, "read_influences"),
+        (attributes, "read_gaussians"),
+        (capture.body_rig, "read_skin"),
+        (capture, "Puppet"),
+    ):
+        watch(owner, name)
+    steps, seen = capture.puppet_steps(imported, bpy.context.scene), []
+    for _ in steps:
+        assert len(done) - len(seen) <= 1
+        seen = list(done)
+    assert seen == done, "the last step makes nothing"
+    assert [name for name, _ in done].count("read_gaussians") == 2, "subject and background"
+    assert [on_main for name, on_main in done if name == "Puppet"] == [False]
 
 
 def test_nothing_to_export_is_told_before_work_starts(tmp_path, imported):

@@ -13,6 +13,7 @@ from blender_addon import failures, paths, runtime, sync
 from blender_addon.puppet import attributes, capture, importer, weights
 from blender_addon.puppet.output import export, render_job
 from blender_addon.session.models import PreviewPoints
+from blender_addon.session.steps import drain
 from blender_addon.viewport import display, live_preview, splat_drawing
 
 pytestmark = pytest.mark.usefixtures("drawn_by_the_extension")
@@ -107,10 +108,7 @@ def test_what_is_read_in_edit_mode_is_as_in_object_mode(shown):
     def read():
         depsgraph = bpy.context.evaluated_depsgraph_get()
         steps = render_job.render_steps(imported, scene, range(3, 4), background=True)
-        next(steps)
-        with pytest.raises(StopIteration) as end:
-            next(steps)
-        rendered = end.value.value
+        rendered = drain(steps)
         return (
             [weights.pick(imported, depsgraph, (x, 30), view, (64, 64)) for x in range(64)],
             export.read_posed(imported).means,

@@ -155,7 +155,7 @@ def puppet_steps(
         except StopIteration as end:
             puppet = end.value
             break
-        done += 1
+        done = min(done + 1, total)
         yield done, total
     yield from in_thread((done, total), lambda: puppet.save(path))
 

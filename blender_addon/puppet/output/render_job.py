@@ -167,7 +167,7 @@ def render_steps(
     background: bool,
 ) -> Generator[None, None, Puppet]:
     """The puppet as it is, with one performance: what plays at scene times, seen by the scene's
-    camera through what `read_picture` gives. Yields once a time.
+    camera through what `read_picture` gives. Yields once a time, then as `capture.make_steps`.
 
     Raises:
         InputError: the scene has no camera, or one that is no perspective camera; or a bone is
@@ -184,7 +184,11 @@ def render_steps(
     take = yield from capture.read_steps(imported, scene, times, picture.size, aspect, filming)
     rate, K = r.fps / r.fps_base, picture.crop(take.K)
     performance = Performance("render", take.bases, rate, K, take.w2c, picture.drawn)
-    return capture.make_puppet(imported, [performance], [take], background=background, loss=FINE)
+    return (
+        yield from capture.make_steps(
+            imported, [performance], [take], background=background, loss=FINE
+        )
+    )
 
 
 def start(render: Render) -> None:
