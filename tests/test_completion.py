@@ -151,7 +151,7 @@ def test_guesses_that_no_frame_shows_give_way_to_the_mirror_image(turn):
     model = _model(means, far, turn, red)
     rewound, priors = _priors()
     complete_far_side(model, rewound, priors, priors.cameras)
-    left = model.params["subject.means"][model.params["subject.sh0"][:, 0] > 2]
+    left = model.params["subject.means"][model.far > 0]
     inside = left[:, :2].norm(dim=1) < 0.4
     assert not inside.any()  # guesses are left along the outline alone
     assert torch.equal(model.params["subject.means"][: len(front)], torch.from_numpy(front))
@@ -228,7 +228,7 @@ def test_what_is_seen_from_beside_is_reflected_through_its_plane(monkeypatch):
     means = model.params["subject.means"].detach().numpy()
     assert np.array_equal(means[: len(front)], front)
     inner = np.hypot(means[:, 0], means[:, 1]) < 0.3
-    left = inner & (model.params["subject.sh0"][:, 0] > 2).numpy()
+    left = inner & (model.far > 0).numpy()
     copies = means[len(front) :][(inner & ~left)[len(front) :]]
     assert len(copies) > 0.9 * (np.hypot(front[:, 0], front[:, 1]) < 0.3).sum()
     assert copies[:, 2] == pytest.approx(NEAR + 0.6, abs=1e-4)

@@ -12,7 +12,8 @@ subject, moved by the half thickness that the outline allows
 middle of its own, such images do not agree and lie over one another.
 
 A body that turned before the camera by more than a quarter has shown its other side: its guesses
-are left as the frames carved them, which is nearer to the truth than a mirror image.
+are left as the frames carved them, which is nearer to the truth than a mirror image. Guesses get
+the colours of what was filmed nearby: their own come from single pixels, and are speckles.
 
 What frames show wins: nothing is added where an observed surface lies already, or where frames see
 past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
@@ -60,7 +61,7 @@ _CONTRADICTED = 0.1  # share of them that may
 _SHOWN = 0.1  # share of its footprint from which a frame decides a guess: the surface before it is
 # never quite solid, and without those that show through it the frames lose 1.5 dB of the subject.
 # A copy that shows as much stands before what was fitted, and goes
-_SOURCE = 0.05  # and from which one decides a Gaussian of the near side: they overlap
+_SOURCE = 0.15  # and from which one decides a Gaussian of the near side: they overlap
 # of the extent, by which a reflected Gaussian may lie before a seen surface: reflected through the
 # middle, and through a plane
 _TOLERANCE, _EXACT = 0.12, 0.06
@@ -96,19 +97,20 @@ def complete_far_side(
     if not hidden.any() or not near.any() or not mask.any():
         return
     body = _Body(model)
-    if _measure_turn(body, near, frames, cameras) > _ROUND:
-        return
-    posed, turned, R, shift = body.pose(t)
     surfaces = {
         int(f): _draw_surface(model, K[f], w2c[f], rewound.clip.size, int(f)) for f in (*frames, t)
     }
+    inner = near & _find_inner(body, surfaces, priors, cameras)
+    _set_colours(model, np.flatnonzero(hidden), _blur_colours(model, body.means, hidden, inner))
+    if _measure_turn(body, near, frames, cameras) > _ROUND:
+        return
+    posed, turned, R, shift = body.pose(t)
     extent = measure_extent(body.means)
     margin = measure_margin(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
     plane = _find_plane(model, body, near, t, surfaces, rewound, priors, cameras)
     if plane:
-        shown = near & _find_inner(body, surfaces, priors, cameras)
         rim = (margin > LIP) & (margin <= LIP + WALL)
-        found = reflect_through_plane(posed, turned, shown, rim, plane)
+        found = reflect_through_plane(posed, turned, inner, rim, plane)
     else:
         found = reflect(posed, turned, near, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
     if not len(found.source):
@@ -147,12 +149,10 @@ def complete_far_side(
     plain = _average_colours(model, posed, found.source[free][wall], near, margin)
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
-    soft = None
-    if not plane and not _is_wide(mask):
-        soft = _blur_colours(model, posed, found.source[free], near & (margin > LIP))
+    blurred = _blur_colours(model, posed, found.source[free], near & (margin > LIP))
     _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
-    if soft is not None:
-        model.params["subject.sh0"].data[n_kept:] = soft
+    if not plane and not _is_wide(mask):
+        _set_colours(model, np.arange(n_kept, len(rows)), blurred)
     _make_plain(
         model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
     )
@@ -315,16 +315,22 @@ def _is_wide(mask: Bool) -> bool:  # (H, W)
 
 
 def _blur_colours(
-    model: SceneModel, posed: F32, rows: NDArray[np.intp], sources: Bool
+    model: SceneModel, posed: F32, rows: NDArray[np.intp] | Bool, sources: Bool
 ) -> torch.Tensor:
-    """sh0 (M, 3) of the subject's ``rows`` (M,) without detail: means of ``sources`` nearby."""
+    """sh0 (M, 3) of the subject's ``rows`` without detail: means of ``sources`` (N,) nearby."""
     some = np.random.default_rng(0).permutation(np.flatnonzero(sources))[:_SAMPLES]
+    sh0 = model.params["subject.sh0"].detach()
     if not len(some):
-        return model.params["subject.sh0"].detach()[torch.from_numpy(rows).to(model.device)]
+        return sh0[torch.from_numpy(rows).to(model.device)]
     count = min(_SOFT, len(some))
-    about = KDTree(posed[some]).query(posed[rows], k=count)[1]
-    about = some[np.asarray(about, np.intp).reshape(len(rows), count)]
-    return model.params["subject.sh0"].detach()[torch.from_numpy(about).to(model.device)].mean(1)
+    about = np.asarray(KDTree(posed[some]).query(posed[rows], k=count)[1], np.intp)
+    return sh0[torch.from_numpy(some[about.reshape(-1, count)]).to(model.device)].mean(1)
+
+
+def _set_colours(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor) -> None:
+    """The subject's ``rows`` (M,) get colours ``sh0`` (M, 3)."""
+    with torch.no_grad():
+        model.params["subject.sh0"][torch.from_numpy(rows).to(model.device)] = sh0
 
 
 def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:
