@@ -4,6 +4,7 @@ input."""
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -106,13 +107,18 @@ def test_progress_of_the_whole_job_and_a_blend_that_fails(tmp_path, capsys):
     in the report, after everything else is written."""
     out, events = tmp_path / "out", []
     there: list[str] = []
+    finished: list[str] = []
 
     def make_blend(puppet: Path, blend: Path, footage: dict[str, Path]) -> None:
         Puppet.load(puppet)
         assert blend == out / "puppet.blend"
         assert [*footage] == ["base", "restaged"]
         there.extend(path.name for path in (*out.iterdir(), *footage.values()) if path.exists())
+        until = time.monotonic() + 60
+        while not (out / "report.json").exists() and time.monotonic() < until:
+            time.sleep(0.05)  # pictures and report wait for no Blender
         assert "blend" not in json.loads((out / "report.json").read_text())
+        finished.extend(path.name for path in out.iterdir())
         raise InputError("Blender fell over.", "Update it.")
 
     job = RestagingJob(
@@ -126,7 +132,8 @@ def test_progress_of_the_whole_job_and_a_blend_that_fails(tmp_path, capsys):
         settings=["motion.steps=20", "motion.n_bases=5", "fusion.steps=20"],
     )
     run(job, progress := Progress(events.append), make_blend=make_blend)
-    assert {"puppet.puppet", "splats", "preview.mp4", "contact_sheet.png", "base.mp4"} <= {*there}
+    assert {"puppet.puppet", "base.mp4"} <= {*there}
+    assert {"puppet.puppet", "splats", "preview.mp4", "contact_sheet.png"} <= {*finished}
     report = json.loads((out / "report.json").read_text())
     assert report["blend"] == "Blender fell over. Update it."
     assert report["seconds"].keys() == progress.seconds.keys() >= {"figures", "Blender file"}

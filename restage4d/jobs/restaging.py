@@ -3,6 +3,7 @@ into report.json."""
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,9 @@ from restage4d.jobs.results import (
     BlendMaker,
     try_blend,
     write_footage,
+    write_pictures,
+    write_puppet,
     write_report,
-    write_results,
 )
 from restage4d.jobs.results_folder import (
     claim_folder,
@@ -216,7 +218,7 @@ def _run_in_folder(
         decode_finer=lambda: decode_finer(job.video, info, base, job.first),
     )
     footage = write_footage(job.out, made)
-    report = write_results(
+    report = write_puppet(
         job.out,
         made,
         true_masks,
@@ -227,12 +229,24 @@ def _run_in_folder(
             "prompt": job.prompt,
             "script": script.to_record() if script else None,
         },
-        splats=job.splats,
     )
-    checkpoint.unlink(missing_ok=True)
-    if make_blend:
+    making = None
+    if make_blend:  # by a process of Blender's own, beside the pictures
+
+        def make(_: Progress) -> str | None:
+            return try_blend(make_blend, job.out, footage, keep=blend_is_edited)
+
+        making = progress.start_beside(make)
+    try:
+        write_pictures(job.out, made, progress, splats=job.splats)
+        write_report(job.out, report, progress)  # whatever becomes of Blender
+        checkpoint.unlink(missing_ok=True)
+    finally:
+        if making:
+            wait([making])  # also where the job is cancelled: nothing goes on after its end
+    if making:
         with progress.task(TaskId.WRITE_BLEND):
-            report["blend"] = try_blend(make_blend, job.out, footage, keep=blend_is_edited)
+            report["blend"] = making.result()
         write_report(job.out, report, progress)
     print(summarise(job.out, report, log, splats=job.splats))
 

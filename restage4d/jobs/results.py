@@ -54,7 +54,7 @@ def _clips(made: Restaged) -> dict[str, Clip]:
     return dict(zip(names, [made.base, *made.drivings], strict=True))
 
 
-def write_results(
+def write_puppet(
     out: Path,
     made: Restaged,
     true_masks: list[NDArray[np.bool_]] | None,
@@ -62,18 +62,16 @@ def write_results(
     progress: Progress,
     *,
     asked: dict[str, Any],
-    splats: bool,
 ) -> dict[str, Any]:
-    """Everything but footage and .blend; returns what report.json says.
+    """The puppet with its figures and findings, and the masks; returns what report.json says.
 
     Args:
         out: the run's folder.
         made: what the run made.
         true_masks: of the base's frames, to compare the masks with; None for none.
         log: takes what the figures show, and gives all findings of the run.
-        progress: told the tasks.
+        progress: told the task.
         asked: what report.json says of the request.
-        splats: whether splats/ is written.
     """
     puppet = made.puppet
     told = len(log.findings)  # before there was a puppet, of driving videos by their numbers
@@ -89,11 +87,16 @@ def write_results(
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     base, *new = puppet.performances
     replace(puppet, performances=[base, *made.older, *new]).save(out / "puppet.puppet")
-    if splats:
-        write_ply_sequence(puppet, puppet.performances[-1], out / "splats", progress)
-    write_preview(puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress)
-    write_report(out, report, progress)
     return report
+
+
+def write_pictures(out: Path, made: Restaged, progress: Progress, *, splats: bool) -> None:
+    """Contact sheet and preview, and with ``splats`` a PLY of each frame."""
+    if splats:
+        write_ply_sequence(made.puppet, made.puppet.performances[-1], out / "splats", progress)
+    write_preview(
+        made.puppet, _clips(made), out / "contact_sheet.png", out / "preview.mp4", progress
+    )
 
 
 def _compute_figures(made: Restaged, true_masks: list[NDArray[np.bool_]] | None) -> dict[str, Any]:
