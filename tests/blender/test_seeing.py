@@ -166,6 +166,8 @@ def test_one_direction_gives_a_cone():
     np.testing.assert_allclose(rim[0], rim[-1], atol=1e-9)
     np.testing.assert_array_equal(spokes[:, 0], 0)
     np.testing.assert_allclose(spokes[:, 1] @ axis, np.cos(np.radians(20)), atol=1e-9)
+    apart = np.linalg.norm(spokes[:, 1] - np.roll(spokes[:, 1], 1, axis=0), axis=1)
+    np.testing.assert_allclose(apart, 2 * np.sin(np.radians(20)) * np.sin(np.pi / 12), atol=1e-9)
     assert filmed.compute_cone(np.zeros((0, 3)), 20.0).shape == (0, 2, 3)
 
 
@@ -173,11 +175,18 @@ def test_directions_of_an_arc_give_one_outline():
     """A camera that went 60 degrees around: nothing is drawn inside, and nothing too far out."""
     angle = np.radians(np.linspace(0, 60, 41))
     path = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
-    rim = find_rim(filmed.compute_cone(path, 20.0))
+    lines = filmed.compute_cone(path, 20.0)
+    rim, ends = find_rim(lines), lines[-12:, 1]
+    assert len(np.unique(ends.round(6), axis=0)) == 12
+    assert ends[:, 2].min() < -0.3 < 0.3 < ends[:, 2].max()
     nearest = np.degrees(np.arccos((rim @ path.T).max(1)))
     assert nearest.min() > 19.0
     assert nearest.max() < 20.001
     around = np.degrees(np.arctan2(rim[:, 1], rim[:, 0]))
+    for side in (1, -1):  # without gaps
+        along = np.sort(around[side * rim[:, 2] > 0.33])
+        assert (along[0], along[-1]) == pytest.approx((0, 60), abs=8)
+        assert np.diff(along).max() < 2.5
     assert (around.min(), around.max()) == pytest.approx((-20, 80), abs=1)
     assert np.degrees(np.arcsin(rim[:, 2])).max() == pytest.approx(20, abs=0.1)
 

@@ -85,16 +85,23 @@ def compute_cone(directions: Array, angle: float) -> Array:  # (T, 3) -> (S, 2, 
     turn = np.linspace(0, 2 * np.pi, _SIDES + 1)
     lines = []
     for i, axis in enumerate(axes):
-        across = _normalize(np.cross(axis, np.eye(3)[np.abs(axis).argmin()])[None])[0]
-        around = np.outer(np.cos(turn), across) + np.outer(np.sin(turn), np.cross(axis, across))
-        rim = cosine * axis + sine * around
-        middle = _normalize(rim[:-1] + rim[1:])
+        rim = cosine * axis + sine * _go_around(axis, turn)
+        middle = cosine * axis + sine * _go_around(axis, (turn[:-1] + turn[1:]) / 2)
         others = np.delete(axes, i, axis=0)
         outer = (middle @ others.T < cosine).all(1)
         lines.append(np.stack([rim[:-1], rim[1:]], 1)[outer])
     outline = np.concatenate(lines)
-    ends = outline[:: max(len(outline) // _SPOKES, 1), 0]
+    middle = _normalize(axes.sum(0, keepdims=True) + 1e-9)[0]
+    aims = _go_around(middle, turn[: -1 : _SIDES // _SPOKES])  # evenly, however dense the outline
+    flat = _normalize(outline[:, 0] - np.outer(outline[:, 0] @ middle, middle))
+    ends = outline[(flat @ aims.T).argmax(0), 0]
     return np.concatenate([outline, np.stack([np.zeros_like(ends), ends], 1)])
+
+
+def _go_around(axis: Array, turn: Array) -> Array:  # (3,), (A,) radians -> (A, 3)
+    """Unit directions square to an axis."""
+    across = _normalize(np.cross(axis, np.eye(3)[np.abs(axis).argmin()])[None])[0]
+    return np.outer(np.cos(turn), across) + np.outer(np.sin(turn), np.cross(axis, across))
 
 
 def _thin_out(directions: Array) -> Array:  # (T, 3) -> (K, 3)
