@@ -94,8 +94,8 @@ class RESTAGE4D_PG_display(bpy.types.PropertyGroup):
     filmed_angle: bpy.props.BoolProperty(
         name="Filmed Angle",
         description=(
-            "Tell in the view how far it is from where the subject was filmed: what no camera saw "
-            "is a guess"
+            "Tell in the view how far it is from where the subject was filmed, and draw the cone "
+            "of places near to that: what no camera saw is a guess"
         ),
         update=_on_setting,
     )
@@ -239,16 +239,24 @@ def _show_ellipsoids(armatures: list[bpy.types.Object]) -> None:
 _drawing = SplatDrawing(_find_shown, _fall_back)
 
 
-def _draw_filmed_angles() -> None:
-    """A draw handler: of every puppet that asks for it."""
+def _find_asking() -> list[bpy.types.Object]:
+    """The armatures whose filmed angle is to be told; none while frames are stepped."""
     if running_work.current is not None:
-        return
-    context, line = bpy.context, 0
-    for armature in index.find_armatures(context.scene):
-        if get_display(armature).filmed_angle:
-            tell = partial(filmed_angle.draw, context=context, line=line)
-            _do_for(armature, tell)
-            line += 1
+        return []
+    armatures = index.find_armatures(bpy.context.scene)
+    return [armature for armature in armatures if get_display(armature).filmed_angle]
+
+
+def _draw_filmed_angles() -> None:
+    """A draw handler: of every puppet that asks for it, in words."""
+    for line, armature in enumerate(_find_asking()):
+        _do_for(armature, partial(filmed_angle.draw, context=bpy.context, line=line))
+
+
+def _draw_filmed_cones() -> None:
+    """As `_draw_filmed_angles`, in the space of the scene."""
+    for armature in _find_asking():
+        _do_for(armature, partial(filmed_angle.draw_cone, context=bpy.context))
 
 
 @persistent
@@ -368,7 +376,7 @@ def register() -> None:
     for name, handler in _HANDLERS:
         getattr(bpy.app.handlers, name).append(handler)
     if not bpy.app.background:
-        _drawing.start(_draw_filmed_angles)
+        _drawing.start(_draw_filmed_cones, _draw_filmed_angles)
 
 
 def unregister() -> None:

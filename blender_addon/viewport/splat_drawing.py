@@ -172,12 +172,13 @@ class SplatDrawing:
         `draw`."""
         self.version += 1
 
-    def start(self, *over: Callable[[], None]) -> None:
-        """Begins to draw; ``over`` are further draw handlers of what stands over the view."""
+    def start(self, within: Callable[[], None], over: Callable[[], None]) -> None:
+        """Begins to draw; further draw handlers: of what stands ``within`` the scene, after the
+        Gaussians, and ``over`` the view, in its pixels."""
         add = bpy.types.SpaceView3D.draw_handler_add
         self._handles = [
-            add(self.draw, (), "WINDOW", "POST_VIEW"),
-            *(add(draw, (), "WINDOW", "POST_PIXEL") for draw in (self.draw_told, *over)),
+            *(add(draw, (), "WINDOW", "POST_VIEW") for draw in (self.draw, within)),
+            *(add(draw, (), "WINDOW", "POST_PIXEL") for draw in (self.draw_told, over)),
         ]
 
     def stop(self) -> None:

@@ -148,3 +148,127 @@ def test_a_subject_that_turned_was_filmed_from_more_sides(creature):
     cosine = np.dot(*flat) / np.prod([np.linalg.norm(x) for x in flat])
     assert np.degrees(np.arccos(cosine)) == pytest.approx(60, abs=3)
     assert len(after) == 10
+
+
+def find_rim(lines):
+    """Directions to the outline's ends, apart from the spokes."""
+    return lines[np.linalg.norm(lines[:, 0], axis=1) > 0.5].reshape(-1, 3)
+
+
+def test_one_direction_gives_a_cone():
+    axis = np.array([0.0, -0.6, 0.8])
+    lines = filmed.compute_cone(np.tile(axis, (5, 1)), 20.0)
+    rim, spokes = find_rim(lines), lines[np.linalg.norm(lines[:, 0], axis=1) < 0.5]
+    assert (len(rim), len(spokes)) == (2 * 96, 12)
+    np.testing.assert_allclose(rim @ axis, np.cos(np.radians(20)), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(rim, axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(rim[1:-1:2], rim[2::2], atol=1e-9)  # closed, in one piece
+    np.testing.assert_allclose(rim[0], rim[-1], atol=1e-9)
+    np.testing.assert_array_equal(spokes[:, 0], 0)
+    np.testing.assert_allclose(spokes[:, 1] @ axis, np.cos(np.radians(20)), atol=1e-9)
+    apart = np.linalg.norm(spokes[:, 1] - np.roll(spokes[:, 1], 1, axis=0), axis=1)
+    np.testing.assert_allclose(apart, 2 * np.sin(np.radians(20)) * np.sin(np.pi / 12), atol=1e-9)
+    assert filmed.compute_cone(np.zeros((0, 3)), 20.0).shape == (0, 2, 3)
+
+
+def test_directions_of_an_arc_give_one_outline():
+    """A camera that went 60 degrees around: nothing is drawn inside, and nothing too far out."""
+    angle = np.radians(np.linspace(0, 60, 41))
+    path = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    lines = filmed.compute_cone(path, 20.0)
+    rim, ends = find_rim(lines), lines[-12:, 1]
+    assert len(np.unique(ends.round(6), axis=0)) == 12
+    assert ends[:, 2].min() < -0.3 < 0.3 < ends[:, 2].max()
+    nearest = np.degrees(np.arccos((rim @ path.T).max(1)))
+    assert nearest.min() > 19.0
+    assert nearest.max() < 20.001
+    around = np.degrees(np.arctan2(rim[:, 1], rim[:, 0]))
+    for side in (1, -1):  # without gaps
+        along = np.sort(around[side * rim[:, 2] > 0.33])
+        assert (along[0], along[-1]) == pytest.approx((0, 60), abs=8)
+        assert np.diff(along).max() < 2.5
+    assert (around.min(), around.max()) == pytest.approx((-20, 80), abs=1)
+    assert np.degrees(np.arcsin(rim[:, 2])).max() == pytest.approx(20, abs=0.1)
+
+
+def test_the_cone_stands_at_the_subject_and_opens_to_the_camera(creature):
+    _, imported = creature
+    importer.activate(imported, "base", scene=bpy.context.scene)
+    bpy.context.scene.frame_set(3)
+    imported.armature.parent.location = (1, 2, 3)  # and follows what is moved
+    bpy.context.view_layer.update()
+    lines = filmed_angle.place_cone(imported, bpy.context.evaluated_depsgraph_get())
+    follower = filmed.find_follower(imported.armature)
+    apex = np.array((imported.armature.matrix_world @ follower.matrix).translation)
+    eye = np.array(imported.camera.matrix_world.translation)
+    at_apex = np.linalg.norm(lines[:, 0] - apex, axis=1) < 1e-4
+    assert 8 <= at_apex.sum() <= 24
+    rim = lines[~at_apex][:, 0] - apex
+    far = np.linalg.norm(eye - apex)
+    np.testing.assert_allclose(np.linalg.norm(rim, axis=1), far, rtol=1e-4)
+    off = np.degrees(np.arccos(rim @ (eye - apex) / far**2))
+    assert 18 < off.min() < 21  # the camera looks from inside
+    assert off.max() < 45
+
+
+@pytest.fixture
+def with_cone(creature, monkeypatch):
+    """What is drawn of the cone, by redraws of a view with or without overlays."""
+    _, imported = creature
+    drawn = []
+    monkeypatch.setattr(filmed_angle, "draw_lines", lambda lines, *_: drawn.append(lines))
+    quiet = SimpleNamespace(blend_set=lambda _: None, depth_test_set=lambda _: None)
+    monkeypatch.setattr(filmed_angle, "gpu", SimpleNamespace(state=quiet))
+
+    def redraw(overlays=True, perspective="PERSP"):
+        context = SimpleNamespace(
+            scene=bpy.context.scene,
+            space_data=SimpleNamespace(overlay=SimpleNamespace(show_overlays=overlays)),
+            region_data=SimpleNamespace(view_perspective=perspective),
+            region=SimpleNamespace(width=64, height=48),
+            evaluated_depsgraph_get=bpy.context.evaluated_depsgraph_get,
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(display, "bpy", SimpleNamespace(context=context))
+            drawn.clear()
+            display._draw_filmed_cones()
+        return len(drawn)
+
+    return imported, redraw
+
+
+def test_the_cone_is_drawn_where_it_is_asked_for(with_cone):
+    imported, redraw = with_cone
+    assert redraw() == 0
+    display.get_display(imported.armature).filmed_angle = True
+    assert redraw() == 1
+    assert redraw(overlays=False) == redraw(perspective="CAMERA") == 0
+    display.get_display(imported.armature).filmed_angle = False
+    assert redraw() == 0
+
+
+def test_the_cone_s_handler_comes_and_goes(monkeypatch):
+    there = {}
+    add, remove = [], []
+
+    class View:
+        @staticmethod
+        def draw_handler_add(draw, arguments, region, when):
+            add.append(draw)
+            there[len(add)] = (draw, when)
+            return len(add)
+
+        @staticmethod
+        def draw_handler_remove(handle, region):
+            remove.append(handle)
+            del there[handle]
+
+    types = SimpleNamespace(SpaceView3D=View)
+    monkeypatch.setattr(splat_drawing, "bpy", SimpleNamespace(types=types))
+    drawing = splat_drawing.SplatDrawing(lambda _: [], lambda _: None)
+    drawing.start(display._draw_filmed_cones, display._draw_filmed_angles)
+    kinds = [(display._draw_filmed_cones, "POST_VIEW"), (display._draw_filmed_angles, "POST_PIXEL")]
+    assert [x for x in there.values() if x[0] in (kinds[0][0], kinds[1][0])] == kinds
+    drawing.stop()
+    assert there == {}
+    assert len(remove) == len(add) == 4

@@ -17,6 +17,7 @@ from restage4d.se3 import Array
 from .. import actions, camera, importer, rig
 
 GOOD, FAIR = 20.0, 45.0  # degrees up to which a view is near, or not far, from what was filmed
+_SIDES, _SPOKES = 96, 12  # of a cone
 
 
 def find_directions(imported: importer.ImportedPuppet) -> Array:  # -> (T, 3)
@@ -64,6 +65,52 @@ def measure_angle(
     local = np.linalg.solve(world, np.append(eye, 1.0))[:3]
     cosine = float((directions @ _normalize(local[None])[0]).max())
     return float(np.degrees(np.arccos(min(max(cosine, -1.0), 1.0))))
+
+
+def compute_cone(directions: Array, angle: float) -> Array:  # (T, 3) -> (S, 2, 3)
+    """Lines around all directions within ``angle`` degrees (below 90) of a filmed one: the outline
+    of these places on the unit sphere, and spokes to it from the origin.
+
+    One direction gives a cone; those of a moving camera or a turning subject give the outline of
+    all their cones together, true to 1 degree.
+
+    Example:
+        >>> compute_cone(np.array([[0.0, 0.0, 1.0]]), 20.0).shape  # a circle and its spokes
+        (108, 2, 3)
+    """
+    axes = _thin_out(directions)
+    if not len(axes):
+        return np.zeros((0, 2, 3))
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    turn = np.linspace(0, 2 * np.pi, _SIDES + 1)
+    lines = []
+    for i, axis in enumerate(axes):
+        rim = cosine * axis + sine * _go_around(axis, turn)
+        middle = cosine * axis + sine * _go_around(axis, (turn[:-1] + turn[1:]) / 2)
+        others = np.delete(axes, i, axis=0)
+        outer = (middle @ others.T < cosine).all(1)
+        lines.append(np.stack([rim[:-1], rim[1:]], 1)[outer])
+    outline = np.concatenate(lines)
+    middle = _normalize(axes.sum(0, keepdims=True) + 1e-9)[0]
+    aims = _go_around(middle, turn[: -1 : _SIDES // _SPOKES])  # evenly, however dense the outline
+    flat = _normalize(outline[:, 0] - np.outer(outline[:, 0] @ middle, middle))
+    ends = outline[(flat @ aims.T).argmax(0), 0]
+    return np.concatenate([outline, np.stack([np.zeros_like(ends), ends], 1)])
+
+
+def _go_around(axis: Array, turn: Array) -> Array:  # (3,), (A,) radians -> (A, 3)
+    """Unit directions square to an axis."""
+    across = _normalize(np.cross(axis, np.eye(3)[np.abs(axis).argmin()])[None])[0]
+    return np.outer(np.cos(turn), across) + np.outer(np.sin(turn), np.cross(axis, across))
+
+
+def _thin_out(directions: Array) -> Array:  # (T, 3) -> (K, 3)
+    """Some of the directions, so that each lies within a degree of one of them."""
+    kept = np.zeros((0, 3))
+    for direction in directions:
+        if (kept @ direction < np.cos(np.radians(1.0))).all():
+            kept = np.concatenate([kept, direction[None]])
+    return kept
 
 
 def _normalize(v: Array) -> Array:
