@@ -44,7 +44,7 @@ class TaskId(Enum):
     EMPTY_STAGE = "driving: empty stage", 4.9
     DRAW_DRIVING = "driving: draw", 1.0
     MEASURE_DRIVING = "driving: figures", 2.0
-    MASKS = "masks", 29.6
+    MASKS = "masks", 22.0
     BACKGROUND_POINTS = "background points", 0.9
     CAMERAS = "cameras", 8.0
     PEOPLE = "people", 12.0  # joints and silhouette of a person
@@ -52,13 +52,13 @@ class TaskId(Enum):
     DEPTH = "depth", 8.0
     ALIGN_DEPTH = "align depth", 1.0
     TRACKS = "tracks", 4.0
-    FIT_MOTION = "motion initialisation", 15.0
-    SEED_GAUSSIANS = "seeding Gaussians", 5.0
-    FUSE = "photometric fusion", 180.0
-    FIGURES = "figures", 8.0
+    FIT_MOTION = "motion initialisation", 14.0
+    SEED_GAUSSIANS = "seeding Gaussians", 2.0
+    FUSE = "photometric fusion", 105.0
+    FIGURES = "figures", 7.0
     WRITE_SPLATS = "splats", 0.3
     PREVIEW = "preview", 3.1
-    WRITE_BLEND = "Blender file", 1.6
+    WRITE_BLEND = "Blender file", 3.5
     FIT_STAGES = "fits", 600.0  # of restage4d evaluate
     TRADE_OFF = "bases and rigidity", 600.0
     CAPTURE = "capture", 5.0  # of Blender's panel

@@ -114,7 +114,8 @@ def plot_growth(path: Path) -> None:
     from workloads import Size, make_fusion, make_steps, measure
 
     usual, figure, axis = Size(), *plt.subplots(figsize=(6, 4))
-    config = replace(FitConfig(), fusion=replace(FitConfig().fusion, prune_at=0.0, steps=100_000))
+    one = replace(FitConfig().fusion, prune_at=0.0, steps=100_000, at_once=1)
+    config = replace(FitConfig(), fusion=one)
 
     def scale(name: str, by: float) -> Size:
         if name == "pixels":
@@ -126,12 +127,9 @@ def plot_growth(path: Path) -> None:
     for name in ("frames", "Gaussians", "bases", "pixels"):
         factors = (0.5, 1.0, 2.0, 4.0)
         found = [measure(make_steps(make_fusion(scale(name, f), config)), 3)[0] for f in factors]
-        visits = config.fusion.at_once
         slope = np.polyfit(np.log2(factors), np.log2(found), 1)[0]
-        print(
-            f"{name}: {[round(ms / visits, 1) for ms in found]} ms, times {2**slope:.2f} a doubling"
-        )
-        axis.plot(factors, np.array(found) / visits, "o-", label=name)
+        print(f"{name}: {[round(ms, 1) for ms in found]} ms, times {2**slope:.2f} a doubling")
+        axis.plot(factors, found, "o-", label=name)
     axis.set(xscale="log", yscale="log", xlabel=f"times {usual}".replace("Size", ""), ylabel="ms")
     axis.xaxis.label.set_fontsize(6)
     axis.legend()

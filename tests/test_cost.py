@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -63,3 +64,14 @@ def test_the_table_compares_with_the_kept_run():
     table = bench.make_table({"a": cost, "b": cost}, {"a": replace(cost, ratio=1.0)})
     assert "+100 %" in table.splitlines()[2]
     assert "(-)" in table.splitlines()[3]
+
+
+def test_growth_is_plotted(tmp_path, monkeypatch, capsys):
+    small = partial(
+        workloads.Size, frames=8, subject=120, background=160, bases=4, width=64, height=36
+    )
+    monkeypatch.setattr(workloads, "Size", small)
+    bench.plot_growth(tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["frames", "Gaussians", "bases", "pixels"]
