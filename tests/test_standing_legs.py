@@ -5,10 +5,11 @@ import pytest
 from legs import CENTRE, walking
 
 from restage4d.clips import Clip, Selection
+from restage4d.errors import Cancelled
 from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.select import select_subject
 from restage4d.priors.motion.revealed_background import _measure_unlikeness, measure_change
-from restage4d.progress import Progress
+from restage4d.progress import Event, Progress, TaskId
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,29 @@ def test_a_click_on_the_body_finds_legs_that_stand(scene):
     found = select_subject(clip, Selection(point=CENTRE), Progress())
     assert (found & legs[0]).sum() / legs[0].sum() > 0.8
     assert (found & masks[0]).sum() / (found | masks[0]).sum() > 0.9
+
+
+def test_selecting_reports_the_flow_once_and_takes_its_share_of_the_whole(scene):
+    clip, _, _ = scene
+    events: list[Event] = []
+    progress = Progress(events.append)
+    tasks = [TaskId.OPTICAL_FLOW, TaskId.SELECT, TaskId.OPTICAL_FLOW, TaskId.MASKS]
+    progress.expect(tasks)
+    select_subject(clip, Selection(point=CENTRE), progress)
+    assert [e.task for e in events if e.step == 0] == tasks[:2]
+    shares = [e.share for e in events]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(
+        sum(t.weight for t in tasks[:2]) / sum(t.weight for t in tasks)
+    )
+
+
+def test_a_cancelled_selection_ends(scene):
+    asked = iter(range(100))
+    with pytest.raises(Cancelled):
+        select_subject(
+            scene[0], Selection(point=CENTRE), Progress(cancelled=lambda: next(asked) > 4)
+        )
 
 
 def test_legs_change_and_the_ground_does_not(scene):

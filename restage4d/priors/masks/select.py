@@ -58,8 +58,10 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     width, height = base.size
     if selection.mask is not None:
         return _check_mask(np.asarray(selection.mask), (height, width))
+    measured = None
+    if selection.box is None:
+        measured = progress.start_beside(lambda quiet: measure_change(base, quiet))
     still = Still(base.frames[0], measure_motion(base, progress))
-    change = measure_change(base, progress)
     with progress.task(TaskId.SELECT):
         if selection.box is not None:
             found = _select_in_box(still, selection.box)
@@ -68,8 +70,8 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
         else:
             found = _find_mover(still)
         found = _clean(still, found)
-        if selection.box is None:
-            found = add_standing_limbs(still.lab, change, found)
+        if measured:
+            found = add_standing_limbs(still.lab, measured.result(), found)
         return found
 
 
