@@ -23,7 +23,7 @@ PYTHONS = [
     *(Path(p) for p in os.environ.get("RESTAGE4D_BLENDER_PYTHONS", "").split(os.pathsep) if p),
 ]
 FILES = sorted((ROOT / "tests" / "blender").glob("test_*.py"))
-DIFFERENT = {"test_rig", "test_native_splats", "test_writing"}  # where versions differ most
+DIFFERENT = {"test_imports", "test_rig", "test_native_splats", "test_writing"}  # most of all
 LIMIT = 240  # seconds
 
 

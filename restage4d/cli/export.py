@@ -45,13 +45,21 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="file units per metre (default: 1)"
     )
+    parser.add_argument(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="pictures and films through these cameras, as cameras-json writes them: one, or one a "
+        "frame (default: the shot's)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.set_defaults(do=_export)
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from restage4d.cli.console import console_progress
-    from restage4d.exporting.formats import FORMATS, Axes, check_place
+    from restage4d.exporting.cameras import film_with, read_camera_json
+    from restage4d.exporting.formats import FORMATS, PICTURES, Axes, check_place
     from restage4d.exporting.shot import Shot
     from restage4d.exporting.writing import export_performance, list_side_files
 
@@ -59,10 +67,19 @@ def _export(arguments: argparse.Namespace) -> None:
     chosen = arguments.performance
     performance = puppet.performance(chosen) if chosen else puppet.performances[-1]
     axes = Axes(arguments.axes) if arguments.axes else FORMATS[arguments.format].axes
+    frames = read_frames(arguments.frames, performance)
+    if arguments.camera is not None:
+        if arguments.format not in PICTURES:
+            raise InputError(
+                f"{arguments.format} is not drawn through a camera.",
+                f"Leave --camera out, or give --format {', '.join(PICTURES)}.",
+            )
+        cameras = read_camera_json(arguments.camera, puppet.metres_per_unit)
+        performance = film_with(performance, frames, cameras)
     shot = Shot(
         puppet,
         performance,
-        read_frames(arguments.frames, performance),
+        frames,
         arguments.background,
         axes,
         arguments.scale,

@@ -83,6 +83,7 @@ FORMATS = {
     "cameras-json": Format(".json", Axes.Z_UP, "the shot's cameras"),
     "cameras-colmap": Format("", Axes.Y_DOWN, "the shot's cameras as COLMAP's text files"),
 }
+PICTURES = ("png", "exr", "mp4", "prores")  # what is drawn through a camera
 
 
 def check_place(format_name: str, path: Path, frames: range) -> None:
