@@ -110,8 +110,7 @@ def test_a_service_that_stands_still_holds_no_client(own, tmp_path):
     process.suspend()
     try:
         with pytest.raises(TimedOut):
-            for _ in range(5):  # its threads stop one by one, each when it comes to run
-                known.hello()
+            [known.hello() for _ in range(5)]  # its threads stop one by one, as they come to run
         for _ in range(8):  # within its handshake
             late = Client(connection, None, 0.1)
             with pytest.raises((NotRunning, TimedOut)):
