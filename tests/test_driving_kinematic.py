@@ -42,9 +42,8 @@ WIDTH, HEIGHT = 240, 160
 def texture(height: int, width: int, seed: int, low: float, high: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     fine, coarse = rng.random((height, width, 3)), rng.random((height // 16, width // 16, 3))
-    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * cv2.resize(
-        coarse, (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    large = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * large
     return low + (high - low) * np.clip(mixed, 0, 1)
 
 

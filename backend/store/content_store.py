@@ -227,15 +227,16 @@ def _missing_error() -> WireError:
     )
 
 
-def _name_partial(owner: str) -> str:
-    """How the names of the files of a client's uploads end."""
-    return f".{hashlib.sha256(owner.encode()).hexdigest()[:16]}.part"
+def name_partial(store: Store, owner: str, content: str) -> Path:
+    """The file of a client's upload that is under way or broke off; ``content``: its SHA-256."""
+    whose = hashlib.sha256(owner.encode()).hexdigest()[:16]
+    return store.partial / f"{content}.{whose}.part"
 
 
-def list_partial(store: "Store", owner: str) -> dict[Path, int]:
-    """Bytes in each file of a client's uploads that are under way or broke off."""
+def list_partial(store: Store, owner: str) -> dict[Path, int]:
+    """Bytes in each of these files of a client."""
     found = {}
-    for path in store.partial.glob(f"*{_name_partial(owner)}"):
+    for path in store.partial.glob(name_partial(store, owner, "*").name):
         with suppress(OSError):
             found[path] = path.stat().st_size
     return found
@@ -253,7 +254,7 @@ class Upload:
 
     def __init__(self, store: Store, owner: str, content: str, size: int) -> None:
         self.store, self.content, self.size = store, content, size
-        self.path = store.partial / f"{store.path(content).name}{_name_partial(owner)}"
+        self.path = name_partial(store, owner, store.path(content).name)
         self.offset = 0
         self.digest = Digest()
         self.lock = Lock()  # of whoever writes

@@ -17,6 +17,7 @@ from backend.store.content_store import (
     disk_full_error,
     is_disk_full,
     list_partial,
+    name_partial,
 )
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
@@ -138,7 +139,7 @@ class Uploads:
         size = request.size + others
         self._check_quota(owner, size)
         open_now = {upload.path for upload in self._uploads.values()}
-        open_now.add(Upload(self.store, owner, request.content, request.size).path)
+        open_now.add(name_partial(self.store, owner, request.content))
         broken = {p: n for p, n in list_partial(self.store, owner).items() if p not in open_now}
         try:
             self._check_quota(owner, size + sum(broken.values()))

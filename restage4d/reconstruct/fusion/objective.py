@@ -149,8 +149,13 @@ class Objective:
     def measure_model(
         self, coefs: Tensor, bases: Tensor, share: float, rng: np.random.Generator
     ) -> Tensor:
-        """Smoothness, few bases a point, round Gaussians, undecided colours. ``share`` of the fit
-        is done."""
+        """Smoothness, few bases a point, round Gaussians, undecided colours.
+
+        Args:
+            coefs, bases: (N, K) or (N, M) coefficients and (K, T, 9) bases, as of Eq. 1.
+            share: of the fit that is done, 0..1.
+            rng: draws whose paths are smoothed.
+        """
         c, model, p = self.config.fusion, self.model, self.model.params
         loss = c.smooth_bases * regularisers.smooth_bases(bases, self.triples)
         if len(self.triples):
