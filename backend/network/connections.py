@@ -33,6 +33,7 @@ _ANSWERS = 64 << 20  # bytes of answers that one connection may leave unread
 # connections whose key was found good: of one user, and in all before their first message
 _OF_USER, _SILENT = 512, 256
 _TOPICS = 4096  # that one user may follow; ZeroMQ keeps one or two KB for each
+_UNREAD_TOPICS = 1 << 20  # bytes of subscriptions that wait to be read: some ten thousand
 # between two looks at all connections; at those that are unproven
 _ROUND_S, _QUICK_ROUND_S = 0.25, 0.04
 _PER_FRAME, _PER_SECOND = 48, 200  # bytes of encryption, headers and heartbeats
@@ -139,13 +140,14 @@ class Connections:
 
     def note_topic(self, fd: int, more: int) -> bool:
         """A connection subscribed to one topic more, or one less (-1). False where its user has too
-        many: then it is cut off."""
+        many, or so many wait to be read (ZeroMQ keeps these already): then it is cut off."""
         with self._lock:
             peer = self._peers.get(fd)
             if peer is None:
                 return False
             peer.topics = max(peer.topics + more, 0)
-            if sum(p.topics for p in self._peers.values() if p.user == peer.user) <= _TOPICS:
+            theirs = sum(p.topics for p in self._peers.values() if p.user == peer.user)
+            if theirs <= _TOPICS and _count_bytes(fd)[0] - peer.taken <= _UNREAD_TOPICS:
                 return True
             self._drops.warn("%s: more than %d subscriptions; cut off", peer.user, _TOPICS)
             self._drop(peer)
