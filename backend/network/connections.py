@@ -34,6 +34,7 @@ _ANSWERS = 64 << 20  # bytes of answers that one connection may leave unread
 _OF_USER, _SILENT = 512, 256
 _TOPICS = 4096  # that one user may follow; ZeroMQ keeps one or two KB for each
 _UNREAD_TOPICS = 1 << 20  # bytes of subscriptions that wait to be read: some ten thousand
+TOPICS_BUFFER = 32 << 10  # bytes of them in the system: what is there is read even after a cut-off
 # between two looks at all connections; at those that are unproven
 _ROUND_S, _QUICK_ROUND_S = 0.25, 0.04
 _PER_FRAME, _PER_SECOND = 48, 200  # bytes of encryption, headers and heartbeats
@@ -149,8 +150,7 @@ class Connections:
             theirs = sum(p.topics for p in self._peers.values() if p.user == peer.user)
             if theirs <= _TOPICS and _count_bytes(fd)[0] - peer.taken <= _UNREAD_TOPICS:
                 return True
-            self._drops.warn("%s: more than %d subscriptions; cut off", peer.user, _TOPICS)
-            self._drop(peer)
+            self._drop_for_topics(peer)
             return False
 
     def settle(self, fd: int, promised: int, size: int, gone: Callable[[], bool]) -> None:
@@ -274,6 +274,11 @@ class Connections:
         self._drops.flush()
         with self._lock:
             held = {peer.fd: _count_held(peer) for peer in self._peers.values() if peer.proven}
+            for peer in list(self._peers.values()):
+                # ZeroMQ may take in a whole flood before a single one of them is read
+                if peer.channel == "progress" and held.get(peer.fd, 0) > _UNREAD_TOPICS:
+                    self._drop_for_topics(peer)
+                    del self._peers[peer.fd], held[peer.fd]
             by_user: dict[str, list[Peer]] = defaultdict(list)
             for peer in self._peers.values():
                 if peer.proven:  # one that has not said a whole word yet counts for itself
@@ -311,6 +316,11 @@ class Connections:
             )
             self._drop(peer)
             self._peers.pop(peer.fd, None)
+
+    def _drop_for_topics(self, peer: Peer) -> None:
+        user = peer.user or "somebody"
+        self._drops.warn("%s: more than %d subscriptions; cut off", user, _TOPICS)
+        self._drop(peer)
 
     def _drop(self, peer: Peer) -> None:
         """Ends a connection, if its descriptor is still that connection's."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zmq
 
-from backend.network.connections import Connections
+from backend.network.connections import TOPICS_BUFFER, Connections
 from backend.network.keys import OwnKeys
 from restage4d.errors import InputError
 from restage4d.io.atomic import replacing
@@ -76,6 +76,7 @@ class Listening:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if channel == "progress":
             socket.setsockopt(zmq.XPUB_MANUAL, 1)
+            socket.setsockopt(zmq.RCVBUF, TOPICS_BUFFER)
         if ":" in self.bind:
             socket.setsockopt(zmq.IPV6, 1)
         self.connections.watch(socket, channel)
