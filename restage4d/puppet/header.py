@@ -78,8 +78,9 @@ def _find_fault(about: dict[str, Any]) -> str:
 
 def _is_number(value: object) -> bool:
     """Whether it is one that a float holds."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) < 1e300  # neither infinite nor NaN
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300  # neither infinite nor NaN
 
 
 def _show(record: dict[str, Any], key: str) -> str:
