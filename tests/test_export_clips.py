@@ -10,8 +10,8 @@ from test_export_formats import validate
 
 from restage4d.cli.main import main
 from restage4d.errors import Cancelled
-from restage4d.exporting import usd_stage
 from restage4d.exporting.shot import Shot
+from restage4d.exporting.usd import stage as usd_stage
 from restage4d.exporting.writing import export_performance
 from restage4d.progress import Progress
 

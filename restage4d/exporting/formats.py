@@ -80,6 +80,7 @@ FORMATS = {
     "usd-skeleton": Format(".usdc", Axes.Z_UP, "UsdSkel: points on motion bases", False, _USD),
     "usd-mesh": Format(".usdc", Axes.Z_UP, "UsdSkel: the proxy mesh, skinned", False, _USD),
     "glb-mesh": Format(".glb", Axes.Y_UP, "glTF: the proxy mesh, skinned and animated"),
+    "alembic": Format(".abc", Axes.Y_UP, "animated points, coloured, sized (needs alembic3d)"),
     "cameras-json": Format(".json", Axes.Z_UP, "the shot's cameras"),
     "cameras-colmap": Format("", Axes.Y_DOWN, "the shot's cameras as COLMAP's text files"),
 }

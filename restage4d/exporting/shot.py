@@ -10,7 +10,7 @@ from restage4d.errors import InputError
 from restage4d.exporting.formats import Axes, convert_gaussians, make_file_stem
 from restage4d.exporting.posing import Poser, pose_ahead
 from restage4d.io.ply import join_gaussians
-from restage4d.puppet import Camera, Gaussians, Performance, Puppet
+from restage4d.puppet import F32, Camera, Gaussians, Performance, Puppet
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,19 @@ class Shot:
     def pose_subjects(self) -> Iterator[Gaussians]:
         """`pose_subject` of every frame, a few of them ahead in threads."""
         return pose_ahead(partial(self.pose_subject, frame) for frame in self.frames)
+
+    def pose_moving_subjects(self) -> Iterator[tuple[Gaussians, F32]]:
+        """`pose_subjects` and their velocities (N, 3): differences to the next frame (of the last
+        one, to the frame before it), in units a second."""
+        poses = self.pose_subjects()
+        posed = next(poses)
+        velocity = np.zeros_like(posed.means)
+        for _ in self.frames:
+            following = next(poses, None)
+            if following is not None:
+                velocity = (following.means - posed.means) * np.float32(self.performance.fps)
+            yield posed, velocity
+            posed = following or posed
 
     @cached_property
     def _poser(self) -> Poser:

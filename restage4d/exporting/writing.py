@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from restage4d.exporting import cameras, pictures, usd_points, usd_skeleton, usd_splats
+from restage4d.exporting import cameras, pictures
+from restage4d.exporting.alembic import write_alembic
 from restage4d.exporting.formats import FORMATS, check_place
 from restage4d.exporting.gltf import write_glb, write_skinned_glb
 from restage4d.exporting.shot import Shot
-from restage4d.exporting.usd_stage import list_clips, write_usd_clips
+from restage4d.exporting.usd.points import write_usd_points
+from restage4d.exporting.usd.skeleton import write_usd_skeleton
+from restage4d.exporting.usd.splats import write_usd_splats
+from restage4d.exporting.usd.stage import list_clips, write_usd_clips
 from restage4d.io.atomic import replacing, replacing_files
 from restage4d.io.ply import write_ply
 from restage4d.io.splat_files import write_packed_ply, write_spz
@@ -39,11 +43,12 @@ _PICTURES: dict[str, Callable[..., None]] = {
 _FILMS: dict[str, Callable[[Path, Shot], Iterator[int]]] = {
     "mp4": pictures.write_mp4,
     "prores": pictures.write_prores,
-    "usd-splats": usd_splats.write_usd_splats,
-    "usd-points": usd_points.write_usd_points,
-    "usd-skeleton": usd_skeleton.write_usd_skeleton,
-    "usd-mesh": partial(usd_skeleton.write_usd_skeleton, as_mesh=True),
+    "usd-splats": write_usd_splats,
+    "usd-points": write_usd_points,
+    "usd-skeleton": write_usd_skeleton,
+    "usd-mesh": partial(write_usd_skeleton, as_mesh=True),
     "glb-mesh": write_skinned_glb,
+    "alembic": write_alembic,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from restage4d.errors import InputError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _NOT_ALLOWED = {
     errno.EACCES,
     errno.EPERM,
@@ -39,6 +40,23 @@ def explaining_write_errors(path: Path) -> Iterator[None]:
                 f"{path} cannot be written: {why}.", "Choose a place that may be written to."
             ) from error
         raise
+
+
+def ensure_room(place: Path, size: int) -> None:
+    """For a writer that cannot tell a full disk: whether a file of ``size`` bytes fits at
+    ``place``, where nothing is left. Raises OSError, which `replacing` explains."""
+    try:
+        with place.open("wb") as file:
+            if shutil.disk_usage(place.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if hasattr(os, "posix_fallocate"):  # knows quotas and limits, too
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in _NO_FALLOCATE:
+            raise
+    finally:
+        with suppress(OSError):
+            place.unlink()
 
 
 @contextmanager

@@ -22,7 +22,10 @@ from restage4d.exporting.formats import FORMATS
 from restage4d.exporting.shot import Shot
 from restage4d.puppet import Gaussians, Performance, Puppet
 
-_NAMES = ("ply", "compressed-ply", "spz", "glb", "npz", "usd-splats", "usd-points", "usd-skeleton")
+_NAMES = (
+    *("ply", "compressed-ply", "spz", "glb", "npz"),
+    *("usd-splats", "usd-points", "usd-skeleton", "alembic"),
+)
 _DIGITS = (0, 0, 1, 2, 2, 0)
 
 
@@ -59,7 +62,7 @@ def measure(name: str, points: int, frames: int, degree: int) -> str:
     from restage4d.exporting.writing import export_performance
 
     puppet = make_puppet(points, frames, degree)
-    shot = Shot(puppet, puppet.performances[0], range(frames))
+    shot = Shot(puppet, puppet.performances[0], range(frames), axes=FORMATS[name].axes)
     with tempfile.TemporaryDirectory() as folder:
         form = FORMATS[name]
         place = Path(folder) / ("sequence" if form.by_frame else f"a{form.suffix}")

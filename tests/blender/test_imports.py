@@ -202,6 +202,39 @@ def test_usd_points(twins, write, usd):
     check_camera(twins)
 
 
+@pytest.fixture
+def abc():
+    if not hasattr(bpy.ops.wm, "alembic_import") or not bpy.app.build_options.alembic:
+        pytest.skip("this bpy was built without Alembic")
+    asked = [PYTHON, "-c", "import alembic3d"]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("the extra alembic is not installed in the backend's environment")
+
+
+def test_alembic_points(twins, write, abc):
+    """Places, sizes and velocities; from 5.3 on colours and opacity, too."""
+    path = write("alembic", "a.abc", "--background")
+    bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = round(FPS), 1.0
+    bpy.ops.wm.alembic_import(filepath=str(path), as_background_job=False)
+    assert (bpy.context.scene.frame_start, bpy.context.scene.frame_end) == (1, FRAMES)
+    for frame in range(1, FRAMES + 1):
+        points, matrix = evaluate(find("POINTCLOUD", "Subject"), frame)
+        truth = pose(twins, frame)
+        order = check_places(place(read(points, "position", 3), matrix), truth.means * METRES)
+        sizes = read(points, "radius", 1)[order, 0] / (truth.scales.mean(1) * METRES)
+        assert np.abs(sizes - 1).max() <= LOOK
+        if frame < FRAMES:
+            velocity = place(read(points, "velocity", 3), matrix)[order] / FPS
+            later = truth.means * METRES + velocity
+            assert np.abs(later - pose(twins, frame + 1).means * METRES).max() <= 1e-4
+        if NATIVE:
+            colour = srgb_to_linear(sh_to_rgb(truth.sh[:, 0]).clip(0, 1))
+            assert np.abs(read(points, "Cs", 4)[order, :3] - colour).max() <= LOOK
+            assert np.abs(read(points, "opacity", 1)[order, 0] - truth.opacities).max() <= LOOK
+    assert len(evaluate(find("POINTCLOUD", "Background"), 1)[0].points) == 30
+    check_camera(twins)
+
+
 def check_rigid(puppet: Puppet, obj, frame: int, rest: np.ndarray, first: int = 1) -> None:
     """Each of the two halves of a mesh as its basis moves it; ``first`` is frame 1's in the
     scene."""

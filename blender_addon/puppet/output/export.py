@@ -19,7 +19,7 @@ import numpy as np
 
 from restage4d import se3, sh
 from restage4d.errors import InputError
-from restage4d.io.atomic import replacing
+from restage4d.io.atomic import ensure_room, replacing
 from restage4d.io.ply import join_gaussians, write_ply
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Gaussians
@@ -31,7 +31,7 @@ from ..nodes import node_tree
 from ..nodes.cache import make_cache
 from ..playback.stepping import check_posed, step_frames
 from .sequences import list_frames, sequence_steps
-from .verify import ensure_room, find_alembic_damage, find_usd_damage
+from .verify import find_alembic_damage, find_usd_damage
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def alembic_steps(
     yield 0, 1
     with _cache(imported, scene, what, "MESH"), replacing(path) as temporary:
         # Its exporter ends Blender, without a word, where a write fails.
-        ensure_room(temporary, _estimate_alembic(imported, what), path)
+        ensure_room(temporary, _estimate_alembic(imported, what))
         _run_exporter(
             bpy.ops.wm.alembic_export,
             path,

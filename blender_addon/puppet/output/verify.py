@@ -2,46 +2,14 @@
 """Whether what Blender's own exporters wrote is whole: they report success over a file that a full
 disk cut short."""
 
-import errno
-import os
-import shutil
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from restage4d.io.atomic import explaining_write_errors
-
-_NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _END_OF_PNG = b"IEND\xaeB`\x82"
 _END_OF_ZSTD = b"\xb1\xea\x92\x8f"  # of the seekable format's table, which Blender writes last
 _CRATE_PARTS = {b"TOKENS", b"STRINGS", b"FIELDS", b"FIELDSETS", b"PATHS", b"SPECS"}
-
-
-def ensure_room(place: Path, size: int, path: Path) -> None:
-    """For a writer that cannot tell a full disk: whether a file of ``size`` bytes fits at
-    ``place``.
-
-    Args:
-        path: what the error names.
-
-    Raises:
-        InputError: there is no room, or the place cannot be written to.
-    """
-    with explaining_write_errors(path):
-        try:
-            with place.open("wb") as file:
-                if shutil.disk_usage(place.parent).free < size:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                if hasattr(os, "posix_fallocate"):  # knows quotas and limits, too
-                    os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in _NO_FALLOCATE:
-                raise
-        finally:
-            with suppress(OSError):
-                place.unlink()
 
 
 def find_alembic_damage(path: Path) -> str:

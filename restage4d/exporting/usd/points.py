@@ -12,7 +12,7 @@ import numpy as np
 from pxr import Sdf, Usd, UsdGeom, Vt
 
 from restage4d.exporting.shot import Shot
-from restage4d.exporting.usd_stage import ROOT, find_extent, writing_stage
+from restage4d.exporting.usd.stage import ROOT, find_extent, writing_stage
 from restage4d.puppet import F32, Gaussians, sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 
@@ -23,25 +23,18 @@ SUBJECT, BACKGROUND = f"{ROOT}/Subject", f"{ROOT}/Background"
 def write_usd_points(path: Path, shot: Shot) -> Iterator[int]:
     """Writes ``path`` (.usdc, .usd or .usda) in place, yielding each frame when it is in.
 
-    Velocities are differences to the next frame (of the last one, to the frame before it), in
-    units a second. Raises as `usd_stage.writing_stage`.
+    Velocities are those of `Shot.pose_moving_subjects`. Raises as `stage.writing_stage`.
     """
-    rate = shot.performance.fps
     with writing_stage(path, shot) as writer:
         if shot.background:
             still = shot.get_background()
             _Points(writer.stage, BACKGROUND, still).write(still, Usd.TimeCode.Default())
-        poses = shot.pose_subjects()
-        posed = next(poses)
-        subject, velocity = _Points(writer.stage, SUBJECT, posed), np.zeros_like(posed.means)
-        for frame in shot.frames:
-            following = next(poses, None)
-            if following is not None:
-                velocity = (following.means - posed.means) * np.float32(rate)
+        subject = None
+        for frame, (posed, velocity) in zip(shot.frames, shot.pose_moving_subjects(), strict=True):
+            subject = subject or _Points(writer.stage, SUBJECT, posed)
             subject.write(posed, Usd.TimeCode(frame + 1), velocity)
             writer.end_frame(frame)
             yield frame
-            posed = following or posed
 
 
 class _Points:

@@ -17,7 +17,7 @@ from pxr import Gf, Sdf, Usd, UsdGeom, UsdSkel, Vt
 from restage4d import se3
 from restage4d.exporting.shot import Shot
 from restage4d.exporting.skinned_mesh import make_skinned_mesh
-from restage4d.exporting.usd_stage import ROOT, find_extent, writing_stage
+from restage4d.exporting.usd.stage import ROOT, find_extent, writing_stage
 from restage4d.puppet import F32, sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 
@@ -27,7 +27,7 @@ _IDENTITY = Gf.Matrix4d(1)
 
 def write_usd_skeleton(path: Path, shot: Shot, *, as_mesh: bool = False) -> Iterator[int]:
     """Writes ``path`` in place, yielding each frame when it is in; the points, or ``as_mesh`` the
-    proxy mesh. Raises as `usd_stage.writing_stage`, and `InputError` where the puppet is hardly
+    proxy mesh. Raises as `stage.writing_stage`, and `InputError` where the puppet is hardly
     dense anywhere.
 
     The rest pose is the canonical frame in the file's axes and units; joint k carries basis k.

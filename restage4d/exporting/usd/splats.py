@@ -12,7 +12,7 @@ import numpy as np
 from pxr import Sdf, Usd, Vt
 
 from restage4d.exporting.shot import Shot
-from restage4d.exporting.usd_stage import ROOT, find_extent, writing_stage
+from restage4d.exporting.usd.stage import ROOT, find_extent, writing_stage
 from restage4d.puppet import Gaussians, sh_to_rgb
 from restage4d.srgb import srgb_to_linear
 

@@ -1,0 +1,1 @@
+"""USD by `usd-core`: stages of splats, points and skeletons."""
