@@ -141,7 +141,8 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     if not mask.any() or not np.isfinite(change).any():
         return mask
     size = float(np.sqrt(mask.sum()))
-    scatter = max(_SCATTER[0] * float(np.nanmedian(change)), _SCATTER[1])
+    around = change[~mask & np.isfinite(change)]
+    scatter = max(_SCATTER[0] * float(np.median(around)), _SCATTER[1]) if len(around) else np.inf
     apart = np.maximum(np.nan_to_num(change) / scatter, 1e-3)
     contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)

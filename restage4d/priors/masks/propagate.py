@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from restage4d.clips import Rewound
 from restage4d.priors.masks.decision import Appearance, Decision, decide_pixels
 from restage4d.priors.masks.kernels import spread
+from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
+from restage4d.priors.motion.revealed_background import measure_change_around
 from restage4d.progress import Task
 from restage4d.threads import map_on_cores
 
@@ -27,7 +29,8 @@ _SPREAD = 3.0  # pixels over which trails' labels are spread
 _SPREAD_CONTRAST = 1 / 200  # how much less across colours, per squared difference in Lab
 _FRAGMENT = 0.03  # of the largest part's area: smaller parts of a mask are fragments
 _ROUNDS = 2  # of deciding pixels: the second one knows the background better
-STEPS = 3 + _ROUNDS  # by which `follow` advances its stage for every frame
+_AROUND = 0.7  # of the root of a mask's area: how far around it limbs are looked for that stand
+STEPS = 4 + _ROUNDS  # by which `follow` advances its stage for every frame
 
 
 def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
@@ -65,7 +68,27 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
     masks = belongs > 0.5
     for _ in range(_ROUNDS):
         masks = decide_pixels(rewound, flow, motion, speed, look, belongs, masks, task, Decision())
-    return np.stack([_remove_fragments(mask) for mask in masks])
+
+    def complete(t: int) -> Bool:
+        mask = _remove_fragments(masks[t])
+        return mask if t == rewound.seam else _add_limbs(motion, look.lab, t, mask)
+
+    return np.stack(map_on_cores(complete, range(len(rewound)), task.advance))
+
+
+def _add_limbs(motion: BackgroundMotion, lab: F32, t: int, mask: Bool) -> Bool:
+    """``mask`` (H, W) of frame ``t`` with limbs that stand; ``lab`` (T, H, W, 3)."""
+    if not mask.any():
+        return mask
+    reach = round(_AROUND * float(np.sqrt(mask.sum()))) + 2
+    window = tuple(
+        slice(max(int(at.min()) - reach, 0), int(at.max()) + reach + 1) for at in np.nonzero(mask)
+    )
+    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(window, mask.shape, strict=True))
+    change = measure_change_around(lab, motion, t, (rows, cols))
+    result = mask.copy()
+    result[rows, cols] = add_standing_limbs(lab[t][rows, cols], change, mask[rows, cols])
+    return result
 
 
 def _carry(rewound: Rewound, flow: Flow, first: Bool) -> F32:
