@@ -9,6 +9,7 @@ from restage4d.errors import Cancelled
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.select import select_subject
+from restage4d.priors.masks.surroundings import remove_revealed_background
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.priors.motion.revealed_background import (
@@ -144,3 +145,35 @@ def test_without_later_frames_nothing_is_added():
     assert np.array_equal(
         add_standing_limbs(np.zeros((40, 40, 3), np.float32), unknown, body), body
     )
+
+
+def walk_on(change: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Colours, change and masks with and without a plate of background at a body's side; deep
+    inside it the change is ``change``."""
+    body = np.zeros((120, 140), bool)
+    body[30:80, 20:100] = True
+    body[80:110, 30:35] = True  # a leg
+    plate = np.zeros_like(body)
+    plate[40:52, 100:122] = True
+    lab = np.zeros((*body.shape, 3), np.float32)
+    lab[body] = (50, 10, 20)
+    lab[plate] = (8, 0, 0)
+    unlike = np.where(body, np.float32(change), 1)
+    unlike[100:110, 30:35] = 1  # its foot stands
+    return lab, unlike.astype(np.float32), body | plate, body
+
+
+def test_background_that_other_frames_show_goes():
+    lab, change, mask, body = walk_on(20.0)
+    assert np.array_equal(remove_revealed_background(lab, change, mask), body)
+    inside = change.copy()
+    inside[50:54, 50:54] = 1  # like what is behind it
+    assert np.array_equal(remove_revealed_background(lab, inside, mask), body)
+
+
+def test_a_body_before_itself_stays():
+    """In other frames, too, it is where it is in this one."""
+    lab, change, mask, _ = walk_on(2.0)
+    assert np.array_equal(remove_revealed_background(lab, change, mask), mask)
+    unknown = np.full_like(change, np.nan)
+    assert np.array_equal(remove_revealed_background(lab, unknown, mask), mask)

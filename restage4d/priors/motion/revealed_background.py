@@ -21,6 +21,7 @@ _SIDE = 192  # pixels of the longer side at which the background's motion is fou
 _FEWEST = 3  # frames that must show a place
 _NEXT = 2  # of them from the first frame on that show too much of what it shows
 _SHARE = 0.3  # of the frames must show a place as the first frame does
+_SCATTER = (1.5, 3.0)  # times the median change, or Lab at least: the background's own
 _MISS = 1.0  # pixels by which a place may be missed, at a longer side of 384
 _SHADE = 0.8  # what light counts where the first frame is darker: it may be a shadow,
 _DARK = (0.45, 0.6)  # if its lightness is not below that share: then all of it counts, between some
@@ -73,6 +74,14 @@ def measure_change_around(
         for number, nodes in zip(*motion.locate_background(t, offsets), strict=True)
     )
     return _compare(here, others, scale)
+
+
+def normalise_change(change: F32) -> F32:
+    """``change`` (H, W) over the background's own, the median; NaN where nothing is known."""
+    if not np.isfinite(change).any():
+        return change
+    scatter = max(_SCATTER[0] * float(np.nanmedian(change)), _SCATTER[1])
+    return np.maximum(change / np.float32(scatter), np.float32(1e-3))
 
 
 def _choose_step(total: int) -> int:
