@@ -2,6 +2,7 @@
 fault."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -34,12 +35,19 @@ def equal(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
+# Words of Python's and its libraries' errors, which tell nobody what to do.
+LIBRARY = re.compile(
+    r"Error|Traceback|deserializ|NoneType|indices|argument|object is|convert|dict|unpack|errno"
+)
+
+
 def refused(call: Callable[[], object], *words: str) -> None:
     with pytest.raises(InputError) as caught:
         call()
     text = str(caught.value)
     assert all(word in text for word in words), text
     assert caught.value.remedy
+    assert not LIBRARY.search(text), text
 
 
 # --- the puppet itself ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 numbered pictures."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ import bpy
 from restage4d.io.atomic import replacing
 
 from ..languages import CONTEXT
-from ..puppet.output.sequences import list_frames, replacing_frames
+from ..puppet.output.sequences import list_frames, sequence_steps
 from ..session.steps import Steps
 from ..viewport import playblast
 from . import stepped
@@ -58,8 +59,8 @@ class RESTAGE4D_OT_playblast(WritesFiles, stepped.Stepped, bpy.types.Operator):
         frames, is_video = _find_frames(context), not self.is_sequence
         places = list_frames(self.place.with_suffix(".png"), frames)
         if not is_video:
-            with replacing_frames(self.place.parent) as folder:
-                yield from _draw_frames(context, frames, places, folder, self.overlays)
+            draw = partial(_draw_frames, context, frames, places, overlays=self.overlays)
+            yield from sequence_steps(self.place.parent, (len(frames), len(frames)), draw)
             return
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

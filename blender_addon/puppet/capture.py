@@ -7,8 +7,8 @@ The inverse of `importer.import_puppet`: a puppet imported and captured is the s
 
 import itertools
 import math
-from collections.abc import Container, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Container, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -32,77 +32,11 @@ from ..session.steps import in_thread
 from ..skeleton import build as body_rig
 from . import actions, attributes, camera, importer, rig
 from .in_scene import shot_root
-from .nodes import native_splats
-from .playback import alone, pose
+from .playback import alone
+from .playback.stepping import evaluate_hidden, step_frames
 
 SAME_SIZE = 1e-4  # how much, relatively, a puppet's size may change while it is read
 T = TypeVar("T")
-
-
-@contextmanager
-def step_frames(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, *, points: bool = True
-) -> Iterator[None]:
-    """While frames are stepped through: the costly display is off, without ``points`` the rig too;
-    all comes back afterwards, also a pose without keys."""
-    shown = [o for o in (imported.splats, imported.background_splats) if o is not None]
-    shown += [n for o in shown if (n := native_splats.find_native(o)) is not None]
-    shown += [imported.points] * (not points)
-    hidden, frame, subframe = (
-        [o.hide_viewport for o in shown],
-        scene.frame_current,
-        scene.frame_subframe,
-    )
-    posed, others = importer.read_pose(imported), pose.read_animated(scene)
-    try:
-        for o in shown:
-            o.hide_viewport = True
-        yield
-    finally:
-        for o, h in zip(shown, hidden, strict=True):
-            o.hide_viewport = h
-        scene.frame_set(frame, subframe=subframe)
-        importer.write_pose(imported, posed)
-        for owner, values in others:
-            pose.write_values(owner, values)
-
-
-def check_posed(imported: importer.ImportedPuppet) -> None:
-    """Raises `InputError` where the armature is in Edit Mode, in which Blender poses no bones."""
-    if imported.armature.mode == "EDIT":
-        raise InputError(
-            f"{imported.armature.name!r} is in Edit Mode, where its bones stand at rest.",
-            "Leave Edit Mode first.",
-        )
-
-
-@contextmanager
-def evaluate_hidden(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, filming: bpy.types.Object
-) -> Iterator[None]:
-    """While bones and camera are read: they are evaluated also where the artist hid them or shows
-    bones at rest.
-
-    Raises:
-        InputError: the armature is in Edit Mode, where Blender poses no bones.
-    """
-    check_posed(imported)
-    owners = list(dict.fromkeys((imported.armature, filming)))
-    hidden, bones = [o.hide_viewport for o in owners], rig.get_armature(imported.armature)
-    position = bones.pose_position
-    shelter = bpy.data.collections.new("Restage4D reads")  # their own may be excluded
-    try:
-        scene.collection.children.link(shelter)
-        for o in owners:
-            shelter.objects.link(o)
-            o.hide_viewport = False
-        bones.pose_position = "POSE"
-        yield
-    finally:
-        for o, h in zip(owners, hidden, strict=True):
-            o.hide_viewport = h
-        bones.pose_position = position
-        bpy.data.collections.remove(shelter)
 
 
 def capture_puppet(
@@ -195,19 +129,22 @@ def take_steps(
     also: str = "",
     names: Container[str] | None = None,
 ) -> Generator[None, None, tuple[list[Performance], list[Take]]]:
-    """Performances with the bases alone, and what was read of them; yields once a frame, and once
-    before the rig shows again."""
+    """Performances with the bases alone, and what was read of them; yields once a frame, and
+    between what it prepares and puts back."""
     performances, takes, added = [], [], []
-    with step_frames(imported, scene, points=False):  # shows the rig once, when all is read
+    with step_frames(imported, scene, points=False) as back:
+        yield
         if also:
             r, frames = scene.render, range(scene.frame_start, scene.frame_end + 1)
             size, aspect = (r.resolution_x, r.resolution_y), r.pixel_aspect_y / r.pixel_aspect_x
             take = yield from read_steps(imported, scene, frames, size, aspect, imported.camera)
             played = Performance(also, take.bases, r.fps / r.fps_base, take.K, take.w2c, size)
             added = [(played, take)]
-        with alone.perform_alone(imported, scene):
+        with alone.perform_alone(imported):
+            yield
             for p in _choose(imported, names):
                 alone.play_alone(imported, p)
+                yield
                 frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
                 take = yield from read_steps(
                     imported, scene, frames, p.size, p.aspect, imported.camera
@@ -216,7 +153,10 @@ def take_steps(
                     Performance(p.name, take.bases, p.fps, take.K, take.w2c, p.size, p.prompt)
                 )
                 takes.append(take)
+                yield
         yield
+        for _ in back:
+            yield
     performances += [p for p, _ in added]
     takes += [t for _, t in added]
     sizes = [take.size for take in takes]
@@ -337,7 +277,8 @@ def read_steps(
     filming: bpy.types.Object,
 ) -> Generator[None, None, Take]:
     """Bases of the bones, what a skeleton changed, K in pixels of ``size`` and w2c of a camera,
-    over scene frames, and how many times larger the puppet stands there; yields once a frame.
+    over scene frames, within `step_frames`, and how many times larger the puppet stands there;
+    yields once a frame.
 
     Raises:
         InputError: a bone is scaled, the armature is stretched, or its size changes meanwhile.
@@ -348,7 +289,7 @@ def read_steps(
     K, w2c = np.empty((len(frames), 3, 3), np.float32), np.empty((len(frames), 4, 4), np.float32)
     count = len(body_rig.list_bones(imported.armature))
     changes = np.empty((count, len(frames), 4, 4)) if count else None
-    with step_frames(imported, scene, points=False), evaluate_hidden(imported, scene, filming):
+    with evaluate_hidden(imported, scene, filming):
         for i, frame in enumerate(frames):
             scene.frame_set(math.floor(frame), subframe=frame - math.floor(frame))
             depsgraph = bpy.context.evaluated_depsgraph_get()

@@ -18,7 +18,8 @@ from mathutils import Matrix, Vector
 
 from restage4d.skeleton.contacts import find_contacts
 
-from ..puppet import actions, capture, importer, rig
+from ..puppet import actions, importer, rig
+from ..puppet.playback.stepping import step_frames
 from . import soles
 from .build import SWITCH, drive
 from .contact_list import Contact, read_contacts, write_contacts
@@ -43,7 +44,7 @@ def find(
     ends = {b[LIMB]: b for b in bones if b.get(rig.ROLE) == END}
     controls = {b[LIMB]: b.name for b in bones if b.get(rig.ROLE) == IK}
     places = np.empty((len(ends), performance.n_frames, 3))
-    with capture.step_frames(imported, scene, points=False):
+    with step_frames(imported, scene, points=False):
         for i in range(performance.n_frames):
             scene.frame_set(actions.FIRST_FRAME + i)
             posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose
@@ -177,7 +178,7 @@ def measure_misses(
     extent = float(np.ptp(np.array(imported.points.bound_box), axis=0).max())
     worst = [0.0] * len(held)
     frames = sorted({f for c in held for f in range(c.first, c.last + 1)})
-    with capture.step_frames(imported, scene, points=False):
+    with step_frames(imported, scene, points=False):
         for frame in frames:
             scene.frame_set(frame)
             posed = armature.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose

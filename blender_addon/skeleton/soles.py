@@ -17,9 +17,10 @@ from restage4d.se3 import Array
 from restage4d.skeleton.motion import fit_rigid
 from restage4d.skeleton.posing import blend_changes
 
-from ..puppet import attributes, bone_curves, capture, importer, rig
+from ..puppet import attributes, bone_curves, importer, rig
 from ..puppet.animation.performances import read_body
 from ..puppet.animation.sampling import Body, pose_points
+from ..puppet.playback.stepping import step_frames
 from . import build
 from .contact_list import Contact
 from .plan import END, LIMB
@@ -87,7 +88,7 @@ def _read(
     points: list[list[Array]] = [[] for _ in held]
     stood: list[list[Array]] = [[] for _ in held]
     frames = sorted({f for h in held for f in range(h.contact.first, h.contact.last + 1)})
-    with capture.step_frames(imported, scene, points=False):
+    with step_frames(imported, scene, points=False):
         for frame in frames:
             scene.frame_set(frame)
             depsgraph = bpy.context.evaluated_depsgraph_get()

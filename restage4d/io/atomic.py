@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,13 +63,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_files(folder: Path, superseded: Iterable[Path] = ()) -> Iterator[Path]:
+def replacing_files(
+    folder: Path, superseded: Iterable[Path] = (), check: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Gives a temporary folder inside ``folder``; on success its files take the places of those of
     their names in ``folder``, all or none. On any error the old files are back where they were.
 
     Args:
         folder: made where missing.
         superseded: further files of ``folder``, removed as the new ones come.
+        check: called before each file is moved; what it raises ends that.
 
     Raises:
         InputError: the disk is full or the place cannot be written to.
@@ -81,7 +84,7 @@ def replacing_files(folder: Path, superseded: Iterable[Path] = ()) -> Iterator[P
             new.mkdir(parents=True)
             yield new
             old.mkdir()
-            _swap_in(folder, new, old, superseded)
+            _swap_in(folder, new, old, superseded, check)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -89,7 +92,9 @@ def replacing_files(folder: Path, superseded: Iterable[Path] = ()) -> Iterator[P
             old.rmdir()  # where something is left in it that could not be moved back, it stays
 
 
-def _swap_in(folder: Path, new: Path, old: Path, superseded: Iterable[Path]) -> None:
+def _swap_in(
+    folder: Path, new: Path, old: Path, superseded: Iterable[Path], check: Callable[[], None]
+) -> None:
     arriving = sorted(new.iterdir())
     leaving = {folder / path.name for path in arriving} | set(superseded)
     moves = [(path, old / path.name) for path in sorted(leaving) if path.is_file()]
@@ -97,6 +102,7 @@ def _swap_in(folder: Path, new: Path, old: Path, superseded: Iterable[Path]) -> 
     done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
+            check()
             os.replace(source, target)
             done.append((source, target))
     except BaseException:

@@ -123,8 +123,16 @@ class Puppet(PuppetValues):
             tensors = load_file(path)
         except Exception as error:
             raise InputError(
-                f"{path} is damaged: {error}.", "Make the puppet again or take an older copy."
+                f"{path} is damaged: the arrays that its header lists are not what its "
+                f"{path.stat().st_size} bytes hold.",
+                "Make the puppet again or take an older copy.",
             ) from error
+        missing = sorted(_list_arrays(len(about["performances"])) - tensors.keys())
+        if missing:
+            raise InputError(
+                f"{path} lacks a part of a puppet: {', '.join(missing)}.",
+                "Make it again with this version of Restage4D.",
+            )
         try:
             puppet = Puppet(
                 subject=_gaussians(tensors, "subject"),
@@ -149,16 +157,25 @@ class Puppet(PuppetValues):
                 findings=[Finding.from_record(r) for r in about.get("findings", [])],
                 body=[BodyPart.from_record(r) for r in about.get("body", [])],
             )
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"{path} lacks a part of a puppet: {error}.",
+                f"{path} is not a valid puppet: a record of its findings or its body is not as it "
+                "must be.",
                 "Make it again with this version of Restage4D.",
             ) from error
         check(puppet, str(path))
         return puppet
 
 
+_PARTS = ("means", "quats", "scales", "opacities", "sh")
+
+
+def _list_arrays(n_performances: int) -> set[str]:
+    """Names of the arrays that a file must have."""
+    names = {f"{g}.{part}" for g in ("subject", "background") for part in _PARTS}
+    names |= {f"performance.{i}.{k}" for i in range(n_performances) for k in ("bases", "K", "w2c")}
+    return names | {"influences.index", "influences.weight"}
+
+
 def _gaussians(tensors: dict[str, NDArray], name: str) -> Gaussians:
-    return Gaussians(
-        *(tensors[f"{name}.{k}"] for k in ("means", "quats", "scales", "opacities", "sh"))
-    )
+    return Gaussians(*(tensors[f"{name}.{k}"] for k in _PARTS))

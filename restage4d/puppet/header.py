@@ -40,20 +40,48 @@ def read_metadata(path: Path) -> dict[str, Any]:
             "Install the version of Restage4D that wrote it, or a newer one.",
         )
     assert isinstance(about, dict)
-    _check_performances(path, about.get("performances"))
+    fault = _find_fault(about)
+    if fault:
+        raise InputError(f"{path} is not a valid puppet: {fault}.", "Make it again.")
     return about
 
 
-def _check_performances(path: Path, performances: Any) -> None:
-    """JSON's own types: a rate that is a number, a size of two whole numbers."""
-    for record in performances if isinstance(performances, list) else ():
+def _find_fault(about: dict[str, Any]) -> str:
+    """What of the metadata is missing or of another of JSON's types; "" where nothing is. Ranges
+    and names are `validity.check`'s."""
+    for key, kind in (("performances", list), ("provenance", dict), ("metrics", dict)):
+        if not isinstance(about.get(key), kind):
+            return f"{key} is {_show(about, key)}"
+    for key in ("findings", "body"):
+        records = about.get(key, [])
+        if not (isinstance(records, list) and all(isinstance(r, dict) for r in records)):
+            return f"{key} is {_show(about, key)}"
+    if not _is_number(about.get("metres_per_unit")):
+        return f"metres_per_unit is {_show(about, 'metres_per_unit')}"
+    for record in about["performances"]:
         if not isinstance(record, dict):
-            continue  # whoever builds the performances says so
-        fps, size = record.get("fps"), record.get("size")
-        if isinstance(fps, bool) or not isinstance(fps, int | float):
-            what = f"a performance's fps is {fps!r}"
-        elif not (isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size)):
-            what = f"a performance's size is {size!r}"
-        else:
-            continue
-        raise InputError(f"{path} is not a valid puppet: {what}.", "Make it again.")
+            return f"a performance is {record!r:.80}"
+        size = record.get("size")
+        for key, fits in (
+            ("name", isinstance(record.get("name"), str)),
+            ("prompt", isinstance(record.get("prompt"), str)),
+            ("fps", _is_number(record.get("fps"))),
+            (
+                "size",
+                isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size),
+            ),
+        ):
+            if not fits:
+                return f"a performance's {key} is {_show(record, key)}"
+    return ""
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e300  # neither infinite nor NaN
+
+
+def _show(record: dict[str, Any], key: str) -> str:
+    return f"{record[key]!r:.80}" if key in record else "missing"

@@ -35,6 +35,7 @@ from blender_addon import compat  # noqa: E402
 from blender_addon.puppet import capture, importer, rig  # noqa: E402
 from blender_addon.puppet.output import export  # noqa: E402
 from blender_addon.puppet.playback import nla  # noqa: E402
+from blender_addon.puppet.playback.stepping import step_frames  # noqa: E402
 from blender_addon.viewport import splat_drawing, splat_painter  # noqa: E402
 from restage4d import se3  # noqa: E402
 from restage4d.io.atomic import replacing  # noqa: E402
@@ -206,7 +207,7 @@ def measure(n: int, k: int, frames: int, *, check_all: bool) -> dict[str, float]
     figures = {"import_s": time.perf_counter() - began}
     scene = bpy.context.scene
     importer.activate(imported, "base", scene=scene)
-    with capture.step_frames(imported, scene):
+    with step_frames(imported, scene):
         scene.frame_set(1)
         figures["frame_ms"] = frame_changes(scene, 30)
     for mode in ("Points", "Ellipsoids", "Splats"):
@@ -214,7 +215,7 @@ def measure(n: int, k: int, frames: int, *, check_all: bool) -> dict[str, float]
             compat.set_input(obj.modifiers["Viewport"], "Mode", mode)
         scene.frame_set(1)
         figures[f"frame_{mode.lower()}_ms"] = frame_changes(scene, 10)
-    with capture.step_frames(imported, scene):
+    with step_frames(imported, scene):
         worst = []
         for frame in range(frames) if check_all else (0, frames // 2):
             scene.frame_set(1 + frame)

@@ -1,6 +1,8 @@
 """Work in a window, step by step: it always ends, with a sentence, and asks before it replaces
 anything."""
 
+import os
+import threading
 from types import SimpleNamespace
 
 import bpy
@@ -151,6 +153,40 @@ def test_in_a_window_a_dialog_asks_before_a_sequence_is_replaced(out, monkeypatc
         assert operator.ask(context) == {"CANCELLED"}
         assert "already. Give overwrite=True, or another name." in operator.reports[-1]
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3, None])
+def test_files_take_their_places_in_a_thread_all_or_none(out, monkeypatch, stop_after):
+    """Ended while they are moved, the old ones are back."""
+    (out / "a_0001.ply").write_text("mine")
+    (out / "notes.txt").write_text("mine")
+    names, moved, go_on = [f"a_{i:04d}.ply" for i in range(1, 5)], [], threading.Event()
+    replace = os.replace
+
+    def slowly(source, target):
+        if threading.current_thread() is not threading.main_thread():
+            moved.append(source)
+            if len(moved) - 1 == stop_after:
+                assert go_on.wait(10)
+        replace(source, target)
+
+    def make(folder):
+        for name in names:
+            (folder / name).write_text("new")
+            yield 0, 4
+
+    monkeypatch.setattr(os, "replace", slowly)
+    steps = sequences.sequence_steps(out, (4, 4), make)
+    for told in steps:
+        if told == (4, 4) and stop_after is not None and len(moved) == stop_after + 1:
+            threading.Timer(0.1, go_on.set).start()
+            steps.close()  # waits for the thread
+    there = {path.name: path.read_text() for path in out.iterdir()}
+    if stop_after is None:
+        assert there == dict.fromkeys(names, "new") | {"notes.txt": "mine"}
+        assert len(moved) == 5, "one left, four came"
+    else:
+        assert there == {"a_0001.ply": "mine", "notes.txt": "mine"}
 
 
 def test_a_log_of_failures_stays_small(tmp_path):

@@ -16,6 +16,7 @@ from ...skeleton import build, new_keys
 from ...skeleton.plan import PART, find_few
 from .. import actions, attributes, bone_curves, camera, capture, importer, rig
 from ..playback import alone, pose
+from ..playback.stepping import step_frames
 from . import layers
 from .sampling import Body, make_body, to_bases, to_matrices
 
@@ -55,7 +56,7 @@ def read_performances(
         InputError: a bone is scaled or sheared, or was deleted.
     """
     read = {}
-    with alone.perform_alone(imported, scene):
+    with step_frames(imported, scene, points=False), alone.perform_alone(imported):
         for name in dict.fromkeys(names):
             p = imported.performance(name)
             alone.play_alone(imported, p)
@@ -68,7 +69,8 @@ def read_performances(
 def played_steps(
     imported: Imported, scene: bpy.types.Scene, p: One
 ) -> Generator[None, None, Performance]:
-    """The performance that plays alone, as in `read_performances`; yields once a frame."""
+    """The performance that plays alone, as in `read_performances`, within `step_frames`; yields
+    once a frame."""
     frames = range(actions.FIRST_FRAME, actions.FIRST_FRAME + p.n_frames)
     steps = capture.read_steps(imported, scene, frames, p.size, p.aspect, imported.camera)
     places = []
@@ -154,7 +156,7 @@ def bake(imported: Imported, scene: bpy.types.Scene, name: str, new: str) -> One
     channels = pose.find_channels(armature, [p.action, *over], actions.SLOT)
     paths = sorted({path for path, _ in channels})
     values: dict[str, list] = {path: [] for path in paths}
-    with alone.perform_alone(imported, scene), capture.step_frames(imported, scene, points=False):
+    with step_frames(imported, scene, points=False), alone.perform_alone(imported):
         alone.play_alone(imported, p)
         for frame in range(p.n_frames):
             scene.frame_set(actions.FIRST_FRAME + frame)

@@ -17,6 +17,7 @@ from ...session.steps import Steps, in_thread
 from ...skeleton.plan import CAPTURED
 from .. import actions, attributes, capture, importer, rig
 from ..playback import alone
+from ..playback.stepping import step_frames
 from . import layers, performances
 
 _READ = 30  # percent of the work that is reading the scene
@@ -39,10 +40,14 @@ def refine_steps(
         InputError: nothing of it was changed, or a bone is scaled or sheared.
     """
     p = imported.performance(name)
-    with alone.perform_alone(imported, scene):
+    with step_frames(imported, scene, points=False), alone.perform_alone(imported):
         alone.play_alone(imported, p)
         tweaked = yield from _count(performances.played_steps(imported, scene, p), 0, p.n_frames)
-    with _make_untouched(imported, p) as untouched, alone.perform_alone(imported, scene):
+    with (
+        _make_untouched(imported, p) as untouched,
+        step_frames(imported, scene, points=False),
+        alone.perform_alone(imported),
+    ):
         alone.play_alone(imported, untouched)
         reading = performances.played_steps(imported, scene, untouched)
         before = yield from _count(reading, p.n_frames, p.n_frames)

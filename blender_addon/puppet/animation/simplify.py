@@ -14,6 +14,7 @@ from restage4d.se3 import Array
 from ...session.steps import Steps
 from .. import actions, capture, importer, rig
 from ..playback import alone
+from ..playback.stepping import step_frames
 from . import curve_fitting, curves
 from .performances import read_body
 from .sampling import Body, pose_points, spread_weights
@@ -161,7 +162,7 @@ def _read(
     frames: range,
 ) -> Steps[capture.Take]:
     """The bases and the camera as Blender evaluates them."""
-    with alone.perform_alone(imported, scene):
+    with step_frames(imported, scene, points=False), alone.perform_alone(imported):
         alone.play_alone(imported, performance)
         size, aspect = performance.size, performance.aspect
         steps = capture.read_steps(imported, scene, frames, size, aspect, imported.camera)

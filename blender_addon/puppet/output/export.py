@@ -29,7 +29,8 @@ from ...session.steps import Steps, in_thread
 from .. import attributes, capture, importer
 from ..nodes import node_tree
 from ..nodes.cache import make_cache
-from .sequences import list_frames, replacing_frames
+from ..playback.stepping import check_posed, step_frames
+from .sequences import list_frames, sequence_steps
 from .verify import ensure_room, find_alembic_damage, find_usd_damage
 
 
@@ -69,25 +70,6 @@ def read_posed(imported: importer.ImportedPuppet, *, local: bool = False) -> Gau
     return gaussians
 
 
-def frames_of(
-    imported: importer.ImportedPuppet, scene: bpy.types.Scene, what: What
-) -> Iterator[tuple[int, Gaussians]]:
-    """Every frame's number and Gaussians, while the scene steps through them; afterwards it stands
-    where it stood.
-
-    Raises:
-        InputError: there is nothing to export.
-    """
-    check(imported, what)
-    with capture.step_frames(imported, scene):
-        for frame in what.frames:
-            scene.frame_set(frame)
-            parts = [read_posed(imported, local=what.local)] if what.subject else []
-            if what.background:  # in every frame: the root may move it
-                parts.append(capture.read_background(imported, local=what.local))
-            yield frame, join_gaussians(*parts) if len(parts) > 1 else parts[0]
-
-
 def check(imported: importer.ImportedPuppet, what: What) -> None:
     """Raises `InputError` where ``what`` is nothing, or where Blender poses no bones now."""
     if not len(what.frames):
@@ -101,7 +83,7 @@ def check(imported: importer.ImportedPuppet, what: What) -> None:
             "Neither subject nor background is to be exported.", "Choose at least one."
         )
     if what.subject:
-        capture.check_posed(imported)
+        check_posed(imported)
 
 
 def ply_steps(
@@ -109,12 +91,7 @@ def ply_steps(
 ) -> Steps[None]:
     """Splat PLY files ``NAME_0001.ply`` ... (scene frame numbers) beside ``path``, as
     restage4d.io.ply writes them."""
-    places = list_frames(path, what.frames)
-    with replacing_frames(path.parent) as folder:
-        for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
-            place = folder / places[frame].name
-            yield from in_thread((i, len(what.frames)), partial(write_ply, place, g))
-            yield i + 1, len(what.frames)
+    return _frame_steps(imported, scene, path, what, lambda place, _, g: write_ply(place, g))
 
 
 def npz_steps(
@@ -123,14 +100,47 @@ def npz_steps(
     """``NAME_0001.npz`` ...: ``means`` (N, 3), ``quats`` (N, 4) wxyz, ``scales`` (N, 3) σ,
     ``opacities`` (N,), ``sh`` (N, C, 3) turned with the Gaussians, ``frame``, ``fps``. Load with
     ``np.load(path, allow_pickle=False)``."""
-    rate = scene.render.fps / scene.render.fps_base
-    places = list_frames(path, what.frames)
-    with replacing_frames(path.parent) as folder:
-        for i, (frame, g) in enumerate(frames_of(imported, scene, what)):
-            arrays = {**vars(g), "frame": np.int32(frame), "fps": np.float64(rate)}
-            place = folder / places[frame].name
-            yield from in_thread((i, len(what.frames)), partial(np.savez, place, **arrays))
-            yield i + 1, len(what.frames)
+    rate = np.float64(scene.render.fps / scene.render.fps_base)
+
+    def write(place: Path, frame: int, g: Gaussians) -> None:
+        np.savez(place, frame=np.int32(frame), fps=rate, **vars(g))
+
+    return _frame_steps(imported, scene, path, what, write)
+
+
+def _frame_steps(
+    imported: importer.ImportedPuppet,
+    scene: bpy.types.Scene,
+    path: Path,
+    what: What,
+    write: Callable[[Path, int, Gaussians], None],
+) -> Steps[None]:
+    """A file of every frame, which a thread writes: place, frame and Gaussians are given to
+    ``write``. Afterwards the scene stands where it stood."""
+    check(imported, what)
+    places, total = list_frames(path, what.frames), len(what.frames)
+
+    def make(folder: Path) -> Steps[None]:
+        with step_frames(imported, scene) as back:
+            for i, frame in enumerate(what.frames):
+                yield i, total
+                scene.frame_set(frame)
+                yield i, total
+                g = _read_frame(imported, what)
+                place = folder / places[frame].name
+                yield from in_thread((i, total), partial(write, place, frame, g))
+            for _ in back:
+                yield total, total
+
+    yield from sequence_steps(path.parent, (total, total), make)
+
+
+def _read_frame(imported: importer.ImportedPuppet, what: What) -> Gaussians:
+    """What leaves of the scene as it stands now."""
+    parts = [read_posed(imported, local=what.local)] if what.subject else []
+    if what.background:  # in every frame: the root may move it
+        parts.append(capture.read_background(imported, local=what.local))
+    return join_gaussians(*parts) if len(parts) > 1 else parts[0]
 
 
 def puppet_steps(
@@ -307,7 +317,7 @@ def _cache(
     layer = bpy.context.view_layer
     _leave_mode()
     selected, active = list(bpy.context.selected_objects), layer.objects.active
-    with capture.step_frames(imported, scene):
+    with step_frames(imported, scene):
         try:
             scene.collection.objects.link(obj)
             modifier = node_tree.add_modifier(obj, "Cache", tree)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from restage4d.errors import InputError
 from restage4d.exporting.formats import FORMATS, make_file_stem
-from restage4d.io.atomic import explaining_write_errors, replacing_files
+from restage4d.io.atomic import explaining_write_errors
 
 from ...session.steps import Steps, in_thread
 from .. import actions, capture, importer
+from .sequences import sequence_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,9 +143,13 @@ def program_steps(
         for share, whole in command(arguments):
             yield _READ + (99 - _READ) * share // whole, 100
         made, goal = (out, place) if choice.makes_folder else (out.parent, place.parent)
-        with replacing_files(goal) as new:  # a long shot's USD has clips beside it
+
+        def move(new: Path) -> Steps[None]:  # a long shot's USD has clips beside it
             for path in made.iterdir():
                 os.replace(path, new / path.name)
+                yield 99, 100
+
+        yield from sequence_steps(goal, (99, 100), move)
 
 
 @contextmanager

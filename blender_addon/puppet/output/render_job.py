@@ -31,6 +31,7 @@ from restage4d.srgb import premultiplied_to_linear
 
 from .. import capture, importer
 from ..camera import get_lens
+from ..playback.stepping import step_frames
 from .sequences import list_frames, replacing_frames
 
 if TYPE_CHECKING:
@@ -181,7 +182,10 @@ def render_steps(
         )
     r, picture = scene.render, read_picture(scene)
     aspect = r.pixel_aspect_y / r.pixel_aspect_x
-    take = yield from capture.read_steps(imported, scene, times, picture.size, aspect, filming)
+    with step_frames(imported, scene, points=False) as back:
+        take = yield from capture.read_steps(imported, scene, times, picture.size, aspect, filming)
+        for _ in back:
+            yield
     rate, K = r.fps / r.fps_base, picture.crop(take.K)
     performance = Performance("render", take.bases, rate, K, take.w2c, picture.drawn)
     return (

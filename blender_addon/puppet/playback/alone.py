@@ -4,11 +4,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import bpy
-
 from .. import actions, importer
 from ..animation import layers
-from . import pose
 
 
 def play_alone(
@@ -23,12 +20,11 @@ def play_alone(
 
 
 @contextmanager
-def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> Iterator[None]:
+def perform_alone(imported: importer.ImportedPuppet) -> Iterator[None]:
     """While performances are played one after the other, each as its Action and its layers, without
-    other NLA tracks; what played comes back afterwards, and the pose."""
-    owners, posed = importer.get_animated(imported), importer.read_pose(imported)
-    others = [x for x in pose.read_animated(scene) if x[0] not in owners]
-    frame, subframe = scene.frame_current, scene.frame_subframe
+    other NLA tracks; what played comes back afterwards. Within `stepping.step_frames`, which brings
+    back frame and pose."""
+    owners = importer.get_animated(imported)
     animated = [o.animation_data for o in owners if o.animation_data is not None]
     tweaked = [(data, data.nla_tracks.active) for data in animated if data.use_tweak_mode]
     for data, _ in tweaked:  # no other Action may play there
@@ -56,7 +52,3 @@ def perform_alone(imported: importer.ImportedPuppet, scene: bpy.types.Scene) -> 
         for data, active in tweaked:
             data.nla_tracks.active = active
             data.use_tweak_mode = True
-        scene.frame_set(frame, subframe=subframe)
-        importer.write_pose(imported, posed)
-        for owner, values in others:
-            pose.write_values(owner, values)

@@ -17,7 +17,8 @@ from restage4d.puppet import F32
 from restage4d.se3 import Array, pack
 
 from ...skeleton import following
-from .. import actions, attributes, capture, importer, rig
+from .. import actions, attributes, importer, rig
+from ..playback.stepping import check_posed
 
 _LEAST_TURN, _LEAST_SHIFT = 1e-4, 1e-5  # radians, and of the body's extent: less is no motion
 
@@ -51,7 +52,7 @@ def take_hold(imported: importer.ImportedPuppet) -> Hold:
             scaled.
     """
     armature = imported.armature
-    capture.check_posed(imported)
+    check_posed(imported)
     if rig.get_armature(armature).pose_position == "REST":
         raise InputError(
             f"{armature.name!r} shows its rest position, where no bone moves anything.",
