@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.frame_arrays import take_frames
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
@@ -56,7 +57,7 @@ def mark_lost_parts(rewound: Rewound, flow: Flow, masks: F32, given: Bool) -> F3
         >>> masks = provider.propagate(rewound, first, progress)
         >>> masks = mark_lost_parts(rewound, flow, masks, np.arange(len(masks)) == rewound.seam)
     """
-    result, seam = masks.copy(), rewound.seam
+    result, seam = take_frames(masks, np.arange(len(masks))), rewound.seam
     lab = _smooth_lab(rewound.clip.frames[seam])
     since, look = {seam: np.where(_shrink(masks[seam] > 0.5), 0, _GONE)}, {seam: lab}
     held = {seam: np.where(masks[seam] > 0.5, _HELD, 0)}
