@@ -81,7 +81,7 @@ def _classes() -> list[type]:
     from .operators.guidance import estimators, presets, tour_pages
     from .operators.output import other_programs
     from .operators.pointing import mask_and_head, select_subject
-    from .operators.posing import drag
+    from .operators.posing import drag, gizmos
     from .operators.scenery import splats_in
     from .operators.shaping import brush, proxy, splats
     from .ui import panels, pie_menu, preferences_page, puppet_panel, tour
@@ -99,6 +99,7 @@ def _classes() -> list[type]:
         clips,
         refining,
         findings,
+        gizmos,
         drag,
         brush,
         splats,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.frame_arrays import make_frames
+
 F32 = NDArray[np.float32]
 
 
@@ -148,7 +150,9 @@ def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
         if len(clip) < 2:
             raise ValueError("a driving video of one frame adds nothing to the base")
     m = len(base)
-    frames, source = [base.frames[::-1]], [np.zeros(m, np.int32)]
+    total = m + sum(len(clip) - 1 for clip in drivings)
+    frames = make_frames((total, *base.frames.shape[1:]), np.uint8)
+    frames[:m], source = base.frames[::-1], [np.zeros(m, np.int32)]
     index, parent = (
         [np.arange(m - 1, -1, -1, dtype=np.int32)],
         [np.arange(-1, m - 1, dtype=np.int32)],
@@ -156,7 +160,7 @@ def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
     start = m
     for i, clip in enumerate(drivings, 1):
         n = len(clip) - 1
-        frames.append(clip.frames[1:])
+        frames[start : start + n] = clip.frames[1:]
         source.append(np.full(n, i, np.int32))
         index.append(np.arange(1, n + 1, dtype=np.int32))
         parent.append(
@@ -164,25 +168,26 @@ def rewind(base: Clip, drivings: list[Clip]) -> Rewound:
         )
         start += n
     return Rewound(
-        Clip(np.concatenate(frames), base.fps),
+        Clip(frames, base.fps),
         np.concatenate(source),
         np.concatenate(index),
         np.concatenate(parent),
-        _join_alpha(base, drivings),
+        _join_alpha(base, drivings, total),
     )
 
 
-def _join_alpha(base: Clip, drivings: list[Clip]) -> F32 | None:
+def _join_alpha(base: Clip, drivings: list[Clip], total: int) -> F32 | None:
     """See `Rewound.masks`."""
     if all(clip.alpha is None for clip in (base, *drivings)):
         return None
-    parts = []
+    known, start = make_frames((total, *base.frames.shape[1:3]), np.float32, np.nan), 0
     for clip, order in [(base, slice(None, None, -1)), *((d, slice(1, None)) for d in drivings)]:
-        known = np.full(clip.frames.shape[:3], np.nan, np.float32)
-        if clip.alpha is not None:
-            known[:] = clip.alpha / np.float32(255)
-        parts.append(known[order])
-    return np.concatenate(parts)
+        rows = range(len(clip))[order]
+        for t, row in enumerate(rows, start):
+            if clip.alpha is not None:
+                known[t] = clip.alpha[row] / np.float32(255)
+        start += len(rows)
+    return known
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """How threads wait, for the processes that are Restage4D's own, and work that all cores share."""
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,3 +48,23 @@ def map_on_cores(
         return take(map(function, items))
     with ThreadPoolExecutor(cores, "core") as pool:
         return take(pool.map(function, items))
+
+
+def iterate_on_cores(
+    function: Callable[[T], R], items: Iterable[T], begin: Callable[[], None] = lambda: None
+) -> Iterator[R]:
+    """What `map_on_cores` gives, one after the other, each worked out shortly before it is taken,
+    so that no more than the cores can work at are held. ``begin`` is called once in every thread.
+    """
+    cores = count_cores()
+    if cores < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(cores, "core", initializer=begin) as pool:
+        ahead: deque[Future[R]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > cores:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -290,6 +290,31 @@ def test_guesses_that_show_through_the_surface_stay():
         assert np.abs(left - place).sum(1).min() < 1e-5
 
 
+def test_colours_that_hardly_show_are_mixed_with_those_around():
+    """A speck beneath the surface shows through it, and from elsewhere it is one."""
+    front = _front()
+    specks = front[::40] * 1.01
+    means = np.concatenate([front, specks, _guess(front)])
+    far = np.zeros(len(means))
+    far[len(front) + len(specks) :] = 1
+    red = np.zeros(len(means))
+    red[len(front) : len(front) + len(specks)] = 1.5
+    model = _model(means, far, red=red)
+    rewound, priors = _priors()
+    w2c = torch.eye(4)
+    shares, _ = measure_visibility(
+        model, [0], torch.from_numpy(priors.cameras.K), lambda _: w2c, rewound.clip.size
+    )
+    at = slice(len(front), len(front) + len(specks))
+    own = (shares[at] / 0.2).clamp(max=1).numpy()
+    middle = np.hypot(*specks[:, :2].T) < 0.3
+    assert own[middle].max() < 0.6
+    complete_far_side(model, rewound, priors, priors.cameras)
+    colours = model.params["subject.sh0"].detach().numpy()[:, 0]
+    assert colours[at][middle] == pytest.approx(1.5 * own[middle], abs=0.05)
+    assert np.abs(colours[: len(front)]).max() < 0.05
+
+
 def test_guesses_that_stay_are_small():
     """A large one hangs out of the body where no frame looks."""
     front, guess = _front(), _guess(_front())

@@ -13,6 +13,7 @@ from restage4d.errors import FitError
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.new_performance import (
     fit_new_performance,
     list_performances,
@@ -48,6 +49,26 @@ def move_world(priors):
     w2c[:, :3, 3] *= 1.6
     cameras = replace(priors.cameras, w2c=w2c.astype(np.float32))
     return replace(priors, cameras=cameras, depth=priors.depth * np.float32(1.6))
+
+
+def test_the_hull_is_built_once(truth, monkeypatch):
+    built, build = [], Hull.__init__
+
+    def count(self, priors, device="cpu"):
+        built.append(len(priors.masks))
+        build(self, priors, device)
+
+    monkeypatch.setattr(Hull, "__init__", count)
+    config = FitConfig(
+        motion=MotionConfig(n_bases=4, steps=2, n_tracks=60),
+        fusion=FusionConfig(steps=2, completion=False),
+    )
+    made = fit(truth.rewound, truth.priors, config, None, Progress())
+    assert built == [len(truth.rewound)]
+    puppet = made.model.to_puppet(truth.rewound, made.cameras(), ["lean"], config.influences)
+    puppet.performances = puppet.performances[:1]
+    fit_new_performance(puppet, truth.rewound, move_world(truth.priors), config, Progress())
+    assert built[1:] == [1 + int((truth.rewound.source > 0).sum())]
 
 
 def test_only_the_new_frames_move(truth, puppet):

@@ -109,6 +109,30 @@ def test_a_click_takes_the_person_alone(truth_network):
     np.testing.assert_array_equal(boxed, person)
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_person_is_followed_by_silhouettes_alone(truth_network, monkeypatch, alone):
+    """Bystanders that following takes along are cut off, what it loses comes back; a first mask
+    that holds more than the person, such as a chair, is followed as it is."""
+    clip, _ = draw_people(3, 4)
+    rewound = rewind(clip, [])
+    people = rewound.clip.frames[..., 2] > 0
+    first = people[rewound.seam].copy()
+    if not alone:
+        first[240:300, 40:140] = True
+    plain = people.astype(np.float32)
+    plain[:, 60:100, 300:400] = 1  # a bystander
+    plain[:, 200:240] = 0  # feet
+    masks = PersonMasks(PersonConfig(truth_network))
+    monkeypatch.setattr(masks._plain, "propagate", lambda *_: plain)
+    found = masks.propagate(rewound, first, Progress())
+    if alone:
+        np.testing.assert_array_equal(found > 0.5, people)
+        assert (found[:, 30, 80:100] == 0).all()
+        assert (found == -1).any((1, 2)).all()  # beside the outline nothing is said
+    else:
+        np.testing.assert_array_equal(found, plain)
+
+
 def test_a_python_without_mediapipe_is_said():
     clip, _ = draw_people(2, 2)
     masks = np.ones((2, SIZE, SIZE), np.float32)

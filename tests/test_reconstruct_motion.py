@@ -5,6 +5,7 @@ import pytest
 
 from restage4d import se3 as numpy_se3
 from restage4d.clips import Cameras, Clip, Priors, Rewound, Tracks, rewind
+from restage4d.reconstruct.fusion import seeding
 from restage4d.reconstruct.fusion.seeding import interpolate_coefs
 from restage4d.reconstruct.motion import bases
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion, procrustes
@@ -236,3 +237,17 @@ def test_hidden_points_are_where_the_maker_of_the_video_says(told: bool):
         assert lifted.xyz[back, 1:3, 2] == pytest.approx(4.0, abs=0.05)
     rows = np.flatnonzero(back)
     np.testing.assert_array_equal(lifted.take(rows).placed, lifted.placed[rows])
+
+
+def test_seeding_tries_no_stride_at_which_one_frame_is_too_much():
+    tried = []
+
+    def collect(stride):
+        tried.append(stride)
+        return (np.zeros((int(30_000 / stride**2), 3), np.float32),)
+
+    assert len(seeding._limit_count(100, 2.0, 10_000, collect)[0]) <= 100
+    assert tried == [10.0, pytest.approx(10 * 3**0.5)]
+    tried.clear()
+    assert len(seeding._limit_count(10_000, 2.0, 10_000, collect)[0]) == 7500
+    assert tried == [2.0], "a small picture is seeded as asked for"

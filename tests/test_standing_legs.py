@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 from legs import CENTRE, walking
 
-from restage4d.clips import Clip, Selection
+from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import Cancelled
+from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.select import select_subject
-from restage4d.priors.motion.revealed_background import _measure_unlikeness, measure_change
+from restage4d.priors.masks.surroundings import remove_revealed_background
+from restage4d.priors.motion.background_motion import BackgroundMotion
+from restage4d.priors.motion.optical_flow import compute_optical_flow
+from restage4d.priors.motion.revealed_background import (
+    _measure_unlikeness,
+    measure_change,
+    measure_change_around,
+    smooth_lab,
+)
 from restage4d.progress import Event, Progress, TaskId
 
 
@@ -57,9 +66,40 @@ def test_legs_change_and_the_ground_does_not(scene):
     assert known[:, 30:].all()
 
 
+def test_frames_before_and_after_tell_of_any_frame(scene):
+    clip, masks, legs = scene
+    rewound = rewind(clip, [])
+    motion = BackgroundMotion(rewound, compute_optical_flow(rewound, Progress()), masks[::-1])
+    lab = np.stack([smooth_lab(frame, 0.6) for frame in rewound.clip.frames])
+    window = slice(30, 120), slice(20, 230)
+    for t in (4, 12, 20):
+        change = measure_change_around(lab, motion, int(rewound.video(0)[t]), window)
+        known = np.isfinite(change)
+        assert change.shape == (90, 210)
+        assert known.mean() > 0.95
+        assert np.median(change[legs[t][window] & known]) > 10
+        assert np.quantile(change[~masks[t][window] & known], 0.9) < 6
+
+
+def test_legs_that_stand_are_followed(scene):
+    clip, masks, legs = scene
+    rewound = rewind(clip, [])
+    found = GrabCutMasks().propagate(rewound, masks[0], Progress())[rewound.video(0)] > 0.5
+    low = [(f & leg).sum() / leg.sum() for f, leg in zip(found, legs, strict=True)]
+    assert min(low) > 0.7  # 0.01 by flow, colour and motion alone
+    union = [(f & m).sum() / (f | m).sum() for f, m in zip(found, masks, strict=True)]
+    assert min(union) > 0.94
+
+
 def test_nothing_is_known_of_a_clip_too_short():
     clip, _, _ = walking(4)
     assert np.isnan(measure_change(Clip(clip.frames, 24.0), Progress())).all()
+    rewound = rewind(clip, [])
+    flow = compute_optical_flow(rewound, Progress())
+    motion = BackgroundMotion(rewound, flow, np.zeros(clip.frames.shape[:3], bool))
+    lab = np.zeros(clip.frames.shape, np.float32)
+    window = slice(0, 20), slice(0, 20)
+    assert np.isnan(measure_change_around(lab, motion, rewound.seam, window)).all()
 
 
 def test_only_the_colour_of_a_shadow_counts_and_a_near_miss_not_at_all():
@@ -105,3 +145,35 @@ def test_without_later_frames_nothing_is_added():
     assert np.array_equal(
         add_standing_limbs(np.zeros((40, 40, 3), np.float32), unknown, body), body
     )
+
+
+def walk_on(change: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Colours, change and masks with and without a plate of background at a body's side; deep
+    inside it the change is ``change``."""
+    body = np.zeros((120, 140), bool)
+    body[30:80, 20:100] = True
+    body[80:110, 30:35] = True  # a leg
+    plate = np.zeros_like(body)
+    plate[40:52, 100:122] = True
+    lab = np.zeros((*body.shape, 3), np.float32)
+    lab[body] = (50, 10, 20)
+    lab[plate] = (8, 0, 0)
+    unlike = np.where(body, np.float32(change), 1)
+    unlike[100:110, 30:35] = 1  # its foot stands
+    return lab, unlike.astype(np.float32), body | plate, body
+
+
+def test_background_that_other_frames_show_goes():
+    lab, change, mask, body = walk_on(20.0)
+    assert np.array_equal(remove_revealed_background(lab, change, mask), body)
+    inside = change.copy()
+    inside[50:54, 50:54] = 1  # like what is behind it
+    assert np.array_equal(remove_revealed_background(lab, inside, mask), body)
+
+
+def test_a_body_before_itself_stays():
+    """In other frames, too, it is where it is in this one."""
+    lab, change, mask, _ = walk_on(2.0)
+    assert np.array_equal(remove_revealed_background(lab, change, mask), mask)
+    unknown = np.full_like(change, np.nan)
+    assert np.array_equal(remove_revealed_background(lab, unknown, mask), mask)

@@ -7,6 +7,7 @@ from restage4d.checks.masks import check_masks, measure_scale
 from restage4d.checks.priors import check_tilt, check_video_priors
 from restage4d.checks.thresholds import DEFAULT, Thresholds
 from restage4d.clips import Priors, Rewound
+from restage4d.frame_arrays import take_frames
 
 
 def check_estimates(
@@ -17,11 +18,12 @@ def check_estimates(
     found = check_tilt(rewound, priors, thresholds)
     for source in range(rewound.n_branches + 1):
         rows, video = rewound.video(source), name_video(source, rewound.n_branches)
-        masks, frames = priors.masks[rows], rewound.clip.frames[rows]
+        masks, frames = take_frames(priors.masks, rows), take_frames(rewound.clip.frames, rows)
         scale = measure_scale(priors.tracks, rows)
         found += check_masks(masks, video=video, scale=scale, thresholds=thresholds)
         clear = ~find_frame_faults(frames, thresholds).disturbed
-        found += check_following(frames[clear], masks[clear], video=video, thresholds=thresholds)
+        seen = take_frames(frames, clear), take_frames(masks, clear)
+        found += check_following(*seen, video=video, thresholds=thresholds)
         found += check_video_priors(rewound, priors, rows, video, thresholds)
     return found
 

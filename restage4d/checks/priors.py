@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from restage4d.checks.findings import Finding, describe_frames
 from restage4d.checks.thresholds import DEFAULT, Thresholds
 from restage4d.clips import Priors, Rewound
+from restage4d.frame_arrays import take_frames
 from restage4d.priors.geometry import ground
 
 F32 = NDArray[np.float32]
@@ -32,7 +33,8 @@ def check_video_priors(
     """Findings about depth and cameras of one video, at ``rows`` of the rewound clip."""
     last = len(rows) - 1
     found = []
-    behind = measure_behind(priors.masks[rows], priors.depth[rows], thresholds.behind)
+    masks, depth = take_frames(priors.masks, rows), take_frames(priors.depth, rows)
+    behind = measure_behind(masks, depth, thresholds.behind)
     before, feet = measure_against_points(priors, rows, thresholds.behind)
     flags = (behind > thresholds.behind_share) | (before > thresholds.behind_share)
     if flags.mean() > 0.25:
@@ -47,7 +49,7 @@ def check_video_priors(
             f"{ratio:.2f} times its depth."
         )
         found.append(Finding("subject-off-ground", "warning", text, _GIVE, 0, last, video))
-    flicker = measure_flicker(priors.masks[rows], priors.depth[rows])
+    flicker = measure_flicker(masks, depth)
     flags = flicker > thresholds.flicker
     if flags.mean() > 0.1:
         where, first, end = describe_frames(flags)

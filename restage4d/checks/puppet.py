@@ -10,7 +10,7 @@ from restage4d.checks.findings import Finding, describe_frames
 from restage4d.checks.thresholds import DEFAULT, Thresholds
 from restage4d.evaluate.metrics.image import BACKDROP, iou, psnr
 from restage4d.puppet import Performance, Puppet
-from restage4d.splatting.gaussians import render_gaussians
+from restage4d.splatting.gaussians import draw_side_by_side, render_gaussians
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -45,13 +45,15 @@ def measure_alone(
 ) -> AloneFigures:
     """Draws the subject of every frame through the clip's camera and compares it with frames and
     masks. Pixels of the masks' unknown band do not count."""
-    overlaps, levels = [], []
-    for t, (frame, soft) in enumerate(zip(frames, masks, strict=True)):
+
+    def compare(t: int) -> tuple[float, float]:
         rgba, _ = render_gaussians([puppet.pose(performance, t)], performance.camera(t))
-        mask, known = soft > 0.5, soft >= 0
-        overlaps.append(iou((rgba[..., 3] > 0.5) & known, mask))
+        mask, known = masks[t] > 0.5, masks[t] >= 0
         picture = 255 * rgba[..., :3] + (1 - rgba[..., 3:]) * BACKDROP
-        levels.append(psnr(picture.clip(0, 255).round().astype(np.uint8), frame, mask))
+        level = psnr(picture.clip(0, 255).round().astype(np.uint8), frames[t], mask)
+        return iou((rgba[..., 3] > 0.5) & known, mask), level
+
+    overlaps, levels = zip(*draw_side_by_side(compare, range(len(frames))), strict=True)
     return AloneFigures(np.array(overlaps), np.array(levels))
 
 

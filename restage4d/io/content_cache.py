@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from restage4d.errors import InputError
+from restage4d.frame_arrays import find_cache_folder, make_frames
 from restage4d.io.atomic import replacing
 
+_BLOCK = 1 << 20  # bytes read at a time
 _LIMIT = 4 << 30  # bytes; beyond it the entries unused for longest go
 
 
@@ -38,10 +39,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None = None, limit: int = _LIMIT) -> None:
-        self.folder = (
-            folder
-            or Path(os.environ.get("RESTAGE4D_CACHE") or user_cache_path("restage4d")).absolute()
-        )
+        self.folder = folder or find_cache_folder()
         self.limit = limit
 
     def get(self, key: str) -> dict[str, NDArray] | None:
@@ -49,8 +47,8 @@ class Cache:
         removed)."""
         path = self.folder / f"{key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with zipfile.ZipFile(path) as file:
+                arrays = {name.removesuffix(".npy"): _read(file, name) for name in file.namelist()}
             os.utime(path)
             return arrays
         except FileNotFoundError:
@@ -77,3 +75,25 @@ class Cache:
             total += size
             if total > self.limit:
                 path.unlink(missing_ok=True)
+
+
+def _read(file: zipfile.ZipFile, name: str) -> NDArray:
+    """One array of an .npz, a large one into a file of its own. Raises `ValueError` for a pickle
+    and where it is cut off."""
+    with file.open(name) as part:
+        version = np.lib.format.read_magic(part)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, by_columns, dtype = read(part)
+        if dtype.hasobject:
+            raise ValueError("a pickle")
+        array = make_frames(shape[::-1] if by_columns else shape, dtype)
+        rest = array.reshape(-1).view(np.uint8)
+        while len(rest):
+            data = part.read(min(_BLOCK, len(rest)))
+            if not data:
+                raise ValueError("the file ends early")
+            rest[: len(data)] = np.frombuffer(data, np.uint8)
+            rest = rest[len(data) :]
+        return array.T if by_columns else array

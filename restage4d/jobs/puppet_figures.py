@@ -5,6 +5,7 @@ import numpy as np
 from restage4d.checks.findings import FindingLog
 from restage4d.checks.puppet import check_alone, check_unity, measure_alone
 from restage4d.evaluate.metrics.pieces import measure_unity
+from restage4d.frame_arrays import take_frames
 from restage4d.pipeline import Restaged
 
 
@@ -14,7 +15,7 @@ def compute_puppet_figures(made: Restaged, log: FindingLog) -> dict[str, float]:
     any. ``log`` is told where the puppet is doubtful."""
     clips, figures, unities = [made.base, *made.drivings], [], []
     for i, (performance, clip) in enumerate(zip(made.puppet.performances, clips, strict=True)):
-        masks = made.priors.masks[made.rewound.video(i)]
+        masks = take_frames(made.priors.masks, made.rewound.video(i))
         figures.append(measure_alone(made.puppet, performance, clip.frames, masks))
         log.add(check_alone(figures[-1], performance.name))
         unities.append(measure_unity(made.puppet, performance))

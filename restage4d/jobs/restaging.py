@@ -340,7 +340,8 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS] * (1 + len(job.corrections))
     tasks += [TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
-    tasks += [TaskId.FIT_MOTION, *([] if job.into else [TaskId.SEED_GAUSSIANS])]
+    tasks += [TaskId.ALIGN_DEPTH, TaskId.FIT_MOTION]
+    tasks += [] if job.into else [TaskId.SEED_GAUSSIANS]
     tasks += [TaskId.FUSE, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]

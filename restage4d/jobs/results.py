@@ -83,7 +83,7 @@ def write_puppet(
     found += log.findings[told:]
     report["findings"] = [finding.to_record() for finding in found]
     puppet.findings = [*(f for f in puppet.findings if f not in found), *found]
-    mask_file.write_masks(out / mask_file.NAME, made.priors.masks[made.rewound.video(0)] > 0.5)
+    mask_file.write_masks(out / mask_file.NAME, np.stack(_list_base_masks(made)))
     puppet.metrics |= {k: v for k, v in report.items() if isinstance(v, float) and math.isfinite(v)}
     base, *new = puppet.performances
     replace(puppet, performances=[base, *made.older, *new]).save(out / "puppet.puppet")
@@ -99,11 +99,15 @@ def write_pictures(out: Path, made: Restaged, progress: Progress, *, splats: boo
     )
 
 
+def _list_base_masks(made: Restaged) -> list[NDArray[np.bool_]]:
+    """The subject in the base's frames, b_0 first."""
+    return [made.priors.masks[t] > 0.5 for t in made.rewound.video(0)]
+
+
 def _compute_figures(made: Restaged, true_masks: list[NDArray[np.bool_]] | None) -> dict[str, Any]:
     """Figures of the puppet as its file gives it, not of the fit's inner state."""
     puppet = made.puppet
-    rows = made.rewound.video(0)
-    masks = [m > 0.5 for m in made.priors.masks[rows]]
+    masks = _list_base_masks(made)
 
     def draw(performance: Performance) -> list[NDArray[np.uint8]]:
         return list(render_performance(puppet, performance, backdrop=choose_backdrop(puppet)))

@@ -18,6 +18,7 @@ from restage4d.clips import (
     Tracks,
 )
 from restage4d.errors import InputError
+from restage4d.frame_arrays import make_frames, stack_on_cores, take_frames
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.cameras.sfm import SfmCameras
 from restage4d.priors.depth.relief import ReliefDepth
@@ -104,7 +105,7 @@ def estimate_priors(
     masks = (
         given["masks"]["masks"]
         if "masks" in given
-        else np.full(rewound.clip.frames.shape[:3], np.nan, np.float32)
+        else make_frames(rewound.clip.frames.shape[:3], fill=np.nan)
     )
     for number in corrections:
         if not np.isnan(masks[rewound.video(0)[number]]).any():
@@ -114,8 +115,8 @@ def estimate_priors(
             )
     masks = join_masks(masks, rewound, known)
     if rewound.masks is not None:
-        masks = np.where(np.isnan(masks), rewound.masks, masks)
-    if np.isnan(masks).any():
+        masks = fill_unknown(masks, rewound.masks)
+    if has_unknown(masks):
         first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
         repaired = []  # first, as the tracks take the optical flow that the last masks needed
         for number in sorted(corrections):
@@ -140,12 +141,14 @@ def estimate_priors(
             (first,),
             lambda: {"masks": providers.masks.propagate(rewound, first, progress)},
         )
-        followed = found["masks"].copy()
+        followed = found["masks"]
+        if repaired:
+            followed = take_frames(followed, np.arange(len(masks)))
         for part in repaired:
             followed[part["rows"]] = part["masks"]
         given_rows = np.array([not np.isnan(mask).any() for mask in masks])
         given_rows[[rewound.seam, *rewound.video(0)[[*corrections]]]] = True
-        masks = np.where(np.isnan(masks), followed, masks)
+        masks = fill_unknown(masks, followed)
         masks = estimate_or_load(
             "lost parts of masks",
             providers.masks,
@@ -185,8 +188,8 @@ def estimate_priors(
     cameras = Cameras(found["K"], found["w2c"], str(found["kind"]), found["points"])
     if "cameras" not in given:
         cameras = join_cameras(cameras, rewound, known)
-    depth = given["depth"]["depth"] if "depth" in given else np.full_like(masks, np.nan)
-    if np.isnan(depth).any():
+    depth = given["depth"]["depth"] if "depth" in given else make_frames(masks.shape, fill=np.nan)
+    if has_unknown(depth):
         if cameras.kind == "moving" and not len(cameras.points):
             with progress.task(TaskId.BACKGROUND_POINTS, len(rewound)) as task:
                 cameras = replace(
@@ -201,7 +204,7 @@ def estimate_priors(
         )
         complete = _complete(depth, found["depth"], masks, rewound.seam)
         joined = join_depth(complete, masks, cameras, rewound, known)
-        depth = np.where(np.isnan(depth), joined, depth)
+        depth = fill_unknown(depth, joined)
     depth, cameras, metres_per_unit = align_world(rewound, masks, depth, cameras)
     if "tracks" in given:
         tracks = given["tracks"]
@@ -227,7 +230,23 @@ def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> 
     agrees in b_0."""
     both = (masks[seam] > 0.5) & (given[seam] > 0) & (estimated[seam] > 0)
     scale = float(np.median(given[seam][both] / estimated[seam][both])) if both.any() else 1.0
-    return np.where(np.isnan(given), estimated * scale, given).astype(np.float32)
+
+    def choose(t: int) -> NDArray:
+        return np.where(np.isnan(given[t]), estimated[t] * scale, given[t]).astype(np.float32)
+
+    return stack_on_cores(choose, range(len(given)))
+
+
+def has_unknown(maps: NDArray) -> bool:  # (T, H, W)
+    """Whether any pixel is NaN."""
+    return any(np.isnan(frame).any() for frame in maps)
+
+
+def fill_unknown(maps: NDArray, other: NDArray) -> NDArray:  # (T, H, W) x2 -> (T, H, W)
+    """``np.where(np.isnan(maps), other, maps)``, frame by frame."""
+    return stack_on_cores(
+        lambda t: np.where(np.isnan(maps[t]), other[t], maps[t]), range(len(maps))
+    )
 
 
 @cache_once

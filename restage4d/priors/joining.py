@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from restage4d.clips import Cameras, Rewound, Tracks
+from restage4d.frame_arrays import take_frames
 from restage4d.priors.known import KnownPriors, find_kind
 from restage4d.priors.tracks.flow_tracks import extrapolate_occluded
 
@@ -26,11 +27,11 @@ _SAME = 3.0  # pixels at a longer side of 384, within which two tracks follow th
 
 def join_masks(masks: F32, rewound: Rewound, known: Mapping[int, KnownPriors]) -> F32:
     """Masks (T, H, W), known ones in the place of frames that have none (NaN)."""
-    masks = masks.copy()
+    masks = take_frames(masks, np.arange(len(masks)))
     for source, its in known.items():
         if its.masks is not None:
-            rows = rewound.video(source)[1:]
-            masks[rows] = np.where(np.isnan(masks[rows]), its.masks[1:], masks[rows])
+            for row, mask in zip(rewound.video(source)[1:], its.masks[1:], strict=True):
+                masks[row] = np.where(np.isnan(masks[row]), mask, masks[row])
     return masks
 
 
@@ -70,7 +71,7 @@ def join_depth(
         cameras: of all frames; a background is taken over where they stand still.
         rewound, known: see above.
     """
-    joined, seam = depth.copy(), rewound.seam
+    joined, seam = take_frames(depth, np.arange(len(depth))), rewound.seam
     stage = (masks[seam] == 0) & (depth[seam] > 0)
     for source, its in known.items():
         if its.depth is None:

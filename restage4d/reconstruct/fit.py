@@ -48,7 +48,8 @@ def fit(
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
     fingerprint = compute_fingerprint(rewound, priors, config, closeups)
-    priors = prepare_priors(rewound, priors, config)
+    with progress.task(TaskId.ALIGN_DEPTH):
+        priors = prepare_priors(rewound, priors, config)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     device = torch.device(drawing_device())
     hull = Hull(priors, device)

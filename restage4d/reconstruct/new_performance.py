@@ -11,13 +11,15 @@ from torch import Tensor
 from restage4d import se3
 from restage4d.clips import Cameras, Clip, Priors, Rewound, Tracks
 from restage4d.errors import FitError
-from restage4d.progress import Progress
+from restage4d.frame_arrays import stack_on_cores, take_frames
+from restage4d.progress import Progress, TaskId
 from restage4d.puppet import Performance, Puppet
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import prepare_priors
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.rendering import render_view
 from restage4d.reconstruct.fusion.seeding import interpolate_coefs
+from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.bases import fit_rigid_path
 from restage4d.reconstruct.motion.initialisation import (
@@ -56,7 +58,9 @@ def fit_new_performance(
     """
     device = torch.device(drawing_device())
     model = make_model(puppet, device)
-    priors = align_priors(puppet, model, rewound.seam, prepare_priors(rewound, priors, config))
+    with progress.task(TaskId.ALIGN_DEPTH):
+        priors = prepare_priors(rewound, priors, config)
+    priors = align_priors(puppet, model, rewound.seam, priors)
     lifted = lift_tracks(rewound, priors)
     rows = np.concatenate([[rewound.seam], np.flatnonzero(rewound.source > 0)])
     rewound, priors = select_frames(rewound, rows), select_prior_frames(priors, rows)
@@ -70,8 +74,8 @@ def fit_new_performance(
     )
     rng = np.random.default_rng([config.seed, 1])
     tracks = choose_tracks(tracks, config.motion.n_tracks, rng)
-    start = guess_motion(puppet, tracks)
-    motion = fit_motion(tracks, rewound, priors, config, progress, device, start=start)
+    start, hull = guess_motion(puppet, tracks), Hull(priors, device)
+    motion = fit_motion(tracks, rewound, priors, config, progress, device, start=start, hull=hull)
     moving = {"bases.rots": motion.rots, "bases.trans": motion.trans}
     params = {name: p.detach() for name, p in model.params.items()}
     params |= {name: value.to(device) for name, value in moving.items()}
@@ -79,7 +83,7 @@ def fit_new_performance(
     for name, value in model.params.items():
         value.requires_grad_(name in moving)
     hold_first_frame(*(model.params[name] for name in moving))
-    fusion = Fusion(model, rewound, priors, config, fixed=True)
+    fusion = Fusion(model, rewound, priors, config, fixed=True, hull=hull)
     fusion.run(None, "", progress)
     return fusion
 
@@ -147,7 +151,7 @@ def align_priors(puppet: Puppet, model: SceneModel, seam: int, priors: Priors) -
     zoom = cameras.K / np.where(cameras.K[seam] == 0, 1, cameras.K[seam])
     return replace(
         priors,
-        depth=priors.depth * scale,
+        depth=stack_on_cores(lambda frame: frame * scale, priors.depth),
         cameras=Cameras(
             (p.K[0] * zoom).astype(np.float32),
             (moved @ p.w2c[0].astype(np.float64)).astype(np.float32),
@@ -161,7 +165,7 @@ def select_frames(rewound: Rewound, rows: NDArray[np.intp]) -> Rewound:
     place = np.full(len(rewound), -1)
     place[rows] = np.arange(len(rows))
     parent = np.where(rewound.parent[rows] >= 0, place[rewound.parent[rows]], -1)
-    clip = Clip(rewound.clip.frames[rows], rewound.clip.fps)
+    clip = Clip(take_frames(rewound.clip.frames, rows), rewound.clip.fps)
     return Rewound(clip, rewound.source[rows], rewound.index[rows], parent.astype(np.int32))
 
 
@@ -170,8 +174,8 @@ def select_prior_frames(priors: Priors, rows: NDArray[np.intp]) -> Priors:
     c, t = priors.cameras, priors.tracks
     return replace(
         priors,
-        masks=priors.masks[rows],
-        depth=priors.depth[rows],
+        masks=take_frames(priors.masks, rows),
+        depth=take_frames(priors.depth, rows),
         cameras=Cameras(c.K[rows], c.w2c[rows], c.kind),
         tracks=Tracks(
             np.ascontiguousarray(t.xy[:, rows]), t.visible[:, rows], t.confidence[:, rows],

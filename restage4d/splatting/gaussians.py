@@ -1,7 +1,8 @@
 """Drawing puppets: Gaussians from any camera, and a performance frame by frame. Pictures, not
 gradients."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from restage4d.puppet import (
     Puppet,
 )
 from restage4d.splatting import drawing_device, rasterize
+from restage4d.threads import iterate_on_cores
 
 U8 = NDArray[np.uint8]
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SEEN = 1e-3  # alpha from which a pixel has a depth; far below the least that is drawn
 
@@ -92,10 +96,27 @@ def render_performance(
     if cameras is None:
         cameras = map(performance.camera, frames)
     behind = np.array(backdrop or (0, 0, 0), np.float32)
-    for frame, camera in zip(frames, cameras, strict=True):
+
+    def draw(shot: tuple[int, Camera]) -> U8:
+        frame, camera = shot
         sets = [puppet.pose(performance, frame)]
         if backdrop is None and len(puppet.background):
             sets.append(puppet.background)
         rgba, _ = render_gaussians(sets, camera)
         picture = rgba[..., :3] + (1 - rgba[..., 3:]) * behind
-        yield (picture.clip(0, 1) * 255).round().astype(np.uint8)
+        return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+    yield from draw_side_by_side(draw, zip(frames, cameras, strict=True))
+
+
+def draw_side_by_side(draw: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """``map(draw, items)`` for what draws pictures: on a CPU as many at a time as there are cores,
+    each with one thread, so that also the work around the drawing is shared."""
+    if drawing_device() != "cpu":
+        yield from map(draw, items)
+        return
+    threads = torch.get_num_threads()
+    try:
+        yield from iterate_on_cores(draw, items, lambda: torch.set_num_threads(1))
+    finally:
+        torch.set_num_threads(threads)  # threads that begin later take what was set last

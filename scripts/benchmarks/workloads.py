@@ -51,11 +51,13 @@ def make_scene(size: Size) -> tuple[Rewound, Priors]:
     for t in range(n):
         away = (x - w2c[t, 0, 3] / 3) ** 2 + y**2
         ball = away < 0.15**2
-        depths.append(np.where(ball, 3 - np.sqrt(np.maximum(0.45**2 - 9 * away, 0)), 5.0))
+        depth = np.where(ball, 3 - np.sqrt(np.maximum(0.45**2 - 9 * away, 0)), 5.0)
+        depths.append(depth.astype(np.float32))
         masks.append(ball)
         stripes = np.sin(40 * x)[..., None] * np.sin(33 * y)[..., None] * [40, 30, 20]
-        frames.append(128 + stripes + np.where(ball[..., None], [60, 0, -60], 0))
-    clip = Clip(np.clip(frames, 0, 255).astype(np.uint8), 24.0)
+        frame = 128 + stripes + np.where(ball[..., None], [60, 0, -60], 0)
+        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    clip = Clip(np.array(frames), 24.0)
     half = n // 2
     rewound = rewind(Clip(clip.frames[: half + 1], 24.0), [Clip(clip.frames[: n - half], 24.0)])
     K = np.tile(np.array([[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], np.float32), (n, 1, 1))
@@ -70,9 +72,7 @@ def make_scene(size: Size) -> tuple[Rewound, Priors]:
     seen = np.ones(xy.shape[:2], bool)
     tracks = Tracks(xy, seen, np.ones(seen.shape, np.float32), np.zeros(len(xy), np.int32))
     cameras = Cameras(K, w2c, "moving")
-    return rewound, Priors(
-        np.array(masks, np.float32), np.array(depths, np.float32), cameras, tracks
-    )
+    return rewound, Priors(np.array(masks, np.float32), np.array(depths), cameras, tracks)
 
 
 def make_fusion(size: Size, config: FitConfig) -> Fusion:

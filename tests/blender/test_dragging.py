@@ -1,11 +1,15 @@
 """Dragging the puppet in Blender: what is keyed, over which frames, pins, and what Esc leaves."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix, Quaternion, Vector
 from rig_checks import assert_eq_1, basis_bones
 
-from blender_addon.operators.posing import drag, tools
+from blender_addon.operators.posing import drag, gizmos, tools
 from blender_addon.puppet import importer
 from blender_addon.puppet.output import export
 from blender_addon.puppet.posing import hand, pins
@@ -205,6 +209,110 @@ def test_the_tools_are_in_the_toolbar():
             if t is not None
         ]
         assert there.count(tools.TOOL) == 1
+
+
+@pytest.fixture
+def chosen_tool(monkeypatch):
+    """The tool as it is chosen in a window; here its properties alone."""
+    shares = bpy.ops.restage4d.drag.get_rna_type().properties
+    props = SimpleNamespace(
+        reach=0.35,
+        size=0.03,
+        bl_rna=SimpleNamespace(properties={k: shares[k] for k in gizmos.RINGS}),
+    )
+    tool = SimpleNamespace(idname=tools.TOOL, operator_properties=lambda name: props)
+    monkeypatch.setattr(gizmos, "find_tool", lambda context: tool)
+    return props
+
+
+def test_the_gizmos_belong_to_the_tool():
+    for tool in tools.TOOLS:
+        assert tool.bl_widget == gizmos.RESTAGE4D_GGT_drag.bl_idname
+    assert bpy.types.GizmoGroup.bl_rna_get_subclass_py("RESTAGE4D_GGT_drag")
+    assert bpy.types.Gizmo.bl_rna_get_subclass_py("RESTAGE4D_GT_ring")
+    assert "3D" in gizmos.RESTAGE4D_GGT_drag.bl_options
+
+
+def test_the_handle_is_where_the_pressed_splat_is(creature):
+    """After a drag, in another frame, with the puppet at another place and size; other splats have
+    no handle."""
+    puppet, imported = creature
+    gizmos._hands.clear()
+    assert gizmos.find_hand(bpy.context) is None
+    bpy.context.scene.frame_set(5)
+    paw = find_paw(puppet)
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, frames=0) == {"FINISHED"}
+    size = np.linalg.norm(np.ptp(puppet.subject.means, axis=0))
+    for frame in (5, 8):
+        bpy.context.scene.frame_set(frame)
+        hand, where, extent = gizmos.find_hand(bpy.context)
+        assert (hand.armature, hand.point) == (imported.armature.name, paw)
+        np.testing.assert_allclose(where, export.read_posed(imported).means[paw], atol=1e-6)
+        assert extent == pytest.approx(size, rel=1e-5)
+    imported.armature.location, imported.armature.scale = (1, 0, 0), (2, 2, 2)
+    bpy.context.view_layer.update()
+    _, moved, extent = gizmos.find_hand(bpy.context)
+    np.testing.assert_allclose(moved, 2 * np.array(where) + (1, 0, 0), atol=1e-5)
+    assert extent == pytest.approx(2 * size, rel=1e-5)
+    gizmos._hands[0] = dataclasses.replace(gizmos._hands[0], count=3)
+    assert gizmos.find_hand(bpy.context) is None
+    imported.armature.name = "another"
+    assert gizmos.find_hand(bpy.context) is None
+
+
+def test_a_ring_is_pressed_on_its_line_and_pulls_its_share(chosen_tool):
+    """In a view along -z in which a unit is 100 pixels: hand at (320, 240)."""
+    rv3d = SimpleNamespace(view_matrix=Matrix(), view_rotation=Quaternion())
+    rv3d.perspective_matrix = Matrix.Diagonal((2 / 6.4, 2 / 4.8, -1, 1))
+    region = SimpleNamespace(width=640, height=480)
+    told = []
+    area = SimpleNamespace(header_text_set=told.append, tag_redraw=lambda: None)
+    context = SimpleNamespace(region=region, region_data=rv3d, area=area)
+    names = ("_measure", "_find_share", "test_select", "invoke", "modal", "exit", "setup")
+    made = {name: vars(gizmos.RESTAGE4D_GT_ring)[name] for name in names}
+    ring = type("Ring", (), made)()
+    ring.setup()
+    ring.extent = 2.0  # its radius is 0.35 of that: 70 pixels
+    assert [ring.test_select(context, at) for at in ((390, 240), (320, 306), (320, 240))] == [
+        0,
+        0,
+        -1,
+    ]
+
+    def mouse(x):
+        return SimpleNamespace(mouse_region_x=x, mouse_region_y=240)
+
+    assert ring.invoke(context, mouse(392)) == {"RUNNING_MODAL"}
+    ring.modal(context, mouse(432), set())
+    assert chosen_tool.reach == pytest.approx(0.35 + 40 / 200)
+    assert told[-1] == "Reach: 0.550"
+    ring.modal(context, mouse(432), {"PRECISE"})
+    assert chosen_tool.reach == pytest.approx(0.35 + 4 / 200)
+    ring.modal(context, mouse(320), set())
+    assert chosen_tool.reach == pytest.approx(0.02), "the least that the property may be"
+    ring.exit(context, True)
+    assert chosen_tool.reach == pytest.approx(0.35)
+    assert told[-1] is None
+    ring.name = "size"
+    assert ring.test_select(context, (326, 240)) == 0
+    circle = np.array(gizmos.make_circle(rv3d, Vector((1, 2, 3)), 0.5))
+    np.testing.assert_allclose(np.linalg.norm(circle - (1, 2, 3), axis=1), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(circle[:, 2], 3)
+    np.testing.assert_allclose(circle[0], circle[-1], atol=1e-6)
+
+
+def test_pressed_by_its_handle_it_takes_that_splat(creature):
+    """A gizmo calls the operator with the splat; nothing is looked for under the mouse."""
+    puppet, imported = creature
+    mixins = tuple(b for b in drag.RESTAGE4D_OT_drag.__bases__ if b is not bpy.types.Operator)
+    tool = type("Tool", mixins, {**vars(drag.RESTAGE4D_OT_drag)})()
+    tool.armature, tool.point = imported.armature.name, find_paw(puppet)
+    region = SimpleNamespace(type="WINDOW", x=10, y=20)
+    area = SimpleNamespace(type="VIEW_3D", as_pointer=lambda: 7, regions=[region])
+    window = SimpleNamespace(screen=SimpleNamespace(areas=[area]))
+    context = SimpleNamespace(window=window, area=area, scene=bpy.context.scene)
+    found, point, at = tool.pick_pressed(context, SimpleNamespace(mouse_x=110, mouse_y=220))
+    assert (found.armature, point, at) == (imported.armature, find_paw(puppet), (100, 200))
 
 
 def test_a_hold_is_read_and_put_back(creature):

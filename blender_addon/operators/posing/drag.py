@@ -19,6 +19,7 @@ from ...puppet import importer, weights
 from ...puppet.posing import hand, pins
 from ...skeleton import following
 from .. import in_view
+from . import gizmos
 
 _WHEEL = {"WHEELUPMOUSE": 1.15, "WHEELDOWNMOUSE": 1 / 1.15}
 _NOTHING = "There is nothing of a puppet under the mouse."
@@ -55,6 +56,8 @@ class OnPuppetInView:
             return None
         area, region = found
         at = event.mouse_x - region.x, event.mouse_y - region.y
+        if self.point >= 0:  # of a gizmo
+            return self.find_armature(context), self.point, at
         picked = pick(context, area, region, at)
         if picked is None:
             self.report({"INFO"}, say(_NOTHING))
@@ -142,10 +145,10 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
     missed = Vector()  # how much farther it must be pulled for that
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Set[str]:
-        picked = self.pick_pressed(context, event)
-        if picked is None:
-            return {"CANCELLED"}
         try:
+            picked = self.pick_pressed(context, event)
+            if picked is None:
+                return {"CANCELLED"}
             self.armature, self.point = picked[0].armature.name, picked[1]
             self.offset = (0.0, 0.0, 0.0)
             self._begin(picked[0])
@@ -174,6 +177,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         if found is not None and self.hold is not None and turned:
             try:
                 self.reach = min(max(self.reach * _WHEEL[event.type], 0.02), 4.0)
+                gizmos.write_share("reach", self.reach)
                 imported = self.find_armature(context)
                 self._grab(imported)
                 self._pull(imported, steps=4)
@@ -219,6 +223,7 @@ class RESTAGE4D_OT_drag(OnPuppetInView, in_view.InView, bpy.types.Operator):
         extent = float(np.linalg.norm(np.ptp(body.means, axis=0)))
         grip = drag.grab(body, self.point, size=self.size * extent, reach=self.reach * extent)
         self.pulled = drag.Drag(body, grip, pins.find_pinned(imported.armature, body.means))
+        gizmos.put_hand(imported, self.point, extent)
 
     def _pull(self, imported: importer.ImportedPuppet, *, steps: int = 2) -> None:
         assert self.pulled is not None

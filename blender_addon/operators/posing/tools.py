@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """*Drag the Puppet* in the toolbar of the 3D view, its shortcut, and what shows while it is chosen:
-the hand and the reach about the cursor, and the pins."""
+the hand about the cursor and the pins, beside the gizmos."""
 
 from typing import Any, cast
 
@@ -15,8 +15,9 @@ from ... import failures
 from ...languages import CONTEXT
 from ...puppet import attributes, importer
 from ...puppet.posing import hand, pins
+from . import gizmos
 
-TOOL = "restage4d.drag_tool"
+TOOL = gizmos.TOOL
 _HAND, _REACH, _PIN = (1.0, 1.0, 1.0, 0.9), (1.0, 1.0, 1.0, 0.35), (1.0, 0.55, 0.1, 1.0)
 _keymaps: list[tuple[bpy.types.KeyMap, bpy.types.KeyMapItem]] = []
 _handles: list[object] = []
@@ -43,7 +44,8 @@ def _draw_cursor(
         drag: Any = tool.operator_properties("restage4d.drag")
         if scale > 0:
             draw_circle(xy, drag.size * scale, _HAND)
-            draw_circle(xy, drag.reach * scale, _REACH)
+            if gizmos.find_hand(context) is None:  # else the reach is about the hand
+                draw_circle(xy, drag.reach * scale, _REACH)
         failures.works_again("the hand")
     except Exception as error:
         failures.tell_once("the hand", "Drawing the hand", error)
@@ -61,19 +63,15 @@ def _find_scale(context: bpy.types.Context) -> float:
     bones = imported.armature.pose.bones
     places = np.array([b.head[:] for b in bones]) if len(bones) else corners
     middle = imported.armature.matrix_world @ Vector(np.median(places, axis=0).tolist())
-    across = context.region_data.view_matrix.inverted().to_3x3() @ Vector((extent, 0, 0))
-    ends = [
-        view3d_utils.location_3d_to_region_2d(context.region, context.region_data, place)
-        for place in (middle, middle + across)
-    ]
-    return (ends[1] - ends[0]).length if None not in ends else 0.0
+    extent *= imported.points.matrix_world.median_scale
+    return gizmos.measure_pixels(context.region, context.region_data, middle, extent)[1]
 
 
 def _draw_pins() -> None:
     """The draw handler of the pins, while the tool is chosen. Never raises."""
     context = bpy.context
     try:
-        if not _is_chosen(context):
+        if gizmos.find_tool(context) is None:
             return
         region, rv3d = context.region, context.region_data
         for imported in importer.find_puppets(context.scene):
@@ -103,14 +101,6 @@ def _find_pins(context: bpy.types.Context, imported: importer.ImportedPuppet) ->
     return [points.matrix_world @ shown[i].co for i in _nearest["rows"] if i < len(shown)]
 
 
-def _is_chosen(context: bpy.types.Context) -> bool:
-    mode: Any = context.mode
-    if mode not in {"OBJECT", "POSE"} or context.workspace is None:
-        return False
-    tool = context.workspace.tools.from_space_view3d_mode(mode, create=False)
-    return tool is not None and tool.idname == TOOL
-
-
 def draw_circle(at: tuple[int, int], radius: float, color: tuple[float, ...]) -> None:
     """A circle about a place of a region, in its pixels."""
     angle = np.linspace(0, 2 * np.pi, 49)
@@ -132,6 +122,7 @@ class _Dragging(bpy.types.WorkSpaceTool):
     )
     bl_icon = "ops.pose.push"
     bl_cursor = "SCROLL_XY"
+    bl_widget = gizmos.RESTAGE4D_GGT_drag.bl_idname
     bl_keymap = (
         ("restage4d.drag", {"type": "LEFTMOUSE", "value": "PRESS"}, None),
         ("restage4d.pin", {"type": "LEFTMOUSE", "value": "PRESS", "ctrl": True}, None),

@@ -8,6 +8,7 @@ from scipy.spatial import KDTree
 
 from restage4d.evaluate.metrics.tracking import compute_gaussian_paths
 from restage4d.puppet import Performance, Puppet
+from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -42,5 +43,7 @@ def measure_unity(puppet: Puppet, performance: Performance) -> F64:  # -> (T,)
     """The share of solid Gaussians in the largest piece, per frame."""
     paths = compute_gaussian_paths(puppet, performance)
     return np.array(
-        [measure_piece_shares(paths[:, t]).max(initial=0) for t in range(paths.shape[1])]
+        map_on_cores(
+            lambda t: measure_piece_shares(paths[:, t]).max(initial=0), range(paths.shape[1])
+        )
     )

@@ -15,7 +15,12 @@ from scipy.sparse import coo_array, vstack
 from scipy.sparse.linalg import splu
 
 from restage4d.clips import Cameras
-from restage4d.priors.geometry.ground import Ground, compute_centres, compute_directions
+from restage4d.priors.geometry.ground import (
+    Ground,
+    compute_centres,
+    compute_directions,
+    compute_frame_directions,
+)
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -179,13 +184,10 @@ class Backdrop:
     def compute_depth(self, frame: int) -> F32:  # -> (H, W)
         """Planar z-depth of the surface in one frame."""
         width, height = self.size
-        step = 1 if self.cameras.kind != "moving" else 2
-        x, y = np.meshgrid(
-            *(np.arange(0, extent, step, dtype=np.float64) + step / 2 for extent in self.size)
-        )
-        ray = compute_directions(
-            self.cameras, np.full(x.size, frame), np.stack([x.ravel(), y.ravel()], 1)
-        ).reshape(*x.shape, 3)
+        # a march along rays costs much, and the wall has not more detail in a larger picture
+        step = 1 if self.cameras.kind != "moving" else 2 * max(round(max(self.size) / 384), 1)
+        places = (np.arange(0, extent, step, dtype=np.float64) + step / 2 for extent in self.size)
+        ray = compute_frame_directions(self.cameras, frame, *places)
         eye = compute_centres(self.cameras)[frame]
         if np.linalg.norm(eye - self.middle) < 1e-6 * self.eye:
             far = self.to_polar(self.middle + ray)
@@ -194,8 +196,9 @@ class Backdrop:
             z = self._march(eye, ray)
         result = z.astype(np.float32)
         if step > 1:  # inverse depth is what is smooth in the image
-            result = 1 / cv2.resize(1 / result, (width, height), interpolation=cv2.INTER_LINEAR)
-        return result.astype(np.float32)
+            whole = result.shape[1] * step, result.shape[0] * step
+            result = 1 / cv2.resize(1 / result, whole, interpolation=cv2.INTER_LINEAR)
+        return result[:height, :width].astype(np.float32)
 
     def _march(self, eye: F64, ray: F64) -> F64:
         """Where rays from ``eye`` first go behind the surface: steps of equal ratio, then

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
+from restage4d.frame_arrays import make_frames
 from restage4d.priors.depth.backdrop import Backdrop
 from restage4d.priors.depth.stance import Stance, StanceConfig, find_stance
 from restage4d.priors.geometry import ground as world
@@ -51,7 +52,7 @@ class ReliefDepth:
             points = world.select_background(cameras, masks)
             ground = world.find_ground(cameras, feet, points)
             stance = find_stance(rewound, masks, cameras, feet, ground, self.config.stance)
-            result = np.zeros(masks.shape, np.float32)
+            result = make_frames(masks.shape)
 
             def relieve(t: int) -> F64:
                 subject = masks[t] > 0.5
@@ -86,28 +87,25 @@ def _measure_reach(cameras: Cameras, stance: Stance, shown: NDArray[np.bool_]) -
 
 def _keep_above(ground: Ground, cameras: Cameras, t: int, z: F64) -> F64:  # (H, W) -> (H, W)
     """Depth that goes nowhere below the ground."""
-    ray, eye = _compute_rays(cameras, t, z.shape)
-    drop = np.maximum(-(ray @ ground.up), 1e-9)
+    drop = np.maximum(-(_compute_rays(cameras, t, z.shape) @ ground.up), 1e-9)
+    eye = world.compute_centres(cameras)[t]
     return np.minimum(z, float(ground.compute_height(eye)) / drop)
 
 
 def _sample_way(cameras: Cameras, t: int, z: F32) -> F64:  # (H, W) -> (M, 3)
     """Points of a depth map in the world, sparsely; with a camera that travels, of the way there,
     too."""
-    ray, eye = _compute_rays(cameras, t, z.shape)
     step = max(2, max(z.shape) // 100)
-    ray, z = ray[::step, ::step], z[::step, ::step]
+    ray, z = _compute_rays(cameras, t, z.shape, step), z[::step, ::step]
     offset = z[z > 0, None] * ray[z > 0]
     way = _WAY if cameras.kind == "moving" else _WAY[-1:]
-    return (eye + way[:, None, None] * offset).reshape(-1, 3)
+    return (world.compute_centres(cameras)[t] + way[:, None, None] * offset).reshape(-1, 3)
 
 
-def _compute_rays(cameras: Cameras, t: int, shape: tuple[int, ...]) -> tuple[F64, F64]:
-    """Directions (H, W, 3) through all pixels, with z-depth 1, and the camera's place."""
-    row, col = np.mgrid[: shape[0], : shape[1]] + 0.5
-    xy = np.stack([col.ravel(), row.ravel()], 1)
-    ray = world.compute_directions(cameras, np.full(len(xy), t), xy)
-    return ray.reshape(*shape, 3), world.compute_centres(cameras)[t]
+def _compute_rays(cameras: Cameras, t: int, shape: tuple[int, ...], step: int = 1) -> F64:
+    """Directions through every ``step``-th pixel down and across, with z-depth 1."""
+    rows, columns = (np.arange(0, n, step) + 0.5 for n in shape)
+    return world.compute_frame_directions(cameras, t, columns, rows)
 
 
 def _compute_relief(

@@ -98,6 +98,14 @@ def compute_directions(
     return np.einsum("mji,mj->mi", cameras.w2c[frames, :3, :3].astype(np.float64), local)
 
 
+def compute_frame_directions(cameras: Cameras, t: int, columns: F64, rows: F64) -> F64:
+    """The directions (R, C, 3) of `compute_directions` through a grid of pixels of frame ``t``, at
+    ``columns`` (C,) and ``rows`` (R,)."""
+    K, axes = cameras.K[t].astype(np.float64), cameras.w2c[t, :3, :3].astype(np.float64)
+    x, y = (columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1]
+    return x[:, None] * axes[0] + (y[:, None] * axes[1])[:, None] + axes[2]
+
+
 def compute_centres(cameras: Cameras) -> F64:  # -> (T, 3)
     w2c = cameras.w2c.astype(np.float64)
     return -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Cameras, Rewound
+from restage4d.frame_arrays import stack_on_cores
 from restage4d.priors.geometry import ground
 from restage4d.priors.geometry.ground import Ground
 
@@ -60,7 +61,8 @@ def align_world(
     aligned = Cameras(cameras.K, moved.astype(np.float32), cameras.kind, sparse)
     height = float(np.median(ground.compute_centres(aligned)[:, 2]))
     metres = float(np.clip(_EYE / height, *_METRES)) if height > 0 else 1.0
-    return (depth / extent).astype(np.float32), aligned, metres
+    scaled = stack_on_cores(lambda z: (z / extent).astype(np.float32), depth)
+    return scaled, aligned, metres
 
 
 def _compute_axes(

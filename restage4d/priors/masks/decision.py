@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.frame_arrays import make_frames, stack_on_cores
 from restage4d.priors.masks.kernels import (
     infer_mean_field,
     list_offsets,
@@ -160,7 +161,7 @@ class Appearance:
 
     def __init__(self, rewound: Rewound, scale: float) -> None:
         width, height = rewound.clip.size
-        self.features = np.empty((len(rewound), height, width, 7), np.float32)
+        self.features = make_frames((len(rewound), height, width, 7))
 
         def describe(t: int) -> None:
             frame, out = rewound.clip.frames[t], self.features[t]
@@ -210,25 +211,31 @@ def decide_pixels(
         limbs = _dilate(find_thin_parts(mask), d.limb_margin * scale)
         return _dilate(mask, d.margin * scale) | limbs
 
-    solid = np.stack(map_on_cores(widen, masks))
+    solid = stack_on_cores(widen, masks)
     colour_ratio = _learn_colours(look, masks, solid, seam, d.surroundings * scale)
 
-    def compare_background(t: int) -> tuple[tuple[Ints, Ints], F32]:
+    def compare_background(t: int) -> tuple[NDArray[np.int32], F32]:
         candidate = masks[t] | (belongs[t] > d.candidate)
         rows, cols = np.nonzero(_dilate(candidate, d.band * scale))
         frames, places = motion.locate_background(t, d.offsets)
         behind = measure_background_distance(
             rows, cols, t, look.features, solid, frames, places, d.share
         )
-        return (rows, cols), behind
+        return (rows * masks.shape[2] + cols).astype(np.int32), behind
 
     bands, behind = zip(*map_on_cores(compare_background, range(len(rewound))), strict=True)
     speed_ratio = LogLikelihoodRatio(*d.speed_range)
     background_ratio = LogLikelihoodRatio(*d.background_range)
-    for t, band in enumerate(bands):
+
+    def get_band(t: int) -> tuple[Ints, Ints]:
+        """Rows and columns of the pixels in question."""
+        return np.divmod(bands[t].astype(np.intp), masks.shape[2])
+
+    for t in range(len(rewound)):
+        band = get_band(t)
         speed_ratio.learn(speed[t][band], masks[t][band])
         background_ratio.learn(behind[t], masks[t][band])
-    labels = np.zeros(masks.shape, np.float32)
+    labels = make_frames(masks.shape)
     labels[seam] = masks[seam]
     from_seam = {seam: np.zeros((*labels.shape[1:], 2), np.float32)}
 
@@ -236,7 +243,7 @@ def decide_pixels(
         a, b = edge
         back = flow.get_flow(b, a)
         from_seam[b] = back + warp(from_seam[a], back)
-        band = bands[b]
+        band = get_band(b)
         rows, cols = band
         if not len(rows):
             return
@@ -285,7 +292,7 @@ def decide_pixels(
         map_on_cores(decide, edges, task.advance)
         for a in from_seam.keys() - {b for _, b in edges}:
             del from_seam[a]
-    return labels > 0.5
+    return stack_on_cores(lambda label: label > 0.5, labels)
 
 
 def _list_rounds(rewound: Rewound) -> list[list[tuple[int, int]]]:
@@ -306,7 +313,7 @@ def _learn_colours(
     """The subject's colours in frame ``seam`` against those of what lies within ``reach`` pixels of
     it in any frame and is not ``solid``."""
     ratio = ColourLogLikelihoodRatio()
-    wide = map_on_cores(lambda mask: _dilate(mask, reach), masks)
+    wide = stack_on_cores(lambda mask: _dilate(mask, reach), masks)
     for t, mask in enumerate(masks):
         around = wide[t] & ~solid[t]
         subject = mask if t == seam else np.zeros_like(mask)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Rewound, Selection
+from restage4d.frame_arrays import make_frames
 from restage4d.priors.masks.propagate import STEPS, follow
 from restage4d.priors.masks.select import select_subject
 from restage4d.priors.motion.optical_flow import compute_optical_flow
@@ -36,7 +37,8 @@ class GrabCutMasks:
 def mark_border_unknown(masks: Bool) -> F32:  # (T, H, W) -> (T, H, W)
     """0 and 1, and -1 on the pixels just outside the outline (inside, thin limbs would have nothing
     left)."""
-    result = masks.astype(np.float32)
+    result = make_frames(masks.shape)
     for mask, out in zip(masks, result, strict=True):
+        out[...] = mask
         out[(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~mask] = -1
     return result

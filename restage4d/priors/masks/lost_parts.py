@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.frame_arrays import take_frames
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import Flow, warp
+from restage4d.priors.motion.revealed_background import normalise_change
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -30,8 +32,7 @@ _HELD = 4  # frames in the mask after which a place is remembered: errors are sh
 _NEAR = 3  # pixels from the mask at most where a limb begins
 _SMALLEST, _FEWEST = 0.01, 6  # of the carried area, and pixels: smaller limbs are noise
 _REACH = 0.7  # of the root of the mask's area: how far from it a limb that it lacks may go
-_SCATTER = (1.5, 3.0)  # times the median change, or Lab at least: the background's own
-_LEVELS = (2.5, 1.7, 1.2)  # times that from which something hides the background
+_LEVELS = (2.5, 1.7, 1.2)  # times the background's own change, from which something hides it
 _STEEP, _MOST, _SURE, _TIE = 3.0, 3.0, 6.0, 2.0  # logit per log of it, at most; ties as in segment
 _AREA = (0.005, 0.12)  # share of the mask's area that such a limb has
 _CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, over the root
@@ -56,7 +57,7 @@ def mark_lost_parts(rewound: Rewound, flow: Flow, masks: F32, given: Bool) -> F3
         >>> masks = provider.propagate(rewound, first, progress)
         >>> masks = mark_lost_parts(rewound, flow, masks, np.arange(len(masks)) == rewound.seam)
     """
-    result, seam = masks.copy(), rewound.seam
+    result, seam = take_frames(masks, np.arange(len(masks))), rewound.seam
     lab = _smooth_lab(rewound.clip.frames[seam])
     since, look = {seam: np.where(_shrink(masks[seam] > 0.5), 0, _GONE)}, {seam: lab}
     held = {seam: np.where(masks[seam] > 0.5, _HELD, 0)}
@@ -141,8 +142,7 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     if not mask.any() or not np.isfinite(change).any():
         return mask
     size = float(np.sqrt(mask.sum()))
-    scatter = max(_SCATTER[0] * float(np.nanmedian(change)), _SCATTER[1])
-    apart = np.maximum(np.nan_to_num(change) / scatter, 1e-3)
+    apart = np.nan_to_num(normalise_change(change), nan=1e-3)
     contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.frame_arrays import make_frames, stack_on_cores
 from restage4d.priors.masks.decision import Appearance, Decision, decide_pixels
 from restage4d.priors.masks.kernels import spread
+from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
+from restage4d.priors.motion.revealed_background import measure_change_around
 from restage4d.progress import Task
 from restage4d.threads import map_on_cores
 
@@ -27,7 +30,8 @@ _SPREAD = 3.0  # pixels over which trails' labels are spread
 _SPREAD_CONTRAST = 1 / 200  # how much less across colours, per squared difference in Lab
 _FRAGMENT = 0.03  # of the largest part's area: smaller parts of a mask are fragments
 _ROUNDS = 2  # of deciding pixels: the second one knows the background better
-STEPS = 3 + _ROUNDS  # by which `follow` advances its stage for every frame
+_AROUND = 0.7  # of the root of a mask's area: how far around it limbs are looked for that stand
+STEPS = 4 + _ROUNDS  # by which `follow` advances its stage for every frame
 
 
 def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
@@ -36,22 +40,19 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
     scale = max(rewound.clip.size) / 384
     carried = _carry(rewound, flow, first)
     subject, near = (
-        np.stack(
-            [
-                cv2.dilate((mask > share).astype(np.uint8), disk(round(reach * scale))) > 0
-                for mask in carried
-            ]
-        )
+        _widen(carried, share, reach * scale)
         for share, reach in ((_CARRIED, _REACH), (_NEAR, _FAR_REACH))
     )
+    del carried
     motion = BackgroundMotion(rewound, flow, subject)
 
-    def measure_own_motion(t: int) -> tuple[F32, NDArray[np.float16]]:
-        speed, velocity = motion.measure_own_motion(t)
-        return speed, velocity.astype(np.float16)
+    speed = make_frames(subject.shape)
+    velocity = make_frames((*subject.shape, 4), np.float16)
 
-    own = map_on_cores(measure_own_motion, range(len(rewound)), task.advance)
-    speed, velocity = np.stack([each for each, _ in own]), [each for _, each in own]
+    def measure_own_motion(t: int) -> None:
+        speed[t], velocity[t] = motion.measure_own_motion(t)
+
+    map_on_cores(measure_own_motion, range(len(rewound)), task.advance)
     look = Appearance(rewound, scale)
     trails = find_trails(rewound, flow, speed, velocity, look.lab, first, near)
     task.advance(len(rewound))
@@ -60,22 +61,50 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
         labels = trails.label[trails.node[t]]
         return spread(trails.xy[t], labels, look.lab[t], _SPREAD * scale, _SPREAD_CONTRAST)
 
-    belongs = np.stack(map_on_cores(spread_labels, range(len(rewound)), task.advance))
+    belongs = stack_on_cores(spread_labels, range(len(rewound)), task.advance)
     belongs[rewound.seam] = first
-    masks = belongs > 0.5
+    masks = stack_on_cores(lambda label: label > 0.5, belongs)
     for _ in range(_ROUNDS):
         masks = decide_pixels(rewound, flow, motion, speed, look, belongs, masks, task, Decision())
-    return np.stack([_remove_fragments(mask) for mask in masks])
+
+    def complete(t: int) -> Bool:
+        mask = _remove_fragments(masks[t])
+        return mask if t == rewound.seam else _add_limbs(motion, look.lab, t, mask)
+
+    return stack_on_cores(complete, range(len(rewound)), task.advance)
+
+
+def _add_limbs(motion: BackgroundMotion, lab: F32, t: int, mask: Bool) -> Bool:
+    """``mask`` (H, W) of frame ``t`` with limbs that stand; ``lab`` (T, H, W, 3)."""
+    if not mask.any():
+        return mask
+    reach = round(_AROUND * float(np.sqrt(mask.sum()))) + 2
+    window = tuple(
+        slice(max(int(at.min()) - reach, 0), int(at.max()) + reach + 1) for at in np.nonzero(mask)
+    )
+    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(window, mask.shape, strict=True))
+    change = measure_change_around(lab, motion, t, (rows, cols))
+    result = mask.copy()
+    result[rows, cols] = add_standing_limbs(lab[t][rows, cols], change, mask[rows, cols])
+    return result
 
 
 def _carry(rewound: Rewound, flow: Flow, first: Bool) -> F32:
     """``first`` moved along the flow and nothing else: roughly where the subject may be, (T, H,
     W)."""
-    masks = np.zeros((len(rewound), *first.shape), np.float32)
+    masks = make_frames((len(rewound), *first.shape))
     masks[rewound.seam] = first
     for a, b in rewound.outward(rewound.seam):
         masks[b] = warp(masks[a], flow.get_flow(b, a))
     return masks
+
+
+def _widen(carried: F32, share: float, reach: float) -> Bool:  # (T, H, W) -> (T, H, W)
+    """Where ``carried`` is over ``share``, and ``reach`` pixels around."""
+    around = disk(round(reach))
+    return stack_on_cores(
+        lambda mask: cv2.dilate((mask > share).astype(np.uint8), around) > 0, carried
+    )
 
 
 def _remove_fragments(mask: Bool) -> Bool:

@@ -20,7 +20,11 @@ from restage4d.priors.masks.segment import (
     run_grabcut,
     segment,
 )
-from restage4d.priors.masks.surroundings import remove_still_pieces, remove_surroundings
+from restage4d.priors.masks.surroundings import (
+    remove_revealed_background,
+    remove_still_pieces,
+    remove_surroundings,
+)
 from restage4d.priors.motion.first_motion import measure_motion
 from restage4d.priors.motion.revealed_background import measure_change
 from restage4d.progress import Progress, TaskId
@@ -71,7 +75,9 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
             found = _find_mover(still)
         found = _clean(still, found)
         if measured:
-            found = add_standing_limbs(still.lab, measured.result(), found)
+            change = measured.result()
+            found = remove_revealed_background(still.lab, change, found)
+            found = add_standing_limbs(still.lab, change, found)
         return found
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
-from restage4d.priors.masks.regions import disk, label, tidy
+from restage4d.priors.masks.regions import disk, find_thin_parts, label, tidy
 from restage4d.priors.masks.segment import open_mask
 from restage4d.priors.motion.first_motion import OwnMotion
+from restage4d.priors.motion.revealed_background import normalise_change
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -56,6 +57,9 @@ _TIE = 3.0  # between neighbours of one colour
 _MOVING, _STANDS = 4.0, 0.15  # of own motion: what moves; share of the rest's that is none
 _THICK = 0.05  # half the width of what is more than a limb, over the root of the area
 _FRAGMENT = 0.03  # of the largest part's area: smaller parts go along
+_DEEP, _TELLS = 0.35, (0.1, 1.2)  # share of the greatest depth: there all but that share is so ...
+_HIDES = 1.0  # ... unlike the background, and elsewhere what is less unlike may be background
+_STEEP, _MOST_UNLIKE, _STAYS = 3.0, 3.0, 1.5  # logit per logarithm of it, at most; of the mask
 
 
 def remove_surroundings(lab: F32, frame: NDArray[np.uint8], mask: Bool) -> Bool:
@@ -105,6 +109,40 @@ def remove_still_pieces(motion: OwnMotion, mask: Bool) -> Bool:
     if not thick.any():
         return mask
     rest = mask & ~(_grow(thick, 2) & stands)
+    parts = label(rest, corners=True)
+    area = np.bincount(parts.ravel())
+    area[0] = 0
+    return tidy(rest, (area >= _FRAGMENT * area.max())[parts])
+
+
+def remove_revealed_background(lab: F32, change: F32, mask: Bool) -> Bool:
+    """``mask`` (H, W) without what other frames show in its place, where these can tell.
+
+    They cannot where the subject itself is in its place, in part: then much deep inside the mask is
+    like what they show, and the mask stays as it is.
+
+    Args:
+        lab: (H, W, 3) colours, finely smoothed.
+        change: (H, W) as from `restage4d.priors.motion.revealed_background.measure_change`.
+    """
+    depth = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    deep = mask & (depth > _DEEP * depth.max())
+    unlike = normalise_change(change)
+    known = mask & np.isfinite(unlike)
+    if not known[deep].any() or np.quantile(unlike[deep & known], _TELLS[0]) < _TELLS[1]:
+        return mask
+    logit = np.full(mask.shape, -_SURE, np.float32)
+    logit[mask] = _STAYS
+    logit[known] += np.clip(_STEEP * np.log(unlike[known] / _HIDES), -_MOST_UNLIKE, _MOST_UNLIKE)
+    below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])
+    kept = deep | (find_thin_parts(mask) & below)  # a foot stands in its place for a while, too
+    logit[kept] = _SURE
+    rows, cols = np.nonzero(mask & ~kept)
+    contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
+    rest = mask & (walk_randomly(rows, cols, logit, lab, _TIE, contrast) > 0.5)
+    holes = label(~rest, corners=False)
+    outside = np.unique(holes[~mask])
+    rest |= mask & ~np.isin(holes, outside)  # only what is at the outline goes
     parts = label(rest, corners=True)
     area = np.bincount(parts.ravel())
     area[0] = 0

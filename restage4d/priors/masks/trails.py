@@ -60,7 +60,7 @@ def find_trails(
     rewound: Rewound,
     flow: Flow,
     speed: F32,
-    velocity: list[NDArray[np.float16]],
+    velocity: NDArray[np.float16],
     lab: F32,
     first: Bool,
     near: Bool,
@@ -69,7 +69,7 @@ def find_trails(
 
     Args:
         speed: (T, H, W) against the background, NaN where unknown, and
-        velocity: per frame (H, W, 4), both as from `BackgroundMotion.measure_own_motion`.
+        velocity: (T, H, W, 4), both as from `BackgroundMotion.measure_own_motion`.
         lab: (T, H, W, 3) smoothed Lab colours.
         first: (H, W) mask of frame ``rewound.seam``.
         near: (T, H, W) where the subject may be: trails are dense there.
@@ -187,7 +187,7 @@ def _tie_pieces(
     rewound: Rewound,
     xy: list[F32],
     node: list[Ints],
-    velocity: list[NDArray[np.float16]],
+    velocity: NDArray[np.float16],
     lab: F32,
     count: int,
 ) -> tuple[Ints, NDArray[np.float64]]:

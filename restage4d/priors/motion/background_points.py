@@ -36,7 +36,10 @@ def follow(rewound: Rewound, masks: F32, task: Task) -> F32:
     reach = round(_MARGIN * scale)
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.005)
-    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rewound.clip.frames]
+
+    def read_grey(t: int) -> NDArray[np.uint8]:
+        return np.asarray(cv2.cvtColor(rewound.clip.frames[t], cv2.COLOR_RGB2GRAY), np.uint8)
+
     live: list[tuple[NDArray[np.int64], F32]] = [
         (np.empty(0, np.int64), np.empty((0, 2), np.float32))
     ] * count
@@ -44,10 +47,12 @@ def follow(rewound: Rewound, masks: F32, task: Task) -> F32:
     for t, parent in enumerate(rewound.parent):
         free = (cv2.dilate((masks[t] != 0).astype(np.uint8), kernel) == 0).astype(np.uint8)
         number, xy = live[parent] if parent >= 0 else live[t]
+        grey = read_grey(t)
         if len(xy):
+            before = read_grey(parent)
             ahead, found, _ = cv2.calcOpticalFlowPyrLK(
-                greys[parent],
-                greys[t],
+                before,
+                grey,
                 xy,
                 xy.copy(),
                 winSize=_WINDOW,
@@ -55,8 +60,8 @@ def follow(rewound: Rewound, masks: F32, task: Task) -> F32:
                 criteria=criteria,
             )
             back, found_back, _ = cv2.calcOpticalFlowPyrLK(
-                greys[t],
-                greys[parent],
+                grey,
+                before,
                 ahead,
                 ahead.copy(),
                 winSize=_WINDOW,
@@ -71,9 +76,9 @@ def follow(rewound: Rewound, masks: F32, task: Task) -> F32:
             number, xy = number[keep], ahead[keep]
         for x, y in np.round(xy).astype(int):
             cv2.circle(free, (int(x), int(y)), spacing, 0, -1)
-        fresh = cv2.goodFeaturesToTrack(greys[t], 0, 0.002, spacing, mask=free, blockSize=5)
+        fresh = cv2.goodFeaturesToTrack(grey, 0, 0.002, spacing, mask=free, blockSize=5)
         if fresh is not None:
-            fresh = cv2.cornerSubPix(greys[t], fresh, (3, 3), (-1, -1), criteria).reshape(-1, 2)
+            fresh = cv2.cornerSubPix(grey, fresh, (3, 3), (-1, -1), criteria).reshape(-1, 2)
             number = np.concatenate([number, np.arange(known, known + len(fresh))])
             xy = np.concatenate([xy, fresh])
             known += len(fresh)

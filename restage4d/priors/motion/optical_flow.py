@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
+from restage4d.frame_arrays import make_frames
 from restage4d.progress import Progress, TaskId
 from restage4d.threads import map_on_cores
 
@@ -35,18 +36,21 @@ class Flow:
     def __init__(self, rewound: Rewound, progress: Progress) -> None:
         width, height = rewound.clip.size
         self._parent = rewound.parent
-        self.ahead = np.zeros((len(rewound), height, width, 2), np.float16)
-        self.back = np.zeros_like(self.ahead)
+        self.ahead, self.back = (
+            make_frames((len(rewound), height, width, 2), np.float16) for _ in range(2)
+        )
         finest = 0 if max(width, height) <= _FULL_DETAIL else 1
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rewound.clip.frames]
         with progress.task(TaskId.OPTICAL_FLOW, len(rewound) - 1) as task:
 
             def search(edge: tuple[int, int]) -> None:
-                p, t = edge
+                _, t = edge
+                here, there = (
+                    cv2.cvtColor(rewound.clip.frames[i], cv2.COLOR_RGB2GRAY) for i in edge
+                )
                 dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # one a thread
                 dis.setFinestScale(finest)
-                self.ahead[t] = dis.calc(grey[p], grey[t], None)  # type: ignore[call-overload]
-                self.back[t] = dis.calc(grey[t], grey[p], None)  # type: ignore[call-overload]
+                self.ahead[t] = dis.calc(here, there, None)  # type: ignore[call-overload]
+                self.back[t] = dis.calc(there, here, None)  # type: ignore[call-overload]
 
             map_on_cores(search, rewound.neighbours(), task.advance)
 

@@ -1,8 +1,11 @@
-"""The background that later frames show in the first frame's place: what the first frame shows
-otherwise is a thing that moves, also a foot that stands for a while."""
+"""The background that other frames show in a frame's place: what the frame shows otherwise is a
+thing that moves, also a foot that stands for a while."""
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from restage4d.clips import Clip, rewind
@@ -18,6 +21,7 @@ _SIDE = 192  # pixels of the longer side at which the background's motion is fou
 _FEWEST = 3  # frames that must show a place
 _NEXT = 2  # of them from the first frame on that show too much of what it shows
 _SHARE = 0.3  # of the frames must show a place as the first frame does
+_SCATTER = (1.5, 3.0)  # times the median change, or Lab at least: the background's own
 _MISS = 1.0  # pixels by which a place may be missed, at a longer side of 384
 _SHADE = 0.8  # what light counts where the first frame is darker: it may be a shadow,
 _DARK = (0.45, 0.6)  # if its lightness is not below that share: then all of it counts, between some
@@ -34,25 +38,68 @@ def measure_change(base: Clip, progress: Progress) -> F32:
         >>> change = measure_change(base, progress)
         >>> moves = change > 20
     """
-    step = max(1, -(-min(len(base) - 1, LOOKAHEAD - 1) // _FRAMES))
+    step = _choose_step(len(base))
     frames = base.frames[:LOOKAHEAD:step]
     if len(frames) < _NEXT + _FEWEST:
         return np.full(frames.shape[1:3], np.nan, np.float32)
     scale = max(frames.shape[1:3]) / 384
-    first = _smooth_lab(frames[0], scale)
-    apart = []
-    for number, place in _locate(Clip(frames, base.fps), progress):
-        there = cv2.remap(
-            _smooth_lab(frames[number], scale), place[..., 0], place[..., 1], cv2.INTER_LINEAR
-        )
-        inside = ((place >= 0) & (place <= np.array(first.shape[1::-1]) - 1)).all(-1)
-        miss = round(_MISS * scale)
-        apart.append(
-            np.where(
-                inside, _measure_unlikeness(first, np.asarray(there, np.float32), miss), np.inf
-            )
-        )
-    ranked = np.sort(np.array(apart, np.float32), axis=0)
+    first = smooth_lab(frames[0], scale)
+    others = (
+        (smooth_lab(frames[number], scale), place)
+        for number, place in _locate(Clip(frames, base.fps), progress)
+    )
+    return _compare(first, others, scale)
+
+
+def measure_change_around(
+    lab: F32, motion: BackgroundMotion, t: int, window: tuple[slice, slice]
+) -> F32:
+    """The same of frame ``t`` of a clip within a ``window`` of it, told by frames before and after.
+
+    Args:
+        lab: (T, H, W, 3) colours of all frames, as `smooth_lab` makes them.
+        motion: of the background between them.
+        window: rows and columns.
+    """
+    scale = max(lab.shape[1:3]) / 384
+    step = _choose_step(len(lab))
+    offsets = tuple(range(_NEXT * step, min(len(lab), LOOKAHEAD), step))
+    here = lab[t][window]
+    rows, cols = (np.arange(s.start, s.stop, dtype=np.float32) / NODE for s in window)
+    grid = np.meshgrid(cols, rows)
+    if not offsets:
+        return np.full(here.shape[:2], np.nan, np.float32)
+    others = (
+        (lab[number], np.asarray(cv2.remap(nodes, *grid, cv2.INTER_LINEAR), np.float32))
+        for number, nodes in zip(*motion.locate_background(t, offsets), strict=True)
+    )
+    return _compare(here, others, scale)
+
+
+def normalise_change(change: F32) -> F32:
+    """``change`` (H, W) over the background's own, the median; NaN where nothing is known."""
+    if not np.isfinite(change).any():
+        return change
+    scatter = max(_SCATTER[0] * float(np.nanmedian(change)), _SCATTER[1])
+    return np.maximum(change / np.float32(scatter), np.float32(1e-3))
+
+
+def _choose_step(total: int) -> int:
+    """Frames from one of those that are looked at to the next."""
+    return max(1, -(-min(total - 1, LOOKAHEAD - 1) // _FRAMES))
+
+
+def _compare(here: F32, others: Iterable[tuple[F32, F32]], scale: float) -> F32:
+    """How unlike (H, W) the colours ``here`` are to those that most of the ``others`` show: their
+    colours (H', W', 3), and places in them (H, W, 2)."""
+    apart = [np.full((1, *here.shape[:2]), np.inf, np.float32)]
+    miss = round(_MISS * scale)
+    for lab, place in others:
+        there = cv2.remap(lab, place[..., 0], place[..., 1], cv2.INTER_LINEAR)
+        inside = ((place >= 0) & (place <= np.array(lab.shape[1::-1]) - 1)).all(-1)
+        unlike = _measure_unlikeness(here, np.asarray(there, np.float32), miss)
+        apart.append(np.where(inside, unlike, np.inf).astype(np.float32)[None])
+    ranked = np.sort(np.concatenate(apart), axis=0)
     count = np.isfinite(ranked).sum(0)
     rank = np.round(_SHARE * np.maximum(count - 1, 0)).astype(np.intp)
     found = np.take_along_axis(ranked, rank[None], axis=0)[0]
@@ -85,24 +132,33 @@ def _locate(clip: Clip, progress: Progress) -> list[tuple[int, F32]]:
     ]
 
 
+@njit(cache=True, nogil=True)
 def _measure_unlikeness(here: F32, there: F32, miss: int) -> F32:
     """The least distance (H, W) of Lab colours (H, W, 3) ``here`` to those of ``there`` within
     ``miss`` pixels. Less light takes as much of a colour's strength."""
     height, width = here.shape[:2]
-    wide = cv2.copyMakeBorder(there, miss, miss, miss, miss, cv2.BORDER_REPLICATE)
-    least = np.full((height, width), np.inf, np.float32)
-    for down in sorted({0, miss, 2 * miss}):
-        for across in sorted({0, miss, 2 * miss}):
-            other = wide[down : down + height, across : across + width]
-            lighter = here[..., 0] - other[..., 0]
-            dim = np.minimum((here[..., 0] + 16) / (other[..., 0] + 16), 1)
-            hue = here[..., 1:] - other[..., 1:] * dim[..., None]
-            shade = np.interp(dim, _DARK, (1, _SHADE)).astype(np.float32)
-            light = np.where(lighter < 0, shade * lighter, lighter)
-            least = np.minimum(least, light**2 + (hue**2).sum(-1))
-    return np.sqrt(least)
+    shifts = (-miss, 0, miss) if miss else (0, 0, 0)
+    unlike = np.empty((height, width), np.float32)
+    for row in range(height):
+        for col in range(width):
+            least = np.float32(np.inf)
+            for down in shifts:
+                for across in shifts:
+                    y = min(max(row + down, 0), height - 1)
+                    x = min(max(col + across, 0), width - 1)
+                    lighter = here[row, col, 0] - there[y, x, 0]
+                    dim = min((here[row, col, 0] + 16) / (there[y, x, 0] + 16), np.float32(1))
+                    if lighter < 0:
+                        dark = min(max((dim - _DARK[0]) / (_DARK[1] - _DARK[0]), 0), 1)
+                        lighter *= np.float32(1 + (_SHADE - 1) * dark)
+                    red = here[row, col, 1] - there[y, x, 1] * dim
+                    yellow = here[row, col, 2] - there[y, x, 2] * dim
+                    least = min(least, lighter**2 + red**2 + yellow**2)
+            unlike[row, col] = np.sqrt(least)
+    return unlike
 
 
-def _smooth_lab(frame: NDArray[np.uint8], scale: float) -> F32:
+def smooth_lab(frame: NDArray[np.uint8], scale: float) -> F32:
+    """Colours (H, W, 3) of a picture, finely smoothed."""
     lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return np.asarray(cv2.GaussianBlur(lab, (0, 0), 1.0 * scale), np.float32)

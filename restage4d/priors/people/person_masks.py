@@ -1,4 +1,4 @@
-"""A person that was clicked, by MediaPipe's silhouette: it takes no bystander of the same colours
+"""A person that was clicked, by MediaPipe's silhouettes: they take no bystander of the same colours
 along."""
 
 import numpy as np
@@ -7,22 +7,25 @@ from scipy.ndimage import binary_dilation
 
 from restage4d.clips import Clip, Rewound, Selection, rewind
 from restage4d.evaluate.metrics.image import iou
-from restage4d.priors.masks.grabcut import GrabCutMasks
+from restage4d.priors.masks.grabcut import GrabCutMasks, mark_border_unknown
 from restage4d.priors.people.body import find_body
 from restage4d.priors.people.person_depth import PersonConfig
 from restage4d.progress import Progress
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
-_SOLID = 0.5
+_SOLID, _SURE, _FAINT = 0.5, 0.8, 0.3  # silhouettes: the outline, the person's, and what may be
+_ROOM = 5  # pixels around the latter, at a longer side of 384: hair, a blurred hand
 _WINDOWS = (0.25, 0.35, 0.45, 1.0)  # of the picture, about a click, in which a person is sought
 _AGREE = 0.6  # IoU of two silhouettes of one person; what one window alone shows may be nobody
 _NEAR = 4  # pixels by which a click may miss the silhouette
+_SAME = 0.85  # IoU of the first mask with the silhouette: then the person alone is followed
 
 
 class PersonMasks:
     """A `MaskProvider` (`restage4d.priors.protocols`) for people: the selection is theirs, and is
-    followed as without weights. Where nobody is at the selection it is as without weights too.
+    followed as without weights and then cut to the silhouettes of the frames. Where nobody is at
+    the selection, or it holds more than a person, it is as without weights.
 
     Args:
         config: see `PersonConfig`.
@@ -41,7 +44,18 @@ class PersonMasks:
 
     def propagate(self, rewound: Rewound, first: Bool, progress: Progress) -> F32:
         """See `MaskProvider`."""
-        return self._plain.propagate(rewound, first, progress)
+        plain = self._plain.propagate(rewound, first, progress)
+        body = find_body(self.config.python, rewound, plain, self.config.timeout, progress)
+        seam = rewound.seam
+        if not body.is_person or iou(body.mask[seam] > _SOLID, first) < _SAME:
+            return plain
+        masks = plain > 0.5
+        room = max(1, round(_ROOM * max(rewound.clip.size) / 384))
+        for t in np.flatnonzero(body.found):
+            masks[t] &= binary_dilation(body.mask[t] > _FAINT, iterations=room)
+            masks[t] |= body.mask[t] > _SURE
+        masks[seam] = first
+        return mark_border_unknown(masks)
 
     def _find_person(self, base: Clip, selection: Selection, progress: Progress) -> Bool | None:
         """The silhouette (H, W) at a click or in a box; None where nobody is."""

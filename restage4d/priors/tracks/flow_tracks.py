@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 
 from restage4d.clips import Rewound, Tracks
 from restage4d.errors import InputError
+from restage4d.frame_arrays import stack_on_cores
 from restage4d.io.atomic import replacing
 from restage4d.priors.motion.optical_flow import Flow, compute_optical_flow, sample
 from restage4d.progress import Progress, TaskId
@@ -56,7 +57,7 @@ class FlowTracks:
         look = _Appearance(rewound)
         with progress.task(TaskId.TRACKS, len(queries) * len(rewound)) as task:
             for q in queries:
-                xy = pick(look.grey[q], masks[q] > 0.5, self.config.points // len(queries))
+                xy = pick(look.get_grey(q), masks[q] > 0.5, self.config.points // len(queries))
                 parts.append(_follow(rewound, flow, look, masks, q, xy))
                 task.advance(len(rewound))
         tracks = Tracks(
@@ -72,7 +73,7 @@ class FlowTracks:
 def choose_query_frames(rewound: Rewound, masks: F32, count: int) -> list[int]:
     """The seam and other frames spread over the clip, of those that show the subject; in order of
     their position."""
-    area = (masks > 0.5).sum((1, 2))
+    area = np.array([(mask > 0.5).sum() for mask in masks])
     usable = np.flatnonzero(area >= max(16, 0.1 * np.median(area[area > 0]) if area.any() else 16))
     if not len(usable):
         raise InputError(
@@ -108,14 +109,20 @@ class _Appearance:
     """What frames look like at points: grey pyramids for Lucas-Kanade, and Lab colours in 0..1."""
 
     def __init__(self, rewound: Rewound) -> None:
-        self.grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in rewound.clip.frames]
-        self.soft = [cv2.GaussianBlur(grey, (0, 0), 0.7) for grey in self.grey]
-        self.lab = [
-            cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2LAB), (0, 0), 1.5)
-            for frame in rewound.clip.frames
-        ]
+        self._frames = rewound.clip.frames
+        times = range(len(rewound))
+        self.soft = stack_on_cores(lambda t: cv2.GaussianBlur(self.get_grey(t), (0, 0), 0.7), times)
+        self.lab = stack_on_cores(
+            lambda t: cv2.GaussianBlur(
+                cv2.cvtColor(self._frames[t], cv2.COLOR_RGB2LAB), (0, 0), 1.5
+            ),
+            times,
+        )
         offset = np.arange(_WINDOW, dtype=np.float32) - _WINDOW // 2
         self._offset = np.stack(np.meshgrid(offset, offset), -1).reshape(1, -1, 2)
+
+    def get_grey(self, t: int) -> NDArray[np.uint8]:  # -> (H, W)
+        return np.asarray(cv2.cvtColor(self._frames[t], cv2.COLOR_RGB2GRAY), np.uint8)
 
     def sample_patches(self, t: int, xy: F32) -> F32:  # (P, 2) -> (P, window²)
         """Grey patches at ``xy`` with zero mean and unit length."""

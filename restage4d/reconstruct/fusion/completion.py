@@ -13,7 +13,8 @@ middle of its own, such images do not agree and lie over one another.
 
 A body that turned before the camera by more than a quarter has shown its other side: its guesses
 are left as the frames carved them, which is nearer to the truth than a mirror image. Guesses get
-the colours of what was filmed nearby: their own come from single pixels, and are speckles.
+the colours of what was filmed nearby: their own come from single pixels, and are speckles. So do,
+in part, Gaussians of the near side that only shine through others.
 
 What frames show wins: nothing is added where an observed surface lies already, or where frames see
 past the place, and what is added stays as small as keeps it inside their outlines. Gaussians along
@@ -62,6 +63,9 @@ _SHOWN = 0.1  # share of its footprint from which a frame decides a guess: the s
 # never quite solid, and without those that show through it the frames lose 1.5 dB of the subject.
 # A copy that shows as much stands before what was fitted, and goes
 _SOURCE = 0.15  # and from which one decides a Gaussian of the near side: they overlap
+# up to which the colours of Gaussians of the near side are mixed with those around: these shine
+# through others, and their own colours are specks from elsewhere
+_FAINT = 0.2
 # of the extent, by which a reflected Gaussian may lie before a seen surface: reflected through the
 # middle, and through a plane
 _TOLERANCE, _EXACT = 0.12, 0.06
@@ -92,6 +96,7 @@ def complete_far_side(
     share, far = shares.cpu().numpy(), (model.far > 0).cpu().numpy()
     near = ~far & (share > _SOURCE)
     hidden = far & (share <= _SHOWN)
+    faint = ~far & (share < _FAINT)
     t = int(max(frames, key=lambda t: int((priors.masks[t] > 0.5).sum())))
     mask = priors.masks[t] > 0.5
     if not hidden.any() or not near.any() or not mask.any():
@@ -102,6 +107,7 @@ def complete_far_side(
     }
     inner = near & _find_inner(body, surfaces, priors, cameras)
     _set_colours(model, np.flatnonzero(hidden), _blur_colours(model, body.means, hidden, inner))
+    _calm_colours(model, body.means, faint, share / _FAINT, inner)
     if _measure_turn(body, near, frames, cameras) > _ROUND:
         return
     posed, turned, R, shift = body.pose(t)
@@ -325,6 +331,16 @@ def _blur_colours(
     count = min(_SOFT, len(some))
     about = np.asarray(KDTree(posed[some]).query(posed[rows], k=count)[1], np.intp)
     return sh0[torch.from_numpy(some[about.reshape(-1, count)]).to(model.device)].mean(1)
+
+
+def _calm_colours(model: SceneModel, posed: F32, rows: Bool, own: F32, sources: Bool) -> None:
+    """The subject's ``rows`` (N,) keep the share ``own`` (N,) of their colours, the rest comes from
+    `_blur_colours`."""
+    blurred = _blur_colours(model, posed, rows, sources)
+    share = torch.from_numpy(own[rows]).to(blurred)[:, None]
+    at = np.flatnonzero(rows)
+    sh0 = model.params["subject.sh0"].detach()[torch.from_numpy(at).to(model.device)]
+    _set_colours(model, at, share * sh0 + (1 - share) * blurred)
 
 
 def _set_colours(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from restage4d.clips import Cameras, Priors, Rewound
@@ -33,6 +34,7 @@ from restage4d.reconstruct.model.scene_model import SceneModel
 _CHECKPOINT_EVERY = 200  # visits
 _VISIBILITY_FRAMES = 60  # frames from which is judged what is hidden
 _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
+_ENOUGH = 100_000  # pixels that tell how far away the scene is
 
 
 class Fusion:
@@ -57,8 +59,7 @@ class Fusion:
         self.model, self.config, self.rewound, self.fixed = model, config, rewound, fixed
         c = config.fusion
         self.given = priors.cameras
-        far = priors.depth[priors.depth > 0]
-        distance = float(np.median(far[:: max(len(far) // 100_000, 1)])) if len(far) else 1.0
+        distance = measure_typical_depth(priors.depth)
         rates, decay = choose_rates(c, distance, float(priors.cameras.K[:, 0, 0].mean()))
         self.steps = c.total_steps(len(rewound))
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
@@ -285,3 +286,15 @@ class Fusion:
         for control in self.density:
             control.load_state(tensors)
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]
+
+
+def measure_typical_depth(depth: NDArray[np.float32]) -> float:  # (T, H, W)
+    """The median of what is known (over 0), from about `_ENOUGH` pixels evenly spread; 1 where
+    nothing is."""
+    step = max(sum(int((frame > 0).sum()) for frame in depth) // _ENOUGH, 1)
+    taken, passed = [], 0
+    for frame in depth:
+        known = frame[frame > 0]
+        taken.append(known[-passed % step :: step])
+        passed += len(known)
+    return float(np.median(np.concatenate(taken))) if passed else 1.0

@@ -127,8 +127,9 @@ def _seed_subject(
             found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
         return found
 
+    alone = int(((priors.masks[canonical] > 0.5) & (priors.depth[canonical] > 0)).sum())
     means, betas, colours, reach, far = _limit_count(
-        c.max_subject * _SEEDED, c.subject_stride, collect
+        c.max_subject * _SEEDED, c.subject_stride, alone, collect
     )
     if len(means) < 8:
         raise FitError(
@@ -225,7 +226,10 @@ def _seed_background(
             colours = np.concatenate([colours, rgb])
         return means, colours
 
-    means, colours = _limit_count(c.max_background * _SEEDED, c.background_stride, collect)
+    shown = _select_background(priors.masks[rewound.seam]) & (priors.depth[rewound.seam] > 0)
+    means, colours = _limit_count(
+        c.max_background * _SEEDED, c.background_stride, int(shown.sum()), collect
+    )
     return _make_splat_params("background", means, colours, 0.7)
 
 
@@ -243,10 +247,11 @@ def _select_background(mask: F32, pixels: int = 2) -> NDArray[np.bool_]:
 
 
 def _limit_count(
-    limit: float, stride: float, collect: Callable[[float], tuple[F32, ...]]
+    limit: float, stride: float, pixels: int, collect: Callable[[float], tuple[F32, ...]]
 ) -> tuple[F32, ...]:
     """Seeds at ``stride`` pixels, or wider apart until all frames together give at most ``limit``:
-    none goes short."""
+    none goes short. ``pixels`` of the first frame are seeded, of which more are not even tried."""
+    stride = max(stride, float(np.sqrt(pixels / limit)))
     while True:
         found = collect(stride)
         if len(found[0]) <= limit:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from restage4d.clips import Priors
+from restage4d.frame_arrays import make_frames
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.reconstruct.model.projection import project
 from restage4d.reconstruct.model.skinning import to_array
@@ -39,9 +40,14 @@ class Hull:
     """
 
     def __init__(self, priors: Priors, device: torch.device | str = "cpu") -> None:
-        found = map_on_cores(lambda t: _measure_silhouette(priors, t), range(len(priors.masks)))
-        outside, thick = (np.array(part, np.float32) for part in zip(*found, strict=True))
-        front = np.where(priors.masks > 0.5, priors.depth, 0)
+        outside, front = make_frames(priors.masks.shape), make_frames(priors.masks.shape)
+        thick = np.zeros(len(priors.masks), np.float32)
+
+        def measure(t: int) -> None:
+            outside[t], thick[t] = _measure_silhouette(priors, t)
+            front[t] = np.where(priors.masks[t] > 0.5, priors.depth[t], 0)
+
+        map_on_cores(measure, range(len(priors.masks)))
         self.outside, self.front, self.thick = (
             torch.from_numpy(a).to(device) for a in (outside, front, thick)
         )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.clips import Priors, Rewound
+from restage4d.frame_arrays import stack_on_cores
 from restage4d.reconstruct.motion.lifting import unproject
 
 F32 = NDArray[np.float32]
@@ -20,8 +21,10 @@ _OFF = 0.15  # relative difference of depth from which two pixels do not show th
 
 def prepare_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     """The depth that the fit goes by."""
-    quiet = np.stack([denoise_depth(frame) for frame in priors.depth])
-    return quiet * estimate_frame_scales(rewound, priors, quiet)[:, None, None]
+    quiet = stack_on_cores(denoise_depth, priors.depth)
+    for frame, scale in zip(quiet, estimate_frame_scales(rewound, priors, quiet), strict=True):
+        frame *= scale
+    return quiet
 
 
 def denoise_depth(depth: F32) -> F32:  # (H, W) -> (H, W)
@@ -47,7 +50,7 @@ def estimate_frame_scales(rewound: Rewound, priors: Priors, depth: F32) -> F32: 
     camera's travel look like a drift of depth, half of what is found counts.
     """
     seam = rewound.seam
-    away = priors.masks == 0
+    away = stack_on_cores(lambda mask: mask == 0, priors.masks)
     scale = np.ones(len(rewound), np.float32)
     w2c = priors.cameras.w2c
     centre = -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
+from restage4d.frame_arrays import stack_on_cores
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.reconstruct.losses.rigidity import knn_edges
 from restage4d.reconstruct.motion.body_motion import estimate_body_motion
@@ -80,12 +81,18 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     lines = share * weight @ lines / np.maximum(weight.sum(1), 1e-6)[:, None]
     columns = np.arange(priors.depth.shape[2]) + 0.5
     change = _change(columns - middles[:, None], lines)  # (T, W)
-    subject = (priors.masks > 0.5) & (priors.depth > 0)
-    out = np.where(subject, priors.depth * change[:, None], priors.depth).astype(np.float32)
+
+    def correct(t: int) -> F32:
+        depth = priors.depth[t]
+        subject = (priors.masks[t] > 0.5) & (depth > 0)
+        return np.where(subject, depth * change[t], depth).astype(np.float32)
+
     places = _to_cameras(tracks.xyz, priors)
     changes = _change(tracks.xy[..., 0].T - middles[:, None], lines).T
     before, after = (measure_stretch(p, tracks) for p in (places, places * changes[..., None]))
-    return out if before > _KEPT and after < _WORSE * before else priors.depth
+    if before <= _KEPT or after >= _WORSE * before:
+        return priors.depth
+    return stack_on_cores(correct, range(len(priors.depth)))
 
 
 def _change(x: F64, lines: F64) -> F64:  # (T, N), (T, 2) -> (T, N)
