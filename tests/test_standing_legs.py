@@ -138,6 +138,20 @@ def test_a_limb_hangs_below_is_narrow_upright_and_changes(top, left, bottom, rig
     assert np.array_equal(add_standing_limbs(alike, change, body), body)  # nothing to be seen there
 
 
+def test_a_limb_and_its_shadow_come_apart_by_their_colours():
+    body = np.zeros((120, 120), bool)
+    body[30:60, 20:100] = True
+    limb, shadow = np.zeros_like(body), np.zeros_like(body)
+    limb[60:85, 50:54] = True
+    shadow[80:85, 54:95] = True
+    lab = np.full((120, 120, 3), (70, 0, 0), np.float32)
+    lab[body | limb], lab[shadow] = (50, 10, 20), (40, 0, 0)
+    change = np.where(limb | shadow, np.float32(12), 1)
+    found = add_standing_limbs(lab, change, body)
+    assert (found & limb).sum() > 0.9 * limb.sum()
+    assert (found & shadow).sum() < 0.1 * shadow.sum()
+
+
 def test_without_later_frames_nothing_is_added():
     body = np.zeros((40, 40), bool)
     body[10:20, 10:30] = True

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
 from restage4d.frame_arrays import take_frames
+from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
@@ -34,6 +35,8 @@ _SMALLEST, _FEWEST = 0.01, 6  # of the carried area, and pixels: smaller limbs a
 _REACH = 0.7  # of the root of the mask's area: how far from it a limb that it lacks may go
 _LEVELS = (2.5, 1.7, 1.2)  # times the background's own change, from which something hides it
 _STEEP, _MOST, _SURE, _TIE = 3.0, 3.0, 6.0, 2.0  # logit per log of it, at most; ties as in segment
+_COLOUR, _MOST_COLOUR, _RIM = 0.6, 2.0, 2.0  # weight of colour's logarithm, at most; pixels
+_DIFFERS = 0.8  # times the background's own change, without which colour says nothing
 _AREA = (0.005, 0.12)  # share of the mask's area that such a limb has
 _CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, over the root
 _TALL = 0.85  # height over width
@@ -129,8 +132,9 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     """``mask`` (H, W) of the first frame with the limbs that it lacks since they stand as still as
     the ground, or look otherwise than the rest.
 
-    Such a limb hides what later frames show there, hangs on the mask by a narrow end below its
-    middle, is narrow, taller than wide (which a shadow is not), and has an outline of its own.
+    Such a limb hides what other frames show there, hangs on the mask by a narrow end below its
+    middle, is narrow, taller than wide (which a shadow is not), and has an outline of its own. It
+    is looked for by this alone, and once more with the mask's colours, which part it from a shadow.
 
     Args:
         lab: (H, W, 3) colours, finely smoothed.
@@ -147,9 +151,15 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])
     near = below & (outside < _REACH * size) & np.isfinite(change)
+    colour = ColourLogLikelihoodRatio()
+    around = (outside > _RIM) & near
+    colour.learn(lab, _shrink(mask).astype(np.float64), around.astype(np.float64))
+    told = np.exp(_COLOUR * np.clip(colour(lab), -_MOST_COLOUR, _MOST_COLOUR))
+    likely = apart * np.where(apart > _DIFFERS, told, 1)
     result = mask.copy()
-    for level in _LEVELS:  # a leg and its shadow come apart at one of them
-        logit = np.clip(_STEEP * np.log(apart / level), -_MOST, _MOST).astype(np.float32)
+    # a leg and its shadow come apart at one of the levels, or by their colours
+    for hides, level in ((each, level) for each in (apart, likely) for level in _LEVELS):
+        logit = np.clip(_STEEP * np.log(hides / level), -_MOST, _MOST).astype(np.float32)
         logit[~near], logit[result] = -_SURE, _SURE
         rows, cols = np.nonzero(near & ~result)
         found = walk_randomly(rows, cols, logit, lab, _TIE, contrast) > 0.5
