@@ -244,21 +244,70 @@ def test_a_limb_across_from_an_arm_is_the_other_arm():
     )
 
     def name(*lines):
-        places = np.concatenate([trunk, *lines])
-        shape = Shape(
-            places, np.zeros((0, 2), int), np.zeros(0), 0.02, np.full(len(places), 0.02),
-            np.zeros((len(places), 3), int), np.zeros(3),
-        )  # fmt: skip
-        limbs = []
-        for i, line in enumerate(lines):
-            cells = np.zeros(len(places), bool)
-            cells[len(trunk) + 20 * i :][:20] = True
-            along = np.where(cells, np.linspace(0, 0.4, len(places)), 0.0)
-            tip = len(trunk) + 20 * i + 19
-            limbs.append(Branch(cells, tip, along, 0.4, line, np.full(20, 0.02)))
+        shape, limbs = make_body(trunk, *lines)
         body = name_limbs(shape, limbs, np.array([3.0, 0, 0.5]), np.zeros(3), None, {})
         return [part.name for part in body.parts]
 
     assert name(sword, shield) == ["arm.L", "arm.R"]
     assert name(sword, scabbard) == ["arm.L", "limb_1"]
     assert name(sword, shield, scabbard) == ["arm.L", "arm.R", "limb_1"]
+
+
+def make_body(trunk, *lines):
+    """A shape of a trunk and of limbs along lines of 20 places each, and these limbs."""
+    places = np.concatenate([trunk, *lines])
+    shape = Shape(
+        places, np.zeros((0, 2), int), np.zeros(0), 0.02, np.full(len(places), 0.02),
+        np.zeros((len(places), 3), int), np.zeros(3),
+    )  # fmt: skip
+    limbs = []
+    for i, line in enumerate(lines):
+        cells = np.zeros(len(places), bool)
+        cells[len(trunk) + 20 * i :][:20] = True
+        along = np.where(cells, np.linspace(0, 0.4, len(places)), 0.0)
+        tip = len(trunk) + 20 * i + 19
+        limbs.append(Branch(cells, tip, along, 0.4, line, np.full(20, 0.02)))
+    return shape, limbs
+
+
+def test_who_has_four_legs_has_no_fifth():
+    """Two are front legs and two are hind legs, wherever the trunk's middle is; what else hangs
+    down beside those that the plan saw is no leg."""
+    x = np.linspace(-0.6, 0.5, 200)
+    trunk = np.stack([x, 0.02 * np.cos(40 * x), 0.6 + 0.02 * np.sin(40 * x)], 1)
+    trunk = np.concatenate(
+        [trunk, trunk[-60:] + np.array([0.02, 0, 0.02])]
+    )  # heavy in front: middle x > 0
+    legs = [
+        np.linspace([at, side, 0.55], [at, side, 0.0], 20)
+        for at, side in ((0.4, 0.1), (-0.1, -0.1), (-0.4, 0.1), (-0.5, -0.1))
+    ]
+    head = np.linspace([0.5, 0, 0.65], [0.9, 0, 0.8], 20)
+    fold = np.linspace([0.3, 0, 0.5], [0.3, 0.02, 0.05], 20)
+    shape, limbs = make_body(trunk, *legs, head, fold)
+    kinds = {id(limb): "leg" for limb in limbs[:4]} | {id(limbs[4]): "head"}
+    body = name_limbs(shape, limbs, np.array([0.0, 3, 0.5]), np.zeros(3), None, kinds)
+    assert not body.upright
+    assert [part.name for part in body.parts] == [
+        "head", "leg_front.L", "leg_front.R", "leg_hind.L", "leg_hind.R",
+    ]  # fmt: skip
+    assert [part.branch for part in body.parts][1:3] == limbs[:2]
+    unseen = {id(limbs[4]): "head"}  # without a plan it may be one
+    body = name_limbs(shape, limbs, np.array([0.0, 3, 0.5]), np.zeros(3), None, unseen)
+    assert sum(part.kind == "leg" for part in body.parts) == 5
+
+
+def test_who_stands_on_two_legs_has_no_third():
+    """The plan saw two; a coat's tail is a limb without a name, and makes no quadruped of him."""
+    z = np.linspace(0.35, 1, 90)
+    trunk = np.stack([0.02 * np.cos(40 * z), 0.02 * np.sin(40 * z), z], 1)
+    left, right, coat = (
+        np.linspace([x, y, 0.4], [x, y, 0.0], 20) for x, y in ((0, 0.1), (0, -0.1), (-0.1, 0))
+    )
+    shape, limbs = make_body(trunk, left, right, coat)
+    kinds = {id(limb): "leg" for limb in limbs[:2]}
+    body = name_limbs(shape, limbs, np.array([3.0, 0, 0.5]), np.zeros(3), None, kinds)
+    assert body.upright
+    assert [part.name for part in body.parts] == ["leg.L", "leg.R", "limb_1"]
+    body = name_limbs(shape, limbs, np.array([3.0, 0, 0.5]), np.zeros(3), None, {})
+    assert not body.upright, "three legs, as far as one knows"

@@ -21,6 +21,7 @@ from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
+from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import preset, with_settings
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
@@ -125,6 +126,7 @@ def _run_product(
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
     puppet = remove_loose_pieces(puppet)
+    puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)
     with replacing(out / f"{name}.png") as temporary:

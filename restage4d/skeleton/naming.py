@@ -67,12 +67,18 @@ def name_limbs(
     low, high = np.quantile(places, 0.01, axis=0), np.quantile(places, 0.99, axis=0)
     height, extent = high[2] - low[2], float((high - low).max())
     legs, free, short = _sort_out(shape, limbs, kinds)
+    seen = [x for x in legs if kinds.get(id(x)) == "leg"]
+    upright = is_upright(shape, limbs, kinds)
+    if len(seen) >= 4:  # what else hangs down is a fold or a shred, no fifth leg
+        legs = seen
+    elif upright and len(seen) == 2:  # a third one may be a coat or a sheath
+        free += [x for x in legs if not any(x is y for y in seen)]
+        legs = seen
     given = next((x for x in free if kinds.get(id(x)) == "head"), None)
     aside = np.ones(len(places), bool)
     for limb in limbs:
         aside &= ~limb.cells
     trunk = places[aside] if aside.sum() > 20 else places
-    upright = is_upright(shape, limbs, kinds)
     middle = trunk.mean(0)
     if head is not None:
         found, sure = _pick_near(free or limbs, places, head), True
@@ -120,8 +126,10 @@ def name_limbs(
 
 
 def is_upright(shape: Shape, limbs: list[Branch], kinds: Mapping[int, Kind]) -> bool:
-    """Whether the body stands on two legs or none, higher than long."""
+    """Whether the body stands on two legs or none, higher than long; the legs that the plan saw
+    count, where it saw any."""
     legs, free, _ = _sort_out(shape, limbs, kinds)
+    legs = [x for x in legs if kinds.get(id(x)) == "leg"] or legs
     low, high = np.quantile(shape.places[:, 2], [0.01, 0.99])
     return len(legs) <= 2 and high - low > _UPRIGHT * _measure_length(shape, free)
 
@@ -239,8 +247,10 @@ def _name_legs(
         return [Part(f"leg_{i + 1}", "leg", x) for i, x in enumerate(legs)]
     if upright:
         return _name_sides(legs, middle, left, "leg", "leg")
-    ahead = [x for x in legs if (x.line[0] - middle) @ forward > 0]
-    behind = [x for x in legs if (x.line[0] - middle) @ forward <= 0]
+    order = sorted(legs, key=lambda x: -float((x.line[0] - middle) @ forward))
+    count = sum((x.line[0] - middle) @ forward > 0 for x in order)
+    count = 2 if len(order) == 4 else count
+    ahead, behind = order[:count], order[count:]
     return [
         *_name_sides(ahead, middle, left, "leg_front", "leg"),
         *_name_sides(behind, middle, left, "leg_hind", "leg"),
