@@ -293,7 +293,9 @@ def test_cameras(tmp_path: Path) -> None:
 # cameras are written at once; test_export_meshes has a puppet for the meshes
 @pytest.mark.parametrize("name", [n for n in FORMATS if "camera" not in n and "mesh" not in n])
 def test_cancelled_exports_leave_nothing(tmp_path: Path, name: str) -> None:
-    shot = make_shot(frames=range(5))
+    if name == "alembic":
+        pytest.importorskip("alembic3d", reason="the extra alembic is not installed")
+    shot = make_shot(frames=range(5), axes=FORMATS[name].axes)
     asked = iter([False] * 3 + [True] * 100)
     path = tmp_path / ("seq" if FORMATS[name].by_frame else f"a{FORMATS[name].suffix}")
     with pytest.raises(Cancelled):

@@ -12,6 +12,7 @@ from moving import CENTRE, RADII, H, W, moving
 
 from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
+from restage4d.priors.masks import regions
 from restage4d.priors.masks.decision import _find_unconnected, _list_rounds
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.likelihood_ratio import (
@@ -348,3 +349,13 @@ def test_the_legs_of_a_real_animal_are_followed():
         cover.append((mask & low).sum() / low.sum())
     assert np.mean(cover) > 0.845
     assert np.mean([iou(mask, true) for mask, true in zip(masks, truth, strict=True)]) > 0.92
+
+
+@pytest.mark.parametrize("radius", [0, 3, 15, 16, 31, 89, 200])
+def test_wide_disks_dilate_as_opencv_does(radius):
+    rng = np.random.default_rng(radius)
+    for share in (0.0, 0.0003, 0.02, 1.0):
+        mask = rng.random((70, 130)) < share
+        mask[0, 5] = mask[40:50, 60:80] = share > 0
+        expected = cv2.dilate(mask.astype(np.uint8), regions.disk(radius)) > 0
+        np.testing.assert_array_equal(regions.dilate(mask, radius), expected)

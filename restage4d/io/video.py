@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip
 from restage4d.defaults import LONGER_SIDE
 from restage4d.errors import InputError
+from restage4d.frame_arrays import make_frames
 from restage4d.io.arrays import mask_picture
 from restage4d.io.image_folders import PictureSequence
 from restage4d.io.image_sequences import is_zip, open_sequence
@@ -298,4 +299,7 @@ def _clip(
     if any(a is not None and a.min() < 255 for a in alphas):
         opaque = np.full(frames[0].shape[:2], 255, np.uint8)
         alpha = np.stack([opaque if a is None else a for a in alphas])
-    return Clip(np.stack(frames), fps, alpha, notes)
+    pictures = make_frames((len(frames), *frames[0].shape), np.uint8)
+    for out in pictures:
+        out[...] = frames.pop(0)  # no longer held twice
+    return Clip(pictures, fps, alpha, notes)

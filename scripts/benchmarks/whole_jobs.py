@@ -3,10 +3,12 @@ processor seconds, and the peak of memory: the process's own, and all that is re
 are mapped count there, which the system may take back).
 
     python scripts/benchmarks/whole_jobs.py [--frames 24 48] [--sizes 384x216 854x480] [--steps 7]
+                                            [--files]
 
 Each clip is a process of its own: a made-up one (`workloads.make_scene`) of so many frames with the
 driving ones, its priors estimated from the pictures, then a draft's fit with so many visits of each
-frame. Nothing is read from the cache.
+frame. Nothing is read from the cache. With ``--files`` all arrays of frames lie in files, as those
+of a long clip do.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from restage4d import frame_arrays
 from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Event, Progress
 from restage4d.reconstruct.config import preset
@@ -113,9 +116,12 @@ def main() -> int:
     parser.add_argument("--frames", type=int, nargs="+", default=[24, 48])
     parser.add_argument("--sizes", nargs="+", default=["384x216", "854x480"])
     parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--files", action="store_true")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     cases = list(product(arguments.frames, arguments.sizes))
+    if arguments.files:
+        frame_arrays.IN_MEMORY = 0
     if arguments.alone:
         ((frames, size),) = cases
         watch = run_job(frames, *map(int, size.split("x")), arguments.steps)
@@ -124,6 +130,7 @@ def main() -> int:
     names, found = [], []
     for frames, size in cases:
         given = ["--frames", str(frames), "--sizes", size, "--steps", str(arguments.steps)]
+        given += ["--files"] * arguments.files
         command = [sys.executable, __file__, "--alone", *given]
         out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         names.append(f"{frames} of {size}")

@@ -25,7 +25,7 @@ from restage4d.priors.masks.likelihood_ratio import (
     ColourLogLikelihoodRatio,
     LogLikelihoodRatio,
 )
-from restage4d.priors.masks.regions import disk, find_thin_parts, label
+from restage4d.priors.masks.regions import dilate, find_thin_parts, label
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.progress import Task
@@ -339,7 +339,7 @@ def _find_unconnected(mask: Bool, before: Bool, reach: int) -> Bool:
 
 
 def _dilate(mask: Bool, radius: float) -> Bool:
-    return cv2.dilate(mask.astype(np.uint8), disk(round(radius))) > 0
+    return dilate(mask, round(radius))
 
 
 def _logit(share: F32, floor: float) -> F32:

@@ -4,7 +4,6 @@ Two things tell the subject: trails through the clip that hang together with the
 (`trails`), and then, pixel by pixel, the decision over all clues (`decision`).
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +12,7 @@ from restage4d.frame_arrays import make_frames, stack_on_cores
 from restage4d.priors.masks.decision import Appearance, Decision, decide_pixels
 from restage4d.priors.masks.kernels import spread
 from restage4d.priors.masks.lost_parts import add_standing_limbs
-from restage4d.priors.masks.regions import disk, label, tidy
+from restage4d.priors.masks.regions import dilate, label, tidy
 from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
@@ -101,10 +100,7 @@ def _carry(rewound: Rewound, flow: Flow, first: Bool) -> F32:
 
 def _widen(carried: F32, share: float, reach: float) -> Bool:  # (T, H, W) -> (T, H, W)
     """Where ``carried`` is over ``share``, and ``reach`` pixels around."""
-    around = disk(round(reach))
-    return stack_on_cores(
-        lambda mask: cv2.dilate((mask > share).astype(np.uint8), around) > 0, carried
-    )
+    return stack_on_cores(lambda mask: dilate(mask > share, round(reach)), carried)
 
 
 def _remove_fragments(mask: Bool) -> Bool:
