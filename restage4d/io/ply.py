@@ -111,12 +111,12 @@ def read_ply(path: str | Path) -> Gaussians:
     )
     base = block("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     quats = block("rot_0", "rot_1", "rot_2", "rot_3")
-    length = np.linalg.norm(quats, axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # found below
+    with np.errstate(over="ignore", invalid="ignore"):  # found below
+        length = np.linalg.norm(quats.astype(np.float64), axis=1, keepdims=True)
         result = Gaussians(
             means=block("x", "y", "z"),
-            quats=np.where(
-                length > 0, quats / np.maximum(length, 1e-12), np.array([1, 0, 0, 0], np.float32)
+            quats=np.where(length == 0, [1, 0, 0, 0], quats / np.maximum(length, 1e-38)).astype(
+                np.float32
             ),
             scales=np.exp(block("scale_0", "scale_1", "scale_2")),
             opacities=np.asarray(1 / (1 + np.exp(-block("opacity")[:, 0])), np.float32),

@@ -20,6 +20,8 @@ from restage4d.puppet import F32, Gaussians, rgb_to_sh
 _OPAQUE = 1e-6  # logits are finite: opacities keep this distance from 0 and 1
 _SPLAT_BYTES = 32  # of one Gaussian in a .splat file
 _PACKED_MARK = b"element chunk"  # of SuperSplat's compressed PLY, in the header
+_PACKED_SH = (0, 9, 24, 45)  # bytes of a Gaussian's SH above degree 0 there
+_END_OF_HEADER = b"end_header\n"
 _HEADER_LIMIT = 1 << 16
 
 
@@ -77,11 +79,31 @@ def read_splats(path: str | Path) -> Gaussians:
 
 def _read_any_ply(path: Path) -> Gaussians:
     with path.open("rb") as file:
-        head = file.read(_HEADER_LIMIT).split(b"end_header")[0]
+        head, mark, _ = file.read(_HEADER_LIMIT).partition(_END_OF_HEADER)
     if _PACKED_MARK not in head:
         return read_ply(path)
     with _explaining(path):
+        if not mark or not _is_whole_packed(head, path.stat().st_size - len(head + mark)):
+            raise ValueError("gsply would wait for the header's end, or read past the chunks'")
         return _from_gsply(gsply.plyread(str(path)))
+
+
+def _is_whole_packed(head: bytes, size: int) -> bool:
+    """Whether a compressed PLY's header is one that gsply knows, and ``size`` bytes of data are
+    what it promises: chunks of 18 floats for 256 Gaussians each, 16 bytes a Gaussian, SH."""
+    counts: dict[str, int] = {}
+    widths: dict[str, int] = {}
+    for words in (line.split() for line in head.decode("ascii").splitlines()):
+        if words[:1] == ["element"]:
+            counts[words[1]], widths[words[1]] = int(words[2]), 0
+        elif words[:1] == ["property"]:
+            widths[list(counts)[-1]] += {"float": 4, "uint": 4, "uchar": 1}[words[1]]
+    if list(counts) not in (["chunk", "vertex"], ["chunk", "vertex", "sh"]):
+        return False
+    n = counts["vertex"]
+    fits = counts["chunk"] == -(-n // 256) and counts.get("sh", n) == n
+    known = (widths["chunk"], widths["vertex"]) == (72, 16) and widths.get("sh", 0) in _PACKED_SH
+    return fits and known and size == sum(counts[name] * widths[name] for name in counts)
 
 
 def _read_spz(path: Path) -> Gaussians:
@@ -123,7 +145,7 @@ def _explaining(path: Path):
 
 def _normalise(quats: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(quats, axis=1, keepdims=True)
-    unit = np.where(length > 0, quats / np.maximum(length, 1e-12), [1, 0, 0, 0])
+    unit = np.where(length == 0, [1, 0, 0, 0], quats / np.maximum(length, 1e-12))
     return unit.astype(np.float32)
 
 
@@ -142,10 +164,13 @@ def _to_gsply(g: Gaussians) -> gsply.GSData:
 def _from_gsply(data: gsply.GSData) -> Gaussians:
     base = np.asarray(data.sh0, np.float32)[:, None]
     rest = [] if data.shN is None or not data.shN.shape[1] else [np.asarray(data.shN, np.float32)]
-    return Gaussians(
-        means=np.array(data.means, np.float32),
-        quats=_normalise(np.asarray(data.quats, np.float32)),
-        scales=np.exp(np.asarray(data.scales, np.float32)),
-        opacities=(1 / (1 + np.exp(-np.asarray(data.opacities, np.float64)))).astype(np.float32),
-        sh=np.concatenate([base, *rest], axis=1),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        return Gaussians(
+            means=np.array(data.means, np.float32),
+            quats=_normalise(np.asarray(data.quats, np.float32)),
+            scales=np.exp(np.asarray(data.scales, np.float32)),
+            opacities=(1 / (1 + np.exp(-np.asarray(data.opacities, np.float64)))).astype(
+                np.float32
+            ),
+            sh=np.concatenate([base, *rest], axis=1),
+        )
