@@ -107,7 +107,7 @@ def complete_far_side(
     }
     inner = near & _find_inner(body, surfaces, priors, cameras)
     _set_colours(model, np.flatnonzero(hidden), _blur_colours(model, body.means, hidden, inner))
-    _calm_colours(model, body.means, faint, share / _FAINT, inner)
+    _calm_colours(model, body.means, faint, (share / _FAINT).astype(np.float32), inner)
     if _measure_turn(body, near, frames, cameras) > _ROUND:
         return
     posed, turned, R, shift = body.pose(t)
