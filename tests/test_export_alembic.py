@@ -84,7 +84,7 @@ def test_other_axes_and_missing_bindings_are_told(tmp_path: Path, monkeypatch) -
     place = tmp_path / "a.abc"
     refused(lambda: export_performance(make_shot(axes=Axes.Z_UP), "alembic", place), "y-up")
     monkeypatch.setitem(sys.modules, "alembic3d", None)
-    told = "not installed", 'pip install "restage4d[alembic]"'
+    told = "not installed", "pip install alembic3d=="
     refused(lambda: export_performance(make_shot(), "alembic", place), *told)
     assert list(tmp_path.iterdir()) == []
 

@@ -76,13 +76,10 @@ def is_whole(path: Path) -> bool:
 def _load_bindings() -> Any:
     try:
         import alembic3d  # pyright: ignore[reportMissingImports]  (the extra "alembic")
-        import alembic3d.Abc
-        import alembic3d.AbcCoreAbstract
-        import alembic3d.AbcGeom  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             "Alembic files are written by alembic3d, which is not installed.",
-            'Install it into this environment: pip install "restage4d[alembic]".',
+            "Install it into this environment: pip install alembic3d==1.8.12.1.",
         ) from error
     return alembic3d
 
