@@ -51,7 +51,7 @@ class TaskId(Enum):
     ONE_PASS = "cameras and depth of one network", 60.0
     DEPTH = "depth", 4.0
     TRACKS = "tracks", 4.0
-    ALIGN_DEPTH = "align depth", 4.0  # made fit for the fit; with learned depth once before, too
+    ALIGN_DEPTH = "align depth", 4.5  # made fit for the fit; with learned depth once before, too
     FIT_MOTION = "motion initialisation", 14.0
     SEED_GAUSSIANS = "seeding Gaussians", 2.3
     FUSE = "photometric fusion", 105.0

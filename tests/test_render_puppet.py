@@ -1,6 +1,8 @@
 """Drawn puppets, judged by the colours of a box that has another colour on each side; and the
 cameras that go round it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,20 @@ def test_every_view_shows_its_own_side() -> None:
     for degrees, side in ((0, "front"), (90, "left"), (180, "back"), (270, "right")):
         cameras = orbit_cameras(puppet, performance, degrees)[:1]
         assert mostly(next(render_performance(puppet, performance, [0], cameras, GREY))) == side
+
+
+def test_frames_drawn_side_by_side_are_those_drawn_alone(monkeypatch) -> None:
+    puppet = box_puppet()
+    performance = puppet.performances[1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = list(render_performance(puppet, performance))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    threads = torch.get_num_threads()
+    together = list(render_performance(puppet, performance))
+    np.testing.assert_array_equal(together, alone)
+    assert len(together) == performance.n_frames
+    with ThreadPoolExecutor(1) as pool:  # what is worked at next has all threads again
+        assert pool.submit(torch.get_num_threads).result() == threads
 
 
 def test_the_clips_camera_sees_the_motion_and_the_background() -> None:

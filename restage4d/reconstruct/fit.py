@@ -48,11 +48,11 @@ def fit(
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
     fingerprint = compute_fingerprint(rewound, priors, config, closeups)
+    device = torch.device(drawing_device())
     with progress.task(TaskId.ALIGN_DEPTH):
         priors = prepare_priors(rewound, priors, config)
+        hull = Hull(priors, device)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
-    device = torch.device(drawing_device())
-    hull = Hull(priors, device)
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
         params = {name[2:]: value for name, value in tensors.items() if name.startswith("p.")}

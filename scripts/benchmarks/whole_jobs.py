@@ -3,12 +3,12 @@ processor seconds, and the peak of memory: the process's own, and all that is re
 are mapped count there, which the system may take back).
 
     python scripts/benchmarks/whole_jobs.py [--frames 24 48] [--sizes 384x216 854x480] [--steps 7]
-                                            [--files]
+                                            [--files] [--given]
 
 Each clip is a process of its own: a made-up one (`workloads.make_scene`) of so many frames with the
 driving ones, its priors estimated from the pictures, then a draft's fit with so many visits of each
 frame. Nothing is read from the cache. With ``--files`` all arrays of frames lie in files, as those
-of a long clip do.
+of a long clip do. With ``--given`` the priors are the scene's own, and only the fit is looked at.
 """
 
 import argparse
@@ -70,20 +70,21 @@ def _count_seconds() -> float:
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
-def run_job(frames: int, width: int, height: int, visits: int) -> Watch:
+def run_job(frames: int, width: int, height: int, visits: int, *, given: bool) -> Watch:
     """Priors and fit of a made-up clip in this process."""
     sys.path.insert(0, str(Path(__file__).parent))
     from workloads import Size, make_scene
 
     let_waiting_threads_sleep()
-    rewound, truth = make_scene(Size(frames=frames, width=width, height=height))
-    first = truth.masks[rewound.seam] > 0.5
-    del truth
+    rewound, priors = make_scene(Size(frames=frames, width=width, height=height))
     watch = Watch()
     progress = Progress(watch)
-    priors = estimate_priors(
-        rewound, first, weight_free_providers(), priors_dir=None, cache=None, progress=progress
-    )
+    if not given:
+        first, priors = priors.masks[rewound.seam] > 0.5, None
+        providers = weight_free_providers()
+        priors = estimate_priors(
+            rewound, first, providers, priors_dir=None, cache=None, progress=progress
+        )
     config = preset("draft")
     config = replace(config, fusion=replace(config.fusion, steps=visits * frames))
     fit(rewound, priors, config, None, progress)
@@ -117,6 +118,7 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", default=["384x216", "854x480"])
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--files", action="store_true")
+    parser.add_argument("--given", action="store_true")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     cases = list(product(arguments.frames, arguments.sizes))
@@ -124,13 +126,13 @@ def main() -> int:
         frame_arrays.IN_MEMORY = 0
     if arguments.alone:
         ((frames, size),) = cases
-        watch = run_job(frames, *map(int, size.split("x")), arguments.steps)
+        watch = run_job(frames, *map(int, size.split("x")), arguments.steps, given=arguments.given)
         print(json.dumps({n: getattr(watch, n) for n in ("seconds", "own", "resident")}))
         return 0
     names, found = [], []
     for frames, size in cases:
         given = ["--frames", str(frames), "--sizes", size, "--steps", str(arguments.steps)]
-        given += ["--files"] * arguments.files
+        given += ["--files"] * arguments.files + ["--given"] * arguments.given
         command = [sys.executable, __file__, "--alone", *given]
         out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         names.append(f"{frames} of {size}")

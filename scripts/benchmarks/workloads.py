@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from restage4d.clips import Cameras, Clip, Priors, Rewound, Tracks, rewind
+from restage4d.frame_arrays import make_frames
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.config import FitConfig, MotionConfig
@@ -45,19 +46,19 @@ def make_scene(size: Size) -> tuple[Rewound, Priors]:
     h, w, n = size.height, size.width, size.frames
     focal = 1.2 * w
     y, x = (np.mgrid[:h, :w] + 0.5) / focal - np.array([h, w])[:, None, None] / (2 * focal)
-    frames, masks, depths = [], [], []
+    frames = make_frames((n, h, w, 3), np.uint8)
+    masks, depths = make_frames((n, h, w)), make_frames((n, h, w))
     w2c = np.tile(np.eye(4, dtype=np.float32), (n, 1, 1))
     w2c[:, 0, 3], w2c[:, 2, 3] = np.linspace(-0.2, 0.2, n), 3.0
     for t in range(n):
         away = (x - w2c[t, 0, 3] / 3) ** 2 + y**2
         ball = away < 0.15**2
-        depth = np.where(ball, 3 - np.sqrt(np.maximum(0.45**2 - 9 * away, 0)), 5.0)
-        depths.append(depth.astype(np.float32))
-        masks.append(ball)
+        depths[t] = np.where(ball, 3 - np.sqrt(np.maximum(0.45**2 - 9 * away, 0)), 5.0)
+        masks[t] = ball
         stripes = np.sin(40 * x)[..., None] * np.sin(33 * y)[..., None] * [40, 30, 20]
         frame = 128 + stripes + np.where(ball[..., None], [60, 0, -60], 0)
-        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
-    clip = Clip(np.array(frames), 24.0)
+        frames[t] = np.clip(frame, 0, 255)
+    clip = Clip(frames, 24.0)
     half = n // 2
     rewound = rewind(Clip(clip.frames[: half + 1], 24.0), [Clip(clip.frames[: n - half], 24.0)])
     K = np.tile(np.array([[focal, 0, w / 2], [0, focal, h / 2], [0, 0, 1]], np.float32), (n, 1, 1))
@@ -72,7 +73,7 @@ def make_scene(size: Size) -> tuple[Rewound, Priors]:
     seen = np.ones(xy.shape[:2], bool)
     tracks = Tracks(xy, seen, np.ones(seen.shape, np.float32), np.zeros(len(xy), np.int32))
     cameras = Cameras(K, w2c, "moving")
-    return rewound, Priors(np.array(masks, np.float32), np.array(depths), cameras, tracks)
+    return rewound, Priors(masks, depths, cameras, tracks)
 
 
 def make_fusion(size: Size, config: FitConfig) -> Fusion:
