@@ -23,6 +23,7 @@ SLOT = "Bases"  # of a performance's Action: the bones
 # Scene units that the end of a chain of a skeleton's bones may be off for fewer keys: each bone's
 # place, and the farthest end of those below it by its turn. Bones of a chain err independently.
 FEW = 1.2e-3
+_CHANNELS = "location", "rotation_quaternion"
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
 
@@ -134,37 +135,63 @@ def find_played(
     return (data.action, data.action_slot) if data is not None else (None, None)
 
 
+def measure_limits(
+    armature: bpy.types.Object, few: Mapping[str, str]
+) -> dict[str, tuple[float, float]]:
+    """For the bones that those of ``few`` are named for: how far a turn carries, twice (a
+    quaternion's error is half the angle), and the error that keys may have."""
+    bones = cast(bpy.types.Armature, armature.data).bones
+    return {
+        name: (
+            2 * _find_reach(bones[name]),
+            FEW / math.sqrt(_count_chain(bones[name], few)),
+        )
+        for name in set(few.values())
+    }
+
+
+def thin_keys(
+    keys: Mapping[str, tuple[Array, Array]],
+    few: Mapping[str, str],
+    limits: Mapping[str, tuple[float, float]],
+) -> dict[tuple[str, str], FewKeys]:
+    """The few smooth keys of the bones that those of ``few`` are named for, by bone and channel.
+    Needs no Blender. ``limits``: see `measure_limits`."""
+    found: dict[tuple[str, str], FewKeys] = {}
+    for name in filter(few.__contains__, keys):
+        reach, allowed = limits[few[name]]
+        for channel, values, weight in zip(_CHANNELS, keys[name], (1.0, reach), strict=True):
+            if (few[name], channel) not in found:
+                weights = np.full(values.shape[1], weight)
+                shared, _, _ = curve_fitting.sketch_keys(values, weights, allowed)
+                found[few[name], channel] = curve_fitting.thin_channels(
+                    shared, values, weights, allowed
+                )
+    return found
+
+
 def write_bones(
     action: bpy.types.Action,
     armature: bpy.types.Object,
-    keys: dict[str, tuple[Array, Array]],
+    keys: Mapping[str, tuple[Array, Array]],
     few: Mapping[str, str] = MappingProxyType({}),
+    thinned: Mapping[tuple[str, str], FewKeys] | None = None,
 ) -> Iterator[None]:
     """Keyframes of bones, see `bone_curves.channels`, one a frame; bones of ``few`` get few smooth
-    ones, those of the bone that it names for them. Yields after each."""
+    ones, those of the bone that it names for them (``thinned``, see `thin_keys`, which is called
+    where it is not given). Yields after each."""
+    if thinned is None:
+        thinned = thin_keys(keys, few, measure_limits(armature, few))
     slot = find_slot(action, armature, SLOT)
     bags = find_channelbags(action, slot) if slot is not None else []
     channelbag = bags[0] if bags else add_slot(action, armature, SLOT)
-    bones = cast(bpy.types.Armature, armature.data).bones
-    found: dict[tuple[str, str], FewKeys] = {}
-    for name, (location, quats) in keys.items():
+    for name, values in keys.items():
         path = f'pose.bones["{bpy.utils.escape_identifier(name)}"]'
-        if name in few:
-            reach = 2 * _find_reach(bones[few[name]])  # a quaternion's error is half the angle
-            allowed = FEW / math.sqrt(_count_chain(bones[few[name]], few))
-            for channel, values, weight in (
-                ("location", location, 1.0),
-                ("rotation_quaternion", quats, reach),
-            ):
-                whose = few[name], channel
-                if whose not in found:
-                    weights = np.full(values.shape[1], weight)
-                    shared, _, _ = curve_fitting.sketch_keys(values, weights, allowed)
-                    found[whose] = curve_fitting.thin_channels(shared, values, weights, allowed)
-                write_few_curves(channelbag, f"{path}.{channel}", name, found[whose])
-        else:
-            write_curves(channelbag, f"{path}.location", name, location)
-            write_curves(channelbag, f"{path}.rotation_quaternion", name, quats)
+        for channel, curves in zip(_CHANNELS, values, strict=True):
+            if name in few:
+                write_few_curves(channelbag, f"{path}.{channel}", name, thinned[few[name], channel])
+            else:
+                write_curves(channelbag, f"{path}.{channel}", name, curves)
         yield
 
 

@@ -162,9 +162,13 @@ def _build(
     skinning = yield from _grow(parts, node_groups.skinning_steps(puppet.index.shape[1]))
     display = yield from _grow(parts, node_groups.display_steps())
     node_tree.mark_asset(skinning, "Moves Gaussians by the bones of a puppet, Eq. 1 of Restage4D")
+    yield _TREES, 100
     node_tree.mark_asset(display, "Shows another object's Gaussians: points, ellipsoids or splats")
+    yield _TREES, 100
     eq1 = node_tree.add_modifier(parts.points, "Eq. 1", skinning)
+    yield _TREES, 100
     compat.set_input(eq1, "Bases", parts.frames)
+    yield _TREES, 100
     if ready.body is not None:
         parts.trees += body_rig.add_changes(name, parts.armature, parts.points, collection)
         yield _TREES, 100
@@ -209,11 +213,14 @@ def _add_performances(
         rest = {b.name: np.array(b.matrix_local, np.float64) for b in parts.armature.data.bones}
         compute = partial(compute_channels, body, puppet, rest=rest)
     few = find_few(body.list_own()) if body is not None else {}
+    limits = actions.measure_limits(parts.armature, few)
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
-        for _ in actions.write_bones(action, parts.armature, keys, few):
+        thin = partial(actions.thin_keys, keys, few, limits)
+        thinned = yield from in_thread(at, thin)
+        for _ in actions.write_bones(action, parts.armature, keys, few, thinned):
             yield at
         camera.write_performance(action, parts.camera, p, pose=pose, lens=lens)
         if p.name in footage:
