@@ -241,7 +241,8 @@ RECORDED = [
     (TaskId.EMPTY_STAGE, 2.6), (TaskId.DRAW_DRIVING, 1.9), (TaskId.OPTICAL_FLOW, 4.9),
     (TaskId.MASKS, 21.8), (TaskId.BACKGROUND_POINTS, 1.8), (TaskId.CAMERAS, 10.4),
     (TaskId.DEPTH, 3.7), (TaskId.TRACKS, 0.1), (None, 1.5), (TaskId.ALIGN_DEPTH, 4.5), (None, 1.0),
-    (TaskId.FIT_MOTION, 13.6), (TaskId.SEED_GAUSSIANS, 2.3), (TaskId.FUSE, 105.7), (None, 2.0),
+    (TaskId.FIT_MOTION, 13.6), (TaskId.SEED_GAUSSIANS, 2.3), (TaskId.FUSE, 105.7),
+    (TaskId.COMPLETE, 3.5), (None, 1.0),
     (TaskId.FIGURES, 7.2), (TaskId.WRITE_SPLATS, 0.4), (TaskId.PREVIEW, 3.1),
     (TaskId.WRITE_BLEND, 3.5),
 ]  # fmt: skip

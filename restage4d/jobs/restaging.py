@@ -241,12 +241,14 @@ def _run_in_folder(
         write_pictures(job.out, made, progress, splats=job.splats)
         write_report(job.out, report, progress)  # whatever becomes of Blender
         checkpoint.unlink(missing_ok=True)
+        if making:
+            with progress.task(TaskId.WRITE_BLEND):
+                wait([making])
     finally:
         if making:
             wait([making])  # also where the job is cancelled: nothing goes on after its end
     if making:
-        with progress.task(TaskId.WRITE_BLEND):
-            report["blend"] = making.result()
+        report["blend"] = making.result()
         write_report(job.out, report, progress)
     print(summarise(job.out, report, log, splats=job.splats))
 
@@ -342,7 +344,8 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
     tasks += [TaskId.ALIGN_DEPTH, TaskId.FIT_MOTION]
     tasks += [] if job.into else [TaskId.SEED_GAUSSIANS]
-    tasks += [TaskId.FUSE, TaskId.FIGURES]
+    completes = not job.into and configure(job).fusion.completion
+    tasks += [TaskId.FUSE, *([TaskId.COMPLETE] if completes else []), TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
 

@@ -75,7 +75,8 @@ def fit(
     # after the last checkpoint, so that a resumed fit does it once, too
     shorten_needles(fusion.model)
     if config.fusion.completion:
-        complete_far_side(fusion.model, rewound, priors, fusion.cameras())
+        with progress.task(TaskId.COMPLETE):
+            complete_far_side(fusion.model, rewound, priors, fusion.cameras())
     return fusion
 
 

@@ -104,7 +104,7 @@ def _sample_way(cameras: Cameras, t: int, z: F32) -> F64:  # (H, W) -> (M, 3)
 
 def _compute_rays(cameras: Cameras, t: int, shape: tuple[int, ...], step: int = 1) -> F64:
     """Directions through every ``step``-th pixel down and across, with z-depth 1."""
-    rows, columns = (np.arange(0, n, step) + 0.5 for n in shape)
+    rows, columns = (np.arange(0, n, step, dtype=np.float64) + 0.5 for n in shape)
     return world.compute_frame_directions(cameras, t, columns, rows)
 
 
