@@ -1,12 +1,13 @@
 """How long the exports of Blender's panel hold the interface, for the bpy whose Python runs this.
 
     .venv-blender/bin/python scripts/benchmarks/panel_export.py [--points 15000 100000] [--bases 30]
-        [--frames 30] [--times 3]
+        [--frames 30] [--times 3] [--puppet FILE]
 
 Between two steps a window lives; a turn of it runs steps for 15 ms, so it is held for that and one
 step. Of every export, shown as Gaussians: how many steps, and the three longest by the clock, in
 milliseconds, with what the processor did in them (all threads, also those that write files). Each
-is the least of some runs: other programs count in the clock. ``all formats`` is *Export for Other
+is the least of some runs: other programs count in the clock. ``import`` is how it came in, once;
+``--puppet`` is measured instead of random points. ``all formats`` is *Export for Other
 Programs* without the command line, which is another process.
 """
 
@@ -30,8 +31,9 @@ import puppets  # noqa: E402
 import blender_addon  # noqa: E402
 from blender_addon.puppet import importer  # noqa: E402
 from blender_addon.puppet.output import export, other_programs  # noqa: E402
-from blender_addon.session.steps import Steps, drain  # noqa: E402
+from blender_addon.session.steps import Steps  # noqa: E402
 from blender_addon.viewport import display  # noqa: E402
+from restage4d.puppet import Puppet  # noqa: E402
 
 
 def list_exports(
@@ -66,28 +68,43 @@ def measure(steps: Steps[None]) -> list[tuple[float, float]]:
     return taken
 
 
+def tell(n: int, name: str, runs: list[list[tuple[float, float]]]) -> None:
+    """Prints the longest steps of the runs of one export."""
+    ordered = [sorted(run, reverse=True) for run in runs]
+    longest = [min(run[i] for run in ordered) for i in range(3)]
+    told = ", ".join(f"{clock:.0f} / {busy:.0f}" for clock, busy in longest)
+    print(f"| {n} | {name} | {len(runs[0])} | {told} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--points", type=int, nargs="*", default=[15_000, 100_000])
     parser.add_argument("--bases", type=int, default=30)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--puppet", type=Path)
     given = parser.parse_args()
     blender_addon.register()
     version, load = bpy.app.version_string, os.getloadavg()[0]
     print(f"Blender {version}, {given.bases} bases, {given.frames} frames, load {load:.1f}")
     print("| points | export | steps | longest steps (clock / processor) |\n|---|---|---|---|")
-    for n in given.points:
+    given_puppet = Puppet.load(given.puppet) if given.puppet else None
+    for n in [len(given_puppet.subject)] if given_puppet else given.points:
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        puppet = puppets.random_puppet(n, given.bases, given.frames, names=("base",))
-        imported = drain(display.import_steps(puppet, name="bench"))
+        puppet = given_puppet or puppets.random_puppet(
+            n, given.bases, given.frames, names=("base",)
+        )
+        made: list[importer.ImportedPuppet] = []
+
+        def bring_in(puppet: Puppet = puppet, made: list = made) -> Steps[None]:
+            made.append((yield from display.import_steps(puppet, name="bench")))
+
+        tell(n, "import", [measure(bring_in())])
+        imported = made[0]
         with tempfile.TemporaryDirectory() as folder:
             exports = list_exports(imported, bpy.context.scene, Path(folder))
             for name, begin in exports.items():
-                runs = [sorted(measure(begin()), reverse=True) for _ in range(given.times)]
-                longest = [min(run[i] for run in runs) for i in range(3)]
-                told = ", ".join(f"{clock:.0f} / {busy:.0f}" for clock, busy in longest)
-                print(f"| {n} | {name} | {len(runs[0])} | {told} |", flush=True)
+                tell(n, name, [measure(begin()) for _ in range(given.times)])
 
 
 if __name__ == "__main__":
