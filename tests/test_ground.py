@@ -98,7 +98,8 @@ def test_how_much_support_is_needed_depends_on_what_is_said_of_the_camera():
     assert [need(p) for p in (-5, 15, 35)] == pytest.approx([0.15] * 3, abs=1e-4)
     assert need(45) == pytest.approx(0.375, abs=1e-4)
     assert need(-15) == pytest.approx(0.375, abs=1e-4)
-    assert [need(p) for p in (55, 70)] == pytest.approx([0.6, 0.6], abs=1e-4)
+    assert [need(p) for p in (55, 75)] == pytest.approx([0.6, 0.6], abs=1e-4)
+    assert [need(p) for p in (80, 89)] == pytest.approx([0.85, 0.85], abs=1e-4)
     assert need(15, 10) == pytest.approx(0.15, abs=0.01)
     assert need(0, 20) == pytest.approx(0.375, abs=1e-3)
 

@@ -20,6 +20,9 @@ _EYE = 1.2
 _USUAL = (-5.0, 35.0)
 _MOSTLY = (0.0, 15.0)  # by which they mostly do
 _NEED, _NEED_UNUSUAL = 0.15, 0.6
+# and for one that looks straight down, from the one angle to the other: it sees nothing but ground,
+# and one before a wall, which would be its ground then, has some of it before the wall
+_STEEP, _NEED_STEEP = (75.0, 80.0), 0.85
 _STEEPEST = 0.1  # up has at least this share of the direction to the top of the picture
 # how much a subject's height changes with its pose, as a median deviation of its logarithm
 _POSE = 0.04
@@ -224,7 +227,8 @@ def compute_needed_support(cameras: Cameras, up: F64) -> float:
     """
     pitch, roll = measure_pitch(cameras, up)
     unusual = max(_USUAL[0] - pitch, pitch - _USUAL[1], abs(roll) - 10, 0.0) / 20
-    return min(_NEED + (_NEED_UNUSUAL - _NEED) * unusual, _NEED_UNUSUAL)
+    most = float(np.interp(pitch, _STEEP, (_NEED_UNUSUAL, _NEED_STEEP)))
+    return min(_NEED + (_NEED_UNUSUAL - _NEED) * unusual, most)
 
 
 def _rate_steadiness(cameras: Cameras, feet: Footprint, up: F64) -> float:
