@@ -121,8 +121,8 @@ class RESTAGE4D_GT_ring(bpy.types.Gizmo):
 
     def draw(self, context: bpy.types.Context) -> None:
         radius = read_share(self.name) * self.extent
-        circle: list[Any] = make_circle(context.region_data, self.where, radius)
-        places = [(place.x, place.y, place.z) for place in circle]
+        circle: Any = make_circle(context.region_data, self.where, radius)
+        places = [tuple(place) for place in circle]
         shader = gpu.shader.from_builtin("POLYLINE_UNIFORM_COLOR")
         hot = self.is_highlight or self.is_modal
         color = self.color_highlight if hot else self.color
