@@ -132,9 +132,7 @@ class RESTAGE4D_GT_ring(bpy.types.Gizmo):
         shader.uniform_float("viewportSize", viewport[2:])
         shader.uniform_float("lineWidth", self.line_width)
         shader.uniform_float("color", (*color, self.alpha_highlight if hot else self.alpha))
-        batch_for_shader(shader, "LINE_STRIP", {"pos": [(p.x, p.y, p.z) for p in places]}).draw(
-            shader
-        )
+        batch_for_shader(shader, "LINE_STRIP", {"pos": places}).draw(shader)
         gpu.state.blend_set("NONE")
 
     def test_select(self, context: bpy.types.Context, location: Any) -> int:
