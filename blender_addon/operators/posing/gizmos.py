@@ -121,8 +121,8 @@ class RESTAGE4D_GT_ring(bpy.types.Gizmo):
 
     def draw(self, context: bpy.types.Context) -> None:
         radius = read_share(self.name) * self.extent
-        circle: list[Any] = make_circle(context.region_data, self.where, radius)
-        places = [(place.x, place.y, place.z) for place in circle]
+        circle: Any = make_circle(context.region_data, self.where, radius)
+        places = [tuple(place) for place in circle]
         shader = gpu.shader.from_builtin("POLYLINE_UNIFORM_COLOR")
         hot = self.is_highlight or self.is_modal
         color = self.color_highlight if hot else self.color
@@ -132,9 +132,7 @@ class RESTAGE4D_GT_ring(bpy.types.Gizmo):
         shader.uniform_float("viewportSize", viewport[2:])
         shader.uniform_float("lineWidth", self.line_width)
         shader.uniform_float("color", (*color, self.alpha_highlight if hot else self.alpha))
-        batch_for_shader(shader, "LINE_STRIP", {"pos": [(p.x, p.y, p.z) for p in places]}).draw(
-            shader
-        )
+        batch_for_shader(shader, "LINE_STRIP", {"pos": places}).draw(shader)
         gpu.state.blend_set("NONE")
 
     def test_select(self, context: bpy.types.Context, location: Any) -> int:
