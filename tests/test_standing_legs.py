@@ -1,5 +1,6 @@
 """Legs that stand: the background that later frames show tells them from the ground."""
 
+import cv2
 import numpy as np
 import pytest
 from legs import CENTRE, walking
@@ -191,3 +192,18 @@ def test_a_body_before_itself_stays():
     assert np.array_equal(remove_revealed_background(lab, change, mask), mask)
     unknown = np.full_like(change, np.nan)
     assert np.array_equal(remove_revealed_background(lab, unknown, mask), mask)
+
+
+def test_a_smaller_picture_tells_the_same(scene):
+    clip, masks, legs = scene
+    rewound = rewind(clip, [])
+    motion = BackgroundMotion(rewound, compute_optical_flow(rewound, Progress()), masks[::-1])
+    half = (clip.frames.shape[2] // 2, clip.frames.shape[1] // 2)
+    lab = np.stack([smooth_lab(frame, 0.6) for frame in rewound.clip.frames])
+    small = np.stack([cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in lab])
+    window = slice(15, 60), slice(10, 115)
+    for t in (4, 12, 20):
+        change = measure_change_around(small, motion, int(rewound.video(0)[t]), window, 0.5)
+        leg, body = (m[t][::2, ::2][window] for m in (legs, masks))
+        assert np.median(change[leg]) > 10
+        assert np.quantile(change[~body], 0.9) < 6

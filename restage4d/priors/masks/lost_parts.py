@@ -147,7 +147,7 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
         return mask
     size = float(np.sqrt(mask.sum()))
     apart = np.nan_to_num(normalise_change(change), nan=1e-3)
-    contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
+    contrast = 0.5 / max(3 * float((np.diff(lab, axis=1) ** 2).mean()), 1e-3)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])
     near = below & (outside < _REACH * size) & np.isfinite(change)

@@ -4,6 +4,7 @@ Two things tell the subject: trails through the clip that hang together with the
 (`trails`), and then, pixel by pixel, the decision over all clues (`decision`).
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ _SPREAD_CONTRAST = 1 / 200  # how much less across colours, per squared differen
 _FRAGMENT = 0.03  # of the largest part's area: smaller parts of a mask are fragments
 _ROUNDS = 2  # of deciding pixels: the second one knows the background better
 _AROUND = 0.7  # of the root of a mask's area: how far around it limbs are looked for that stand
+_LIMB_SIZE = 64.0  # root of a mask's area, in pixels, at which they are looked for at most
 STEPS = 4 + _ROUNDS  # by which `follow` advances its stage for every frame
 
 
@@ -66,26 +68,43 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
     for _ in range(_ROUNDS):
         masks = decide_pixels(rewound, flow, motion, speed, look, belongs, masks, task, Decision())
 
+    sizes = np.sqrt([float(mask.sum()) for mask in masks])
+    ratio = min(1.0, _LIMB_SIZE / max(float(np.median(sizes)), 1.0))
+    height, width = first.shape
+    small = max(round(ratio * width), 1), max(round(ratio * height), 1)
+    lab = stack_on_cores(
+        lambda each: cv2.resize(each, small, interpolation=cv2.INTER_AREA), look.lab
+    )
+
     def complete(t: int) -> Bool:
         mask = _remove_fragments(masks[t])
-        return mask if t == rewound.seam else _add_limbs(motion, look.lab, t, mask)
+        return mask if t == rewound.seam else _add_limbs(motion, lab, t, mask)
 
     return stack_on_cores(complete, range(len(rewound)), task.advance)
 
 
 def _add_limbs(motion: BackgroundMotion, lab: F32, t: int, mask: Bool) -> Bool:
-    """``mask`` (H, W) of frame ``t`` with limbs that stand; ``lab`` (T, H, W, 3)."""
-    if not mask.any():
+    """``mask`` (H, W) of frame ``t`` with limbs that stand; ``lab`` (T, h, w, 3) is of smaller
+    pictures, in which they are as clear."""
+    height, width = mask.shape
+    shape = lab.shape[2], lab.shape[1]
+    little = cv2.resize(mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA) > 0.5
+    if not little.any():
         return mask
-    reach = round(_AROUND * float(np.sqrt(mask.sum()))) + 2
+    reach = round(_AROUND * float(np.sqrt(little.sum()))) + 2
     window = tuple(
-        slice(max(int(at.min()) - reach, 0), int(at.max()) + reach + 1) for at in np.nonzero(mask)
+        slice(max(int(at.min()) - reach, 0), int(at.max()) + reach + 1) for at in np.nonzero(little)
     )
-    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(window, mask.shape, strict=True))
-    change = measure_change_around(lab, motion, t, (rows, cols))
-    result = mask.copy()
-    result[rows, cols] = add_standing_limbs(lab[t][rows, cols], change, mask[rows, cols])
-    return result
+    rows, cols = (slice(s.start, min(s.stop, n)) for s, n in zip(window, little.shape, strict=True))
+    change = measure_change_around(lab, motion, t, (rows, cols), shape[0] / width)
+    found = np.zeros(little.shape, np.float32)
+    inside = little[rows, cols]
+    found[rows, cols] = add_standing_limbs(lab[t][rows, cols], change, inside) & ~inside
+    if not found.any():
+        return mask
+    if shape != (width, height):
+        found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+    return mask | (found > 0.5)
 
 
 def _carry(rewound: Rewound, flow: Flow, first: Bool) -> F32:

@@ -49,7 +49,8 @@ def walk_randomly(
     for down, across in _STEPS:
         here = np.s_[: height - down, max(0, -across) : width - max(0, across)]
         there = np.s_[down:, max(0, across) : width - max(0, -across)]
-        apart = ((lab[here] - lab[there]) ** 2).sum(-1)
+        step = lab[here] - lab[there]
+        apart = np.einsum("ijc,ijc->ij", step, step)  # several times as fast as a sum
         tie = strength * np.exp(-contrast * apart) / np.hypot(down, across)
         a, b = index[here], index[there]
         both = (a >= 0) & (b >= 0)

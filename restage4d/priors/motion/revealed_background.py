@@ -52,7 +52,7 @@ def measure_change(base: Clip, progress: Progress) -> F32:
 
 
 def measure_change_around(
-    lab: F32, motion: BackgroundMotion, t: int, window: tuple[slice, slice]
+    lab: F32, motion: BackgroundMotion, t: int, window: tuple[slice, slice], ratio: float = 1.0
 ) -> F32:
     """The same of frame ``t`` of a clip within a ``window`` of it, told by frames before and after.
 
@@ -60,17 +60,25 @@ def measure_change_around(
         lab: (T, H, W, 3) colours of all frames, as `smooth_lab` makes them.
         motion: of the background between them.
         window: rows and columns.
+        ratio: of the size of ``lab`` to that of the frames that ``motion`` knows.
     """
     scale = max(lab.shape[1:3]) / 384
     step = _choose_step(len(lab))
     offsets = tuple(range(_NEXT * step, min(len(lab), LOOKAHEAD), step))
     here = lab[t][window]
-    rows, cols = (np.arange(s.start, s.stop, dtype=np.float32) / NODE for s in window)
+    half = np.float32(0.5)
+    rows, cols = (
+        ((np.arange(s.start, s.stop, dtype=np.float32) + half) / np.float32(ratio) - half) / NODE
+        for s in window
+    )
     grid = np.meshgrid(cols, rows)
     if not offsets:
         return np.full(here.shape[:2], np.nan, np.float32)
     others = (
-        (lab[number], np.asarray(cv2.remap(nodes, *grid, cv2.INTER_LINEAR), np.float32))
+        (
+            lab[number],
+            (cv2.remap(nodes, *grid, cv2.INTER_LINEAR) + half) * np.float32(ratio) - half,
+        )
         for number, nodes in zip(*motion.locate_background(t, offsets), strict=True)
     )
     return _compare(here, others, scale)
