@@ -58,6 +58,7 @@ _MOVING, _STANDS = 4.0, 0.15  # of own motion: what moves; share of the rest's t
 _THICK = 0.05  # half the width of what is more than a limb, over the root of the area
 _FRAGMENT = 0.03  # of the largest part's area: smaller parts go along
 _DEEP, _TELLS = 0.35, (0.1, 1.2)  # share of the greatest depth: there all but that share is so ...
+_PLATE = 0.02  # half the width of what goes, over the root of the area
 _HIDES = 1.0  # ... unlike the background, and elsewhere what is less unlike may be background
 _STEEP, _MOST_UNLIKE, _STAYS = 3.0, 3.0, 1.5  # logit per logarithm of it, at most; of the mask
 
@@ -143,6 +144,9 @@ def remove_revealed_background(lab: F32, change: F32, mask: Bool) -> Bool:
     holes = label(~rest, corners=False)
     outside = np.unique(holes[~mask])
     rest |= mask & ~np.isin(holes, outside)  # only what is at the outline goes
+    gone = label(mask & ~rest, corners=True)
+    thick = open_mask(gone > 0, max(1, round(_PLATE * float(np.sqrt(mask.sum())))))
+    rest |= mask & ~np.isin(gone, np.unique(gone[thick]))  # and no rim, whose pixels are mixed
     parts = label(rest, corners=True)
     area = np.bincount(parts.ravel())
     area[0] = 0
