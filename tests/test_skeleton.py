@@ -193,6 +193,9 @@ def test_what_was_posed_is_in_the_bases(walker):
     skin = skeleton.index, skeleton.weight
     bases = [base.bases, gallop.bases]
     same = extend_bases(s.means, puppet.index, puppet.weight, skin, bases, [still, still])
+    nearly = still + 2e-5 * np.sin(np.arange(still.size)).reshape(still.shape)  # keys are no nearer
+    at_rest = extend_bases(s.means, puppet.index, puppet.weight, skin, bases, [still, nearly])
+    assert len(at_rest.bases[0]) == len(bases[0])
     assert same.index is puppet.index
     assert same.bases is bases
     changes = still.copy()

@@ -20,7 +20,7 @@ from restage4d.skeleton.posing import blend_changes
 STEPS = (8, 16, 32, 64)  # of a skin weight of 1, tried until the loss is small
 LOSS = 3.5e-3  # of the subject's extent, that the farthest point may be off
 FINE = 1e-3  # the same for what is only drawn, where the number of bases does not matter
-_SAME = 5e-6  # of the extent: changes nearer to each other are one
+_SAME = 3e-5  # of the extent: changes nearer to each other are one (keys are that exact)
 _MOST = 60_000  # bases in a file
 
 
