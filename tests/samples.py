@@ -131,3 +131,10 @@ def counts(picture: np.ndarray) -> dict[str, int]:
 
 def mostly(picture: np.ndarray) -> str:
     return max(counts(picture).items(), key=lambda item: item[1])[0]
+
+
+def place_oblique_camera(performance: Performance) -> None:
+    """Has a performance filmed by a turned camera whose picture is off centre, with another fy."""
+    performance.K[:] = [[110, 0, 40], [0, 90, 36], [0, 0, 1]]
+    turn = se3.quat_to_matrix(np.array([0.9, 0.1, -0.3, 0.2])).astype(np.float32)
+    performance.w2c[:, :3, :3], performance.w2c[:, :3, 3] = turn, [0.1, 0.2, 3.0]

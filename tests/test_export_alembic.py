@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import random_puppet
+from samples import place_oblique_camera, random_puppet
 from test_puppet import refused
 
-from restage4d import se3
 from restage4d.exporting import alembic
 from restage4d.exporting.formats import Axes
 from restage4d.exporting.shot import Shot
@@ -98,11 +97,8 @@ def test_a_file_that_was_not_closed_is_not_whole(tmp_path: Path, content: bytes)
 def test_the_camera_stands_where_it_stood(tmp_path: Path) -> None:
     bindings = pytest.importorskip("alembic3d", reason="the extra alembic is not installed")
     puppet = random_puppet(1)
-    performance = puppet.performances[1]
-    performance.K[:] = [[110, 0, 40], [0, 90, 36], [0, 0, 1]]  # off centre, other fy
-    turn = se3.quat_to_matrix(np.array([0.9, 0.1, -0.3, 0.2])).astype(np.float32)
-    performance.w2c[:, :3, :3], performance.w2c[:, :3, 3] = turn, [0.1, 0.2, 3.0]
-    shot = Shot(puppet, performance, range(2), axes=Axes.Y_UP)
+    place_oblique_camera(puppet.performances[1])
+    shot = Shot(puppet, puppet.performances[1], range(2), axes=Axes.Y_UP)
     export_performance(shot, "alembic", tmp_path / "a.abc")
     archive = bindings.Abc.IArchive(str(tmp_path / "a.abc"))
     place = bindings.AbcGeom.IXform(archive.getTop(), "ShotCamera")
@@ -111,7 +107,7 @@ def test_the_camera_stands_where_it_stood(tmp_path: Path) -> None:
     truth = np.linalg.inv(shot.camera(0).w2c.astype(np.float64)) @ np.diag([1, -1, -1, 1])
     assert np.allclose(seen, truth, atol=1e-6)
     lens = bindings.AbcGeom.ICamera(place, "ShotCameraShape").getSchema().getValue()
-    width, height = performance.size
+    width, height = shot.performance.size
     film = lens.getHorizontalAperture() * 10, lens.getVerticalAperture() * 10
     focal = lens.getFocalLength()
     assert focal / film[0] * width == pytest.approx(110)

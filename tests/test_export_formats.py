@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from plyfile import PlyData
 from pxr import Gf, Usd, UsdGeom, UsdSkel
-from samples import random_puppet
+from samples import place_oblique_camera, random_puppet
 from scipy.spatial import KDTree
 
 from restage4d import se3, sh
@@ -124,11 +124,8 @@ def test_usd_splats(tmp_path: Path, degree: int, suffix: str) -> None:
 
 def test_the_usd_camera_sees_what_the_shot_saw(tmp_path: Path) -> None:
     puppet = random_puppet(1)
-    performance = puppet.performances[1]
-    performance.K[:] = [[110, 0, 40], [0, 90, 36], [0, 0, 1]]  # off centre, other fy
-    turn = se3.quat_to_matrix(np.array([0.9, 0.1, -0.3, 0.2])).astype(np.float32)
-    performance.w2c[:, :3, :3], performance.w2c[:, :3, 3] = turn, [0.1, 0.2, 3.0]
-    shot = Shot(puppet, performance, range(2), axes=Axes.Y_UP)
+    place_oblique_camera(puppet.performances[1])
+    shot = Shot(puppet, puppet.performances[1], range(2), axes=Axes.Y_UP)
     export_performance(shot, "usd-points", tmp_path / "a.usdc")
     stage = Usd.Stage.Open(str(tmp_path / "a.usdc"))
     camera = UsdGeom.Camera(stage.GetPrimAtPath("/Puppet/ShotCamera")).GetCamera(1)
