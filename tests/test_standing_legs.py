@@ -17,8 +17,8 @@ from restage4d.priors.motion.revealed_background import (
     _measure_unlikeness,
     measure_change,
     measure_change_around,
-    smooth_lab,
 )
+from restage4d.priors.motion.smooth_colours import smooth_lab
 from restage4d.progress import Event, Progress, TaskId
 
 

@@ -21,6 +21,7 @@ from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.priors.motion.revealed_background import normalise_change
+from restage4d.priors.motion.smooth_colours import smooth_lab
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -61,11 +62,11 @@ def mark_lost_parts(rewound: Rewound, flow: Flow, masks: F32, given: Bool) -> F3
         >>> masks = mark_lost_parts(rewound, flow, masks, np.arange(len(masks)) == rewound.seam)
     """
     result, seam = take_frames(masks, np.arange(len(masks))), rewound.seam
-    lab = _smooth_lab(rewound.clip.frames[seam])
+    lab = smooth_lab(rewound.clip.frames[seam], 1.0)
     since, look = {seam: np.where(_shrink(masks[seam] > 0.5), 0, _GONE)}, {seam: lab}
     held = {seam: np.where(masks[seam] > 0.5, _HELD, 0)}
     for a, b in rewound.outward(seam):
-        lab = _smooth_lab(rewound.clip.frames[b])
+        lab = smooth_lab(rewound.clip.frames[b], 1.0)
         back = flow.get_flow(b, a)
         source, seen = _find_source(back)
         before = look[a][source]  # what was seen when it was last in the mask
@@ -92,11 +93,6 @@ def mark_lost_parts(rewound: Rewound, flow: Flow, masks: F32, given: Bool) -> F3
         if a != seam:  # the only frame that more than one follows
             del since[a], look[a], held[a]
     return result
-
-
-def _smooth_lab(frame: NDArray[np.uint8]) -> F32:
-    lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return np.asarray(cv2.GaussianBlur(lab, (0, 0), 1.0), np.float32)
 
 
 def _find_source(flow: F32) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Bool]:

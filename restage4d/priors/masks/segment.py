@@ -14,6 +14,7 @@ from restage4d.priors.masks.likelihood_ratio import (
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.motion.first_motion import OwnMotion
+from restage4d.priors.motion.smooth_colours import smooth_lab
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -43,9 +44,8 @@ class Still:
     motion: OwnMotion
 
     def __post_init__(self) -> None:
-        lab = cv2.cvtColor(self.frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         self.moving, self.velocity = self.motion.moving, self.motion.velocity
-        self.lab = np.asarray(cv2.GaussianBlur(lab, (0, 0), 0.7), np.float32)
+        self.lab = smooth_lab(self.frame, 0.7)
 
 
 def segment(

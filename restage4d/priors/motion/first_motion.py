@@ -11,11 +11,13 @@ from scipy import ndimage
 from restage4d.clips import Clip, rewind
 from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import compute_optical_flow, warp
+from restage4d.priors.motion.smooth_colours import smooth_lab
 from restage4d.progress import Progress
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
+_BLUR = 1.5  # pixels over which colours are smoothed
 _LOOKAHEAD = 16  # frames over which motion against the background is added up
 _LASTING = 2  # frames for which a pixel must be that far away; a leg is lost soon after
 _SPECK = 192  # of the longer side: specks of motion that are smaller are errors of the flow
@@ -58,7 +60,7 @@ def measure_motion(base: Clip, progress: Progress) -> OwnMotion:
     moved = nothing.copy()
     followed = np.ones(shape, bool)
     total = np.eye(3)
-    first = _smooth_lab(base.frames[0])
+    first = smooth_lab(base.frames[0], _BLUR)
     left, right, seen = [], [], []
     for b, (p, t) in enumerate(pairwise(order), 1):
         total = fit_dominant_homography(flow.get_flow(p, t)) @ total
@@ -66,7 +68,7 @@ def measure_motion(base: Clip, progress: Progress) -> OwnMotion:
         back = warp(flow.get_flow(t, p), moved + step)
         followed = followed & ~is_lost(step, back)
         moved = moved + step
-        change = warp(_smooth_lab(base.frames[b]), moved) - first
+        change = warp(smooth_lab(base.frames[b], _BLUR), moved) - first
         followed &= np.linalg.norm(change, axis=-1) < _JUMP
         if followed.mean() < 0.3:
             break
@@ -105,11 +107,6 @@ def _add_up(residual: list[F32], scatters: list[float], seen: list[Bool]) -> Own
     size = 2 * round(max(farthest.shape) / _SPECK) + 1
     moving = ndimage.median_filter(farthest, size, mode="nearest")
     return OwnMotion(moving, velocity, seen[min(_LASTING, len(seen)) - 1])
-
-
-def _smooth_lab(frame: NDArray[np.uint8]) -> F32:
-    lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return np.asarray(cv2.GaussianBlur(lab, (0, 0), 1.5), np.float32)
 
 
 def _fit_parallax(left_over: F32) -> F32:  # (H, W, 2) -> (H, W, 2)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip, rewind
 from restage4d.priors.motion.background_motion import NODE, BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow
+from restage4d.priors.motion.smooth_colours import smooth_lab
 from restage4d.progress import Progress
 
 F32 = NDArray[np.float32]
@@ -164,9 +165,3 @@ def _measure_unlikeness(here: F32, there: F32, miss: int) -> F32:
                     least = min(least, lighter**2 + red**2 + yellow**2)
             unlike[row, col] = np.sqrt(least)
     return unlike
-
-
-def smooth_lab(frame: NDArray[np.uint8], scale: float) -> F32:
-    """Colours (H, W, 3) of a picture, finely smoothed."""
-    lab = cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return np.asarray(cv2.GaussianBlur(lab, (0, 0), 1.0 * scale), np.float32)
