@@ -42,6 +42,7 @@ from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.reflection import (
     LIP,
     WALL,
+    bring_inside,
     find_inside,
     measure_extent,
     measure_margin,
@@ -121,22 +122,27 @@ def complete_far_side(
         found = reflect(posed, turned, near, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
     if not len(found.source):
         return
-    spacing = measure_spacing(posed[near])
-    free = _measure_distance(found.means, posed[~hidden]) > found.clear * spacing
     R, shift = R[found.source], shift[found.source]
-    means = se3.inverse_transform(R, shift, found.means).astype(np.float32)
-    places = np.stack([se3.transform(*body.blend(int(f), found.source), means) for f in frames], 1)
-    room = _measure_room(places, priors.masks, cameras, frames)
-    free &= room > 0
-    free &= ~find_contradicted(
-        places,
-        priors.masks[frames],
-        priors.depth[frames],
-        cameras.K[frames],
-        cameras.w2c[frames],
-        (_EXACT if plane else _TOLERANCE) * extent,
-        _CONTRADICTED,
-    )
+    tolerance = (_EXACT if plane else _TOLERANCE) * extent
+
+    def measure_room(at: F32, rows: NDArray[np.intp]) -> tuple[F32, F32]:
+        """Copies at ``at`` in the world at frame t: their canonical means and their room, 0 where
+        the frames contradict them."""
+        means = se3.inverse_transform(R[rows], shift[rows], at).astype(np.float32)
+        source = found.source[rows]
+        places = np.stack([se3.transform(*body.blend(int(f), source), means) for f in frames], 1)
+        room = _measure_room(places, priors.masks, cameras, frames)
+        wrong = find_contradicted(
+            places, priors.masks[frames], priors.depth[frames], cameras.K[frames],
+            cameras.w2c[frames], tolerance, _CONTRADICTED,
+        )  # fmt: skip
+        return means, np.where(wrong, 0, room)
+
+    if not plane:
+        found = bring_inside(found, posed, lambda at, rows: measure_room(at, rows)[1] > 0)
+    means, room = measure_room(found.means, np.arange(len(found.source)))
+    spacing = measure_spacing(posed[near])
+    free = (room > 0) & (_measure_distance(found.means, posed[~hidden]) > found.clear * spacing)
     back = se3.matrix_to_quat(np.swapaxes(R, -1, -2)).astype(np.float32)
     quats = se3.quat_multiply(back, found.quats)
     # guesses stay where this frame has nothing better, and its body reaches
@@ -156,7 +162,7 @@ def complete_far_side(
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
     blurred = _blur_colours(model, posed, found.source[free], near & (margin > LIP))
-    _append(model, rows, n_kept, means[free], quats[free], found.grow[free], most)
+    _append(model, rows, n_kept, means[free], quats[free], most)
     if not plane and not _is_wide(mask):
         _set_colours(model, np.arange(n_kept, len(rows)), blurred)
     _make_plain(
@@ -282,18 +288,17 @@ def _measure_room(posed: F32, masks: F32, cameras: Cameras, frames: NDArray[np.i
 
 
 def _append(
-    model: SceneModel, rows: NDArray[np.intp], n_kept: int, means: F32, quats: F32, grow: F32,
-    most: F32,
-) -> None:  # fmt: skip
+    model: SceneModel, rows: NDArray[np.intp], n_kept: int, means: F32, quats: F32, most: F32
+) -> None:
     """The model's subject becomes its ``rows``; those from ``n_kept`` on get the given means and
-    orientations, and sizes that ``grow`` up to ``most`` (standard deviations, world units)."""
+    orientations, and sizes up to ``most`` (standard deviations, world units)."""
     _take(model, rows)
     p, device = model.params, model.device
     with torch.no_grad():
         p["subject.means"][n_kept:] = torch.from_numpy(means).to(device)
         p["subject.quats"][n_kept:] = torch.from_numpy(quats).to(device)
-        larger, limit = (torch.from_numpy(np.log(x)).to(device)[:, None] for x in (grow, most))
-        sizes = p["subject.log_scales"][n_kept:] + larger
+        limit = torch.from_numpy(np.log(most)).to(device)[:, None]
+        sizes = p["subject.log_scales"][n_kept:]
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
 
 

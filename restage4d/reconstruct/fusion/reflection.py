@@ -1,7 +1,8 @@
 """Gaussians reflected: through the middle of the body as one frame outlines it, or through its
 plane of symmetry."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +21,24 @@ LIP = 2.0  # pixels along the outline whose colours may be mixed with the backgr
 WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
 _LAYERS = 12  # of such a wall at most
 _CELL = 0.8  # distances of neighbours: side of the cells that each hold one Gaussian of a wall
+_FEW, _ROUNDS = 50, 5  # pixels that tell a plane; of reweighting
+_STEEPEST = 1.0  # slope of the body's plane along the picture's vertical
+# shares of its way at which a copy is tried where frames contradict it
+_NEARER = (0.8, 0.6, 0.4, 0.2)
+_ALIKE, _LOW = 16, 0.25  # copies nearby that go the same way, and which of them decides
+_STEPS = 10  # along the way to the far side
 _COVERED = 2.0  # distances of neighbours, within which an observed Gaussian covers a place
 
 
 @dataclass(frozen=True)
 class Reflection:
     """Gaussians of one frame reflected: ``source`` (M,) rows of those they are copies of, ``means``
-    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``grow`` (M,) by which sizes change,
-    ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place, and
+    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place, and
     ``wall`` (M,), which stand between a rim and its image, where no frame shows anything alike."""
 
     source: NDArray[np.intp]
     means: F32
     quats: F32
-    grow: F32
     clear: F32
     wall: Bool
 
@@ -62,8 +67,9 @@ def reflect(
     seen = may & (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * extent)
     source = np.flatnonzero(seen & (margin > LIP))
     half = inflate(mask)[row, column][source] / K[0, 0] * front[source]
-    thick = 2 * half + 2 * (front[source] - z[source])  # z' = 2 (front + half) - z
-    thick = np.maximum(thick, 0.0)
+    thick = np.maximum(2 * half + 2 * (front[source] - z[source]), 0.0)
+    axis = find_axis(surface, mask, K)
+    thick *= _measure_reach(camera[source], thick[:, None] * axis, mask, K)
     spacing = measure_spacing(means[source])
     layers = np.where(margin[source] <= LIP + WALL, np.ceil(thick / max(spacing, 1e-6)), 1).astype(
         int
@@ -73,17 +79,82 @@ def reflect(
     number = np.arange(len(repeat)) - np.repeat(np.cumsum(layers) - layers, layers) + 1
     share = number / layers[repeat]
     source = source[repeat]
-    grow = 1 + share * thick[repeat] / z[source]
-    moved = (camera[source] * grow[:, None] - w2c[:3, 3]) @ w2c[:3, :3]
-    axis = camera[source] / np.linalg.norm(camera[source], axis=1, keepdims=True) @ w2c[:3, :3]
+    there = camera[source] + (share * thick[repeat])[:, None] * axis
+    moved = (there - w2c[:3, 3]) @ w2c[:3, :3]
+    axis = np.broadcast_to(axis @ w2c[:3, :3], (len(source), 3))
     return Reflection(
         source,
         moved.astype(np.float32),
         mirror_quats(quats[source], axis),
-        grow.astype(np.float32),
         np.full(len(source), _COVERED, np.float32),
         share < 1,
     )
+
+
+def find_axis(surface: F32, mask: Bool, K: F32) -> F32:  # (H, W), (H, W), (3, 3) -> (3,)
+    """The direction, in the camera's frame, from the body's near side to its far side.
+
+    It is square to the plane through the ``surface`` along the picture's vertical: horizontal for
+    a body that stands, however far down the camera looks, and down for one that lies along the
+    ground. From behind it shows then what it shows from the front. The picture's horizontal is
+    left out: what stands askew shows two of its sides.
+    """
+    row, column = np.nonzero(mask & (surface > 0))
+    z = surface[row, column].astype(np.float64)
+    if len(z) < _FEW:
+        return np.array([0, 0, 1], np.float32)
+    y = (row + 0.5 - K[1, 2]) / K[1, 1] * z
+    x = (column + 0.5 - K[0, 2]) / K[0, 0] * z
+    design = np.stack([x, y, np.ones(len(z))], 1)
+    weight = np.ones(len(z))
+    for _ in range(_ROUNDS):
+        plane = np.linalg.lstsq(design * weight[:, None], z * weight, rcond=None)[0]
+        off = np.abs(z - design @ plane)
+        weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
+    slope = np.clip(plane[1], -_STEEPEST, _STEEPEST)
+    axis = np.array([0, -slope, 1]) / np.hypot(slope, 1)
+    return axis.astype(np.float32)
+
+
+def _measure_reach(camera: F32, move: F32, mask: Bool, K: F32) -> F32:  # (M, 3), (M, 3) -> (M,)
+    """The share of its ``move`` that a point can go inside the outline."""
+    height, width = mask.shape
+    reach = np.ones(len(camera), np.float32)
+    for share in np.linspace(1 / _STEPS, 1, _STEPS):
+        at = camera + share * move
+        column, row = np.floor((at / np.maximum(at[:, 2:], 1e-6)) @ K.T)[:, :2].astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        inside &= mask[row.clip(0, height - 1), column.clip(0, width - 1)]
+        reach = np.where(inside, reach, np.minimum(reach, share - 1 / _STEPS))
+    return reach
+
+
+def bring_inside(
+    found: Reflection, posed: F32, allow: Callable[[F32, NDArray[np.intp]], Bool]
+) -> Reflection:
+    """Copies brought back towards their sources as far as the frames ask for: a body that turns
+    shows in other frames that its far side is nearer than one outline says.
+
+    Args:
+        found: as `reflect` gives it; what closes the wall stays where it is.
+        posed: (N, 3) all Gaussians in the world at the frame.
+        allow: whether all frames allow copies at (M, 3) in the world that are the rows (M,) of
+            ``found``.
+    """
+    image = np.flatnonzero(~found.wall)
+    start, way = posed[found.source[image]], (found.means - posed[found.source])[image]
+    share = np.ones(len(image), np.float32)
+    wrong = np.flatnonzero(~allow(found.means[image], image))
+    for nearer in _NEARER:
+        share[wrong] = nearer
+        here = start[wrong] + nearer * way[wrong]
+        wrong = wrong[~allow(here, image[wrong])]
+    if len(image) > _ALIKE:  # one surface, not two that lie through one another
+        about = np.asarray(KDTree(start).query(start, k=_ALIKE)[1], np.intp)
+        share = np.minimum(share, np.quantile(share[about], _LOW, axis=1)).astype(np.float32)
+    means = found.means.copy()
+    means[image] = start + share[:, None] * way
+    return replace(found, means=means)
 
 
 def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: Plane) -> Reflection:
@@ -116,7 +187,6 @@ def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: P
         source,
         (means[source] + share * moved).astype(np.float32),
         mirror_quats(quats[source], normals),
-        np.ones(len(source), np.float32),
         np.where(share[:, 0] < 1, 1, _COVERED).astype(np.float32),
         share[:, 0] < 1,
     )
