@@ -33,8 +33,9 @@ _COVERED = 2.0  # distances of neighbours, within which an observed Gaussian cov
 @dataclass(frozen=True)
 class Reflection:
     """Gaussians of one frame reflected: ``source`` (M,) rows of those they are copies of, ``means``
-    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``clear`` (M,) distances of neighbours within which an observed Gaussian covers the place, and
-    ``wall`` (M,), which stand between a rim and its image, where no frame shows anything alike."""
+    (M, 3) and ``quats`` (M, 4) in the world at that frame, ``clear`` (M,) distances of neighbours
+    within which an observed Gaussian covers the place, and ``wall`` (M,), which stand between a rim
+    and its image, where no frame shows anything alike."""
 
     source: NDArray[np.intp]
     means: F32
