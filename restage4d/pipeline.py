@@ -32,6 +32,7 @@ from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
+from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
 from restage4d.reconstruct.sketch import sketch_body
 
@@ -141,7 +142,7 @@ def restage(
         del finer  # the crops are enough
         fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
         puppet = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
-        puppet = remove_loose_pieces(puppet)
+        puppet = remove_loose_pieces(rejoin_torn_pieces(puppet))
         plan = videos[0].plan if videos else None
         puppet = replace(puppet, body=find_body_parts(puppet, mask, plan))
     if alone:

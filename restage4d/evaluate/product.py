@@ -25,6 +25,7 @@ from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import preset, with_settings
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
+from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 
 FORMAT = 1
 _FIRST = (  # columns of the table: title, metric, digits
@@ -125,7 +126,7 @@ def _run_product(
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
-    puppet = remove_loose_pieces(puppet)
+    puppet = remove_loose_pieces(rejoin_torn_pieces(puppet))
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)

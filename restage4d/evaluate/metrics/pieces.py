@@ -17,17 +17,17 @@ _NEIGHBOURS = 8  # of a point, in the graph that says what is one body
 REACH = 6.0  # times the median length, up to which an edge of that graph holds
 
 
-def measure_piece_shares(
+def label_pieces(
     points: F32, reach: float = REACH, radius: F32 | None = None
-) -> F64:  # (N, 3), (N,) -> (N,)
-    """For each point the share of all points that are in its piece.
+) -> NDArray[np.intp]:  # (N, 3), (N,) -> (N,)
+    """For each point the number of its piece, 0 the largest.
 
     Pieces hang together by edges to the 8 nearest that are no longer than ``reach`` times the
     median, or than the sum of both ends' ``radius``, if given.
     """
     n = len(points)
     if n <= _NEIGHBOURS:
-        return np.ones(n)
+        return np.zeros(n, np.intp)
     length, other = KDTree(points).query(points, k=_NEIGHBOURS + 1)
     length, other = np.asarray(length)[:, 1:].ravel(), np.asarray(other)[:, 1:].ravel()
     start = np.repeat(np.arange(n), _NEIGHBOURS)
@@ -36,7 +36,16 @@ def measure_piece_shares(
         holds |= length <= radius[start] + radius[other]
     graph = coo_matrix((np.ones(holds.sum(), bool), (start[holds], other[holds])), shape=(n, n))
     piece = connected_components(graph, directed=False)[1]
-    return np.bincount(piece)[piece] / n
+    order = np.argsort(-np.bincount(piece), kind="stable")
+    return np.argsort(order)[piece]
+
+
+def measure_piece_shares(
+    points: F32, reach: float = REACH, radius: F32 | None = None
+) -> F64:  # (N, 3), (N,) -> (N,)
+    """For each point the share of all points that are in its piece (`label_pieces`)."""
+    piece = label_pieces(points, reach, radius)
+    return np.bincount(piece)[piece] / max(len(points), 1)
 
 
 def measure_unity(puppet: Puppet, performance: Performance) -> F64:  # -> (T,)

@@ -1,0 +1,135 @@
+"""Parts of a finished puppet that tear off its body in some frames of a performance are brought
+back to it.
+
+What is hidden in a frame, or seen with a wrong depth, is held to the body by little: a tail behind
+its horse flies off. Where a part hangs together with the body in a frame nearby, the body around
+the seam carries it from there.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from restage4d import se3
+from restage4d.evaluate.metrics.pieces import label_pieces
+from restage4d.puppet import F32, Performance, Puppet
+from restage4d.reconstruct.motion.body_motion import robust_procrustes
+from restage4d.splatting.gaussians import render_gaussians
+from restage4d.threads import map_on_cores
+
+_LEAST = 0.002  # of all Gaussians: smaller pieces are no parts
+_HOLDS = 3.0  # median distances of neighbours, at which a part surely hangs together with the body
+_WITH = 0.9  # of its Gaussians, that then do
+_OWN = 0.5  # share of what a basis moves, from which it is the part's
+_SEAM = 0.08  # of the extent: the body about the part, which carries it
+_FEW = 30  # Gaussians that tell how
+_SEEN = 0.2  # share of a part at the drawn surface, from which the camera sees it
+_SURFACE = 0.04  # of the extent
+_FRAMES = 24  # of a performance that are looked at first
+
+
+def rejoin_torn_pieces(puppet: Puppet) -> Puppet:
+    """The puppet with such parts moved, by the bases that are theirs, in the frames in which they
+    are torn off; never in frame 0, which all performances share.
+
+    A part that the clip's camera does not see goes with the body, else along the camera's ray
+    alone: its picture stays. Where that does not bring it back, it stays torn.
+    """
+    dense = np.zeros((len(puppet.subject), len(puppet.performances[0].bases)), np.float32)
+    np.add.at(dense, (np.arange(len(dense))[:, None], puppet.index), puppet.weight)
+    performances = [_rejoin(puppet, p, dense) for p in puppet.performances]
+    return replace(puppet, performances=performances)
+
+
+def _rejoin(puppet: Puppet, performance: Performance, dense: F32) -> Performance:
+    """The performance with its torn parts brought back. ``dense``: (N, K) coefficients."""
+    frames = range(performance.n_frames)
+
+    def pose(bases: F32, t: int) -> F32:
+        at = se3.blend(bases[:, t], puppet.index, puppet.weight)
+        return se3.transform(*at, puppet.subject.means)
+
+    def label(t: int) -> NDArray[np.intp]:
+        return label_pieces(pose(performance.bases, t))
+
+    first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
+    if not any((_list_parts(piece)) for piece in map_on_cores(label, first)):
+        return performance
+    pieces = map_on_cores(label, frames)
+    torn = [t for t in frames if _list_parts(pieces[t])]
+    whole = map_on_cores(lambda t: label_pieces(pose(performance.bases, t), _HOLDS) == 0, frames)
+    bases = performance.bases.copy()
+    for t in [t for t in torn if t > 0]:
+        for number in _list_parts(pieces[t]):
+            part = pieces[t] == number
+            near = [s for s in frames if whole[s][part].mean() > _WITH]
+            if not near:
+                continue
+            source = min(near, key=lambda s: abs(s - t))
+            then, now = pose(performance.bases, source), pose(bases, t)
+            motion = _follow_body(part, (pieces[t] == 0) & whole[source], then, now)
+            rows = np.flatnonzero(dense[part].sum(0) > _OWN * np.maximum(dense.sum(0), 1e-9))
+            if motion is None or not len(rows):
+                continue
+            bases[rows, t] = _move_part(
+                performance, bases, rows, t, source, motion, (part, then, now), pose,
+                _is_hidden(puppet, performance, t, part),
+            )  # fmt: skip
+    return replace(performance, bases=bases)
+
+
+def _list_parts(piece: NDArray[np.intp]) -> list[int]:
+    """Numbers of the pieces that are parts torn off."""
+    return [int(i) for i in np.flatnonzero(np.bincount(piece) >= _LEAST * len(piece)) if i > 0]
+
+
+def _follow_body(
+    part: NDArray[np.bool_], body: NDArray[np.bool_], then: F32, now: F32
+) -> tuple[F32, F32] | None:
+    """The rigid motion of the body about the part, None where too little of it is near."""
+    extent = float(np.ptp(np.quantile(then, [0.02, 0.98], axis=0), axis=0).max())
+    apart = np.asarray(KDTree(then[part]).query(then)[0])
+    about = body & ~part & (apart < _SEAM * extent)
+    if about.sum() < _FEW:
+        return None
+    return robust_procrustes(then[about], now[about], np.ones(int(about.sum()), np.float32))
+
+
+def _move_part(
+    performance: Performance, bases: F32, rows: NDArray[np.intp], t: int, source: int,
+    motion: tuple[F32, F32], places: tuple[NDArray[np.bool_], F32, F32],
+    pose: Callable[[F32, int], F32], hidden: bool,
+) -> F32:  # fmt: skip
+    """The part's bases (R, 9) at t: with the body from ``source`` where it is ``hidden``, or along
+    the ray, or as they are."""
+    (R, shift), (part, then, now) = motion, places
+    there = performance.bases[rows, source]
+    carried = se3.pack(R @ se3.gram_schmidt(there[:, :6]), there[:, 6:] @ R.T + shift)
+    eye = -performance.w2c[t, :3, :3].T @ performance.w2c[t, :3, 3]
+    middle = now[part].mean(0)
+    ray = (middle - eye) / np.linalg.norm(middle - eye)
+    along = bases[rows, t].copy()
+    along[:, 6:] += ((then[part] @ R.T + shift).mean(0) - middle) @ ray * ray
+    for tried in (carried, along) if hidden else (along,):
+        trial = bases[:, t : t + 1].copy()
+        trial[rows, 0] = tried
+        if (label_pieces(pose(trial, 0))[part] == 0).mean() > _WITH:
+            return tried.astype(np.float32)
+    return bases[rows, t]
+
+
+def _is_hidden(puppet: Puppet, performance: Performance, t: int, part: NDArray[np.bool_]) -> bool:
+    """Whether the clip's camera hardly sees the part at frame t."""
+    camera, posed = performance.camera(t), puppet.pose(performance, t)
+    depth = render_gaussians([posed], camera)[1]
+    at = posed.means[part] @ camera.w2c[:3, :3].T + camera.w2c[:3, 3]
+    z = np.maximum(at[:, 2], 1e-6)
+    column, row = np.floor((at / z[:, None]) @ camera.K.T)[:, :2].astype(int).T
+    height, width = depth.shape
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    front = depth[row.clip(0, height - 1), column.clip(0, width - 1)]
+    extent = float(np.ptp(np.quantile(posed.means, [0.02, 0.98], axis=0), axis=0).max())
+    return float((inside & (z < front + _SURFACE * extent)).mean()) < _SEEN

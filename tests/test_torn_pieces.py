@@ -1,0 +1,90 @@
+"""Parts that tear off a finished puppet come back: along the ray where they are seen, with the body
+where they are hidden."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import box_puppet
+
+from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
+from restage4d.puppet import Puppet
+from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
+
+FRAMES, TORN = 6, 4
+
+
+def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
+    """A box whose front, or back, is moved by its second basis, and flies off ``by`` in frame
+    `TORN` of "restaged"."""
+    puppet = box_puppet(frames=FRAMES)
+    y = puppet.subject.means[:, 1]
+    part = y > 0.2 if behind else y < -0.2
+    performance = puppet.performances[1]
+    bases = performance.bases.copy()
+    bases[1, TORN, 6:] += by
+    return replace(
+        puppet,
+        index=part.astype(np.uint16)[:, None],
+        performances=[puppet.performances[0], replace(performance, bases=bases)],
+    )
+
+
+def test_a_hidden_part_goes_with_the_body():
+    torn = box_with_a_part(behind=True, by=(0.05, 0.9, 0.02))
+    assert measure_unity(torn, torn.performances[1])[TORN] < 0.8
+    mended = rejoin_torn_pieces(torn)
+    assert measure_unity(mended, mended.performances[1]).min() == 1
+    bases, body = mended.performances[1].bases, mended.performances[1].bases[0]
+    assert bases[1, TORN, 6] == pytest.approx(body[TORN, 6], abs=0.06)
+    assert bases[1, TORN, 7] == pytest.approx(body[TORN, 7], abs=0.03)
+
+
+def test_a_part_that_is_seen_moves_along_its_ray_alone():
+    torn = box_with_a_part(behind=False, by=(0.0, -0.5, 0.0))
+    mended = rejoin_torn_pieces(torn)
+    assert measure_unity(mended, mended.performances[1]).min() == 1
+    before, after = (
+        p.pose(p.performances[1], TORN).means[p.index[:, 0] == 1].mean(0) for p in (torn, mended)
+    )
+    eye = np.array([0, -3, 0.5])
+    move = after - before
+    ray = (before - eye) / np.linalg.norm(before - eye)
+    assert np.linalg.norm(move) > 0.3
+    assert move == pytest.approx((move @ ray) * ray, abs=1e-4)
+
+
+def test_a_part_that_is_seen_elsewhere_stays_where_it_was_filmed():
+    torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
+    mended = rejoin_torn_pieces(torn)
+    assert np.array_equal(mended.performances[1].bases, torn.performances[1].bases)
+
+
+def test_all_else_stays_to_the_bit():
+    torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
+    mended = rejoin_torn_pieces(torn)
+    assert np.array_equal(mended.performances[0].bases, torn.performances[0].bases)
+    others = np.arange(FRAMES) != TORN
+    kept, given = mended.performances[1].bases, torn.performances[1].bases
+    assert np.array_equal(kept[:, others], given[:, others])
+    assert np.array_equal(kept[0], given[0])
+    assert mended.subject is torn.subject
+    whole = box_puppet(frames=FRAMES)
+    assert rejoin_torn_pieces(whole).performances[1] is whole.performances[1]
+
+
+def test_the_frame_that_all_performances_share_is_not_touched():
+    torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
+    for performance in torn.performances:
+        performance.bases[1, 0, 7] += 0.9
+    mended = rejoin_torn_pieces(torn)
+    for kept, given in zip(mended.performances, torn.performances, strict=True):
+        assert np.array_equal(kept.bases[:, 0], given.bases[:, 0])
+
+
+def test_pieces_are_numbered_from_the_largest():
+    points = np.random.default_rng(0).uniform(size=(300, 3)).astype(np.float32)
+    points[:60] += 10
+    points[60:80] -= 10
+    piece = label_pieces(points, 20.0)
+    assert [set(piece[80:]), set(piece[:60]), set(piece[60:80])] == [{0}, {1}, {2}]
