@@ -32,9 +32,9 @@ from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
-from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
 from restage4d.reconstruct.sketch import sketch_body
+from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 
 
 @dataclass

@@ -148,7 +148,7 @@ def bring_inside(
     wrong = np.flatnonzero(~allow(found.means[image], image))
     for nearer in _NEARER:
         share[wrong] = nearer
-        here = start[wrong] + nearer * way[wrong]
+        here = (start[wrong] + nearer * way[wrong]).astype(np.float32)
         wrong = wrong[~allow(here, image[wrong])]
     if len(image) > _ALIKE:  # one surface, not two that lie through one another
         about = np.asarray(KDTree(start).query(start, k=_ALIKE)[1], np.intp)
