@@ -8,6 +8,7 @@ the seam carries it from there.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +56,29 @@ def _rejoin(puppet: Puppet, performance: Performance, dense: F32) -> Performance
     def label(t: int) -> NDArray[np.intp]:
         return label_pieces(pose(performance.bases, t))
 
+    @cache
+    def find_whole(t: int) -> NDArray[np.bool_]:
+        return label_pieces(pose(performance.bases, t), _HOLDS) == 0
+
     first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
-    if not any((_list_parts(piece)) for piece in map_on_cores(label, first)):
+    pieces = dict(zip(first, map_on_cores(label, first), strict=True))
+    torn = [t for t in first if _list_parts(pieces[t])]
+    step = max(np.diff(first), default=1)
+    beside = [t for t in frames if t not in pieces and any(abs(t - s) < step for s in torn)]
+    pieces |= zip(beside, map_on_cores(label, beside), strict=True)
+    torn = sorted(t for t, piece in pieces.items() if t > 0 and _list_parts(piece))
+    if not torn:
         return performance
-    pieces = map_on_cores(label, frames)
-    torn = [t for t in frames if _list_parts(pieces[t])]
-    whole = map_on_cores(lambda t: label_pieces(pose(performance.bases, t), _HOLDS) == 0, frames)
     bases = performance.bases.copy()
-    for t in [t for t in torn if t > 0]:
+    for t in torn:
         for number in _list_parts(pieces[t]):
             part = pieces[t] == number
-            near = [s for s in frames if whole[s][part].mean() > _WITH]
-            if not near:
+            outward = sorted(frames, key=lambda s: abs(s - t))
+            source = next((s for s in outward if find_whole(s)[part].mean() > _WITH), None)
+            if source is None:
                 continue
-            source = min(near, key=lambda s: abs(s - t))
             then, now = pose(performance.bases, source), pose(bases, t)
-            motion = _follow_body(part, (pieces[t] == 0) & whole[source], then, now)
+            motion = _follow_body(part, (pieces[t] == 0) & find_whole(source), then, now)
             rows = np.flatnonzero(dense[part].sum(0) > _OWN * np.maximum(dense.sum(0), 1e-9))
             if motion is None or not len(rows):
                 continue
