@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.puppet import F32
 from restage4d.se3 import Array
 
 from .. import compat
@@ -20,6 +21,7 @@ FewKeys = list[tuple[NDArray[np.intp], Array, Array]]  # per channel: frames, va
 Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
+CAPTURED = "restage4d_bases"  # of a performance's Action: the bases that it came with, (K, T, 9)
 # Scene units that the end of a chain of a skeleton's bones may be off for fewer keys: each bone's
 # place, and the farthest end of those below it by its turn. Bones of a chain err independently.
 FEW = 1.2e-3
@@ -133,6 +135,17 @@ def find_played(
     """The Action and the slot that play on ``owner``."""
     data = owner.animation_data
     return (data.action, data.action_slot) if data is not None else (None, None)
+
+
+def keep_bases(action: bpy.types.Action, bases: F32) -> None:  # (K, T, 9)
+    """Keeps with an Action the bases that its keys were made of, whatever becomes of these."""
+    action[CAPTURED] = np.ascontiguousarray(bases, "<f4").tobytes()
+
+
+def read_kept_bases(action: bpy.types.Action, n_bases: int) -> F32 | None:  # -> (K, T, 9)
+    """What `keep_bases` kept; None in files from before."""
+    kept = action.get(CAPTURED)
+    return np.frombuffer(kept, "<f4").reshape(n_bases, -1, 9) if kept is not None else None
 
 
 def measure_limits(

@@ -218,6 +218,7 @@ def _add_performances(
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
+        actions.keep_bases(action, p.bases)
         thin = partial(actions.thin_keys, keys, few, limits)
         thinned = yield from in_thread(at, thin)
         for _ in actions.write_bones(action, parts.armature, keys, few, thinned):

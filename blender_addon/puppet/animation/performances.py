@@ -110,6 +110,7 @@ def add_performance(
     first = imported.performances[0].action
     keys = {bone: (x[0], _turn_like(first, bone, x[1])) for bone, x in keys.items()}
     action = actions.add_action(f"{_get_label(imported)} {performance.name}", performance.n_frames)
+    actions.keep_bases(action, performance.bases)
     bones = rig.get_armature(armature).bones
     few = find_few(name for name in keys if PART in bones[name])
     for _ in actions.write_bones(action, armature, keys, few):
