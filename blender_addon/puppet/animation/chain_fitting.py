@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from restage4d.se3 import Array, quat_to_matrix
 
-from .curve_fitting import build_design
+from .curve_fitting import build_designs
 
 Keys = tuple[int, ...]
 FewKeys = list[tuple[NDArray[np.intp], Array, Array]]  # per channel: frames, values, slopes
@@ -27,6 +27,7 @@ _ENOUGH = 0.03  # of the keys: a round that takes out fewer is the last
 _LEAST_W = 0.5  # of a rotation's quaternion, for it to be keyed by the other three alone
 _RIDGE, _DAMPING = 1e-6, 1e-2  # of the normal equations' diagonal: of one channel, of a bone
 _STRETCH = 20  # keys that are looked at together
+_BETWEEN = 1e-3  # of frames' mean weight: what is half way between them
 _FLAT = 1e-3  # of squared errors: below, they weigh as if they were so large
 
 
@@ -141,6 +142,7 @@ class _Fit:
                 mine[:, 3:] /= w
                 self.keys[b, 3], self.fitted[b, 3] = (0,), np.array([mine[0, 3], 0.0])
             self.channels += [(b, c) for c in range(7) if c != 3 or not is_small]
+        self.middle = 0.5 * (self.values[:, 1:] + self.values[:, :-1])
         self.refresh()
         for b, c in self.channels:
             gain = np.sqrt((self._find_effect(b, c) ** 2).sum(-1).max(0))
@@ -216,7 +218,8 @@ class _Fit:
             mine = tuple(k - keys[first] for k in keys[first : end + 1])
             held = first > 0, end < last
             part = _thin(
-                mine, now[span], each[first : end + 1], held,
+                mine, now[span], self.middle[b, keys[first] : keys[end], c],
+                each[first : end + 1], held,
                 (square[:, span], along[:, span], gain[:, span]),
             )  # fmt: skip
             del new_keys[-1:], new_x[-1:]
@@ -230,11 +233,12 @@ class _Fit:
 
     def _write(self, b: int, c: int, fitted: Array) -> None:
         self.fitted[b, c] = fitted
-        self.values[b, :, c] = self._design(self.keys[b, c]) @ fitted
+        self.values[b, :, c] = self._design(self.keys[b, c])[::2] @ fitted
 
-    def _design(self, keys: Keys) -> Array:
+    def _design(self, keys: Keys) -> Array:  # -> (2T - 1, 2n)
         if keys not in self.designs:
-            self.designs[keys] = _design(keys, self.count_frames)
+            moments = np.arange(2 * self.count_frames - 1) / 2
+            self.designs[keys] = build_designs(np.array([keys]), moments)[0]
         return self.designs[keys]
 
     def _find_effect(self, b: int, c: int) -> Array:  # -> (1 or marks below, T, 3)
@@ -268,7 +272,8 @@ class _Fit:
         weighted = J * np.repeat(weight.T, 3, axis=1)[:, None]
         H = weighted @ np.swapaxes(J, 1, 2)  # (T, C, C)
         flat = np.swapaxes(off, 0, 1).reshape(self.count_frames, -1)
-        D = [self._design(self.keys[b, c]) for c in mine]
+        both = [self._design(self.keys[b, c]) for c in mine]
+        D, half = [d[::2] for d in both], [d[1::2] for d in both]
         ends = np.cumsum([0, *(d.shape[1] for d in D)])
         A, g = np.empty((ends[-1], ends[-1])), np.empty(ends[-1])
         down = -(weighted @ flat[..., None])[..., 0]
@@ -278,6 +283,9 @@ class _Fit:
             for j, mine_j in enumerate(D[: i + 1]):
                 A[rows, ends[j] : ends[j + 1]] = mine_i.T @ (H[:, i, j, None] * mine_j)
                 A[ends[j] : ends[j + 1], rows] = A[rows, ends[j] : ends[j + 1]].T
+            little, d, c = _BETWEEN * H[:, i, i].mean(), half[i], mine[i]
+            A[rows, rows] += little * d.T @ d
+            g[rows] += little * d.T @ (self.middle[b, :, c] - d @ self.fitted[b, c])
         held = self.damping * np.diag(A) + 1e-12 * np.trace(A) + 1e-12
         x = np.linalg.solve(A + np.diag(held), g)
         steps = [x[ends[i] : ends[i + 1]] for i in range(len(D))]
@@ -296,14 +304,14 @@ class _Fit:
 
 def _sketch(values: Array, gain: Array, share: float) -> tuple[Keys, Array]:  # (T,), (T,)
     """Keys that are near enough to a channel: one is added at once in each gap that is off."""
-    count, a = len(values), gain**2 + 1e-12
+    count, a, middle = len(values), gain**2 + 1e-12, 0.5 * (values[1:] + values[:-1])
     if np.ptp(values) * gain.max() <= 2 * share:
         return (0,), np.array([(a * values).sum() / a.sum(), 0.0])
     keys = [0, count - 1]
     while True:
-        D = _design(tuple(keys), count)
-        x = _solve(D[None], a, a * values)[0]
-        off = np.abs(D @ x - values) * gain
+        D = build_designs(np.array([keys]), np.arange(2 * count - 1) / 2)
+        x = _solve(D, a, a * values[None], middle[None])[0]
+        off = np.abs(D[0, ::2] @ x - values) * gain
         gaps = [(i, j) for i, j in pairwise(keys) if j - i > 1]
         bad = [(i, j) for i, j in gaps if off[i : j + 1].max() > share]
         if off.max() <= share or not gaps:
@@ -314,14 +322,15 @@ def _sketch(values: Array, gain: Array, share: float) -> tuple[Keys, Array]:  # 
 def _thin(
     keys: Keys,
     now: Array,
+    middle: Array,
     each: Array,
     held: tuple[bool, bool],
     errors: tuple[Array, Array, Array],
-) -> tuple[Keys, Array, Array]:  # (T,), (n, 2), (P, T) three times -> keys, (m, 2), (T,)
+) -> tuple[Keys, Array, Array]:  # (T,), (T - 1,), (n, 2), (P, T) three times -> .., (m, 2), (T,)
     """Takes keys out of a stretch of a channel, see `_Fit.thin_channel`.
 
     Args:
-        now: the channel.
+        now, middle: the channel, and what it should be half way between frames.
         each: value and slope of each key.
         held: whether the first and the last key stay as they are.
         errors: of marks: squares, along the channel's effect, and how much that is, squared.
@@ -330,7 +339,7 @@ def _thin(
         The keys that stay, value and slope of each, and what was added to the channel.
     """
     square, along, gain = errors
-    start, count = now, len(now)
+    start, moments = now, np.arange(2 * len(now) - 1) / 2
     while len(keys) > 1:
         weight = (square + _FLAT) ** (_POWER // 2 - 1)
         a, g = (weight * gain).sum(0) + 1e-12, (weight * along).sum(0)
@@ -340,7 +349,7 @@ def _thin(
         best: tuple[float, Keys, Array, Array, Array] | None = None
         cost = (square ** (_POWER // 2)).sum()
         for some in filter(None, tries):
-            D, n = _design_all(np.array(some), count), len(some[0])
+            D, n = build_designs(np.array(some), moments), len(some[0])
             free = np.arange(n)[int(held[0]) : n - int(held[1])]
             fits = np.zeros((len(some), 2 * n))
             for stays, i in zip(held, (0, -1), strict=True):
@@ -349,8 +358,9 @@ def _thin(
             rest = (D @ fits[..., None])[..., 0]
             columns = np.concatenate([free, n + free])
             if len(columns):
-                fits[:, columns] = _solve(D[..., columns], a, a * (now - rest) - g)
-            step = (D @ fits[..., None])[..., 0] - now  # (tries, T)
+                y = a * (now - rest[:, ::2]) - g
+                fits[:, columns] = _solve(D[..., columns], a, y, middle - rest[:, 1::2])
+            step = (D[:, ::2] @ fits[..., None])[..., 0] - now  # (tries, T)
             after = square + step[:, None] * (2 * along + step[:, None] * gain)
             good = np.flatnonzero(after.max((1, 2)) <= _LIMIT**2)
             if len(good):
@@ -366,35 +376,16 @@ def _thin(
     return keys, each, now - start
 
 
-def _solve(D: Array, a: Array, y: Array) -> Array:  # (n, T, x), (T,), (T,) -> (n, x)
-    """Least squares of D x against y / a with the weights a."""
-    across = np.swapaxes(D, 1, 2)
-    A = across @ (a[:, None] * D)
+def _solve(
+    D: Array, a: Array, y: Array, middle: Array
+) -> Array:  # (n, 2T - 1, x), (T,), (n, T), (n, T - 1) -> (n, x)
+    """Least squares of D x at frames against y / a, with the weights a, and a little of it half way
+    between frames against ``middle``."""
+    at, half = D[:, ::2], D[:, 1::2]
+    across, little = np.swapaxes(at, 1, 2), _BETWEEN * a.mean()
+    A = across @ (a[:, None] * at) + little * np.swapaxes(half, 1, 2) @ half
     size = A.shape[-1]
     held = _RIDGE * np.trace(A, axis1=1, axis2=2) / size
     A[:, range(size), range(size)] += held[:, None] + 1e-12
-    return np.linalg.solve(A, across @ y[..., None])[..., 0]
-
-
-def _design(keys: Keys, count: int) -> Array:  # -> (T, 2n)
-    return build_design(np.array(keys), count)
-
-
-def _design_all(keys: NDArray[np.intp], count: int) -> Array:  # (C, n) -> (C, T, 2n)
-    """`build_design` of several choices of keys."""
-    n = keys.shape[1]
-    out = np.zeros((len(keys), count, 2 * n))
-    if n == 1:
-        out[..., 0] = 1
-        return out
-    at = np.arange(count)
-    i = np.clip((at[:, None] >= keys[:, None]).sum(-1) - 1, 0, n - 2)  # (C, T)
-    choice = np.arange(len(keys))[:, None]
-    before = keys[choice, i]
-    length = (keys[choice, i + 1] - before).astype(float)
-    u = (at - before) / length
-    out[choice, at, i] = (1 + 2 * u) * (1 - u) ** 2
-    out[choice, at, i + 1] = u * u * (3 - 2 * u)
-    out[choice, at, n + i] = length * u * (1 - u) ** 2
-    out[choice, at, n + i + 1] = length * u * u * (u - 1)
-    return out
+    g = across @ y[..., None] + little * np.swapaxes(half, 1, 2) @ middle[..., None]
+    return np.linalg.solve(A, g)[..., 0]
