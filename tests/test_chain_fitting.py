@@ -1,5 +1,7 @@
 """Few keys for a tree of bones, within an error of what the bones carry: without Blender."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,9 @@ def make_arm(bones=4, frames=FRAMES, noise=0.0, seed=0):
     rest = np.tile(np.eye(4), (bones, 1, 1))
     rest[1:, 1, 3] = 0.2
     marks = [np.array([[0, 0, 0], [0, 0.2, 0], [0.05, 0.1, 0]])] * bones
-    chain = Chain([f"bone {b}" for b in range(bones)], list(range(-1, bones - 1)), rest, marks)
+    chain = Chain(
+        [f"bone {b}" for b in range(bones)], list(range(-1, bones - 1)), rest, marks, [1.0] * bones
+    )
     location = np.zeros((bones, frames, 3))
     location[0] = np.stack([np.sin(6 * t), 0.2 * t, 0.1 * np.cos(4 * t)], 1)
     location += noise * rng.normal(size=location.shape)
@@ -86,11 +90,20 @@ def test_bones_share_the_error_of_what_they_carry():
     for b, (rest, marks) in enumerate(zip(chain.rest, chain.marks, strict=True)):
         reach = 0.2 * (len(chain.names) - b)  # to the end of the arm, where errors add up
         farther = np.concatenate([marks, [[0, reach, 0]]])
-        one = Chain([chain.names[b]], [-1], rest[None], [farther])
+        one = Chain([chain.names[b]], [-1], rest[None], [farther], [1.0])
         mine = slice(b, b + 1)
         share = ERROR / len(chain.names)
         apart += count(chain_fitting.fit_chain(one, location[mine], quats[mine], share))
     assert together < 0.7 * apart
+
+
+def test_a_bone_may_be_keyed_more_closely_than_others():
+    chain, location, quats = make_arm(noise=4e-4)
+    closer = replace(chain, shares=[1.0, 1.0, 1.0, 0.3])
+    few = chain_fitting.fit_chain(closer, location, quats, ERROR)
+    off = measure(chain, few, location, quats)
+    assert off[-3:].max() <= 0.3 * ERROR
+    assert 0.35 * ERROR < off[:-3].max() <= ERROR
 
 
 def test_rotations_near_half_a_turn_are_keyed_by_all_four():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Performances as Actions with slots: keyframes written in bulk, and who plays what."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 from typing import cast
 
@@ -22,6 +22,7 @@ FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
 CAPTURED = "restage4d_bases"  # of a performance's Action: the bases that it came with, (K, T, 9)
 FEW = 2e-3  # scene units that any place that a skeleton's bones carry may be off for fewer keys
+_SOLES = 0.5  # of that: of feet and of what inverse kinematics brings to a place
 _CHANNELS = "location", "rotation_quaternion"
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
@@ -146,11 +147,15 @@ def read_kept_bases(action: bpy.types.Action, n_bases: int) -> F32 | None:  # ->
 
 
 def read_chain(
-    armature: bpy.types.Object, few: Mapping[str, str], places: Mapping[str, Array]
+    armature: bpy.types.Object,
+    few: Mapping[str, str],
+    places: Mapping[str, Array],
+    soles: Container[str],
 ) -> Chain:
     """The bones that those of ``few`` are named for, and what tells how far their keys are off:
     both ends of each, and the outermost of its ``places`` (N, 3) in the armature's space, or a
-    place beside it where it has none."""
+    place beside it where it has none. What stands on the ground, ``soles``, is keyed more
+    closely: where a foot is locked, one sees it slide."""
     bones = cast(bpy.types.Armature, armature.data).bones
     parents = {}
     for name in dict.fromkeys(few.values()):
@@ -175,7 +180,8 @@ def read_chain(
         marks.append(np.concatenate([[[0, 0, 0], [0, length, 0]], around]))
     order = {name: i for i, name in enumerate(names)}
     above = [order.get(parents[name] or "", -1) for name in names]
-    return Chain(names, above, np.array(own), marks)
+    shares = [_SOLES if name in soles else 1.0 for name in names]
+    return Chain(names, above, np.array(own), marks, shares)
 
 
 def thin_keys(

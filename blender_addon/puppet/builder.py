@@ -22,7 +22,7 @@ from restage4d.skeleton.finding import find_skeleton
 from .. import compat
 from ..session.steps import Steps, in_thread
 from ..skeleton import build as body_rig
-from ..skeleton.plan import BodyPlan, compute_channels, find_few, list_own_places
+from ..skeleton.plan import BodyPlan, compute_channels, find_few, list_own_places, list_soles
 from . import (
     actions,
     attributes,
@@ -214,7 +214,8 @@ def _add_performances(
         compute = partial(compute_channels, body, puppet, rest=rest)
     few = find_few(body.list_own()) if body is not None else {}
     places = list_own_places(body.skeleton, puppet.subject.means) if body is not None else {}
-    chain = actions.read_chain(parts.armature, few, places)
+    soles = list_soles(body.skeleton) if body is not None else ()
+    chain = actions.read_chain(parts.armature, few, places, soles)
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))

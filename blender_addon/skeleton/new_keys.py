@@ -17,7 +17,7 @@ from restage4d.skeleton.skeleton import Bone, Skeleton
 from ..puppet import actions, attributes, rig
 from ..puppet.animation.chain_fitting import Chain
 from . import build
-from .plan import CAPTURED, LIMB, PART, compute_channels, list_own_places
+from .plan import CAPTURED, LIMB, PART, compute_channels, list_own_places, list_soles
 
 _UNTOUCHED = 5e-6  # of a change from the identity: float32 of the bones
 
@@ -42,12 +42,13 @@ def read_chain(
     armature: bpy.types.Object, points: bpy.types.Object, few: Mapping[str, str]
 ) -> Chain:
     """The bones that get few keys, see `plan.find_few`; none where there is no skeleton."""
-    places: dict[str, Array] = {}
-    if few:
-        with attributes.reading_mesh(points) as mesh:
-            means = attributes.read_attribute(mesh, "position", "vector", 3)
-        places = list_own_places(read_skeleton(armature, points), means)
-    return actions.read_chain(armature, few, places)
+    if not few:
+        return actions.read_chain(armature, few, {}, ())
+    with attributes.reading_mesh(points) as mesh:
+        means = attributes.read_attribute(mesh, "position", "vector", 3)
+    skeleton = read_skeleton(armature, points)
+    places = list_own_places(skeleton, means)
+    return actions.read_chain(armature, few, places, list_soles(skeleton))
 
 
 def read_skeleton(armature: bpy.types.Object, points: bpy.types.Object) -> Skeleton:

@@ -163,6 +163,18 @@ def list_own_places(skeleton: Skeleton, means: Array) -> dict[str, Array]:  # (N
     return {f"{bone.name} captured": means[main == s].astype(float) for s, bone in named}
 
 
+def list_soles(skeleton: Skeleton) -> set[str]:
+    """The keyed bones of what may stand: of each limb the foot, or the lower bone where there is
+    none, the control of its inverse kinematics, and the end that goes there."""
+    out = set()
+    for _, lower in skeleton.find_limbs():
+        foot = skeleton.find_foot(lower)
+        stem, side = split_name(skeleton.bones[lower].part)
+        out |= {f"{stem}_ik{side} follows", f"{stem}_end{side}"}
+        out.add(f"{skeleton.bones[lower if foot is None else foot].name} captured")
+    return out
+
+
 def compute_channels(
     body: BodyPlan, puppet: Puppet, performance: Performance, *, rest: Mapping[str, Array]
 ) -> dict[str, tuple[Array, Array]]:  # name -> (T, 3), (T, 4)

@@ -15,7 +15,7 @@ from restage4d.skeleton.finding import find_skeleton, list_parts
 from ..puppet import actions, attributes, capture, importer, rig
 from . import build, contacts
 from .contact_list import read_contacts, write_contacts
-from .plan import PART, compute_channels, find_few, list_own_places
+from .plan import PART, compute_channels, find_few, list_own_places, list_soles
 
 
 def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point: int) -> list[str]:
@@ -65,7 +65,7 @@ def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point:
     alone = replace(body, keyed={n: keyed for n, keyed in body.keyed.items() if n in names})
     few = find_few(alone.keyed)
     places = list_own_places(skeleton, subject.means)
-    chain = actions.read_chain(armature, few, places)
+    chain = actions.read_chain(armature, few, places, list_soles(skeleton))
     for p, shown in zip(home, imported.performances, strict=True):
         keys = compute_channels(alone, puppet, p, rest=rest)
         thinned = actions.thin_keys(keys, chain)

@@ -40,12 +40,14 @@ class Chain:
         parent: of each, -1 for none.
         rest: (B, 4, 4) rest matrices, each relative to its parent's.
         marks: (P, 3) places at rest in each bone's own axes.
+        shares: of the error allowed, that each bone's marks may be off.
     """
 
     names: list[str]
     parent: list[int]
     rest: Array
     marks: list[Array]
+    shares: list[float]
 
     def pose(self, location: Array, quats: Array) -> tuple[Array, Array]:
         """(B, T, 4, 4) twice: where each bone stands, and what its channels move it within; of
@@ -83,7 +85,7 @@ def fit_chain(
     chain: Chain, location: Array, quats: Array, tolerance: float
 ) -> list[tuple[FewKeys, FewKeys]]:  # (B, T, 3), (B, T, 4)
     """Few keys of each bone's location and quaternion, such that no mark is farther than
-    ``tolerance`` from where all keys have it, in no frame.
+    its bone's share of ``tolerance`` from where all keys have it, in no frame.
 
     A rotation that stays well below half a turn is keyed by x, y and z alone, w standing at 1:
     Blender brings quaternions to unit length, and those of all rotations are on a line through 0.
@@ -127,7 +129,9 @@ class _Fit:
     def __init__(
         self, chain: Chain, location: Array, quats: Array, tolerance: float, share: float
     ) -> None:
-        self.chain, self.tolerance, self.below = chain, tolerance, chain.find_below()
+        self.chain, self.below = chain, chain.find_below()
+        each = np.repeat(chain.shares, [len(mine) for mine in chain.marks])
+        self.allowed = tolerance * each[:, None, None]
         self.count_frames, self.damping = location.shape[1], _DAMPING
         self.truth = chain.carry_marks(chain.pose(location, quats)[0])
         self.values = np.concatenate([location, quats], -1).astype(float)  # (B, T, 7)
@@ -156,7 +160,7 @@ class _Fit:
         location, quats = self.values[..., :3], self.values[..., 3:]
         self.posed, self.within = self.chain.pose(location, quats)
         self.places = self.chain.carry_marks(self.posed)
-        self.off = (self.places - self.truth) / self.tolerance
+        self.off = (self.places - self.truth) / self.allowed
 
     def measure(self) -> float:
         """The largest error."""
@@ -241,22 +245,23 @@ class _Fit:
             self.designs[keys] = build_designs(np.array([keys]), moments)[0]
         return self.designs[keys]
 
-    def _find_effect(self, b: int, c: int) -> Array:  # -> (1 or marks below, T, 3)
+    def _find_effect(self, b: int, c: int) -> Array:  # -> (marks below, T, 3)
         """How far a channel moves the marks that its bone carries."""
+        allowed = self.allowed[self.below[b]]
         if c < 3:
-            return self.within[b, None, :, :3, c] / self.tolerance
+            return self.within[b, None, :, :3, c] / allowed
         turn = self._find_turns(b)[c - 3]
         arm = self.places[self.below[b]] - self.posed[b, :, :3, 3]
         out = np.empty_like(arm)
         for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
             out[..., i] = turn[:, j] * arm[..., k] - turn[:, k] * arm[..., j]
-        return out
+        return out / allowed
 
     def _find_turns(self, b: int) -> Array:  # -> (4, T, 3)
-        """How far each part of a quaternion turns the bone, in radians by what is allowed."""
+        """How far each part of a quaternion turns the bone, in radians."""
         w, x, y, z = q = self.values[b, :, 3:].T
         turn = np.array([[-x, -y, -z], [w, -z, y], [z, w, -x], [-y, x, w]])  # in its own axes
-        turn *= 2 / (q**2).sum(0) / self.tolerance
+        turn *= 2 / (q**2).sum(0)
         return np.einsum("tij,cjt->cti", self.posed[b, :, :3, :3], turn)
 
     def _solve_bone(self, b: int) -> None:

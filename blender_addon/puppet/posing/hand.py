@@ -124,8 +124,8 @@ def set_bone(posed: bpy.types.PoseBone, matrix: Matrix) -> None:
     """Sets location and rotation of a bone, whatever its rotation mode; its scale stays, and so
     does the length of its quaternion, which few keys do not hold at 1."""
     if posed.rotation_mode == "QUATERNION":
-        turn = matrix.to_quaternion() * max(posed.rotation_quaternion.magnitude, 1e-3)
-        turn.make_compatible(posed.rotation_quaternion)
+        turn = matrix.to_quaternion()
+        turn.make_compatible(posed.rotation_quaternion)  # in its length, too
         posed.location, posed.rotation_quaternion = matrix.to_translation(), turn
     else:
         scale = posed.scale.copy()
