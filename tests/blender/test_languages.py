@@ -189,7 +189,8 @@ def test_errors_that_artists_meet_are_told_in_their_language(language):
     pieces = {name_fields(piece).strip() for path in files for piece in _list_words(path)}
     for text in table:  # as long as somebody says it
         for part in re.split(r"\{\d\}", text):
-            assert any(part.strip() in piece for piece in pieces), text
+            part = part.strip()
+            assert any(part in x or (len(x) > 7 and x in part) for x in pieces), text
     for module, told in TOLD_OF.items():
         assert any(
             part in told for part in map(name_fields, _list_words(LIBRARY / f"{module}.py"))
