@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -28,9 +29,10 @@ from restage4d.puppet import Puppet
 
 def read_places(armature, places, frames):  # -> (T, P, 3)
     """Where Blender has the places that bones carry, {name: (N, 3) at rest}, at scene frames."""
-    out = []
+    out: list[np.ndarray] = []
+    scene: Any = bpy.context.scene
     for frame in frames:
-        bpy.context.scene.frame_set(int(frame), subframe=frame % 1)
+        scene.frame_set(int(frame), subframe=frame % 1)
         bones = armature.pose.bones
         moved = []
         for name, mine in places.items():
@@ -50,7 +52,7 @@ def measure(path: Path) -> list[dict[str, object]]:
     skeleton = new_keys.read_skeleton(armature, imported.points)
     means = attributes.read_gaussians(attributes.get_mesh(imported.points)).means
     places = {
-        name: np.concatenate([[bones[name].head_local, bones[name].tail_local], own])
+        name: np.concatenate([np.array([bones[name].head_local, bones[name].tail_local]), own])
         for name, own in list_own_places(skeleton, means).items()
     }
     controls = [b for b in bones if b.get(rig.ROLE) in (IK, POLE)]
