@@ -232,25 +232,3 @@ def test_falloff_is_one_at_the_frame_and_none_beyond_its_reach():
     assert share[10] == 1
     np.testing.assert_array_equal(np.flatnonzero(share) + 10, range(16, 25))
     np.testing.assert_allclose(share, share[::-1], atol=1e-12)
-
-
-def test_channels_keep_the_shared_frames_that_they_need():
-    t = np.linspace(0, 1, 60)
-    values = np.stack([np.sin(9 * t), 0.02 * np.sin(5 * t), 1e-5 * t, np.cos(4 * t)], 1)
-    weight, tolerance = np.array([1.0, 1.0, 1.0, 0.5]), 2e-3
-    shared, _, _ = curve_fitting.sketch_keys(values, weight, tolerance)
-    found = curve_fitting.thin_channels(shared, values, weight, tolerance)
-    off = np.zeros_like(values)
-    for c, (at, fitted, slopes) in enumerate(found):
-        assert set(at.tolist()) <= set(shared.tolist())
-        assert len(at) == len(fitted) == len(slopes)
-        design = curve_fitting.build_design(at, 60)
-        off[:, c] = (design @ np.concatenate([fitted, slopes]) - values[:, c]) * weight[c]
-    assert np.linalg.norm(off, axis=1).max() <= tolerance
-    counts = [len(at) for at, _, _ in found]
-    assert counts[2] == 1, "it hardly moves"
-    assert counts[1] < counts[0]
-    assert 2 < counts[0] <= len(shared)
-    assert sum(counts) < 0.7 * 4 * len(shared)
-    still = curve_fitting.thin_channels(np.array([0]), values[:1], weight, tolerance)
-    assert [len(at) for at, _, _ in still] == [1, 1, 1, 1]

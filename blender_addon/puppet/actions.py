@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Performances as Actions with slots: keyframes written in bulk, and who plays what."""
 
-import math
 from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 from typing import cast
@@ -10,19 +9,20 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from restage4d.puppet import F32
 from restage4d.se3 import Array
 
 from .. import compat
-from .animation import curve_fitting
+from .animation import chain_fitting, curve_fitting
+from .animation.chain_fitting import Chain, FewKeys
 
 Animated = bpy.types.Object | bpy.types.Camera
-FewKeys = list[tuple[NDArray[np.intp], Array, Array]]  # per channel: frames, values, slopes
 Channel = tuple[str, int]  # an F-curve's data path and array index
 FIRST_FRAME = 1  # a performance's frame 0 stands at scene frame 1
 SLOT = "Bases"  # of a performance's Action: the bones
-# Scene units that the end of a chain of a skeleton's bones may be off for fewer keys: each bone's
-# place, and the farthest end of those below it by its turn. Bones of a chain err independently.
-FEW = 1.2e-3
+CAPTURED = "restage4d_bases"  # of a performance's Action: the bases that it came with, (K, T, 9)
+FEW = 2e-3  # scene units that any place that a skeleton's bones carry may be off for fewer keys
+_SOLES = 0.5  # of that: of feet and of what inverse kinematics brings to a place
 _CHANNELS = "location", "rotation_quaternion"
 _BEZIER, _ALIGNED = 2, 3  # Keyframe.interpolation, Keyframe.handle_left_type
 
@@ -135,39 +135,68 @@ def find_played(
     return (data.action, data.action_slot) if data is not None else (None, None)
 
 
-def measure_limits(
-    armature: bpy.types.Object, few: Mapping[str, str]
-) -> dict[str, tuple[float, float]]:
-    """For the bones that those of ``few`` are named for: how far a turn carries, twice (a
-    quaternion's error is half the angle), and the error that keys may have."""
+def keep_bases(action: bpy.types.Action, bases: F32) -> None:  # (K, T, 9)
+    """Keeps with an Action the bases that its keys were made of, whatever becomes of these."""
+    action[CAPTURED] = np.ascontiguousarray(bases, "<f4").tobytes()
+
+
+def read_kept_bases(action: bpy.types.Action, n_bases: int) -> F32 | None:  # -> (K, T, 9)
+    """What `keep_bases` kept; None in files from before."""
+    kept = action.get(CAPTURED)
+    return np.frombuffer(kept, "<f4").reshape(n_bases, -1, 9) if kept is not None else None
+
+
+def read_chain(
+    armature: bpy.types.Object,
+    few: Mapping[str, str],
+    places: Mapping[str, Array],
+    soles: Container[str],
+) -> Chain:
+    """The bones that those of ``few`` are named for, and what tells how far their keys are off:
+    both ends of each, and the outermost of its ``places`` (N, 3) in the armature's space, or a
+    place beside it where it has none. What stands on the ground, ``soles``, is keyed more
+    closely: where a foot is locked, one sees it slide."""
     bones = cast(bpy.types.Armature, armature.data).bones
-    return {
-        name: (
-            2 * _find_reach(bones[name]),
-            FEW / math.sqrt(_count_chain(bones[name], few)),
-        )
-        for name in set(few.values())
-    }
+    parents = {}
+    for name in dict.fromkeys(few.values()):
+        above = bones[name].parent
+        while above is not None and above.name not in few:
+            above = above.parent  # an untouched control, which stands as the follower above it
+        parents[name] = few[above.name] if above is not None else None
+    names: list[str] = []
+    waiting = [name for name, above in parents.items() if above is None][::-1]
+    while waiting:
+        names.append(waiting.pop())
+        waiting += [name for name, above in parents.items() if above == names[-1]][::-1]
+    rest = {name: np.array(bones[name].matrix_local, np.float64) for name in names}
+    own, marks = [], []
+    for name in names:
+        above, inverse = parents[name], np.linalg.inv(rest[name])
+        own.append(rest[name] if above is None else np.linalg.inv(rest[above]) @ rest[name])
+        mine, length = places.get(name, ()), bones[name].length
+        around = np.array([[length, 0, 0]])
+        if len(mine):
+            around = chain_fitting.find_extremes(mine @ inverse[:3, :3].T + inverse[:3, 3])
+        marks.append(np.concatenate([[[0, 0, 0], [0, length, 0]], around]))
+    order = {name: i for i, name in enumerate(names)}
+    above = [order.get(parents[name] or "", -1) for name in names]
+    shares = [_SOLES if name in soles else 1.0 for name in names]
+    return Chain(names, above, np.array(own), marks, shares)
 
 
 def thin_keys(
-    keys: Mapping[str, tuple[Array, Array]],
-    few: Mapping[str, str],
-    limits: Mapping[str, tuple[float, float]],
+    keys: Mapping[str, tuple[Array, Array]], chain: Chain
 ) -> dict[tuple[str, str], FewKeys]:
-    """The few smooth keys of the bones that those of ``few`` are named for, by bone and channel.
-    Needs no Blender. ``limits``: see `measure_limits`."""
-    found: dict[tuple[str, str], FewKeys] = {}
-    for name in filter(few.__contains__, keys):
-        reach, allowed = limits[few[name]]
-        for channel, values, weight in zip(_CHANNELS, keys[name], (1.0, reach), strict=True):
-            if (few[name], channel) not in found:
-                weights = np.full(values.shape[1], weight)
-                shared, _, _ = curve_fitting.sketch_keys(values, weights, allowed)
-                found[few[name], channel] = curve_fitting.thin_channels(
-                    shared, values, weights, allowed
-                )
-    return found
+    """The few smooth keys of a chain's bones, by bone and channel. Needs no Blender."""
+    if not chain.names:
+        return {}
+    location, quats = (np.stack([keys[name][i] for name in chain.names]) for i in (0, 1))
+    found = chain_fitting.fit_chain(chain, location, quats, FEW)
+    return {
+        (name, channel): few
+        for name, both in zip(chain.names, found, strict=True)
+        for channel, few in zip(_CHANNELS, both, strict=True)
+    }
 
 
 def write_bones(
@@ -175,13 +204,11 @@ def write_bones(
     armature: bpy.types.Object,
     keys: Mapping[str, tuple[Array, Array]],
     few: Mapping[str, str] = MappingProxyType({}),
-    thinned: Mapping[tuple[str, str], FewKeys] | None = None,
+    thinned: Mapping[tuple[str, str], FewKeys] = MappingProxyType({}),
 ) -> Iterator[None]:
     """Keyframes of bones, see `bone_curves.channels`, one a frame; bones of ``few`` get few smooth
-    ones, those of the bone that it names for them (``thinned``, see `thin_keys`, which is called
-    where it is not given). Yields after each."""
-    if thinned is None:
-        thinned = thin_keys(keys, few, measure_limits(armature, few))
+    ones, those of the bone that it names for them (``thinned``, see `thin_keys`). Yields after
+    each."""
     slot = find_slot(action, armature, SLOT)
     bags = find_channelbags(action, slot) if slot is not None else []
     channelbag = bags[0] if bags else add_slot(action, armature, SLOT)
@@ -193,16 +220,3 @@ def write_bones(
             else:
                 write_curves(channelbag, f"{path}.{channel}", name, curves)
         yield
-
-
-def _find_reach(bone: bpy.types.Bone) -> float:
-    """How far a turn of a bone carries: to the farthest end of those below it."""
-    ends = [bone.tail_local, *(below.tail_local for below in bone.children_recursive)]
-    return max((end - bone.head_local).length for end in ends)
-
-
-def _count_chain(bone: bpy.types.Bone, keyed: Container[str]) -> int:
-    """How many keyed bones there are in the longest chain that a bone is part of."""
-    ends = (bone, *bone.children_recursive)
-    chains = ([e, *e.parent_recursive] for e in ends)
-    return max(sum(b.name in keyed for b in chain) for chain in chains)

@@ -22,7 +22,7 @@ from restage4d.skeleton.finding import find_skeleton
 from .. import compat
 from ..session.steps import Steps, in_thread
 from ..skeleton import build as body_rig
-from ..skeleton.plan import BodyPlan, compute_channels, find_few
+from ..skeleton.plan import BodyPlan, compute_channels, find_few, list_own_places, list_soles
 from . import (
     actions,
     attributes,
@@ -213,12 +213,15 @@ def _add_performances(
         rest = {b.name: np.array(b.matrix_local, np.float64) for b in parts.armature.data.bones}
         compute = partial(compute_channels, body, puppet, rest=rest)
     few = find_few(body.list_own()) if body is not None else {}
-    limits = actions.measure_limits(parts.armature, few)
+    places = list_own_places(body.skeleton, puppet.subject.means) if body is not None else {}
+    soles = list_soles(body.skeleton) if body is not None else ()
+    chain = actions.read_chain(parts.armature, few, places, soles)
     for i, p in enumerate(puppet.performances):
         at, after = ((_KEYS + (_SHOWN - _KEYS) * n // count, 100) for n in (i, i + 1))
         keys = yield from in_thread(at, partial(compute, p))
         action = parts.actions[p.name] = actions.add_action(f"{name} {p.name}", p.n_frames)
-        thin = partial(actions.thin_keys, keys, few, limits)
+        actions.keep_bases(action, p.bases)
+        thin = partial(actions.thin_keys, keys, chain)
         thinned = yield from in_thread(at, thin)
         for _ in actions.write_bones(action, parts.armature, keys, few, thinned):
             yield at

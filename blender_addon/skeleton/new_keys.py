@@ -2,6 +2,7 @@
 """Keys of a performance that comes to a puppet with a skeleton later, and what an artist posed of
 one, in the bases."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
@@ -13,9 +14,10 @@ from restage4d.se3 import Array
 from restage4d.skeleton.posing import blend_changes
 from restage4d.skeleton.skeleton import Bone, Skeleton
 
-from ..puppet import attributes, rig
+from ..puppet import actions, attributes, rig
+from ..puppet.animation.chain_fitting import Chain
 from . import build
-from .plan import CAPTURED, LIMB, PART, compute_channels
+from .plan import CAPTURED, LIMB, PART, compute_channels, list_own_places, list_soles
 
 _UNTOUCHED = 5e-6  # of a change from the identity: float32 of the bones
 
@@ -34,6 +36,19 @@ def find_keys(
     rest = {bone.name: np.array(bone.matrix_local, np.float64) for bone in bones}
     keys = compute_channels(body, puppet, performance, rest=rest)
     return {name: key for name, key in keys.items() if name in rest}
+
+
+def read_chain(
+    armature: bpy.types.Object, points: bpy.types.Object, few: Mapping[str, str]
+) -> Chain:
+    """The bones that get few keys, see `plan.find_few`; none where there is no skeleton."""
+    if not few:
+        return actions.read_chain(armature, few, {}, ())
+    with attributes.reading_mesh(points) as mesh:
+        means = attributes.read_attribute(mesh, "position", "vector", 3)
+    skeleton = read_skeleton(armature, points)
+    places = list_own_places(skeleton, means)
+    return actions.read_chain(armature, few, places, list_soles(skeleton))
 
 
 def read_skeleton(armature: bpy.types.Object, points: bpy.types.Object) -> Skeleton:

@@ -26,6 +26,7 @@ Add = Callable[..., str]  # bone, its motion, and within which
 PART = "restage4d_part"  # a bone's: the part of the body it belongs to
 LIMB = "restage4d_limb"  # of a limb's IK control, pole and end: which limb
 FOOT = "restage4d_foot"  # of a foot: which limb it is below
+_OWN = 0.5  # of a point's skin weights: the bone's own
 CAPTURED, IK, POLE, END = "captured", "ik", "pole", "end"  # roles beside those of `rig`
 
 
@@ -153,6 +154,25 @@ def find_few(names: Iterable[str]) -> dict[str, str]:
     known = set(names)
     captured = {name: name.removesuffix(" follows") + " captured" for name in known}
     return {name: twin if twin in known else name for name, twin in captured.items()}
+
+
+def list_own_places(skeleton: Skeleton, means: Array) -> dict[str, Array]:  # (N, 3)
+    """Of each captured bone the points at rest that it moves most and by more than half."""
+    main = np.where(skeleton.weight[:, 0] > _OWN, skeleton.index[:, 0].astype(np.intp), -1)
+    named = enumerate(skeleton.bones)
+    return {f"{bone.name} captured": means[main == s].astype(float) for s, bone in named}
+
+
+def list_soles(skeleton: Skeleton) -> set[str]:
+    """The keyed bones of what may stand: of each limb the foot, or the lower bone where there is
+    none, the control of its inverse kinematics, and the end that goes there."""
+    out = set()
+    for _, lower in skeleton.find_limbs():
+        foot = skeleton.find_foot(lower)
+        stem, side = split_name(skeleton.bones[lower].part)
+        out |= {f"{stem}_ik{side} follows", f"{stem}_end{side}"}
+        out.add(f"{skeleton.bones[lower if foot is None else foot].name} captured")
+    return out
 
 
 def compute_channels(

@@ -15,7 +15,7 @@ from restage4d.skeleton.finding import find_skeleton, list_parts
 from ..puppet import actions, attributes, capture, importer, rig
 from . import build, contacts
 from .contact_list import read_contacts, write_contacts
-from .plan import PART, compute_channels, find_few
+from .plan import PART, compute_channels, find_few, list_own_places, list_soles
 
 
 def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point: int) -> list[str]:
@@ -63,9 +63,13 @@ def place_head(imported: importer.ImportedPuppet, scene: bpy.types.Scene, point:
     names = {b.name for b in new}
     rest = {b.name: np.array(b.matrix_local, np.float64) for b in rig.get_armature(armature).bones}
     alone = replace(body, keyed={n: keyed for n, keyed in body.keyed.items() if n in names})
+    few = find_few(alone.keyed)
+    places = list_own_places(skeleton, subject.means)
+    chain = actions.read_chain(armature, few, places, list_soles(skeleton))
     for p, shown in zip(home, imported.performances, strict=True):
         keys = compute_channels(alone, puppet, p, rest=rest)
-        for _ in actions.write_bones(shown.action, armature, keys, find_few(keys)):
+        thinned = actions.thin_keys(keys, chain)
+        for _ in actions.write_bones(shown.action, armature, keys, few, thinned):
             pass
     if mode == "POSE":
         bpy.ops.object.mode_set(mode="POSE")

@@ -109,6 +109,6 @@ def list_pieces(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     kinds = ast.Module | ast.FunctionDef | ast.ClassDef
     docs = {id(n.body[0].value) for n in ast.walk(tree)
-            if isinstance(n, kinds) and isinstance(n.body[0], ast.Expr)}  # fmt: skip
+            if isinstance(n, kinds) and n.body and isinstance(n.body[0], ast.Expr)}  # fmt: skip
     texts = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs]
     return [n.value for n in texts if isinstance(n.value, str)]

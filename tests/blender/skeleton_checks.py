@@ -4,9 +4,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Vector
 
+from blender_addon.puppet.posing import hand
 from blender_addon.skeleton import build
 
 FRAME = 6
+OFFSET = (0.12, 0.0, 0.08)  # of a drag
 
 
 def extent(puppet):
@@ -44,3 +46,13 @@ def find_limb(imported, name):
     bones = imported.armature.pose.bones
     control = bones[name.replace("_lower", "_ik")]
     return control, bones[name.replace("_lower", "_end")]
+
+
+def find_paw(imported, limb="leg_front_lower.L"):
+    """A point at the end of a leg, and the bone there."""
+    skin, _ = build.read_skin(imported.points.data)
+    names = build.list_bones(imported.armature)
+    foot = names.index(limb.replace("_lower", "_foot"))
+    means = hand.read_rest(imported)
+    mine = np.flatnonzero(skin[:, 0] == foot)
+    return int(mine[means[mine, 2].argmin()])

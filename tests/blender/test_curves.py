@@ -7,9 +7,9 @@ from mathutils import Quaternion
 from rig_checks import basis_bones, find_control
 
 from blender_addon.puppet import actions, importer
-from blender_addon.puppet.animation import curve_fitting, curves, performances, simplify
+from blender_addon.puppet.animation import curves, performances, simplify
 from blender_addon.puppet.output import export
-from blender_addon.session.steps import drain, in_thread
+from blender_addon.session.steps import drain
 
 
 @pytest.fixture
@@ -144,22 +144,3 @@ def test_operators_say_what_they_did_and_why_they_cannot(walker, registered, cap
     assert ops.spread_pose(reach=3) == {"FINISHED"}
     assert ops.restore_capture() == {"FINISHED"}
     assert curves.count_keys(walker.performance("gallop").action) == before
-
-
-def test_few_keys_are_found_beside_blender():
-    """In a thread while the window lives: each channel within its error, keys shared by a bone's
-    sides."""
-    t = np.linspace(0, 2 * np.pi, 60)
-    location = np.stack([0.3 * np.sin(t), 0.1 * t, np.zeros(60)], 1)
-    quats = np.stack([np.cos(0.2 * np.sin(t)), np.sin(0.2 * np.sin(t)), 0 * t, 0 * t], 1)
-    keys = {"leg": (location, quats), "leg control": (location, quats), "free": (location, quats)}
-    few = {"leg": "leg", "leg control": "leg"}
-    found = drain(in_thread((0, 1), lambda: actions.thin_keys(keys, few, {"leg": (0.8, 1e-3)})))
-    assert set(found) == {("leg", "location"), ("leg", "rotation_quaternion")}
-    for channel, values, weight in (("location", location, 1), ("rotation_quaternion", quats, 0.8)):
-        fitted = np.empty_like(values)
-        for i, (frames, at, slopes) in enumerate(found["leg", channel]):
-            assert len(frames) < 20
-            design = curve_fitting.build_design(frames, 60)
-            fitted[:, i] = design @ np.concatenate([at, slopes])
-        assert weight * np.linalg.norm(fitted - values, axis=1).max() < 1.05e-3

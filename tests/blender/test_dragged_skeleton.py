@@ -4,7 +4,7 @@ frames around it, and nothing else changes."""
 import bpy
 import numpy as np
 import pytest
-from skeleton_checks import FRAME, extent, find_limb, turn
+from skeleton_checks import FRAME, OFFSET, extent, find_limb, find_paw, turn
 
 from blender_addon.operators.posing import drag
 from blender_addon.puppet.animation import layers
@@ -16,18 +16,6 @@ from restage4d.puppet import Puppet
 from restage4d.skeleton.motion import compute_motion
 
 pytestmark = pytest.mark.usefixtures("registered")
-
-OFFSET = (0.12, 0.0, 0.08)
-
-
-def find_paw(imported, limb="leg_front_lower.L"):
-    """A point at the end of a leg, and the bone there."""
-    skin, _ = build.read_skin(imported.points.data)
-    names = build.list_bones(imported.armature)
-    foot = names.index(limb.replace("_lower", "_foot"))
-    means = hand.read_rest(imported)
-    mine = np.flatnonzero(skin[:, 0] == foot)
-    return int(mine[means[mine, 2].argmin()])
 
 
 def read_bones(imported, role=CAPTURED):  # -> (S, 4, 4)

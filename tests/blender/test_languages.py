@@ -1,7 +1,9 @@
 """Every label and tooltip of the extension has its words in every language, and no word of
 Blender's gets between them."""
 
+import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import bpy
@@ -165,6 +167,57 @@ def test_what_the_backend_tells_has_a_translation(language):
                 assert piece.replace("-", " ") in table, (path.name, piece)
             elif len(re.findall("[A-Za-z]{2,}", piece)) > 2:
                 assert name_fields(piece).strip() in said, (path.name, piece)
+
+
+TOLD_OF = {  # what artists meet: where it is told, and as it arrives
+    "priors/masks/select": "There is nothing at (12.5, 40) that stands out from its surroundings.",
+    "io/atomic": "There is no room left to write puppet.puppet.",
+    "protocol/framing": "A message of protocol version 9 came; this side speaks version 7.",
+    "protocol/errors": "Install the same version of Restage4D on both sides.",
+    "jobs/restaging": "The puppet was made from another base video, another part of it, or at "
+    "another working size.",
+}
+
+
+@pytest.mark.parametrize("language", ALL)
+def test_errors_that_artists_meet_are_told_in_their_language(language):
+    """What the library and the backend say of wrong videos, clicks and masks, of full disks, and of
+    another version on the other side."""
+    folder = ROOT / "languages" / languages.LANGUAGES[language]
+    table = json.loads((folder / "backend_errors.json").read_text(encoding="utf-8"))
+    files = [*LIBRARY.rglob("*.py"), *(LIBRARY.parent / "backend").rglob("*.py")]
+    pieces = {name_fields(piece).strip() for path in files for piece in _list_words(path)}
+    for text in table:  # as long as somebody says it
+        for part in re.split(r"\{\d\}", text):
+            part = part.strip()
+            assert any(part in x or (len(x) > 7 and x in part) for x in pieces), text
+    for module, told in TOLD_OF.items():
+        assert any(
+            part in told for part in map(name_fields, _list_words(LIBRARY / f"{module}.py"))
+        ), module
+        found = languages.find_message(name_fields(told), language)
+        assert found != told, told
+        assert not re.search(r"\b(the|another|of)\b", found), found
+
+
+@lru_cache
+def _list_words(path):
+    return [piece for piece in own_messages.list_pieces(path) if len(piece) > 3]
+
+
+def test_a_sentence_of_the_backend_keeps_what_is_put_in():
+    find = languages.find_message
+    told = "fox.mov cannot be read: no such codec. Check the path and its permissions."
+    assert find(told, "de_DE") == (
+        "fox.mov lässt sich nicht lesen: no such codec. Den Pfad und die Zugriffsrechte prüfen."
+    )
+    told = "The mask is 640x480 pixels, the video 1280x720. Give a mask of the video's size."
+    assert find(told, "ja_JP") == (
+        "マスクは 640x480 ピクセル、動画は 1280x720 です。 "
+        "動画と同じ大きさのマスクを指定してください。"
+    )
+    told = "You have 4 unfinished jobs, which is the limit."
+    assert find(told, "fr_FR") == "Vous avez 4 tâches inachevées, c'est la limite."
 
 
 def test_a_finding_is_read_in_the_interface_s_language():

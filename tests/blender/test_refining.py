@@ -4,16 +4,19 @@ import bpy
 import numpy as np
 import puppets
 import pytest
-from mathutils import Quaternion
+from mathutils import Quaternion, Vector
 from rig_checks import find_control
+from skeleton_checks import FRAME, OFFSET, find_paw
 
 from blender_addon import paths
 from blender_addon.operators.animation import refining as operator
-from blender_addon.puppet import capture, importer, rig
+from blender_addon.puppet import actions, capture, importer, rig
 from blender_addon.puppet.animation import curves, layers, performances
+from blender_addon.puppet.output import export
 from blender_addon.puppet.playback import nla
 from blender_addon.session import launcher
 from blender_addon.skeleton import build
+from restage4d import se3
 from restage4d.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -118,10 +121,13 @@ def test_layers_handles_and_changed_curves_are_what_was_changed(creature):
     assert apart[[0, 1, 8, 9]].max() < 1e-5
 
 
-def test_curves_that_were_changed_are_compared_with_their_capture(creature):
+@pytest.mark.parametrize("is_from_before", [False, True])
+def test_curves_that_were_changed_are_compared_with_their_capture(creature, is_from_before):
     puppet, imported = creature
     p = imported.performance("base")
-    curves.keep_capture(p.action)
+    if is_from_before:  # files whose Actions hold no bases: with a copy of the curves
+        del p.action[actions.CAPTURED]
+        curves.keep_capture(p.action)
     basis = rig.bone_names(imported.armature)[0]
     for curve in layers.iter_curves(p.action):
         if curve.data_path == f'pose.bones["{basis}"].location':
@@ -134,6 +140,74 @@ def test_curves_that_were_changed_are_compared_with_their_capture(creature):
     apart[0, 4] = 0
     assert apart.max() < 1e-5
     assert len(bpy.data.actions) == count
+
+
+def drag_a_paw(imported, **more):
+    """Pulls a front paw forwards and up at frame `FRAME`, with keys; which point that is, and where
+    it is then."""
+    bpy.context.scene.frame_set(FRAME)
+    paw = find_paw(imported)
+    assert bpy.ops.restage4d.drag(point=paw, offset=OFFSET, **more) == {"FINISHED"}
+    return paw, export.read_posed(imported).means[paw]
+
+
+def pose_point(puppet, performance, point):  # -> (T, 3)
+    some = slice(point, point + 1)
+    R, t = se3.blend(performance.bases, puppet.index[some], puppet.weight[some])
+    return se3.transform(R, t, puppet.subject.means[some])[0]
+
+
+@pytest.mark.parametrize("into_layer", [False, True])
+def test_what_was_dragged_is_what_was_changed(walker, into_layer):
+    """Its keys stand on the captured bones themselves, over the frames around."""
+    puppet, imported = walker
+    played = imported.performances[-1].name
+    if into_layer:
+        assert bpy.ops.restage4d.add_layer(name="dragged") == {"FINISHED"}
+    paw, goal = drag_a_paw(imported, frames=1)
+    stood = read(imported, played)
+    tweaked, before = read_pair(imported, played)
+    np.testing.assert_allclose(before.bases, puppet.performance(played).bases, atol=1e-6)
+    np.testing.assert_array_equal(tweaked.bases, stood)
+    was, now = (pose_point(puppet, x, paw) for x in (before, tweaked))
+    apart = np.linalg.norm(now - was, axis=1)
+    length = np.linalg.norm(OFFSET)
+    np.testing.assert_allclose(now[FRAME - 1], goal, atol=1e-4)
+    np.testing.assert_allclose(now[FRAME - 1] - was[FRAME - 1], OFFSET, atol=0.15 * length)
+    np.testing.assert_allclose(apart[[FRAME - 2, FRAME]], 0.5 * length, atol=0.15 * length)
+    beyond = np.delete(apart, [FRAME - 2, FRAME - 1, FRAME])
+    assert beyond.max() < (2e-4 if into_layer else 1e-5)
+
+
+def test_a_key_by_hand_on_a_basis_is_what_was_changed(creature):
+    puppet, imported = creature
+    importer.activate(imported, "base", scene=None)
+    bone = imported.armature.pose.bones[rig.bone_names(imported.armature)[0]]
+    bpy.context.scene.frame_set(5)
+    bone.location += Vector((0.05, 0, 0))
+    bone.keyframe_insert("location", frame=5)
+    tweaked, before = read_pair(imported, "base")
+    np.testing.assert_allclose(before.bases, puppet.performance("base").bases, atol=1e-6)
+    apart = np.linalg.norm((tweaked.bases - before.bases)[:, :, 6:], axis=-1)
+    assert apart[0, 4] == pytest.approx(0.05, abs=1e-4)
+    apart[0, 4] = 0
+    assert apart.max() < 1e-5
+
+
+@needs_backend
+def test_refined_the_paw_is_where_it_was_dragged_to(walker):
+    puppet, imported = walker
+    played = imported.performances[-1].name
+    paw, goal = drag_a_paw(imported, frames=0)
+    assert bpy.ops.restage4d.refine_performance() == {"FINISHED"}
+    again = importer.find_selected_puppet(bpy.context)
+    refined = performances.read_performances(again, bpy.context.scene, [f"{played} refined"])
+    now = pose_point(puppet, refined[f"{played} refined"], paw)
+    was = pose_point(puppet, puppet.performance(played), paw)
+    length = np.linalg.norm(OFFSET)
+    np.testing.assert_allclose(now[FRAME - 1], goal, atol=0.15 * length)
+    lift = np.linalg.norm(now - was, axis=1) / length
+    assert lift[[FRAME - 2, FRAME]].min() > 0.1, "it goes over into the frames beside the key"
 
 
 def test_a_posed_skeleton_is_in_the_same_bases(empty_scene):

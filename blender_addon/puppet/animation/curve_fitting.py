@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Few Bézier keys in place of a key per frame. numpy only."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -42,63 +40,6 @@ def fit_keys(
     return np.array(keys), fitted[:n], fitted[n:]
 
 
-def sketch_keys(
-    values: Array, weight: Array, tolerance: float
-) -> tuple[NDArray[np.intp], Array, Array]:  # (T, C), (C,) -> (n,), (n, C), (n, C)
-    """As `fit_keys`, sooner and with a few more keys: one is added at once in each gap that is off,
-    and each is tried once whether it can be spared."""
-    count = len(values)
-    if np.ptp(values, axis=0).max() * weight.max() <= tolerance:
-        return np.array([0]), values[:1].copy(), np.zeros_like(values[:1])
-    keys = [0, count - 1]
-    fitted, off = _solve(keys, values, weight)
-    while off.max() > tolerance and len(keys) < count:
-        gaps = [(a, b) for a, b in pairwise(keys) if b - a > 1]
-        bad = [(a, b) for a, b in gaps if off[a : b + 1].max() > tolerance] or gaps
-        keys = sorted([*keys, *(a + 1 + int(off[a + 1 : b].argmax()) for a, b in bad)])
-        fitted, off = _solve(keys, values, weight)
-    for key in keys[1:-1]:
-        fewer = [x for x in keys if x != key]
-        tried = _solve(fewer, values, weight)
-        if tried[1].max() <= tolerance:
-            keys, (fitted, off) = fewer, tried
-    n = len(keys)
-    return np.array(keys), fitted[:n], fitted[n:]
-
-
-def thin_channels(
-    keys: NDArray[np.intp], values: Array, weight: Array, tolerance: float
-) -> list[tuple[NDArray[np.intp], Array, Array]]:  # (n,), (T, C), (C,) -> (m,), (m,), (m,) each
-    """Each channel's frames, values and slopes: of frames that all share, those that it needs. The
-    quietest goes first; one that hardly moves keeps one key. The length of the weighted errors of a
-    frame stays within the tolerance as long as it is so with all keys."""
-    every, _ = _solve(keys.tolist(), values, weight)
-    off = (build_design(keys, len(values)) @ every - values) * weight
-    out: list[tuple[NDArray[np.intp], Array, Array]] = [(keys[:0], values[0], values[0])] * len(
-        weight
-    )
-    for c in np.argsort(np.ptp(values, axis=0) * weight, kind="stable").tolist():
-        column, others = values[:, c : c + 1], (np.delete(off, c, 1) ** 2).sum(1)
-
-        def is_near(error: Array, others: Array = others) -> bool:
-            return bool(np.sqrt(others + error**2).max() <= tolerance)
-
-        still = (column[0, 0] - column[:, 0]) * weight[c]
-        if is_near(still):
-            out[c] = keys[:1], column[:1, 0], np.zeros(1)
-            off[:, c] = still
-            continue
-        mine, fitted = keys.tolist(), every[:, c]
-        for key in mine[1:-1]:
-            fewer = [x for x in mine if x != key]
-            tried = _solve(fewer, column, np.ones(1))[0][:, 0]
-            error = (build_design(np.array(fewer), len(values)) @ tried - column[:, 0]) * weight[c]
-            if is_near(error):
-                mine, fitted, off[:, c] = fewer, tried, error
-        out[c] = np.array(mine), fitted[: len(mine)], fitted[len(mine) :]
-    return out
-
-
 def _solve(
     keys: list[int], values: Array, weight: Array
 ) -> tuple[Array, Array]:  # -> (2n, C), (T,)
@@ -134,6 +75,25 @@ def build_design(keys: NDArray[np.intp], count: int) -> Array:  # (n,) -> (T, 2n
     out[rows, i + 1] = u * u * (3 - 2 * u)
     out[rows, n + i] = length * u * (1 - u) ** 2
     out[rows, n + i + 1] = length * u * u * (u - 1)
+    return out
+
+
+def build_designs(keys: NDArray[np.intp], at: Array) -> Array:  # (C, n), (T,) -> (C, T, 2n)
+    """`build_design` of several choices of keys, at any moments."""
+    n = keys.shape[1]
+    out = np.zeros((len(keys), len(at), 2 * n))
+    if n == 1:
+        out[..., 0] = 1
+        return out
+    i = np.clip((at[:, None] >= keys[:, None]).sum(-1) - 1, 0, n - 2)  # (C, T)
+    choice, moment = np.arange(len(keys))[:, None], np.arange(len(at))
+    before = keys[choice, i]
+    length = (keys[choice, i + 1] - before).astype(float)
+    u = (at - before) / length
+    out[choice, moment, i] = (1 + 2 * u) * (1 - u) ** 2
+    out[choice, moment, i + 1] = u * u * (3 - 2 * u)
+    out[choice, moment, n + i] = length * u * (1 - u) ** 2
+    out[choice, moment, n + i + 1] = length * u * u * (u - 1)
     return out
 
 

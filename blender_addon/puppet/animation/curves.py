@@ -142,7 +142,8 @@ def smooth_range(
         values = sample(transform.values(), frames)
         smoothed = curve_fitting.smooth(values, first - start, last - start, sigma)
         if path.endswith("rotation_quaternion"):
-            smoothed /= np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-9)
+            if np.ptp(values[:, list(transform).index(0)]) > 1e-6:  # else w stands, x, y, z turn
+                smoothed /= np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-9)
             inside = (np.array(frames) > first) & (np.array(frames) < last)
             smoothed = np.where(inside[:, None], smoothed, values)
         for i, curve in enumerate(transform.values()):

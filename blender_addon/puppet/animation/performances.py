@@ -110,9 +110,11 @@ def add_performance(
     first = imported.performances[0].action
     keys = {bone: (x[0], _turn_like(first, bone, x[1])) for bone, x in keys.items()}
     action = actions.add_action(f"{_get_label(imported)} {performance.name}", performance.n_frames)
+    actions.keep_bases(action, performance.bases)
     bones = rig.get_armature(armature).bones
     few = find_few(name for name in keys if PART in bones[name])
-    for _ in actions.write_bones(action, armature, keys, few):
+    thinned = actions.thin_keys(keys, new_keys.read_chain(armature, imported.points, few))
+    for _ in actions.write_bones(action, armature, keys, few, thinned):
         pass
     moves = [
         any(actions.find_slot(p.action, owner, camera.SLOT) for p in imported.performances)

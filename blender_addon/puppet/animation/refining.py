@@ -43,14 +43,11 @@ def refine_steps(
     with step_frames(imported, scene, points=False), alone.perform_alone(imported):
         alone.play_alone(imported, p)
         tweaked = yield from _count(performances.played_steps(imported, scene, p), 0, p.n_frames)
-    with (
-        _make_untouched(imported, p) as untouched,
-        step_frames(imported, scene, points=False),
-        alone.perform_alone(imported),
-    ):
-        alone.play_alone(imported, untouched)
-        reading = performances.played_steps(imported, scene, untouched)
-        before = yield from _count(reading, p.n_frames, p.n_frames)
+    kept = actions.read_kept_bases(p.action, len(rig.bone_names(imported.armature)))
+    if kept is not None and kept.shape == tweaked.bases.shape:
+        before = replace(tweaked, bases=kept)
+    else:
+        before = yield from _read_untouched(imported, scene, p)
     label = performances.find_free_name(imported, f"{name} refined")
     with tempfile.TemporaryDirectory(prefix="restage4d_refine_") as folder:
         paths = [Path(folder) / f"{part}.puppet" for part in ("tweaked", "before", "refined")]
@@ -77,6 +74,20 @@ def _count(steps: Generator[None, None, Performance], first: int, count: int) ->
         return end.value
     finally:
         steps.close()
+
+
+def _read_untouched(
+    imported: importer.ImportedPuppet, scene: bpy.types.Scene, p: importer.ImportedPerformance
+) -> Steps[Performance]:
+    """The performance of a file from before as it came in, as far as its curves tell."""
+    with (
+        _make_untouched(imported, p) as untouched,
+        step_frames(imported, scene, points=False),
+        alone.perform_alone(imported),
+    ):
+        alone.play_alone(imported, untouched)
+        reading = performances.played_steps(imported, scene, untouched)
+        return (yield from _count(reading, p.n_frames, p.n_frames))
 
 
 @contextmanager

@@ -121,10 +121,11 @@ def find_bone_motion(hold: Hold, bases: Array) -> dict[str, Array]:  # (K, 9) ->
 
 
 def set_bone(posed: bpy.types.PoseBone, matrix: Matrix) -> None:
-    """Sets location and rotation of a bone, whatever its rotation mode; its scale stays."""
+    """Sets location and rotation of a bone, whatever its rotation mode; its scale stays, and so
+    does the length of its quaternion, which few keys do not hold at 1."""
     if posed.rotation_mode == "QUATERNION":
         turn = matrix.to_quaternion()
-        turn.make_compatible(posed.rotation_quaternion)
+        turn.make_compatible(posed.rotation_quaternion)  # in its length, too
         posed.location, posed.rotation_quaternion = matrix.to_translation(), turn
     else:
         scale = posed.scale.copy()
