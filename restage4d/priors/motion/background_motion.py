@@ -302,7 +302,8 @@ class BackgroundMotion:
                     own = (
                         moved - self._interpolate(place.reshape(self._nodes.shape) - self._nodes)
                     ) / np.float32(steps)
-                    velocity[..., 2 * way : 2 * way + 2][followed] = own[followed]
+                    pair = slice(2 * way, 2 * way + 2)
+                    np.copyto(velocity[..., pair], own, where=followed[..., None])
                     rank = int(np.searchsorted(_SPANS, steps))
                     np.minimum(
                         speed[rank],
