@@ -16,6 +16,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Numbers = NDArray[np.int32]  # of pixels among those that are decided
 
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to half of the eight neighbours
 _LEAST = 1e-3  # weight of a pixel's own evidence where it has none
@@ -88,8 +89,8 @@ def walk_randomly(
 
 @njit(cache=True, nogil=True)
 def _link(
-    rows: Ints, cols: Ints, index: Ints, known: Bool, right: F64, down: F64, both: F64, back: F64
-) -> tuple[Ints, F64, F64, F64]:
+    rows: Ints, cols: Ints, index: Numbers, known: Bool, right: F64, down: F64, both: F64, back: F64
+) -> tuple[Numbers, F64, F64, F64]:
     """Of each of N pixels the neighbours among them (N, 8), N for none, and the ties to them, 0 for
     none; the sum (N,) of its ties to known pixels, and of those whose label is 1."""
     height, width = known.shape
@@ -124,7 +125,7 @@ def _link(
 
 @njit(cache=True, nogil=True)
 def _solve(
-    others: Ints,
+    others: Numbers,
     ties: F64,
     fixed: F64,
     raised: F64,

@@ -92,11 +92,8 @@ class BackgroundStep:
 
     def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
         """Where the background at ``xy`` goes."""
-        none = np.zeros((0, 0), bool), np.zeros((0, 2))
-        second, mesh = (
-            empty if given is None else given
-            for given, empty in zip((self._second, self.mesh), none, strict=True)
-        )
+        second = np.zeros((0, 0), bool) if self._second is None else self._second
+        mesh = np.zeros((0, 2)) if self.mesh is None else self.mesh
         xy = np.ascontiguousarray(xy, np.float32)
         return _advance(xy, self._planes[0], self._planes[-1], second, self._grid, mesh, self._size)
 

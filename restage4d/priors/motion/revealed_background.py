@@ -74,15 +74,14 @@ def measure_change_around(
         ((np.arange(s.start, s.stop, dtype=np.float32) + half) / np.float32(ratio) - half) / NODE
         for s in window
     ]
-    part = tuple(slice(int(i[0]), int(i[-1]) + 2) for i in at)  # the nodes around the window
-    rows, cols = (i - np.float32(s.start) for i, s in zip(at, part, strict=True))
-    grid = np.meshgrid(cols, rows)
+    down, across = (slice(int(i[0]), int(i[-1]) + 2) for i in at)  # the nodes around the window
+    grid = np.meshgrid(at[1] - np.float32(across.start), at[0] - np.float32(down.start))
     others = (
         (
             lab[number],
             (cv2.remap(nodes, *grid, cv2.INTER_LINEAR) + half) * np.float32(ratio) - half,
         )
-        for number, nodes in zip(*motion.locate_background(t, offsets, part), strict=True)
+        for number, nodes in zip(*motion.locate_background(t, offsets, (down, across)), strict=True)
     )
     return _compare(here, others, scale)
 
@@ -106,7 +105,7 @@ def _compare(here: F32, others: Iterable[tuple[F32, F32]], scale: float) -> F32:
     apart, miss = [], round(_MISS * scale)
     for lab, place in others:
         there = cv2.remap(lab, place[..., 0], place[..., 1], cv2.INTER_LINEAR)
-        right, below = np.float32(lab.shape[1] - 1), np.float32(lab.shape[0] - 1)
+        right, below = lab.shape[1] - 1, lab.shape[0] - 1
         unlike = _measure_unlikeness(here, np.asarray(there, np.float32), miss)
         _leave_out(unlike, place, right, below)
         apart.append(unlike)
@@ -184,7 +183,7 @@ def _measure_unlikeness(here: F32, there: F32, miss: int) -> F32:
 
 
 @njit(cache=True, nogil=True)
-def _leave_out(unlike: F32, place: F32, right: float, below: float) -> None:
+def _leave_out(unlike: F32, place: F32, right: int, below: int) -> None:
     """Sets ``unlike`` (H, W) to infinity where ``place`` (H, W, 2) lies outside of a picture whose
     last column and row are ``right`` and ``below``."""
     for row in range(unlike.shape[0]):
@@ -196,7 +195,7 @@ def _leave_out(unlike: F32, place: F32, right: float, below: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _choose_by_rank(apart: F32, fewest: int, share: float) -> F32:
-    """Of the finite values of ``apart`` (M, H, W) at each place the one that ``share`` of the others
+    """Of the finite values of ``apart`` (M, H, W) at each place the one that ``share`` of the rest
     are less than, (H, W); NaN where they are fewer than ``fewest``."""
     height, width = apart.shape[1:]
     chosen = np.full((height, width), np.nan, np.float32)
