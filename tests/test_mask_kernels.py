@@ -32,7 +32,7 @@ def make_picture(rng: np.random.Generator, height: int, width: int) -> np.ndarra
 def test_walks_end_where_the_matrices_say(share):
     rng = np.random.default_rng(3)
     lab = make_picture(rng, 50, 70)
-    logit = cv2.GaussianBlur(rng.normal(0, 6, (50, 70)).astype(np.float32), (0, 0), 2)
+    logit = np.asarray(cv2.GaussianBlur(rng.normal(0, 6, (50, 70)), (0, 0), 2), np.float32)
     rows, cols = np.nonzero(rng.random((50, 70)) < share)
     walked = walk_randomly(rows, cols, logit, lab, 2.0, 0.02)
     assert np.allclose(walked, walk_randomly_reference(rows, cols, logit, lab, 2.0, 0.02))
@@ -129,7 +129,7 @@ def test_the_background_goes_by_planes_and_mesh(second, mesh):
 def test_a_part_of_the_background_goes_where_the_whole_does():
     rng = np.random.default_rng(8)
     wide = rng.integers(0, 255, (60, 140, 3)).astype(np.uint8)
-    wide = cv2.GaussianBlur(wide, (0, 0), 2)
+    wide = np.asarray(cv2.GaussianBlur(wide, (0, 0), 2), np.uint8)
     frames = np.stack([wide[:, 3 * t : 3 * t + 96] for t in range(8)])
     rewound = rewind(Clip(frames, 24.0), [])
     flow = compute_optical_flow(rewound, Progress())
