@@ -124,7 +124,8 @@ def _choose_executor(
 ) -> Callable[[Store], Executor]:
     slots, gpu_gigabytes = settings.slots, settings.job_gpu_gigabytes
     if options.executor == "local":
-        return lambda store: LocalExecutor(store, slots, gpu_gigabytes)
+        ahead = settings.prepare_ahead
+        return lambda store: LocalExecutor(store, slots, gpu_gigabytes, ahead)
     use_ray_token()
     try:
         # late: Ray is an extra that few have

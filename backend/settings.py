@@ -35,6 +35,8 @@ class ServiceSettings:
         keep_gigabytes: beyond this the oldest ended jobs go first.
         slots: jobs at a time on a machine without a GPU, or on a Ray cluster; a GPU takes one job
             at a time.
+        prepare_ahead: whether the next job prepares while one fits, at lower priority, until its
+            own fit: where fits run on a GPU, always, or never. Not on a Ray cluster.
         attempts: how often a job whose process ended by itself is started.
         memory_gigabytes: that messages of all clients may hold in the service's memory; one user
             may hold a quarter of it. Who holds the most beyond it is cut off.
@@ -50,6 +52,7 @@ class ServiceSettings:
     keep_days: float = 30.0
     keep_gigabytes: float = 100.0
     slots: int = 1
+    prepare_ahead: Literal["gpu", "always", "never"] = "gpu"
     attempts: int = 4
     memory_gigabytes: float = 2.0
     job_hours: float = 48.0

@@ -25,7 +25,7 @@ from restage4d.errors import InputError
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
-from restage4d.progress import Progress
+from restage4d.progress import Progress, Turn, at_once
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import FitConfig
@@ -68,6 +68,7 @@ def restage(
     checkpoint: Path | None = None,
     log: FindingLog | None = None,
     decode_finer: Callable[[], Clip | None] = lambda: None,
+    turn: Turn = at_once,
 ) -> Restaged:
     """Video + prompt -> puppet.
 
@@ -90,6 +91,7 @@ def restage(
         log: told what the checks find about selection, driving videos and priors.
         decode_finer: gives the base's frames at a finer scale, for its subject's detail; None where
             there is none.
+        turn: lets the fit begin; all before it does not wait.
 
     Raises:
         InputError: the selection, prompt, driving video or given priors cannot be used, or do not
@@ -133,14 +135,14 @@ def restage(
     log.add(check_estimates(rewound, priors))
     older, prompts = [], [prompt] * len(drivings)
     if into is not None:
-        fusion = fit_new_performance(into, rewound, priors, config, progress)
+        fusion = turn(lambda: fit_new_performance(into, rewound, priors, config, progress))
         older, made = into.performances[1:], list_performances(into, fusion, prompts)
         puppet = replace(into, performances=[into.performances[0], *made])
     else:
         finer = None if alone else decode_finer()
         closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
         del finer  # the crops are enough
-        fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
+        fusion = turn(lambda: fit(rewound, priors, config, checkpoint, progress, closeups))
         puppet = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
         puppet = remove_loose_pieces(rejoin_torn_pieces(puppet))
         plan = videos[0].plan if videos else None

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 from restage4d.errors import Cancelled
 
 R = TypeVar("R")
+# does a piece of work when it is its turn, and gives what that gives
+Turn = Callable[[Callable[[], Any]], Any]
 
 
 class TaskId(Enum):
@@ -51,6 +53,7 @@ class TaskId(Enum):
     ONE_PASS = "cameras and depth of one network", 60.0
     DEPTH = "depth", 4.0
     TRACKS = "tracks", 4.0
+    WAIT = "waiting for the fit before", 0.1  # no work: its time counts for none
     ALIGN_DEPTH = "align depth", 4.5  # made fit for the fit; with learned depth once before, too
     FIT_MOTION = "motion initialisation", 14.0
     SEED_GAUSSIANS = "seeding Gaussians", 2.3
@@ -91,6 +94,11 @@ class Event:
     share: float
     whole_seconds_left: float | None
     figures: dict[str, float] = field(default_factory=dict)
+
+
+def at_once(work: Callable[[], R]) -> R:
+    """A `Turn` that is always now."""
+    return work()
 
 
 class Task:
@@ -207,6 +215,8 @@ class Progress:
                 running.report()
         finally:
             del self._open[running]
+            if task is TaskId.WAIT:
+                self._began += running.seconds
             label = task.label
             self.seconds[label] = self.seconds.get(label, 0.0) + running.seconds
 
@@ -244,6 +254,8 @@ class Progress:
 
     def _seconds_left(self, task: Task) -> float | None:
         """The task's own time left, and the rest at the rate of everything until now."""
+        if task.id is TaskId.WAIT:
+            return None
         spent, own, rest = time.perf_counter() - self._began, task.seconds_left, self._left()
         if own is not None:
             rest -= (1 - self._open[task]) * self._weigh(task.id)

@@ -16,10 +16,11 @@ from demo_job import DEMO, ROOT, SMALL, fails
 from restage4d.cli import blender_process, main
 from restage4d.cli.blender_process import BlenderProcess
 from restage4d.clips import Selection
+from restage4d.defaults import WEIGHT_FREE, PriorNames
 from restage4d.errors import InputError
 from restage4d.io import video
 from restage4d.jobs.footage import read_mask, scale_selection
-from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice
+from restage4d.jobs.provider_choice import DriverChoice, ProviderChoice, needs_gpu
 from restage4d.jobs.restaging import (
     RestagingJob,
     configure,
@@ -161,6 +162,23 @@ def test_tasks_of_driving_videos_that_are_given_or_generated():
     two = ProviderChoice(driver=DriverChoice("veo", candidates=2))
     assert driving_tasks(replace(job, choice=two)).count(TaskId.GENERATE_DRIVING) == 2
     assert TaskId.WRITE_SPLATS not in expected_tasks(replace(job, splats=False), blend=False)
+
+
+def test_networks_want_the_gpu_before_the_fit():
+    free = ProviderChoice(WEIGHT_FREE)
+    assert not needs_gpu(free, makes_driving=True)
+    hosted, network = (replace(free, driver=DriverChoice(name)) for name in ("veo", "wan2.2"))
+    assert not needs_gpu(hosted, makes_driving=True)
+    assert needs_gpu(network, makes_driving=True)
+    assert not needs_gpu(network, makes_driving=False)  # a video is given
+    for names in (
+        replace(WEIGHT_FREE, masks="sam2"),
+        replace(WEIGHT_FREE, tracks="cotracker3"),
+        PriorNames(),  # nobody has looked yet who it will be
+    ):
+        assert needs_gpu(ProviderChoice(names), makes_driving=False)
+    given = replace(WEIGHT_FREE, masks="mediapipe", depth="/there/depth.npz")
+    assert not needs_gpu(ProviderChoice(given), makes_driving=False)
 
 
 def test_a_draft_says_that_its_fit_is_shorter():

@@ -234,6 +234,23 @@ def test_what_is_done_already_takes_no_share(clock, round_weights) -> None:
     assert events[-1].share == pytest.approx(0.5)  # as many seconds of either
 
 
+def test_waiting_for_another_job_tells_no_time_left_and_takes_none(clock, round_weights) -> None:
+    events: list[Event] = []
+    progress = Progress(events.append)
+    progress.expect([TaskId.CAMERAS, TaskId.DEPTH])
+    with progress.task(TaskId.CAMERAS):
+        clock.now += 8
+    with progress.task(TaskId.WAIT) as waiting:
+        clock.now += 1000
+        waiting.report()
+    assert [event.whole_seconds_left for event in events[-3:]] == [None] * 3
+    with progress.task(TaskId.DEPTH, 2) as task:
+        clock.now += 4
+        task.advance()
+    assert events[-2].whole_seconds_left == pytest.approx(4, rel=0.02)
+    assert progress.seconds[TaskId.WAIT.label] == 1000
+
+
 # Seconds of the demo's tasks as they came, default quality, two cores with little beside it; those
 # without a task come in between. A slower computer is as much slower in all of them.
 RECORDED = [

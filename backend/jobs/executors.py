@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import psutil
 
 from backend.jobs.job_folder import Folder
-from backend.jobs.worker import GPU_GIGABYTES
+from backend.jobs.worker import AHEAD, FIT_LOCK, GPU_GIGABYTES
 from backend.store.content_store import Store
 from restage4d.protocol.messages import Device
 from restage4d.protocol.service import spawn_detached
@@ -35,8 +36,14 @@ class Executor(Protocol):
         """Environment of a process on this machine that works on a slot."""
         ...
 
-    def start(self, job: str, folder: Folder, slot: str) -> None:
-        """Starts a prepared job. Raises OSError where no process can be made."""
+    def find_fit_lock(self, slot: str) -> Path | None:
+        """The file that whoever fits on a slot holds locked, where the next job may prepare
+        meanwhile; None where jobs come one after the other."""
+        ...
+
+    def start(self, job: str, folder: Folder, slot: str, ahead: bool = False) -> None:
+        """Starts a prepared job; ``ahead``: another one fits on the slot. Raises OSError where no
+        process can be made."""
         ...
 
     def is_alive(self, job: str, folder: Folder) -> bool:
@@ -63,12 +70,15 @@ class LocalExecutor:
         store: whose folder the processes read and write.
         slots: jobs at a time on the CPU.
         gpu_gigabytes: of its GPU's memory that a job may take; 0: all of it.
+        prepare_ahead: as in `ServiceSettings`.
     """
 
     name = "local"
 
-    def __init__(self, store: Store, slots: int, gpu_gigabytes: float = 0.0) -> None:
-        self.store, self._gpu_gigabytes = store, gpu_gigabytes
+    def __init__(
+        self, store: Store, slots: int, gpu_gigabytes: float = 0.0, prepare_ahead: str = "gpu"
+    ) -> None:
+        self.store, self._gpu_gigabytes, self._prepare_ahead = store, gpu_gigabytes, prepare_ahead
         self._gpus = list_gpus()
         self._slots = slots
         self._children: dict[str, subprocess.Popen] = {}
@@ -93,9 +103,19 @@ class LocalExecutor:
             environment |= limit_gpu_memory(self._gpu_gigabytes)
         return environment
 
-    def start(self, job: str, folder: Folder, slot: str) -> None:
+    def find_fit_lock(self, slot: str) -> Path | None:
+        drawing = self._gpus[int(slot[5:])].device.drawing if slot.startswith("cuda:") else ""
+        on_gpu = drawing != "" and not drawing.startswith("on the CPU")
+        if self._prepare_ahead == "always" or (self._prepare_ahead == "gpu" and on_gpu):
+            return self.store.folder.parent / f"fit-{slot.replace(':', '-')}.lock"
+        return None
+
+    def start(self, job: str, folder: Folder, slot: str, ahead: bool = False) -> None:
         self._exit_codes.pop(job, None)
-        self._children[job] = spawn_worker(folder, self.store, self.make_environment(slot))
+        environment = self.make_environment(slot)
+        if lock := self.find_fit_lock(slot):
+            environment |= {FIT_LOCK: str(lock)} | ({AHEAD: "1"} if ahead else {})
+        self._children[job] = spawn_worker(folder, self.store, environment)
 
     def is_alive(self, job: str, folder: Folder) -> bool:
         child = self._children.get(job)

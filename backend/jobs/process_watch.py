@@ -42,8 +42,9 @@ class ProcessWatch:
         self.hours, self.gigabytes, self._monotonic = hours, gigabytes, monotonic
         self._seen: dict[str, _Seen] = {}
 
-    def look(self, job: str, folder: Folder) -> tuple[Fault | None, bool]:
-        """What is wrong with a job's process, if anything, and whether it must be ended for it."""
+    def look(self, job: str, folder: Folder, waits: bool = False) -> tuple[Fault | None, bool]:
+        """What is wrong with a job's process, if anything, and whether it must be ended for it. The
+        time in which it ``waits`` for another one does not count."""
         now = self._monotonic()
         seen = self._seen.get(job)
         if seen is not None and now - seen.looked < _EVERY_S:
@@ -51,6 +52,8 @@ class ProcessWatch:
         pid = folder.read_pid() or 0  # on a cluster the process is elsewhere
         if seen is None or seen.pid != pid:
             seen = self._seen[job] = _Seen(pid, now, moved=now)
+        if waits:
+            seen.since += now - max(seen.looked, seen.since)
         seen.looked = now
         if self.hours and now - seen.since > 3600 * self.hours:
             seen.fault = _too_much(f"took more than {self.hours:g} hours", "job_hours")

@@ -181,7 +181,10 @@ class RayExecutor:
     def make_environment(self, slot: str) -> dict[str, str]:
         return dict(os.environ)  # jobs run elsewhere; this machine's GPU, if any, is free to draw
 
-    def start(self, job: str, folder: Folder, slot: str) -> None:
+    def find_fit_lock(self, slot: str) -> Path | None:
+        return None  # Ray gives a GPU to one task at a time
+
+    def start(self, job: str, folder: Folder, slot: str, ahead: bool = False) -> None:
         spec = folder.read_spec()
         contents = list_inputs(spec)
         inputs = [

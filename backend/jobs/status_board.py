@@ -10,6 +10,7 @@ from backend.jobs.job_rows import JobRow
 from backend.jobs.job_table import JobTable
 from backend.logs import hide_paths
 from backend.network.keys import LOCAL
+from restage4d.progress import TaskId
 from restage4d.protocol import framing
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import ENDED, Fault, JobProgress, JobStatus
@@ -73,6 +74,11 @@ class StatusBoard:
             user=job.owner,
             priority=job.spec.priority,
         )
+
+    def waits(self, job: str) -> bool:
+        """Whether a running job waits for the fit before its own."""
+        progress = self._progress.get(job)
+        return progress is not None and progress.stage == TaskId.WAIT.label
 
     def take_progress(self, job: JobRow, progress: JobProgress) -> None:
         self._progress[job.id] = progress

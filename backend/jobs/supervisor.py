@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from backend.file_lock import is_locked
 from backend.jobs.executors import Executor
 from backend.jobs.job_folder import EVENTS, Folder, to_zmq_frames
 from backend.jobs.job_rows import JobRow, is_damage
@@ -167,9 +168,10 @@ class Supervisor:
             self._changed.append(job)
 
     def _start(self) -> None:
-        busy = {job.device for job in self.jobs.list(states=("running",))}
+        running = self.jobs.list(states=("running",))
         for slot in self.executor.list_slots():
-            if slot in busy:
+            busy = [job for job in running if job.device == slot]
+            if busy and not self._is_room_ahead(busy, slot):
                 continue
             while (job := self.jobs.find_next_queued()) and not self._may_run(job.owner):
                 self.jobs.change_state(job.id, ("queued",), "paused", _SHUT_OUT)
@@ -182,7 +184,7 @@ class Supervisor:
                 if not self.jobs.mark_running(job.id, slot):
                     continue
                 self.board.forget_progress(job.id)
-                self.executor.start(job.id, folder, slot)
+                self.executor.start(job.id, folder, slot, ahead=bool(busy))
             except (InputError, OSError, sqlite3.Error) as error:
                 _log.error("job %s could not be started: %s", job.id, error)
                 fault = Fault(
@@ -192,6 +194,14 @@ class Supervisor:
                 )
                 self.jobs.change_state(job.id, ("queued", "running"), "paused", fault)
             self._changed.append(job.id)
+
+    def _is_room_ahead(self, busy: list[JobRow], slot: str) -> bool:
+        """Whether the next job may prepare on a slot that is ``busy``: one job fits there, to its
+        end, and nobody prepares."""
+        if len(busy) > 1 or busy[0].wanted or not self.jobs.find_next_queued():
+            return False
+        lock = self.executor.find_fit_lock(slot)
+        return lock is not None and is_locked(lock)
 
     def _follow(self, job: JobRow) -> None:
         folder = self.open_folder(job.id)
@@ -240,7 +250,7 @@ class Supervisor:
 
     def _look_at(self, job: JobRow, folder: Folder) -> None:
         """Whether the process of a running job is well, and its user still allowed."""
-        fault, must_end = self._watch.look(job.id, folder)
+        fault, must_end = self._watch.look(job.id, folder, self.board.waits(job.id))
         self._tell(job.id, fault)
         if fault is not None and must_end:
             self._ending[job.id] = fault

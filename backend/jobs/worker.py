@@ -10,22 +10,30 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from backend.file_lock import FileLock
 from backend.jobs.job_folder import Folder, Result
 from backend.store.content_store import Store, disk_full_error, is_disk_full
 from restage4d.errors import Cancelled, FitError, InputError
-from restage4d.progress import Progress
+from restage4d.progress import Progress, TaskId, at_once
 from restage4d.protocol.errors import WireError
 from restage4d.protocol.messages import Artefact, Fault
 from restage4d.puppet import Puppet
 from restage4d.threads import let_waiting_threads_sleep
 
-GPU_GIGABYTES = "RESTAGE4D_GPU_GIGABYTES"  # variable: how much of a GPU's memory a job may take
+# variables: how much of a GPU's memory a job may take; the lock of who fits on its slot; set where
+# another job fits there while this one prepares
+GPU_GIGABYTES, FIT_LOCK = "RESTAGE4D_GPU_GIGABYTES", "RESTAGE4D_FIT_LOCK"
+AHEAD = "RESTAGE4D_AHEAD"
+_EVERY_S = 0.1  # whoever waits for the fit before looks whether it has ended
+_BEHIND = 15  # niceness of a job that prepares while another one fits
 _TAKEN = 3  # the exit code where another process works in the folder
 
 
@@ -49,6 +57,61 @@ def _lower_priority() -> None:
         process.nice(
             psutil.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else max(process.nice(), 5)
         )
+
+
+class FitTurn:
+    """Lets the jobs of a slot fit one after the other, though one may prepare while another fits.
+
+    Whoever fits holds a lock, until `release` or the end of its process, however that ends.
+
+    Args:
+        path: of the lock.
+        progress: is told while it waits; ends cancelled work.
+        ahead: whether another job fits now: this thread, and those that it starts, then leave the
+            processor to that one. The fit itself has a thread of the usual priority.
+    """
+
+    def __init__(self, path: Path, progress: Progress, ahead: bool) -> None:
+        self._lock, self._progress, self._has_it = FileLock(path), progress, False
+        self._thread: ThreadPoolExecutor | None = None
+        if ahead:
+            self._thread = ThreadPoolExecutor(1, "fit")
+            self._thread.submit(int).result()  # it begins now, with the priority of now
+            _stand_behind()
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` gives, done when no other job of the slot fits. Raises `Cancelled`."""
+        if not self._has_it and not self._lock.acquire():
+            with self._progress.task(TaskId.WAIT):
+                while not self._lock.acquire():
+                    self._progress.check()
+                    time.sleep(_EVERY_S)
+        self._has_it = True
+        if self._thread is None:
+            return work()
+        _stand_in_line()
+        return self._thread.submit(work).result()
+
+    def release(self) -> None:
+        self._lock.release()
+        self._has_it = False
+
+
+def _stand_behind() -> None:
+    """Lowers the priority of this thread and of those that it starts; on Windows of the process. On
+    macOS it stays, as a process could not take that back."""
+    with suppress(psutil.Error, OSError):
+        if os.name == "nt":
+            psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS)
+        elif sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), _BEHIND))
+
+
+def _stand_in_line() -> None:
+    """On Windows takes `_stand_behind` back; elsewhere threads that are there already were left
+    out of it."""
+    if os.name == "nt":
+        _lower_priority()
 
 
 def _end_with_leader(leader: int) -> None:
@@ -134,19 +197,23 @@ def _make_results(folder: Folder, store: Store) -> Result:
     spec = folder.read_spec()
     observer = Observer(folder, spec.key)
     progress = Progress(observer, lambda: folder.read_command() != "", observer.observe)
+    lock = os.environ.get(FIT_LOCK)
+    turn = FitTurn(Path(lock), progress, AHEAD in os.environ) if lock else at_once
     folder.work.mkdir(exist_ok=True)
     if spec.job_kind == "driving":
         from restage4d.jobs.driving_videos import make_driving_videos
+        from restage4d.jobs.provider_choice import needs_gpu
+        from restage4d.jobs.restaging import settle_estimators
 
-        made = {
-            p.relative_to(folder.work).as_posix(): p
-            for p in make_driving_videos(inputs.restaging_job(spec, store, folder), progress)
-        }
+        job = settle_estimators(inputs.restaging_job(spec, store, folder))
+        waits = needs_gpu(job.choice, makes_driving=True)
+        paths = (turn if waits else at_once)(lambda: make_driving_videos(job, progress))
+        made = {p.relative_to(folder.work).as_posix(): p for p in paths}
     else:
         from restage4d.jobs.restaging import run
         from restage4d.jobs.results_folder import RECORD
 
-        run(inputs.restaging_job(spec, store, folder), progress)
+        run(inputs.restaging_job(spec, store, folder), progress, turn=turn)
         made = {"puppet": folder.work / "puppet.puppet"}
         for path in (*folder.work.glob("*.*"), *folder.work.glob("footage/*")):
             if path.suffix in (".png", ".mp4", ".json", ".npz") and path.name != RECORD:

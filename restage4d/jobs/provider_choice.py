@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from restage4d.defaults import DRAFT_DRIVER, HOSTED_SECONDS, PriorNames
+from restage4d.defaults import AUTO, DRAFT_DRIVER, HOSTED_SECONDS, PriorNames
+from restage4d.providers.registry import ENTRIES
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,14 @@ class ProviderChoice:
 def is_prior_file(kind: str, name: str) -> bool:
     """Whether a provider's name is the path of MegaSaM's or ViPE's cameras and depth."""
     return kind in ("cameras", "depth") and (name.endswith(".npz") or "/" in name or "\\" in name)
+
+
+def needs_gpu(choice: ProviderChoice, *, makes_driving: bool) -> bool:
+    """Whether priors or, where it ``makes_driving``, the driving video come from a network that
+    runs here: it wants the GPU's memory, which a fit beside it has."""
+    names = [(kind, name) for kind, name in vars(choice.priors).items()]
+    names = [each for each in names if not is_prior_file(*each)]
+    if makes_driving:
+        names.append(("driving", choice.driver.driver))
+    without = {(e.kind, e.name) for e in ENTRIES if e.memory == 0 and e.name != AUTO}
+    return not without.issuperset(names)

@@ -32,7 +32,7 @@ from restage4d.jobs.footage import (
     select_in_detail,
     take_alpha,
 )
-from restage4d.jobs.provider_choice import ProviderChoice
+from restage4d.jobs.provider_choice import ProviderChoice, needs_gpu
 from restage4d.jobs.provider_factory import (
     find_endpoint,
     make_driving_provider,
@@ -56,7 +56,7 @@ from restage4d.jobs.results_folder import (
 from restage4d.pipeline import restage
 from restage4d.priors.estimate import NO_CORRECTIONS, is_followed_beside
 from restage4d.priors.protocols import TrackProvider
-from restage4d.progress import Progress, TaskId
+from restage4d.progress import Progress, TaskId, Turn, at_once
 from restage4d.providers.weights import Weights
 from restage4d.puppet import Puppet
 from restage4d.puppet.header import read_metadata
@@ -129,6 +129,7 @@ def run(
     *,
     make_blend: BlendMaker | None = None,
     choose: Callable[[str], int] | None = None,
+    turn: Turn = at_once,
 ) -> None:
     """Runs the job: ``job.out`` then holds the puppet, contact sheet, preview, footage/,
     report.json, job.json, and splats/ and puppet.blend where asked for.
@@ -140,6 +141,7 @@ def run(
             everything else is there. None: nobody.
         choose: given the table of candidates, returns the number of the driving video to keep;
             None takes the best.
+        turn: lets the fit begin, or the whole job where networks estimate or draw.
 
     Raises:
         InputError: before any work, where an input cannot be used, or ``job.out`` holds the results
@@ -161,7 +163,14 @@ def run(
     _check_folders(job)
     script = show_script(job)
     with claim_folder(job.out, describe(job), overwrite=job.overwrite):
-        _run_in_folder(job, config, info, script, progress, make_blend, choose)
+
+        def work(turn: Turn) -> None:
+            _run_in_folder(job, config, info, script, progress, make_blend, choose, turn)
+
+        if needs_gpu(job.choice, makes_driving=not job.driving):
+            turn(lambda: work(at_once))
+        else:
+            work(turn)
 
 
 def _run_in_folder(
@@ -172,6 +181,7 @@ def _run_in_folder(
     progress: Progress,
     make_blend: BlendMaker | None,
     choose: Callable[[str], int] | None,
+    turn: Turn,
 ) -> None:
     prepare_drawing(say)
     weights = Weights.from_settings(job.choice.weights, job.choice.download)
@@ -216,6 +226,7 @@ def _run_in_folder(
         checkpoint=checkpoint,
         log=log,
         decode_finer=lambda: decode_finer(job.video, info, base, job.first),
+        turn=turn,
     )
     footage = write_footage(job.out, made)
     report = write_puppet(

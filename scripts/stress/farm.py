@@ -31,7 +31,7 @@ class StandInNodes(LocalExecutor):
         self.random, self.left, self.died = random, {}, 0
         self.at_once = 0
 
-    def start(self, job: str, folder: Folder, slot: str) -> None:
+    def start(self, job: str, folder: Folder, slot: str, ahead: bool = False) -> None:
         self.left[job] = self.random.randint(2, 6)
         self.at_once = max(self.at_once, len(self.left))
 

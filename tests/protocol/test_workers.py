@@ -159,6 +159,17 @@ def test_who_stands_or_takes_too_much_is_told(worker):
     assert ProcessWatch(0.0, 10.0, lambda: clock.now).look(JOB, folder) == (None, False)
 
 
+def test_waiting_for_the_fit_before_takes_none_of_a_jobs_hours(tmp_path):
+    clock, folder = Clock(), Folder(tmp_path / JOB)
+    watch = ProcessWatch(1.0, 0.0, lambda: clock.now)
+    for waits in (False, *[True] * 100, False, False, False):
+        assert watch.look(JOB, folder, waits) == (None, False)
+        clock.now += 1100.0
+    fault, must_end = watch.look(JOB, folder)  # four times 1,100 s of work
+    assert fault
+    assert (fault.code, must_end) == ("limit", True)
+
+
 def test_a_job_on_a_cluster_has_a_time_limit_too(tmp_path):
     """Its process is on another machine: there is no process id."""
     clock, folder = Clock(), Folder(tmp_path / JOB)

@@ -249,8 +249,9 @@ def decide_pixels(
             return
         here, there = look.features[b], look.features[a]
         moved = measure_distances(rows, cols, here, there, labels[a], back, nearby, step, d.away)
+        behind_it = motion.compute_flow(b, a)
         still = measure_distances(
-            rows, cols, here, there, labels[a], motion.compute_flow(b, a), nearby, step, d.away
+            rows, cols, here, there, labels[a], behind_it, nearby, step, d.away, True
         )
         first = measure_distances(
             rows,

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from restage4d.priors.motion.background_motion import NODE
 
 F32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+Counts = NDArray[np.int32]
 Ints = NDArray[np.int64]
 
 
@@ -35,6 +37,7 @@ def measure_distances(
     steps: Ints,
     size: int,
     far: float,
+    background_alone: bool = False,
 ) -> F32:
     """How unlike each pixel is to the subject and to the background of another frame, around where
     the flow says it lies there.
@@ -46,18 +49,28 @@ def measure_distances(
         steps: (M, 2) as from `list_offsets`, searched from where the flow points; each is ``size``
             pixels.
         far: added for every step² away from there.
+        background_alone: whether only that is looked for.
 
     Returns:
         (N, 2): the smallest squared distance to a pixel of the subject, and to one of the
-        background.
+        background; 1e9 where there is none, or none is looked for.
     """
     height, width, channels = here.shape
-    result = np.empty((len(rows), 2), np.float32)
+    reach = size * np.abs(steps).max()
+    subjects, grounds = _sum_up(mask >= 0.65), _sum_up(mask <= 0.35)
+    result = np.full((len(rows), 2), np.float32(1e9))
     for i in range(len(rows)):
         y, x = rows[i], cols[i]
         row = int(np.rint(y + flow[y, x, 1]))
         col = int(np.rint(x + flow[y, x, 0]))
-        best_fore = best_back = np.float32(1e9)
+        top, left = max(row - reach, 0), max(col - reach, 0)
+        bottom, right = min(row + reach + 1, height), min(col + reach + 1, width)
+        if top >= bottom or left >= right:
+            continue
+        # what is nowhere around is not searched for
+        some = not background_alone and _count(subjects, top, left, bottom, right) > 0
+        best_fore = np.float32(1e9 if some else -1)
+        best_back = np.float32(1e9 if _count(grounds, top, left, bottom, right) > 0 else -1)
         for k in range(len(steps)):
             dy, dx = steps[k, 0], steps[k, 1]
             distance = np.float32(far * (dy * dy + dx * dx))
@@ -70,6 +83,8 @@ def measure_distances(
             if part > 0.35 and part < 0.65:
                 continue
             best = best_fore if part >= 0.5 else best_back
+            if distance >= best:
+                continue
             for c in range(3):
                 change = here[y, x, c] - there[v, u, c]
                 distance += change * change
@@ -83,8 +98,30 @@ def measure_distances(
                     best_fore = distance
                 else:
                     best_back = distance
-        result[i, 0], result[i, 1] = best_fore, best_back
+        if best_fore >= 0:
+            result[i, 0] = best_fore
+        if best_back >= 0:
+            result[i, 1] = best_back
     return result
+
+
+@njit(cache=True, nogil=True)
+def _sum_up(chosen: Bool) -> Counts:  # (H, W) -> (H + 1, W + 1)
+    """How many are chosen above and to the left of each corner of a pixel."""
+    height, width = chosen.shape
+    total = np.zeros((height + 1, width + 1), np.int32)
+    for row in range(height):
+        along = 0
+        for col in range(width):
+            along += chosen[row, col]
+            total[row + 1, col + 1] = total[row, col + 1] + along
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _count(total: Counts, top: int, left: int, bottom: int, right: int) -> int:
+    """How many are chosen within a rectangle, of sums as from `_sum_up`."""
+    return total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -11,6 +11,7 @@ _FLOOR = (
     0.005  # share of every bin that nothing was learned about: bounds what a single value can say
 )
 _BINS = (26, 64, 64)  # of colours in Lab, four steps each
+_SPREAD = 4  # bins over which a colour that was seen tells of others, with a deviation of one
 _NEVER = 2e-5  # share of pixels that a colour nobody has seen may have
 
 
@@ -81,13 +82,20 @@ class ColourLogLikelihoodRatio:
         return self._table[self._bin(lab)]
 
     def _compute_table(self) -> F32:
-        smooth = [
-            ndimage.gaussian_filter(count.reshape(_BINS), 1.0, mode="constant").ravel()
-            / max(count.sum(), 1e-6)
-            + _NEVER
-            for count in self._count
-        ]
-        return np.log(smooth[0] / smooth[1]).astype(np.float32)
+        counts = self._count.reshape(2, *_BINS)
+        table = np.zeros(_BINS, np.float32)  # of colours that nobody has seen
+        if counts.any():
+            seen = [counts.any(tuple(a for a in range(4) if a != axis)) for axis in (1, 2, 3)]
+            spans = [(int(i[0]), int(i[-1])) for i in map(np.flatnonzero, seen)]
+            box = tuple(slice(max(a - _SPREAD, 0), b + _SPREAD + 1) for a, b in spans)
+            smooth = [
+                ndimage.gaussian_filter(count[box], 1.0, mode="constant", radius=_SPREAD)
+                / max(count.sum(), 1e-6)
+                + _NEVER
+                for count in counts
+            ]
+            table[box] = np.log(smooth[0] / smooth[1])
+        return table.ravel()
 
     def _bin(self, lab: F32) -> NDArray[np.intp]:
         low = np.array([0, 128, 128], np.float32)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Rewound
 from restage4d.frame_arrays import take_frames
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
-from restage4d.priors.masks.random_walk import walk_randomly
+from restage4d.priors.masks.random_walk import RandomWalk, compute_ties
 from restage4d.priors.masks.regions import disk, find_thin_parts, label
 from restage4d.priors.motion.background_motion import is_lost
 from restage4d.priors.motion.optical_flow import Flow, warp
@@ -152,19 +152,22 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     colour.learn(lab, _shrink(mask).astype(np.float64), around.astype(np.float64))
     told = np.exp(_COLOUR * np.clip(colour(lab), -_MOST_COLOUR, _MOST_COLOUR))
     likely = apart * np.where(apart > _DIFFERS, told, 1)
-    result = mask.copy()
+    result, ties, walk = mask.copy(), compute_ties(lab, _TIE, contrast), None
     # a leg and its shadow come apart at one of the levels, or by their colours
     for hides, level in ((each, level) for each in (apart, likely) for level in _LEVELS):
-        logit = np.clip(_STEEP * np.log(hides / level), -_MOST, _MOST).astype(np.float32)
-        logit[~near], logit[result] = -_SURE, _SURE
-        rows, cols = np.nonzero(near & ~result)
-        found = walk_randomly(rows, cols, logit, lab, _TIE, contrast) > 0.5
-        parts = label(found & ~result, corners=True)
+        if walk is None:
+            rows, cols = np.nonzero(near & ~result)
+            walk = RandomWalk(rows, cols, result, ties)
+        logit = np.clip(_STEEP * np.log(hides[rows, cols] / level), -_MOST, _MOST)
+        found = np.zeros_like(mask)
+        found[rows, cols] = walk(logit.astype(np.float32)) > 0.5
+        parts = label(found, corners=True)
         area = np.bincount(parts.ravel()) / mask.sum()
         for number in 1 + np.flatnonzero((area[1:] > _AREA[0]) & (area[1:] < _AREA[1])):
             part = parts == number
             if _is_limb(lab, part, result, size):
                 result |= part
+                walk = None
     return result
 
 

@@ -92,16 +92,10 @@ class BackgroundStep:
 
     def __call__(self, xy: F32) -> F32:  # (N, 2) -> (N, 2)
         """Where the background at ``xy`` goes."""
-        end = _transform(self._planes[0], xy)
-        if self._second is not None:
-            last = np.array(self._second.shape)[::-1] - 1
-            col, row = np.clip(xy // self._grid, 0, last).astype(np.intp).T
-            second = self._second[row, col]
-            end[second] = _transform(self._planes[1], xy[second])
-        if self.mesh is not None:
-            index, weight = self._find_cell(xy)
-            end = end + (self.mesh[index] * weight[..., None]).sum(1)
-        return end.astype(np.float32)
+        second = np.zeros((0, 0), bool) if self._second is None else self._second
+        mesh = np.zeros((0, 2)) if self.mesh is None else self.mesh
+        xy = np.ascontiguousarray(xy, np.float32)
+        return _advance(xy, self._planes[0], self._planes[-1], second, self._grid, mesh, self._size)
 
     def _compute_residual(self) -> F32:
         return self._end - self(self._start)
@@ -250,16 +244,22 @@ class BackgroundMotion:
     def _interpolate(self, nodes: F32) -> F32:
         return np.asarray(cv2.remap(nodes, self._cols, self._rows, cv2.INTER_LINEAR), np.float32)
 
-    def locate_background(self, t: int, offsets: tuple[int, ...]) -> tuple[NDArray[np.int64], F32]:
+    def locate_background(
+        self,
+        t: int,
+        offsets: tuple[int, ...],
+        part: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> tuple[NDArray[np.int64], F32]:
         """Frames ``offsets`` steps before and after frame ``t``, (M,), and where its background
         lies in them.
 
         The latter is (M, rows, columns, 2): the places of frame t's pixels 0, NODE, 2 NODE and so
-        on, down and across.
+        on, down and across; or of a ``part`` of those rows and columns.
         """
         frames, places = [], []
+        nodes = self._nodes[part]
         for link in self._link:
-            a, place = t, self._nodes.reshape(-1, 2)
+            a, place = t, nodes.reshape(-1, 2)
             for steps in range(1, max(offsets) + 1):
                 b = int(link[a])
                 if b < 0:
@@ -268,10 +268,8 @@ class BackgroundMotion:
                 a = b
                 if steps in offsets:
                     frames.append(b)
-                    places.append(place.reshape(self._nodes.shape))
-        return np.array(frames, np.int64), np.array(places, np.float32).reshape(
-            -1, *self._nodes.shape
-        )
+                    places.append(place)
+        return np.array(frames, np.int64), np.array(places, np.float32).reshape(-1, *nodes.shape)
 
     def measure_own_motion(self, t: int) -> tuple[F32, F32]:
         """How the pixels of frame ``t`` move against the background over the next and the last few
@@ -301,7 +299,8 @@ class BackgroundMotion:
                     own = (
                         moved - self._interpolate(place.reshape(self._nodes.shape) - self._nodes)
                     ) / np.float32(steps)
-                    velocity[..., 2 * way : 2 * way + 2][followed] = own[followed]
+                    pair = slice(2 * way, 2 * way + 2)
+                    np.copyto(velocity[..., pair], own, where=followed[..., None])
                     rank = int(np.searchsorted(_SPANS, steps))
                     np.minimum(
                         speed[rank],
@@ -312,6 +311,42 @@ class BackgroundMotion:
         short, long = speed
         speed = np.where(np.isfinite(long), long, short)
         return np.where(np.isfinite(speed), speed, np.nan).astype(np.float32), velocity
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _advance(
+    xy: F32, plane: F64, other: F64, second: Bool, grid: int, mesh: F64, size: F32
+) -> F32:  # (N, 2), (3, 3) x2, (rows, columns), -, (M, 2), (2,) -> (N, 2)
+    """Where ``xy`` go by the planes' homographies, the ``second`` one's where the grid says so, and
+    by the ``mesh``; either may be empty."""
+    down, across = _MESH
+    end = np.empty_like(xy)
+    for i in range(len(xy)):
+        x, y = xy[i]
+        m = plane
+        if len(second):
+            row = min(max(int(np.floor(y / grid)), 0), second.shape[0] - 1)
+            col = min(max(int(np.floor(x / grid)), 0), second.shape[1] - 1)
+            if second[row, col]:
+                m = other
+        share = 1 / (x * m[2, 0] + y * m[2, 1] + m[2, 2])
+        to_x = np.float32((x * m[0, 0] + y * m[0, 1] + m[0, 2]) * share)
+        to_y = np.float32((x * m[1, 0] + y * m[1, 1] + m[1, 2]) * share)
+        if len(mesh):
+            place_x = (across - 1) * min(max(x / size[0], np.float32(0)), np.float32(1))
+            place_y = (down - 1) * min(max(y / size[1], np.float32(0)), np.float32(1))
+            col, row = min(int(place_x), across - 2), min(int(place_y), down - 2)
+            fx, fy = place_x - col, place_y - row
+            a = row * across + col
+            moved_x = mesh[a, 0] * ((1 - fx) * (1 - fy)) + mesh[a + 1, 0] * (fx * (1 - fy))
+            moved_y = mesh[a, 1] * ((1 - fx) * (1 - fy)) + mesh[a + 1, 1] * (fx * (1 - fy))
+            a += across
+            moved_x = moved_x + mesh[a, 0] * ((1 - fx) * fy) + mesh[a + 1, 0] * (fx * fy)
+            moved_y = moved_y + mesh[a, 1] * ((1 - fx) * fy) + mesh[a + 1, 1] * (fx * fy)
+            end[i, 0], end[i, 1] = to_x + moved_x, to_y + moved_y
+        else:
+            end[i, 0], end[i, 1] = to_x, to_y
+    return end
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -18,6 +18,7 @@ from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.splatting import rasterize
 from restage4d.splatting.constants import EPS2D
+from restage4d.splatting.gaussians import draw_side_by_side
 
 _STRAY = 0.02  # of the extent; from where a frame allows it, from which a point protrudes
 _ELONGATED = 3.0  # times the second axis, up to which the longest may reach ...
@@ -40,8 +41,8 @@ def measure_visibility(
     on never counts as hidden.
     """
     background = model.get_background()
-    best = torch.zeros(model.n_subject + len(background.means), device=model.device)
-    for t in frames:
+
+    def measure(t: int) -> Tensor:
         with torch.no_grad():
             subject = model.pose_subject(t)
             means, quats, scales, opacities = (
@@ -55,7 +56,11 @@ def measure_visibility(
         pixels = K[t][0, 0] / info["depths"].clamp_min(0.01)
         extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
         footprint = 2 * math.pi * extent[0] * extent[1] * opacities
-        best = torch.maximum(best, weight[:, 0] / footprint.clamp_min(1e-9))
+        return weight[:, 0] / footprint.clamp_min(1e-9)
+
+    best = torch.zeros(model.n_subject + len(background.means), device=model.device)
+    for share in draw_side_by_side(measure, frames):
+        best = torch.maximum(best, share)
     return best[: model.n_subject], best[model.n_subject :]
 
 
