@@ -13,7 +13,6 @@ from restage4d.reconstruct.motion.shape_from_motion import (
     fit_line,
     measure_distance,
     refine_depth,
-    spread,
 )
 
 WIDTH, HEIGHT, FRAMES = 96, 72, 24
@@ -187,32 +186,6 @@ def test_depth_gets_the_distance_of_the_tracks_where_feet_mislead():
     )
     assert before > 0.2
     assert after < 0.7 * before
-
-
-def test_half_of_what_tracks_tell_beyond_the_slope_is_taken():
-    """A relief that leans back, which no turn about the upright holds."""
-    rewound, priors, true = _scene(turn=45, squeeze=0.3)
-    inside = priors.masks > 0.5
-    up = (np.arange(HEIGHT) + 0.5 - HEIGHT / 2)[:, None] / HEIGHT
-
-    def measure_lean(depth: np.ndarray) -> float:
-        x = np.broadcast_to(up, depth.shape)[inside]
-        return float(np.polyfit(x, np.log(depth / true)[inside], 1)[0])
-
-    leaning = np.where(inside, priors.depth * np.exp(0.25 * up), priors.depth).astype(np.float32)
-    assert measure_lean(leaning) == pytest.approx(0.25, abs=0.02)
-    found = refine_depth(rewound, replace(priors, depth=leaning))
-    assert 0.05 < measure_lean(found) < 0.18
-    assert _measure_slope(found, true, priors.masks) > 0.75
-
-
-def test_values_are_spread_between_those_that_are_known():
-    xy = np.stack(np.meshgrid(np.arange(20, 80, 3), np.arange(20, 60, 3)), -1).reshape(-1, 2)
-    found = spread(xy.astype(np.float32), 0.01 * xy[:, 0], (72, 96))
-    assert found.shape == (72, 96)
-    column = np.arange(30, 70)
-    assert found[40, 30:70] == pytest.approx(0.01 * column, abs=0.02)
-    assert spread(xy[:3].astype(np.float32), np.full(3, 0.2), (200, 300)) == pytest.approx(0.2)
 
 
 def test_distance_is_that_of_the_middle_behind_the_surface():

@@ -6,8 +6,8 @@ turn, taken as one rigid body (`rigid_adjustment`), tell how far it turns. In ev
 subject's depth then gets the slope along the picture's horizontal that this body has there, a turn
 about the upright, to which standing bodies mostly keep, and the body's distance: a squeezed body
 that stands on its near foot lies too near as a whole. The distance that depth tells holds the
-body's, as a weight in the adjustment. Of what the tracks tell beyond that, half is taken, as a mean
-of those nearby: more of it is noise, as is what limbs do by themselves (docs/method.md).
+body's, as a weight in the adjustment. Slopes along the vertical, and what limbs do by themselves,
+the tracks tell too badly (docs/method.md); the relief's own detail stays.
 
 Depth in which the subject turns as the tracks do already is left alone. So is depth in which
 neighbouring points keep their distances: where it has joints, the one rigid body is what is wrong.
@@ -15,10 +15,8 @@ neighbouring points keep their distances: where it has joints, the one rigid bod
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
@@ -51,10 +49,6 @@ _NEIGHBOURS = 8
 _KEPT = 0.03  # stretch up to which depth keeps the body's shape, and is right
 _WORSE = 1.5  # times the stretch, that corrected depth may have: its noise is turned, too
 _ROUNDS = 5  # of reweighting
-# share of what the tracks tell beyond slope and distance, as the mean of so many nearby, that is
-# believed: of all of it half is their noise; and the most, in logarithms of depth
-_TOLD, _SHARED, _MOST_LEFT = 0.5, 12, 0.15
-_GRID = 96  # cells along the longer side, at which that is looked up
 _DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
 
 
@@ -88,19 +82,13 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
     columns = np.arange(priors.depth.shape[2]) + 0.5
     change = _change(columns - middles[:, None], lines)  # (T, W)
 
-    places = _to_cameras(tracks.xyz, priors)
-    changes = _change(tracks.xy[..., 0].T - middles[:, None], lines).T
-
     def correct(t: int) -> F32:
         depth = priors.depth[t]
         subject = (priors.masks[t] > 0.5) & (depth > 0)
-        rows, factors = belongs[:, t], change[t]
-        if rows.sum() >= _ENOUGH:
-            left = np.clip(factor[rows, t] - np.log(changes[rows, t]), -_MOST_LEFT, _MOST_LEFT)
-            field = spread(tracks.xy[rows, t], left, depth.shape)
-            factors = factors * np.exp(share * _TOLD * field)
-        return np.where(subject, depth * factors, depth).astype(np.float32)
+        return np.where(subject, depth * change[t], depth).astype(np.float32)
 
+    places = _to_cameras(tracks.xyz, priors)
+    changes = _change(tracks.xy[..., 0].T - middles[:, None], lines).T
     before, after = (measure_stretch(p, tracks) for p in (places, places * changes[..., None]))
     if before <= _KEPT or after >= _WORSE * before:
         return priors.depth
@@ -111,21 +99,6 @@ def _change(x: F64, lines: F64) -> F64:  # (T, N), (T, 2) -> (T, N)
     """The factor of depths at ``x`` pixels from the middle, by every frame's slope and offset."""
     turn = np.clip(lines[:, :1] * x, -np.log(_MOST), np.log(_MOST))
     return np.exp(turn + lines[:, 1:])
-
-
-def spread(xy: F32, values: F64, shape: tuple[int, ...]) -> F64:  # (P, 2), (P,) -> (H, W)
-    """Values at pixels ``xy`` over the whole picture: means of the nearest, nearer ones counting
-    more; looked up on a coarser grid."""
-    height, width = shape
-    step = max(max(shape) // _GRID, 1)
-    across, down = (np.arange(0, n, step) + step / 2 for n in (width, height))
-    grid = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
-    apart, near = KDTree(xy).query(grid, k=min(_SHARED, len(xy)))
-    weight = np.exp(-((apart / max(float(np.median(apart[:, -1])), 1.0)) ** 2)) + 1e-9
-    coarse = ((weight * values[near]).sum(1) / weight.sum(1)).reshape(len(down), len(across))
-    size = (len(across) * step, len(down) * step)
-    fine = cv2.resize(coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return fine[:height, :width].astype(np.float64)
 
 
 def measure_stretch(places: F64, tracks: LiftedTracks) -> float:
