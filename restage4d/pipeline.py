@@ -31,6 +31,7 @@ from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
+from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
 from restage4d.reconstruct.sketch import sketch_body
@@ -135,16 +136,26 @@ def restage(
     log.add(check_estimates(rewound, priors))
     older, prompts = [], [prompt] * len(drivings)
     if into is not None:
-        fusion = turn(lambda: fit_new_performance(into, rewound, priors, config, progress))
-        older, made = into.performances[1:], list_performances(into, fusion, prompts)
+
+        def make_performances() -> tuple[Fusion, list[Performance]]:
+            fusion = fit_new_performance(into, rewound, priors, config, progress)
+            made = replace(into, performances=list_performances(into, fusion, prompts))
+            return fusion, rejoin_torn_pieces(made, progress.check).performances
+
+        fusion, made = turn(make_performances)
+        older = into.performances[1:]
         puppet = replace(into, performances=[into.performances[0], *made])
     else:
         finer = None if alone else decode_finer()
         closeups = cut_closeups(finer, rewound, priors.masks) if finer else None
         del finer  # the crops are enough
-        fusion = turn(lambda: fit(rewound, priors, config, checkpoint, progress, closeups))
-        puppet = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
-        puppet = remove_loose_pieces(rejoin_torn_pieces(puppet))
+
+        def make_puppet() -> tuple[Fusion, Puppet]:
+            fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
+            made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
+            return fusion, remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
+
+        fusion, puppet = turn(make_puppet)
         plan = videos[0].plan if videos else None
         puppet = replace(puppet, body=find_body_parts(puppet, mask, plan))
     if alone:

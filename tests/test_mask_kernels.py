@@ -10,6 +10,7 @@ from restage4d.clips import Clip, rewind
 from restage4d.priors.masks import likelihood_ratio
 from restage4d.priors.masks.kernels import list_offsets, measure_distances
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
+from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.random_walk import (
     RandomWalk,
     compute_ties,
@@ -51,6 +52,22 @@ def test_walks_over_the_same_pixels_share_their_ties():
         logit[inside] = own
         alone = walk_randomly_reference(rows, cols, logit, lab, 2.0, 0.02)
         assert np.allclose(walk(logit[inside]), alone[inside], atol=1e-6)
+
+
+def test_a_walk_over_no_pixels_or_to_no_label_ends():
+    """A portrait that fills the picture's lower part leaves no place for a limb."""
+    lab = make_picture(np.random.default_rng(6), 30, 40)
+    ties, nothing = compute_ties(lab, 2.0, 0.02), np.zeros((30, 40), bool)
+    none = np.zeros(0, np.intp)
+    assert RandomWalk(none, none, nothing, ties)(np.zeros(0, np.float32)).shape == (0,)
+    rows, cols = np.nonzero(~nothing)
+    low = RandomWalk(rows, cols, nothing, ties)(np.full(len(rows), -80, np.float32))
+    assert np.abs(low).max() < 1e-6
+    mask = np.zeros((30, 40), bool)
+    mask[12:] = True
+    change = np.full((30, 40), 3, np.float32)
+    for subject, seen in ((mask, change), (~nothing, change), (mask, np.full_like(change, np.nan))):
+        assert np.array_equal(add_standing_limbs(lab, seen, subject), subject)
 
 
 @pytest.mark.parametrize("shift", [0, 60])  # colours at the table's end, too

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from samples import box_puppet
 
+from restage4d.errors import Cancelled
 from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 
 FRAMES, TORN = 6, 4
+
+
+def never() -> None:
+    """Nobody cancels."""
 
 
 def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
@@ -33,7 +38,7 @@ def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
 def test_a_hidden_part_goes_with_the_body():
     torn = box_with_a_part(behind=True, by=(0.05, 0.9, 0.02))
     assert measure_unity(torn, torn.performances[1])[TORN] < 0.8
-    mended = rejoin_torn_pieces(torn)
+    mended = rejoin_torn_pieces(torn, never)
     assert measure_unity(mended, mended.performances[1]).min() == 1
     bases, body = mended.performances[1].bases, mended.performances[1].bases[0]
     assert bases[1, TORN, 6] == pytest.approx(body[TORN, 6], abs=0.06)
@@ -42,7 +47,7 @@ def test_a_hidden_part_goes_with_the_body():
 
 def test_a_part_that_is_seen_moves_along_its_ray_alone():
     torn = box_with_a_part(behind=False, by=(0.0, -0.5, 0.0))
-    mended = rejoin_torn_pieces(torn)
+    mended = rejoin_torn_pieces(torn, never)
     assert measure_unity(mended, mended.performances[1]).min() == 1
     before, after = (
         p.pose(p.performances[1], TORN).means[p.index[:, 0] == 1].mean(0) for p in (torn, mended)
@@ -56,13 +61,13 @@ def test_a_part_that_is_seen_moves_along_its_ray_alone():
 
 def test_a_part_that_is_seen_elsewhere_stays_where_it_was_filmed():
     torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
-    mended = rejoin_torn_pieces(torn)
+    mended = rejoin_torn_pieces(torn, never)
     assert np.array_equal(mended.performances[1].bases, torn.performances[1].bases)
 
 
 def test_all_else_stays_to_the_bit():
     torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
-    mended = rejoin_torn_pieces(torn)
+    mended = rejoin_torn_pieces(torn, never)
     assert np.array_equal(mended.performances[0].bases, torn.performances[0].bases)
     others = np.arange(FRAMES) != TORN
     kept, given = mended.performances[1].bases, torn.performances[1].bases
@@ -70,16 +75,24 @@ def test_all_else_stays_to_the_bit():
     assert np.array_equal(kept[0], given[0])
     assert mended.subject is torn.subject
     whole = box_puppet(frames=FRAMES)
-    assert rejoin_torn_pieces(whole).performances[1] is whole.performances[1]
+    assert rejoin_torn_pieces(whole, never).performances[1] is whole.performances[1]
 
 
 def test_the_frame_that_all_performances_share_is_not_touched():
     torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
     for performance in torn.performances:
         performance.bases[1, 0, 7] += 0.9
-    mended = rejoin_torn_pieces(torn)
+    mended = rejoin_torn_pieces(torn, never)
     for kept, given in zip(mended.performances, torn.performances, strict=True):
         assert np.array_equal(kept.bases[:, 0], given.bases[:, 0])
+
+
+def test_it_can_be_cancelled():
+    def cancel() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        rejoin_torn_pieces(box_with_a_part(behind=True, by=(0.0, 0.9, 0.0)), cancel)
 
 
 def test_pieces_are_numbered_from_the_largest():

@@ -169,7 +169,9 @@ class Supervisor:
 
     def _start(self) -> None:
         running = self.jobs.list(states=("running",))
-        for slot in self.executor.list_slots():
+        taken = {job.device for job in running}
+        # free ones first: nobody waits for a fit while another slot has nothing to do
+        for slot in sorted(self.executor.list_slots(), key=lambda slot: slot in taken):
             busy = [job for job in running if job.device == slot]
             if busy and not self._is_room_ahead(busy, slot):
                 continue
@@ -198,8 +200,9 @@ class Supervisor:
     def _is_room_ahead(self, busy: list[JobRow], slot: str) -> bool:
         """Whether the next job may prepare on a slot that is ``busy``: one job fits there, to its
         end, and nobody prepares."""
-        if len(busy) > 1 or busy[0].wanted or not self.jobs.find_next_queued():
-            return False
+        waits = self.jobs.find_next_queued()
+        if len(busy) > 1 or busy[0].wanted or waits is None or waits.attempts > 1:
+            return False  # what ended by itself twice may lack the memory that the other one has
         lock = self.executor.find_fit_lock(slot)
         return lock is not None and is_locked(lock)
 

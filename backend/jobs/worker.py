@@ -62,7 +62,7 @@ def _lower_priority() -> None:
 class FitTurn:
     """Lets the jobs of a slot fit one after the other, though one may prepare while another fits.
 
-    Whoever fits holds a lock, until `release` or the end of its process, however that ends.
+    Whoever fits holds a lock until the end of its process, however that ends.
 
     Args:
         path: of the lock.
@@ -91,10 +91,6 @@ class FitTurn:
             return work()
         _stand_in_line()
         return self._thread.submit(work).result()
-
-    def release(self) -> None:
-        self._lock.release()
-        self._has_it = False
 
 
 def _stand_behind() -> None:

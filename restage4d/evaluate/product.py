@@ -126,7 +126,7 @@ def _run_product(
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
-    puppet = remove_loose_pieces(rejoin_torn_pieces(puppet))
+    puppet = remove_loose_pieces(rejoin_torn_pieces(puppet, progress.check))
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)

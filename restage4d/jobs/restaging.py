@@ -228,40 +228,44 @@ def _run_in_folder(
         decode_finer=lambda: decode_finer(job.video, info, base, job.first),
         turn=turn,
     )
-    footage = write_footage(job.out, made)
-    report = write_puppet(
-        job.out,
-        made,
-        true_masks,
-        log,
-        progress,
-        asked={
-            "seed": job.seed,
-            "prompt": job.prompt,
-            "script": script.to_record() if script else None,
-        },
-    )
-    making = None
-    if make_blend:  # by a process of Blender's own, beside the pictures
 
-        def make(_: Progress) -> str | None:
-            return try_blend(make_blend, job.out, footage, keep=blend_is_edited)
+    def finish() -> None:
+        footage = write_footage(job.out, made)
+        report = write_puppet(
+            job.out,
+            made,
+            true_masks,
+            log,
+            progress,
+            asked={
+                "seed": job.seed,
+                "prompt": job.prompt,
+                "script": script.to_record() if script else None,
+            },
+        )
+        making = None
+        if make_blend:  # by a process of Blender's own, beside the pictures
 
-        making = progress.start_beside(make)
-    try:
-        write_pictures(job.out, made, progress, splats=job.splats)
-        write_report(job.out, report, progress)  # whatever becomes of Blender
-        checkpoint.unlink(missing_ok=True)
+            def make(_: Progress) -> str | None:
+                return try_blend(make_blend, job.out, footage, keep=blend_is_edited)
+
+            making = progress.start_beside(make)
+        try:
+            write_pictures(job.out, made, progress, splats=job.splats)
+            write_report(job.out, report, progress)  # whatever becomes of Blender
+            checkpoint.unlink(missing_ok=True)
+            if making:
+                with progress.task(TaskId.WRITE_BLEND):
+                    wait([making])
+        finally:
+            if making:
+                wait([making])  # also where the job is cancelled: nothing goes on after its end
         if making:
-            with progress.task(TaskId.WRITE_BLEND):
-                wait([making])
-    finally:
-        if making:
-            wait([making])  # also where the job is cancelled: nothing goes on after its end
-    if making:
-        report["blend"] = making.result()
-        write_report(job.out, report, progress)
-    print(summarise(job.out, report, log, splats=job.splats))
+            report["blend"] = making.result()
+            write_report(job.out, report, progress)
+        print(summarise(job.out, report, log, splats=job.splats))
+
+    turn(finish)
 
 
 def settle_estimators(job: RestagingJob) -> RestagingJob:

@@ -32,20 +32,23 @@ _SURFACE = 0.04  # of the extent
 _FRAMES = 24  # of a performance that are looked at first
 
 
-def rejoin_torn_pieces(puppet: Puppet) -> Puppet:
+def rejoin_torn_pieces(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     """The puppet with such parts moved, by the bases that are theirs, in the frames in which they
     are torn off; never in frame 0, which all performances share.
 
     A part that the clip's camera does not see goes with the body, else along the camera's ray
-    alone: its picture stays. Where that does not bring it back, it stays torn.
+    alone: its picture stays. Where that does not bring it back, it stays torn. ``check`` is called
+    now and then and may raise `Cancelled`.
     """
     dense = np.zeros((len(puppet.subject), len(puppet.performances[0].bases)), np.float32)
     np.add.at(dense, (np.arange(len(dense))[:, None], puppet.index), puppet.weight)
-    performances = [_rejoin(puppet, p, dense) for p in puppet.performances]
+    performances = [_rejoin(puppet, p, dense, check) for p in puppet.performances]
     return replace(puppet, performances=performances)
 
 
-def _rejoin(puppet: Puppet, performance: Performance, dense: F32) -> Performance:
+def _rejoin(
+    puppet: Puppet, performance: Performance, dense: F32, check: Callable[[], None]
+) -> Performance:
     """The performance with its torn parts brought back. ``dense``: (N, K) coefficients."""
     frames = range(performance.n_frames)
 
@@ -58,6 +61,7 @@ def _rejoin(puppet: Puppet, performance: Performance, dense: F32) -> Performance
 
     @cache
     def find_whole(t: int) -> NDArray[np.bool_]:
+        check()
         return label_pieces(pose(performance.bases, t), _HOLDS) == 0
 
     first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
@@ -72,6 +76,7 @@ def _rejoin(puppet: Puppet, performance: Performance, dense: F32) -> Performance
     bases = performance.bases.copy()
     for t in torn:
         for number in _list_parts(pieces[t]):
+            check()
             part = pieces[t] == number
             outward = sorted(frames, key=lambda s: abs(s - t))
             source = next((s for s in outward if find_whole(s)[part].mean() > _WITH), None)

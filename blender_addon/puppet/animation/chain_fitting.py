@@ -140,8 +140,8 @@ class _Fit:
         self.designs: dict[Keys, Array] = {}
         self.channels: list[tuple[int, int]] = []
         for b, mine in enumerate(self.values):
-            w = np.abs(mine[:, 3:4])
-            is_small = bool(w.min() > _LEAST_W)
+            w = mine[:, 3:4]
+            is_small = bool(w.min() > _LEAST_W or w.max() < -_LEAST_W)  # one sign throughout
             if is_small:
                 mine[:, 3:] /= w
                 self.keys[b, 3], self.fitted[b, 3] = (0,), np.array([mine[0, 3], 0.0])
@@ -161,6 +161,8 @@ class _Fit:
         self.posed, self.within = self.chain.pose(location, quats)
         self.places = self.chain.carry_marks(self.posed)
         self.off = (self.places - self.truth) / self.allowed
+        used = set(self.keys.values())  # others, of keys taken out since, would fill the memory
+        self.designs = {keys: D for keys, D in self.designs.items() if keys in used}
 
     def measure(self) -> float:
         """The largest error."""

@@ -142,7 +142,8 @@ def smooth_range(
         values = sample(transform.values(), frames)
         smoothed = curve_fitting.smooth(values, first - start, last - start, sigma)
         if path.endswith("rotation_quaternion"):
-            if np.ptp(values[:, list(transform).index(0)]) > 1e-6:  # else w stands, x, y, z turn
+            keyed = {tuple(k.co.x for k in c.keyframe_points) for c in transform.values()}
+            if len(keyed) == 1:  # else w has few keys, which x, y and z keep their own length to
                 smoothed /= np.maximum(np.linalg.norm(smoothed, axis=1, keepdims=True), 1e-9)
             inside = (np.array(frames) > first) & (np.array(frames) < last)
             smoothed = np.where(inside[:, None], smoothed, values)

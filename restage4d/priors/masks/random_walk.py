@@ -157,7 +157,7 @@ def _solve(
         for i in range(count):
             size += left[i] * left[i]
             now += left[i] * left[i] / diagonal[i]
-        if size < enough:
+        if size <= enough:
             break
         share = now / before
         before = now
