@@ -22,9 +22,10 @@ the outline, which may hold the background's colour, are no sources. The wall be
 which no frame shows anything, is plain: round Gaussians in the mean colour of what lies inside the
 outline there. Copies of single Gaussians, one behind another, would be stripes and beads.
 
-An animal or a car clearly wider than tall is filmed from beside: its far side is like the near
-one. What is taller was filmed from the front or from behind: a face belongs on one side of a head
-only, so that its image through the middle keeps the colours of the place without their detail.
+An animal or a car about as wide as tall, or wider, is filmed from beside: its far side is like the
+near one. What is taller than wide was filmed from the front or from behind: a face belongs on one
+side of a head only, so that its image through the middle keeps the colours of the place without
+their detail.
 """
 
 import numpy as np
@@ -81,9 +82,7 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
 _ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
-# width over height of the outline, from which a body counts as filmed from beside: one that sits
-# before the camera is about as wide as tall
-_WIDE = 1.1
+_WIDE = 0.9  # width over height of the outline, from which a body counts as filmed from beside
 _SOFT, _SAMPLES = 48, 3000  # Gaussians, of so many of the near side, whose mean is without detail
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
