@@ -143,7 +143,7 @@ class _Fit:
             w = mine[:, 3:4]
             is_small = bool(w.min() > _LEAST_W or w.max() < -_LEAST_W)  # one sign throughout
             if is_small:
-                mine[:, 3:] /= w
+                mine[:, 3:] /= np.abs(w)
                 self.keys[b, 3], self.fitted[b, 3] = (0,), np.array([mine[0, 3], 0.0])
             self.channels += [(b, c) for c in range(7) if c != 3 or not is_small]
         self.middle = 0.5 * (self.values[:, 1:] + self.values[:, :-1])
