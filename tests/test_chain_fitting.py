@@ -122,6 +122,14 @@ def test_the_other_side_of_a_quaternion_is_kept():
     assert measure(chain, few, location, quats).max() <= ERROR
 
 
+def test_a_turn_through_a_half_turn_from_one_frame_to_the_next_is_kept():
+    """w is far from 0 on both sides of it, but not of one sign."""
+    chain, location, quats = make_arm(bones=2)
+    quats[1] = turn([0, 0, 1], np.radians(np.where(np.arange(FRAMES) < FRAMES // 2, 115.0, 245.0)))
+    few = chain_fitting.fit_chain(chain, location, quats, ERROR)
+    assert measure(chain, few, location, quats).max() <= ERROR
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_the_shortest_clips(frames):
     chain, location, quats = make_arm(frames=frames)
