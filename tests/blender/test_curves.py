@@ -129,6 +129,23 @@ def test_a_range_is_smoothed_and_the_rest_stays(walker):
     assert bend[1] < 0.5 * bend[0]
 
 
+def test_smoothing_keeps_turns_that_are_keyed_few_times(walker):
+    """A key of w among those of x, y and z, at frames of their own, as a posed bone leaves it."""
+    action = walker.performance("gallop").action
+    paths = curves.find_transforms(action, [basis_bones(walker)[5].name])
+    path = next(path for path in paths if path.endswith("rotation_quaternion"))
+    for i, curve in paths[path].items():
+        curve.keyframe_points.clear()
+        for frame in (1, 60) if i == 0 else (1, 12, 24, 36, 48, 60):
+            curve.keyframe_points.insert(frame, (1.0, 0.8, 0.3, 0.0)[i], options={"FAST"})
+    paths[path][0].keyframe_points.insert(20, 1.1)
+    frames = range(1, 61)
+    before = np.array([[curve.evaluate(f) for curve in paths[path].values()] for f in frames])
+    curves.smooth_range(action, [basis_bones(walker)[5].name], 2, 58, 1e-3, 60)
+    after = np.array([[curve.evaluate(f) for curve in paths[path].values()] for f in frames])
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
 def test_operators_say_what_they_did_and_why_they_cannot(walker, registered, capfd):
     ops, before = bpy.ops.restage4d, curves.count_keys(walker.performance("gallop").action)
     assert not ops.restore_capture.poll()
