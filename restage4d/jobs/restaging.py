@@ -246,7 +246,7 @@ def _run_in_folder(
         making = None
         if make_blend:  # by a process of Blender's own, beside the pictures
 
-            def make(_: Progress) -> str | None:
+            def make(_: Progress, make_blend: BlendMaker = make_blend) -> str | None:
                 return try_blend(make_blend, job.out, footage, keep=blend_is_edited)
 
             making = progress.start_beside(make)
