@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from restage4d.priors.motion.background_motion import NODE
+from restage4d.priors.motion.ranking import insert
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -184,11 +185,7 @@ def measure_background_distance(
                 )
                 change = above * (1 - gy) + below * gy - features[t, y, x, c]
                 distance += change * change
-            k = n
-            while k > 0 and found[k - 1] > distance:
-                found[k] = found[k - 1]
-                k -= 1
-            found[k] = distance
+            insert(found, n, distance)
             n += 1
         if n > 0:
             result[i] = np.sqrt(found[int(share * (n - 1) + 0.5)])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip, rewind
 from restage4d.priors.motion.background_motion import NODE, BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow
+from restage4d.priors.motion.ranking import insert
 from restage4d.priors.motion.smooth_colours import smooth_lab
 from restage4d.progress import Progress
 
@@ -207,11 +208,7 @@ def _choose_by_rank(apart: F32, fewest: int, share: float) -> F32:
                 value = apart[m, row, col]
                 if not value < np.inf:
                     continue
-                k = count
-                while k > 0 and ranked[k - 1] > value:
-                    ranked[k] = ranked[k - 1]
-                    k -= 1
-                ranked[k] = value
+                insert(ranked, count, value)
                 count += 1
             if count >= fewest:
                 chosen[row, col] = ranked[int(np.rint(share * (count - 1)))]

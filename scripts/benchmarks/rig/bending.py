@@ -1,18 +1,16 @@
 """How much bending a joint by 35 degrees tears a puppet: edges that get over three times longer.
 
-    python scripts/benchmarks/bending.py PUPPET ... [--json OUT]
+    python scripts/benchmarks/rig/bending.py PUPPET ... [--json OUT]
 
 Every joint of the skeleton that is found in the puppet, about the three axes both ways, at rest.
 Edges go from each point to its eight nearest. The worst joint, and the mean of all, by the skin
 weights that are built.
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 import numpy as np
+from figures import read_arguments, write_figures
 from scipy.spatial import KDTree
 
 from restage4d import se3
@@ -56,10 +54,7 @@ def measure(skeleton: Skeleton, means: np.ndarray) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="How much bending a joint tears a puppet.")
-    parser.add_argument("puppets", type=Path, nargs="+")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    given = parser.parse_args()
+    given = read_arguments("How much bending a joint tears a puppet.")
     rows = []
     for path in given.puppets:
         puppet = Puppet.load(path)
@@ -68,13 +63,11 @@ def main() -> int:
             print(f"{path}: no skeleton is found")
             continue
         found = measure(skeleton, puppet.subject.means.astype(np.float64))
-        worst = sorted(found, key=lambda name: -found[name])
+        worst = sorted(found, key=lambda name: -found[name])[:4]
         mean = float(np.mean(list(found.values())))
-        rows.append({"puppet": str(path), "worst": found[worst[0]], "mean": mean, "joints": found})
-        first = ", ".join(f"{name} {100 * found[name]:.3f} %" for name in worst[:4])
-        print(f"{path}: mean {100 * mean:.3f} %; {first}", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        shares = {name: f"{100 * found[name]:.3f} %" for name in worst}
+        rows.append({"puppet": str(path), "mean": f"{100 * mean:.3f} %"} | shares)
+    write_figures(rows, given.json)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Figures of dragging: milliseconds of a step of the solver and of all points, and how it holds.
 
-    python scripts/benchmarks/posing.py [PUPPET ...] [--json OUT]
+    python scripts/benchmarks/rig/posing.py [PUPPET ...] [--json OUT]
 
 Pulls a foot of every puppet 12 cm up (its own scale), with the reach of the tool's default, in 15
 moves of the hand, and back. Without puppets: a synthetic body of 15,000 and of 100,000 points with
@@ -8,13 +8,11 @@ moves of the hand, and back. Without puppets: a synthetic body of 15,000 and of 
 at what the machine gives.
 """
 
-import argparse
-import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+from figures import read_arguments, write_figures
 from scipy.spatial import KDTree
 
 from restage4d import se3
@@ -95,10 +93,7 @@ def measure(name: str, body: Body, dense: np.ndarray, up: float) -> dict[str, ob
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Figures of dragging a puppet.")
-    parser.add_argument("puppets", type=Path, nargs="*")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    given = parser.parse_args()
+    given = read_arguments("Figures of dragging a puppet.", synthetic=True)
     rows = []
     for n in (15_000, 100_000) if not given.puppets else ():
         rows.append(measure(f"synthetic {n}", make_body(n), np.ones(n, bool), _UP))
@@ -109,10 +104,7 @@ def main() -> int:
         body = Body(puppet.subject.means, puppet.index, puppet.weight, bases)
         up = _UP / puppet.metres_per_unit
         rows.append(measure(str(path), body, puppet.subject.opacities > 0.3, up))
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_figures(rows, given.json)
     return 0
 
 

@@ -1,15 +1,13 @@
 """Figures of a skeleton's keys as a puppet comes in: how many times fewer they are than one per
 frame, and how far what the bones carry is from where a key per frame has it.
 
-    .venv-blender/bin/python scripts/benchmarks/skeleton_keys.py PUPPET ... [--json OUT]
+    .venv-blender/bin/python scripts/benchmarks/rig/skeleton_keys.py PUPPET ... [--json OUT]
 
 As Blender plays them: of every captured bone both ends and all points that it moves most, of every
 control its place; in mm, a unit being a metre. Also between frames, against the mean of the frames
 before and after. Untouched, no point of the puppet moves by this: followers have the same keys.
 """
 
-import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 
 import bpy
 import numpy as np
+from figures import read_arguments, write_figures
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from blender_addon.puppet import actions, attributes, importer, rig
 from blender_addon.puppet.animation import curves
@@ -107,15 +106,9 @@ def measure(path: Path) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Figures of a skeleton's keys.")
-    parser.add_argument("puppets", type=Path, nargs="+")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    given = parser.parse_args()
+    given = read_arguments("Figures of a skeleton's keys.")
     rows = [row for path in given.puppets for row in measure(path)]
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_figures(rows, given.json)
 
 
 if __name__ == "__main__":
