@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 @njit(cache=True, nogil=True)
-def insert(ranked: NDArray[np.float32], count: int, value: float) -> None:
+def insert(ranked: NDArray[np.float32], count: int, value: float | np.float32) -> None:
     """Puts ``value`` at its place among the first ``count`` of ``ranked``, which are in order and
     move up; there is room for one more."""
     k = count
