@@ -9,8 +9,8 @@ from scenes import hinge_scene
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.motion import rigid_adjustment as rigid
 from restage4d.reconstruct.motion.lifting import reject_observations
+from restage4d.reconstruct.motion.linear_fit import fit_linear
 from restage4d.reconstruct.motion.shape_from_motion import (
-    fit_line,
     measure_distance,
     refine_depth,
 )
@@ -121,7 +121,7 @@ def test_slope_is_the_lines_whatever_a_few_say():
     x = np.linspace(0, 50, 200)
     values = 0.01 * x + 3
     values[:30] += 5
-    slope, height = fit_line(x, values)
+    slope, height = fit_linear(np.stack([x, np.ones(200)], 1), values)
     assert slope == pytest.approx(0.01, abs=1e-3)
     assert height == pytest.approx(3, abs=0.05)
 

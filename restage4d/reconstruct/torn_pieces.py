@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 
 from restage4d import se3
 from restage4d.evaluate.metrics.pieces import label_pieces
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import F32, Performance, Puppet
 from restage4d.reconstruct.motion.body_motion import robust_procrustes
 from restage4d.splatting.gaussians import render_gaussians
@@ -52,17 +53,17 @@ def _rejoin(
     """The performance with its torn parts brought back. ``dense``: (N, K) coefficients."""
     frames = range(performance.n_frames)
 
-    def pose(bases: F32, t: int) -> F32:
-        at = se3.blend(bases[:, t], puppet.index, puppet.weight)
+    def pose(bases: F32) -> F32:  # (K, 9) -> (N, 3)
+        at = se3.blend(bases, puppet.index, puppet.weight)
         return se3.transform(*at, puppet.subject.means)
 
     def label(t: int) -> NDArray[np.intp]:
-        return label_pieces(pose(performance.bases, t))
+        return label_pieces(pose(performance.bases[:, t]))
 
     @cache
     def find_whole(t: int) -> NDArray[np.bool_]:
         check()
-        return label_pieces(pose(performance.bases, t), _HOLDS) == 0
+        return label_pieces(pose(performance.bases[:, t]), _HOLDS) == 0
 
     first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
     pieces = dict(zip(first, map_on_cores(label, first), strict=True))
@@ -82,15 +83,21 @@ def _rejoin(
             source = next((s for s in outward if find_whole(s)[part].mean() > _WITH), None)
             if source is None:
                 continue
-            then, now = pose(performance.bases, source), pose(bases, t)
+            then, now = pose(performance.bases[:, source]), pose(bases[:, t])
             motion = _follow_body(part, (pieces[t] == 0) & find_whole(source), then, now)
             rows = np.flatnonzero(dense[part].sum(0) > _OWN * np.maximum(dense.sum(0), 1e-9))
             if motion is None or not len(rows):
                 continue
-            bases[rows, t] = _move_part(
-                performance, bases, rows, t, source, motion, (part, then, now), pose,
-                _is_hidden(puppet, performance, t, part),
-            )  # fmt: skip
+            carried, along = _list_moves(
+                performance, rows, source, t, motion, then[part], now[part]
+            )
+            hidden = _is_hidden(puppet, performance, t, part)
+            for tried in (carried, along) if hidden else (along,):
+                trial = bases[:, t].copy()
+                trial[rows] = tried
+                if (label_pieces(pose(trial))[part] == 0).mean() > _WITH:
+                    bases[:, t] = trial
+                    break
     return replace(performance, bases=bases)
 
 
@@ -111,38 +118,25 @@ def _follow_body(
     return robust_procrustes(then[about], now[about], np.ones(int(about.sum()), np.float32))
 
 
-def _move_part(
-    performance: Performance, bases: F32, rows: NDArray[np.intp], t: int, source: int,
-    motion: tuple[F32, F32], places: tuple[NDArray[np.bool_], F32, F32],
-    pose: Callable[[F32, int], F32], hidden: bool,
-) -> F32:  # fmt: skip
-    """The part's bases (R, 9) at t: with the body from ``source`` where it is ``hidden``, or along
-    the ray, or as they are."""
-    (R, shift), (part, then, now) = motion, places
-    there = performance.bases[rows, source]
-    carried = se3.pack(R @ se3.gram_schmidt(there[:, :6]), there[:, 6:] @ R.T + shift)
+def _list_moves(
+    performance: Performance, rows: NDArray[np.intp], source: int, t: int,
+    motion: tuple[F32, F32], then: F32, now: F32,
+) -> tuple[F32, F32]:  # fmt: skip
+    """The part's bases ``rows`` (R, 9) at t: carried by the body's ``motion`` from ``source``, and
+    moved along the camera's ray alone. ``then`` and ``now`` (P, 3): where the part is at both."""
+    R, shift = motion
+    there, here = performance.bases[rows, source], performance.bases[rows, t].copy()
     eye = -performance.w2c[t, :3, :3].T @ performance.w2c[t, :3, 3]
-    middle = now[part].mean(0)
-    ray = (middle - eye) / np.linalg.norm(middle - eye)
-    along = bases[rows, t].copy()
-    along[:, 6:] += ((then[part] @ R.T + shift).mean(0) - middle) @ ray * ray
-    for tried in (carried, along) if hidden else (along,):
-        trial = bases[:, t : t + 1].copy()
-        trial[rows, 0] = tried
-        if (label_pieces(pose(trial, 0))[part] == 0).mean() > _WITH:
-            return tried.astype(np.float32)
-    return bases[rows, t]
+    ray = now.mean(0) - eye
+    ray /= np.linalg.norm(ray)
+    here[:, 6:] += ((then @ R.T + shift).mean(0) - now.mean(0)) @ ray * ray
+    return se3.pack(R @ se3.gram_schmidt(there[:, :6]), there[:, 6:] @ R.T + shift), here
 
 
 def _is_hidden(puppet: Puppet, performance: Performance, t: int, part: NDArray[np.bool_]) -> bool:
     """Whether the clip's camera hardly sees the part at frame t."""
     camera, posed = performance.camera(t), puppet.pose(performance, t)
     depth = render_gaussians([posed], camera)[1]
-    at = posed.means[part] @ camera.w2c[:3, :3].T + camera.w2c[:3, 3]
-    z = np.maximum(at[:, 2], 1e-6)
-    column, row = np.floor((at / z[:, None]) @ camera.K.T)[:, :2].astype(int).T
-    height, width = depth.shape
-    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-    front = depth[row.clip(0, height - 1), column.clip(0, width - 1)]
+    row, column, z, inside = find_pixels(posed.means[part], camera.K, camera.w2c, depth.shape)
     extent = float(np.ptp(np.quantile(posed.means, [0.02, 0.98], axis=0), axis=0).max())
-    return float((inside & (z < front + _SURFACE * extent)).mean()) < _SEEN
+    return float((inside & (z < depth[row, column] + _SURFACE * extent)).mean()) < _SEEN

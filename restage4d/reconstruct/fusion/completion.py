@@ -36,6 +36,7 @@ from scipy.spatial import KDTree
 
 from restage4d import se3
 from restage4d.clips import Cameras, Priors, Rewound
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import SH_C0
 from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility
@@ -275,15 +276,11 @@ def _measure_room(posed: F32, masks: F32, cameras: Cameras, frames: NDArray[np.i
     """How far inside the frames' outlines points (M, F, 3) lie, world units (M,): in nine of ten
     frames at least that far. 0 for points outside."""
     rooms = []
-    height, width = masks.shape[1:]
     for i, f in enumerate(frames):
         inside = np.asarray(distance_transform_edt(np.pad(masks[f] > 0.5, 1)))[1:-1, 1:-1]
-        w2c, K = cameras.w2c[f], cameras.K[f]
-        camera = posed[:, i] @ w2c[:3, :3].T + w2c[:3, 3]
-        z = np.maximum(camera[:, 2], 1e-6)
-        pixel = np.floor((camera / z[:, None]) @ K.T)[:, :2].astype(int)
-        column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
-        rooms.append(np.where(inside[row, column] > 1, inside[row, column], 0) * z / K[0, 0])
+        row, column, z, _ = find_pixels(posed[:, i], cameras.K[f], cameras.w2c[f], inside.shape)
+        rooms.append(np.where(inside[row, column] > 1, inside[row, column], 0) * z.clip(0))
+        rooms[-1] /= cameras.K[f, 0, 0]
     return np.quantile(np.stack(rooms, 1), _CONTRADICTED, axis=1).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from restage4d.priors.geometry.inflation import inflate
+from restage4d.priors.geometry.pixels import find_pixels
 
 F32 = NDArray[np.float32]
 _SPACING = 2.0  # strides between far-side seeds: no frame shows them sharply
@@ -106,15 +107,8 @@ def find_contradicted(
             motion are not exact.
     """
     wrong, count = np.zeros(len(posed)), np.zeros(len(posed))
-    height, width = masks.shape[1:]
     for f, (mask, surface) in enumerate(zip(masks, depth, strict=True)):
-        camera = posed[:, f] @ w2c[f, :3, :3].T + w2c[f, :3, 3]
-        z = camera[:, 2]
-        column, row = (
-            np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K[f].T)[:, :2].astype(int).T
-        )
-        seen = (z > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
-        column, row = column.clip(0, width - 1), row.clip(0, height - 1)
+        row, column, z, seen = find_pixels(posed[:, f], K[f], w2c[f], mask.shape)
         wide = cv2.dilate((mask != 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         before = (surface[row, column] > 0) & (z < surface[row, column] - tolerance)
         count += seen

@@ -11,7 +11,9 @@ from scipy.spatial import KDTree
 
 from restage4d import se3
 from restage4d.priors.geometry.inflation import inflate
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.reconstruct.fusion.symmetry import Plane
+from restage4d.reconstruct.motion.linear_fit import fit_linear
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -21,11 +23,12 @@ LIP = 2.0  # pixels along the outline whose colours may be mixed with the backgr
 WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
 _LAYERS = 12  # of such a wall at most
 _CELL = 0.8  # distances of neighbours: side of the cells that each hold one Gaussian of a wall
-_FEW, _ROUNDS = 50, 5  # pixels that tell a plane; of reweighting
+_FEW = 50  # pixels that tell a plane
 _STEEPEST = 1.0  # slope of the body's plane along the picture's vertical
 # shares of its way at which a copy is tried where frames contradict it
 _NEARER = (0.8, 0.6, 0.4, 0.2)
 _ALIKE, _LOW = 16, 0.25  # copies nearby that go the same way, and which of them decides
+_HERE = np.eye(4, dtype=np.float32)  # w2c of points in the camera's frame
 _STEPS = 10  # along the way to the far side
 _COVERED = 2.0  # distances of neighbours, within which an observed Gaussian covers a place
 
@@ -56,11 +59,8 @@ def reflect(
         mask: (H, W) the subject.
         K, w2c: of the frame.
     """
-    height, width = mask.shape
+    row, column, z, _ = find_pixels(means, K, w2c, mask.shape)
     camera = means @ w2c[:3, :3].T + w2c[:3, 3]
-    z = camera[:, 2]
-    pixel = np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K.T)[:, :2].astype(int)
-    column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
     extent = measure_extent(means)
     front = surface[row, column]
     inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
@@ -106,26 +106,17 @@ def find_axis(surface: F32, mask: Bool, K: F32) -> F32:  # (H, W), (H, W), (3, 3
         return np.array([0, 0, 1], np.float32)
     y = (row + 0.5 - K[1, 2]) / K[1, 1] * z
     x = (column + 0.5 - K[0, 2]) / K[0, 0] * z
-    design = np.stack([x, y, np.ones(len(z))], 1)
-    weight = np.ones(len(z))
-    for _ in range(_ROUNDS):
-        plane = np.linalg.lstsq(design * weight[:, None], z * weight, rcond=None)[0]
-        off = np.abs(z - design @ plane)
-        weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
-    slope = np.clip(plane[1], -_STEEPEST, _STEEPEST)
+    slope = fit_linear(np.stack([x, y, np.ones(len(z))], 1), z)[1].clip(-_STEEPEST, _STEEPEST)
     axis = np.array([0, -slope, 1]) / np.hypot(slope, 1)
     return axis.astype(np.float32)
 
 
 def _measure_reach(camera: F32, move: F32, mask: Bool, K: F32) -> F32:  # (M, 3), (M, 3) -> (M,)
     """The share of its ``move`` that a point can go inside the outline."""
-    height, width = mask.shape
     reach = np.ones(len(camera), np.float32)
     for share in np.linspace(1 / _STEPS, 1, _STEPS):
-        at = camera + share * move
-        column, row = np.floor((at / np.maximum(at[:, 2:], 1e-6)) @ K.T)[:, :2].astype(int).T
-        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-        inside &= mask[row.clip(0, height - 1), column.clip(0, width - 1)]
+        row, column, _, inside = find_pixels(camera + share * move, K, _HERE, mask.shape)
+        inside &= mask[row, column]
         reach = np.where(inside, reach, np.minimum(reach, share - 1 / _STEPS))
     return reach
 
@@ -197,12 +188,7 @@ def find_inside(points: F32, surface: F32, mask: Bool, K: F32, w2c: F32, toleran
     """Points (M, 3) inside the body that one frame shows: within its outline, and no more than
     ``tolerance`` behind the mirror image of its ``surface`` (H, W; see `reflect`). What lies beyond
     was guessed behind another frame's surface, and hangs in the air."""
-    camera = points @ w2c[:3, :3].T + w2c[:3, 3]
-    z = np.maximum(camera[:, 2], 1e-6)
-    column, row = np.floor((camera / z[:, None]) @ K.T)[:, :2].astype(int).T
-    height, width = mask.shape
-    seen = (column >= 0) & (row >= 0) & (column < width) & (row < height)
-    column, row = column.clip(0, width - 1), row.clip(0, height - 1)
+    row, column, z, seen = find_pixels(points, K, w2c, mask.shape)
     front = surface[row, column]
     back = front * (1 + 2 * inflate(mask)[row, column] / K[0, 0])
     return seen & mask[row, column] & ((front <= 0) | (z < back + tolerance))
@@ -222,11 +208,7 @@ def mirror_quats(quats: F32, normals: F32) -> F32:  # (M, 4), (M, 3) -> (M, 4)
 
 def measure_margin(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> F32:  # -> (N,)
     """Pixels by which points on the drawn surface are inside the outline, 0 for others."""
-    height, width = mask.shape
-    camera = posed @ w2c[:3, :3].T + w2c[:3, 3]
-    z = camera[:, 2]
-    pixel = np.floor((camera / np.maximum(z, 1e-6)[:, None]) @ K.T)[:, :2].astype(int)
-    column, row = pixel[:, 0].clip(0, width - 1), pixel[:, 1].clip(0, height - 1)
+    row, column, z, _ = find_pixels(posed, K, w2c, mask.shape)
     front = surface[row, column]
     on = (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * measure_extent(posed))
     inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]

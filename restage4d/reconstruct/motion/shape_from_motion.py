@@ -31,6 +31,7 @@ from restage4d.reconstruct.motion.lifting import (
     lift_tracks,
     list_frame_triples,
 )
+from restage4d.reconstruct.motion.linear_fit import fit_linear
 from restage4d.reconstruct.motion.rigid_adjustment import (
     AdjustmentConfig,
     RigidBody,
@@ -48,7 +49,6 @@ _MOST = 1.25  # times, up to which depth may be corrected
 _NEIGHBOURS = 8
 _KEPT = 0.03  # stretch up to which depth keeps the body's shape, and is right
 _WORSE = 1.5  # times the stretch, that corrected depth may have: its noise is turned, too
-_ROUNDS = 5  # of reweighting
 _DIFFERS = (7.0, 14.0)  # degrees of turn by which depth and tracks differ: none, all is corrected
 
 
@@ -75,7 +75,8 @@ def refine_depth(rewound: Rewound, priors: Priors) -> F32:  # -> (T, H, W)
         middles[t] = np.average(np.arange(len(shown)) + 0.5, weights=shown) if shown.any() else 0
         rows = belongs[:, t]
         if rows.sum() >= _ENOUGH:
-            lines[t] = fit_line(tracks.xy[rows, t, 0] - middles[t], factor[rows, t])
+            x = tracks.xy[rows, t, 0] - middles[t]
+            lines[t] = fit_linear(np.stack([x, np.ones(len(x))], 1), factor[rows, t])
             known[t] = 1
     weight = compute_time_weights(rewound, _STEADY) * known
     lines = share * weight @ lines / np.maximum(weight.sum(1), 1e-6)[:, None]
@@ -154,19 +155,6 @@ def measure_distance(priors: Priors) -> F64:  # -> (T,)
             half = inflate(mask > 0.5) / priors.cameras.K[t, 0, 0]
             out[t] = np.median(depth[subject] * (1 + half[subject]))
     return out
-
-
-def fit_line(x: F64, values: F64) -> F64:  # (P,), (P,) -> (2,)
-    """Slope of values over x and their height at 0, robustly (iteratively reweighted least
-    squares)."""
-    design = np.stack([x, np.ones(len(x))], 1)
-    weight = np.ones(len(x))
-    line = np.zeros(2)
-    for _ in range(_ROUNDS):
-        line = np.linalg.lstsq(design * weight[:, None], values * weight, rcond=None)[0]
-        off = np.abs(values - design @ line)
-        weight = 1 / np.sqrt(1 + (off / (1.5 * np.median(off) + 1e-6)) ** 2)
-    return np.asarray(line, np.float64)
 
 
 def _measure_need(tracks: LiftedTracks, body: RigidBody, rewound: Rewound, priors: Priors) -> float:
