@@ -185,9 +185,10 @@ def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: P
 
 
 def find_inside(points: F32, surface: F32, mask: Bool, K: F32, w2c: F32, tolerance: float) -> Bool:
-    """Points (M, 3) inside the body that one frame shows: within its outline, and no more than
-    ``tolerance`` behind the mirror image of its ``surface`` (H, W; see `reflect`). What lies beyond
-    was guessed behind another frame's surface, and hangs in the air."""
+    """Points (M, 3) inside the body that one frame shows: within its outline, and along their ray
+    no more than ``tolerance`` (world units) farther behind its ``surface`` (H, W) than the outline
+    lets the body be thick. What lies beyond was guessed behind another frame's surface, and hangs
+    in the air."""
     row, column, z, seen = find_pixels(points, K, w2c, mask.shape)
     front = surface[row, column]
     back = front * (1 + 2 * inflate(mask)[row, column] / K[0, 0])
