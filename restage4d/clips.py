@@ -6,13 +6,13 @@ j) has its centre at (i + 0.5, j + 0.5): tracks, K and rendering all follow this
 gsplat do).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.frame_arrays import make_frames
+from restage4d.frame_arrays import make_frames, take_frames
 
 F32 = NDArray[np.float32]
 
@@ -105,6 +105,21 @@ class Rewound:
         rows = np.flatnonzero(self.source == source)
         rows = rows[np.argsort(self.index[rows])]
         return rows if source == 0 else np.concatenate([[self.seam], rows])
+
+    def pick_videos(self, sources: Iterable[int]) -> "tuple[Rewound, NDArray[np.intp]]":
+        """The base and the driving videos ``sources`` alone, these numbered from 1 in their order
+        here, and the positions (N,) that its frames have here.
+
+        Example:
+            >>> base, rows = rewound.pick_videos([])
+        """
+        rows = np.flatnonzero(np.isin(self.source, [0, *sources]))
+        place = np.full(len(self) + 1, -1, np.int32)  # the last: of the root's parent, -1
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        number = np.unique(self.source[rows], return_inverse=True)[1].astype(np.int32)
+        clip = Clip(take_frames(self.clip.frames, rows), self.clip.fps)
+        masks = None if self.masks is None else take_frames(self.masks, rows)
+        return Rewound(clip, number, self.index[rows], place[self.parent[rows]], masks), rows
 
     def paths(self) -> list[NDArray[np.intp]]:
         """One continuous run of positions per driving video, b_m..b_0, d_1..d_n; without any, the

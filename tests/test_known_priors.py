@@ -16,9 +16,10 @@ from restage4d.evaluate.metrics.image import iou
 from restage4d.io.content_cache import Cache
 from restage4d.io.video import encode
 from restage4d.pipeline import restage
-from restage4d.priors.estimate import weight_free_providers
+from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.priors.joining import join_cameras, join_depth, join_masks, join_tracks
 from restage4d.priors.known import KnownPriors, pack_known, unpack_known
+from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import preset, with_settings
 
@@ -334,3 +335,46 @@ def test_a_file_brings_what_its_maker_knew(tmp_path, way: str):
         )
     else:
         assert found == KnownPriors()
+
+
+class CountedMasks(GrabCutMasks):
+    """Counts how many frames it follows the subject through."""
+
+    frames = 0
+
+    def propagate(self, rewound: Rewound, first: np.ndarray, progress: Progress) -> np.ndarray:
+        self.frames += len(rewound)
+        return super().propagate(rewound, first, progress)
+
+
+def test_masks_of_the_base_do_not_hang_on_a_driving_video_whose_masks_are_known(tmp_path):
+    scene = moving(frames=8)
+    base = Clip(scene.clip.frames[:5], 24.0)
+    driving = Clip(scene.clip.frames[[0, 2, 4]], 24.0)
+    own = scene.masks[[0, 2, 4]].astype(np.float32)
+    painted = Clip(driving.frames.copy(), 24.0)
+    painted.frames[1:][own[1:] == 0] = 90  # a background that no camera saw
+    providers = replace(weight_free_providers(), masks=CountedMasks())
+
+    def estimate(drivings: list[Clip], known: dict[int, KnownPriors]) -> np.ndarray:
+        rewound = rewind(base, drivings)
+        return estimate_priors(
+            rewound,
+            scene.masks[0],
+            providers,
+            known=known,
+            priors_dir=None,
+            cache=Cache(tmp_path),
+            progress=Progress(),
+        ).masks
+
+    alone = estimate([], {})
+    for clip in (driving, painted):
+        masks = estimate([clip], {1: KnownPriors(masks=own)})
+        np.testing.assert_array_equal(masks[:5], alone)
+        np.testing.assert_array_equal(masks[5:], own[1:])
+    assert providers.masks.frames == 5, "another driving video finds the base's in the cache"
+    both = estimate([painted, driving], {1: KnownPriors(masks=own)})
+    np.testing.assert_array_equal(both[5:7], own[1:])
+    assert providers.masks.frames == 5 + 7, "of two videos one has to be followed"
+    assert iou(both[7] > 0.5, scene.masks[2]) > 0.8

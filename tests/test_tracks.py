@@ -10,7 +10,7 @@ from moving import moving
 from restage4d.clips import Clip, Tracks, rewind
 from restage4d.errors import InputError
 from restage4d.io.video import decode
-from restage4d.priors.motion.optical_flow import compute_optical_flow
+from restage4d.priors.motion.optical_flow import Flow, compute_optical_flow
 from restage4d.priors.tracks.flow_tracks import (
     FlowTracks,
     FlowTracksConfig,
@@ -103,6 +103,20 @@ def test_forward_and_backward_flow_agree_but_where_something_is_hidden():
     assert np.allclose(
         np.median(flow.get_flow(a, b)[scene.masks[0]], axis=0), scene.shift[1], atol=0.15
     )
+
+
+def test_flow_is_taken_over_from_a_clip_that_shares_frames():
+    frames = moving(frames=6).clip.frames
+    whole = rewind(Clip(frames[:4], 24.0), [Clip(frames[[0, 4, 5]], 24.0)])
+    fresh = Flow(whole, Progress())
+    base, rows = whole.pick_videos([])
+    part = compute_optical_flow(base, Progress())
+    np.testing.assert_array_equal(part.ahead, fresh.ahead[rows])
+    part.ahead[1:] += 1  # tells whether it is looked at
+    again = compute_optical_flow(whole, Progress())
+    np.testing.assert_array_equal(again.ahead[1:4], fresh.ahead[1:4] + 1)
+    np.testing.assert_array_equal(again.ahead[4:], fresh.ahead[4:])
+    np.testing.assert_array_equal(again.back, fresh.back)
 
 
 def test_two_runs_agree_and_an_empty_mask_is_an_input_error():

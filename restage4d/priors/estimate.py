@@ -40,6 +40,8 @@ from restage4d.priors.protocols import (
 from restage4d.priors.tracks.flow_tracks import FlowTracks
 from restage4d.progress import Progress, TaskId
 
+F32 = NDArray[np.float32]
+
 NO_CORRECTIONS: Mapping[int, NDArray[np.bool_]] = MappingProxyType({})
 NOTHING_KNOWN: Mapping[int, KnownPriors] = MappingProxyType({})
 
@@ -87,21 +89,7 @@ def estimate_priors(
         InputError: a given file does not fit the clip, or a mask is given twice; says which.
     """
     given = read_priors(priors_dir, rewound) if priors_dir else {}
-    about = (_hash_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
-
-    def estimate_or_load(
-        name: str, provider: object, inputs: tuple, estimate: Callable[[], dict[str, NDArray]]
-    ) -> dict[str, NDArray]:
-        key = content_key(
-            name, type(provider).__qualname__, vars(provider).get("config"), *about, *inputs
-        )
-        arrays = cache.get(key) if cache else None
-        if arrays is None:
-            arrays = estimate()
-            if cache:
-                cache.put(key, arrays)
-        return arrays
-
+    estimate_or_load = _Memo(cache, rewound)
     masks = (
         given["masks"]["masks"]
         if "masks" in given
@@ -117,48 +105,20 @@ def estimate_priors(
     if rewound.masks is not None:
         masks = fill_unknown(masks, rewound.masks)
     if has_unknown(masks):
-        first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
-        repaired = []  # first, as the tracks take the optical flow that the last masks needed
-        for number in sorted(corrections):
-            part = estimate_or_load(
-                "masks from a keyframe",
-                providers.masks,
-                (number, *sorted(corrections), corrections[number]),
-                lambda number=number: dict(
-                    zip(
-                        ("rows", "masks"),
-                        follow_from_keyframe(
-                            rewound, number, corrections, providers.masks, progress
-                        ),
-                        strict=True,
-                    )
-                ),
-            )
-            repaired.append(part)
-        found = estimate_or_load(
-            "masks",
-            providers.masks,
-            (first,),
-            lambda: {"masks": providers.masks.propagate(rewound, first, progress)},
+        # what a driving video's maker knows tells nothing of the base, and its painted background
+        # would mislead the clues that are learned from all frames
+        part, rows = rewound.pick_videos(
+            i for i in range(1, 1 + rewound.n_branches) if has_unknown(masks[rewound.video(i)[1:]])
         )
-        followed = found["masks"]
-        if repaired:
-            followed = take_frames(followed, np.arange(len(masks)))
-        for part in repaired:
-            followed[part["rows"]] = part["masks"]
-        given_rows = np.array([not np.isnan(mask).any() for mask in masks])
-        given_rows[[rewound.seam, *rewound.video(0)[[*corrections]]]] = True
-        masks = fill_unknown(masks, followed)
-        masks = estimate_or_load(
-            "lost parts of masks",
+        masks[rows] = _follow(
+            part,
+            take_frames(masks, rows),
+            first_mask,
+            corrections,
             providers.masks,
-            (masks, given_rows),
-            lambda: {
-                "masks": mark_lost_parts(
-                    rewound, compute_optical_flow(rewound, progress), masks, given_rows
-                )
-            },
-        )["masks"]
+            cache,
+            progress,
+        )
 
     def find_tracks(progress: Progress) -> dict[str, NDArray]:
         return estimate_or_load(
@@ -217,6 +177,81 @@ def estimate_priors(
     if "tracks" not in given:
         tracks = join_tracks(tracks, cameras, rewound, known)
     return Priors(masks, depth, cameras, tracks, metres_per_unit)
+
+
+class _Memo:
+    """What was estimated for ``rewound``: from the cache, else estimated and put there."""
+
+    def __init__(self, cache: Cache | None, rewound: Rewound) -> None:
+        self._cache = cache
+        self._about = (_hash_code(), rewound.clip.frames, rewound.parent, rewound.clip.fps)
+
+    def __call__(
+        self, name: str, provider: object, inputs: tuple, estimate: Callable[[], dict[str, NDArray]]
+    ) -> dict[str, NDArray]:
+        key = content_key(
+            name, type(provider).__qualname__, vars(provider).get("config"), *self._about, *inputs
+        )
+        arrays = self._cache.get(key) if self._cache else None
+        if arrays is None:
+            arrays = estimate()
+            if self._cache:
+                self._cache.put(key, arrays)
+        return arrays
+
+
+def _follow(
+    rewound: Rewound,
+    masks: F32,
+    first_mask: NDArray,
+    corrections: Mapping[int, NDArray[np.bool_]],
+    provider: MaskProvider,
+    cache: Cache | None,
+    progress: Progress,
+) -> F32:
+    """``masks`` (T, H, W) with what is unknown of them followed from ``first_mask``, and anew from
+    ``corrections``."""
+    estimate_or_load = _Memo(cache, rewound)
+    first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
+    repaired = []  # first, as the tracks take the optical flow that the last masks needed
+    for number in sorted(corrections):
+        part = estimate_or_load(
+            "masks from a keyframe",
+            provider,
+            (number, *sorted(corrections), corrections[number]),
+            lambda number=number: dict(
+                zip(
+                    ("rows", "masks"),
+                    follow_from_keyframe(rewound, number, corrections, provider, progress),
+                    strict=True,
+                )
+            ),
+        )
+        repaired.append(part)
+    found = estimate_or_load(
+        "masks",
+        provider,
+        (first,),
+        lambda: {"masks": provider.propagate(rewound, first, progress)},
+    )
+    followed = found["masks"]
+    if repaired:
+        followed = take_frames(followed, np.arange(len(masks)))
+    for part in repaired:
+        followed[part["rows"]] = part["masks"]
+    given_rows = np.array([not np.isnan(mask).any() for mask in masks])
+    given_rows[[rewound.seam, *rewound.video(0)[[*corrections]]]] = True
+    masks = fill_unknown(masks, followed)
+    return estimate_or_load(
+        "lost parts of masks",
+        provider,
+        (masks, given_rows),
+        lambda: {
+            "masks": mark_lost_parts(
+                rewound, compute_optical_flow(rewound, progress), masks, given_rows
+            )
+        },
+    )["masks"]
 
 
 def is_followed_beside(provider: TrackProvider) -> bool:

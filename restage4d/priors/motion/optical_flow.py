@@ -6,6 +6,7 @@ OpenCV has it.
 """
 
 import weakref
+from hashlib import blake2b
 
 import cv2
 import numpy as np
@@ -26,6 +27,10 @@ _FULL_DETAIL = (
 class Flow:
     """Flow along every edge of the tree of frames, both ways.
 
+    Args:
+        known: of a clip that shares frames with ``rewound``: taken over where both of an edge's
+            are in it.
+
     Attributes:
         ahead: (T, H, W, 2) float16 pixels, from the parent of frame t to frame t, at the parent's
             pixels. Zero for the root.
@@ -33,9 +38,12 @@ class Flow:
             the root.
     """
 
-    def __init__(self, rewound: Rewound, progress: Progress) -> None:
+    def __init__(self, rewound: Rewound, progress: Progress, known: "Flow | None" = None) -> None:
         width, height = rewound.clip.size
-        self._parent = rewound.parent
+        self._parent, self._size = rewound.parent, (width, height)
+        self._digests = [blake2b(frame.tobytes()).digest() for frame in rewound.clip.frames]
+        there = known._list_edges() if known and known._size == (width, height) else {}
+        same = {t: there[edge] for edge, t in self._list_edges().items() if edge in there}
         self.ahead, self.back = (
             make_frames((len(rewound), height, width, 2), np.float16) for _ in range(2)
         )
@@ -44,6 +52,9 @@ class Flow:
 
             def search(edge: tuple[int, int]) -> None:
                 _, t = edge
+                if known and t in same:
+                    self.ahead[t], self.back[t] = known.ahead[same[t]], known.back[same[t]]
+                    return
                 here, there = (
                     cv2.cvtColor(rewound.clip.frames[i], cv2.COLOR_RGB2GRAY) for i in edge
                 )
@@ -53,6 +64,12 @@ class Flow:
                 self.back[t] = dis.calc(there, here, None)  # type: ignore[call-overload]
 
             map_on_cores(search, rewound.neighbours(), task.advance)
+
+    def _list_edges(self) -> dict[tuple[bytes, bytes], int]:
+        """What frames show (parent, child), and the child."""
+        return {
+            (self._digests[p], self._digests[t]): t for t, p in enumerate(self._parent) if p >= 0
+        }
 
     def get_flow(self, a: int, b: int) -> F32:
         """Flow (H, W, 2) in pixels from frame ``a`` to its neighbour ``b``, at the pixels of
@@ -75,12 +92,12 @@ _last: tuple[weakref.ref[Rewound], Flow] | None = None
 
 
 def compute_optical_flow(rewound: Rewound, progress: Progress) -> Flow:
-    """The flow of ``rewound``; asked again for the same object, the same flow without work (that of
-    one clip is kept)."""
+    """The flow of ``rewound``; asked again for the same object, the same flow without work, and for
+    one that shares frames with the last one, only what is new (that of one clip is kept)."""
     global _last
     if _last is None or _last[0]() is not rewound:
-        _last = None  # let go of the old one before the new one is made
-        _last = (weakref.ref(rewound, _forget), Flow(rewound, progress))
+        known = _last[1] if _last else None
+        _last = (weakref.ref(rewound, _forget), Flow(rewound, progress, known))
     return _last[1]
 
 
