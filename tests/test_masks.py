@@ -13,20 +13,20 @@ from moving import CENTRE, RADII, H, W, moving
 from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import InputError
 from restage4d.priors.masks import regions
-from restage4d.priors.masks.decision import _find_unconnected, _list_rounds
+from restage4d.priors.masks.following.decision import _find_unconnected, _list_rounds
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.likelihood_ratio import (
     ColourLogLikelihoodRatio,
     LogLikelihoodRatio,
 )
 from restage4d.priors.masks.random_walk import walk_randomly
-from restage4d.priors.masks.segment import (
+from restage4d.priors.masks.selecting.segment import (
     Still,
     fill_holes,
     measure_border_share,
     measure_outline,
 )
-from restage4d.priors.masks.select import _choose_whole, _list_variants
+from restage4d.priors.masks.selecting.select import _choose_whole, _list_variants
 from restage4d.priors.motion.background_motion import BackgroundStep
 from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.progress import Progress

@@ -9,8 +9,8 @@ from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import Cancelled
 from restage4d.priors.masks.grabcut import GrabCutMasks
 from restage4d.priors.masks.lost_parts import add_standing_limbs
-from restage4d.priors.masks.select import select_subject
-from restage4d.priors.masks.surroundings import remove_revealed_background
+from restage4d.priors.masks.selecting.select import select_subject
+from restage4d.priors.masks.selecting.surroundings import remove_revealed_background
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.priors.motion.revealed_background import (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from moving import moving
 
-from restage4d.priors.masks.surroundings import (
+from restage4d.priors.masks.selecting.surroundings import (
     find_surroundings,
     remove_still_pieces,
     remove_surroundings,

@@ -170,7 +170,9 @@ def test_what_the_backend_tells_has_a_translation(language):
 
 
 TOLD_OF = {  # what artists meet: where it is told, and as it arrives
-    "priors/masks/select": "There is nothing at (12.5, 40) that stands out from its surroundings.",
+    "priors/masks/selecting/select": (
+        "There is nothing at (12.5, 40) that stands out from its surroundings."
+    ),
     "io/atomic": "There is no room left to write puppet.puppet.",
     "protocol/framing": "A message of protocol version 9 came; this side speaks version 7.",
     "protocol/errors": "Install the same version of Restage4D on both sides.",

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Rewound, Selection
 from restage4d.frame_arrays import make_frames
-from restage4d.priors.masks.propagate import STEPS, follow
-from restage4d.priors.masks.select import select_subject
+from restage4d.priors.masks.following.propagate import STEPS, follow
+from restage4d.priors.masks.selecting.select import select_subject
 from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.progress import Progress, TaskId
 
@@ -22,7 +22,7 @@ class GrabCutMasks:
     name = "grabcut"
 
     def select(self, base: Clip, selection: Selection, progress: Progress) -> Bool:
-        """See `restage4d.priors.masks.select.select_subject`."""
+        """See `restage4d.priors.masks.selecting.select.select_subject`."""
         return select_subject(base, selection, progress)
 
     def propagate(self, rewound: Rewound, first: Bool, progress: Progress) -> F32:

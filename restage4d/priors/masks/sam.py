@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip, Rewound, Selection
 from restage4d.errors import InputError
 from restage4d.priors.masks.grabcut import mark_border_unknown
-from restage4d.priors.masks.select import select_subject
+from restage4d.priors.masks.selecting.select import select_subject
 from restage4d.progress import Progress, Task, TaskId
 from restage4d.providers.devices import devices, precision, until_it_fits
 from restage4d.providers.weights import load_pretrained

@@ -18,6 +18,7 @@ from restage4d.progress import Progress, TaskId
 from restage4d.threads import map_on_cores
 
 F32 = NDArray[np.float32]
+F16 = NDArray[np.float16]
 
 _FULL_DETAIL = (
     512  # longer side up to which the flow is computed at every pixel; above it at every second one
@@ -42,8 +43,13 @@ class Flow:
         width, height = rewound.clip.size
         self._parent, self._size = rewound.parent, (width, height)
         self._digests = [blake2b(frame.tobytes()).digest() for frame in rewound.clip.frames]
-        there = known._list_edges() if known and known._size == (width, height) else {}
-        same = {t: there[edge] for edge, t in self._list_edges().items() if edge in there}
+        same: dict[int, tuple[F16, F16]] = {}
+        if known and known._size == (width, height):
+            there = {}
+            for (parent, child), t in known._list_edges().items():
+                there[parent, child] = known.ahead[t], known.back[t]
+                there[child, parent] = known.back[t], known.ahead[t]  # played backwards
+            same = {t: there[edge] for edge, t in self._list_edges().items() if edge in there}
         self.ahead, self.back = (
             make_frames((len(rewound), height, width, 2), np.float16) for _ in range(2)
         )
@@ -52,8 +58,8 @@ class Flow:
 
             def search(edge: tuple[int, int]) -> None:
                 _, t = edge
-                if known and t in same:
-                    self.ahead[t], self.back[t] = known.ahead[same[t]], known.back[same[t]]
+                if t in same:
+                    self.ahead[t], self.back[t] = same[t]
                     return
                 here, there = (
                     cv2.cvtColor(rewound.clip.frames[i], cv2.COLOR_RGB2GRAY) for i in edge

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
 from restage4d.frame_arrays import make_frames, stack_on_cores
-from restage4d.priors.masks.kernels import (
+from restage4d.priors.masks.following.kernels import (
     infer_mean_field,
     list_offsets,
     measure_background_distance,

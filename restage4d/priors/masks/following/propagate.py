@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Rewound
 from restage4d.frame_arrays import make_frames, stack_on_cores
-from restage4d.priors.masks.decision import Appearance, Decision, decide_pixels
-from restage4d.priors.masks.kernels import spread
+from restage4d.priors.masks.following.decision import Appearance, Decision, decide_pixels
+from restage4d.priors.masks.following.kernels import spread
+from restage4d.priors.masks.following.trails import find_trails
 from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.regions import dilate, label, tidy
-from restage4d.priors.masks.trails import find_trails
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.priors.motion.revealed_background import measure_change_around

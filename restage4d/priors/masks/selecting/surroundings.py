@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
 from restage4d.priors.masks.regions import disk, find_thin_parts, label, tidy
-from restage4d.priors.masks.segment import open_mask
+from restage4d.priors.masks.selecting.segment import open_mask
 from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.priors.motion.revealed_background import normalise_change
 

@@ -9,7 +9,8 @@ from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
 from restage4d.priors.masks.lost_parts import add_standing_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
-from restage4d.priors.masks.segment import (
+from restage4d.priors.masks.selecting.later_frames import correct_by_later_frame, count_steps
+from restage4d.priors.masks.selecting.segment import (
     Still,
     close_mask,
     erode,
@@ -20,7 +21,7 @@ from restage4d.priors.masks.segment import (
     run_grabcut,
     segment,
 )
-from restage4d.priors.masks.surroundings import (
+from restage4d.priors.masks.selecting.surroundings import (
     remove_revealed_background,
     remove_still_pieces,
     remove_surroundings,
@@ -66,7 +67,8 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     if selection.box is None:
         measured = progress.start_beside(lambda quiet: measure_change(base, quiet))
     still = Still(base.frames[0], measure_motion(base, progress))
-    with progress.task(TaskId.SELECT):
+    steps = 0 if selection.box is not None else count_steps(len(base))
+    with progress.task(TaskId.SELECT, 1 + steps) as task:
         if selection.box is not None:
             found = _select_in_box(still, selection.box)
         elif selection.point is not None:
@@ -77,7 +79,10 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
         if measured:
             change = measured.result()
             found = remove_revealed_background(still.lab, change, found)
-            found = add_standing_limbs(still.lab, change, found)
+            whole = add_standing_limbs(still.lab, change, found)
+            task.advance()
+            limbs = whole & ~found  # they stand: the later frame may not know them
+            found = correct_by_later_frame(base, still, whole, task) | limbs
         return found
 
 

@@ -1,0 +1,1 @@
+"""The subject in all other frames, from its mask in one."""

@@ -1,0 +1,1 @@
+"""The subject in the first frame."""
