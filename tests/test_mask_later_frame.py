@@ -16,12 +16,15 @@ SIDE = np.s_[52:68, 82:96]  # rows, columns beside the body: background and a li
 INNER = np.s_[44:60, 34:46]  # at the body's outline
 
 
-def correct(scene: Moving, mask: np.ndarray) -> tuple[np.ndarray, list[Event]]:
+def correct(
+    scene: Moving, mask: np.ndarray, guess: np.ndarray | None = None
+) -> tuple[np.ndarray, list[Event]]:
     events: list[Event] = []
+    guess = np.zeros_like(mask) if guess is None else guess
     still = Still(scene.clip.frames[0], measure_motion(scene.clip, Progress()))
     steps = count_steps(len(scene.clip))
     with Progress(events.append).task(TaskId.SELECT, steps) as task:
-        return correct_by_later_frame(scene.clip, still, mask, task), events
+        return correct_by_later_frame(scene.clip, still, mask, guess, task), events
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,16 @@ def test_what_a_mask_took_along_goes_and_what_it_missed_comes(scene):
 def test_a_right_mask_stays_as_it_is(scene):
     found, _ = correct(scene, scene.masks[0])
     assert iou(found, scene.masks[0]) > 0.98
+
+
+def test_of_guesses_those_stay_that_move_with_the_subject(scene):
+    true = scene.masks[0]
+    body, ground = np.zeros_like(true), np.zeros_like(true)
+    body[68:90], ground[20:40, 50:60] = True, True
+    body &= true
+    found, _ = correct(scene, true & ~body, body | (ground & ~true))
+    assert (found & body).sum() > 0.9 * body.sum()
+    assert not (found & ground & ~true).any()
 
 
 def test_a_clip_that_is_too_short_tells_nothing():

@@ -141,24 +141,49 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     """
     if not mask.any() or not np.isfinite(change).any():
         return mask
-    size = float(np.sqrt(mask.sum()))
     apart = np.nan_to_num(normalise_change(change), nan=1e-3)
-    contrast = 0.5 / max(3 * float((np.diff(lab, axis=1) ** 2).mean()), 1e-3)
+    near = _list_near(mask) & np.isfinite(change)
+    likely = apart * np.where(apart > _DIFFERS, _compare_colours(lab, mask, near), 1)
+    # a leg and its shadow come apart at one of the levels, or by their colours
+    return _add_limbs(lab, mask, near, [apart, likely])
+
+
+def guess_limbs(lab: F32, mask: Bool) -> Bool:
+    """What (H, W) may be limbs that ``mask`` lacks, by colour, shape and outline alone: a guess,
+    which may be a dark piece of ground. ``lab`` as in `add_standing_limbs`."""
+    if not mask.any():
+        return mask
+    near = _list_near(mask)
+    return _add_limbs(lab, mask, near, [_compare_colours(lab, mask, near)]) & ~mask
+
+
+def _list_near(mask: Bool) -> Bool:
+    """Where (H, W) a limb may be that ``mask`` lacks: not far from it, below its middle."""
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     below = np.arange(len(mask))[:, None] > np.median(np.nonzero(mask)[0])
-    near = below & (outside < _REACH * size) & np.isfinite(change)
+    return below & (outside < _REACH * float(np.sqrt(mask.sum())))
+
+
+def _compare_colours(lab: F32, mask: Bool, near: Bool) -> F32:
+    """How much more likely (H, W) colours are those of ``mask`` than those ``near`` it."""
     colour = ColourLogLikelihoodRatio()
+    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
     around = (outside > _RIM) & near
     colour.learn(lab, _shrink(mask).astype(np.float64), around.astype(np.float64))
-    told = np.exp(_COLOUR * np.clip(colour(lab), -_MOST_COLOUR, _MOST_COLOUR))
-    likely = apart * np.where(apart > _DIFFERS, told, 1)
+    return np.exp(_COLOUR * np.clip(colour(lab), -_MOST_COLOUR, _MOST_COLOUR))
+
+
+def _add_limbs(lab: F32, mask: Bool, near: Bool, signs: list[F32]) -> Bool:
+    """``mask`` with all limbs ``near`` it that one of the ``signs`` (H, W) tells, at one of the
+    levels."""
+    size = float(np.sqrt(mask.sum()))
+    contrast = 0.5 / max(3 * float((np.diff(lab, axis=1) ** 2).mean()), 1e-3)
     result, ties, walk = mask.copy(), compute_ties(lab, _TIE, contrast), None
-    # a leg and its shadow come apart at one of the levels, or by their colours
-    for hides, level in ((each, level) for each in (apart, likely) for level in _LEVELS):
+    for sign, level in ((each, level) for each in signs for level in _LEVELS):
         if walk is None:
             rows, cols = np.nonzero(near & ~result)
             walk = RandomWalk(rows, cols, result, ties)
-        logit = np.clip(_STEEP * np.log(hides[rows, cols] / level), -_MOST, _MOST)
+        logit = np.clip(_STEEP * np.log(sign[rows, cols] / level), -_MOST, _MOST)
         found = np.zeros_like(mask)
         found[rows, cols] = walk(logit.astype(np.float32)) > 0.5
         parts = label(found, corners=True)

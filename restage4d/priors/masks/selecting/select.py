@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
-from restage4d.priors.masks.lost_parts import add_standing_limbs
+from restage4d.priors.masks.lost_parts import add_standing_limbs, guess_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.selecting.later_frames import correct_by_later_frame, count_steps
 from restage4d.priors.masks.selecting.segment import (
@@ -82,7 +82,8 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
             whole = add_standing_limbs(still.lab, change, found)
             task.advance()
             limbs = whole & ~found  # they stand: the later frame may not know them
-            found = correct_by_later_frame(base, still, whole, task) | limbs
+            guess = guess_limbs(still.lab, whole)
+            found = correct_by_later_frame(base, still, whole, guess, task) | limbs
         return found
 
 
