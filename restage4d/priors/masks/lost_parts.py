@@ -37,6 +37,7 @@ _REACH = 0.7  # of the root of the mask's area: how far from it a limb that it l
 _LEVELS = (2.5, 1.7, 1.2)  # times the background's own change, from which something hides it
 _STEEP, _MOST, _SURE, _TIE = 3.0, 3.0, 6.0, 2.0  # logit per log of it, at most; ties as in segment
 _COLOUR, _MOST_COLOUR, _RIM = 0.6, 2.0, 2.0  # weight of colour's logarithm, at most; pixels
+_HARDLY = 3.0  # times as much its change counts where a limb is guessed
 _DIFFERS = 0.8  # times the background's own change, without which colour says nothing
 _AREA = (0.005, 0.12)  # share of the mask's area that such a limb has
 _CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, over the root
@@ -148,13 +149,16 @@ def add_standing_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     return _add_limbs(lab, mask, near, [apart, likely])
 
 
-def guess_limbs(lab: F32, mask: Bool) -> Bool:
-    """What (H, W) may be limbs that ``mask`` lacks, by colour, shape and outline alone: a guess,
-    which may be a dark piece of ground. ``lab`` as in `add_standing_limbs`."""
+def guess_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
+    """What (H, W) may be limbs that ``mask`` lacks: of a limb's shape and outline, and of its
+    colour, or hiding what other frames show by ever so little. A guess, which may be a piece of
+    ground. Arguments as in `add_standing_limbs`."""
     if not mask.any():
         return mask
     near = _list_near(mask)
-    return _add_limbs(lab, mask, near, [_compare_colours(lab, mask, near)]) & ~mask
+    likely = _compare_colours(lab, mask, near)
+    apart = _HARDLY * np.nan_to_num(normalise_change(change), nan=1e-3)
+    return _add_limbs(lab, mask, near, [likely, apart, apart * likely]) & ~mask
 
 
 def _list_near(mask: Bool) -> Bool:

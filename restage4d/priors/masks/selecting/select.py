@@ -82,7 +82,7 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
             whole = add_standing_limbs(still.lab, change, found)
             task.advance()
             limbs = whole & ~found  # they stand: the later frame may not know them
-            guess = guess_limbs(still.lab, whole)
+            guess = guess_limbs(still.lab, change, whole)
             found = correct_by_later_frame(base, still, whole, guess, task) | limbs
         return found
 
