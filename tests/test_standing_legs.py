@@ -34,6 +34,18 @@ def test_a_click_on_the_body_finds_legs_that_stand(scene):
     assert (found & masks[0]).sum() / (found | masks[0]).sum() > 0.9
 
 
+def test_a_box_holds_the_legs_that_stand_in_it(scene):
+    clip, masks, legs = scene
+    rows, cols = np.nonzero(masks[0])
+    left, top, right, bottom = cols.min() - 2, rows.min() - 2, cols.max() + 3, rows.max() + 3
+    found = select_subject(clip, Selection(box=(left, top, right, bottom)), Progress())
+    assert (found & legs[0]).sum() / legs[0].sum() > 0.8
+    knee = int(np.nonzero(legs[0])[0].mean())
+    cut = select_subject(clip, Selection(box=(left, top, right, knee)), Progress())
+    assert cut[:knee].sum() > 0.8 * masks[0][:knee].sum()
+    assert not cut[knee:].any(), "nothing outside of the box"
+
+
 def test_selecting_reports_the_flow_once_and_takes_its_share_of_the_whole(scene):
     clip, _, _ = scene
     events: list[Event] = []

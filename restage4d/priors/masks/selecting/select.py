@@ -63,28 +63,25 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     width, height = base.size
     if selection.mask is not None:
         return _check_mask(np.asarray(selection.mask), (height, width))
-    measured = None
-    if selection.box is None:
-        measured = progress.start_beside(lambda quiet: measure_change(base, quiet))
+    measured = progress.start_beside(lambda quiet: measure_change(base, quiet))
     still = Still(base.frames[0], measure_motion(base, progress))
-    steps = 0 if selection.box is not None else count_steps(len(base))
-    with progress.task(TaskId.SELECT, 1 + steps) as task:
+    with progress.task(TaskId.SELECT, 1 + count_steps(len(base))) as task:
+        may = np.ones((height, width), bool)
         if selection.box is not None:
-            found = _select_in_box(still, selection.box)
+            may = _draw_box((height, width), selection.box)
+            found = _select_in_box(still, may)
         elif selection.point is not None:
             found = _select_at_point(still, selection.point)
         else:
             found = _find_mover(still)
         found = _clean(still, found)
-        if measured:
-            change = measured.result()
-            found = remove_revealed_background(still.lab, change, found)
-            whole = add_standing_limbs(still.lab, change, found)
-            task.advance()
-            limbs = whole & ~found  # they stand: the later frame may not know them
-            guess = guess_limbs(still.lab, change, whole)
-            found = correct_by_later_frame(base, still, whole, guess, task) | limbs
-        return found
+        change = measured.result()
+        found = remove_revealed_background(still.lab, change, found)
+        whole = add_standing_limbs(still.lab, change, found) & may
+        task.advance()
+        limbs = whole & ~found  # they stand: the later frame may not know them
+        guess = guess_limbs(still.lab, change, whole) & may
+        return (correct_by_later_frame(base, still, whole, guess, task) | limbs) & may
 
 
 def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:
@@ -279,8 +276,9 @@ def _list_variants(masks: list[Bool], sure: Bool) -> list[Bool]:
     ]
 
 
-def _select_in_box(still: Still, box: tuple[float, float, float, float]) -> Bool:
-    height, width = still.moving.shape
+def _draw_box(shape: tuple[int, int], box: tuple[float, float, float, float]) -> Bool:
+    """The pixels (H, W) in ``box``."""
+    height, width = shape
     x0, y0, x1, y1 = box
     left, right = max(0, round(min(x0, x1))), min(width, round(max(x0, x1)))
     top, bottom = max(0, round(min(y0, y1))), min(height, round(max(y0, y1)))
@@ -289,8 +287,12 @@ def _select_in_box(still: Still, box: tuple[float, float, float, float]) -> Bool
             f"The box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) holds next to nothing.",
             "Draw a box around the subject.",
         )
-    inside = np.zeros((height, width), bool)
+    inside = np.zeros(shape, bool)
     inside[top:bottom, left:right] = True
+    return inside
+
+
+def _select_in_box(still: Still, inside: Bool) -> Bool:
     nothing = np.zeros_like(inside)
     labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     coloured = run_grabcut(still.frame, labels)
