@@ -108,12 +108,14 @@ class Rewound:
 
     def pick_videos(self, sources: Iterable[int]) -> "tuple[Rewound, NDArray[np.intp]]":
         """The base and the driving videos ``sources`` alone, these numbered from 1 in their order
-        here, and the positions (N,) that its frames have here.
+        here, and the positions (N,) that its frames have here. The same object where that is all.
 
         Example:
             >>> base, rows = rewound.pick_videos([])
         """
         rows = np.flatnonzero(np.isin(self.source, [0, *sources]))
+        if len(rows) == len(self):
+            return self, rows
         place = np.full(len(self) + 1, -1, np.int32)  # the last: of the root's parent, -1
         place[rows] = np.arange(len(rows), dtype=np.int32)
         number = np.unique(self.source[rows], return_inverse=True)[1].astype(np.int32)

@@ -39,14 +39,14 @@ class TaskId(Enum):
 
     DECODE = "decode", 0.2
     OPTICAL_FLOW = "optical flow", 3.6
-    SELECT = "select the subject", 1.0
+    SELECT = "select the subject", 5.0
     REFINE_PROMPT = "refine the prompt", 5.0
     READ_DRIVING = "driving: read file", 0.5
     GENERATE_DRIVING = "driving: generate", 90.0
     EMPTY_STAGE = "driving: empty stage", 2.7
     DRAW_DRIVING = "driving: draw", 1.9
     MEASURE_DRIVING = "driving: figures", 2.0
-    MASKS = "masks", 21.0
+    MASKS = "masks", 11.0
     BACKGROUND_POINTS = "background points", 1.8
     CAMERAS = "cameras", 10.5
     PEOPLE = "people", 12.0  # joints and silhouette of a person

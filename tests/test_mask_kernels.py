@@ -10,7 +10,7 @@ from restage4d.clips import Clip, rewind
 from restage4d.priors.masks import likelihood_ratio
 from restage4d.priors.masks.following.kernels import list_offsets, measure_distances
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
-from restage4d.priors.masks.lost_parts import add_standing_limbs
+from restage4d.priors.masks.limbs import add_standing_limbs
 from restage4d.priors.masks.random_walk import (
     RandomWalk,
     compute_ties,

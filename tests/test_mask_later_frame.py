@@ -6,7 +6,9 @@ import pytest
 from moving import CENTRE, RADII, Moving, moving
 
 from restage4d.clips import Clip
+from restage4d.errors import Cancelled
 from restage4d.evaluate.metrics.image import iou
+from restage4d.priors.masks.regions import label
 from restage4d.priors.masks.selecting.later_frames import correct_by_later_frame, count_steps
 from restage4d.priors.masks.selecting.segment import Still
 from restage4d.priors.motion.first_motion import measure_motion
@@ -81,3 +83,21 @@ def test_a_large_picture_is_followed_in_a_smaller_one(scene):
     large = Moving(Clip(np.stack(frames), 24.0), scene.masks, scene.shift)
     found, _ = correct(large, wrong)
     assert iou(found, true) > 0.96 > iou(wrong, true)
+    assert label(found, corners=False).max() == 1, "no slivers along the outline"
+    assert label(~found, corners=True).max() == 1, "no pinholes"
+
+
+def test_nothing_is_taken_away_where_the_subject_gets_lost(scene):
+    still = moving(frames=9, step=(0.0, 0.0)).clip.frames
+    empty = np.where(scene.masks[0][None, :, :, None], still[0, 5, 5], still)
+    gone = Clip(np.concatenate([scene.clip.frames[:1], empty[1:]]).astype(np.uint8), 24.0)
+    found, _ = correct(Moving(gone, scene.masks, scene.shift), scene.masks[0])
+    assert iou(found, scene.masks[0]) > 0.9
+
+
+def test_it_ends_when_asked_to(scene):
+    still = Still(scene.clip.frames[0], measure_motion(scene.clip, Progress()))
+    mask, asked = scene.masks[0], iter(range(1000))
+    progress = Progress(cancelled=lambda: next(asked) > 20)
+    with pytest.raises(Cancelled), progress.task(TaskId.SELECT, count_steps(9)) as task:
+        correct_by_later_frame(scene.clip, still, mask, np.zeros_like(mask), task)

@@ -8,7 +8,7 @@ from legs import CENTRE, walking
 from restage4d.clips import Clip, Selection, rewind
 from restage4d.errors import Cancelled
 from restage4d.priors.masks.grabcut import GrabCutMasks
-from restage4d.priors.masks.lost_parts import add_standing_limbs
+from restage4d.priors.masks.limbs import add_standing_limbs
 from restage4d.priors.masks.selecting.select import select_subject
 from restage4d.priors.masks.selecting.surroundings import remove_revealed_background
 from restage4d.priors.motion.background_motion import BackgroundMotion

@@ -119,6 +119,31 @@ def test_flow_is_taken_over_from_a_clip_that_shares_frames():
     np.testing.assert_array_equal(again.back, fresh.back)
 
 
+def test_flow_of_a_clip_played_backwards_is_the_same_flow():
+    frames = moving(frames=4).clip.frames
+    there, back = (rewind(Clip(f, 24.0), []) for f in (frames, frames[::-1]))
+    known, fresh = Flow(there, Progress()), Flow(back, Progress())
+    taken = Flow(back, Progress(), known)
+    np.testing.assert_array_equal(taken.ahead, fresh.ahead)
+    known.ahead[1:] += 1  # tells whether it is looked at
+    np.testing.assert_array_equal(Flow(back, Progress(), known).back[1:], fresh.back[1:] + 1)
+
+
+def test_videos_are_picked_out_of_a_rewound_clip():
+    frames = moving(frames=9).clip.frames
+    base = Clip(frames[:3], 24.0)
+    drivings = [Clip(frames[[0, *rows]], 24.0) for rows in ((3, 4), (5,), (6, 7, 8))]
+    whole = rewind(base, drivings)
+    for sources in ([], [2], [1, 3], [3]):
+        part, rows = whole.pick_videos(sources)
+        fresh = rewind(base, [drivings[i - 1] for i in sources])
+        for name in ("source", "index", "parent"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(fresh, name))
+        np.testing.assert_array_equal(part.clip.frames, fresh.clip.frames)
+        np.testing.assert_array_equal(whole.clip.frames[rows], fresh.clip.frames)
+    assert whole.pick_videos([1, 2, 3])[0] is whole, "its flow is not computed again"
+
+
 def test_two_runs_agree_and_an_empty_mask_is_an_input_error():
     scene = moving(frames=4)
     first, second = follow(scene, points=100)[1], follow(scene, points=100)[1]

@@ -105,20 +105,10 @@ def estimate_priors(
     if rewound.masks is not None:
         masks = fill_unknown(masks, rewound.masks)
     if has_unknown(masks):
-        # what a driving video's maker knows tells nothing of the base, and its painted background
-        # would mislead the clues that are learned from all frames
-        part, rows = rewound.pick_videos(
-            i for i in range(1, 1 + rewound.n_branches) if has_unknown(masks[rewound.video(i)[1:]])
+        rows, followed = _follow_masks(
+            rewound, masks, first_mask, corrections, providers.masks, cache, progress
         )
-        masks[rows] = _follow(
-            part,
-            take_frames(masks, rows),
-            first_mask,
-            corrections,
-            providers.masks,
-            cache,
-            progress,
-        )
+        masks[rows] = followed
 
     def find_tracks(progress: Progress) -> dict[str, NDArray]:
         return estimate_or_load(
@@ -200,7 +190,7 @@ class _Memo:
         return arrays
 
 
-def _follow(
+def _follow_masks(
     rewound: Rewound,
     masks: F32,
     first_mask: NDArray,
@@ -208,9 +198,17 @@ def _follow(
     provider: MaskProvider,
     cache: Cache | None,
     progress: Progress,
-) -> F32:
-    """``masks`` (T, H, W) with what is unknown of them followed from ``first_mask``, and anew from
-    ``corrections``."""
+) -> tuple[NDArray[np.intp], F32]:
+    """What is unknown of ``masks`` (T, H, W), followed from ``first_mask`` and anew from
+    ``corrections``: frames (N,) and all masks of these (N, H, W).
+
+    Driving videos whose masks are known are left out: they tell nothing of the base, and their
+    painted background would mislead the clues that are learned from all frames.
+    """
+    rewound, rows = rewound.pick_videos(
+        i for i in range(1, 1 + rewound.n_branches) if has_unknown_at(masks, rewound.video(i)[1:])
+    )
+    masks = take_frames(masks, rows)
     estimate_or_load = _Memo(cache, rewound)
     first = first_mask if np.isnan(masks[rewound.seam]).any() else masks[rewound.seam] > 0.5
     repaired = []  # first, as the tracks take the optical flow that the last masks needed
@@ -242,7 +240,7 @@ def _follow(
     given_rows = np.array([not np.isnan(mask).any() for mask in masks])
     given_rows[[rewound.seam, *rewound.video(0)[[*corrections]]]] = True
     masks = fill_unknown(masks, followed)
-    return estimate_or_load(
+    whole = estimate_or_load(
         "lost parts of masks",
         provider,
         (masks, given_rows),
@@ -252,6 +250,7 @@ def _follow(
             )
         },
     )["masks"]
+    return rows, whole
 
 
 def is_followed_beside(provider: TrackProvider) -> bool:
@@ -274,7 +273,12 @@ def _complete(given: NDArray, estimated: NDArray, masks: NDArray, seam: int) -> 
 
 def has_unknown(maps: NDArray) -> bool:  # (T, H, W)
     """Whether any pixel is NaN."""
-    return any(np.isnan(frame).any() for frame in maps)
+    return has_unknown_at(maps, np.arange(len(maps)))
+
+
+def has_unknown_at(maps: NDArray, rows: NDArray[np.intp]) -> bool:  # (T, H, W), (N,)
+    """Whether any pixel of the frames ``rows`` is NaN."""
+    return any(np.isnan(maps[row]).any() for row in rows)
 
 
 def fill_unknown(maps: NDArray, other: NDArray) -> NDArray:  # (T, H, W) x2 -> (T, H, W)

@@ -8,6 +8,7 @@ from scipy import ndimage
 Bool = NDArray[np.bool_]
 
 _WIDE = 16  # pixels from which a disk is put together of its rows
+_FRAGMENT = 0.03  # of the largest part's area: smaller parts of a mask are fragments
 _LIMB = 0.06  # half the width of a limb at most, over the root of the mask's area
 
 
@@ -42,6 +43,11 @@ def dilate(mask: Bool, radius: int) -> Bool:  # (H, W)
     return out
 
 
+def shrink(mask: Bool) -> Bool:
+    """``mask`` (H, W) without the rim, which is half background."""
+    return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
 def tidy(mask: Bool, keep: Bool) -> Bool:
     """The parts of ``mask`` that touch ``keep``, without small holes."""
     parts = label(mask, corners=True)
@@ -49,6 +55,17 @@ def tidy(mask: Bool, keep: Bool) -> Bool:
     holes = label(~mask, corners=False)
     small = np.bincount(holes.ravel()) < max(4, 0.002 * mask.sum())
     return mask | (small[holes] & ~mask)
+
+
+def remove_fragments(mask: Bool) -> Bool:
+    """``mask`` (H, W) without connected components that are small beside the largest one, and
+    without pinholes."""
+    if not mask.any():
+        return mask
+    parts = label(mask, corners=True)
+    area = np.bincount(parts.ravel())
+    area[0] = 0
+    return tidy(mask, (area >= _FRAGMENT * area.max())[parts])
 
 
 def label(mask: Bool, corners: bool) -> NDArray[np.intp]:

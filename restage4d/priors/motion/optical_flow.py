@@ -72,7 +72,7 @@ class Flow:
             map_on_cores(search, rewound.neighbours(), task.advance)
 
     def _list_edges(self) -> dict[tuple[bytes, bytes], int]:
-        """What frames show (parent, child), and the child."""
+        """The child's number by the digests of both frames of an edge, (parent, child)."""
         return {
             (self._digests[p], self._digests[t]): t for t, p in enumerate(self._parent) if p >= 0
         }
@@ -101,10 +101,12 @@ def compute_optical_flow(rewound: Rewound, progress: Progress) -> Flow:
     """The flow of ``rewound``; asked again for the same object, the same flow without work, and for
     one that shares frames with the last one, only what is new (that of one clip is kept)."""
     global _last
-    if _last is None or _last[0]() is not rewound:
-        known = _last[1] if _last else None
-        _last = (weakref.ref(rewound, _forget), Flow(rewound, progress, known))
-    return _last[1]
+    last = _last
+    if last is not None and last[0]() is rewound:
+        return last[1]
+    flow = Flow(rewound, progress, last[1] if last else None)
+    _last = (weakref.ref(rewound, _forget), flow)
+    return flow
 
 
 def _forget(reference: weakref.ref[Rewound]) -> None:

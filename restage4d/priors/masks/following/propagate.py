@@ -13,8 +13,8 @@ from restage4d.frame_arrays import make_frames, stack_on_cores
 from restage4d.priors.masks.following.decision import Appearance, Decision, decide_pixels
 from restage4d.priors.masks.following.kernels import spread
 from restage4d.priors.masks.following.trails import find_trails
-from restage4d.priors.masks.lost_parts import add_standing_limbs
-from restage4d.priors.masks.regions import dilate, label, tidy
+from restage4d.priors.masks.limbs import add_standing_limbs
+from restage4d.priors.masks.regions import dilate, remove_fragments
 from restage4d.priors.motion.background_motion import BackgroundMotion
 from restage4d.priors.motion.optical_flow import Flow, warp
 from restage4d.priors.motion.revealed_background import measure_change_around
@@ -28,7 +28,6 @@ _CARRIED, _REACH = 0.3, 10  # where a carried mask surely covers the subject; pi
 _NEAR, _FAR_REACH = 0.1, 30  # where it may be; pixels around it (all at a longer side of 384)
 _SPREAD = 3.0  # pixels over which trails' labels are spread
 _SPREAD_CONTRAST = 1 / 200  # how much less across colours, per squared difference in Lab
-_FRAGMENT = 0.03  # of the largest part's area: smaller parts of a mask are fragments
 _ROUNDS = 2  # of deciding pixels: the second one knows the background better
 _AROUND = 0.7  # of the root of a mask's area: how far around it limbs are looked for that stand
 _LIMB_SIZE = 64.0  # root of a mask's area, in pixels, at which they are looked for at most
@@ -77,13 +76,13 @@ def follow(rewound: Rewound, flow: Flow, first: Bool, task: Task) -> Bool:
     )
 
     def complete(t: int) -> Bool:
-        mask = _remove_fragments(masks[t])
-        return mask if t == rewound.seam else _add_limbs(motion, lab, t, mask)
+        mask = remove_fragments(masks[t])
+        return mask if t == rewound.seam else _complete_limbs(motion, lab, t, mask)
 
     return stack_on_cores(complete, range(len(rewound)), task.advance)
 
 
-def _add_limbs(motion: BackgroundMotion, lab: F32, t: int, mask: Bool) -> Bool:
+def _complete_limbs(motion: BackgroundMotion, lab: F32, t: int, mask: Bool) -> Bool:
     """``mask`` (H, W) of frame ``t`` with limbs that stand; ``lab`` (T, h, w, 3) is of smaller
     pictures, in which they are as clear."""
     height, width = mask.shape
@@ -120,11 +119,3 @@ def _carry(rewound: Rewound, flow: Flow, first: Bool) -> F32:
 def _widen(carried: F32, share: float, reach: float) -> Bool:  # (T, H, W) -> (T, H, W)
     """Where ``carried`` is over ``share``, and ``reach`` pixels around."""
     return stack_on_cores(lambda mask: dilate(mask > share, round(reach)), carried)
-
-
-def _remove_fragments(mask: Bool) -> Bool:
-    """``mask`` without small connected components and pinholes."""
-    parts = label(mask, corners=True)
-    area = np.bincount(parts.ravel())
-    area[0] = 0
-    return tidy(mask, (area >= _FRAGMENT * area.max())[parts]) if mask.any() else mask

@@ -95,6 +95,7 @@ def find_trails(
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3) - cv2.distanceTransform(
         1 - inside, cv2.DIST_L2, 3
     )
+    depth = np.clip(depth, -max(first.shape), max(first.shape))  # of an empty mask it is endless
     depth = sample(depth, xy[rewound.seam]) / scale
     given = node[rewound.seam]
     ratio = LogLikelihoodRatio(0.03, 12.0)

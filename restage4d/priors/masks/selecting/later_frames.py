@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.clips import Clip, rewind
+from restage4d.clips import Clip, Rewound, rewind
 from restage4d.frame_arrays import stack_on_cores
 from restage4d.priors.masks.following.propagate import STEPS, follow
-from restage4d.priors.masks.regions import label
+from restage4d.priors.masks.regions import label, remove_fragments
 from restage4d.priors.masks.selecting.segment import Still, measure_outline
+from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.priors.motion.optical_flow import compute_optical_flow
 from restage4d.progress import Progress, Task
 
@@ -22,7 +23,7 @@ Bool = NDArray[np.bool_]
 _LATER = 8  # frames after which the subject is followed back
 _SIDE = 384  # pixels of the longer side at which it is followed, at most
 _SEEN = 0.6  # share of a guess that must be followed
-_LESS = 0.05  # by which the score of an outline may fall
+_LESS = 0.05  # by which the score of the outline may fall
 
 
 def count_steps(frames: int) -> int:
@@ -49,27 +50,32 @@ def correct_by_later_frame(base: Clip, still: Still, mask: Bool, guess: Bool, ta
         return mask
     ratio = min(1.0, _SIDE / max(base.size))
     size = round(ratio * base.size[0]), round(ratio * base.size[1])
+    still = _resize_still(still, size)
     frames = stack_on_cores(lambda frame: _resize(frame, size), base.frames[: 1 + _LATER])
-    later = _follow_to_end(Clip(frames, base.fps), _resize_mask(mask | guess, size), task)
-    back = _follow_to_end(Clip(frames[::-1], base.fps), later, task)
-    seen = _resize_mask(back, base.size)
-    for region in _list_regions(guess):
-        if seen[region].mean() > _SEEN:
-            mask = mask | region
-    first = _resize_mask(mask, size)
-    result, score = mask, measure_outline(still, mask).score
-    for region in [*_list_regions(first & ~back), *_list_regions(back & ~first)]:
-        where = _resize_mask(region, base.size)
-        changed = result | where if back[region].all() else result & ~where
-        clearness = measure_outline(still, changed).score
-        if clearness >= score - _LESS:
-            result, score = changed, clearness
-    return result
+    there = rewind(Clip(frames, base.fps), [])  # lives on: its flow is that of the way back, too
+    later = _follow_to_end(there, _resize_mask(mask | guess, size), task)
+    back = _follow_to_end(rewind(Clip(frames[::-1], base.fps), []), later, task)
+    if not back.any():
+        return mask
+    first, added = _resize_mask(mask, size), np.zeros_like(mask)
+    for region in _list_regions(_resize_mask(guess, size)):
+        if back[region].mean() > _SEEN:
+            first, added = first | region, added | _resize_mask(region, base.size)
+    result = mask | (added & guess)
+    now, least = first, measure_outline(still, first).score - _LESS
+    gone, come = (_list_regions(part) for part in (first & ~back, back & ~first))
+    for region, comes in [*((r, False) for r in gone), *((r, True) for r in come)]:
+        task.advance(0)
+        changed = now | region if comes else now & ~region
+        if changed.any() and measure_outline(still, changed).score >= least:
+            now = changed
+            where = _resize_mask(region, base.size)
+            result = result | where if comes else result & ~where
+    return remove_fragments(result)
 
 
-def _follow_to_end(clip: Clip, first: Bool, task: Task) -> Bool:
+def _follow_to_end(rewound: Rewound, first: Bool, task: Task) -> Bool:
     """The subject of ``first`` (H, W) in the last frame."""
-    rewound = rewind(clip, [])
     return follow(rewound, compute_optical_flow(rewound, Progress()), first, task)[0]
 
 
@@ -77,6 +83,18 @@ def _list_regions(mask: Bool) -> list[Bool]:
     """The connected parts of ``mask`` (H, W)."""
     parts = label(mask, corners=True)
     return [parts == number for number in range(1, int(parts.max()) + 1)]
+
+
+def _resize_still(still: Still, size: tuple[int, int]) -> Still:
+    """The same frame as a smaller picture."""
+    if still.frame.shape[1::-1] == size:
+        return still
+    motion = still.motion
+    velocity = _resize(motion.velocity, size) * np.float32(size[0] / still.frame.shape[1])
+    known = _resize_mask(motion.known, size)
+    return Still(
+        _resize(still.frame, size), OwnMotion(_resize(motion.moving, size), velocity, known)
+    )
 
 
 def _resize_mask(mask: Bool, size: tuple[int, int]) -> Bool:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
-from restage4d.priors.masks.lost_parts import add_standing_limbs, guess_limbs
+from restage4d.priors.masks.limbs import add_standing_limbs, guess_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.selecting.later_frames import correct_by_later_frame, count_steps
 from restage4d.priors.masks.selecting.segment import (
@@ -66,10 +66,10 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
     measured = progress.start_beside(lambda quiet: measure_change(base, quiet))
     still = Still(base.frames[0], measure_motion(base, progress))
     with progress.task(TaskId.SELECT, 1 + count_steps(len(base))) as task:
-        may = np.ones((height, width), bool)
+        allowed = np.ones((height, width), bool)
         if selection.box is not None:
-            may = _draw_box((height, width), selection.box)
-            found = _select_in_box(still, may)
+            allowed = _draw_box((height, width), selection.box)
+            found = _select_in_box(still, allowed)
         elif selection.point is not None:
             found = _select_at_point(still, selection.point)
         else:
@@ -77,11 +77,12 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
         found = _clean(still, found)
         change = measured.result()
         found = remove_revealed_background(still.lab, change, found)
-        whole = add_standing_limbs(still.lab, change, found) & may
+        whole = add_standing_limbs(still.lab, change, found) & allowed
         task.advance()
         limbs = whole & ~found  # they stand: the later frame may not know them
-        guess = guess_limbs(still.lab, change, whole) & may
-        return (correct_by_later_frame(base, still, whole, guess, task) | limbs) & may
+        guess = guess_limbs(still.lab, change, whole) & allowed
+        corrected = correct_by_later_frame(base, still, whole, guess, task)
+        return (corrected | limbs) & allowed
 
 
 def _check_mask(mask: NDArray, shape: tuple[int, int]) -> Bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
-from restage4d.priors.masks.regions import disk, find_thin_parts, label, tidy
+from restage4d.priors.masks.regions import disk, find_thin_parts, label, remove_fragments
 from restage4d.priors.masks.selecting.segment import open_mask
 from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.priors.motion.revealed_background import normalise_change
@@ -56,7 +56,6 @@ _SURE, _FOUND, _MOST = 6.0, 3.0, 2.0  # logits of the rest, of what is found, of
 _TIE = 3.0  # between neighbours of one colour
 _MOVING, _STANDS = 4.0, 0.15  # of own motion: what moves; share of the rest's that is none
 _THICK = 0.05  # half the width of what is more than a limb, over the root of the area
-_FRAGMENT = 0.03  # of the largest part's area: smaller parts go along
 _DEEP, _TELLS = 0.35, (0.1, 1.2)  # share of the greatest depth: there all but that share is so ...
 _PLATE = 0.02  # half the width of what goes, over the root of the area
 _HIDES = 1.0  # ... unlike the background, and elsewhere what is less unlike may be background
@@ -90,10 +89,7 @@ def remove_surroundings(lab: F32, frame: NDArray[np.uint8], mask: Bool) -> Bool:
     contrast = 0.5 / max(float((np.diff(lab, axis=1) ** 2).sum(-1).mean()), 1e-3)
     labels = walk_randomly(rows, cols, logit.astype(np.float32), lab, _TIE, contrast)
     rest = mask & (labels > 0.5)
-    parts = label(rest, corners=True)
-    area = np.bincount(parts.ravel())
-    area[0] = 0
-    return tidy(rest, (area >= _FRAGMENT * area.max())[parts])
+    return remove_fragments(rest)
 
 
 def remove_still_pieces(motion: OwnMotion, mask: Bool) -> Bool:
@@ -110,10 +106,7 @@ def remove_still_pieces(motion: OwnMotion, mask: Bool) -> Bool:
     if not thick.any():
         return mask
     rest = mask & ~(_grow(thick, 2) & stands)
-    parts = label(rest, corners=True)
-    area = np.bincount(parts.ravel())
-    area[0] = 0
-    return tidy(rest, (area >= _FRAGMENT * area.max())[parts])
+    return remove_fragments(rest)
 
 
 def remove_revealed_background(lab: F32, change: F32, mask: Bool) -> Bool:
@@ -147,10 +140,7 @@ def remove_revealed_background(lab: F32, change: F32, mask: Bool) -> Bool:
     gone = label(mask & ~rest, corners=True)
     thick = open_mask(gone > 0, max(1, round(_PLATE * float(np.sqrt(mask.sum())))))
     rest |= mask & ~np.isin(gone, np.unique(gone[thick]))  # and no rim, whose pixels are mixed
-    parts = label(rest, corners=True)
-    area = np.bincount(parts.ravel())
-    area[0] = 0
-    return tidy(rest, (area >= _FRAGMENT * area.max())[parts])
+    return remove_fragments(rest)
 
 
 def find_surroundings(frame: NDArray[np.uint8], mask: Bool) -> Bool:
