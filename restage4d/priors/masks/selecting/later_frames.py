@@ -23,7 +23,7 @@ Bool = NDArray[np.bool_]
 _LATER = 8  # frames after which the subject is followed back
 _SIDE = 384  # pixels of the longer side at which it is followed, at most
 _SEEN = 0.6  # share of a guess that must be followed
-_LESS = 0.05  # by which the score of the outline may fall
+_LESS = 0.05  # by which the score of the outline may fall below the best so far
 
 
 def count_steps(frames: int) -> int:
@@ -62,13 +62,14 @@ def correct_by_later_frame(base: Clip, still: Still, mask: Bool, guess: Bool, ta
         if back[region].mean() > _SEEN:
             first, added = first | region, added | _resize_mask(region, base.size)
     result = mask | (added & guess)
-    now, least = first, measure_outline(still, first).score - _LESS
+    now, best = first, measure_outline(still, first).score
     gone, come = (_list_regions(part) for part in (first & ~back, back & ~first))
     for region, comes in [*((r, False) for r in gone), *((r, True) for r in come)]:
         task.advance(0)
         changed = now | region if comes else now & ~region
-        if changed.any() and measure_outline(still, changed).score >= least:
-            now = changed
+        clearness = measure_outline(still, changed).score
+        if changed.any() and clearness >= best - _LESS:
+            now, best = changed, max(best, clearness)
             where = _resize_mask(region, base.size)
             result = result | where if comes else result & ~where
     return remove_fragments(result)
