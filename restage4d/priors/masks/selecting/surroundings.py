@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import walk_randomly
-from restage4d.priors.masks.regions import disk, find_thin_parts, label, remove_fragments
+from restage4d.priors.masks.regions import dilate, find_thin_parts, label, remove_fragments
 from restage4d.priors.masks.selecting.segment import open_mask
 from restage4d.priors.motion.first_motion import OwnMotion
 from restage4d.priors.motion.revealed_background import normalise_change
@@ -78,10 +78,10 @@ def remove_surroundings(lab: F32, frame: NDArray[np.uint8], mask: Bool) -> Bool:
         return mask
     size = float(np.sqrt(mask.sum()))
     ratio = ColourLogLikelihoodRatio()
-    near = _grow(mask, round(0.5 * size)) & ~mask
+    near = dilate(mask, round(0.5 * size)) & ~mask
     against = np.where(found, 1.0, np.where(near, _FRESH, 0.0))
-    ratio.learn(lab, (mask & ~_grow(found, 2)).astype(np.float64), against)
-    band = mask & _grow(found, round(_AROUND * size))
+    ratio.learn(lab, (mask & ~dilate(found, 2)).astype(np.float64), against)
+    band = mask & dilate(found, round(_AROUND * size))
     logit = np.where(mask, _SURE, -_SURE)
     logit[band] = np.clip(ratio(lab), -_MOST, _MOST)[band]
     logit[found] = -_FOUND
@@ -105,7 +105,7 @@ def remove_still_pieces(motion: OwnMotion, mask: Bool) -> Bool:
     thick = open_mask(stands, max(2, round(_THICK * float(np.sqrt(mask.sum())))))
     if not thick.any():
         return mask
-    rest = mask & ~(_grow(thick, 2) & stands)
+    rest = mask & ~(dilate(thick, 2) & stands)
     return remove_fragments(rest)
 
 
@@ -158,7 +158,7 @@ def find_surroundings(frame: NDArray[np.uint8], mask: Bool) -> Bool:
     alike |= _find_alike(light, mask, ~nothing, _SAME)
     parts = label(alike, corners=True)
     area = np.bincount(parts.ravel())
-    rim = mask & _grow(~mask, max(2, round(_SOFT * float(np.sqrt(mask.sum())))))
+    rim = mask & dilate(~mask, max(2, round(_SOFT * float(np.sqrt(mask.sum())))))
     keep = np.isin(np.arange(len(area)), np.unique(parts[rim]))
     keep &= area >= _SMALLEST * mask.sum()
     keep[0] = False
@@ -169,7 +169,7 @@ def _find_alike(light: F32, mask: Bool, where: Bool, likeness: Likeness) -> Bool
     """The pixels of ``mask`` and ``where`` that look like those of ``where`` beside the mask;
     ``light`` (H, W, 3) is the logarithm of linear colours."""
     sigma = likeness.reach * float(np.sqrt(mask.sum()))
-    beside = (~_grow(mask, 2) & where).astype(np.float32)
+    beside = (~dilate(mask, 2) & where).astype(np.float32)
     weight = _blur(beside, sigma)
 
     def average_beside(image: F32) -> F32:
@@ -188,7 +188,7 @@ def _find_alike(light: F32, mask: Bool, where: Bool, likeness: Likeness) -> Bool
     rough_beside = average_beside(rough)
     smooth = alike & (rough < _ROUGH[0] * rough_beside + _ROUGH[1])
     smooth &= rough > likeness.smoother * rough_beside
-    return _grow(open_mask(smooth, 1), _PATCH // 2) & alike  # roughness is blurred at edges
+    return dilate(open_mask(smooth, 1), _PATCH // 2) & alike  # roughness is blurred at edges
 
 
 def _blur(image: F32, sigma: float) -> F32:
@@ -199,7 +199,3 @@ def _measure_roughness(light: F32) -> F32:  # (H, W) -> (H, W)
     mean = cv2.blur(light, (_PATCH, _PATCH))
     square = cv2.blur(light * light, (_PATCH, _PATCH)) - mean * mean
     return np.sqrt(np.maximum(square, 0)).astype(np.float32)
-
-
-def _grow(mask: Bool, radius: int) -> Bool:
-    return cv2.dilate(mask.astype(np.uint8), disk(radius)) > 0
