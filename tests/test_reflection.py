@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from restage4d.reconstruct.fusion.reflection import Reflection, bring_inside, find_axis, reflect
+from restage4d.reconstruct.fusion.completing.reflection import (
+    Reflection,
+    bring_inside,
+    find_axis,
+    reflect,
+)
 
 FOCAL, SIZE, DISTANCE, RADIUS = 100.0, 96, 4.0, 0.5
 K = np.array([[FOCAL, 0, SIZE / 2], [0, FOCAL, SIZE / 2], [0, 0, 1]], np.float32)

@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from restage4d import se3
-from restage4d.reconstruct.fusion.reflection import reflect_through_plane
-from restage4d.reconstruct.fusion.symmetry import (
+from restage4d.reconstruct.fusion.completing.reflection import reflect_through_plane
+from restage4d.reconstruct.fusion.completing.symmetry import (
     Look,
     Plane,
     find_symmetry_plane,

@@ -15,7 +15,7 @@ from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.closeups import Closeups
-from restage4d.reconstruct.fusion.completion import complete_far_side
+from restage4d.reconstruct.fusion.completing.completion import complete_far_side
 from restage4d.reconstruct.fusion.floaters import shorten_needles
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
@@ -76,7 +76,7 @@ def fit(
     shorten_needles(fusion.model)
     if config.fusion.completion:
         with progress.task(TaskId.COMPLETE):
-            complete_far_side(fusion.model, rewound, priors, fusion.cameras())
+            complete_far_side(fusion.model, rewound, priors, fusion.cameras(), progress.check)
     return fusion
 
 

@@ -28,6 +28,8 @@ side of a head only, so that its image through the middle keeps the colours of t
 their detail.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,12 +40,26 @@ from restage4d import se3
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import SH_C0
-from restage4d.reconstruct.fusion.far_side import find_contradicted
-from restage4d.reconstruct.fusion.floaters import measure_visibility
-from restage4d.reconstruct.fusion.reflection import (
+from restage4d.reconstruct.fusion.completing.colours import (
+    average_colours,
+    blur_colours,
+    calm_colours,
+    replace_rim,
+    set_colours,
+)
+from restage4d.reconstruct.fusion.completing.mirrored_view import (
+    View,
+    fill_picture,
+    fit_to_mirrored,
+    look_along,
+    picture_frames,
+    picture_mirrored,
+)
+from restage4d.reconstruct.fusion.completing.reflection import (
     LIP,
     WALL,
     bring_inside,
+    find_axis,
     find_inside,
     measure_extent,
     measure_margin,
@@ -51,8 +67,10 @@ from restage4d.reconstruct.fusion.reflection import (
     reflect,
     reflect_through_plane,
 )
+from restage4d.reconstruct.fusion.completing.symmetry import Look, Plane, find_symmetry_plane
+from restage4d.reconstruct.fusion.far_side import find_contradicted
+from restage4d.reconstruct.fusion.floaters import measure_visibility, shorten_needles
 from restage4d.reconstruct.fusion.rendering import render_view
-from restage4d.reconstruct.fusion.symmetry import Look, Plane, find_symmetry_plane
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
 from restage4d.reconstruct.motion.body_motion import procrustes
 
@@ -60,6 +78,7 @@ F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 _FRAMES = 16  # that say what is shown, and may contradict; the one with most of the subject mirrors
+_KEPT = 2  # every how many-th of them keeps its looks while the far side is fitted
 _CONTRADICTED = 0.1  # share of them that may
 _SHOWN = 0.1  # share of its footprint from which a frame decides a guess: the surface before it is
 # never quite solid, and without those that show through it the frames lose 1.5 dB of the subject.
@@ -82,16 +101,19 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 # smears where no frame looks; cut to this size they cost the frames nothing
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
-_ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
 _WIDE = 0.9  # width over height of the outline, from which a body counts as filmed from beside
-_SOFT, _SAMPLES = 48, 3000  # Gaussians, of so many of the near side, whose mean is without detail
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
 def complete_far_side(
-    model: SceneModel, rewound: Rewound, priors: Priors, cameras: Cameras
+    model: SceneModel,
+    rewound: Rewound,
+    priors: Priors,
+    cameras: Cameras,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Completes ``model`` in place. ``cameras`` are those of the fit, corrections included."""
+    """Completes ``model`` in place. ``cameras`` are those of the fit, corrections included;
+    ``check`` is called now and then and may raise `Cancelled`, which leaves the model half done."""
     frames = np.linspace(0, len(rewound) - 1, min(_FRAMES, len(rewound))).astype(int)
     K, w2c = (torch.from_numpy(a).to(model.device) for a in (cameras.K, cameras.w2c))
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
@@ -108,8 +130,8 @@ def complete_far_side(
         int(f): _draw_surface(model, K[f], w2c[f], rewound.clip.size, int(f)) for f in (*frames, t)
     }
     inner = near & _find_inner(body, surfaces, priors, cameras)
-    _set_colours(model, np.flatnonzero(hidden), _blur_colours(model, body.means, hidden, inner))
-    _calm_colours(model, body.means, faint, (share / _FAINT).astype(np.float32), inner)
+    set_colours(model, np.flatnonzero(hidden), blur_colours(model, body.means, hidden, inner))
+    calm_colours(model, body.means, faint, (share / _FAINT).astype(np.float32), inner)
     if _measure_turn(body, near, frames, cameras) > _ROUND:
         return
     posed, turned, R, shift = body.pose(t)
@@ -159,13 +181,21 @@ def complete_far_side(
     )
     rows = np.concatenate([np.flatnonzero(keep), found.source[free]])
     wall = found.wall[free]
-    plain = _average_colours(model, posed, found.source[free][wall], near, margin)
+    plain = average_colours(model, posed, found.source[free][wall], near, margin)
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
-    blurred = _blur_colours(model, posed, found.source[free], near & (margin > LIP))
+    some = [int(f) for f in frames[::_KEPT]]
+    before = picture_frames(model, some, cameras.K, cameras.w2c, rewound.clip.size)
+    faced = not plane and not _is_wide(mask)
+    soft = None
+    if faced:
+        soft = blur_colours(model, posed, np.arange(len(posed)), near & (margin > LIP))
+    view, through = _choose_view(posed[near], plane, surfaces[t], mask, cameras, t, rewound)
+    shown = replace_rim(model, posed, near & ~inner, inner) if soft is None else soft
+    mirrored = picture_mirrored(model, t, view, through, shown)
     _append(model, rows, n_kept, means[free], quats[free], most)
-    if not plane and not _is_wide(mask):
-        _set_colours(model, np.arange(n_kept, len(rows)), blurred)
+    if soft is not None:
+        set_colours(model, np.arange(n_kept, len(rows)), soft[found.source[free]])
     _make_plain(
         model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
     )
@@ -174,6 +204,11 @@ def complete_far_side(
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
     _take(model, np.flatnonzero(unseen))
+    guessed = np.concatenate([hidden[keep], ~wall])
+    fit_to_mirrored(
+        model, np.flatnonzero(guessed[unseen]), mirrored, before, spacing, _LARGEST * extent, check
+    )
+    shorten_needles(model)
 
 
 class _Body:
@@ -229,6 +264,22 @@ def _find_plane(
     plane = find_symmetry_plane(posed[rows], colours.astype(np.float32), looks, extent)
     facing = np.cos(np.radians(_BESIDE))
     return plane if plane and abs(cameras.w2c[t, 2, :3] @ plane.normal) > facing else None
+
+
+def _choose_view(
+    points: F32, plane: Plane | None, surface: F32, mask: Bool, cameras: Cameras, t: int,
+    rewound: Rewound,
+) -> tuple[View, Plane]:  # fmt: skip
+    """From where the body is drawn to see how its far side should look, and the plane behind which
+    that is. Through a plane of symmetry all views are mirrored: the film camera's is the best one.
+    Through the middle only the view along the way from side to side is."""
+    w2c, size = cameras.w2c[t], rewound.clip.size
+    if plane:
+        return fill_picture(w2c, points, size), plane
+    axis = find_axis(surface, mask, cameras.K[t])
+    view = look_along(axis, w2c, points, measure_extent(points), size)
+    normal = (axis @ w2c[:3, :3]).astype(np.float64)
+    return view, Plane(normal, float(np.median(points @ normal)))
 
 
 def _find_inner(
@@ -299,56 +350,10 @@ def _append(
         p["subject.log_scales"][n_kept:] = torch.minimum(sizes, limit)
 
 
-def _average_colours(
-    model: SceneModel, posed: F32, rows: NDArray[np.intp], near: Bool, margin: F32
-) -> torch.Tensor:
-    """Mean sh0 (M, 3) of the ``near`` Gaussians (N,) about each of ``rows`` (M,), of the half that
-    lies farther inside the outline, by ``margin`` (N,) pixels: the middle of a limb on a limb."""
-    if not len(rows):
-        return torch.zeros(0, 3, device=model.device)
-    sources = np.flatnonzero(near & (margin > LIP))  # the rows are of them
-    count = min(_ABOUT, len(sources))
-    about = KDTree(posed[sources]).query(posed[rows], k=count)[1]
-    about = sources[np.asarray(about, np.intp).reshape(len(rows), count)]
-    order = np.argsort(-margin[about], 1, kind="stable")[:, : (count + 1) // 2]
-    about = np.take_along_axis(about, order, 1)
-    sh0 = model.params["subject.sh0"].detach()
-    return sh0[torch.from_numpy(about).to(model.device)].mean(1)
-
-
 def _is_wide(mask: Bool) -> bool:  # (H, W)
     """Whether the outline is wider than tall, all but a few of its pixels."""
     row, column = (np.quantile(at, [0.02, 0.98]) for at in np.nonzero(mask))
     return float(np.ptp(column)) > _WIDE * float(np.ptp(row))
-
-
-def _blur_colours(
-    model: SceneModel, posed: F32, rows: NDArray[np.intp] | Bool, sources: Bool
-) -> torch.Tensor:
-    """sh0 (M, 3) of the subject's ``rows`` without detail: means of ``sources`` (N,) nearby."""
-    some = np.random.default_rng(0).permutation(np.flatnonzero(sources))[:_SAMPLES]
-    sh0 = model.params["subject.sh0"].detach()
-    if not len(some):
-        return sh0[torch.from_numpy(rows).to(model.device)]
-    count = min(_SOFT, len(some))
-    about = np.asarray(KDTree(posed[some]).query(posed[rows], k=count)[1], np.intp)
-    return sh0[torch.from_numpy(some[about.reshape(-1, count)]).to(model.device)].mean(1)
-
-
-def _calm_colours(model: SceneModel, posed: F32, rows: Bool, own: F32, sources: Bool) -> None:
-    """The subject's ``rows`` (N,) keep the share ``own`` (N,) of their colours, the rest comes from
-    `_blur_colours`."""
-    blurred = _blur_colours(model, posed, rows, sources)
-    share = torch.from_numpy(own[rows]).to(blurred)[:, None]
-    at = np.flatnonzero(rows)
-    sh0 = model.params["subject.sh0"].detach()[torch.from_numpy(at).to(model.device)]
-    _set_colours(model, at, share * sh0 + (1 - share) * blurred)
-
-
-def _set_colours(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor) -> None:
-    """The subject's ``rows`` (M,) get colours ``sh0`` (M, 3)."""
-    with torch.no_grad():
-        model.params["subject.sh0"][torch.from_numpy(rows).to(model.device)] = sh0
 
 
 def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:

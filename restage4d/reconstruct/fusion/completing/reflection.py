@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from restage4d import se3
 from restage4d.priors.geometry.inflation import inflate
 from restage4d.priors.geometry.pixels import find_pixels
-from restage4d.reconstruct.fusion.symmetry import Plane
+from restage4d.reconstruct.fusion.completing.symmetry import Plane
 from restage4d.reconstruct.motion.linear_fit import fit_linear
 
 F32 = NDArray[np.float32]
