@@ -85,7 +85,7 @@ def test_the_mirrored_camera_sees_the_mirror_image_turned_round():
     other = mirror_view(view, plane)
     assert np.linalg.det(other.w2c[:3, :3]) == pytest.approx(1, abs=1e-5)
     seen, found = _project(points, view), _project(plane.reflect(points), other)
-    assert found[:, 0] == pytest.approx(SIZE[0] - seen[:, 0], abs=1e-3)
+    assert found[:, 0] == pytest.approx(np.asarray(SIZE[0] - seen[:, 0]), abs=1e-3)
     assert found[:, 1] == pytest.approx(seen[:, 1], abs=1e-3)
 
 
