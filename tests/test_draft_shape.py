@@ -100,3 +100,26 @@ def test_no_face_looks_out_of_the_back_of_a_head():
     np.testing.assert_array_equal(back[~below], texture[~below])
     sideways = BodyPlan(1, False, body.box, body.radius, head=body.head)
     assert paint_back(texture, mask, sideways) is texture, "a profile is the same on both sides"
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_where_the_head_is_unknown_only_a_wide_body_keeps_its_detail_behind(wide):
+    """What is taller than wide was filmed from the front, or from above: no face looks backwards.
+    Large patches stay, none has the colours from along the outline."""
+    mask = np.zeros((120, 160), bool)
+    mask[20:100, 50:110] = True
+    if wide:
+        mask[:, 20:140] = mask[:, 50:51]
+    x = np.arange(160)[None] + 0 * np.arange(120)[:, None]
+    texture = np.where((x < 80)[..., None], RED, GREEN).astype(np.float32)
+    texture[cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0] = 0
+    texture[40:44, 62:66] = 255  # an eye
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    body = BodyPlan(0, False, (cols[0], rows[0], cols[-1] + 1, rows[-1] + 1), 30.0)
+    back = paint_back(texture, mask, body)
+    if wide:
+        assert back is texture
+        return
+    assert np.abs(back[42, 64] - RED).max() < 25
+    np.testing.assert_allclose(back[60, 52], RED, atol=3)
+    np.testing.assert_allclose(back[60, 107], GREEN, atol=3)

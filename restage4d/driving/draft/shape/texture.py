@@ -16,6 +16,8 @@ _STRIDE = 2.0  # pixels, of the way to the ridge
 _ARC = 1.1  # a round surface's length to the straight line between its ends, about
 _HAIR = 0.4  # of a head's radius above its middle, from where it has the colours of its back
 _HEAD = 1.6  # of that radius, up to which it is painted so
+_WIDE = 0.9  # width over height of the outline: what is narrower was not filmed from beside
+_SOFT = 0.12  # of the square root of the outline's area: what is smaller on its back is left out
 
 
 def measure_thickness(outline: NDArray[np.bool_]) -> F32:  # (H, W) -> (H, W)
@@ -79,10 +81,14 @@ def paint_back(texture: F32, mask: NDArray[np.bool_], body: BodyPlan) -> F32:
 
     They are those of the near side mirrored, but for the head of a body that is seen from the front
     or from behind: no face looks out of the back of a head. It has the colours of its top,
-    where hair or fur goes round.
+    where hair or fur goes round. Where it is not known where the head is, a body taller than wide
+    has the same colours behind, but nothing as small as a face.
     """
-    if body.head is None or body.facing:
+    if body.facing:
         return texture
+    if body.head is None:
+        x0, y0, x1, y1 = body.box
+        return texture if x1 - x0 > _WIDE * (y1 - y0) else _soften(texture, mask)
     part = body.head.weight > 0.5
     inside = np.where(part, np.asarray(signed_distance(mask), np.float32), 0)
     row, col = np.unravel_index(int(inside.argmax()), mask.shape)  # the middle of the head's ball
@@ -95,3 +101,17 @@ def paint_back(texture: F32, mask: NDArray[np.bool_], body: BodyPlan) -> F32:
     share = body.head.weight * np.clip((_HEAD - away) / (_HEAD - 1), 0, 1)
     back = spread(texture, hair.astype(np.float32))
     return (texture + share[..., None] * (back - texture)).astype(np.float32)
+
+
+def _soften(texture: F32, mask: NDArray[np.bool_]) -> F32:  # (H, W, 3), (H, W) -> (H, W, 3)
+    """The colours of the mask without detail, none of them from along the outline."""
+    weight = (signed_distance(mask) > _RIM).astype(np.float32)
+    if not weight.any():
+        weight = mask.astype(np.float32)
+    size = _SOFT * float(np.sqrt(mask.sum()))
+    total, colours = (
+        np.asarray(cv2.GaussianBlur(a, (0, 0), size), np.float32)
+        for a in (weight, texture * weight[..., None])
+    )
+    known = total > 1e-3
+    return np.where(known[..., None], colours / np.maximum(total, 1e-3)[..., None], texture)
