@@ -28,6 +28,7 @@ from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress, Turn, at_once
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
+from restage4d.reconstruct.bridging import bridge_gaps
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
@@ -153,7 +154,8 @@ def restage(
         def make_puppet() -> tuple[Fusion, Puppet]:
             fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
-            return fusion, remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
+            made = remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
+            return fusion, bridge_gaps(made, progress.check)
 
         fusion, puppet = turn(make_puppet)
         plan = videos[0].plan if videos else None

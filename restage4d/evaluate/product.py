@@ -22,6 +22,7 @@ from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
+from restage4d.reconstruct.bridging import bridge_gaps
 from restage4d.reconstruct.config import preset, with_settings
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.loose_pieces import remove_loose_pieces
@@ -127,6 +128,7 @@ def _run_product(
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
     puppet = remove_loose_pieces(rejoin_torn_pieces(puppet, progress.check))
+    puppet = bridge_gaps(puppet, progress.check)
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)

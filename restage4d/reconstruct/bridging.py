@@ -1,0 +1,187 @@
+"""Gaps between the body of a finished puppet and parts that hang apart from it are bridged.
+
+Where a mask lost a thin or pale piece, a shin between hoof and knee, what is left of the limb hangs
+in the air in every frame. What was between them is not known, but that something was: both belong
+to one body. Rows of Gaussians lead from one end to the other, in place, colour and coefficients
+between those of the ends, so that they go along with both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from restage4d import se3
+from restage4d.evaluate.metrics.pieces import label_pieces
+from restage4d.puppet import F32, Gaussians, Puppet
+from restage4d.reconstruct.fusion.completing.reflection import measure_extent, measure_spacing
+from restage4d.threads import map_on_cores
+
+Bool = NDArray[np.bool_]
+
+_LEAST = 0.002  # of all Gaussians: smaller pieces are no parts
+_SAME = 0.5  # share of two pieces of different frames that they have in common, to be one part
+_WIDEST = 0.15  # of the extent: a part that is farther off in any frame was torn off by an error
+_ROWS = 32  # that lead across a gap at most
+_END = 0.02  # of the extent: depth of the part's end from which they start
+_FEWEST = 4  # without which there is no bridge
+_JOINED = 0.5  # of the frames in which it hangs apart: what a bridge must mend to be one
+_STEP = 0.7  # median distances of neighbours from one Gaussian of a row to the next at most ...
+_LONGEST = 40  # ... up to so many
+_FRAMES = 24  # of a performance that are looked at, evenly
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The puppet under bases (K, 9): means (N, 3) in the world, numbers of their pieces (N,), 0 the
+    largest, and the body's extent."""
+
+    bases: F32
+    means: F32
+    piece: NDArray[np.intp]
+    extent: float
+
+
+def bridge_gaps(puppet: Puppet, check: Callable[[], None]) -> Puppet:
+    """The puppet with Gaussians added where parts of it hang apart, never by more than a little.
+
+    A part that flies off far in some frame is left alone: a streak would lead to it. So is one
+    that a bridge does not join. ``check`` is called now and then and may raise `Cancelled`.
+    """
+    moments = [
+        performance.bases[:, t]
+        for performance in puppet.performances
+        for t in np.unique(np.linspace(0, performance.n_frames - 1, _FRAMES).round().astype(int))
+    ]
+
+    def look(bases: F32) -> _Look:
+        check()
+        means = puppet.pose(bases).means
+        return _Look(bases, means, label_pieces(means), measure_extent(means))
+
+    looks = map_on_cores(look, moments)
+    for part in _find_parts(looks):
+        check()
+        ends = _find_ends(part, looks)
+        if ends is None:
+            continue
+        longer = _add_rows(puppet, *ends, looks)
+        torn = [look.bases for look in looks if _hangs_apart(part, look.piece)]
+        labels = map_on_cores(partial(_label, longer), torn)
+        joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
+        if np.mean(joined) > _JOINED:
+            puppet = longer
+    return puppet
+
+
+def _label(puppet: Puppet, bases: F32) -> NDArray[np.intp]:
+    return label_pieces(puppet.pose(bases).means)
+
+
+def _hangs_apart(part: Bool, piece: NDArray[np.intp]) -> bool:
+    """Whether most of a part (N,) is of another piece than most of the rest."""
+    return bool((piece[part] == _find_body(part, piece)).mean() < 0.5)
+
+
+def _find_body(part: Bool, piece: NDArray[np.intp]) -> int:
+    """The number of the piece to which most of the rest belongs."""
+    return int(np.bincount(piece[~part]).argmax())
+
+
+def _find_parts(looks: list[_Look]) -> list[Bool]:
+    """What hangs apart in some frame, (N,) each, the largest first; of those that are about the
+    same the largest alone."""
+    found: list[Bool] = []
+    for look in looks:
+        count = np.bincount(look.piece)
+        found += [
+            look.piece == i for i in range(1, len(count)) if count[i] >= _LEAST * len(look.piece)
+        ]
+    parts: list[Bool] = []
+    for part in sorted(found, key=lambda p: -int(p.sum())):
+        if all((part & p).sum() < _SAME * (part | p).sum() for p in parts):
+            parts.append(part)
+    return parts
+
+
+def _find_ends(
+    part: Bool, looks: list[_Look]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
+    """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
+    Gaussians each is; None where they are too far apart."""
+    torn = [look for look in looks if _hangs_apart(part, look.piece)]
+    if not torn:
+        return None
+    rows = np.flatnonzero(part)
+    bodies = [np.flatnonzero(~part & (look.piece == _find_body(part, look.piece))) for look in torn]
+    found = [
+        KDTree(look.means[body]).query(look.means[rows])
+        for look, body in zip(torn, bodies, strict=True)
+    ]
+    near = int(np.argmin([distance.min() for distance, _ in found]))
+    distance, nearest = found[near]
+    end = np.flatnonzero(distance < distance.min() + _END * torn[near].extent)
+    a, b = rows[end], bodies[near][np.asarray(nearest, np.intp)[end]]
+    apart = np.stack([np.linalg.norm(x.means[a] - x.means[b], axis=1) for x in looks])
+    share = (apart / np.array([[look.extent] for look in looks])).max(0)
+    kept = np.argsort(share, kind="stable")[:_ROWS]
+    kept = kept[share[kept] < _WIDEST]
+    if len(kept) < _FEWEST:
+        return None
+    step = _STEP * measure_spacing(torn[near].means)
+    count = np.ceil(apart[:, kept].max(0) / step).astype(int).clip(2, _LONGEST) - 1
+    return a[kept], b[kept], count
+
+
+def _add_rows(
+    puppet: Puppet,
+    a: NDArray[np.intp],
+    b: NDArray[np.intp],
+    count: NDArray[np.intp],
+    looks: list[_Look],
+) -> Puppet:
+    """The puppet with rows of ``count`` (R,) Gaussians from a to b (R,).
+
+    Coefficients are those of both ends mixed. Each place is the one from where they carry the
+    Gaussian nearest to the straight line between both ends, in the mean of all frames looked at.
+    """
+    each = np.repeat(np.arange(len(a)), count)
+    number = np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count) + 1
+    share = (number / (count + 1)[each]).astype(np.float32)
+    a, b = a[each], b[each]
+
+    def mix(values: F32) -> F32:
+        s = share.reshape(-1, *[1] * (values.ndim - 1))
+        return ((1 - s) * values[a] + s * values[b]).astype(np.float32)
+
+    dense = np.zeros((len(puppet.subject), puppet.n_bases), np.float32)
+    np.add.at(dense, (np.arange(len(dense))[:, None], puppet.index), puppet.weight)
+    mixed = mix(dense)
+    index = np.argsort(-mixed, 1, kind="stable")[:, : puppet.index.shape[1]]
+    weight = np.take_along_axis(mixed, index, 1)
+    weight /= weight.sum(1, keepdims=True)
+    places = [
+        se3.inverse_transform(*se3.blend(look.bases, index, weight), mix(look.means))
+        for look in looks
+    ]
+    old = puppet.subject
+    gap = np.mean([np.linalg.norm(x.means[a] - x.means[b], axis=1) for x in looks], axis=0)
+    spacing = measure_spacing(looks[0].means)
+    size = np.clip(gap / (count + 1)[each], spacing / 2, spacing)[:, None].repeat(3, 1)
+    new = Gaussians(
+        means=np.mean(places, 0).astype(np.float32),
+        quats=np.tile(np.array([1, 0, 0, 0], np.float32), (len(a), 1)),
+        scales=size.astype(np.float32),
+        opacities=mix(old.opacities),
+        sh=mix(old.sh),
+    )
+    values = {n: np.concatenate([v, getattr(new, n)]) for n, v in vars(old).items()}
+    return replace(
+        puppet,
+        subject=Gaussians(**values),
+        index=np.concatenate([puppet.index, index.astype(puppet.index.dtype)]),
+        weight=np.concatenate([puppet.weight, weight]),
+    )

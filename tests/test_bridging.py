@@ -1,0 +1,97 @@
+"""Parts that hang apart from a finished puppet are bridged."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import box_puppet
+
+from restage4d.errors import Cancelled
+from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
+from restage4d.puppet import Gaussians, Puppet
+from restage4d.reconstruct.bridging import bridge_gaps
+
+FRAMES, COPIES = 6, 4
+LOW, HIGH = 0.2, 0.29  # of the slice that is missing, of a height of 0.5 and a length of 0.7
+
+
+def never() -> None:
+    """Nobody cancels."""
+
+
+def box_in_two(swing: float = 0.0) -> Puppet:
+    """A box without a slice. What is above it is moved by the second basis, in "restaged" aside,
+    frame by frame, up to ``swing``."""
+    puppet = box_puppet(frames=FRAMES)
+    many = {n: np.repeat(v, COPIES, 0) for n, v in vars(puppet.subject).items()}
+    means = many["means"]
+    means += np.random.default_rng(0).uniform(-0.01, 0.01, means.shape)
+    z = means[:, 2]
+    kept = (z < LOW) | (z > HIGH)
+    above = (z > HIGH)[kept]
+    performances = []
+    for performance in puppet.performances:
+        bases = performance.bases.copy()
+        bases[1] = bases[0]
+        if performance.name == "restaged":
+            bases[1, :, 6] += np.linspace(0, swing, FRAMES)
+        performances.append(replace(performance, bases=bases))
+    return replace(
+        puppet,
+        subject=Gaussians(**{n: v[kept] for n, v in many.items()}),
+        index=np.stack([above, ~above], 1).astype(np.uint16),
+        weight=np.tile(np.array([1, 0], np.float32), (int(kept.sum()), 1)),
+        performances=performances,
+    )
+
+
+def list_unity(puppet: Puppet) -> list[float]:
+    return [float(measure_unity(puppet, p).min()) for p in puppet.performances]
+
+
+@pytest.mark.parametrize("swing", [0.0, 0.06])
+def test_a_part_that_hangs_apart_is_joined_in_every_frame(swing):
+    torn = box_in_two(swing)
+    n = len(torn.subject)
+    assert max(list_unity(torn)) < 0.8
+    whole = bridge_gaps(torn, never)
+    assert min(list_unity(whole)) > 0.999
+    for name, value in vars(torn.subject).items():
+        assert np.array_equal(getattr(whole.subject, name)[:n], value), name
+    assert whole.weight.sum(1) == pytest.approx(np.ones(len(whole.weight)), abs=1e-5)
+    added = vars(whole.subject)["means"][n:]
+    assert 50 < len(added) < 0.1 * n
+    assert added[:, 2].min() > LOW - 0.03
+    assert added[:, 2].max() < HIGH + 0.03
+    last = whole.pose("restaged", FRAMES - 1).means[n:] - whole.pose("restaged", 0).means[n:]
+    share = (added[:, 2] - LOW) / (HIGH - LOW)
+    assert last[:, 0] == pytest.approx(0.8 + swing * share.clip(0, 1), abs=0.02)
+
+
+def test_colours_lead_from_one_end_to_the_other():
+    torn = box_in_two()
+    n = len(torn.subject)
+    torn.subject.sh[:] = np.where(torn.index[:, :1, None] == 1, 1.0, -1.0)
+    whole = bridge_gaps(torn, never)
+    height = (whole.subject.means[n:, 2] - LOW) / (HIGH - LOW)
+    assert whole.subject.sh[n:, 0, 0] == pytest.approx(2 * height - 1, abs=0.35)
+    assert whole.subject.scales[n:].max() < 0.02
+
+
+def test_no_streak_leads_to_what_flies_off():
+    torn = box_in_two(swing=0.5)
+    assert bridge_gaps(torn, never) is torn
+
+
+def test_a_whole_puppet_stays_as_it_is():
+    puppet = box_puppet(frames=FRAMES)
+    assert label_pieces(puppet.pose("base").means).max() == 0
+    assert bridge_gaps(puppet, never) is puppet
+
+
+def test_it_can_be_cancelled():
+    def stop() -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        bridge_gaps(box_in_two(), stop)
