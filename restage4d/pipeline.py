@@ -13,6 +13,7 @@ from restage4d.checks.driving import check_driving
 from restage4d.checks.estimates import check_estimates, name_video
 from restage4d.checks.findings import FindingLog
 from restage4d.checks.masks import check_first_mask
+from restage4d.checks.puppet import check_bridges
 from restage4d.clips import (
     Clip,
     Priors,
@@ -155,7 +156,9 @@ def restage(
             fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
             made = remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
-            return fusion, bridge_gaps(made, progress.check)
+            whole = bridge_gaps(made, progress.check)
+            log.add(check_bridges(len(whole.subject) - len(made.subject)))
+            return fusion, whole
 
         fusion, puppet = turn(make_puppet)
         plan = videos[0].plan if videos else None

@@ -5,7 +5,13 @@ from dataclasses import fields, replace
 import numpy as np
 from samples import box_puppet
 
-from restage4d.checks.puppet import AloneFigures, check_alone, check_unity, measure_alone
+from restage4d.checks.puppet import (
+    AloneFigures,
+    check_alone,
+    check_bridges,
+    check_unity,
+    measure_alone,
+)
 from restage4d.evaluate.metrics.image import mean_psnr
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.splatting.gaussians import render_gaussians, render_performance
@@ -90,3 +96,10 @@ def test_a_puppet_that_comes_apart_is_said():
     assert (found.code, found.severity, found.video) == ("puppet-torn", "warning", "restaged")
     assert (found.first_frame, found.last_frame) == (1, 2)
     assert "20 % of it" in found.text
+
+
+def test_what_was_added_between_parts_is_said():
+    assert check_bridges(0) == []
+    (found,) = check_bridges(312)
+    assert (found.code, found.severity) == ("puppet-bridged", "note")
+    assert "312 Gaussians" in found.text

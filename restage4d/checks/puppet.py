@@ -95,3 +95,14 @@ def check_unity(unity: F64, video: str, thresholds: Thresholds = DEFAULT) -> lis
     )
     remedy = "Look at it from beside in these frames; correct masks, or ask for less motion."
     return [Finding("puppet-torn", "warning", text, remedy, first, last, video)]
+
+
+def check_bridges(added: int) -> list[Finding]:
+    """A finding where parts hung apart, and ``added`` Gaussians were put between them and the body
+    (`restage4d.reconstruct.bridging`)."""
+    if not added:
+        return []
+    text = (
+        f"Parts of the subject hung apart from its body: {added} Gaussians were added between them."
+    )
+    return [Finding("puppet-bridged", "note", text, "If it is wrong there, correct masks.")]
