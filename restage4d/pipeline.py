@@ -157,7 +157,7 @@ def restage(
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
             made = remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
             whole = bridge_gaps(made, progress.check)
-            log.add(check_bridges(len(whole.subject) - len(made.subject)))
+            log.add(check_bridges(len(whole.subject) - len(made.subject), len(base)))
             return fusion, whole
 
         fusion, puppet = turn(make_puppet)

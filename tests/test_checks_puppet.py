@@ -99,7 +99,8 @@ def test_a_puppet_that_comes_apart_is_said():
 
 
 def test_what_was_added_between_parts_is_said():
-    assert check_bridges(0) == []
-    (found,) = check_bridges(312)
+    assert check_bridges(0, 9) == []
+    (found,) = check_bridges(312, 9)
     assert (found.code, found.severity) == ("puppet-bridged", "note")
+    assert (found.first_frame, found.last_frame) == (0, 8)
     assert "312 Gaussians" in found.text

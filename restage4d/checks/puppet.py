@@ -97,12 +97,13 @@ def check_unity(unity: F64, video: str, thresholds: Thresholds = DEFAULT) -> lis
     return [Finding("puppet-torn", "warning", text, remedy, first, last, video)]
 
 
-def check_bridges(added: int) -> list[Finding]:
+def check_bridges(added: int, frames: int) -> list[Finding]:
     """A finding where parts hung apart, and ``added`` Gaussians were put between them and the body
-    (`restage4d.reconstruct.bridging`)."""
+    (`restage4d.reconstruct.bridging`). ``frames``: of the base."""
     if not added:
         return []
     text = (
         f"Parts of the subject hung apart from its body: {added} Gaussians were added between them."
     )
-    return [Finding("puppet-bridged", "note", text, "If it is wrong there, correct masks.")]
+    remedy = "If it is wrong there, correct masks."
+    return [Finding("puppet-bridged", "note", text, remedy, 0, frames - 1)]
