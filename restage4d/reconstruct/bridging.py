@@ -31,6 +31,7 @@ _FEWEST = 4  # without which there is no bridge
 _JOINED = 0.5  # of the frames in which it hangs apart: what a bridge must mend to be one
 _STEP = 0.7  # median distances of neighbours from one Gaussian of a row to the next at most ...
 _LONGEST = 40  # ... up to so many
+_PASSES = 3
 _FRAMES = 24  # of a performance that are looked at, evenly
 
 
@@ -51,6 +52,15 @@ def bridge_gaps(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     A part that flies off far in some frame is left alone: a streak would lead to it. So is one
     that a bridge does not join. ``check`` is called now and then and may raise `Cancelled`.
     """
+    for _ in range(_PASSES):  # what hangs apart in one frame may be cut otherwise in another
+        longer = _bridge_once(puppet, check)
+        if longer is puppet:
+            break
+        puppet = longer
+    return puppet
+
+
+def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     moments = [
         performance.bases[:, t]
         for performance in puppet.performances
