@@ -24,8 +24,8 @@ _AREA = (0.005, 0.12)  # share of the mask's area that such a limb has
 _CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, over the root
 _TALL = 0.85  # height over width
 _EDGE, _FAINT, _WEAK, _BLUR = 12.0, 6.0, 0.27, 2.0  # steps in Lab; share that is faint; pixels
-_CLEAR, _STRIP = 6.0, 9.0  # what must speak for a strip; step in Lab over its outline
-_JOINED = (0.1, 0.6)  # of its outline on the mask: less is something that passes behind
+_CLEAR, _CLEAR_ROW, _STRIP = 6.0, 0.25, 10.0  # for a strip, in all and a row; step in Lab
+_JOINED, _ALONG = 0.5, 0.6  # of its width on the mask at least; of its outline at most
 _SIZE = 110.0  # root of a mask's area, in pixels, at which strips are looked for at most
 _BAND, _WITHIN, _SHARP = 4, 0.8, 0.02  # pixels around a strip that are decided; logit per pixel
 
@@ -89,15 +89,19 @@ def _trace_limbs(lab: F32, mask: Bool) -> Bool:
     near, around = _find_near(mask)
     ratio = np.log(_compare_colours(lab, mask, around)) / np.float32(_COLOUR)
     for score, strip in find_strips(lab, ratio, mask, near & ~mask):
-        if score > _CLEAR and _goes_on(lab, strip, mask):
-            found |= _settle_outline(lab, strip, mask, near)
+        if score > max(_CLEAR, _CLEAR_ROW * strip.any(1).sum()) and _goes_on(strip, mask):
+            limb = _settle_outline(lab, strip, mask, near)
+            if _has_outline(lab, limb, mask, _STRIP):
+                found |= limb
     return found
 
 
-def _goes_on(lab: F32, strip: Bool, mask: Bool) -> bool:
-    """Whether ``strip`` (H, W) hangs on ``mask`` as a limb does, and has an outline of its own."""
-    joined = (strip & dilate(mask, 2)).sum() / (strip & dilate(~strip, 1)).sum()
-    return _JOINED[0] < joined < _JOINED[1] and _has_outline(lab, strip, mask, _STRIP)
+def _goes_on(strip: Bool, mask: Bool) -> bool:
+    """Whether ``strip`` (H, W) hangs on ``mask`` by its width, not by less, as what passes behind,
+    nor along its side."""
+    touching, wide = (strip & dilate(mask, 1)).sum(), np.median(strip.sum(1)[strip.any(1)])
+    along = (strip & dilate(mask, 2)).sum() / (strip & dilate(~strip, 1)).sum()
+    return bool(touching > _JOINED * wide and along < _ALONG)
 
 
 def _settle_outline(lab: F32, strip: Bool, mask: Bool, near: Bool) -> Bool:
