@@ -74,11 +74,11 @@ def trace_limbs(lab: F32, mask: Bool) -> Bool:
         return _trace_limbs(lab, mask)
     height, width = mask.shape
     small = max(round(ratio * width), 1), max(round(ratio * height), 1)
-    lab, little = (
-        cv2.resize(each, small, interpolation=cv2.INTER_AREA)
+    picture, little = (
+        np.asarray(cv2.resize(each, small, interpolation=cv2.INTER_AREA), np.float32)
         for each in (lab, mask.astype(np.float32))
     )
-    found = _trace_limbs(np.asarray(lab, np.float32), little > 0.5).astype(np.float32)
+    found = _trace_limbs(picture, little > 0.5).astype(np.float32)
     return (cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5) & ~mask
 
 
@@ -87,7 +87,7 @@ def _trace_limbs(lab: F32, mask: Bool) -> Bool:
     if not mask.any():
         return found
     near, around = _find_near(mask)
-    ratio = np.log(_compare_colours(lab, mask, around)) / np.float32(_COLOUR)
+    ratio = np.asarray(np.log(_compare_colours(lab, mask, around)) / _COLOUR, np.float32)
     for score, strip in find_strips(lab, ratio, mask, near & ~mask):
         if score > max(_CLEAR, _CLEAR_ROW * strip.any(1).sum()) and _goes_on(strip, mask):
             limb = _settle_outline(lab, strip, mask, near)
@@ -107,11 +107,10 @@ def _goes_on(strip: Bool, mask: Bool) -> bool:
 def _settle_outline(lab: F32, strip: Bool, mask: Bool, near: Bool) -> Bool:
     """``strip`` (H, W) up to the edges around it."""
     rows, cols = np.nonzero(dilate(strip, _BAND) & near & ~mask)
-    both, other = (
-        cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-        for part in (strip | mask, ~strip)
-    )
-    logit = np.clip(_WITHIN * np.where(strip, both - 0.5, 0.5 - other), -_MOST, _MOST)
+    both = np.pad(strip | mask, 1).astype(np.uint8)
+    inside = cv2.distanceTransform(both, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    outside = cv2.distanceTransform((~strip).astype(np.uint8), cv2.DIST_L2, 3)
+    logit = np.clip(_WITHIN * np.where(strip, inside - 0.5, 0.5 - outside), -_MOST, _MOST)
     contrast = min(0.5 / max(3 * float((np.diff(lab, axis=1) ** 2).mean()), 1e-3), _SHARP)
     walk = RandomWalk(rows, cols, mask, compute_ties(lab, _TIE, contrast))
     found = np.zeros_like(mask)

@@ -60,12 +60,12 @@ def find_strips(lab: F32, ratio: F32, mask: Bool, near: Bool) -> list[tuple[floa
     mask, near = mask[window], near[window]
     kernel = cv2.getGaussianKernel(*_BLUR).ravel()
     smooth = cv2.sepFilter2D(lab[window], -1, np.ones(1), kernel)
-    fit, colour, begin = _rate_rows(
-        *(_add_up(_pad(part, high, "edge")) for part in (smooth, smooth**2)),
-        _add_up(_pad(smooth * mask[..., None], high)),
-        *(_add_up(_pad(part, high)) for part in (ratio[window], mask | ~near, mask)),
-        widths,
+    look, square = (_add_up(_pad(part, high, "edge")) for part in (smooth, smooth**2))
+    own = _add_up(_pad(smooth * mask[..., None], high))
+    likely, closed, inside = (
+        _add_up(_pad(part, high)) for part in (ratio[window], mask | ~near, mask)
     )
+    fit, colour, begin = _rate_rows(look, square, own, likely, closed, inside, widths)
     taken, found = np.zeros_like(mask), []
     for _ in range(_MOST):
         free = _add_up(_pad(taken, high))
