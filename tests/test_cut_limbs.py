@@ -14,6 +14,7 @@ from restage4d.progress import Progress
 
 H, W = 150, 220
 WHITE, EARTH, DARK = (205, 200, 190), (120, 105, 90), (70, 70, 72)
+MOVES = np.full((H, W), 9, np.float32)
 Bool = NDArray[np.bool_]
 
 
@@ -76,7 +77,7 @@ def cut(scene) -> tuple[NDArray[np.float32], Bool, Bool, Bool]:
 
 def test_what_goes_on_below_a_cut_is_traced(scene):
     lab, mask, missing, post = cut(scene)
-    found = trace_limbs(lab, mask)
+    found = trace_limbs(lab, MOVES, mask)
     assert not (found & mask).any()
     assert (found & missing).sum() > 0.8 * missing.sum()
     assert (found & ~missing).sum() < 0.15 * found.sum()
@@ -86,7 +87,7 @@ def test_what_goes_on_below_a_cut_is_traced(scene):
 def test_a_whole_animal_gets_no_more_limbs(scene):
     clip, masks, _, _ = scene
     lab = smooth_lab(clip.frames[0], 0.7)
-    assert trace_limbs(lab, masks[0]).sum() < 0.01 * masks[0].sum()
+    assert trace_limbs(lab, MOVES, masks[0]).sum() < 0.01 * masks[0].sum()
 
 
 def test_what_passes_behind_a_limb_or_beside_it_is_not_traced():
@@ -102,9 +103,20 @@ def test_what_passes_behind_a_limb_or_beside_it_is_not_traced():
     for other in (post, shadow & ~body & ~leg):
         lab = np.zeros((H, W, 3), np.float32)
         lab[body | leg | other] = (50, 5, 10)
-        assert not (trace_limbs(lab, body | leg) & other).any()
+        assert not (trace_limbs(lab, MOVES, body | leg) & other).any()
         lower = leg & (np.arange(H)[:, None] > 95)
-        assert (trace_limbs(lab, (body | leg) & ~lower) & lower).sum() > 0.8 * lower.sum()
+        assert (trace_limbs(lab, MOVES, (body | leg) & ~lower) & lower).sum() > 0.8 * lower.sum()
+
+
+def test_nothing_hangs_on_what_stands_while_the_rest_moves(scene):
+    """A mask took a spectator along: what goes on below is the spectator's."""
+    lab, mask, missing, _ = cut(scene)
+    left = np.arange(W)[None] < 80
+    found = trace_limbs(lab, np.where(left, 0.5 * MOVES / 9, MOVES), mask)
+    assert not (found & left).any()
+    assert (found & missing & ~left).sum() > 0.8 * (missing & ~left).sum()
+    hardly = np.where(left, 0.5 * MOVES / 9, MOVES / 3)  # where all but stands, nothing is told
+    assert (trace_limbs(lab, hardly, mask) & missing & left).any()
 
 
 def test_a_large_picture_tells_the_same(scene):
@@ -115,7 +127,7 @@ def test_a_large_picture_tells_the_same(scene):
         cv2.resize(part.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         for part in (mask, missing)
     )
-    found = trace_limbs(np.asarray(large, np.float32), mask)
+    found = trace_limbs(np.asarray(large, np.float32), np.full(size[::-1], 9, np.float32), mask)
     assert (found & missing).sum() > 0.8 * missing.sum()
     assert (found & ~missing).sum() < 0.15 * found.sum()
 
@@ -135,7 +147,7 @@ def test_a_strip_follows_a_slanting_limb_to_its_end():
 
 
 def test_an_empty_mask_has_no_limbs():
-    assert not trace_limbs(np.zeros((H, W, 3), np.float32), np.zeros((H, W), bool)).any()
+    assert not trace_limbs(np.zeros((H, W, 3), np.float32), MOVES, np.zeros((H, W), bool)).any()
 
 
 def test_a_click_finds_white_legs_that_stand_among_white_stones():

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from restage4d.priors.masks.likelihood_ratio import ColourLogLikelihoodRatio
 from restage4d.priors.masks.random_walk import RandomWalk, compute_ties
-from restage4d.priors.masks.regions import dilate, label, shrink
+from restage4d.priors.masks.regions import dilate, label, shrink, tidy
 from restage4d.priors.masks.strips import find_strips
 from restage4d.priors.motion.revealed_background import normalise_change
 
@@ -25,6 +25,7 @@ _CONTACT, _NARROW = 0.5, 0.075  # of its outline on the mask; half its width, ov
 _TALL = 0.85  # height over width
 _EDGE, _FAINT, _WEAK, _BLUR = 12.0, 6.0, 0.27, 2.0  # steps in Lab; share that is faint; pixels
 _CLEAR, _CLEAR_ROW, _STRIP = 6.0, 0.25, 10.0  # for a strip, in all and a row; step in Lab
+_MOVES, _STANDS, _JOINT = 4.0, 0.15, 0.1  # own motion; share of it; of the root of the area
 _JOINED, _ALONG = 0.5, 0.6  # of its width on the mask at least; of its outline at most
 _SIZE = 110.0  # root of a mask's area, in pixels, at which strips are looked for at most
 _BAND, _WITHIN, _SHARP = 4, 0.8, 0.02  # pixels around a strip that are decided; logit per pixel
@@ -66,34 +67,48 @@ def guess_limbs(lab: F32, change: F32, mask: Bool) -> Bool:
     return _add_limbs(lab, mask, near, [likely, apart, apart * likely]) & ~mask
 
 
-def trace_limbs(lab: F32, mask: Bool) -> Bool:
+def trace_limbs(lab: F32, moving: F32, mask: Bool) -> Bool:
     """What (H, W) may be limbs that ``mask`` cuts off: strips that go on below it with an edge on
-    both sides (`find_strips`). A guess; arguments as in `add_standing_limbs`."""
+    both sides (`find_strips`), where it moves as the rest of it does. A guess.
+
+    Args:
+        lab: (H, W, 3) colours, finely smoothed.
+        moving: (H, W) as in `OwnMotion`.
+    """
     ratio = min(1.0, _SIZE / max(float(np.sqrt(mask.sum())), 1.0))
     if ratio == 1:
-        return _trace_limbs(lab, mask)
+        return _trace_limbs(lab, moving, mask)
     height, width = mask.shape
     small = max(round(ratio * width), 1), max(round(ratio * height), 1)
-    picture, little = (
+    picture, pace, little = (
         np.asarray(cv2.resize(each, small, interpolation=cv2.INTER_AREA), np.float32)
-        for each in (lab, mask.astype(np.float32))
+        for each in (lab, moving, mask.astype(np.float32))
     )
-    found = _trace_limbs(picture, little > 0.5).astype(np.float32)
+    found = _trace_limbs(picture, pace, little > 0.5).astype(np.float32)
     return (cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5) & ~mask
 
 
-def _trace_limbs(lab: F32, mask: Bool) -> Bool:
+def _trace_limbs(lab: F32, moving: F32, mask: Bool) -> Bool:
     found = np.zeros_like(mask)
     if not mask.any():
         return found
     near, around = _find_near(mask)
     ratio = np.asarray(np.log(_compare_colours(lab, mask, around)) / _COLOUR, np.float32)
     for score, strip in find_strips(lab, ratio, mask, near & ~mask):
-        if score > max(_CLEAR, _CLEAR_ROW * strip.any(1).sum()) and _goes_on(strip, mask):
+        clear = score > max(_CLEAR, _CLEAR_ROW * strip.any(1).sum())
+        if clear and _goes_on(strip, mask) and _moves_along(moving, strip, mask):
             limb = _settle_outline(lab, strip, mask, near)
             if _has_outline(lab, limb, mask, _STRIP):
                 found |= limb
     return found
+
+
+def _moves_along(moving: F32, strip: Bool, mask: Bool) -> bool:
+    """Whether ``mask`` (H, W) does not stand where ``strip`` hangs on it while the rest moves: then
+    it took along something else there."""
+    pace = float(np.median(moving[mask]))
+    joint = mask & dilate(strip & dilate(mask, 1), max(2, round(_JOINT * float(mask.sum()) ** 0.5)))
+    return pace < _MOVES or float(np.median(moving[joint])) > _STANDS * pace
 
 
 def _goes_on(strip: Bool, mask: Bool) -> bool:
@@ -115,7 +130,7 @@ def _settle_outline(lab: F32, strip: Bool, mask: Bool, near: Bool) -> Bool:
     walk = RandomWalk(rows, cols, mask, compute_ties(lab, _TIE, contrast))
     found = np.zeros_like(mask)
     found[rows, cols] = walk(logit[rows, cols].astype(np.float32)) > 0.5
-    return found
+    return tidy(found, strip)
 
 
 def _find_near(mask: Bool) -> tuple[Bool, Bool]:

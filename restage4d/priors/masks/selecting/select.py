@@ -81,7 +81,7 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
         task.advance()
         limbs = whole & ~found  # they stand: the later frame may not know them
         guess = guess_limbs(still.lab, change, whole) & allowed
-        traced = trace_limbs(still.lab, whole) & allowed
+        traced = trace_limbs(still.lab, still.moving, whole) & allowed
         corrected = correct_by_later_frame(base, still, whole, guess, traced, task)
         return (corrected | limbs) & allowed
 
