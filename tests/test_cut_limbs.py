@@ -108,6 +108,16 @@ def test_what_passes_behind_a_limb_or_beside_it_is_not_traced():
         assert (trace_limbs(lab, MOVES, (body | leg) & ~lower) & lower).sum() > 0.8 * lower.sum()
 
 
+def test_what_ends_high_above_the_feet_is_no_leg():
+    body, legs = draw_body(100), draw_line((85, 70), (85, 145), 8)
+    short, long = (draw_line((120, 70), (120, end), 8) & ~body for end in (98, 130))
+    for limb, traced in ((short, False), (long, True)):
+        lab = np.zeros((H, W, 3), np.float32)
+        lab[body | legs | limb] = (50, 5, 10)
+        found = trace_limbs(lab, MOVES, body | legs)
+        assert (found & limb).sum() > 0.8 * limb.sum() if traced else not found.any()
+
+
 def test_nothing_hangs_on_what_stands_while_the_rest_moves(scene):
     """A mask took a spectator along: what goes on below is the spectator's."""
     lab, mask, missing, _ = cut(scene)

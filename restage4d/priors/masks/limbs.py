@@ -26,6 +26,7 @@ _TALL = 0.85  # height over width
 _EDGE, _FAINT, _WEAK, _BLUR = 12.0, 6.0, 0.27, 2.0  # steps in Lab; share that is faint; pixels
 _CLEAR, _CLEAR_ROW, _STRIP = 6.0, 0.25, 10.0  # for a strip, in all and a row; step in Lab
 _MOVES, _STANDS, _JOINT = 4.0, 0.06, 0.1  # own motion; share of it; of the root of the area
+_LIFTED = 0.35  # of that root: how far above the mask's lowest pixel one ends at most
 _JOINED, _ALONG = 0.5, 0.6  # of its width on the mask at least; of its outline at most
 _SIZE = 110.0  # root of a mask's area, in pixels, at which strips are looked for at most
 _BAND, _WITHIN, _SHARP = 4, 0.8, 0.02  # pixels around a strip that are decided; logit per pixel
@@ -113,7 +114,10 @@ def _moves_along(moving: F32, strip: Bool, mask: Bool) -> bool:
 
 def _goes_on(strip: Bool, mask: Bool) -> bool:
     """Whether ``strip`` (H, W) hangs on ``mask`` by its width, not by less, as what passes behind,
-    nor along its side."""
+    nor along its side; and ends about where the mask stands, or below."""
+    lowest, end = (int(np.flatnonzero(part.any(1))[-1]) for part in (mask, strip))
+    if end < lowest - _LIFTED * float(np.sqrt(mask.sum())):
+        return False
     touching, wide = (strip & dilate(mask, 1)).sum(), np.median(strip.sum(1)[strip.any(1)])
     along = (strip & dilate(mask, 2)).sum() / (strip & dilate(~strip, 1)).sum()
     return bool(touching > _JOINED * wide and along < _ALONG)
