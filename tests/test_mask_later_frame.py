@@ -19,14 +19,18 @@ INNER = np.s_[44:60, 34:46]  # at the body's outline
 
 
 def correct(
-    scene: Moving, mask: np.ndarray, guess: np.ndarray | None = None
+    scene: Moving,
+    mask: np.ndarray,
+    guess: np.ndarray | None = None,
+    traced: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[Event]]:
     events: list[Event] = []
-    guess = np.zeros_like(mask) if guess is None else guess
+    nothing = np.zeros_like(mask)
+    guess, traced = (nothing if part is None else part for part in (guess, traced))
     still = Still(scene.clip.frames[0], measure_motion(scene.clip, Progress()))
     steps = count_steps(len(scene.clip))
     with Progress(events.append).task(TaskId.SELECT, steps) as task:
-        return correct_by_later_frame(scene.clip, still, mask, guess, task), events
+        return correct_by_later_frame(scene.clip, still, mask, guess, traced, task), events
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,17 @@ def test_of_guesses_those_stay_that_move_with_the_subject(scene):
     found, _ = correct(scene, true & ~body, body | (ground & ~true))
     assert (found & body).sum() > 0.9 * body.sum()
     assert not (found & ground & ~true).any()
+
+
+def test_of_a_traced_limb_all_stays_or_nothing(scene):
+    true = scene.masks[0]
+    body, ground = np.zeros_like(true), np.zeros_like(true)
+    body[68:90], ground[20:40, 50:60] = True, True
+    body &= true
+    wide = cv2.dilate(body.astype(np.uint8), np.ones((5, 5))) > 0  # with some ground around it
+    found, _ = correct(scene, true & ~body, traced=(wide | ground) & ~(true & ~body))
+    assert (found & wide).sum() == wide.sum()
+    assert not (found & ground & ~true & ~wide).any()
 
 
 def test_a_clip_that_is_too_short_tells_nothing():
@@ -98,6 +113,7 @@ def test_nothing_is_taken_away_where_the_subject_gets_lost(scene):
 def test_it_ends_when_asked_to(scene):
     still = Still(scene.clip.frames[0], measure_motion(scene.clip, Progress()))
     mask, asked = scene.masks[0], iter(range(1000))
+    nothing = np.zeros_like(mask)
     progress = Progress(cancelled=lambda: next(asked) > 20)
     with pytest.raises(Cancelled), progress.task(TaskId.SELECT, count_steps(9)) as task:
-        correct_by_later_frame(scene.clip, still, mask, np.zeros_like(mask), task)
+        correct_by_later_frame(scene.clip, still, mask, nothing, nothing, task)

@@ -5,7 +5,7 @@
 Every clip is followed both ways in time from its first true mask; "low" is the share of the lowest
 30 % of the true silhouette that the mask covers, on average and in the last three frames.
 With `--select`, the subject is selected in the first frame instead: by clicks on its innermost and
-on random points, by its box, and by nothing.
+on random points, by its box, and by nothing; IoU / low.
 """
 
 import argparse
@@ -98,7 +98,8 @@ def selecting(name: str, frames: NDArray[np.uint8], truth: NDArray[np.bool_]) ->
         scores = []
         for way in ways:
             try:
-                scores.append(f"{iou(GrabCutMasks().select(base, way, Progress()), truth):.3f}")
+                found = GrabCutMasks().select(base, way, Progress())
+                scores.append(f"{iou(found, truth):.3f}/{measure_low(found, truth):.2f}")
             except InputError as error:
                 scores.append(f"failed ({error})")
         print(f"{name:11s} {label:8s} {' '.join(scores)}", flush=True)

@@ -31,37 +31,42 @@ def count_steps(frames: int) -> int:
     return 2 * STEPS * (1 + _LATER) if frames > _LATER else 0
 
 
-def correct_by_later_frame(base: Clip, still: Still, mask: Bool, guess: Bool, task: Task) -> Bool:
+def correct_by_later_frame(
+    base: Clip, still: Still, mask: Bool, guess: Bool, traced: Bool, task: Task
+) -> Bool:
     """``mask`` (H, W) of the first frame with each region taken away, or added, in which it differs
     from the mask that is followed back to it, where that leaves its outline as clear. Of ``guess``
-    those regions are added that are followed, too. As it is where the clip is too short.
+    and ``traced`` those regions are added that are followed, too. As it is where the clip is too
+    short.
 
     Args:
         base: the clip.
         still: its first frame.
         guess: (H, W) outside of the mask, what may be its subject's.
+        traced: (H, W) the same with an outline that is known: what is followed of it stays whole.
         task: advanced by `count_steps`.
 
     Example:
         >>> with progress.task(TaskId.SELECT, count_steps(len(base))) as task:
-        ...     mask = correct_by_later_frame(base, still, mask, guess, task)
+        ...     mask = correct_by_later_frame(base, still, mask, guess, traced, task)
     """
     if len(base) <= _LATER or not mask.any():
         return mask
+    maybe = guess | traced
     ratio = min(1.0, _SIDE / max(base.size))
     size = round(ratio * base.size[0]), round(ratio * base.size[1])
     still = _resize_still(still, size)
     frames = stack_on_cores(lambda frame: _resize(frame, size), base.frames[: 1 + _LATER])
     there = rewind(Clip(frames, base.fps), [])  # lives on: its flow is that of the way back, too
-    later = _follow_to_end(there, _resize_mask(mask | guess, size), task)
+    later = _follow_to_end(there, _resize_mask(mask | maybe, size), task)
     back = _follow_to_end(rewind(Clip(frames[::-1], base.fps), []), later, task)
     if not back.any():
         return mask
     first, added = _resize_mask(mask, size), np.zeros_like(mask)
-    for region in _list_regions(_resize_mask(guess, size)):
+    for region in _list_regions(_resize_mask(maybe, size)):
         if back[region].mean() > _SEEN:
             first, added = first | region, added | _resize_mask(region, base.size)
-    result = mask | (added & guess)
+    result = mask | (added & maybe)
     now, best = first, measure_outline(still, first).score
     gone, come = (_list_regions(part) for part in (first & ~back, back & ~first))
     for region, comes in [*((r, False) for r in gone), *((r, True) for r in come)]:
@@ -72,7 +77,7 @@ def correct_by_later_frame(base: Clip, still: Still, mask: Bool, guess: Bool, ta
             now, best = changed, max(best, clearness)
             where = _resize_mask(region, base.size)
             result = result | where if comes else result & ~where
-    return remove_fragments(result)
+    return remove_fragments(result | (added & traced))
 
 
 def _follow_to_end(rewound: Rewound, first: Bool, task: Task) -> Bool:

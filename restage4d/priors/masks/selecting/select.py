@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip, Selection
 from restage4d.errors import InputError
-from restage4d.priors.masks.limbs import add_standing_limbs, guess_limbs
+from restage4d.priors.masks.limbs import add_standing_limbs, guess_limbs, trace_limbs
 from restage4d.priors.masks.regions import disk, label, tidy
 from restage4d.priors.masks.selecting.later_frames import correct_by_later_frame, count_steps
 from restage4d.priors.masks.selecting.segment import (
@@ -81,7 +81,8 @@ def select_subject(base: Clip, selection: Selection, progress: Progress) -> Bool
         task.advance()
         limbs = whole & ~found  # they stand: the later frame may not know them
         guess = guess_limbs(still.lab, change, whole) & allowed
-        corrected = correct_by_later_frame(base, still, whole, guess, task)
+        traced = trace_limbs(still.lab, still.moving, whole) & allowed
+        corrected = correct_by_later_frame(base, still, whole, guess, traced, task)
         return (corrected | limbs) & allowed
 
 
