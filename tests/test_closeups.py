@@ -101,7 +101,13 @@ def test_late_steps_on_the_base_look_closer(truth, monkeypatch):
     config = FitConfig(
         motion=MotionConfig(n_bases=8, steps=10, n_tracks=100),
         fusion=FusionConfig(
-            steps=30, base_looks=0, at_once=1, closeups=1.0, closeups_from=0.5, completion=False
+            steps=30,
+            base_looks=0,
+            driving_looks=0,
+            at_once=1,
+            closeups=1.0,
+            closeups_from=0.5,
+            completion=False,
         ),
     )
     drawn = []

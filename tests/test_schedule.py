@@ -11,14 +11,16 @@ from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion import objective
+from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.schedule import plan_visits
 from restage4d.reconstruct.fusion.targets import Targets
-from restage4d.reconstruct.new_performance import select_prior_frames
 from restage4d.splatting import rasterize
 
 CONFIG = FitConfig(
     motion=MotionConfig(n_bases=6, steps=10, n_tracks=100),
-    fusion=FusionConfig(steps_per_frame=3, base_looks=1.0, at_once=1, completion=False),
+    fusion=FusionConfig(
+        steps_per_frame=3, base_looks=1.0, driving_looks=0, at_once=1, completion=False
+    ),
 )
 
 
@@ -28,27 +30,31 @@ def truth() -> Truth:
 
 
 def test_base_frames_are_looked_at_more_often(truth):
-    """Every frame once per epoch, and the looks spread evenly over epochs and base frames."""
-    rewound, n = truth.rewound, len(truth.rewound)
-    per_epoch = n + 3  # 0.6 of 5 base frames
-    frames, looks = plan_visits(rewound, 10 * per_epoch, 0.6, seed=3)
-    for epoch in range(10):
-        rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
-        whole = frames[rows][~looks[rows]]
-        assert sorted(whole) == list(range(n))
+    """Every frame once per epoch, and each frame's looks spread evenly over epochs."""
+    n, filmed = len(truth.rewound), truth.rewound.source == 0
+    wanted = np.where(filmed, 0.4, 0.2)
+    steps = 10 * n + int(10 * wanted.sum())
+    frames, looks = plan_visits(wanted, steps, seed=3)
+    whole = frames[~looks]
+    assert len(frames) == steps
+    assert np.ptp(np.bincount(whole, minlength=n)) <= 1
     counts = np.bincount(frames[looks], minlength=n)
-    assert np.array_equal(counts, np.where(rewound.source == 0, 6, 0))
-    again = plan_visits(rewound, 10 * per_epoch, 0.6, seed=3)
+    assert np.abs(counts - 10 * wanted).max() <= 1
+    assert counts[filmed].mean() == pytest.approx(4, abs=0.3)
+    assert counts[~filmed].mean() == pytest.approx(2, abs=0.3)
+    for half in (slice(0, steps // 2), slice(steps // 2, steps)):
+        assert looks[half].sum() == pytest.approx(looks.sum() / 2, abs=n / 8)
+    again = plan_visits(wanted, steps, seed=3)
     assert np.array_equal(frames, again[0])
     assert np.array_equal(looks, again[1])
-    assert not np.array_equal(frames, plan_visits(rewound, 10 * per_epoch, 0.6, seed=4)[0])
+    assert not np.array_equal(frames, plan_visits(wanted, steps, seed=4)[0])
 
 
 def test_without_looks_every_frame_is_visited_alike(truth):
-    frames, looks = plan_visits(truth.rewound, 40, 0.0, seed=0)
     n = len(truth.rewound)
+    frames, looks = plan_visits(np.zeros(n), 3 * n - 2, seed=0)
     assert not looks.any()
-    assert len(frames) == 40
+    assert len(frames) == 3 * n - 2
     assert sorted(frames[:n]) == list(range(n))
     assert sorted(frames[n : 2 * n]) == list(range(n))
 
@@ -82,7 +88,7 @@ def test_a_frame_without_the_subject_is_seen_whole(truth):
 
 
 def test_a_fit_takes_its_looks(truth, monkeypatch):
-    """They come on top of the visits of whole frames; a base without driving videos has none."""
+    """They come on top of the visits of whole frames."""
     drawn = []
     original = objective.rasterize
 
@@ -95,8 +101,15 @@ def test_a_fit_takes_its_looks(truth, monkeypatch):
     whole = [size == truth.rewound.clip.size for size in drawn]
     assert sum(whole) == 3 * len(truth.rewound)
     assert len(whole) - sum(whole) == 3 * 5
-    drawn.clear()
-    base, rows = truth.rewound.pick_videos([])
-    fit(base, select_prior_frames(truth.priors, rows), CONFIG, None, Progress())
-    assert len(drawn) == 3 * 5
-    assert all(size == truth.rewound.clip.size for size in drawn)
+
+
+def test_a_look_leaves_the_background_alone(truth):
+    """Whole frames decide it: looks show a rim of it, and the base's more often."""
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, driving_looks=1.0))
+    motion = fit(truth.rewound, truth.priors, CONFIG, None, Progress()).model
+    fusion = Fusion(motion, truth.rewound, truth.priors, config)
+    for look in (False, True):
+        visit = int(np.flatnonzero(fusion.plan[1] == look)[0])
+        grads = fusion._visit(visit)[3]
+        assert ("background.sh0" in grads) != look
+        assert grads["subject.sh0"] is not None

@@ -61,10 +61,10 @@ class Fusion:
         self.given = priors.cameras
         distance = measure_typical_depth(priors.depth)
         rates, decay = choose_rates(c, distance, float(priors.cameras.K[:, 0, 0].mean()))
-        looks = rewound.n_branches > 0 and not fixed  # a base alone is outvoted by nothing
-        n_base = int((rewound.source == 0).sum())
-        self.steps = c.total_steps(len(rewound), n_base if looks else 0)
-        self.plan = plan_visits(rewound, self.steps, c.base_looks if looks else 0, config.seed)
+        looks = np.where(rewound.source == 0, c.base_looks, c.driving_looks)
+        looks = 0 * looks if fixed else looks  # a finished puppet's bases alone are fitted
+        self.steps = c.total_steps(looks)
+        self.plan = plan_visits(looks, self.steps, config.seed)
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
             DensityControl("subject", c.max_subject, 1.0),

@@ -3,27 +3,28 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.clips import Rewound
 from restage4d.reconstruct.config import FusionConfig
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS
 
 
 def plan_visits(
-    rewound: Rewound, steps: int, looks: float, seed: int
+    looks: NDArray[np.float64], steps: int, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:  # (steps,), (steps,)
     """Which frame each step visits, and whether it looks at the subject alone.
 
     In an epoch, every frame is visited once, in an order drawn per epoch; among these visits are
-    looks at the subject of base frames, ``looks`` of them for each base frame on average.
+    looks at the subject, ``looks`` (T,) of them for each frame on average.
     """
-    n, base = len(rewound), rewound.video(0)
+    n = len(looks)
     rng = np.random.default_rng([seed, 5])
-    start = (rng.permutation(len(base)) + 0.5) / len(base)  # so that every epoch has as many
+    # epochs begin to count at different frames, so that each has nearly as many
+    start = np.empty(n)
+    start[rng.permutation(n)] = (np.arange(n) + 0.5) / n
     plan: list[NDArray[np.intp]] = []
     left, epoch = steps, 0
     while left > 0:
         extra = np.floor((epoch + 1) * looks + start) - np.floor(epoch * looks + start)
-        visits = np.concatenate([np.arange(n), n + np.repeat(base, extra.astype(int))])
+        visits = np.concatenate([np.arange(n), n + np.repeat(np.arange(n), extra.astype(int))])
         order = np.random.default_rng([seed, 4, epoch]).permutation(len(visits))
         plan.append(visits[order][:left])
         left, epoch = left - len(plan[-1]), epoch + 1
