@@ -100,7 +100,15 @@ def test_late_steps_on_the_base_look_closer(truth, monkeypatch):
     closeups = cut_closeups(enlarge(truth, 192, 144), truth.rewound, truth.priors.masks)
     config = FitConfig(
         motion=MotionConfig(n_bases=8, steps=10, n_tracks=100),
-        fusion=FusionConfig(steps=30, at_once=1, closeups=1.0, closeups_from=0.5, completion=False),
+        fusion=FusionConfig(
+            steps=30,
+            base_looks=0,
+            driving_looks=0,
+            at_once=1,
+            closeups=1.0,
+            closeups_from=0.5,
+            completion=False,
+        ),
     )
     drawn = []
     original = objective.rasterize

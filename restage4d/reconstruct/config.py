@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from restage4d.errors import InputError
 
 CLIPS = ("both", "base", "driving")
@@ -21,6 +24,8 @@ _RANGES = {
     "fusion.background_stride": (0.1, 1000),
     "fusion.steps": (0, 10_000_000),
     "fusion.steps_per_frame": (1, 10_000),
+    "fusion.base_looks": (0, 100),
+    "fusion.driving_looks": (0, 100),
     "fusion.at_once": (1, 8),  # the delay that steps so small allow
     "fusion.densify_every": (1, 1_000_000),
     "influences": (1, 64),
@@ -73,8 +78,12 @@ class RigidityConfig:
 class FusionConfig:
     """Photometric fusion."""
 
-    steps: int = 0  # visits of a frame; 0: steps_per_frame for every frame of the rewound clip
+    steps: int = 0  # visits; 0: steps_per_frame of every frame of the rewound clip, and the looks
     steps_per_frame: int = 22
+    # visits of a frame's subject alone, for each of the whole frame: more of the base's, as driving
+    # videos show the subject as b_0 does, and outvote the other base frames
+    base_looks: float = 0.4
+    driving_looks: float = 0.2
     at_once: int = 2  # visits whose gradients are taken at the same parameters, side by side
     max_subject: int = 16_000
     max_background: int = 40_000
@@ -120,9 +129,9 @@ class FusionConfig:
     clean_at: float = 0.7  # of all steps: floaters go, and then what was never decided is held
     prune_at: float = 0.7  # of all steps: dense coefficients become M influences; 0: from the start
 
-    def total_steps(self, frames: int) -> int:
-        """Visits for a rewound clip of that many frames."""
-        return self.steps or self.steps_per_frame * frames
+    def total_steps(self, looks: NDArray[np.float64]) -> int:
+        """Visits for a rewound clip of T frames, ``looks`` (T,) at the subject for each visit."""
+        return self.steps or int(self.steps_per_frame * (len(looks) + looks.sum()))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from restage4d.clips import Clip, Rewound
 
 F32 = NDArray[np.float32]
+Box = tuple[tuple[int, int], tuple[int, int]]  # (first, end) columns, (first, end) rows
 
 _MARGIN = 6  # pixels of the working size around the subject
 _FEWEST = 24  # pixels of a crop's side that are worth a step
@@ -41,11 +42,10 @@ def cut_closeups(finer: Clip, rewound: Rewound, masks: F32) -> Closeups:
     sx, sy = finer.size[0] / width, finer.size[1] / height
     found = Closeups((sx, sy), {}, {})
     for row in rewound.video(0)[: len(finer)]:
-        rows, columns = (np.flatnonzero((masks[row] > 0.5).any(axis)) for axis in (1, 0))
-        if not len(rows):
+        box = find_box(masks[row], 1)
+        if box is None:
             continue
-        top, left = max(rows[0] - _MARGIN, 0), max(columns[0] - _MARGIN, 0)
-        bottom, right = min(rows[-1] + 1 + _MARGIN, height), min(columns[-1] + 1 + _MARGIN, width)
+        (left, right), (top, bottom) = box
         x0, y0, x1, y1 = (int(v) for v in (left * sx, top * sy, right * sx, bottom * sy))
         if min(x1 - x0, y1 - y0) < _FEWEST:
             continue
@@ -53,3 +53,16 @@ def cut_closeups(finer: Clip, rewound: Rewound, masks: F32) -> Closeups:
         found.corners[row] = x0, y0
         found.pictures[row] = frame[y0:y1, x0:x1].copy()
     return found
+
+
+def find_box(mask: F32, fewest: int = _FEWEST) -> Box | None:
+    """(first, end) columns and rows of a mask's (H, W) subject and some pixels around it; None
+    where there is none, or one side has less than ``fewest`` pixels."""
+    box = []
+    for axis, size in ((0, mask.shape[1]), (1, mask.shape[0])):
+        found = np.flatnonzero((mask > 0.5).any(axis))
+        if not len(found):
+            return None
+        box.append((max(int(found[0]) - _MARGIN, 0), min(int(found[-1]) + 1 + _MARGIN, size)))
+    (left, right), (top, bottom) = box
+    return None if min(right - left, bottom - top) < fewest else ((left, right), (top, bottom))

@@ -24,8 +24,8 @@ from restage4d.reconstruct.fusion.floaters import (
     measure_visibility,
 )
 from restage4d.reconstruct.fusion.objective import Drawn, Objective
-from restage4d.reconstruct.fusion.rates import choose_rates
 from restage4d.reconstruct.fusion.rendering import render_view
+from restage4d.reconstruct.fusion.schedule import choose_rates, plan_visits
 from restage4d.reconstruct.fusion.targets import Shot
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.optimizer import GuardedAdam
@@ -61,7 +61,10 @@ class Fusion:
         self.given = priors.cameras
         distance = measure_typical_depth(priors.depth)
         rates, decay = choose_rates(c, distance, float(priors.cameras.K[:, 0, 0].mean()))
-        self.steps = c.total_steps(len(rewound))
+        looks = np.where(rewound.source == 0, c.base_looks, c.driving_looks)
+        looks = 0 * looks if fixed else looks  # a finished puppet's bases alone are fitted
+        self.steps = c.total_steps(looks)
+        self.plan = plan_visits(looks, self.steps, config.seed)
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
             DensityControl("subject", c.max_subject, 1.0),
@@ -145,12 +148,14 @@ class Fusion:
         picture and by the parameters."""
         model, objective = self.model, self.objective
         rng = np.random.default_rng([self.config.seed, 3, visit])
-        frame = self._choose_frame(visit)
-        shot = self._choose_shot(visit, frame, rng)
+        frame, look = int(self.plan[0][visit]), bool(self.plan[1][visit])
+        shot = self._choose_shot(visit, frame, look, rng)
         moved = model.compute_coefs(), model.compute_bases()
         drawn = objective.measure_frame(*moved, frame, shot, rng)
         loss = drawn.loss + objective.measure_model(*moved, visit / self.steps, rng)
         leaves = {name: leaf for name, leaf in model.params.items() if leaf.requires_grad}
+        if look:  # whole frames decide the background: here it is a rim, and that of the base alone
+            leaves = {n: leaf for n, leaf in leaves.items() if not n.startswith("background.")}
         by, *grads = torch.autograd.grad(loss, [drawn.means2d, *leaves.values()], allow_unused=True)
         return loss.detach(), drawn, by, dict(zip(leaves, grads, strict=True))
 
@@ -178,15 +183,12 @@ class Fusion:
             finally:
                 torch.set_num_threads(cores)
 
-    def _choose_frame(self, step: int) -> int:
-        """Every frame once per epoch, in an order drawn per epoch."""
-        n = len(self.rewound)
-        epoch, i = divmod(step, n)
-        return int(np.random.default_rng([self.config.seed, 4, epoch]).permutation(n)[i])
-
-    def _choose_shot(self, visit: int, frame: int, rng: np.random.Generator) -> Shot:
-        """The whole frame or, late in the fit, now and then the closer look at its subject."""
+    def _choose_shot(self, visit: int, frame: int, look: bool, rng: np.random.Generator) -> Shot:
+        """The whole frame, its subject alone or, late in the fit, now and then the closer look at
+        it."""
         c, closeup = self.config.fusion, None
+        if look:
+            return self.targets.get_subject(frame)
         if visit >= c.closeups_from * self.steps:
             closeup = self.targets.get_closeup(frame)
         if closeup and rng.random() < c.closeups:

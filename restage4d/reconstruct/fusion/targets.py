@@ -1,4 +1,4 @@
-"""What renderings are compared with: whole frames, and closer looks at the subject."""
+"""What renderings are compared with: whole frames, their subject alone, and closer looks at it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from restage4d.clips import Priors, Rewound
-from restage4d.reconstruct.fusion.closeups import Closeups
+from restage4d.reconstruct.fusion.closeups import Box, Closeups, find_box
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Shot:
         K: (3, 3), size: (width, height).
         target: (H, W, 3) in 0..1.
         mask: (H, W) the subject in 0..1, -1 unknown.
-        depth: (H, W) z, 0 unknown; None for a closer look.
+        depth: (H, W) z, 0 unknown; None for the subject alone.
     """
 
     K: Tensor
@@ -44,6 +44,7 @@ class Targets:
 
         self.device, self.size, self.closeups = device, rewound.clip.size, closeups
         self.frames, self.masks = tensor(rewound.clip.frames), tensor(priors.masks)
+        self.boxes: dict[int, Box | None] = {}
         self.depth, self.K = tensor(priors.depth), list(tensor(priors.cameras.K).unbind(0))
         tracks = priors.tracks
         trust = np.where(tracks.visible, tracks.confidence, 0).astype(np.float32)
@@ -54,6 +55,22 @@ class Targets:
         """A whole frame."""
         target = self.frames[frame].to(torch.float32) / 255
         return Shot(self.K[frame], self.size, target, self.masks[frame], self.depth[frame])
+
+    def get_subject(self, frame: int) -> Shot:
+        """The part of a frame around its subject; the whole frame where that is hardly there."""
+        whole = self.get_frame(frame)
+        if frame not in self.boxes:
+            self.boxes[frame] = find_box(self.masks[frame].cpu().numpy())
+        box = self.boxes[frame]
+        if box is None:
+            return whole
+        (left, right), (top, bottom) = box
+        rows, columns = slice(top, bottom), slice(left, right)
+        K = whole.K.clone()
+        K[0, 2] -= left
+        K[1, 2] -= top
+        target, mask = (a[rows, columns].contiguous() for a in (whole.target, whole.mask))
+        return Shot(K, (right - left, bottom - top), target, mask, None)
 
     def get_closeup(self, frame: int) -> Shot | None:
         """The subject of a frame at the finer scale, where there is a crop."""
