@@ -32,7 +32,7 @@ _JOINED = 0.5  # of the frames in which it hangs apart: what a bridge must mend 
 _STEP = 0.7  # median distances of neighbours from one Gaussian of a row to the next at most ...
 _LONGEST = 40  # ... up to so many
 _PASSES = 3
-_FRAMES = 24  # of a performance that are looked at, evenly
+_FRAMES = 72  # of a performance that are looked at, evenly
 
 
 @dataclass(frozen=True)
