@@ -83,6 +83,20 @@ def test_no_streak_leads_to_what_flies_off():
     assert bridge_gaps(torn, never) is torn
 
 
+def test_no_streak_leads_to_what_flies_off_between_the_frames_looked_at():
+    torn = box_in_two()
+    performance = torn.performances[1]
+    many = {n: np.repeat(getattr(performance, n), 40, 0) for n in ("K", "w2c")}
+    bases = np.repeat(performance.bases, 40, 1)
+    bases[1, 101, 6] += 0.9
+    long = replace(
+        torn, performances=[torn.performances[0], replace(performance, bases=bases, **many)]
+    )
+    assert bridge_gaps(long, never) is long
+    bases[1, 101, 6] -= 0.9
+    assert bridge_gaps(long, never) is not long
+
+
 def test_a_whole_puppet_stays_as_it_is():
     puppet = box_puppet(frames=FRAMES)
     assert label_pieces(puppet.pose("base").means).max() == 0

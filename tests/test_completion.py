@@ -10,6 +10,7 @@ from restage4d import se3
 from restage4d.clips import Cameras, Clip, Priors, Tracks, rewind
 from restage4d.reconstruct.fusion.completing import completion
 from restage4d.reconstruct.fusion.completing.completion import complete_far_side
+from restage4d.reconstruct.fusion.completing.mirrored_view import picture_frames
 from restage4d.reconstruct.fusion.completing.reflection import (
     measure_extent,
     mirror_quats,
@@ -385,3 +386,33 @@ def test_only_what_is_filmed_from_beside_keeps_its_detail_behind(wide):
     assert model.params["subject.sh0"][: len(front), 0].detach().numpy() == pytest.approx(red)
     assert found[image, 0].mean() == pytest.approx(0, abs=0.1)
     assert found[image, 0].std() > 0.9 if wide else found[image, 0].std() < 0.3
+
+
+def test_the_far_side_looks_as_the_near_side_does_but_for_its_rim(monkeypatch):
+    """Seen through the mirrored camera; nothing of it has the colours from along the outline."""
+    front, guess = _front(), _guess(_front())
+    plane = Plane(np.array([0.0, 0, 1]), NEAR + 0.3)
+    monkeypatch.setattr(completion, "find_symmetry_plane", lambda *_: plane)
+    red = np.where((np.round(front[:, :2] * FOCAL / NEAR) // 4).sum(1) % 2, 1.0, -1.0)
+    red[np.hypot(*front[:, :2].T) * FOCAL / NEAR > RADIUS - 1.2] = 5.0
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    rewound, priors = _priors()
+    wrong, fit = [], completion.fit_to_mirrored
+
+    def compare(model, rows, mirrored, *rest) -> None:
+        for run in (lambda *_: None, fit):
+            run(model, rows, mirrored, *rest)
+            view = mirrored.view
+            now = picture_frames(model, [mirrored.frame], view.K[None], view.w2c[None], view.size)
+            wrong.append(float((now[0].image - mirrored.image).abs().mean()))
+        assert mirrored.image[..., 0].max() < 0.9
+
+    monkeypatch.setattr(completion, "fit_to_mirrored", compare)
+    model = _model(
+        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    )
+    complete_far_side(model, rewound, priors, priors.cameras)
+    assert wrong[1] < 0.6 * wrong[0]
+    behind = model.params["subject.means"].detach().numpy()[:, 2] > NEAR + 0.5
+    assert behind.sum() > 300
+    assert model.params["subject.sh0"].detach().numpy()[behind, 0].max() < 2

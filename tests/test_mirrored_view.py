@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from restage4d.errors import Cancelled
+from restage4d.reconstruct.fusion.completing import mirrored_view
 from restage4d.reconstruct.fusion.completing.mirrored_view import (
     Picture,
     View,
@@ -22,6 +23,7 @@ SIZE = (64, 48)
 K = np.array([[80, 0, 32], [0, 80, 24], [0, 0, 1]], np.float32)
 EYE = np.eye(4, dtype=np.float32)
 NEAR, BETWEEN, STEP = 4.0, 0.4, 0.05
+KEPT = 4e-3  # mean difference of a frame that keeps its looks
 PLANE = Plane(np.array([0.0, 0, 1]), NEAR + BETWEEN / 2)
 
 
@@ -66,6 +68,10 @@ def _two_sheets() -> tuple[SceneModel, np.ndarray, Picture, list[Picture]]:
     model = _model(np.concatenate([front, back]), np.concatenate([checked, 0 * back[:, 0]]))
     frames = picture_frames(model, [0, 1], np.stack([K, K]), np.stack([EYE, EYE]), SIZE)
     return model, np.arange(len(front), len(front) + len(back)), mirrored, frames
+
+
+def sizes(rows: np.ndarray, largest: float = 0.08) -> np.ndarray:
+    return np.full(len(rows), largest, np.float32)
 
 
 def _difference(model: SceneModel, picture: Picture) -> float:
@@ -117,7 +123,7 @@ def test_the_far_side_comes_to_look_as_the_near_side_does_the_other_way_round():
     model, rows, mirrored, frames = _two_sheets()
     before = {n: v.detach().clone() for n, v in model.params.items()}
     wrong = _difference(model, mirrored)
-    fit_to_mirrored(model, rows, mirrored, frames, STEP, 0.08, lambda: None)
+    fit_to_mirrored(model, rows, mirrored, frames, STEP, sizes(rows), lambda: None)
     assert _difference(model, mirrored) < 0.4 * wrong
     assert max(_difference(model, picture) for picture in frames) < 2e-3
     first = rows[0]
@@ -141,11 +147,37 @@ def test_what_is_hidden_from_both_sides_hardly_changes():
     red = np.concatenate([model.params["subject.sh0"][:, 0].detach().numpy(), 0 * between[:, 0]])
     fuller = _model(means, red)
     rows = np.concatenate([rows, np.arange(len(red) - len(between), len(red))])
-    fit_to_mirrored(fuller, rows, mirrored, frames, STEP, 0.08, lambda: None)
+    fit_to_mirrored(fuller, rows, mirrored, frames, STEP, sizes(rows), lambda: None)
     colours = fuller.params["subject.sh0"].detach().abs().max(1).values
     away = np.hypot(*between[:, :2].T) > 0.25  # of the hole
     assert colours[-len(between) :][away].median() < 0.1
     assert colours[rows[: -len(between)]].median() > 0.5
+
+
+def test_frames_keep_their_looks_where_the_far_side_shines_through():
+    """The mirrored picture asks for a checked far side; through the near side it would show."""
+    model, rows, mirrored, _ = _two_sheets()
+    model.params["subject.logit_opacities"].data[: rows[0]] = -1.0
+    cameras = np.stack([K, K]), np.stack([EYE, EYE])
+    frames = picture_frames(model, [0, 1], *cameras, SIZE)
+    fit_to_mirrored(model, rows, mirrored, frames, STEP, sizes(rows), lambda: None)
+    assert max(_difference(model, picture) for picture in frames) < KEPT
+
+
+def test_none_moves_or_grows_farther_than_allowed(monkeypatch):
+    model, rows, mirrored, frames = _two_sheets()
+    before = {n: v.detach().clone() for n, v in model.params.items()}
+    monkeypatch.setitem(mirrored_view._RATES, "means", 1.0)
+    monkeypatch.setitem(mirrored_view._RATES, "log_scales", 0.5)
+    largest = sizes(rows, 0.04)
+    largest[::2] = 0.01  # smaller than they are: they keep their size at most
+    fit_to_mirrored(model, rows, mirrored, frames, STEP, largest, lambda: None)
+    moved = (model.params["subject.means"].detach() - before["subject.means"]).norm(dim=-1)
+    assert 0.9 * STEP < moved.max() <= STEP * 1.001
+    grown = model.params["subject.log_scales"].detach()[rows].exp().numpy()
+    was = before["subject.log_scales"][rows].exp().numpy()
+    assert (grown[::2] <= was[::2] + 1e-6).all()
+    assert 0.039 < grown[1::2].max() <= 0.04 + 1e-6
 
 
 def test_it_can_be_cancelled():
@@ -155,4 +187,4 @@ def test_it_can_be_cancelled():
         raise Cancelled("enough")
 
     with pytest.raises(Cancelled):
-        fit_to_mirrored(model, rows, mirrored, frames, STEP, 0.08, stop)
+        fit_to_mirrored(model, rows, mirrored, frames, STEP, sizes(rows), stop)

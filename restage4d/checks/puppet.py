@@ -105,5 +105,5 @@ def check_bridges(added: int, frames: int) -> list[Finding]:
     text = (
         f"Parts of the subject hung apart from its body: {added} Gaussians were added between them."
     )
-    remedy = "If it is wrong there, correct masks."
+    remedy = "If it is wrong there, erase these splats in Blender, or correct masks."
     return [Finding("puppet-bridged", "note", text, remedy, 0, frames - 1)]

@@ -75,7 +75,7 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     looks = map_on_cores(look, moments)
     for part in _find_parts(looks):
         check()
-        ends = _find_ends(part, looks)
+        ends = _find_ends(puppet, part, looks)
         if ends is None:
             continue
         longer = _add_rows(puppet, *ends, looks)
@@ -118,7 +118,7 @@ def _find_parts(looks: list[_Look]) -> list[Bool]:
 
 
 def _find_ends(
-    part: Bool, looks: list[_Look]
+    puppet: Puppet, part: Bool, looks: list[_Look]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
     """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
     Gaussians each is; None where they are too far apart."""
@@ -135,15 +135,31 @@ def _find_ends(
     distance, nearest = found[near]
     end = np.flatnonzero(distance < distance.min() + _END * torn[near].extent)
     a, b = rows[end], bodies[near][np.asarray(nearest, np.intp)[end]]
-    apart = np.stack([np.linalg.norm(x.means[a] - x.means[b], axis=1) for x in looks])
-    share = (apart / np.array([[look.extent] for look in looks])).max(0)
-    kept = np.argsort(share, kind="stable")[:_ROWS]
-    kept = kept[share[kept] < _WIDEST]
+    apart = _measure_apart(puppet, a, b)
+    kept = np.argsort(apart, kind="stable")[:_ROWS]
+    kept = kept[apart[kept] < _WIDEST * min(look.extent for look in looks)]
     if len(kept) < _FEWEST:
         return None
     step = _STEP * measure_spacing(torn[near].means)
-    count = np.ceil(apart[:, kept].max(0) / step).astype(int).clip(2, _LONGEST) - 1
+    count = np.ceil(apart[kept] / step).astype(int).clip(2, _LONGEST) - 1
     return a[kept], b[kept], count
+
+
+def _measure_apart(puppet: Puppet, a: NDArray[np.intp], b: NDArray[np.intp]) -> F32:
+    """How far a and b (R,) are apart in the frame, of all there are, in which they are farthest
+    from one another: (R,), world units."""
+
+    def place(bases: F32, rows: NDArray[np.intp]) -> F32:
+        at = se3.blend(bases, puppet.index[rows], puppet.weight[rows])
+        return se3.transform(*at, puppet.subject.means[rows])
+
+    most = np.zeros(len(a), np.float32)
+    for performance in puppet.performances:
+        for t in range(performance.n_frames):
+            bases = performance.bases[:, t]
+            way = place(bases, a) - place(bases, b)
+            most = np.maximum(most, np.linalg.norm(way, axis=1))
+    return most
 
 
 def _add_rows(

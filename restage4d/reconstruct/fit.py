@@ -16,6 +16,7 @@ from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.completing.completion import complete_far_side
+from restage4d.reconstruct.fusion.completing.mirrored_view import STEPS
 from restage4d.reconstruct.fusion.floaters import shorten_needles
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
@@ -75,8 +76,8 @@ def fit(
     # after the last checkpoint, so that a resumed fit does it once, too
     shorten_needles(fusion.model)
     if config.fusion.completion:
-        with progress.task(TaskId.COMPLETE):
-            complete_far_side(fusion.model, rewound, priors, fusion.cameras(), progress.check)
+        with progress.task(TaskId.COMPLETE, STEPS) as task:
+            complete_far_side(fusion.model, rewound, priors, fusion.cameras(), task.advance)
     return fusion
 
 

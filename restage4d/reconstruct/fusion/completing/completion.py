@@ -113,7 +113,7 @@ def complete_far_side(
     check: Callable[[], None] = lambda: None,
 ) -> None:
     """Completes ``model`` in place. ``cameras`` are those of the fit, corrections included;
-    ``check`` is called now and then and may raise `Cancelled`, which leaves the model half done."""
+    ``check`` is called at each of the last `STEPS` and may raise `Cancelled`."""
     frames = np.linspace(0, len(rewound) - 1, min(_FRAMES, len(rewound))).astype(int)
     K, w2c = (torch.from_numpy(a).to(model.device) for a in (cameras.K, cameras.w2c))
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
@@ -204,10 +204,10 @@ def complete_far_side(
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
     _take(model, np.flatnonzero(unseen))
-    guessed = np.concatenate([hidden[keep], ~wall])
-    fit_to_mirrored(
-        model, np.flatnonzero(guessed[unseen]), mirrored, before, spacing, _LARGEST * extent, check
-    )
+    guessed = np.concatenate([hidden[keep], ~wall])[unseen]
+    largest = np.concatenate([np.full(n_kept, _LARGEST * extent), most])[unseen][guessed]
+    largest = np.minimum(largest, _LARGEST * extent).astype(np.float32)
+    fit_to_mirrored(model, np.flatnonzero(guessed), mirrored, before, spacing, largest, check)
     shorten_needles(model)
 
 

@@ -27,7 +27,7 @@ F32 = NDArray[np.float32]
 _LONGEST = 512  # pixels of the pictures' longer side at most
 _FILLED = 0.8  # of the mirrored picture by the body
 _FAR_OFF = 100.0  # extents, from where rays are all but parallel
-_STEPS = 80
+STEPS = 80
 _RATES = {"means": 0.02, "quats": 0.01, "log_scales": 0.02, "logit_opacities": 0.05, "sh0": 0.02}
 # Adam's: pixels' worth of difference, so that what hardly shows hardly moves. Without it all take
 # steps of one size, and the hidden ones come out as specks from elsewhere
@@ -138,7 +138,7 @@ def fit_to_mirrored(
     mirrored: Picture,
     frames: list[Picture],
     spacing: float,
-    largest: float,
+    largest: F32,
     check: Callable[[], None],
 ) -> None:
     """The subject's ``rows`` (M,), which no frame shows, are fitted to ``mirrored`` in place.
@@ -147,13 +147,15 @@ def fit_to_mirrored(
         frames: as they shall stay. Colours learn nothing from them: what stands beside the outline
             there would get the colour of nothing.
         spacing: usual distance of neighbours, world units: none moves farther.
-        largest: standard deviation up to which one may grow, world units.
+        largest: (M,) standard deviation up to which each may grow, world units; what is larger
+            does not grow.
         check: called at every step; may raise `Cancelled`.
     """
     at = torch.from_numpy(rows).to(model.device)
     whole = {name: model.params[f"subject.{name}"].detach() for name in _RATES}
     mine = {name: value[at].clone() for name, value in whole.items()}
-    most = mine["log_scales"].clamp_min(float(np.log(largest)))
+    limit = torch.from_numpy(np.log(np.maximum(largest, 1e-9)).astype(np.float32))
+    most = torch.maximum(mine["log_scales"], limit.to(model.device)[:, None])
     mine["means"].zero_()  # as moved from where they are, in distances of neighbours
     groups = [
         {"params": [value.requires_grad_()], "lr": _RATES[name]} for name, value in mine.items()
@@ -174,7 +176,7 @@ def fit_to_mirrored(
         return Splats(means, quats, p["log_scales"].exp(), p["logit_opacities"].sigmoid(), rgb)
 
     random = np.random.default_rng(0)
-    for step in range(_STEPS):
+    for step in range(STEPS):
         check()
         now = join()
         behind = torch.from_numpy(random.random(3, np.float32)).to(model.device)
