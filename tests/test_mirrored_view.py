@@ -83,7 +83,7 @@ def _difference(model: SceneModel, picture: Picture) -> float:
 
 def test_the_mirrored_camera_sees_the_mirror_image_turned_round():
     rng = np.random.default_rng(0)
-    points = rng.uniform(-0.5, 0.5, (50, 3)).astype(np.float32) + np.float32([0, 0, 4])
+    points = rng.uniform(-0.5, 0.5, (50, 3)).astype(np.float32) + np.array([0, 0, 4], np.float32)
     normal = np.array([0.3, -0.1, 0.95])
     plane = Plane(normal / np.linalg.norm(normal), 4.3)
     view = View(K, EYE, SIZE)
@@ -97,7 +97,7 @@ def test_the_mirrored_camera_sees_the_mirror_image_turned_round():
 def test_from_far_off_what_moves_along_the_axis_stays_where_it_is():
     """So the image through a body's middle is seen as its near side is, however thick it is."""
     rng = np.random.default_rng(0)
-    points = rng.uniform(-0.5, 0.5, (500, 3)).astype(np.float32) + np.float32([0, 0, 4])
+    points = rng.uniform(-0.5, 0.5, (500, 3)).astype(np.float32) + np.array([0, 0, 4], np.float32)
     axis = np.array([0, -0.4, 1], np.float32) / np.float32(np.hypot(0.4, 1))
     view = look_along(axis, EYE, points, 1.0, SIZE)
     moved = points + rng.uniform(0, 0.5, (500, 1)).astype(np.float32) * axis
