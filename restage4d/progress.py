@@ -58,7 +58,7 @@ class TaskId(Enum):
     FIT_MOTION = "motion initialisation", 14.0
     SEED_GAUSSIANS = "seeding Gaussians", 2.3
     FUSE = "photometric fusion", 105.0
-    COMPLETE = "completing the far side", 9.0
+    COMPLETE = "completing the far side", 4.0
     FIGURES = "figures", 6.0
     WRITE_SPLATS = "splats", 0.4
     PREVIEW = "preview", 3.1
