@@ -9,12 +9,12 @@ from restage4d.reconstruct.fusion.completing import mirrored_view
 from restage4d.reconstruct.fusion.completing.mirrored_view import (
     Picture,
     View,
+    draw_frames,
+    draw_mirrored,
     fill_picture,
     fit_to_mirrored,
     look_along,
     mirror_view,
-    picture_frames,
-    picture_mirrored,
 )
 from restage4d.reconstruct.fusion.completing.symmetry import Plane
 from restage4d.reconstruct.model.scene_model import SceneModel
@@ -62,10 +62,10 @@ def _two_sheets() -> tuple[SceneModel, np.ndarray, Picture, list[Picture]]:
     checked = np.where((np.floor(front[:, :2] / 0.3)).sum(1) % 2, 1.2, -1.2)
     alone = _model(front, checked)
     view = fill_picture(EYE, front, SIZE)
-    mirrored = picture_mirrored(alone, 0, view, PLANE)
+    mirrored = draw_mirrored(alone, 0, view, PLANE, alone.params["subject.sh0"])
     back = back[np.hypot(*back[:, :2].T) > 0.08]
     model = _model(np.concatenate([front, back]), np.concatenate([checked, 0 * back[:, 0]]))
-    frames = picture_frames(model, [0, 1], np.stack([K, K]), np.stack([EYE, EYE]), SIZE)
+    frames = draw_frames(model, [0, 1], np.stack([K, K]), np.stack([EYE, EYE]), SIZE)
     return model, np.arange(len(front), len(front) + len(back)), mirrored, frames
 
 
@@ -74,7 +74,7 @@ def sizes(rows: np.ndarray, largest: float = 0.08) -> np.ndarray:
 
 
 def _difference(model: SceneModel, picture: Picture) -> float:
-    now = picture_frames(
+    now = draw_frames(
         model, [picture.frame], np.stack([picture.view.K] * 2),
         np.stack([picture.view.w2c] * 2), picture.view.size,
     )[0]  # fmt: skip
@@ -111,7 +111,7 @@ def test_from_far_off_what_moves_along_the_axis_stays_where_it_is():
 def test_a_large_picture_is_drawn_smaller():
     sheet, large = _sheet(NEAR), np.diag([32, 32, 1]).astype(np.float32) @ K
     model = _model(sheet, np.zeros(len(sheet)))
-    picture = picture_frames(model, [0], large[None], EYE[None], (2048, 1536))[0]
+    picture = draw_frames(model, [0], large[None], EYE[None], (2048, 1536))[0]
     assert picture.view.size == (512, 384)
     assert picture.view.K[0, 0] == pytest.approx(32 * 80 / 4)
     assert picture.image.shape == (384, 512, 4)
@@ -159,7 +159,8 @@ def test_frames_keep_their_looks_where_the_mirrored_picture_asks_for_more():
     wide = _sheet(NEAR) * np.array([1.2, 1.2, 1], np.float32)
     large = _model(wide, np.full(len(wide), 1.2))
     large.params["subject.log_scales"].data += np.log(1.3)
-    wider = picture_mirrored(large, 0, fill_picture(EYE, wide, SIZE), PLANE)
+    view = fill_picture(EYE, wide, SIZE)
+    wider = draw_mirrored(large, 0, view, PLANE, large.params["subject.sh0"])
     fit_to_mirrored(model, rows, wider, frames, STEP, sizes(rows), lambda: None)
     assert max(_difference(model, picture) for picture in frames) < 0.012
 

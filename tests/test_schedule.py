@@ -44,6 +44,9 @@ def test_base_frames_are_looked_at_more_often(truth):
     assert counts[~filmed].mean() == pytest.approx(2, abs=0.3)
     for half in (slice(0, steps // 2), slice(steps // 2, steps)):
         assert looks[half].sum() == pytest.approx(looks.sum() / 2, abs=n / 8)
+    at = np.cumsum(~looks) // n  # the epoch of each visit
+    per_epoch = np.bincount(at[looks], minlength=10)[:9]
+    assert np.ptp(per_epoch) <= 3  # drawn alike in every one, not all in the same
     again = plan_visits(wanted, steps, seed=3)
     assert np.array_equal(frames, again[0])
     assert np.array_equal(looks, again[1])
@@ -113,3 +116,12 @@ def test_a_look_leaves_the_background_alone(truth):
         grads = fusion._visit(visit)[3]
         assert ("background.sh0" in grads) != look
         assert grads["subject.sh0"] is not None
+
+
+def test_another_performance_of_a_finished_puppet_has_no_looks(truth):
+    """Its bases alone are fitted, as if there were no such setting."""
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, base_looks=2.0, driving_looks=2.0))
+    model = fit(truth.rewound, truth.priors, CONFIG, None, Progress()).model
+    fusion = Fusion(model, truth.rewound, truth.priors, config, fixed=True)
+    assert not fusion.plan[1].any()
+    assert fusion.steps == 3 * len(truth.rewound)

@@ -73,6 +73,12 @@ class Puppet(PuppetValues):
         means = se3.transform(R, t, self.subject.means)
         return replace(self.subject, means=means, quats=quats, sh=sh.rotate(self.subject.sh, R))
 
+    def compute_dense_weight(self) -> F32:  # (N, K)
+        """The coefficients β of Eq. 1 over all bases: a Gaussian's are 0 but for its few."""
+        dense = np.zeros((len(self.subject), self.n_bases), np.float32)
+        np.add.at(dense, (np.arange(len(dense))[:, None], self.index), self.weight)
+        return dense
+
     def __repr__(self) -> str:
         performances = "; ".join(p._outline() for p in self.performances)
         return (

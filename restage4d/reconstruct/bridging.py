@@ -61,6 +61,7 @@ def bridge_gaps(puppet: Puppet, check: Callable[[], None]) -> Puppet:
 
 
 def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
+    """The puppet with bridges to the parts that hang apart now, itself where there are none."""
     moments = [
         performance.bases[:, t]
         for performance in puppet.performances
@@ -87,7 +88,7 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     return puppet
 
 
-def _label(puppet: Puppet, bases: F32) -> NDArray[np.intp]:
+def _label(puppet: Puppet, bases: F32) -> NDArray[np.intp]:  # (K, 9) -> (N,)
     return label_pieces(puppet.pose(bases).means)
 
 
@@ -183,9 +184,7 @@ def _add_rows(
         s = share.reshape(-1, *[1] * (values.ndim - 1))
         return ((1 - s) * values[a] + s * values[b]).astype(np.float32)
 
-    dense = np.zeros((len(puppet.subject), puppet.n_bases), np.float32)
-    np.add.at(dense, (np.arange(len(dense))[:, None], puppet.index), puppet.weight)
-    mixed = mix(dense)
+    mixed = mix(puppet.compute_dense_weight())
     index = np.argsort(-mixed, 1, kind="stable")[:, : puppet.index.shape[1]]
     weight = np.take_along_axis(mixed, index, 1)
     weight /= weight.sum(1, keepdims=True)

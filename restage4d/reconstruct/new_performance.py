@@ -189,9 +189,7 @@ def guess_motion(puppet: Puppet, tracks: LiftedTracks) -> Motion:
     as the tracks nearest to its points move."""
     first = puppet.performances[0].bases[:, 0]
     posed = se3.transform(*se3.blend(first, puppet.index, puppet.weight), puppet.subject.means)
-    dense = np.zeros((len(posed), puppet.n_bases), np.float32)
-    for j in range(puppet.index.shape[1]):
-        dense[np.arange(len(posed)), puppet.index[:, j]] += puppet.weight[:, j]
+    dense = puppet.compute_dense_weight()
     near = posed.astype(np.float32)
     seen = np.ones(len(near), bool)
     beta = interpolate_coefs(tracks.xyz[:, 0], near, seen, dense, puppet.index.shape[1])

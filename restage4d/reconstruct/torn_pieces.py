@@ -41,8 +41,7 @@ def rejoin_torn_pieces(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     alone: its picture stays. Where that does not bring it back, it stays torn. ``check`` is called
     now and then and may raise `Cancelled`.
     """
-    dense = np.zeros((len(puppet.subject), len(puppet.performances[0].bases)), np.float32)
-    np.add.at(dense, (np.arange(len(dense))[:, None], puppet.index), puppet.weight)
+    dense = puppet.compute_dense_weight()
     performances = [_rejoin(puppet, p, dense, check) for p in puppet.performances]
     return replace(puppet, performances=performances)
 

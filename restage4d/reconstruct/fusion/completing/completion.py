@@ -49,11 +49,11 @@ from restage4d.reconstruct.fusion.completing.colours import (
 )
 from restage4d.reconstruct.fusion.completing.mirrored_view import (
     View,
+    draw_frames,
+    draw_mirrored,
     fill_picture,
     fit_to_mirrored,
     look_along,
-    picture_frames,
-    picture_mirrored,
 )
 from restage4d.reconstruct.fusion.completing.reflection import (
     LIP,
@@ -185,17 +185,19 @@ def complete_far_side(
     most = (room[free] / 3).astype(np.float32)
     n_kept = int(keep.sum())
     some = [int(f) for f in frames[::_KEPT]]
-    before = picture_frames(model, some, cameras.K, cameras.w2c, rewound.clip.size)
+    before = draw_frames(model, some, cameras.K, cameras.w2c, rewound.clip.size)
+    view, through = _choose_view(
+        posed[near], plane, surfaces[t], mask, cameras.K[t], cameras.w2c[t], rewound.clip.size
+    )
     faced = not plane and not _is_wide(mask)
-    soft = None
     if faced:
-        soft = blur_colours(model, posed, np.arange(len(posed)), near & (margin > LIP))
-    view, through = _choose_view(posed[near], plane, surfaces[t], mask, cameras, t, rewound)
-    shown = replace_rim(model, posed, near & ~inner, inner) if soft is None else soft
-    mirrored = picture_mirrored(model, t, view, through, shown)
+        shown = blur_colours(model, posed, np.arange(len(posed)), near & (margin > LIP))
+    else:
+        shown = replace_rim(model, posed, near & ~inner, inner)
+    mirrored = draw_mirrored(model, t, view, through, shown)
     _append(model, rows, n_kept, means[free], quats[free], most)
-    if soft is not None:
-        set_colours(model, np.arange(n_kept, len(rows)), soft[found.source[free]])
+    if faced:
+        set_colours(model, np.arange(n_kept, len(rows)), shown[found.source[free]])
     _make_plain(
         model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
     )
@@ -267,16 +269,16 @@ def _find_plane(
 
 
 def _choose_view(
-    points: F32, plane: Plane | None, surface: F32, mask: Bool, cameras: Cameras, t: int,
-    rewound: Rewound,
+    points: F32, plane: Plane | None, surface: F32, mask: Bool, K: F32, w2c: F32,
+    size: tuple[int, int],
 ) -> tuple[View, Plane]:  # fmt: skip
-    """From where the body is drawn to see how its far side should look, and the plane behind which
-    that is. Through a plane of symmetry all views are mirrored: the film camera's is the best one.
-    Through the middle only the view along the way from side to side is."""
-    w2c, size = cameras.w2c[t], rewound.clip.size
+    """From where the body, ``points`` (N, 3) in the world, is drawn to see how its far side should
+    look, and the plane behind which that is. Through a plane of symmetry all views are mirrored:
+    the film camera's is the best one. Through the middle only the view along the way from side to
+    side is."""
     if plane:
         return fill_picture(w2c, points, size), plane
-    axis = find_axis(surface, mask, cameras.K[t])
+    axis = find_axis(surface, mask, K)
     view = look_along(axis, w2c, points, measure_extent(points), size)
     normal = (axis @ w2c[:3, :3]).astype(np.float64)
     return view, Plane(normal, float(np.median(points @ normal)))

@@ -65,7 +65,7 @@ def look_along(axis: F32, w2c: F32, points: F32, extent: float, size: tuple[int,
             horizontal in the picture.
         w2c: (4, 4) of a frame.
         points: (N, 3) of the body in the world, which is ``extent`` large.
-        size: of the frames; the picture has their proportions.
+        size: (width, height) of the frames; the picture has their proportions.
     """
     right = np.array([1.0, 0.0, 0.0])
     turn = np.stack([right, np.cross(axis, right), axis]) @ w2c[:3, :3]
@@ -105,20 +105,17 @@ def mirror_view(view: View, plane: Plane) -> View:
     return View(K, w2c.astype(np.float32), view.size)
 
 
-def picture_mirrored(
-    model: SceneModel, t: int, view: View, plane: Plane, sh0: Tensor | None = None
-) -> Picture:
-    """The model as ``view`` shows it at frame ``t``, turned left for right, for the camera on the
-    other side of ``plane``; in the colours ``sh0`` (N, 3) if given."""
+def draw_mirrored(model: SceneModel, t: int, view: View, plane: Plane, sh0: Tensor) -> Picture:
+    """The model in colours ``sh0`` (N, 3) as ``view`` shows it at frame ``t``, turned left for
+    right, for the camera on the other side of ``plane``."""
     with torch.no_grad():
         splats = model.pose_subject(t)
-        if sh0 is not None:
-            splats.rgb = (0.5 + SH_C0 * sh0).clamp(0, 1)
+        splats.rgb = (0.5 + SH_C0 * sh0).clamp(0, 1)
         image = _draw(splats, view).flip(1).contiguous()
     return Picture(t, mirror_view(view, plane), image)
 
 
-def picture_frames(
+def draw_frames(
     model: SceneModel, frames: list[int], K: F32, w2c: F32, size: tuple[int, int]
 ) -> list[Picture]:
     """The model as it looks through the cameras K (T, 3, 3), w2c (T, 4, 4) of some frames."""
