@@ -27,8 +27,8 @@ F32 = NDArray[np.float32]
 _LONGEST = 512  # pixels of the pictures' longer side at most
 _FILLED = 0.8  # of the mirrored picture by the body
 _FAR_OFF = 100.0  # extents, from where rays are all but parallel
-STEPS = 80
-_RATES = {"means": 0.02, "quats": 0.01, "log_scales": 0.02, "logit_opacities": 0.05, "sh0": 0.02}
+STEPS = 120
+_RATES = {"means": 0.02, "quats": 0.01, "log_scales": 0.02, "logit_opacities": 0.05, "sh0": 0.03}
 # Adam's: pixels' worth of difference, so that what hardly shows hardly moves. Without it all take
 # steps of one size, and the hidden ones come out as specks from elsewhere
 _EPS = 0.2
