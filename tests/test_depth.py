@@ -132,6 +132,22 @@ def test_a_jump_is_no_step_back():
     assert np.ptp(at_middle) < 0.07 * np.median(at_middle)
 
 
+@pytest.mark.parametrize("comes_near", [False, True])
+def test_a_subject_cut_off_below_stands_upright_before_the_ground_that_is_seen(comes_near: bool):
+    edge = 1.5 / np.tan(PITCH + np.arctan(H / 2 / FOCAL))  # where the picture begins to show ground
+    walk = np.linspace(2 * edge if comes_near else 0.9 * edge, 0.8 * edge, 20)
+    rewound, masks, cameras = still_scene([(0, y, 0) for y in walk], [(0, walk[0], 0)] * 4)
+    feet = ground.measure_footprint(masks)
+    assert feet.grounded.any() == comes_near, "cut off throughout, or at the end"
+    depth = ReliefDepth().depth(rewound, masks, cameras, Progress())
+    tilted = np.cos(PITCH) - (np.arange(H)[:, None] + 0.5 - H / 2) / FOCAL * np.sin(PITCH)
+    for t in np.flatnonzero(~feet.grounded):
+        shown = [(m > 0.5, d) for m, d in zip(masks[t], depth[t] * tilted, strict=True) if m.any()]
+        rows = np.array([np.median(d[m]) for m, d in shown])
+        assert rows.max() / rows.min() < 1.2, "but for the dome, it is one from head to edge"
+        assert 0.7 * edge < np.median(rows) < edge
+
+
 def test_a_subject_is_turned_as_its_feet_stand():
     turn = np.radians(35)
     rewound = rewind(frames(12), [])

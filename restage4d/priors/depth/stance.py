@@ -236,15 +236,17 @@ def _solve_distance(
 
     Unknown are ln(distance) and ln(height) of every frame: the contact tells the distance (not
     while the subject is in the air or cut off), the height in the image tells changes of distance
-    (not those of pose), and both change smoothly.
+    (not those of pose), and both change smoothly. Where the picture's lower edge cuts the subject
+    off, it stands on lower, and so nearer, ground than that edge shows.
     """
     count = len(rewound)
     frames = np.arange(count)
     low = world.compute_directions(cameras, frames, np.nan_to_num(feet.contact))
     eye = ground.compute_height(world.compute_centres(cameras))
     drop, along = -(low @ ground.up), (low * facing).sum(1)
-    contact = np.flatnonzero(feet.grounded & (drop > 1e-3) & (along > 0.05))
-    logs = np.log(eye[contact] / drop[contact] * along[contact])
+    there = np.isfinite(feet.top) & (drop > 1e-3) & (along > 0.05)
+    contact, cut = np.flatnonzero(there & feet.grounded), np.flatnonzero(there & ~feet.grounded)
+    logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
     whole = np.flatnonzero(feet.whole & (tall > 0))
     rate = 24.0 / rewound.clip.fps
@@ -258,9 +260,14 @@ def _solve_distance(
     equations.smooth(rewound, 0, config.jerk * rate**2)
     equations.add(count + neighbours, [1, -1], 0.0, config.pose * np.sqrt(rate))
     equations.add(neighbours, [1, -1], 0.0, 0.1)
-    usual = float(np.median(logs)) if len(logs) else float(np.log(3 * eye.mean()))
-    equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [usual, 0.0], 10.0)
-    return np.exp(equations.solve(2 * count)[:count])
+    guess = next((known for known in (logs, most) if len(known)), np.log(3 * eye))
+    equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [np.median(guess), 0.0], 10.0)
+    found = equations.solve(2 * count)
+    beyond = found[cut] > most
+    if beyond.any():
+        equations.add(cut[beyond, None], 1.0, most[beyond], config.contact)
+        found = equations.solve(2 * count)
+    return np.exp(found[:count])
 
 
 def _solve_turn(
