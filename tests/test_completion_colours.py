@@ -134,8 +134,10 @@ def test_the_far_side_looks_as_the_near_side_does_but_for_its_rim(monkeypatch):
     model = make_model(
         np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
     )
+    with torch.no_grad():  # they reach one another
+        model.params["subject.log_scales"].clamp_(min=float(np.log(0.6 * NEAR / FOCAL)))
     complete_far_side(model, rewound, priors, priors.cameras)
-    assert wrong[1] < 0.97 * wrong[0]
+    assert wrong[1] < 0.85 * wrong[0]
     behind = (model.params["subject.means"].detach().numpy()[:, 2] > NEAR + 0.5) & (
         model.far == 0
     ).numpy()

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from restage4d.reconstruct.fusion.completing.reflection import (
     Reflection,
     bring_inside,
     find_axis,
+    find_sides,
+    measure_spacing,
     reflect,
 )
 
@@ -65,6 +68,41 @@ def test_from_behind_a_standing_body_is_what_it_is_from_the_front():
     assert length[middle & ~found.wall].min() > RADIUS  # 2 / sqrt 2 of it, by `inflate`
     pixel = np.floor((found.means / found.means[:, 2:]) @ K.T)[:, :2].astype(int)
     assert mask[pixel[:, 1], pixel[:, 0]].all()
+
+
+def test_the_wall_is_closed_all_along_the_outline_though_few_gaussians_are_there():
+    depth, mask, _ = _sheet(0)
+    row, column = np.nonzero(mask)
+    means = (RAYS * depth[..., None])[row, column].astype(np.float32)
+    quats = np.tile(np.array([[1, 0, 0, 0]], np.float32), (len(means), 1))
+    off = np.hypot(*(means[:, :2].T)) / RADIUS
+    may = (off < 0.7) | (np.arange(len(means)) % 9 == 0)
+    found = reflect(means, quats, may, depth, mask, K, np.eye(4, dtype=np.float32))
+    spacing, wall = measure_spacing(means), found.means[found.wall]
+    image = found.means[~found.wall]
+    # between the sheet and its image, 4 pixels from the outline
+    around = 2 * np.pi * (np.arange(60)[:, None] + 0.5) / 60
+    deep = np.linalg.norm(image - [0, 0, DISTANCE], axis=1)[off[found.source[~found.wall]] > 0.7]
+    share = np.linspace(0.15, 0.85, 6) * np.median(deep - RADIUS * 0.8)
+    at = (1 - 4 * DISTANCE / FOCAL / RADIUS) * RADIUS
+    place = np.stack(
+        np.broadcast_arrays(at * np.cos(around), at * np.sin(around), DISTANCE + share), -1
+    )
+    apart = KDTree(wall).query(place.reshape(-1, 3))[0]
+    assert apart.max() < 2 * spacing
+    assert (np.diff(found.wall.astype(int)) >= 0).all(), "copies first, then the wall"
+
+
+def test_the_sides_of_a_body_are_inside_its_outline_but_not_its_middle():
+    depth, mask, _ = _sheet(0)
+    row, column = np.nonzero(mask)
+    means = np.repeat((RAYS * depth[..., None])[row, column].astype(np.float32), 4, 0)
+    sides = find_sides(means, depth, mask, K, np.eye(4, dtype=np.float32))
+    off = np.hypot(*(means[:, :2].T)) / RADIUS
+    assert 0.6 < off[sides].min() < 0.9
+    assert off[sides].max() < 0.9
+    hidden = means + np.array([0, 0, 0.3], np.float32)  # not on the surface
+    assert not find_sides(hidden, depth, mask, K, np.eye(4, dtype=np.float32)).any()
 
 
 def test_copies_come_back_as_far_as_the_frames_ask():

@@ -14,6 +14,7 @@ Bool = NDArray[np.bool_]
 _ABOUT = 40  # Gaussians nearby; the half of them farther inside lends it its mean colour
 _NEAREST = 6  # Gaussians that lend one along the outline their mean colour
 _SOFT, _SAMPLES = 48, 3000  # Gaussians, of so many of the near side, whose mean is without detail
+_SPREAD = 600  # Gaussians whose colours are spread over the subject
 
 
 def average_colours(
@@ -44,6 +45,18 @@ def blur_colours(
     count = min(_SOFT, len(some))
     about = np.asarray(KDTree(posed[some]).query(posed[rows], k=count)[1], np.intp)
     return sh0[torch.from_numpy(some[about.reshape(-1, count)]).to(model.device)].mean(1)
+
+
+def spread_colours(model: SceneModel, posed: F32, sources: Bool) -> torch.Tensor:
+    """sh0 (N, 3) of the whole subject from some ``sources`` (N,) alone, without their detail and
+    smoothly between them: weighted by the distance to the power of -4 (Shepard 1968)."""
+    some = np.random.default_rng(0).permutation(np.flatnonzero(sources))[:_SPREAD]
+    sh0 = blur_colours(model, posed, some, sources)
+    at, rows = (torch.from_numpy(a).to(model.device) for a in (posed, some))
+    apart = torch.cdist(at, at[rows])
+    near = apart.min(1, keepdim=True).values.clamp_min(1e-6)
+    weight = (near / apart.clamp_min(1e-6)) ** 4
+    return (weight / weight.sum(1, keepdim=True)) @ sh0
 
 
 def replace_rim(model: SceneModel, posed: F32, along: Bool, inner: Bool) -> torch.Tensor:

@@ -24,8 +24,8 @@ outline there. Copies of single Gaussians, one behind another, would be stripes 
 
 An animal or a car about as wide as tall, or wider, is filmed from beside: its far side is like the
 near one. What is taller than wide was filmed from the front or from behind: a face belongs on one
-side of a head only, so that its image through the middle keeps the colours of the place without
-their detail.
+side of a head only, so that its image through the middle has the colours of the body's sides at
+that height, where hair, fur or clothes go round it.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,7 @@ from restage4d.reconstruct.fusion.completing.colours import (
     calm_colours,
     replace_rim,
     set_colours,
+    spread_colours,
 )
 from restage4d.reconstruct.fusion.completing.mirrored_view import (
     View,
@@ -61,12 +62,14 @@ from restage4d.reconstruct.fusion.completing.reflection import (
     bring_inside,
     find_axis,
     find_inside,
+    find_sides,
     measure_extent,
     measure_margin,
     measure_spacing,
     reflect,
     reflect_through_plane,
 )
+from restage4d.reconstruct.fusion.completing.sizes import close_gaps, limit_sizes
 from restage4d.reconstruct.fusion.completing.symmetry import Look, Plane, find_symmetry_plane
 from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility, shorten_needles
@@ -191,7 +194,8 @@ def complete_far_side(
     )
     faced = not plane and not _is_wide(mask)
     if faced:
-        shown = blur_colours(model, posed, np.arange(len(posed)), near & (margin > LIP))
+        sides = near & find_sides(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
+        shown = spread_colours(model, posed, sides)
     else:
         shown = replace_rim(model, posed, near & ~inner, inner)
     mirrored = draw_mirrored(model, t, view, through, shown)
@@ -201,15 +205,17 @@ def complete_far_side(
     _make_plain(
         model, n_kept + np.flatnonzero(wall), plain, np.minimum(_BLOB * spacing, most[wall])
     )
-    _limit_sizes(model, np.flatnonzero(far[keep]), _LARGEST * extent)
+    limit_sizes(model, np.flatnonzero(far[keep]), _LARGEST * extent)
     shares, _ = measure_visibility(model, frames.tolist(), K, lambda t: w2c[t], rewound.clip.size)
     unseen = (shares <= _SHOWN).cpu().numpy()
     unseen[:n_kept] = True
     _take(model, np.flatnonzero(unseen))
     guessed = np.concatenate([hidden[keep], ~wall])[unseen]
-    largest = np.concatenate([np.full(n_kept, _LARGEST * extent), most])[unseen][guessed]
-    largest = np.minimum(largest, _LARGEST * extent).astype(np.float32)
-    fit_to_mirrored(model, np.flatnonzero(guessed), mirrored, before, spacing, largest, check)
+    rows = np.flatnonzero(guessed)
+    most = np.concatenate([np.full(n_kept, _LARGEST * extent), most])[unseen][guessed]
+    least = close_gaps(model, _Body(model).pose(t)[0], rows, most.astype(np.float32))
+    largest = np.minimum(most, _LARGEST * extent).clip(least).astype(np.float32)
+    fit_to_mirrored(model, rows, mirrored, before, spacing, largest, check)
     shorten_needles(model)
 
 
@@ -365,13 +371,6 @@ def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, si
         p["subject.sh0"][at] = sh0
         logs = torch.from_numpy(np.log(np.maximum(sizes, 1e-6)).astype(np.float32))
         p["subject.log_scales"][at] = logs.to(model.device)[:, None].expand(-1, 3)
-
-
-def _limit_sizes(model: SceneModel, rows: NDArray[np.intp], largest: float) -> None:
-    """Standard deviations of the subject's ``rows`` become at most ``largest``, world units."""
-    sizes = model.params["subject.log_scales"]
-    with torch.no_grad():
-        sizes[torch.from_numpy(rows)] = sizes[torch.from_numpy(rows)].clamp(max=np.log(largest))
 
 
 def _take(model: SceneModel, rows: NDArray[np.intp]) -> None:

@@ -21,9 +21,12 @@ Bool = NDArray[np.bool_]
 _SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belongs to it
 LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
 WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
-_LAYERS = 12  # of such a wall at most
+_LAYERS = 24  # of such a wall at most
 _CELL = 0.8  # distances of neighbours: side of the cells that each hold one Gaussian of a wall
-_FEW = 50  # pixels that tell a plane
+_FEW = 50  # pixels that tell a plane, points that tell the colours of a body's sides
+# of half the body's thickness: how far inside the lip its sides reach, less than a fifth of the way
+# from the outline of something round to its middle
+_SIDE = 0.3
 _STEEPEST = 1.0  # slope of the body's plane along the picture's vertical
 # shares of its way at which a copy is tried where frames contradict it
 _NEARER = (0.8, 0.6, 0.4, 0.2)
@@ -61,35 +64,64 @@ def reflect(
     """
     row, column, z, _ = find_pixels(means, K, w2c, mask.shape)
     camera = means @ w2c[:3, :3].T + w2c[:3, 3]
-    extent = measure_extent(means)
     front = surface[row, column]
     inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
-    margin = inside[row, column]
-    seen = may & (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * extent)
-    source = np.flatnonzero(seen & (margin > LIP))
-    half = inflate(mask)[row, column][source] / K[0, 0] * front[source]
-    thick = np.maximum(2 * half + 2 * (front[source] - z[source]), 0.0)
+    near = may & (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * measure_extent(means))
+    source = np.flatnonzero(near & (inside[row, column] > LIP))
+    half = inflate(mask)
+    thick = np.maximum(2 * (half / K[0, 0] + 1)[row, column] * front - 2 * z, 0.0)[source]
     axis = find_axis(surface, mask, K)
     thick *= _measure_reach(camera[source], thick[:, None] * axis, mask, K)
     spacing = measure_spacing(means[source])
-    layers = np.where(margin[source] <= LIP + WALL, np.ceil(thick / max(spacing, 1e-6)), 1).astype(
-        int
-    )
-    layers = layers.clip(1, _LAYERS)
-    repeat = np.repeat(np.arange(len(source)), layers)
-    number = np.arange(len(repeat)) - np.repeat(np.cumsum(layers) - layers, layers) + 1
-    share = number / layers[repeat]
-    source = source[repeat]
-    there = camera[source] + (share * thick[repeat])[:, None] * axis
-    moved = (there - w2c[:3, 3]) @ w2c[:3, :3]
+    wall, origin = _build_wall(camera[source], half, inside, surface, axis, spacing, mask, K)
+    there = np.concatenate([camera[source] + thick[:, None] * axis, wall])
+    closing = np.arange(len(there)) >= len(source)
+    source = np.concatenate([source, source[origin]])
     axis = np.broadcast_to(axis @ w2c[:3, :3], (len(source), 3))
     return Reflection(
         source,
-        moved.astype(np.float32),
+        ((there - w2c[:3, 3]) @ w2c[:3, :3]).astype(np.float32),
         mirror_quats(quats[source], axis),
         np.full(len(source), _COVERED, np.float32),
-        share < 1,
+        closing,
     )
+
+
+def _build_wall(
+    camera: F32, half: F32, inside: F32, surface: F32, axis: F32, spacing: float, mask: Bool, K: F32
+) -> tuple[F32, NDArray[np.intp]]:  # -> (M, 3), (M,)
+    """What closes the body between its near side and the image of that, all along the outline.
+
+    Args:
+        camera: (N, 3) Gaussians of the near side in the camera's frame.
+        half: (H, W) half the body's thickness in pixels.
+        inside: (H, W) pixels from the outline.
+        surface: (H, W) z-depth of the near side, 0 where it is not solid.
+        axis: (3,) from side to side, in the camera's frame.
+        spacing: of the Gaussians.
+        mask: (H, W) the subject.
+        K: of the frame.
+
+    Returns:
+        Places in the camera's frame, and the Gaussian nearest to where each starts.
+    """
+    row, column = np.nonzero((inside > LIP) & (inside <= LIP + WALL) & (surface > 0))
+    if not len(row) or not len(camera):
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.intp)
+    z = surface[row, column]
+    pixels = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], 1)
+    start = (pixels @ np.linalg.inv(K).T * z[:, None]).astype(np.float32)
+    thick = 2 * half[row, column] / K[0, 0] * z
+    thick = thick * _measure_reach(start, thick[:, None] * axis, mask, K)
+    layers = np.ceil(thick / max(spacing, 1e-6)).astype(int).clip(1, _LAYERS)
+    column = np.repeat(np.arange(len(start)), layers - 1)
+    number = np.arange(len(column)) - np.repeat(np.cumsum(layers - 1) - layers + 1, layers - 1)
+    share = (number + 1) / layers[column]
+    there = (start[column] + (share * thick[column])[:, None] * axis).astype(np.float32)
+    cells = np.floor(there / max(_CELL * spacing, 1e-6)).astype(np.int64)
+    first = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    origin = np.asarray(KDTree(camera).query(start)[1], np.intp)
+    return there[first], origin[column[first]]
 
 
 def find_axis(surface: F32, mask: Bool, K: F32) -> F32:  # (H, W), (H, W), (3, 3) -> (3,)
@@ -214,6 +246,15 @@ def measure_margin(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> F3
     on = (z > 0) & (front > 0) & (np.abs(z - front) < _SURFACE * measure_extent(posed))
     inside = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
     return np.where(on, inside[row, column], 0).astype(np.float32)
+
+
+def find_sides(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> Bool:  # -> (N,)
+    """Points on the drawn surface, inside the outline, where it goes round to the far side. All of
+    those inside where next to none are."""
+    row, column, _, _ = find_pixels(posed, K, w2c, mask.shape)
+    margin = measure_margin(posed, surface, mask, K, w2c)
+    sides = (margin > LIP) & (margin < LIP + _SIDE * inflate(mask)[row, column])
+    return sides if sides.sum() >= _FEW else margin > LIP
 
 
 def measure_extent(means: F32) -> float:  # (N, 3)
