@@ -19,6 +19,7 @@ from discs import (
 )
 
 from restage4d.reconstruct.fusion.completing import completion
+from restage4d.reconstruct.fusion.completing.colours import spread_colours
 from restage4d.reconstruct.fusion.completing.completion import complete_far_side
 from restage4d.reconstruct.fusion.completing.mirrored_view import draw_frames
 from restage4d.reconstruct.fusion.completing.symmetry import Plane
@@ -143,3 +144,25 @@ def test_the_far_side_looks_as_the_near_side_does_but_for_its_rim(monkeypatch):
     ).numpy()
     assert behind.sum() > 300
     assert model.params["subject.sh0"].detach().numpy()[behind, 0].max() < 2
+
+
+@pytest.mark.parametrize(("low", "wide"), [(40, True), (SIZE, False)])
+def test_a_bust_that_is_cut_off_below_counts_as_taller_than_it_shows(low, wide):
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[low - 30 : low, 10:45] = True  # 35 wide, 30 tall
+    assert completion._is_wide(mask) == wide
+
+
+def test_a_face_is_not_on_the_back_but_the_colours_of_its_sides_are():
+    """Dark in the middle, hair on the left red, on the right not."""
+    front = make_front()
+    off = np.hypot(*front[:, :2].T) * FOCAL / NEAR
+    red = np.where(off < RADIUS / 2, -2.0, np.where(front[:, 0] < 0, 1.0, 0.0))
+    model = make_model(front, np.zeros(len(front)), red=red)
+    found = spread_colours(model, front, (off > 11) & (off < 14)).detach().numpy()[:, 0]
+    assert found.min() > -0.01
+    assert found[(off < 4)].mean() == pytest.approx(0.5, abs=0.1)
+    assert found[front[:, 0] < -0.3].mean() > 0.9
+    assert found[front[:, 0] > 0.3].mean() < 0.1
+    across = found[np.abs(front[:, 1]) < 0.05][np.argsort(front[np.abs(front[:, 1]) < 0.05, 0])]
+    assert np.abs(np.diff(across)).max() < 0.2, "without an edge down the middle"

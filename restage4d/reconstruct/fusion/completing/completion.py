@@ -105,6 +105,7 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
 _WIDE = 0.9  # width over height of the outline, from which a body counts as filmed from beside
+_CUT = 1.5  # times the height that it shows, of a body that is cut off below: a head, a bust
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -359,9 +360,11 @@ def _append(
 
 
 def _is_wide(mask: Bool) -> bool:  # (H, W)
-    """Whether the outline is wider than tall, all but a few of its pixels."""
+    """Whether the body is about as wide as tall, or wider, by all but a few pixels of its outline.
+    What the picture's lower edge cuts off is taller than it shows."""
     row, column = (np.quantile(at, [0.02, 0.98]) for at in np.nonzero(mask))
-    return float(np.ptp(column)) > _WIDE * float(np.ptp(row))
+    taller = _CUT if mask[-2:].any() else 1.0
+    return float(np.ptp(column)) > _WIDE * taller * float(np.ptp(row))
 
 
 def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:
