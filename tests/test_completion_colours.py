@@ -146,11 +146,45 @@ def test_the_far_side_looks_as_the_near_side_does_but_for_its_rim(monkeypatch):
     assert model.params["subject.sh0"].detach().numpy()[behind, 0].max() < 2
 
 
-@pytest.mark.parametrize(("low", "wide"), [(40, True), (SIZE, False)])
-def test_a_bust_that_is_cut_off_below_counts_as_taller_than_it_shows(low, wide):
+@pytest.mark.parametrize(
+    ("low", "right", "foot", "wide"),
+    [
+        (40, 45, 0, True),  # 35 wide, 30 tall, whole
+        (SIZE, 45, 0, False),  # cut off below
+        (SIZE, 58, 0, True),  # but too wide for a bust
+        (SIZE - 4, 45, 6, True),  # or with no more than a foot on the edge
+    ],
+)
+def test_a_bust_that_is_cut_off_below_counts_as_taller_than_it_shows(low, right, foot, wide):
     mask = np.zeros((SIZE, SIZE), bool)
-    mask[low - 30 : low, 10:45] = True  # 35 wide, 30 tall
+    mask[low - 30 : low, 10:right] = True
+    mask[low:, 10 : 10 + foot] = True
     assert completion._is_wide(mask) == wide
+
+
+def test_the_back_of_a_tall_body_has_the_colours_of_its_sides_and_no_gaps():
+    """Dark in the middle of its front; every second of its Gaussians alone is a source."""
+    front, guess = make_front(), make_guess(make_front())
+    front, guess = (p[np.abs(p[:, 0]) < RADIUS / FOCAL * NEAR / 2] for p in (front, guess))
+    away = np.abs(np.mgrid[:SIZE, :SIZE][1] + 0.5 - SIZE / 2)
+    mask = draw_disc() & (away < RADIUS / 2)
+    red = np.where(np.abs(front[:, 0]) * FOCAL / NEAR < 4, -2.0, 1.0)
+    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
+    model = make_model(
+        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    )
+    rewound, priors = make_priors()
+    priors = replace(priors, masks=np.tile(mask.astype(np.float32), (FRAMES, 1, 1)))
+    complete_far_side(model, rewound, priors, priors.cameras)
+    means, sizes, sh0 = (
+        model.params[f"subject.{n}"].detach().numpy()[len(front) :]
+        for n in ("means", "log_scales", "sh0")
+    )
+    image = (model.far[len(front) :] == 0).numpy() & (np.ptp(sizes, 1) > 0)
+    image &= np.abs(means[:, 0]) < 0.1
+    assert image.sum() > 30
+    assert sh0[image, 0].min() > 0.3
+    assert np.median(np.exp(sizes[image]).max(1)) > 0.5 * NEAR / FOCAL
 
 
 def test_a_face_is_not_on_the_back_but_the_colours_of_its_sides_are():
@@ -166,3 +200,5 @@ def test_a_face_is_not_on_the_back_but_the_colours_of_its_sides_are():
     assert found[front[:, 0] > 0.3].mean() < 0.1
     across = found[np.abs(front[:, 1]) < 0.05][np.argsort(front[np.abs(front[:, 1]) < 0.05, 0])]
     assert np.abs(np.diff(across)).max() < 0.2, "without an edge down the middle"
+    found = spread_colours(model, front, off < 0).detach().numpy()[:, 0]
+    assert found == pytest.approx(red), "where there is nothing to take them from, they stay"

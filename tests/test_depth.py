@@ -148,6 +148,48 @@ def test_a_subject_cut_off_below_stands_upright_before_the_ground_that_is_seen(c
         assert 0.7 * edge < np.median(rows) < edge
 
 
+def upright_distance(pitch: float, eye: float, walk: list[float], cut: list[bool]) -> np.ndarray:
+    """How far `find_stance` puts feet that are seen at ``walk``, or not seen where ``cut``, where
+    the picture's lower edge is."""
+    rewound = rewind(frames(len(walk)), [])
+    w2c = camera_from_world([0, 0, eye], pitch=pitch)
+    contact, count = np.empty((len(walk), 2)), len(walk)
+    for t, y in enumerate(walk):
+        foot = w2c[:3, :3] @ [0, y, 0] + w2c[:3, 3]
+        contact[t] = [W / 2, H if cut[t] else FOCAL * foot[1] / foot[2] + H / 2]
+    grounded = ~np.array(cut)
+    feet = ground.Footprint(contact, contact[:, 1] - 60, np.full(count, W / 2), grounded, grounded)
+    order = of_rewound(rewound, list(range(count)), [0])
+    feet = ground.Footprint(**{name: value[order] for name, value in vars(feet).items()})
+    masks = np.zeros((count, H, W), np.float32)
+    masks[:, 40:80, 80:100] = 1
+    cameras, up = cameras_of([w2c] * count, "static"), Ground(np.array([0, 0, 1.0]), 0.0)
+    stance = find_stance(rewound, masks, cameras, feet, up, StanceConfig())
+    return stance.place[np.argsort(order), 1]
+
+
+@pytest.mark.parametrize("down", [0, -10, -14, -15])  # the edge is 14.6 degrees below the axis
+def test_a_bust_filmed_level_is_no_farther_than_without_the_ground(down: float):
+    """Near the horizon, where the edge shows the ground is no estimate, but a bound."""
+    far = upright_distance(np.radians(down), 1.5, [2.0] * 12, [True] * 12)
+    assert np.isfinite(far).all()
+    assert 1 < far.min() <= far.max() < 4.6
+
+
+def test_cut_off_frames_come_before_their_edge_and_leave_the_others():
+    walk, cut = [4.0] * 16, [t >= 12 for t in range(16)]
+    edge = 1.5 / np.tan(PITCH + np.arctan(H / 2 / FOCAL))
+    free = upright_distance(PITCH, 1.5, walk, [False] * 16)
+    found = upright_distance(PITCH, 1.5, walk, cut)
+    assert edge < 3
+    assert found[-1] < 0.85 * free[-1]
+    assert found[0] == pytest.approx(4, rel=0.05)
+
+
+def test_a_camera_below_the_ground_leaves_the_distance_open():
+    assert np.isfinite(upright_distance(PITCH, -0.2, [3.0] * 8, [True] * 8)).all()
+
+
 def test_a_subject_is_turned_as_its_feet_stand():
     turn = np.radians(35)
     rewound = rewind(frames(12), [])

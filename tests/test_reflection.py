@@ -91,18 +91,41 @@ def test_the_wall_is_closed_all_along_the_outline_though_few_gaussians_are_there
     apart = KDTree(wall).query(place.reshape(-1, 3))[0]
     assert apart.max() < 2 * spacing
     assert (np.diff(found.wall.astype(int)) >= 0).all(), "copies first, then the wall"
+    columns, deep = 2 * np.pi * RADIUS / spacing, np.median(deep) / spacing
+    assert found.wall.sum() < 2 * columns * deep, "a wall, no block"
+    alone = reflect(
+        means, quats, np.arange(len(means)) == 200, depth, mask, K, np.eye(4, dtype="f")
+    )
+    assert not alone.wall.any(), "one Gaussian has no spacing"
+
+
+def _find_sides(mask, depth, near=lambda off: off >= 0):
+    row, column = np.nonzero(mask)
+    means = np.repeat((RAYS * depth[..., None])[row, column].astype(np.float32), 4, 0)
+    off = np.hypot(*(means[:, :2].T)) / RADIUS
+    return means, off, find_sides(means, near(off), depth, mask, K, np.eye(4, dtype=np.float32))
 
 
 def test_the_sides_of_a_body_are_inside_its_outline_but_not_its_middle():
     depth, mask, _ = _sheet(0)
-    row, column = np.nonzero(mask)
-    means = np.repeat((RAYS * depth[..., None])[row, column].astype(np.float32), 4, 0)
-    sides = find_sides(means, depth, mask, K, np.eye(4, dtype=np.float32))
-    off = np.hypot(*(means[:, :2].T)) / RADIUS
+    means, off, sides = _find_sides(mask, depth)
     assert 0.6 < off[sides].min() < 0.9
     assert off[sides].max() < 0.9
     hidden = means + np.array([0, 0, 0.3], np.float32)  # not on the surface
-    assert not find_sides(hidden, depth, mask, K, np.eye(4, dtype=np.float32)).any()
+    every = np.ones(len(means), bool)
+    assert not find_sides(hidden, every, depth, mask, K, np.eye(4, dtype=np.float32)).any()
+    _, off, sides = _find_sides(mask, depth, lambda off: off < 0.5)
+    assert off[sides].max() < 0.5, "all that there is where nothing is at the sides"
+    assert sides.sum() > 100
+
+
+def test_where_the_picture_cuts_a_body_off_is_none_of_its_sides():
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[30:, 25:70] = True
+    means, _, sides = _find_sides(mask, np.where(mask, DISTANCE, 0).astype(np.float32))
+    pixel = np.floor((means / means[:, 2:]) @ K.T)[:, :2].astype(int)
+    assert set(pixel[sides & (pixel[:, 1] > SIZE - 8), 0]) <= {*range(25, 34), *range(61, 70)}
+    assert (sides & (pixel[:, 1] > SIZE - 8)).any()
 
 
 def test_copies_come_back_as_far_as_the_frames_ask():

@@ -237,14 +237,14 @@ def _solve_distance(
     Unknown are ln(distance) and ln(height) of every frame: the contact tells the distance (not
     while the subject is in the air or cut off), the height in the image tells changes of distance
     (not those of pose), and both change smoothly. Where the picture's lower edge cuts the subject
-    off, it stands on lower, and so nearer, ground than that edge shows.
+    off, it stands on lower ground than that edge shows, and is drawn before that.
     """
     count = len(rewound)
     frames = np.arange(count)
     low = world.compute_directions(cameras, frames, np.nan_to_num(feet.contact))
     eye = ground.compute_height(world.compute_centres(cameras))
     drop, along = -(low @ ground.up), (low * facing).sum(1)
-    there = np.isfinite(feet.top) & (drop > 1e-3) & (along > 0.05)
+    there = np.isfinite(feet.top) & (drop > 1e-3) & (along > 0.05) & (eye > 0)
     contact, cut = np.flatnonzero(there & feet.grounded), np.flatnonzero(there & ~feet.grounded)
     logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
@@ -260,8 +260,12 @@ def _solve_distance(
     equations.smooth(rewound, 0, config.jerk * rate**2)
     equations.add(count + neighbours, [1, -1], 0.0, config.pose * np.sqrt(rate))
     equations.add(neighbours, [1, -1], 0.0, 0.1)
-    guess = next((known for known in (logs, most) if len(known)), np.log(3 * eye))
-    equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [np.median(guess), 0.0], 10.0)
+    if len(logs):
+        usual = float(np.median(logs))
+    else:  # the edge tells the most that it can be, which near the horizon is next to nothing
+        usual = float(np.log(np.maximum(3 * eye.mean(), 1e-3)))
+        usual = min(usual, float(np.median(most))) if len(most) else usual
+    equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [usual, 0.0], 10.0)
     found = equations.solve(2 * count)
     beyond = found[cut] > most
     if beyond.any():

@@ -51,9 +51,11 @@ def spread_colours(model: SceneModel, posed: F32, sources: Bool) -> torch.Tensor
     """sh0 (N, 3) of the whole subject from some ``sources`` (N,) alone, without their detail and
     smoothly between them: weighted by the distance to the power of -4 (Shepard 1968)."""
     some = np.random.default_rng(0).permutation(np.flatnonzero(sources))[:_SPREAD]
+    if not len(some):
+        return model.params["subject.sh0"].detach()
     sh0 = blur_colours(model, posed, some, sources)
     at, rows = (torch.from_numpy(a).to(model.device) for a in (posed, some))
-    apart = torch.cdist(at, at[rows])
+    apart = torch.cdist(at, at[rows], compute_mode="donot_use_mm_for_euclid_dist")
     near = apart.min(1, keepdim=True).values.clamp_min(1e-6)
     weight = (near / apart.clamp_min(1e-6)) ** 4
     return (weight / weight.sum(1, keepdim=True)) @ sh0

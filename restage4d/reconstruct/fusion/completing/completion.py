@@ -105,7 +105,8 @@ _BEYOND = 0.04  # of the extent, by which a guess may lie behind the reflected s
 _LARGEST = 0.015
 _BLOB = 0.7  # distances of neighbours: standard deviation of what closes the wall
 _WIDE = 0.9  # width over height of the outline, from which a body counts as filmed from beside
-_CUT = 1.5  # times the height that it shows, of a body that is cut off below: a head, a bust
+_CUT = 1.5  # times the height that it shows, of a body that is cut off below: a head, a bust ...
+_BROAD = 0.4  # ... by so much of its width: more than a foot on the edge
 _SOLID = 0.5  # alpha from which a pixel shows the subject
 
 
@@ -195,7 +196,7 @@ def complete_far_side(
     )
     faced = not plane and not _is_wide(mask)
     if faced:
-        sides = near & find_sides(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
+        sides = find_sides(posed, near, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
         shown = spread_colours(model, posed, sides)
     else:
         shown = replace_rim(model, posed, near & ~inner, inner)
@@ -214,8 +215,8 @@ def complete_far_side(
     guessed = np.concatenate([hidden[keep], ~wall])[unseen]
     rows = np.flatnonzero(guessed)
     most = np.concatenate([np.full(n_kept, _LARGEST * extent), most])[unseen][guessed]
-    least = close_gaps(model, _Body(model).pose(t)[0], rows, most.astype(np.float32))
-    largest = np.minimum(most, _LARGEST * extent).clip(least).astype(np.float32)
+    close_gaps(model, _Body(model).pose(t)[0], rows, most.astype(np.float32))
+    largest = np.minimum(most, _LARGEST * extent).astype(np.float32)
     fit_to_mirrored(model, rows, mirrored, before, spacing, largest, check)
     shorten_needles(model)
 
@@ -361,10 +362,10 @@ def _append(
 
 def _is_wide(mask: Bool) -> bool:  # (H, W)
     """Whether the body is about as wide as tall, or wider, by all but a few pixels of its outline.
-    What the picture's lower edge cuts off is taller than it shows."""
-    row, column = (np.quantile(at, [0.02, 0.98]) for at in np.nonzero(mask))
-    taller = _CUT if mask[-2:].any() else 1.0
-    return float(np.ptp(column)) > _WIDE * taller * float(np.ptp(row))
+    What the picture's lower edge cuts off broadly is taller than it shows."""
+    row, column = (np.ptp(np.quantile(at, [0.02, 0.98])) for at in np.nonzero(mask))
+    cut = mask[-2:].any(0).sum() > _BROAD * column
+    return float(column) > _WIDE * (_CUT if cut else 1.0) * float(row)
 
 
 def _make_plain(model: SceneModel, rows: NDArray[np.intp], sh0: torch.Tensor, sizes: F32) -> None:

@@ -21,7 +21,8 @@ Bool = NDArray[np.bool_]
 _SURFACE = 0.04  # of the extent: a Gaussian this near to the drawn surface belongs to it
 LIP = 2.0  # pixels along the outline whose colours may be mixed with the background
 WALL = 3.0  # pixels beyond the lip whose Gaussians close the wall between both sides
-_LAYERS = 24  # of such a wall at most
+_LAYERS = 12  # of such a wall at most, through a plane of symmetry ...
+_DEEP = 32  # ... and through the middle, where every pixel along the outline has its column
 _CELL = 0.8  # distances of neighbours: side of the cells that each hold one Gaussian of a wall
 _FEW = 50  # pixels that tell a plane, points that tell the colours of a body's sides
 # of half the body's thickness: how far inside the lip its sides reach, less than a fifth of the way
@@ -105,23 +106,30 @@ def _build_wall(
     Returns:
         Places in the camera's frame, and the Gaussian nearest to where each starts.
     """
-    row, column = np.nonzero((inside > LIP) & (inside <= LIP + WALL) & (surface > 0))
-    if not len(row) or not len(camera):
+    row, column = np.nonzero((inside > LIP + 1) & (inside <= LIP + 2) & (surface > 0))
+    if not len(row) or spacing <= 0:
         return np.zeros((0, 3), np.float32), np.zeros(0, np.intp)
     z = surface[row, column]
     pixels = np.stack([column + 0.5, row + 0.5, np.ones(len(row))], 1)
     start = (pixels @ np.linalg.inv(K).T * z[:, None]).astype(np.float32)
+    start = start[_thin_out(start, spacing)]
+    row, column, z, _ = find_pixels(start, K, _HERE, mask.shape)
     thick = 2 * half[row, column] / K[0, 0] * z
     thick = thick * _measure_reach(start, thick[:, None] * axis, mask, K)
-    layers = np.ceil(thick / max(spacing, 1e-6)).astype(int).clip(1, _LAYERS)
-    column = np.repeat(np.arange(len(start)), layers - 1)
-    number = np.arange(len(column)) - np.repeat(np.cumsum(layers - 1) - layers + 1, layers - 1)
-    share = (number + 1) / layers[column]
-    there = (start[column] + (share * thick[column])[:, None] * axis).astype(np.float32)
-    cells = np.floor(there / max(_CELL * spacing, 1e-6)).astype(np.int64)
-    first = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    layers = np.ceil(thick / spacing).astype(int).clip(1, _DEEP)
+    of = np.repeat(np.arange(len(start)), layers - 1)
+    number = np.arange(len(of)) - np.repeat(np.cumsum(layers - 1) - layers + 1, layers - 1)
+    share = (number + 1) / layers[of]
+    there = (start[of] + (share * thick[of])[:, None] * axis).astype(np.float32)
+    one = _thin_out(there, spacing)
     origin = np.asarray(KDTree(camera).query(start)[1], np.intp)
-    return there[first], origin[column[first]]
+    return there[one], origin[of[one]]
+
+
+def _thin_out(points: F32, spacing: float) -> NDArray[np.intp]:  # (N, 3) -> (M,)
+    """Rows of one point in each cell of a grid."""
+    cells = np.floor(points / max(_CELL * spacing, 1e-6)).astype(np.int64)
+    return np.sort(np.unique(cells, axis=0, return_index=True)[1])
 
 
 def find_axis(surface: F32, mask: Bool, K: F32) -> F32:  # (H, W), (H, W), (3, 3) -> (3,)
@@ -201,9 +209,8 @@ def reflect_through_plane(means: F32, quats: F32, may: Bool, rim: Bool, plane: P
     source = source[repeat]
     moved = plane.reflect(means[source]) - means[source]
     image = share[:, 0] == 1
-    cells = np.floor((means[source] + share * moved) / max(_CELL * spacing, 1e-6)).astype(np.int64)
     wall = np.flatnonzero(~image)
-    first = np.unique(cells[wall], axis=0, return_index=True)[1]
+    first = _thin_out((means[source] + share * moved)[wall], spacing)
     one = np.sort(np.concatenate([np.flatnonzero(image), wall[first]]))
     source, share, moved = source[one], share[one], moved[one]
     normals = np.broadcast_to(plane.normal.astype(np.float32), (len(source), 3))
@@ -248,13 +255,17 @@ def measure_margin(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> F3
     return np.where(on, inside[row, column], 0).astype(np.float32)
 
 
-def find_sides(posed: F32, surface: F32, mask: Bool, K: F32, w2c: F32) -> Bool:  # -> (N,)
-    """Points on the drawn surface, inside the outline, where it goes round to the far side. All of
-    those inside where next to none are."""
+def find_sides(posed: F32, near: Bool, surface: F32, mask: Bool, K: F32, w2c: F32) -> Bool:
+    """Which of the ``near`` (N,) lie on the drawn surface where it goes round to the far side:
+    inside the outline, and not where the picture's border cuts the body off. All of those inside,
+    where next to none are."""
     row, column, _, _ = find_pixels(posed, K, w2c, mask.shape)
     margin = measure_margin(posed, surface, mask, K, w2c)
-    sides = (margin > LIP) & (margin < LIP + _SIDE * inflate(mask)[row, column])
-    return sides if sides.sum() >= _FEW else margin > LIP
+    whole = np.pad(mask, 1, mode="edge")  # the body goes on beyond the border
+    apart = np.asarray(distance_transform_edt(whole))[1:-1, 1:-1][row, column]
+    inside = near & (margin > LIP)
+    sides = inside & (apart < LIP + _SIDE * inflate(mask)[row, column])
+    return sides if sides.sum() >= _FEW else inside
 
 
 def measure_extent(means: F32) -> float:  # (N, 3)

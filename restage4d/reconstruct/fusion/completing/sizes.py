@@ -21,7 +21,7 @@ def limit_sizes(model: SceneModel, rows: NDArray[np.intp], largest: float) -> No
         sizes[torch.from_numpy(rows)] = sizes[torch.from_numpy(rows)].clamp(max=np.log(largest))
 
 
-def close_gaps(model: SceneModel, posed: F32, rows: NDArray[np.intp], most: F32) -> F32:
+def close_gaps(model: SceneModel, posed: F32, rows: NDArray[np.intp], most: F32) -> None:
     """Widens the subject's ``rows`` (M,) along their two longer axes until they reach one another,
     to standard deviations of ``most`` (M,) at the most: the surface they are copies of is closed
     by many layers, of which some are left out.
@@ -31,14 +31,11 @@ def close_gaps(model: SceneModel, posed: F32, rows: NDArray[np.intp], most: F32)
         posed: (N, 3) all Gaussians in the world.
         rows: (M,) which.
         most: (M,) world units.
-
-    Returns:
-        The sizes (M,) that they have at least.
     """
-    if len(posed) <= _NEIGHBOUR:
-        return np.zeros(len(rows), np.float32)
+    if len(posed) <= _NEIGHBOUR or not len(rows):
+        return
     apart = np.asarray(KDTree(posed).query(posed[rows], k=_NEIGHBOUR + 1)[0], np.float32)[:, -1]
-    wide = np.minimum(apart, _WIDEST * np.median(apart)) if len(rows) else apart
+    wide = np.minimum(apart, _WIDEST * np.median(apart))
     least = np.minimum(_CLOSES * wide, most).astype(np.float32)
     at = torch.from_numpy(rows).to(model.device)
     with torch.no_grad():
@@ -46,4 +43,3 @@ def close_gaps(model: SceneModel, posed: F32, rows: NDArray[np.intp], most: F32)
         floor = torch.from_numpy(np.log(np.maximum(least, 1e-6))).to(sizes)[:, None]
         thin = torch.nn.functional.one_hot(sizes.argmin(1), 3).bool()
         model.params["subject.log_scales"][at] = torch.where(thin, sizes, sizes.maximum(floor))
-    return least
