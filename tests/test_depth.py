@@ -186,8 +186,9 @@ def test_cut_off_frames_come_before_their_edge_and_leave_the_others():
     assert found[0] == pytest.approx(4, rel=0.05)
 
 
-def test_a_camera_below_the_ground_leaves_the_distance_open():
-    assert np.isfinite(upright_distance(PITCH, -0.2, [3.0] * 8, [True] * 8)).all()
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_camera_below_the_ground_leaves_the_distance_open(cut: bool):
+    assert np.isfinite(upright_distance(PITCH, -0.2, [3.0] * 8, [cut] * 8)).all()
 
 
 def test_a_subject_is_turned_as_its_feet_stand():

@@ -260,11 +260,7 @@ def _solve_distance(
     equations.smooth(rewound, 0, config.jerk * rate**2)
     equations.add(count + neighbours, [1, -1], 0.0, config.pose * np.sqrt(rate))
     equations.add(neighbours, [1, -1], 0.0, 0.1)
-    if len(logs):
-        usual = float(np.median(logs))
-    else:  # the edge tells the most that it can be, which near the horizon is next to nothing
-        usual = float(np.log(np.maximum(3 * eye.mean(), 1e-3)))
-        usual = min(usual, float(np.median(most))) if len(most) else usual
+    usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))
     equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [usual, 0.0], 10.0)
     found = equations.solve(2 * count)
     beyond = found[cut] > most
