@@ -126,7 +126,7 @@ def _build_wall(
     return there[one], origin[of[one]]
 
 
-def _thin_out(points: F32, spacing: float) -> NDArray[np.intp]:  # (N, 3) -> (M,)
+def _thin_out(points: NDArray[np.floating], spacing: float) -> NDArray[np.intp]:  # (N, 3) -> (M,)
     """Rows of one point in each cell of a grid."""
     cells = np.floor(points / max(_CELL * spacing, 1e-6)).astype(np.int64)
     return np.sort(np.unique(cells, axis=0, return_index=True)[1])
