@@ -24,6 +24,7 @@ from restage4d.reconstruct.fusion.completing.completion import complete_far_side
 from restage4d.reconstruct.fusion.completing.mirrored_view import draw_frames
 from restage4d.reconstruct.fusion.completing.symmetry import Plane
 from restage4d.reconstruct.fusion.floaters import measure_visibility
+from restage4d.reconstruct.model.scene_model import SceneModel
 
 
 def test_colours_that_hardly_show_are_mixed_with_those_around():
@@ -85,28 +86,41 @@ def test_the_wall_between_both_sides_is_plain(monkeypatch, through_plane):
         assert wall.sum() == between.sum()
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_only_what_is_filmed_from_beside_keeps_its_detail_behind(wide):
-    """A face belongs on one side of a head: the image of what is taller than wide is blurred."""
-    front, guess = make_front(), make_guess(make_front())
-    narrow, reach = int(wide), RADIUS / FOCAL * NEAR / 2  # x or y, the shorter axis
-    front, guess = (means[np.abs(means[:, narrow]) < reach] for means in (front, guess))
+def complete_strip(paint, narrow: int) -> tuple[SceneModel, np.ndarray]:
+    """A disc cut to half its size along axis ``narrow``, completed, and the points (N, 3) of its
+    front, whose reds are ``paint(front)``."""
+    reach = RADIUS / FOCAL * NEAR / 2
+    front, guess = (
+        means[np.abs(means[:, narrow]) < reach]
+        for means in (make_front(), make_guess(make_front()))
+    )
     away = np.abs(np.mgrid[:SIZE, :SIZE][1 - narrow] + 0.5 - SIZE / 2)
     mask = draw_disc() & (away < RADIUS / 2)
-    red = np.where((np.round(front[:, :2] * FOCAL / NEAR) // 2).sum(1) % 2, 1.0, -1.0)
     far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
-    model = make_model(
-        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
-    )
+    red = np.concatenate([paint(front), np.full(len(guess), 9.0)])
+    model = make_model(np.concatenate([front, guess]), far, red=red)
     rewound, priors = make_priors()
     priors = replace(priors, masks=np.tile(mask.astype(np.float32), (FRAMES, 1, 1)))
     complete_far_side(model, rewound, priors, priors.cameras)
+    return model, front
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_only_what_is_filmed_from_beside_keeps_its_detail_behind(wide):
+    """A face belongs on one side of a head: the image of what is taller than wide is blurred."""
+
+    def paint(front):  # a checkerboard
+        return np.where((np.round(front[:, :2] * FOCAL / NEAR) // 2).sum(1) % 2, 1.0, -1.0)
+
+    model, front = complete_strip(paint, int(wide))
     found, sizes = (
         model.params[f"subject.{n}"].detach().numpy()[len(front) :] for n in ("sh0", "log_scales")
     )
     image = (model.far[len(front) :] == 0).numpy() & (np.ptp(sizes, 1) > 0)  # no wall, no guess
     assert image.sum() > 100
-    assert model.params["subject.sh0"][: len(front), 0].detach().numpy() == pytest.approx(red)
+    assert model.params["subject.sh0"][: len(front), 0].detach().numpy() == pytest.approx(
+        paint(front)
+    )
     assert found[image, 0].mean() == pytest.approx(0, abs=0.1)
     assert found[image, 0].std() > 0.9 if wide else found[image, 0].std() < 0.3
 
@@ -163,19 +177,10 @@ def test_a_bust_that_is_cut_off_below_counts_as_taller_than_it_shows(low, right,
 
 
 def test_the_back_of_a_tall_body_has_the_colours_of_its_sides_and_no_gaps():
-    """Dark in the middle of its front; every second of its Gaussians alone is a source."""
-    front, guess = make_front(), make_guess(make_front())
-    front, guess = (p[np.abs(p[:, 0]) < RADIUS / FOCAL * NEAR / 2] for p in (front, guess))
-    away = np.abs(np.mgrid[:SIZE, :SIZE][1] + 0.5 - SIZE / 2)
-    mask = draw_disc() & (away < RADIUS / 2)
-    red = np.where(np.abs(front[:, 0]) * FOCAL / NEAR < 4, -2.0, 1.0)
-    far = np.concatenate([np.zeros(len(front)), np.ones(len(guess))])
-    model = make_model(
-        np.concatenate([front, guess]), far, red=np.concatenate([red, np.full(len(guess), 9.0)])
+    """Dark in the middle of its front."""
+    model, front = complete_strip(
+        lambda front: np.where(np.abs(front[:, 0]) * FOCAL / NEAR < 4, -2.0, 1.0), 0
     )
-    rewound, priors = make_priors()
-    priors = replace(priors, masks=np.tile(mask.astype(np.float32), (FRAMES, 1, 1)))
-    complete_far_side(model, rewound, priors, priors.cameras)
     means, sizes, sh0 = (
         model.params[f"subject.{n}"].detach().numpy()[len(front) :]
         for n in ("means", "log_scales", "sh0")
