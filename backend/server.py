@@ -371,6 +371,6 @@ class Server:
                 return
             job = topic.decode()
             if len(topic) == 32 and self.subscriptions.may_follow(
-                user, job, self.doorman.is_owner(user)
+                user, fd, job, self.doorman.is_owner(user)
             ):
                 socket.setsockopt(zmq.SUBSCRIBE, topic)

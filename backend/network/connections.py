@@ -140,18 +140,23 @@ class Connections:
                 peer.promised += size
 
     def note_topic(self, fd: int, more: int) -> bool:
-        """A connection subscribed to one topic more, or one less (-1). False where its user has too
-        many, or so many wait to be read (ZeroMQ keeps these already): then it is cut off."""
+        """A connection subscribed to one topic more, or one less (-1). False where it is cut off:
+        so many wait to be read (ZeroMQ keeps these already), or its user has too many and most of
+        them are its own. Where another of the user's connections has more, that one is cut off."""
         with self._lock:
             peer = self._peers.get(fd)
             if peer is None:
                 return False
             peer.topics = max(peer.topics + more, 0)
-            theirs = sum(p.topics for p in self._peers.values() if p.user == peer.user)
-            if theirs <= _TOPICS and _count_bytes(fd)[0] - peer.taken <= _UNREAD_TOPICS:
+            if _count_bytes(fd)[0] - peer.taken > _UNREAD_TOPICS:
+                self._drop_for_topics(peer)
+                return False
+            theirs = [p for p in self._peers.values() if p.user == peer.user]
+            if sum(p.topics for p in theirs) <= _TOPICS:
                 return True
-            self._drop_for_topics(peer)
-            return False
+            most = max(theirs, key=lambda p: p.topics)
+            self._drop_for_topics(most)
+            return most is not peer
 
     def settle(self, fd: int, promised: int, size: int, gone: Callable[[], bool]) -> None:
         """An answer that was promised was sent; it is held until ``gone()``."""

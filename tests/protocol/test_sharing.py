@@ -42,17 +42,17 @@ def test_users_take_turns_and_each_has_its_own_order():
 def test_an_id_that_somebody_waits_for_is_theirs():
     there = {"a" * 32: "anna"}
     subscriptions = Subscriptions(there.get)
-    assert subscriptions.may_follow("anna", "a" * 32, False)
-    assert not subscriptions.may_follow("ben", "a" * 32, False)
-    assert subscriptions.may_follow("ben", "a" * 32, True)
-    assert subscriptions.may_follow("ben", "b" * 32, False)
-    assert not subscriptions.may_follow("anna", "b" * 32, False)
+    assert subscriptions.may_follow("anna", 7, "a" * 32, False)
+    assert not subscriptions.may_follow("ben", 7, "a" * 32, False)
+    assert subscriptions.may_follow("ben", 7, "a" * 32, True)
+    assert subscriptions.may_follow("ben", 7, "b" * 32, False)
+    assert not subscriptions.may_follow("anna", 7, "b" * 32, False)
     assert not subscriptions.may_submit("anna", "b" * 32)
     assert subscriptions.may_submit("ben", "b" * 32)
     assert subscriptions.may_submit("anna", "c" * 32)
-    assert sum(subscriptions.may_follow("eve", f"{i:032x}", False) for i in range(300)) == 256
+    assert sum(subscriptions.may_follow("eve", 7, f"{i:032x}", False) for i in range(300)) == 256
     subscriptions.end(f"{0:032x}")
-    assert subscriptions.may_follow("eve", "e" * 32, False)
+    assert subscriptions.may_follow("eve", 7, "e" * 32, False)
 
 
 @pytest.fixture

@@ -142,6 +142,33 @@ def test_a_flood_of_subscriptions_fills_no_memory(own):
         context.destroy(linger=0)
 
 
+@needs_linux
+def test_one_connection_that_follows_much_takes_nothing_from_the_next(own):
+    """Whoever follows hundreds of jobs to come still hears of their next one elsewhere."""
+    own.start()
+    connection = Connection.read(own.file)
+    context = zmq.Context()
+    try:
+        with own.client() as client:
+            client.hello()
+            many, few = context.socket(zmq.SUB), context.socket(zmq.SUB)
+            for one in (many, few):
+                one.setsockopt(zmq.SNDHWM, 0)
+                secure(one, connection)
+                one.connect(connection.address("progress"))
+            for _ in range(400):
+                many.setsockopt(zmq.SUBSCRIBE, os.urandom(16).hex().encode())
+            time.sleep(2.0)  # all of these are there
+            job = framing.new_id()
+            few.setsockopt(zmq.SUBSCRIBE, job.encode())
+            time.sleep(1.0)
+            client.submit(tiny_job(client.upload, 1, key=job))
+            assert few.poll(20_000)
+            assert few.recv_multipart()[0] == job.encode()
+    finally:
+        context.destroy(linger=0)
+
+
 def speak(port: int, kind: bytes = b"DEALER") -> socket.socket:
     """A connection that has said what ZMTP 3 asks for where there are no keys."""
     one = connect(port)
@@ -189,6 +216,21 @@ def test_an_endless_message_ends_its_own_connection_alone():
         thread.join()
         router.disable_monitor()  # before its reader goes
         context.destroy(linger=0)
+
+
+def test_of_one_user_the_connection_with_the_most_subscriptions_goes(monkeypatch):
+    """Not the one that asked last."""
+    connections, dropped = Connections(1e9), []
+    monkeypatch.setattr(connections, "_drop", lambda peer: dropped.append(peer.fd))
+    monkeypatch.setattr("backend.network.connections._count_bytes", lambda fd: (0, 0))
+    for fd, user, topics in ((900, "anna", 4000), (901, "anna", 95), (902, "ben", 4096)):
+        connections._peers[fd] = Peer(fd, "progress", None, 0.0, user, proven=True, topics=topics)
+    assert connections.note_topic(901, 1)
+    assert not dropped
+    assert connections.note_topic(901, 1)
+    assert dropped == [900]
+    assert not connections.note_topic(902, 1)
+    assert dropped == [900, 902]
 
 
 def test_the_oldest_connections_go_of_who_has_too_many(monkeypatch):
