@@ -5,7 +5,8 @@ volume. No frame supervises them, so they stay coarse. Here those that no frame 
 the fitted Gaussians of the near side, whose detail, colours and coefficients come along.
 
 Where the body's plane of symmetry is sure (`symmetry`) and it is filmed from beside, everything
-that some frame shows away from an outline is reflected through that plane. Other bodies are
+that some frame shows away from an outline is reflected through that plane, in the pose that most
+frames share: reflected while it looks aside, a head gets a second face. Other bodies are
 reflected through their middle: the surface that one frame sees, the one that shows most of the
 subject, moved by the half thickness that the outline allows
 (`restage4d.priors.geometry.inflation.inflate`). From several frames, each with an outline and a
@@ -56,6 +57,7 @@ from restage4d.reconstruct.fusion.completing.mirrored_view import (
     fit_to_mirrored,
     look_along,
 )
+from restage4d.reconstruct.fusion.completing.poses import Body, find_usual_pose, measure_turn
 from restage4d.reconstruct.fusion.completing.reflection import (
     LIP,
     WALL,
@@ -75,7 +77,6 @@ from restage4d.reconstruct.fusion.far_side import find_contradicted
 from restage4d.reconstruct.fusion.floaters import measure_visibility, shorten_needles
 from restage4d.reconstruct.fusion.rendering import render_view
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
-from restage4d.reconstruct.motion.body_motion import procrustes
 
 F32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -130,19 +131,21 @@ def complete_far_side(
     mask = priors.masks[t] > 0.5
     if not hidden.any() or not near.any() or not mask.any():
         return
-    body = _Body(model)
+    body = Body(model)
     surfaces = {
         int(f): _draw_surface(model, K[f], w2c[f], rewound.clip.size, int(f)) for f in (*frames, t)
     }
     inner = near & _find_inner(body, surfaces, priors, cameras)
     set_colours(model, np.flatnonzero(hidden), blur_colours(model, body.means, hidden, inner))
     calm_colours(model, body.means, faint, (share / _FAINT).astype(np.float32), inner)
-    if _measure_turn(body, near, frames, cameras) > _ROUND:
+    if measure_turn(body, near, frames, cameras) > _ROUND:
         return
-    posed, turned, R, shift = body.pose(t)
     extent = measure_extent(body.means)
+    usual = find_usual_pose(body, near, frames)
+    if plane := _find_plane(model, body, near, usual, surfaces, rewound, priors, cameras):
+        t, mask = usual, priors.masks[usual] > 0.5
+    posed, turned, R, shift = body.pose(t)
     margin = measure_margin(posed, surfaces[t], mask, cameras.K[t], cameras.w2c[t])
-    plane = _find_plane(model, body, near, t, surfaces, rewound, priors, cameras)
     if plane:
         rim = (margin > LIP) & (margin <= LIP + WALL)
         found = reflect_through_plane(posed, turned, inner, rim, plane)
@@ -215,38 +218,14 @@ def complete_far_side(
     guessed = np.concatenate([hidden[keep], ~wall])[unseen]
     rows = np.flatnonzero(guessed)
     most = np.concatenate([np.full(n_kept, _LARGEST * extent), most])[unseen][guessed]
-    close_gaps(model, _Body(model).pose(t)[0], rows, most.astype(np.float32))
+    close_gaps(model, Body(model).pose(t)[0], rows, most.astype(np.float32))
     largest = np.minimum(most, _LARGEST * extent).astype(np.float32)
     fit_to_mirrored(model, rows, mirrored, before, spacing, largest, check)
     shorten_needles(model)
 
 
-class _Body:
-    """The model's subject, posed in numpy."""
-
-    def __init__(self, model: SceneModel) -> None:
-        with torch.no_grad():
-            self.bases = model.compute_bases().cpu().numpy()
-            index, weight = model.find_top_influences(self.bases.shape[0])
-            self.index, self.weight = (a.cpu().numpy() for a in (index, weight))
-            self.means = model.params["subject.means"].cpu().numpy()
-            quats = torch.nn.functional.normalize(model.params["subject.quats"], dim=-1)
-            self.quats = quats.cpu().numpy()
-
-    def blend(self, t: int, rows: NDArray[np.intp] | slice = slice(None)) -> tuple[F32, F32]:
-        """Rotation (N, 3, 3) and shift (N, 3) of Eq. 1 at frame t."""
-        R, shift = se3.blend(self.bases[:, t], self.index[rows], self.weight[rows])
-        return R.astype(np.float32), shift.astype(np.float32)
-
-    def pose(self, t: int) -> tuple[F32, F32, F32, F32]:
-        """Means and orientations in the world at frame t, and what brought them there."""
-        R, shift = self.blend(t)
-        turn = se3.matrix_to_quat(R).astype(np.float32)
-        return se3.transform(R, shift, self.means), se3.quat_multiply(turn, self.quats), R, shift
-
-
 def _find_plane(
-    model: SceneModel, body: _Body, near: Bool, t: int, surfaces: dict[int, F32],
+    model: SceneModel, body: Body, near: Bool, t: int, surfaces: dict[int, F32],
     rewound: Rewound, priors: Priors, cameras: Cameras,
 ) -> Plane | None:  # fmt: skip
     """The body's plane of symmetry in the world at frame t, None where none is sure or where it is
@@ -293,7 +272,7 @@ def _choose_view(
 
 
 def _find_inner(
-    body: _Body, surfaces: dict[int, F32], priors: Priors, cameras: Cameras
+    body: Body, surfaces: dict[int, F32], priors: Priors, cameras: Cameras
 ) -> Bool:  # -> (N,)
     """Gaussians that some frame shows on its surface, away from the outline."""
     found = np.zeros(len(body.means), bool)
@@ -303,18 +282,6 @@ def _find_inner(
         )
         found |= inside > LIP
     return found
-
-
-def _measure_turn(body: _Body, near: Bool, frames: NDArray[np.intp], cameras: Cameras) -> float:
-    """Degrees: the largest turn of the body before the camera between two of the frames."""
-    seen = []
-    for f in frames:
-        w2c = cameras.w2c[f]
-        seen.append(body.pose(int(f))[0][near] @ w2c[:3, :3].T + w2c[:3, 3])
-    first = seen[0]
-    R = np.stack([procrustes(first, now, np.ones(len(first), np.float32))[0] for now in seen])
-    cosine = (np.einsum("aij,bij->ab", R, R) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).max())
 
 
 def _draw_surface(
