@@ -29,13 +29,12 @@ from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
 from restage4d.progress import Progress, Turn, at_once
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
-from restage4d.reconstruct.bridging import bridge_gaps
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fit import fit
 from restage4d.reconstruct.fusion.closeups import cut_closeups
 from restage4d.reconstruct.fusion.optimisation import Fusion
-from restage4d.reconstruct.loose_pieces import remove_loose_pieces
 from restage4d.reconstruct.new_performance import fit_new_performance, list_performances
+from restage4d.reconstruct.one_body import make_one_body
 from restage4d.reconstruct.sketch import sketch_body
 from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 
@@ -142,7 +141,9 @@ def restage(
         def make_performances() -> tuple[Fusion, list[Performance]]:
             fusion = fit_new_performance(into, rewound, priors, config, progress)
             made = replace(into, performances=list_performances(into, fusion, prompts))
-            return fusion, rejoin_torn_pieces(made, progress.check).performances
+            masks = [priors.masks[rewound.video(i)] for i in range(1, 1 + len(drivings))]
+            made = rejoin_torn_pieces(made, masks, progress.check, first=False)
+            return fusion, made.performances
 
         fusion, made = turn(make_performances)
         older = into.performances[1:]
@@ -155,9 +156,9 @@ def restage(
         def make_puppet() -> tuple[Fusion, Puppet]:
             fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
-            made = remove_loose_pieces(rejoin_torn_pieces(made, progress.check))
-            whole = bridge_gaps(made, progress.check)
-            log.add(check_bridges(len(whole.subject) - len(made.subject), len(base)))
+            masks = [priors.masks[rewound.video(i)] for i in range(len(made.performances))]
+            whole, bridging = make_one_body(made, masks, progress.check)
+            log.add(check_bridges(bridging, len(base)))
             return fusion, whole
 
         fusion, puppet = turn(make_puppet)

@@ -1,5 +1,7 @@
 """Small puppets whose look and motion are known, made with numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from restage4d import se3
@@ -105,6 +107,34 @@ def box_puppet(frames: int = 10, size: tuple[int, int] = (160, 100)) -> Puppet:
         ],
         background=_dots(ground, np.full(ground.shape, 0.4), 0.05),
     )
+
+
+def sheet_puppet(sheets: list[np.ndarray], slide: float = 0.0, frames: int = 6) -> Puppet:
+    """Sheets of dots (N, 3). The last is a basis's own, which moves it along x by -``slide`` in
+    the first frame of "restaged" to +``slide`` in the last."""
+    puppet = box_puppet(frames=frames)
+    means = np.concatenate(sheets).astype(np.float32)
+    dots = {n: np.resize(v, (len(means), *v.shape[1:])) for n, v in vars(puppet.subject).items()}
+    own = np.arange(len(means)) >= len(means) - len(sheets[-1])
+    performances = []
+    for performance in puppet.performances:
+        bases = np.tile(se3.IDENTITY, (2, frames, 1))
+        if performance.name == "restaged":
+            bases[1, :, 6] = np.linspace(-slide, slide, frames)
+        performances.append(replace(performance, bases=bases))
+    return replace(
+        puppet,
+        subject=Gaussians(**(dots | {"means": means})),
+        index=np.stack([own, ~own], 1).astype(np.uint16),
+        weight=np.tile(np.array([1, 0], np.float32), (len(means), 1)),
+        performances=performances,
+    )
+
+
+def spread_dots(count: int, *bounds: tuple[float, float]) -> np.ndarray:  # -> (count, 3)
+    """Dots anywhere between ``bounds`` of x, y and z."""
+    low, high = np.array(bounds).T
+    return np.random.default_rng(count).uniform(low, high, (count, 3))
 
 
 def _dots(means: np.ndarray, colours: np.ndarray, sigma: float) -> Gaussians:

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import box_puppet
+from samples import box_puppet, sheet_puppet, spread_dots
 
 from restage4d.errors import Cancelled
 from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
+from restage4d.evaluate.metrics.tracking import SOLID
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.bridging import bridge_gaps
+from restage4d.reconstruct.fusion.completing.reflection import measure_spacing
 
 FRAMES, COPIES = 6, 4
 LOW, HIGH = 0.2, 0.29  # of the slice that is missing, of a height of 0.5 and a length of 0.7
@@ -45,6 +47,9 @@ def box_in_two(swing: float = 0.0) -> Puppet:
     )
 
 
+CHEST = spread_dots(6000, (-0.2, 0.2), (-0.1, 0.1), (0.29, 0.29))
+
+
 def list_unity(puppet: Puppet) -> list[float]:
     return [float(measure_unity(puppet, p).min()) for p in puppet.performances]
 
@@ -68,6 +73,56 @@ def test_a_part_that_hangs_apart_is_joined_in_every_frame(swing):
     assert last[:, 0] == pytest.approx(0.8 + swing * share.clip(0, 1), abs=0.02)
 
 
+def test_a_foot_hangs_from_where_it_always_hangs():
+    """It swings past another leg, which is nearer at times; not for long."""
+    leg = spread_dots(1200, (0.096, 0.096), (-0.03, 0.03), (0.05, 0.29))
+    foot = spread_dots(1000, (-0.06, 0.06), (-0.06, 0.06), (0.228, 0.228))
+    torn = sheet_puppet([CHEST, leg, foot], slide=0.0235)
+    torn.performances[1].bases[1, :, 6] -= 0.0235
+    assert max(list_unity(torn)) < 0.95
+    whole = bridge_gaps(torn, never)
+    assert min(list_unity(whole)) > 0.999
+    added = whole.subject.means[len(torn.subject) :]
+    assert added[:, 0].max() < 0.08
+
+
+def test_rows_that_end_in_a_tip_hold():
+    tip = np.linspace([0, 0, 0.29], [0, 0, 0.262], 25)
+    part = spread_dots(1000, (-0.06, 0.06), (-0.06, 0.06), (0.21, 0.21))
+    torn = sheet_puppet([CHEST, tip, part])
+    assert max(list_unity(torn)) < 0.95
+    whole = bridge_gaps(torn, never)
+    assert min(list_unity(whole)) > 0.999
+    assert 30 < len(whole.subject) - len(torn.subject) < 80  # rows start apart
+
+
+def test_a_part_that_ends_in_a_thread_is_held_by_more_of_it():
+    thread = np.linspace([0, 0, 0.24], [0, 0, 0.208], 5)
+    part = spread_dots(1000, (-0.06, 0.06), (-0.06, 0.06), (0.2, 0.2))
+    torn = sheet_puppet([CHEST, np.concatenate([thread, part])])
+    assert max(list_unity(torn)) < 0.95
+    whole = bridge_gaps(torn, never)
+    assert min(list_unity(whole)) > 0.999
+    assert 30 < len(whole.subject) - len(torn.subject) < 90
+
+
+def test_what_is_too_faint_to_be_seen_holds_nothing():
+    torn = box_in_two()
+    n = len(torn.subject)
+    low = np.flatnonzero(torn.subject.means[:, 2] < LOW)
+    few = np.repeat(low[:1], 300)
+    values = {k: np.concatenate([v, v[few]]) for k, v in vars(torn.subject).items()}
+    values["means"][n:, 2] = np.linspace(LOW - 0.05, HIGH + 0.05, 300)
+    values["opacities"][n:] = 0.01
+    rows = np.concatenate([np.arange(n), few])
+    torn = replace(
+        torn, subject=Gaussians(**values), index=torn.index[rows], weight=torn.weight[rows]
+    )
+    whole = bridge_gaps(torn, never)
+    assert min(list_unity(whole)) > 0.999
+    assert whole.subject.opacities[n + 300 :].min() >= SOLID
+
+
 def test_colours_lead_from_one_end_to_the_other():
     torn = box_in_two()
     n = len(torn.subject)
@@ -76,6 +131,7 @@ def test_colours_lead_from_one_end_to_the_other():
     height = (whole.subject.means[n:, 2] - LOW) / (HIGH - LOW)
     assert whole.subject.sh[n:, 0, 0] == pytest.approx(2 * height - 1, abs=0.35)
     assert whole.subject.scales[n:].max() < 0.02
+    assert whole.subject.scales[n:].min() > measure_spacing(torn.subject.means)
 
 
 def test_no_streak_leads_to_what_flies_off():

@@ -8,8 +8,8 @@ import pytest
 from samples import box_puppet
 
 from restage4d.errors import Cancelled
-from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
-from restage4d.puppet import Puppet
+from restage4d.evaluate.metrics.pieces import label_pieces, label_solid, measure_unity
+from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
 
 FRAMES, TORN = 6, 4
@@ -17,6 +17,13 @@ FRAMES, TORN = 6, 4
 
 def never() -> None:
     """Nobody cancels."""
+
+
+def rejoin(puppet: Puppet, mask: float = 1.0, *, first: bool = False) -> Puppet:
+    """Mended, where ``mask`` is every pixel of the subject's masks."""
+    width, height = puppet.performances[0].size
+    masks = [np.full((FRAMES, height, width), mask, np.float32)] * 2
+    return rejoin_torn_pieces(puppet, masks, never, first=first)
 
 
 def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
@@ -38,7 +45,7 @@ def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
 def test_a_hidden_part_goes_with_the_body():
     torn = box_with_a_part(behind=True, by=(0.05, 0.9, 0.02))
     assert measure_unity(torn, torn.performances[1])[TORN] < 0.8
-    mended = rejoin_torn_pieces(torn, never)
+    mended = rejoin(torn)
     assert measure_unity(mended, mended.performances[1]).min() == 1
     bases, body = mended.performances[1].bases, mended.performances[1].bases[0]
     assert bases[1, TORN, 6] == pytest.approx(body[TORN, 6], abs=0.06)
@@ -47,7 +54,7 @@ def test_a_hidden_part_goes_with_the_body():
 
 def test_a_part_that_is_seen_moves_along_its_ray_alone():
     torn = box_with_a_part(behind=False, by=(0.0, -0.5, 0.0))
-    mended = rejoin_torn_pieces(torn, never)
+    mended = rejoin(torn)
     assert measure_unity(mended, mended.performances[1]).min() == 1
     before, after = (
         p.pose(p.performances[1], TORN).means[p.index[:, 0] == 1].mean(0) for p in (torn, mended)
@@ -61,13 +68,44 @@ def test_a_part_that_is_seen_moves_along_its_ray_alone():
 
 def test_a_part_that_is_seen_elsewhere_stays_where_it_was_filmed():
     torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
-    mended = rejoin_torn_pieces(torn, never)
+    mended = rejoin(torn)
     assert np.array_equal(mended.performances[1].bases, torn.performances[1].bases)
+
+
+def test_a_part_that_flies_over_the_background_goes_with_the_body():
+    torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
+    mended = rejoin(torn, mask=0.0)
+    assert measure_unity(mended, mended.performances[1]).min() == 1
+    bases = mended.performances[1].bases
+    assert bases[1, TORN, 6:] == pytest.approx(bases[0, TORN, 6:], abs=0.06)
+    unknown = rejoin(torn, mask=np.nan)
+    assert np.array_equal(unknown.performances[1].bases, torn.performances[1].bases)
+
+
+def test_specks_between_do_not_make_one_body_of_two():
+    """What is too faint to be seen is no bridge, and belongs to what is nearest to it."""
+    torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
+    n = len(torn.subject)
+    way = np.linspace(0.0, 1.2, 200, dtype=np.float32)[:, None] * np.array([0, 1, 0], np.float32)
+    faint = {name: np.concatenate([v, v[:200]]) for name, v in vars(torn.subject).items()}
+    faint["means"][n:] = torn.subject.means.mean(0) + way
+    faint["opacities"][n:] = 0.01
+    torn = replace(
+        torn,
+        subject=Gaussians(**faint),
+        index=np.concatenate([torn.index, np.zeros_like(torn.index[:200])]),
+        weight=np.concatenate([torn.weight, torn.weight[:200]]),
+    )
+    piece = label_solid(torn, torn.performances[1].bases[:, TORN])
+    assert set(piece[:n]) == {0, 1}
+    assert (piece[n], piece[-1]) == (0, 1)
+    mended = rejoin(torn)
+    assert measure_unity(mended, mended.performances[1]).min() == 1
 
 
 def test_all_else_stays_to_the_bit():
     torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
-    mended = rejoin_torn_pieces(torn, never)
+    mended = rejoin(torn)
     assert np.array_equal(mended.performances[0].bases, torn.performances[0].bases)
     others = np.arange(FRAMES) != TORN
     kept, given = mended.performances[1].bases, torn.performances[1].bases
@@ -75,16 +113,27 @@ def test_all_else_stays_to_the_bit():
     assert np.array_equal(kept[0], given[0])
     assert mended.subject is torn.subject
     whole = box_puppet(frames=FRAMES)
-    assert rejoin_torn_pieces(whole, never).performances[1] is whole.performances[1]
+    assert rejoin(whole).performances[1] is whole.performances[1]
 
 
 def test_the_frame_that_all_performances_share_is_not_touched():
     torn = box_with_a_part(behind=True, by=(0.0, 0.9, 0.0))
     for performance in torn.performances:
         performance.bases[1, 0, 7] += 0.9
-    mended = rejoin_torn_pieces(torn, never)
+    mended = rejoin(torn)
     for kept, given in zip(mended.performances, torn.performances, strict=True):
         assert np.array_equal(kept.bases[:, 0], given.bases[:, 0])
+
+
+def test_the_frame_that_all_share_is_mended_in_all_of_a_new_puppet():
+    torn = box_with_a_part(behind=True, by=(0.0, 0.0, 0.0))
+    for performance in torn.performances:
+        performance.bases[1, 0, 7] += 0.9
+    mended = rejoin(torn, first=True)
+    first, second = mended.performances
+    assert np.array_equal(first.bases[:, 0], second.bases[:, 0])
+    assert first.bases[1, 0, 7] == pytest.approx(first.bases[0, 0, 7], abs=0.06)
+    assert np.array_equal(second.bases[:, 1:], torn.performances[1].bases[:, 1:])
 
 
 def test_it_can_be_cancelled():
@@ -92,7 +141,12 @@ def test_it_can_be_cancelled():
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        rejoin_torn_pieces(box_with_a_part(behind=True, by=(0.0, 0.9, 0.0)), cancel)
+        rejoin_torn_pieces(
+            box_with_a_part(behind=True, by=(0.0, 0.9, 0.0)),
+            [np.ones((FRAMES, 64, 96), np.float32)] * 2,
+            cancel,
+            first=False,
+        )
 
 
 def test_pieces_are_numbered_from_the_largest():

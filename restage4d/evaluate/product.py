@@ -22,11 +22,9 @@ from restage4d.priors.estimate import estimate_priors, weight_free_providers
 from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
-from restage4d.reconstruct.bridging import bridge_gaps
 from restage4d.reconstruct.config import preset, with_settings
 from restage4d.reconstruct.fit import fit
-from restage4d.reconstruct.loose_pieces import remove_loose_pieces
-from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
+from restage4d.reconstruct.one_body import make_one_body
 
 FORMAT = 1
 _FIRST = (  # columns of the table: title, metric, digits
@@ -127,8 +125,8 @@ def _run_product(
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
-    puppet = remove_loose_pieces(rejoin_torn_pieces(puppet, progress.check))
-    puppet = bridge_gaps(puppet, progress.check)
+    followed = [priors.masks[rewound.video(i)] for i in range(len(puppet.performances))]
+    puppet, _ = make_one_body(puppet, followed, progress.check)
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)

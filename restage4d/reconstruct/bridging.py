@@ -12,10 +12,13 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from restage4d import se3
-from restage4d.evaluate.metrics.pieces import label_pieces
+from restage4d.evaluate.metrics.pieces import label_solid
+from restage4d.evaluate.metrics.tracking import SOLID
 from restage4d.puppet import F32, Gaussians, Puppet
 from restage4d.reconstruct.fusion.completing.reflection import measure_extent, measure_spacing
 from restage4d.threads import map_on_cores
@@ -24,12 +27,15 @@ Bool = NDArray[np.bool_]
 
 _LEAST = 0.002  # of all Gaussians: smaller pieces are no parts
 _SAME = 0.5  # share of two pieces of different frames that they have in common, to be one part
-_WIDEST = 0.15  # of the extent: a part that is farther off in any frame was torn off by an error
-_ROWS = 32  # that lead across a gap at most
-_END = 0.02  # of the extent: depth of the part's end from which they start
-_FEWEST = 4  # without which there is no bridge
+_WIDEST = 0.2  # of the extent: a part that is farther off in any frame was torn off by an error
+_ROWS = 16  # that lead across a gap at most
+_ENDS = (0.03, 1.0), (0.04, 1.5), (0.05, 2.0)
+# tried in turn: depth of both ends in extents, how far rows start apart in distances of neighbours
+_FEWEST = 3  # rows without which there is no bridge
 _JOINED = 0.5  # of the frames in which it hangs apart: what a bridge must mend to be one
-_STEP = 0.7  # median distances of neighbours from one Gaussian of a row to the next at most ...
+_STEP = 1.5  # median distances of neighbours from one Gaussian of a row to the next at most ...
+_FILL = 2.5  # deviations of ends from their middle, shared by the rows ...
+_THICK = 1.5  # ... but at most this many median distances of neighbours: a row's thickness
 _LONGEST = 40  # ... up to so many
 _PASSES = 3
 _FRAMES = 72  # of a performance that are looked at, evenly
@@ -71,25 +77,23 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
     def look(bases: F32) -> _Look:
         check()
         means = puppet.pose(bases).means
-        return _Look(bases, means, label_pieces(means), measure_extent(means))
+        return _Look(bases, means, label_solid(puppet, bases), measure_extent(means))
 
     looks = map_on_cores(look, moments)
     for part in _find_parts(looks):
-        check()
-        ends = _find_ends(puppet, part, looks)
-        if ends is None:
-            continue
-        longer = _add_rows(puppet, *ends, looks)
-        torn = [look.bases for look in looks if _hangs_apart(part, look.piece)]
-        labels = map_on_cores(partial(_label, longer), torn)
-        joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
-        if np.mean(joined) > _JOINED:
-            puppet = longer
+        torn = [look for look in looks if _hangs_apart(part, look.piece)]
+        for depth, spread in _ENDS if torn else ():
+            check()
+            ends = _find_ends(puppet, part, looks, torn, depth, spread)
+            if ends is None:
+                continue
+            longer = _add_rows(puppet, *ends, looks)
+            labels = map_on_cores(partial(label_solid, longer), [look.bases for look in torn])
+            joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
+            if np.mean(joined) > _JOINED:
+                puppet = longer
+                break
     return puppet
-
-
-def _label(puppet: Puppet, bases: F32) -> NDArray[np.intp]:  # (K, 9) -> (N,)
-    return label_pieces(puppet.pose(bases).means)
 
 
 def _hangs_apart(part: Bool, piece: NDArray[np.intp]) -> bool:
@@ -119,31 +123,54 @@ def _find_parts(looks: list[_Look]) -> list[Bool]:
 
 
 def _find_ends(
-    puppet: Puppet, part: Bool, looks: list[_Look]
+    puppet: Puppet, part: Bool, looks: list[_Look], torn: list[_Look], depth: float, spread: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
     """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
     Gaussians each is; None where they are too far apart."""
-    torn = [look for look in looks if _hangs_apart(part, look.piece)]
-    if not torn:
-        return None
-    rows = np.flatnonzero(part)
-    bodies = [np.flatnonzero(~part & (look.piece == _find_body(part, look.piece))) for look in torn]
+    solid = puppet.subject.opacities[: len(part)] >= SOLID
+    rows = np.flatnonzero(part & solid)
+    bodies = [
+        np.flatnonzero(~part & solid & (look.piece == _find_body(part, look.piece)))
+        for look in torn
+    ]
     found = [
         KDTree(look.means[body]).query(look.means[rows])
         for look, body in zip(torn, bodies, strict=True)
     ]
-    near = int(np.argmin([distance.min() for distance, _ in found]))
-    distance, nearest = found[near]
-    end = np.flatnonzero(distance < distance.min() + _END * torn[near].extent)
-    a, b = rows[end], bodies[near][np.asarray(nearest, np.intp)[end]]
+    wide = int(np.argmax([distance.min() for distance, _ in found]))
+    look, body, distance = torn[wide], bodies[wide], found[wide][0]
+    back = np.asarray(KDTree(look.means[rows]).query(look.means[body])[0])
+    spacing = measure_spacing(look.means)
+    a, b = (
+        _take_apart(look, of[away < distance.min() + depth * look.extent], spread * spacing)
+        for of, away in ((rows, distance), (body, back))
+    )
+    i, j = linear_sum_assignment(cdist(look.means[a], look.means[b], "sqeuclidean"))
+    a, b = a[i], b[j]
     apart = _measure_apart(puppet, a, b)
     kept = np.argsort(apart, kind="stable")[:_ROWS]
     kept = kept[apart[kept] < _WIDEST * min(look.extent for look in looks)]
     if len(kept) < _FEWEST:
         return None
-    step = _STEP * measure_spacing(torn[near].means)
-    count = np.ceil(apart[kept] / step).astype(int).clip(2, _LONGEST) - 1
+    count = np.ceil(apart[kept] / (_STEP * spacing)).astype(int).clip(2, _LONGEST) - 1
     return a[kept], b[kept], count
+
+
+def _take_apart(look: _Look, rows: NDArray[np.intp], least: float) -> NDArray[np.intp]:
+    """Those of ``rows`` (R,) that are ``least`` apart, world units. Rows that end in one place
+    would have nothing but one another among their nearest neighbours there, and not hang together
+    with what is beyond (`label_solid`)."""
+    kept: list[int] = []
+    for i in rows:
+        if np.all(np.linalg.norm(look.means[kept] - look.means[i], axis=1) >= least):
+            kept.append(int(i))
+    return np.array(kept, np.intp)
+
+
+def _measure_girth(end: F32) -> float:
+    """Standard deviation of the Gaussians of rows that begin at ``end`` (R, 3), so that they fill
+    what is between them."""
+    return float(_FILL * np.sqrt(np.mean(np.var(end, axis=0)) / len(end)))
 
 
 def _measure_apart(puppet: Puppet, a: NDArray[np.intp], b: NDArray[np.intp]) -> F32:
@@ -178,7 +205,7 @@ def _add_rows(
     each = np.repeat(np.arange(len(a)), count)
     number = np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count) + 1
     share = (number / (count + 1)[each]).astype(np.float32)
-    a, b = a[each], b[each]
+    ends, a, b = a, a[each], b[each]
 
     def mix(values: F32) -> F32:
         s = share.reshape(-1, *[1] * (values.ndim - 1))
@@ -193,13 +220,16 @@ def _add_rows(
         for look in looks
     ]
     old = puppet.subject
-    gap = np.mean([np.linalg.norm(x.means[a] - x.means[b], axis=1) for x in looks], axis=0)
     spacing = measure_spacing(looks[0].means)
-    size = np.clip(gap / (count + 1)[each], spacing / 2, spacing)[:, None].repeat(3, 1)
+    size = np.full(
+        (len(each), 3),
+        np.clip(_measure_girth(old.means[ends]), spacing / 2, _THICK * spacing),
+        np.float32,
+    )
     new = Gaussians(
         means=np.mean(places, 0).astype(np.float32),
         quats=np.tile(np.array([1, 0, 0, 0], np.float32), (len(a), 1)),
-        scales=size.astype(np.float32),
+        scales=size,
         opacities=mix(old.opacities),
         sh=mix(old.sh),
     )

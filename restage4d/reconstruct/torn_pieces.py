@@ -6,7 +6,7 @@ its horse flies off. Where a part hangs together with the body in a frame nearby
 the seam carries it from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from restage4d import se3
-from restage4d.evaluate.metrics.pieces import label_pieces
+from restage4d.evaluate.metrics.pieces import label_solid
 from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import F32, Performance, Puppet
 from restage4d.reconstruct.motion.body_motion import robust_procrustes
@@ -30,26 +30,49 @@ _SEAM = 0.08  # of the extent: the body about the part, which carries it
 _FEW = 30  # Gaussians that tell how
 _SEEN = 0.2  # share of a part at the drawn surface, from which the camera sees it
 _SURFACE = 0.04  # of the extent
+_OUTSIDE = 0.5  # share of what is seen of a part beside the mask, from which it is not there
 _FRAMES = 24  # of a performance that are looked at first
 
 
-def rejoin_torn_pieces(puppet: Puppet, check: Callable[[], None]) -> Puppet:
+def rejoin_torn_pieces(
+    puppet: Puppet, masks: Sequence[F32], check: Callable[[], None], *, first: bool
+) -> Puppet:
     """The puppet with such parts moved, by the bases that are theirs, in the frames in which they
-    are torn off; never in frame 0, which all performances share.
+    are torn off.
 
-    A part that the clip's camera does not see goes with the body, else along the camera's ray
-    alone: its picture stays. Where that does not bring it back, it stays torn. ``check`` is called
-    now and then and may raise `Cancelled`.
+    A part that the clip's camera does not see, or sees where the frame shows no subject, goes with
+    the body; any other along the camera's ray alone: its picture stays. Where that does not bring
+    it back, it stays torn.
+
+    Args:
+        puppet: whose performances begin with one frame that all share.
+        masks: (T, H, W) of each performance, 0..1, the subject in its frames; NaN: not known.
+        check: called now and then; may raise `Cancelled`.
+        first: whether the frame that all share may be changed, for all of them.
     """
     dense = puppet.compute_dense_weight()
-    performances = [_rejoin(puppet, p, dense, check) for p in puppet.performances]
+    performances = [
+        _rejoin(puppet, performance, mask, dense, 0 if first and i == 0 else 1, check)
+        for i, (performance, mask) in enumerate(zip(puppet.performances, masks, strict=True))
+    ]
+    if first and performances[0] is not puppet.performances[0]:
+        for i, performance in enumerate(performances[1:], 1):
+            bases = performance.bases.copy()
+            bases[:, 0] = performances[0].bases[:, 0]
+            performances[i] = replace(performance, bases=bases)
     return replace(puppet, performances=performances)
 
 
 def _rejoin(
-    puppet: Puppet, performance: Performance, dense: F32, check: Callable[[], None]
+    puppet: Puppet,
+    performance: Performance,
+    masks: F32,
+    dense: F32,
+    begin: int,
+    check: Callable[[], None],
 ) -> Performance:
-    """The performance with its torn parts brought back. ``dense``: (N, K) coefficients."""
+    """The performance with its torn parts brought back from frame ``begin`` on. ``dense``: (N, K)
+    coefficients."""
     frames = range(performance.n_frames)
 
     def pose(bases: F32) -> F32:  # (K, 9) -> (N, 3)
@@ -57,12 +80,12 @@ def _rejoin(
         return se3.transform(*at, puppet.subject.means)
 
     def label(t: int) -> NDArray[np.intp]:
-        return label_pieces(pose(performance.bases[:, t]))
+        return label_solid(puppet, performance.bases[:, t])
 
     @cache
     def find_whole(t: int) -> NDArray[np.bool_]:
         check()
-        return label_pieces(pose(performance.bases[:, t]), _HOLDS) == 0
+        return label_solid(puppet, performance.bases[:, t], _HOLDS) == 0
 
     first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
     pieces = dict(zip(first, map_on_cores(label, first), strict=True))
@@ -70,7 +93,7 @@ def _rejoin(
     step = max(np.diff(first), default=1)
     beside = [t for t in frames if t not in pieces and any(abs(t - s) < step for s in torn)]
     pieces |= zip(beside, map_on_cores(label, beside), strict=True)
-    torn = sorted(t for t, piece in pieces.items() if t > 0 and _list_parts(piece))
+    torn = sorted(t for t, piece in pieces.items() if t >= begin and _list_parts(piece))
     if not torn:
         return performance
     bases = performance.bases.copy()
@@ -90,11 +113,11 @@ def _rejoin(
             carried, along = _list_moves(
                 performance, rows, source, t, motion, then[part], now[part]
             )
-            hidden = _is_hidden(puppet, performance, t, part)
-            for tried in (carried, along) if hidden else (along,):
+            shown = _is_shown(puppet, performance, t, masks[t], part)
+            for tried in (along,) if shown else (carried, along):
                 trial = bases[:, t].copy()
                 trial[rows] = tried
-                if (label_pieces(pose(trial))[part] == 0).mean() > _WITH:
+                if (label_solid(puppet, trial)[part] == 0).mean() > _WITH:
                     bases[:, t] = trial
                     break
     return replace(performance, bases=bases)
@@ -125,17 +148,20 @@ def _list_moves(
     moved along the camera's ray alone. ``then`` and ``now`` (P, 3): where the part is at both."""
     R, shift = motion
     there, here = performance.bases[rows, source], performance.bases[rows, t].copy()
-    eye = -performance.w2c[t, :3, :3].T @ performance.w2c[t, :3, 3]
-    ray = now.mean(0) - eye
+    ray = now.mean(0) - performance.camera(t).centre
     ray /= np.linalg.norm(ray)
     here[:, 6:] += ((then @ R.T + shift).mean(0) - now.mean(0)) @ ray * ray
     return se3.pack(R @ se3.gram_schmidt(there[:, :6]), there[:, 6:] @ R.T + shift), here
 
 
-def _is_hidden(puppet: Puppet, performance: Performance, t: int, part: NDArray[np.bool_]) -> bool:
-    """Whether the clip's camera hardly sees the part at frame t."""
+def _is_shown(
+    puppet: Puppet, performance: Performance, t: int, mask: F32, part: NDArray[np.bool_]
+) -> bool:
+    """Whether frame t shows the part where it is: the clip's camera sees it, on the subject."""
     camera, posed = performance.camera(t), puppet.pose(performance, t)
     depth = render_gaussians([posed], camera)[1]
     row, column, z, inside = find_pixels(posed.means[part], camera.K, camera.w2c, depth.shape)
     extent = float(np.ptp(np.quantile(posed.means, [0.02, 0.98], axis=0), axis=0).max())
-    return float((inside & (z < depth[row, column] + _SURFACE * extent)).mean()) < _SEEN
+    seen = inside & (z < depth[row, column] + _SURFACE * extent)
+    outside = mask[row, column] < 0.5
+    return float(seen.mean()) >= _SEEN and float(outside[seen].mean()) < _OUTSIDE

@@ -6,7 +6,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from restage4d.evaluate.metrics.tracking import compute_gaussian_paths
+from restage4d import se3
+from restage4d.evaluate.metrics.tracking import SOLID, compute_gaussian_paths
 from restage4d.puppet import Performance, Puppet
 from restage4d.threads import map_on_cores
 
@@ -38,6 +39,21 @@ def label_pieces(
     piece = connected_components(graph, directed=False)[1]
     order = np.argsort(-np.bincount(piece), kind="stable")
     return np.argsort(order)[piece]
+
+
+def label_solid(
+    puppet: Puppet, bases: F32, reach: float = REACH
+) -> NDArray[np.intp]:  # (K, 9) -> (N,)
+    """The pieces that the solid Gaussians of a posed puppet form (`label_pieces`); others are of
+    that of the solid one nearest."""
+    at = se3.blend(bases, puppet.index, puppet.weight)
+    means, solid = se3.transform(*at, puppet.subject.means), puppet.subject.opacities >= SOLID
+    if not solid.any():
+        return np.zeros(len(means), np.intp)
+    piece = np.zeros(len(means), np.intp)
+    piece[solid] = label_pieces(means[solid], reach)
+    piece[~solid] = piece[solid][KDTree(means[solid]).query(means[~solid])[1]]
+    return piece
 
 
 def measure_piece_shares(
