@@ -23,6 +23,7 @@ from restage4d.clips import (
 )
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
+from restage4d.frame_arrays import take_frames
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
@@ -136,12 +137,16 @@ def restage(
     )
     log.add(check_estimates(rewound, priors))
     older, prompts = [], [prompt] * len(drivings)
+
+    def split_masks(numbers: range) -> list[NDArray]:  # of (T, H, W) by the videos' numbers
+        return [take_frames(priors.masks, rewound.video(i)) for i in numbers]
+
     if into is not None:
 
         def make_performances() -> tuple[Fusion, list[Performance]]:
             fusion = fit_new_performance(into, rewound, priors, config, progress)
             made = replace(into, performances=list_performances(into, fusion, prompts))
-            masks = [priors.masks[rewound.video(i)] for i in range(1, 1 + len(drivings))]
+            masks = split_masks(range(1, 1 + len(drivings)))
             made = rejoin_torn_pieces(made, masks, progress.check, first=False)
             return fusion, made.performances
 
@@ -156,7 +161,7 @@ def restage(
         def make_puppet() -> tuple[Fusion, Puppet]:
             fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
-            masks = [priors.masks[rewound.video(i)] for i in range(len(made.performances))]
+            masks = split_masks(range(len(made.performances)))
             whole, bridging = make_one_body(made, masks, progress.check)
             log.add(check_bridges(bridging, len(base)))
             return fusion, whole

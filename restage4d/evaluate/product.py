@@ -16,6 +16,7 @@ from restage4d.evaluate.metrics.pieces import measure_unity
 from restage4d.evaluate.runs import Record, read_record, replace_non_finite, write_json
 from restage4d.evaluate.stage import Stage, StageClip, list_stages, read_stage
 from restage4d.evaluate.tables import format_markdown
+from restage4d.frame_arrays import take_frames
 from restage4d.io.atomic import replacing
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.priors.estimate import estimate_priors, weight_free_providers
@@ -125,7 +126,8 @@ def _run_product(
     fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
-    followed = [priors.masks[rewound.video(i)] for i in range(len(puppet.performances))]
+    videos = [rewound.video(i) for i in range(len(puppet.performances))]
+    followed = [take_frames(priors.masks, rows) for rows in videos]
     puppet, _ = make_one_body(puppet, followed, progress.check)
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
