@@ -27,7 +27,7 @@ from restage4d.frame_arrays import take_frames
 from restage4d.io.content_cache import Cache, content_key
 from restage4d.io.video_frames import is_cut_out
 from restage4d.priors.estimate import NO_CORRECTIONS, Providers, estimate_priors
-from restage4d.progress import Progress, Turn, at_once
+from restage4d.progress import Progress, TaskId, Turn, at_once
 from restage4d.puppet import Gaussians, Performance, Puppet
 from restage4d.reconstruct.body_parts import find_body_parts
 from restage4d.reconstruct.config import FitConfig
@@ -147,7 +147,8 @@ def restage(
             fusion = fit_new_performance(into, rewound, priors, config, progress)
             made = replace(into, performances=list_performances(into, fusion, prompts))
             masks = split_masks(range(1, 1 + len(drivings)))
-            made = rejoin_torn_pieces(made, masks, progress.check, first=False)
+            with progress.task(TaskId.JOIN_PIECES):
+                made = rejoin_torn_pieces(made, masks, progress.check, first=False)
             return fusion, made.performances
 
         fusion, made = turn(make_performances)
@@ -162,7 +163,7 @@ def restage(
             fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
             masks = split_masks(range(len(made.performances)))
-            whole, bridging = make_one_body(made, masks, progress.check)
+            whole, bridging = make_one_body(made, masks, progress)
             log.add(check_bridges(bridging, len(base)))
             return fusion, whole
 

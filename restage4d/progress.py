@@ -59,6 +59,7 @@ class TaskId(Enum):
     SEED_GAUSSIANS = "seeding Gaussians", 2.6
     FUSE = "photometric fusion", 147.5
     COMPLETE = "completing the far side", 11.6
+    JOIN_PIECES = "joining torn pieces", 15.0
     FIGURES = "figures", 5.2
     WRITE_SPLATS = "splats", 0.5
     PREVIEW = "preview", 3.6

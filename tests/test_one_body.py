@@ -5,6 +5,7 @@ import pytest
 from samples import box_puppet, sheet_puppet, spread_dots
 
 from restage4d.evaluate.metrics.pieces import measure_unity
+from restage4d.progress import Progress
 from restage4d.puppet import Puppet
 from restage4d.reconstruct.one_body import make_one_body
 
@@ -13,7 +14,7 @@ FRAMES, TORN = 6, 4
 
 def mend(puppet: Puppet) -> tuple[Puppet, int]:
     width, height = puppet.performances[0].size
-    return make_one_body(puppet, [np.zeros((FRAMES, height, width), np.float32)] * 2, lambda: None)
+    return make_one_body(puppet, [np.zeros((FRAMES, height, width), np.float32)] * 2, Progress())
 
 
 def test_what_tore_off_a_part_that_hung_apart_comes_back():

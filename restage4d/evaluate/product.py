@@ -128,7 +128,7 @@ def _run_product(
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
     videos = [rewound.video(i) for i in range(len(puppet.performances))]
     followed = [take_frames(priors.masks, rows) for rows in videos]
-    puppet, _ = make_one_body(puppet, followed, progress.check)
+    puppet, _ = make_one_body(puppet, followed, progress)
     puppet.body = find_body_parts(puppet, first)
     puppet.save(out / f"{name}.puppet")
     metrics, rows = measure_product(puppet, stage.base, filmed, stage.extent)

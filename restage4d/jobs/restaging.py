@@ -360,7 +360,8 @@ def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     tasks += [TaskId.ALIGN_DEPTH, TaskId.FIT_MOTION]
     tasks += [] if job.into else [TaskId.SEED_GAUSSIANS]
     completes = not job.into and configure(job).fusion.completion
-    tasks += [TaskId.FUSE, *([TaskId.COMPLETE] if completes else []), TaskId.FIGURES]
+    tasks += [TaskId.FUSE, *([TaskId.COMPLETE] if completes else [])]
+    tasks += [TaskId.JOIN_PIECES, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []
     return [*tasks, TaskId.PREVIEW, *([TaskId.WRITE_BLEND] if blend else [])]
 
