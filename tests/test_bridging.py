@@ -134,6 +134,13 @@ def test_colours_lead_from_one_end_to_the_other():
     assert whole.subject.scales[n:].min() > measure_spacing(torn.subject.means)
 
 
+@pytest.mark.parametrize(("swing", "joined"), [(0.08, True), (0.26, False)])
+def test_a_bridge_is_never_longer_than_a_fifth_of_the_body(swing, joined):
+    """A gap of 0.09, aside by ``swing`` in the last frame; the body is 0.67 long."""
+    torn = box_in_two(swing)
+    assert (bridge_gaps(torn, never) is not torn) == joined
+
+
 def test_no_streak_leads_to_what_flies_off():
     torn = box_in_two(swing=0.5)
     assert bridge_gaps(torn, never) is torn

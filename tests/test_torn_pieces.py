@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import box_puppet
+from samples import box_puppet, sheet_puppet, spread_dots
 
 from restage4d.errors import Cancelled
 from restage4d.evaluate.metrics.pieces import label_pieces, label_solid, measure_unity
@@ -19,11 +19,14 @@ def never() -> None:
     """Nobody cancels."""
 
 
-def rejoin(puppet: Puppet, mask: float = 1.0, *, first: bool = False) -> Puppet:
-    """Mended, where ``mask`` is every pixel of the subject's masks."""
+def make_masks(puppet: Puppet, value: float = 1.0) -> list[np.ndarray]:
     width, height = puppet.performances[0].size
-    masks = [np.full((FRAMES, height, width), mask, np.float32)] * 2
-    return rejoin_torn_pieces(puppet, masks, never, first=first)
+    return [np.full((FRAMES, height, width), value, np.float32) for _ in puppet.performances]
+
+
+def rejoin(puppet: Puppet, masks: list[np.ndarray] | None = None, *, first: bool = False) -> Puppet:
+    """Mended; without ``masks`` all of every picture is the subject's."""
+    return rejoin_torn_pieces(puppet, masks or make_masks(puppet), never, first=first)
 
 
 def box_with_a_part(behind: bool, by: tuple[float, float, float]) -> Puppet:
@@ -73,13 +76,32 @@ def test_a_part_that_is_seen_elsewhere_stays_where_it_was_filmed():
 
 
 def test_a_part_that_flies_over_the_background_goes_with_the_body():
+    """The mask of that frame of that performance tells, where the part is seen."""
     torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
-    mended = rejoin(torn, mask=0.0)
+    masks = make_masks(torn)
+    masks[1][TORN, :45] = 0  # over the box
+    mended = rejoin(torn, masks)
     assert measure_unity(mended, mended.performances[1]).min() == 1
     bases = mended.performances[1].bases
     assert bases[1, TORN, 6:] == pytest.approx(bases[0, TORN, 6:], abs=0.06)
-    unknown = rejoin(torn, mask=np.nan)
-    assert np.array_equal(unknown.performances[1].bases, torn.performances[1].bases)
+
+
+def test_a_part_that_flies_where_the_mask_is_not_known_stays():
+    torn = box_with_a_part(behind=False, by=(0.0, 0.0, 0.9))
+    masks = make_masks(torn, 0.0)
+    masks[1][TORN, :45] = -1
+    assert np.array_equal(rejoin(torn, masks).performances[1].bases, torn.performances[1].bases)
+    masks[1][TORN, :45] = 1
+    assert np.array_equal(rejoin(torn, masks).performances[1].bases, torn.performances[1].bases)
+
+
+def test_what_hardly_hangs_together_is_not_whole():
+    """Two handfuls as far apart as four to five times the usual distance."""
+    handful = spread_dots(6, (0, 0.1), (0, 0.1), (0, 0.1))
+    puppet = sheet_puppet([handful, handful + np.array([0.35, 0, 0])])
+    bases = puppet.performances[0].bases[:, 0]
+    assert label_solid(puppet, bases).max() == 0
+    assert list(np.bincount(label_solid(puppet, bases, 3.0))) == [6, 6]
 
 
 def test_specks_between_do_not_make_one_body_of_two():
@@ -136,17 +158,22 @@ def test_the_frame_that_all_share_is_mended_in_all_of_a_new_puppet():
     assert np.array_equal(second.bases[:, 1:], torn.performances[1].bases[:, 1:])
 
 
+def test_the_frame_that_all_share_stays_shared():
+    """Also where only another performance shows how the part hangs together."""
+    torn = box_with_a_part(behind=True, by=(0.0, 0.0, 0.0))
+    torn.performances[0].bases[1, :, 7] += 0.9
+    torn.performances[1].bases[1, 0, 7] += 0.9
+    first, second = rejoin(torn, first=True).performances
+    assert np.array_equal(first.bases[:, 0], second.bases[:, 0])
+
+
 def test_it_can_be_cancelled():
     def cancel() -> None:
         raise Cancelled
 
+    torn = box_puppet(frames=FRAMES)  # whole: looking takes time, too
     with pytest.raises(Cancelled):
-        rejoin_torn_pieces(
-            box_with_a_part(behind=True, by=(0.0, 0.9, 0.0)),
-            [np.ones((FRAMES, 64, 96), np.float32)] * 2,
-            cancel,
-            first=False,
-        )
+        rejoin_torn_pieces(torn, make_masks(torn), cancel, first=False)
 
 
 def test_pieces_are_numbered_from_the_largest():

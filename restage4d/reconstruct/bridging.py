@@ -24,19 +24,22 @@ from restage4d.reconstruct.fusion.completing.reflection import measure_extent, m
 from restage4d.threads import map_on_cores
 
 Bool = NDArray[np.bool_]
+F64 = NDArray[np.float64]
 
 _LEAST = 0.002  # of all Gaussians: smaller pieces are no parts
 _SAME = 0.5  # share of two pieces of different frames that they have in common, to be one part
 _WIDEST = 0.2  # of the extent: a part that is farther off in any frame was torn off by an error
 _ROWS = 16  # that lead across a gap at most
-_ENDS = (0.03, 1.0), (0.04, 1.5), (0.05, 2.0)
-# tried in turn: depth of both ends in extents, how far rows start apart in distances of neighbours
+# of both ends, tried in turn: depth in extents, and how far rows start apart in median distances of
+# neighbours
+_ENDS = (0.02, 0.7), (0.04, 1.0), (0.04, 1.5), (0.05, 2.0)
+_MOST = 200  # starts that are matched
 _FEWEST = 3  # rows without which there is no bridge
 _JOINED = 0.5  # of the frames in which it hangs apart: what a bridge must mend to be one
 _STEP = 1.5  # median distances of neighbours from one Gaussian of a row to the next at most ...
-_FILL = 2.5  # deviations of ends from their middle, shared by the rows ...
-_THICK = 1.5  # ... but at most this many median distances of neighbours: a row's thickness
 _LONGEST = 40  # ... up to so many
+_FILL = 2.5  # deviations of ends from their middle, shared by the rows: their thickness ...
+_THICK = 1.5  # ... up to so many median distances of neighbours
 _PASSES = 3
 _FRAMES = 72  # of a performance that are looked at, evenly
 
@@ -76,19 +79,24 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
 
     def look(bases: F32) -> _Look:
         check()
-        means = puppet.pose(bases).means
+        at = se3.blend(bases, puppet.index, puppet.weight)
+        means = se3.transform(*at, puppet.subject.means)
         return _Look(bases, means, label_solid(puppet, bases), measure_extent(means))
 
-    looks = map_on_cores(look, moments)
+    looks = map_on_cores(look, moments, check)
     for part in _find_parts(looks):
         torn = [look for look in looks if _hangs_apart(part, look.piece)]
-        for depth, spread in _ENDS if torn else ():
-            check()
-            ends = _find_ends(puppet, part, looks, torn, depth, spread)
-            if ends is None:
+        if not torn:
+            continue
+        facing = _face(puppet, part, torn, check)
+        widest = _WIDEST * min(look.extent for look in looks)
+        for depth, spread in _ENDS:
+            rows = _plan_rows(puppet, facing, depth, spread, widest)
+            if rows is None:
                 continue
-            longer = _add_rows(puppet, *ends, looks)
-            labels = map_on_cores(partial(label_solid, longer), [look.bases for look in torn])
+            longer = _add_rows(puppet, *rows, looks)
+            poses = [look.bases for look in torn]
+            labels = map_on_cores(partial(label_solid, longer), poses, check)
             joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
             if np.mean(joined) > _JOINED:
                 puppet = longer
@@ -122,34 +130,51 @@ def _find_parts(looks: list[_Look]) -> list[Bool]:
     return parts
 
 
-def _find_ends(
-    puppet: Puppet, part: Bool, looks: list[_Look], torn: list[_Look], depth: float, spread: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
-    """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
-    Gaussians each is; None where they are too far apart."""
+@dataclass(frozen=True)
+class _Facing:
+    """A part and the body in the frame in which they are farthest apart: numbers of the solid
+    Gaussians of each, the nearest to the other first, and their distances to it."""
+
+    look: _Look
+    part: NDArray[np.intp]
+    body: NDArray[np.intp]
+    from_part: F64
+    from_body: F64
+
+
+def _face(puppet: Puppet, part: Bool, torn: list[_Look], check: Callable[[], None]) -> _Facing:
     solid = puppet.subject.opacities[: len(part)] >= SOLID
     rows = np.flatnonzero(part & solid)
-    bodies = [
-        np.flatnonzero(~part & solid & (look.piece == _find_body(part, look.piece)))
-        for look in torn
-    ]
-    found = [
-        KDTree(look.means[body]).query(look.means[rows])
-        for look, body in zip(torn, bodies, strict=True)
-    ]
-    wide = int(np.argmax([distance.min() for distance, _ in found]))
-    look, body, distance = torn[wide], bodies[wide], found[wide][0]
+
+    def measure(look: _Look) -> tuple[NDArray[np.intp], F64]:
+        body = np.flatnonzero(~part & solid & (look.piece == _find_body(part, look.piece)))
+        return body, np.asarray(KDTree(look.means[body]).query(look.means[rows])[0])
+
+    found = map_on_cores(measure, torn, check)
+    wide = int(np.argmax([distance.min() for _, distance in found]))
+    look, (body, distance) = torn[wide], found[wide]
     back = np.asarray(KDTree(look.means[rows]).query(look.means[body])[0])
-    spacing = measure_spacing(look.means)
+    near, there = np.argsort(distance, kind="stable"), np.argsort(back, kind="stable")
+    return _Facing(look, rows[near], body[there], distance[near], back[there])
+
+
+def _plan_rows(
+    puppet: Puppet, facing: _Facing, depth: float, spread: float, widest: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
+    """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
+    Gaussians each is; None where too few are never longer than ``widest``, world units. ``depth``
+    and ``spread``: see `_ENDS`."""
+    look, spacing = facing.look, measure_spacing(facing.look.means)
+    reach = facing.from_part[0] + depth * look.extent
     a, b = (
-        _take_apart(look, of[away < distance.min() + depth * look.extent], spread * spacing)
-        for of, away in ((rows, distance), (body, back))
+        _take_apart(look, of[away < reach], spread * spacing)
+        for of, away in ((facing.part, facing.from_part), (facing.body, facing.from_body))
     )
     i, j = linear_sum_assignment(cdist(look.means[a], look.means[b], "sqeuclidean"))
     a, b = a[i], b[j]
     apart = _measure_apart(puppet, a, b)
     kept = np.argsort(apart, kind="stable")[:_ROWS]
-    kept = kept[apart[kept] < _WIDEST * min(look.extent for look in looks)]
+    kept = kept[apart[kept] < widest]
     if len(kept) < _FEWEST:
         return None
     count = np.ceil(apart[kept] / (_STEP * spacing)).astype(int).clip(2, _LONGEST) - 1
@@ -157,13 +182,15 @@ def _find_ends(
 
 
 def _take_apart(look: _Look, rows: NDArray[np.intp], least: float) -> NDArray[np.intp]:
-    """Those of ``rows`` (R,) that are ``least`` apart, world units. Rows that end in one place
-    would have nothing but one another among their nearest neighbours there, and not hang together
-    with what is beyond (`label_solid`)."""
+    """Those of ``rows`` (R,) that are ``least`` apart, world units, the first `_MOST`. Rows that
+    end in one place would have nothing but one another among their nearest neighbours there, and
+    not hang together with what is beyond (`label_solid`)."""
     kept: list[int] = []
     for i in rows:
         if np.all(np.linalg.norm(look.means[kept] - look.means[i], axis=1) >= least):
             kept.append(int(i))
+        if len(kept) == _MOST:
+            break
     return np.array(kept, np.intp)
 
 

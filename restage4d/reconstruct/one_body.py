@@ -14,7 +14,7 @@ def make_one_body(puppet: Puppet, masks: Sequence[F32], progress: Progress) -> t
 
     Args:
         puppet: of a fit; its performances begin with one frame that all share.
-        masks: (T, H, W) of each performance, 0..1, the subject in its frames; NaN: not known.
+        masks: (T, H, W) of each performance, 0..1, the subject in its frames; below 0: not known.
         progress: told the task; ends cancelled work.
     """
     check = progress.check

@@ -46,9 +46,10 @@ def rejoin_torn_pieces(
 
     Args:
         puppet: whose performances begin with one frame that all share.
-        masks: (T, H, W) of each performance, 0..1, the subject in its frames; NaN: not known.
+        masks: (T, H, W) of each performance, 0..1, the subject in its frames; below 0: not known.
         check: called now and then; may raise `Cancelled`.
-        first: whether the frame that all share may be changed, for all of them.
+        first: whether the frame that all share may be changed, for all of them, from another frame
+            of the first performance.
     """
     dense = puppet.compute_dense_weight()
     performances = [
@@ -88,11 +89,11 @@ def _rejoin(
         return label_solid(puppet, performance.bases[:, t], _HOLDS) == 0
 
     first = sorted({int(t) for t in np.linspace(0, performance.n_frames - 1, _FRAMES).round()})
-    pieces = dict(zip(first, map_on_cores(label, first), strict=True))
+    pieces = dict(zip(first, map_on_cores(label, first, check), strict=True))
     torn = [t for t in first if _list_parts(pieces[t])]
     step = max(np.diff(first), default=1)
     beside = [t for t in frames if t not in pieces and any(abs(t - s) < step for s in torn)]
-    pieces |= zip(beside, map_on_cores(label, beside), strict=True)
+    pieces |= zip(beside, map_on_cores(label, beside, check), strict=True)
     torn = sorted(t for t, piece in pieces.items() if t >= begin and _list_parts(piece))
     if not torn:
         return performance
@@ -163,5 +164,5 @@ def _is_shown(
     row, column, z, inside = find_pixels(posed.means[part], camera.K, camera.w2c, depth.shape)
     extent = float(np.ptp(np.quantile(posed.means, [0.02, 0.98], axis=0), axis=0).max())
     seen = inside & (z < depth[row, column] + _SURFACE * extent)
-    outside = mask[row, column] < 0.5
+    outside = (mask[row, column] >= 0) & (mask[row, column] < 0.5)
     return float(seen.mean()) >= _SEEN and float(outside[seen].mean()) < _OUTSIDE
