@@ -39,7 +39,7 @@ def test_what_tore_off_a_part_that_hung_apart_comes_back():
 
 def test_what_tore_off_the_body_comes_back_without_a_bridge():
     torn = sheet_puppet([CHEST, HAND + np.array([-0.02, 0, 0.045])], frames=FRAMES)
-    torn.performances[1].bases[1, TORN, 7] += 0.12
+    torn.performances[1].bases[1, TORN, 7] += 0.5
     whole, bridging = mend(torn)
     assert bridging == 0
     assert measure_unity(whole, whole.performances[1]).min() > 0.999

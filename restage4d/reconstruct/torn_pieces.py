@@ -115,12 +115,10 @@ def _rejoin(
                 performance, rows, source, t, motion, then[part], now[part]
             )
             shown = _is_shown(puppet, performance, t, masks[t], part)
-            for tried in (along,) if shown else (carried, along):
-                trial = bases[:, t].copy()
-                trial[rows] = tried
-                if (label_solid(puppet, trial)[part] == 0).mean() > _WITH:
-                    bases[:, t] = trial
-                    break
+            trial = bases[:, t].copy()
+            trial[rows] = along if shown else carried
+            if (label_solid(puppet, trial)[part] == 0).mean() > _WITH:
+                bases[:, t] = trial
     return replace(performance, bases=bases)
 
 
