@@ -143,6 +143,7 @@ class _Facing:
 
 
 def _face(puppet: Puppet, part: Bool, torn: list[_Look], check: Callable[[], None]) -> _Facing:
+    """The part and what it hangs apart from, in the one of ``torn`` with the widest gap."""
     solid = puppet.subject.opacities[: len(part)] >= SOLID
     rows = np.flatnonzero(part & solid)
 

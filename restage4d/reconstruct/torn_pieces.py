@@ -111,12 +111,12 @@ def _rejoin(
             rows = np.flatnonzero(dense[part].sum(0) > _OWN * np.maximum(dense.sum(0), 1e-9))
             if motion is None or not len(rows):
                 continue
-            carried, along = _list_moves(
-                performance, rows, source, t, motion, then[part], now[part]
-            )
-            shown = _is_shown(puppet, performance, t, masks[t], part)
             trial = bases[:, t].copy()
-            trial[rows] = along if shown else carried
+            if _is_shown(puppet, performance, t, masks[t], part):
+                eye = performance.camera(t).centre
+                trial[rows, 6:] += _find_way(motion, then[part], now[part], eye)
+            else:
+                trial[rows] = _carry(motion, performance.bases[rows, source])
             if (label_solid(puppet, trial)[part] == 0).mean() > _WITH:
                 bases[:, t] = trial
     return replace(performance, bases=bases)
@@ -139,18 +139,19 @@ def _follow_body(
     return robust_procrustes(then[about], now[about], np.ones(int(about.sum()), np.float32))
 
 
-def _list_moves(
-    performance: Performance, rows: NDArray[np.intp], source: int, t: int,
-    motion: tuple[F32, F32], then: F32, now: F32,
-) -> tuple[F32, F32]:  # fmt: skip
-    """The part's bases ``rows`` (R, 9) at t: carried by the body's ``motion`` from ``source``, and
-    moved along the camera's ray alone. ``then`` and ``now`` (P, 3): where the part is at both."""
+def _carry(motion: tuple[F32, F32], bases: F32) -> F32:  # (R, 9) -> (R, 9)
+    """Bases moved rigidly."""
     R, shift = motion
-    there, here = performance.bases[rows, source], performance.bases[rows, t].copy()
-    ray = now.mean(0) - performance.camera(t).centre
+    return se3.pack(R @ se3.gram_schmidt(bases[:, :6]), bases[:, 6:] @ R.T + shift)
+
+
+def _find_way(motion: tuple[F32, F32], then: F32, now: F32, eye: F32) -> F32:  # -> (3,)
+    """The way along the camera's ray alone to where the body would carry a part: (P, 3) where it
+    was ``then`` and is ``now``."""
+    R, shift = motion
+    ray = now.mean(0) - eye
     ray /= np.linalg.norm(ray)
-    here[:, 6:] += ((then @ R.T + shift).mean(0) - now.mean(0)) @ ray * ray
-    return se3.pack(R @ se3.gram_schmidt(there[:, :6]), there[:, 6:] @ R.T + shift), here
+    return ((then @ R.T + shift).mean(0) - now.mean(0)) @ ray * ray
 
 
 def _is_shown(
