@@ -45,6 +45,16 @@ def test_what_tore_off_the_body_comes_back_without_a_bridge():
     assert measure_unity(whole, whole.performances[1]).min() > 0.999
 
 
+def test_a_hoof_stays_where_a_bridge_joins_it_and_goes_where_none_does():
+    """Seven thousandths of all Gaussians."""
+    hoof = spread_dots(42, (0, 0.008), (0, 0.008), (0.25, 0.25))
+    near, bridging = mend(sheet_puppet([CHEST, hoof], frames=FRAMES))
+    assert bridging > 0
+    assert len(near.subject) == len(CHEST) + len(hoof) + bridging
+    far, bridging = mend(sheet_puppet([CHEST, hoof - np.array([0, 0, 0.2])], frames=FRAMES))
+    assert (len(far.subject), bridging) == (len(CHEST), 0)
+
+
 @pytest.mark.parametrize("asked", [1, 10, 20])
 def test_it_can_be_cancelled(asked):
     """At whatever moment."""

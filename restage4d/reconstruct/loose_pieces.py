@@ -3,23 +3,22 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restage4d import se3
 from restage4d.evaluate.metrics.pieces import measure_piece_shares
 from restage4d.puppet import Gaussians, Puppet
 
-_SMALL = 0.005  # of all Gaussians: a larger piece, a hoof, is a part of the body
-_GAP = 3.0  # times the median distance to neighbours, from which there is a gap
 _SIGMAS = 1.5  # of a Gaussian's middle axis: as far it fills a gap
 _FRAMES = 24  # of a performance that are looked at, evenly
 
 
-def remove_loose_pieces(puppet: Puppet) -> Puppet:
-    """The puppet without Gaussians that are in a piece of less than a 200th of all of them in any
+def find_loose_pieces(puppet: Puppet, smallest: float, gap: float) -> NDArray[np.bool_]:  # -> (N,)
+    """Which Gaussians are in a piece of less than ``smallest``, a share of all of them, in any
     frame looked at. No mask asks for them, and from where nobody filmed they are specks.
 
-    What is left are the body and large pieces, which tell that it tore
-    (`restage4d.checks.puppet.check_unity`).
+    Pieces are apart where there is more than ``gap`` times the median distance to neighbours
+    between them (`restage4d.evaluate.metrics.pieces.label_pieces`).
     """
     radius = _SIGMAS * np.sort(puppet.subject.scales, axis=1)[:, 1]
     loose = np.zeros(len(puppet.subject), bool)
@@ -28,8 +27,13 @@ def remove_loose_pieces(puppet: Puppet) -> Puppet:
         for t in np.unique(np.linspace(0, last, _FRAMES).round().astype(int)):
             at = se3.blend(performance.bases[:, t], puppet.index, puppet.weight)
             points = se3.transform(*at, puppet.subject.means)
-            loose |= measure_piece_shares(points, _GAP, radius) < _SMALL
-    keep = ~loose
+            loose |= measure_piece_shares(points, gap, radius) < smallest
+    return loose
+
+
+def remove_gaussians(puppet: Puppet, which: NDArray[np.bool_]) -> Puppet:  # (N,)
+    """The puppet without these."""
+    keep = ~which
     return replace(
         puppet,
         subject=Gaussians(**{name: part[keep] for name, part in vars(puppet.subject).items()}),

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+from restage4d.evaluate.metrics.pieces import REACH
 from restage4d.progress import Progress, TaskId
 from restage4d.puppet import F32, Puppet
 from restage4d.reconstruct.bridging import bridge_gaps
-from restage4d.reconstruct.loose_pieces import remove_loose_pieces
+from restage4d.reconstruct.loose_pieces import find_loose_pieces, remove_gaussians
 from restage4d.reconstruct.torn_pieces import rejoin_torn_pieces
+
+_SPECK = 0.005, 3.0  # share of all Gaussians, and gap: a larger piece, a hoof, may be a part
+_UNJOINED = 0.01, REACH  # what is larger is a part that tore off: `check_unity` tells
 
 
 def make_one_body(puppet: Puppet, masks: Sequence[F32], progress: Progress) -> tuple[Puppet, int]:
@@ -19,11 +23,14 @@ def make_one_body(puppet: Puppet, masks: Sequence[F32], progress: Progress) -> t
     """
     check = progress.check
     with progress.task(TaskId.JOIN_PIECES, 3) as task:
-        rejoined = remove_loose_pieces(rejoin_torn_pieces(puppet, masks, check, first=True))
+        rejoined = rejoin_torn_pieces(puppet, masks, check, first=True)
+        rejoined = remove_gaussians(rejoined, find_loose_pieces(rejoined, *_SPECK))
         task.advance()
         whole = bridge_gaps(rejoined, check)
         task.advance()
-        bridging = len(whole.subject) - len(rejoined.subject)
+        loose = find_loose_pieces(whole, *_UNJOINED)
+        bridging = int((~loose[len(rejoined.subject) :]).sum())
+        whole = remove_gaussians(whole, loose)
         if bridging:  # what tore off a part that hung apart itself has a body to come back to now
             whole = rejoin_torn_pieces(whole, masks, check, first=True)
     return whole, bridging
