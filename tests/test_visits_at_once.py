@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import torch
 from scenes import hinge_scene
+from torch.autograd.graph import get_gradient_edge
 
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import fit
+from restage4d.reconstruct.fusion import optimisation
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.model.optimizer import GuardedAdam
 
@@ -15,6 +17,7 @@ CONFIG = FitConfig(
     motion=MotionConfig(n_bases=6, steps=10, n_tracks=100),
     fusion=FusionConfig(steps=25, at_once=2, densify_every=10, completion=False),
 )
+SHORT = replace(CONFIG.fusion, steps=4)
 
 
 def test_visits_side_by_side_are_the_same_visits_one_after_the_other(monkeypatch):
@@ -64,3 +67,25 @@ def test_the_second_of_two_visits_lags_by_one_step(monkeypatch):
     assert not torch.equal(two[name], late[name])  # the second's gradient is of the start ...
     away = (two[name] - late[name]).norm() / two[name].norm()
     assert away < 0.2  # ... and hardly another one
+
+
+def test_nodes_of_gradients_are_made_before_threads_need_them(monkeypatch):
+    """Made by two threads at once, they can wait for each other for good (torch 2.13)."""
+    truth = hinge_scene(n_base=5, n_driving=4)
+    found, visit = [], Fusion._visit
+
+    def make(leaf):
+        edge = get_gradient_edge(leaf)
+        edge.node.metadata["kept"] = True
+        return edge
+
+    def look(self, number):
+        leaves = [p for p in self.model.params.values() if p.requires_grad]
+        found.extend(get_gradient_edge(leaf).node.metadata.get("kept") for leaf in leaves)
+        return visit(self, number)
+
+    monkeypatch.setattr(optimisation, "get_gradient_edge", make)
+    monkeypatch.setattr(Fusion, "_visit", look)
+    fit(truth.rewound, truth.priors, replace(CONFIG, fusion=SHORT), None, Progress())
+    assert len(found) > 20
+    assert all(found)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.errors import Cancelled
@@ -163,6 +164,11 @@ class Fusion:
         """What each piece of work gives; on a CPU all run at the same time."""
         if self.model.device.type != "cpu" or len(work) < 2:
             return [do() for do in work]
+        # Two threads that are the first to use a parameter can wait for each other for good: one
+        # makes the node of its gradient and needs the interpreter, the other has the interpreter
+        # and needs the node (torch 2.13). Nodes that are there are only looked up.
+        leaves = [p for p in self.model.params.values() if p.requires_grad]
+        _kept = [get_gradient_edge(leaf).node for leaf in leaves]
         others = [self._pool.submit(do) for do in work[1:]]
         return [work[0](), *(other.result() for other in others)]
 
