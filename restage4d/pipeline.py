@@ -21,6 +21,7 @@ from restage4d.clips import (
     Selection,
     rewind,
 )
+from restage4d.driving.draft.driver import model_body
 from restage4d.driving.protocols import DrivingProvider
 from restage4d.errors import InputError
 from restage4d.frame_arrays import take_frames
@@ -121,6 +122,10 @@ def restage(
     drivings = [video.clip for video in videos]
     names = [name_video(i, len(videos)) for i in range(1, len(videos) + 1)]
     log.add(check_driving(zip(names, videos, strict=True)))
+    body = None
+    if into is None and config.fusion.guessed_views:
+        bodies = [video.body for video in videos if video.body]
+        body = bodies[0] if bodies else model_body(base, mask, progress)
     first = 0 if alone else 1  # the number of the first driving video in the rewound clip
     if alone:  # the first driving video takes the base's place: both begin with the same frame
         base, *drivings = drivings
@@ -160,7 +165,7 @@ def restage(
         del finer  # the crops are enough
 
         def make_puppet() -> tuple[Fusion, Puppet]:
-            fusion = fit(rewound, priors, config, checkpoint, progress, closeups)
+            fusion = fit(rewound, priors, config, checkpoint, progress, closeups, body)
             made = fusion.model.to_puppet(rewound, fusion.cameras(), prompts, config.influences)
             masks = split_masks(range(len(made.performances)))
             whole, bridging = make_one_body(made, masks, progress)

@@ -46,6 +46,7 @@ class TaskId(Enum):
     EMPTY_STAGE = "driving: empty stage", 2.8
     DRAW_DRIVING = "driving: draw", 2.1
     MEASURE_DRIVING = "driving: figures", 2.0
+    MODEL_BODY = "model the body", 2.8
     MASKS = "masks", 12.5
     BACKGROUND_POINTS = "background points", 2.2
     CAMERAS = "cameras", 15.2

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.standing_body import StandingBody
 from restage4d.priors.known import KnownPriors
 from restage4d.progress import Progress
 
@@ -72,6 +73,7 @@ class DrivingVideo:
         doubt: what its maker did not know of the subject, a sentence; "" for nothing.
         known: what the provider knows of ``clip``, which is then not estimated.
         plan: of the subject's build in the first frame; None where the maker has none.
+        body: the subject in the first frame from any side; None where the maker has none.
 
     Raises:
         InputError: ``known`` does not fit ``clip``; says what.
@@ -85,6 +87,7 @@ class DrivingVideo:
     doubt: str = ""
     known: KnownPriors = field(default_factory=KnownPriors)
     plan: BodyPlan | None = None
+    body: StandingBody | None = None
 
     def __post_init__(self) -> None:
         self.known.check(self.clip)

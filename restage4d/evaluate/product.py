@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from restage4d.clips import Selection, rewind
+from restage4d.driving.draft.driver import model_body
 from restage4d.evaluate import held_out
 from restage4d.evaluate.metrics import image
 from restage4d.evaluate.metrics.pieces import measure_unity
@@ -119,11 +120,13 @@ def _run_product(
     providers = weight_free_providers()
     click = choose_click(stage.base.masks[0])
     first = providers.masks.select(stage.base.clip, click, progress)
+    body = model_body(stage.base.clip, first, progress)
     rewound = rewind(stage.base.clip, [filmed.clip])
     priors = estimate_priors(
         rewound, first, providers, priors_dir=None, cache=Cache(), progress=progress
     )
-    fusion = fit(rewound, priors, config, out / f"{name}.checkpoint.safetensors", progress)
+    checkpoint = out / f"{name}.checkpoint.safetensors"
+    fusion = fit(rewound, priors, config, checkpoint, progress, body=body)
     seconds = time.perf_counter() - began
     puppet = fusion.model.to_puppet(rewound, fusion.cameras(), ["as filmed"], config.influences)
     videos = [rewound.video(i) for i in range(len(puppet.performances))]

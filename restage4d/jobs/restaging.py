@@ -353,13 +353,17 @@ def driving_tasks(job: RestagingJob) -> list[TaskId]:
 
 def expected_tasks(job: RestagingJob, *, blend: bool) -> list[TaskId]:
     """What the whole job does, in order, with every prior estimated."""
+    config = configure(job)
     tasks = driving_tasks(job)
+    draws = not job.driving and job.choice.driver.is_draft
+    guesses = not job.into and config.fusion.guessed_views > 0
+    tasks += [TaskId.MODEL_BODY] if guesses and not draws else []
     tasks += [TaskId.OPTICAL_FLOW, TaskId.MASKS] * (1 + len(job.corrections))
     tasks += [TaskId.BACKGROUND_POINTS, TaskId.CAMERAS]
     tasks += [TaskId.DEPTH, TaskId.TRACKS]
     tasks += [TaskId.ALIGN_DEPTH, TaskId.FIT_MOTION]
     tasks += [] if job.into else [TaskId.SEED_GAUSSIANS]
-    completes = not job.into and configure(job).fusion.completion
+    completes = not job.into and config.fusion.completion and not guesses
     tasks += [TaskId.FUSE, *([TaskId.COMPLETE] if completes else [])]
     tasks += [TaskId.JOIN_PIECES, TaskId.FIGURES]
     tasks += [TaskId.WRITE_SPLATS] if job.splats else []

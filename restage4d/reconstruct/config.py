@@ -26,6 +26,7 @@ _RANGES = {
     "fusion.steps_per_frame": (1, 10_000),
     "fusion.base_looks": (0, 100),
     "fusion.driving_looks": (0, 100),
+    "fusion.guessed_views": (0, 100),
     "fusion.at_once": (1, 8),  # the delay that steps so small allow
     "fusion.densify_every": (1, 1_000_000),
     "influences": (1, 64),
@@ -78,12 +79,15 @@ class RigidityConfig:
 class FusionConfig:
     """Photometric fusion."""
 
-    steps: int = 0  # visits; 0: steps_per_frame of every frame of the rewound clip, and the looks
+    # visits but those of guessed views; 0: steps_per_frame of every frame of the rewound clip, and
+    # the looks
+    steps: int = 0
     steps_per_frame: int = 22
     # visits of a frame's subject alone, for each of the whole frame: more of the base's, as driving
     # videos show the subject as b_0 does, and outvote the other base frames
     base_looks: float = 0.4
     driving_looks: float = 0.2
+    guessed_views: float = 0.2  # visits of guessed views, for each other visit
     at_once: int = 2  # visits whose gradients are taken at the same parameters, side by side
     max_subject: int = 16_000
     max_background: int = 40_000

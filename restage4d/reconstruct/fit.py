@@ -11,13 +11,15 @@ import torch
 
 from restage4d import __version__
 from restage4d.clips import Priors, Rewound
+from restage4d.driving.draft.standing_body import StandingBody
 from restage4d.progress import Progress, TaskId
 from restage4d.reconstruct.checkpoint import load_checkpoint
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.closeups import Closeups
-from restage4d.reconstruct.fusion.completing.completion import complete_far_side
+from restage4d.reconstruct.fusion.completing.completion import calm_faint_colours, complete_far_side
 from restage4d.reconstruct.fusion.completing.mirrored_view import STEPS
 from restage4d.reconstruct.fusion.floaters import shorten_needles
+from restage4d.reconstruct.fusion.guessed_views import GuessedView, draw_guessed_views
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.seeding import seed_scene
 from restage4d.reconstruct.losses.hull import Hull
@@ -36,9 +38,11 @@ def fit(
     checkpoint: Path | None,
     progress: Progress,
     closeups: Closeups | None = None,
+    body: StandingBody | None = None,
 ) -> Fusion:
     """Runs motion initialisation and photometric fusion, or goes on from ``checkpoint`` where it is
-    of the same inputs and settings. ``closeups`` are the base's subject at a finer scale.
+    of the same inputs and settings. ``closeups`` are the base's subject at a finer scale, ``body``
+    is a guess of it in the first frame, from any side.
 
     Returns:
         The finished `Fusion`; ``.model`` is the scene, ``.pruning_psnr_loss`` a figure for the
@@ -48,11 +52,12 @@ def fit(
         FitError: too little to fit, or NaNs that come back.
         Cancelled: asked to stop; the checkpoint holds the last step of fusion.
     """
-    fingerprint = compute_fingerprint(rewound, priors, config, closeups)
+    fingerprint = compute_fingerprint(rewound, priors, config, closeups, body)
     device = torch.device(drawing_device())
     with progress.task(TaskId.ALIGN_DEPTH):
         priors = prepare_priors(rewound, priors, config)
         hull = Hull(priors, device)
+        views = _look_around(body, rewound, priors, device) if body else []
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
@@ -64,21 +69,31 @@ def fit(
             config,
             closeups,
             hull=hull,
+            views=views,
         )
         fusion.load(tensors, about)
     else:
         tracks = lift_usable_tracks(rewound, priors, config)
         motion = fit_motion(tracks, rewound, priors, config, progress, device, hull=hull)
         with progress.task(TaskId.SEED_GAUSSIANS):
-            model = seed_scene(motion, tracks.canonical, rewound, priors, config, device)
-        fusion = Fusion(model, rewound, priors, config, closeups, hull=hull)
+            model = seed_scene(motion, tracks.canonical, rewound, priors, config, device, views)
+        fusion = Fusion(model, rewound, priors, config, closeups, hull=hull, views=views)
     fusion.run(checkpoint, fingerprint, progress)
     # after the last checkpoint, so that a resumed fit does it once, too
     shorten_needles(fusion.model)
-    if config.fusion.completion:
+    if views:
+        calm_faint_colours(fusion.model, rewound, fusion.cameras(), views)
+    elif config.fusion.completion:
         with progress.task(TaskId.COMPLETE, STEPS) as task:
             complete_far_side(fusion.model, rewound, priors, fusion.cameras(), task.advance)
     return fusion
+
+
+def _look_around(
+    body: StandingBody, rewound: Rewound, priors: Priors, device: torch.device
+) -> list[GuessedView]:
+    t, cameras = rewound.seam, priors.cameras
+    return draw_guessed_views(body, priors.depth[t], cameras.K[t], cameras.w2c[t], device)
 
 
 def prepare_priors(rewound: Rewound, priors: Priors, config: FitConfig) -> Priors:
@@ -100,7 +115,11 @@ def lift_usable_tracks(rewound: Rewound, priors: Priors, config: FitConfig) -> L
 
 
 def compute_fingerprint(
-    rewound: Rewound, priors: Priors, config: FitConfig, closeups: Closeups | None = None
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+    closeups: Closeups | None = None,
+    body: StandingBody | None = None,
 ) -> str:
     """Content hash of everything that decides the result."""
     digest = hashlib.sha256(json.dumps([__version__, asdict(config)], sort_keys=True).encode())
@@ -121,6 +140,8 @@ def compute_fingerprint(
     ]
     if closeups:
         arrays += [*closeups.pictures.values()]
+    if body:
+        arrays += [body.points, body.uv, body.triangles, body.texture]
     for array in arrays:
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -1,6 +1,6 @@
 """Motion as curves over the frames, and the shapes that curves are made of."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,13 @@ class Curves:
     graze: F64  # share of the way from the head to the ground
     wheels: F64  # way gone towards the right of the body, by which wheels roll
     limbs: list[Swing] = field(default_factory=list)  # legs first, then others, as in the plan
+
+    @classmethod
+    def at_rest(cls, frames: int, limbs: int) -> "Curves":
+        """Nothing moves."""
+        names = [f.name for f in fields(cls) if f.name not in {"fps", "limbs"}]
+        swings = [Swing.at_rest(frames) for _ in range(limbs)]
+        return cls(1.0, **{name: np.zeros(frames) for name in names}, limbs=swings)
 
     def __len__(self) -> int:
         return len(self.yaw)

@@ -5,6 +5,7 @@ drawn in front of the clean plate. Nothing new is invented: the far side is the 
 mirrored, and light does not change.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from restage4d.driving.draft.compositing.clean_plate import look_behind, make_cl
 from restage4d.driving.draft.compositing.matte import dilate, estimate_foreground, estimate_matte
 from restage4d.driving.draft.compositing.rasterizer import Drawing, draw
 from restage4d.driving.draft.compositing.registration import register
-from restage4d.driving.draft.compositing.shadow import find_ground, find_shadow
+from restage4d.driving.draft.compositing.shadow import Shadow, find_ground, find_shadow
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.hidden_legs import add_hidden_legs
@@ -31,14 +32,16 @@ from restage4d.driving.draft.prompt import Directions, parse
 from restage4d.driving.draft.relief import Relief, build_relief
 from restage4d.driving.draft.shape.stance import View
 from restage4d.driving.draft.shape.texture import paint_back
+from restage4d.driving.draft.standing_body import StandingBody, stand
 from restage4d.driving.draft.wheels import find_wheels
 from restage4d.driving.protocols import DrivingVideo
 from restage4d.errors import InputError
-from restage4d.progress import Progress, TaskId
+from restage4d.progress import Progress, Task, TaskId
 
 F32 = NDArray[np.float32]
 
 PICTURE = "body_plan.png"
+_LEAST = 64  # pixels of a subject
 _MOST = 0.9  # of the picture that a subject may fill
 _STICKS = 2.5  # pixels a part may move until the first frame's own pixels around it have faded out
 
@@ -75,7 +78,7 @@ class KinematicDriving:
                 f"{base.size[0]}x{base.size[1]}.",
                 "Give a mask of the video's size.",
             )
-        if mask.sum() < 64:
+        if mask.sum() < _LEAST:
             raise InputError(
                 f"The mask marks {int(mask.sum())} pixels only.",
                 "Mark the subject in the first frame.",
@@ -87,33 +90,19 @@ class KinematicDriving:
             )
         first = base.frames[0].astype(np.float32)
         with progress.task(TaskId.EMPTY_STAGE, 2 * len(base)) as stage:
-            found = register(base, mask, stage)
             head = self._head and (self._head[0] * base.size[0], self._head[1] * base.size[1])
-            body = read_body_plan(mask, measure_own_speed(base, found), head)
-            if self._folder:
-                write_body_plan(self._folder / PICTURE, base.frames[0], body)
-            alpha = estimate_matte(first, mask)
-            hole = dilate(mask | (alpha > 0.02), 3)
-            ground = find_ground(mask, body)
-            behind, known = look_behind(base, hole, ground, found, stage)
-            shadow = find_shadow(first, mask, hole, body, behind, known)
-            plate = make_clean_plate(shadow.lit, hole, behind, known, shadow.where)
-        body = add_hidden_legs(body)
-        relief = build_relief(mask, alpha, body)
-        body.yaw = relief.yaw
-        figure = Figure(relief, body, find_wheels(first, mask, body), len(first))
+            layers = _separate(base, mask, head, self._folder, stage)
+        figure, texture, shadow = layers.figure, layers.texture, layers.shadow
+        body, relief = figure.body, figure.relief
         performance = perform(
             directions, body, len(base), base.fps, _measure_room(body, relief.view, base.size)
         )
-        front = estimate_foreground(first, alpha, plate)
-        texture = np.concatenate([front, paint_back(front, mask, body)])
 
         def draw_frame(t: int) -> tuple[Drawing, F32, F32]:
             """A frame, where its points lie, and how far they have turned."""
             p, turn = performance, figure.compute_turn(performance, t)
-            ground = shadow.draw_on(
-                plate, relief.view, p.right[t], p.away[t], max(p.up[t], 0), _measure_turn(p, t)
-            )
+            way = p.right[t], p.away[t], max(p.up[t], 0)
+            ground = shadow.draw_on(layers.plate, relief.view, *way, _measure_turn(p, t))
             points = figure.pose(p, t, turn)
             return (
                 draw(
@@ -148,8 +137,63 @@ class KinematicDriving:
         notes = tuple(find_missing_limbs(directions, body))
         known = knowledge.to_priors()
         return DrivingVideo(
-            Clip(frames, base.fps), self.name, notes=notes, doubt=body.doubt, known=known, plan=body
+            Clip(frames, base.fps),
+            self.name,
+            notes=notes,
+            doubt=body.doubt,
+            known=known,
+            plan=body,
+            body=stand(figure, texture, mask),
         )
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The first frame's subject, with the colours (2 H, W, 3) of its near and of its far side, and
+    what is behind it, the clean ``plate`` (H, W, 3) and its shadow."""
+
+    figure: Figure
+    texture: F32
+    plate: F32
+    shadow: Shadow
+
+
+def model_body(
+    base: Clip, mask: NDArray[np.bool_], progress: Progress
+) -> StandingBody | None:  # mask (H, W)
+    """The subject of the base's first frame from any side, for videos that others made; None where
+    it fills the picture, or hardly shows."""
+    if mask.sum() < _LEAST or mask.mean() > _MOST:
+        return None
+    with progress.task(TaskId.MODEL_BODY, 2 * len(base)) as stage:
+        layers = _separate(base, mask, None, None, stage)
+    return stand(layers.figure, layers.texture, mask)
+
+
+def _separate(
+    base: Clip,
+    mask: NDArray[np.bool_],
+    head: tuple[float, float] | None,
+    folder: Path | None,
+    stage: Task,
+) -> _Layers:
+    first = base.frames[0].astype(np.float32)
+    found = register(base, mask, stage)
+    body = read_body_plan(mask, measure_own_speed(base, found), head)
+    if folder:
+        write_body_plan(folder / PICTURE, base.frames[0], body)
+    alpha = estimate_matte(first, mask)
+    hole = dilate(mask | (alpha > 0.02), 3)
+    ground = find_ground(mask, body)
+    behind, known = look_behind(base, hole, ground, found, stage)
+    shadow = find_shadow(first, mask, hole, body, behind, known)
+    plate = make_clean_plate(shadow.lit, hole, behind, known, shadow.where)
+    body = add_hidden_legs(body)
+    relief = build_relief(mask, alpha, body)
+    body.yaw = relief.yaw
+    figure = Figure(relief, body, find_wheels(first, mask, body), len(first))
+    front = estimate_foreground(first, alpha, plate)
+    return _Layers(figure, np.concatenate([front, paint_back(front, mask, body)]), plate, shadow)
 
 
 def _compute_stay(points: F32, turn: F32, relief: Relief, mask: NDArray[np.bool_]) -> F32:

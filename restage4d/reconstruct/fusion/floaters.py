@@ -14,8 +14,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from restage4d.reconstruct.fusion.guessed_views import GuessedView
 from restage4d.reconstruct.losses.hull import Hull
-from restage4d.reconstruct.model.scene_model import SceneModel
+from restage4d.reconstruct.model.scene_model import SceneModel, Splats
 from restage4d.splatting import rasterize
 from restage4d.splatting.constants import EPS2D
 from restage4d.splatting.gaussians import draw_side_by_side
@@ -45,23 +46,44 @@ def measure_visibility(
     def measure(t: int) -> Tensor:
         with torch.no_grad():
             subject = model.pose_subject(t)
-            means, quats, scales, opacities = (
-                torch.cat([getattr(subject, name), getattr(background, name)])
-                for name in ("means", "quats", "scales", "opacities")
-            )
-        colors = torch.zeros(len(means), 1, device=model.device, requires_grad=True)
-        w2c = camera(t).detach()
-        image, _, info = rasterize(means, quats, scales, opacities, colors, w2c, K[t], *size)
-        (weight,) = torch.autograd.grad(image.sum(), colors)
-        pixels = K[t][0, 0] / info["depths"].clamp_min(0.01)
-        extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
-        footprint = 2 * math.pi * extent[0] * extent[1] * opacities
-        return weight[:, 0] / footprint.clamp_min(1e-9)
+        return _measure_shares([subject, background], camera(t), K[t], size)
 
     best = torch.zeros(model.n_subject + len(background.means), device=model.device)
     for share in draw_side_by_side(measure, frames):
         best = torch.maximum(best, share)
     return best[: model.n_subject], best[model.n_subject :]
+
+
+def measure_guessed_visibility(
+    model: SceneModel, frame: int, views: Sequence[GuessedView]
+) -> Tensor:  # -> (N,)
+    """The same in views of the subject alone, as it is at ``frame``."""
+    with torch.no_grad():
+        subject = model.pose_subject(frame)
+    shares = draw_side_by_side(
+        lambda view: _measure_shares([subject], view.w2c, view.shot.K, view.shot.size), views
+    )
+    best = torch.zeros(model.n_subject, device=model.device)
+    for share in shares:
+        best = torch.maximum(best, share)
+    return best
+
+
+def _measure_shares(
+    parts: list[Splats], w2c: Tensor, K: Tensor, size: tuple[int, int]
+) -> Tensor:  # (4, 4), (3, 3) -> of all, one after the other
+    with torch.no_grad():
+        means, quats, scales, opacities = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("means", "quats", "scales", "opacities")
+        )
+    colors = torch.zeros(len(means), 1, device=means.device, requires_grad=True)
+    image, _, info = rasterize(means, quats, scales, opacities, colors, w2c.detach(), K, *size)
+    (weight,) = torch.autograd.grad(image.sum(), colors)
+    pixels = K[0, 0] / info["depths"].clamp_min(0.01)
+    extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
+    footprint = 2 * math.pi * extent[0] * extent[1] * opacities
+    return weight[:, 0] / footprint.clamp_min(1e-9)
 
 
 def find_protruding(

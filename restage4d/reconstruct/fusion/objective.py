@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from restage4d.clips import Priors, Rewound
+from restage4d.puppet import SH_C0
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.assembly import Parameters, assemble
 from restage4d.reconstruct.fusion.closeups import Closeups
 from restage4d.reconstruct.fusion.floaters import average_neighbour_colours
+from restage4d.reconstruct.fusion.guessed_views import GuessedView
 from restage4d.reconstruct.fusion.targets import Shot, Targets
 from restage4d.reconstruct.losses import regularisers, rigidity
 from restage4d.reconstruct.losses.hull import Hull
@@ -144,6 +146,34 @@ class Objective:
                 means, p["subject.means"], self.similarity, hidden, self.edges
             )
             loss = loss + r.refine_weight * r.k * stretch
+        return Drawn(loss, info["means2d"], info["radii"], shot.size)
+
+    def measure_view(
+        self, coefs: Tensor, bases: Tensor, view: GuessedView, rng: np.random.Generator
+    ) -> Drawn:
+        """Colour, mask and depth of a guessed view, over any colour. It is of one moment, and says
+        nothing of motion: no gradient by ``coefs`` and ``bases``."""
+        model, p, shot = self.model, self.model.params, view.shot
+        with torch.no_grad():
+            columns = model.blend(bases[:, self.seam], coefs)
+        means, quats = skin_splats(columns, p["subject.means"], p["subject.quats"])
+        rgb = (0.5 + SH_C0 * p["subject.sh0"]).clamp(0, 1)
+        z = (means @ view.w2c[2, :3] + view.w2c[2, 3])[:, None]
+        image, alpha, info = rasterize(
+            means,
+            quats,
+            p["subject.log_scales"].exp(),
+            p["subject.logit_opacities"].sigmoid(),
+            torch.cat([rgb, torch.ones_like(z), z], 1),
+            view.w2c,
+            shot.K,
+            *shot.size,
+        )
+        behind = torch.from_numpy(rng.random(3, np.float32)).to(image.device)
+        over = image[..., :3] + (1 - alpha[..., None]) * behind
+        target = shot.target + (1 - shot.mask[..., None]) * behind
+        image = torch.cat([over, image[..., 3:]], -1)
+        loss = picture_loss(image, alpha, target, shot.mask, shot.depth, None, self.weights)
         return Drawn(loss, info["means2d"], info["radii"], shot.size)
 
     def measure_model(

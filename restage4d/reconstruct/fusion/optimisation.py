@@ -1,6 +1,6 @@
 """Photometric fusion: Gaussians, coefficients and bases refined together against the frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
 
 from restage4d.clips import Cameras, Priors, Rewound
 from restage4d.errors import Cancelled
@@ -22,19 +21,29 @@ from restage4d.reconstruct.fusion.density import DensityControl, keep_rows
 from restage4d.reconstruct.fusion.floaters import (
     find_protruding,
     find_small_components,
+    measure_guessed_visibility,
     measure_visibility,
 )
+from restage4d.reconstruct.fusion.guessed_views import GuessedView
 from restage4d.reconstruct.fusion.objective import Drawn, Objective
 from restage4d.reconstruct.fusion.rendering import render_view
-from restage4d.reconstruct.fusion.schedule import choose_rates, plan_visits
+from restage4d.reconstruct.fusion.schedule import (
+    LOOK,
+    VIEW,
+    choose_rates,
+    insert_views,
+    plan_visits,
+)
 from restage4d.reconstruct.fusion.targets import Shot
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.optimizer import GuardedAdam
-from restage4d.reconstruct.model.scene_model import SceneModel
+from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
 
 _CHECKPOINT_EVERY = 200  # visits
 _VISIBILITY_FRAMES = 60  # frames from which is judged what is hidden
 _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
+_DECIDED = 0.15  # and above which frames decide a Gaussian: they overlap
+_EVERY = 4  # every how many-th frame is asked for that
 _ENOUGH = 100_000  # pixels that tell how far away the scene is
 
 
@@ -56,6 +65,7 @@ class Fusion:
         *,
         fixed: bool = False,  # the Gaussians are those of a finished puppet, none comes or goes
         hull: Hull | None = None,  # of the same priors, where the caller has it already
+        views: Sequence[GuessedView] = (),
     ) -> None:
         self.model, self.config, self.rewound, self.fixed = model, config, rewound, fixed
         c = config.fusion
@@ -64,14 +74,18 @@ class Fusion:
         rates, decay = choose_rates(c, distance, float(priors.cameras.K[:, 0, 0].mean()))
         looks = np.where(rewound.source == 0, c.base_looks, c.driving_looks)
         looks = 0 * looks if fixed else looks  # a finished puppet's bases alone are fitted
-        self.steps = c.total_steps(looks)
-        self.plan = plan_visits(looks, self.steps, config.seed)
+        steps = c.total_steps(looks)
+        self.views, more = views, int(c.guessed_views * steps) if views else 0
+        plan = plan_visits(looks, steps, config.seed)
+        self.plan = insert_views(*plan, len(views), more, config.seed)
+        self.steps = steps + more
         self.optimiser = GuardedAdam(model.params, rates, decay, self.steps)
         self.density = [
             DensityControl("subject", c.max_subject, 1.0),
             DensityControl("background", c.max_background, max(distance, 1.0)),
         ]
-        self.step = 0  # visits of a frame until now
+        self.step = 0  # visits until now
+        self.shown = torch.zeros(0, dtype=torch.bool, device=model.device)  # (N,) by frames
         self.pruning_psnr_loss = 0.0
         self.objective = Objective(model, rewound, priors, config, closeups, hull)
         self.targets = self.objective.targets
@@ -109,6 +123,8 @@ class Fusion:
 
     def take_step(self, task: Task) -> None:
         c, before = self.config.fusion, self.step
+        if self.views and len(self.shown) != self.model.n_subject:
+            self._find_shown()
         visits = range(before, min(before + c.at_once, self.steps))
         done = self._run_each([lambda visit=visit: self._visit(visit) for visit in visits])
         good = all(self.optimiser.apply(loss, grads) for loss, *_, grads in done)
@@ -121,7 +137,8 @@ class Fusion:
             n = self.model.n_subject
             for _, drawn, gradient, _ in done:
                 for control, rows in zip(self.density, (slice(0, n), slice(n, None)), strict=True):
-                    control.observe(gradient[rows], drawn.radii[rows], *drawn.size)
+                    if len(drawn.radii[rows]):  # guessed views have no background
+                        control.observe(gradient[rows], drawn.radii[rows], *drawn.size)
         if self._passes(before, c.densify_every, every=True):
             if good and c.densify_from * self.steps <= self.step < c.densify_until * self.steps:
                 for i, control in enumerate(self.density):
@@ -132,6 +149,8 @@ class Fusion:
                         seed=self.config.seed * 1_000_003 + 2 * self.step + i,
                     )
             self.objective.look_up()
+            if self.views:
+                self._find_shown()
         if self._passes(before, int(c.clean_at * self.steps)) or self.step == self.steps:
             self._remove_floaters()
         if self._passes(before, int(c.prune_at * self.steps)):
@@ -149,7 +168,10 @@ class Fusion:
         picture and by the parameters."""
         model, objective = self.model, self.objective
         rng = np.random.default_rng([self.config.seed, 3, visit])
-        frame, look = int(self.plan[0][visit]), bool(self.plan[1][visit])
+        frame, kind = (int(column[visit]) for column in self.plan)
+        if kind == VIEW:
+            return self._visit_view(self.views[frame], rng)
+        look = kind == LOOK
         shot = self._choose_shot(visit, frame, look, rng)
         moved = model.compute_coefs(), model.compute_bases()
         drawn = objective.measure_frame(*moved, frame, shot, rng)
@@ -160,15 +182,37 @@ class Fusion:
         by, *grads = torch.autograd.grad(loss, [drawn.means2d, *leaves.values()], allow_unused=True)
         return loss.detach(), drawn, by, dict(zip(leaves, grads, strict=True))
 
+    def _visit_view(
+        self, view: GuessedView, rng: np.random.Generator
+    ) -> tuple[Tensor, Drawn, Tensor, dict[str, Tensor | None]]:
+        """The same for a guessed view, which leaves what frames show as it is."""
+        model = self.model
+        drawn = self.objective.measure_view(model.compute_coefs(), model.compute_bases(), view, rng)
+        leaves = {f"subject.{name}": model.params[f"subject.{name}"] for name in SPLAT_FIELDS}
+        by, *grads = torch.autograd.grad(drawn.loss, [drawn.means2d, *leaves.values()])
+        free = ~self.shown
+        drawn.radii = drawn.radii * free
+        by, *grads = (g * free.view(-1, *[1] * (g.ndim - 1)) for g in (by, *grads))
+        every = {name: None for name, leaf in model.params.items() if leaf.requires_grad}
+        return drawn.loss.detach(), drawn, by, every | dict(zip(leaves, grads, strict=True))
+
+    def _find_shown(self) -> None:
+        """Notes which of the subject's Gaussians some frame shows."""
+        frames = list(range(0, len(self.rewound), _EVERY))
+        share, _ = measure_visibility(
+            self.model, frames, self.targets.K, self.objective.get_camera, self.targets.size
+        )
+        self.shown = share > _DECIDED
+
     def _run_each(self, work: list[Callable]) -> list:
         """What each piece of work gives; on a CPU all run at the same time."""
         if self.model.device.type != "cpu" or len(work) < 2:
             return [do() for do in work]
-        # Two threads that are the first to use a parameter can wait for each other for good: one
-        # makes the node of its gradient and needs the interpreter, the other has the interpreter
-        # and needs the node (torch 2.13). Nodes that are there are only looked up.
-        leaves = [p for p in self.model.params.values() if p.requires_grad]
-        _kept = [get_gradient_edge(leaf).node for leaf in leaves]
+        # Two threads that use a parameter can wait for each other for good: one makes the node of
+        # its gradient and needs the interpreter, the other has the interpreter and needs the node
+        # (torch 2.13). Where some tensor keeps the node, it is looked up and needs neither. A
+        # reference to it in Python would not do: looking it up needs the interpreter then, too.
+        _kept = [p.view_as(p) for p in self.model.params.values() if p.requires_grad]
         others = [self._pool.submit(do) for do in work[1:]]
         return [work[0](), *(other.result() for other in others)]
 
@@ -221,13 +265,16 @@ class Fusion:
         shares = measure_visibility(
             self.model, frames, self.targets.K, self.objective.get_camera, self.targets.size
         )
-        for part, share in zip(("subject", "background"), shares, strict=True):
+        subject, background = shares
+        if self.views:
+            guessed = measure_guessed_visibility(self.model, self.rewound.seam, self.views)
+            subject = torch.maximum(subject, guessed)
+        for part, share in (("subject", subject), ("background", background)):
             keep = share > self.config.fusion.cull_shown
             if part == "subject":
                 far = self.model.far > 0
-                keep = torch.where(far, ~protruding, keep) & ~find_small_components(
-                    self.objective.edges, paths
-                )
+                keep = torch.where(far, ~protruding, keep)
+                keep &= ~find_small_components(self.objective.edges, paths)
             rows = keep.nonzero()[:, 0]
             if len(rows) < 8:  # nothing downstream is made for an empty part
                 rows = torch.arange(len(keep), device=keep.device)
@@ -274,7 +321,7 @@ class Fusion:
     def _save(self, path: Path, fingerprint: str) -> None:
         model, objective = self.model, self.objective
         tensors = {f"p.{n}": p for n, p in model.params.items()} | self.optimiser.state()
-        tensors |= {"far": model.far} | objective.state()
+        tensors |= {"far": model.far, "shown": self.shown} | objective.state()
         for control in self.density:
             tensors |= control.state()
         if model.support is not None:
@@ -293,6 +340,7 @@ class Fusion:
         self.objective.load_state(tensors)
         for control in self.density:
             control.load_state(tensors)
+        self.shown = tensors["shown"]
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]
 
 

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from restage4d.reconstruct.config import FusionConfig
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS
 
+FRAME, LOOK, VIEW = range(3)
+
 
 def plan_visits(
     looks: NDArray[np.float64], steps: int, seed: int
@@ -30,6 +32,19 @@ def plan_visits(
         left, epoch = left - len(plan[-1]), epoch + 1
     visits = np.concatenate([np.zeros(0, np.intp), *plan])
     return visits % n, visits >= n
+
+
+def insert_views(
+    frames: NDArray[np.intp], looks: NDArray[np.bool_], views: int, count: int, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:  # (steps,), (steps,) -> (steps + count,) each
+    """A plan of `plan_visits` with ``count`` visits of guessed views spread over it, each view as
+    often as the others: which frame or view every step visits, and whether it is the whole `FRAME`,
+    its subject alone (`LOOK`) or a `VIEW`."""
+    rng = np.random.default_rng([seed, 6])
+    turns = [rng.permutation(views) for _ in range(0, count, max(views, 1))]
+    visits = np.concatenate([np.zeros(0, np.intp), *turns])[:count]
+    at = np.sort(rng.integers(0, len(frames) + 1, len(visits)))
+    return np.insert(frames, at, visits), np.insert(looks.astype(np.intp), at, VIEW)
 
 
 def choose_rates(

@@ -6,7 +6,8 @@ pixels instead of tracks alone: whatever a frame shows and no Gaussian covers ye
 and carried back through the inverse of Eq. 1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from restage4d import se3
-from restage4d.clips import Cameras, Priors, Rewound
+from restage4d.clips import Priors, Rewound
 from restage4d.errors import FitError
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import rgb_to_sh
 from restage4d.reconstruct.config import FitConfig
 from restage4d.reconstruct.fusion.far_side import build_far_side, find_contradicted, find_isolated
+from restage4d.reconstruct.fusion.guessed_views import GuessedView
 from restage4d.reconstruct.model.camera_correction import make_camera_params
 from restage4d.reconstruct.model.scene_model import SceneModel
 from restage4d.reconstruct.motion.initialisation import Motion
@@ -33,6 +36,7 @@ _CARVED_BY = 16  # frames that may contradict a seed
 _GUESS = 0.1  # share of them that may contradict a guess of the far side
 _OBSERVATION = 0.5  # and an observation of a driving frame
 _SAME_SURFACE = 0.12  # of the subject's extent: closer in depth than this, a seed covers a pixel
+_SAME_SIDE = 0.04  # and in a guessed view, where legs stand behind one another
 
 
 def seed_scene(
@@ -42,10 +46,12 @@ def seed_scene(
     priors: Priors,
     config: FitConfig,
     device: torch.device | None = None,
+    views: Sequence[GuessedView] = (),
 ) -> SceneModel:
-    """The scene before photometric fusion, on ``device``."""
+    """The scene before photometric fusion, on ``device``; the subject's far side is what guessed
+    ``views`` show, where there are any."""
     params = {"bases.rots": motion.rots, "bases.trans": motion.trans}
-    subject, far = _seed_subject(motion, canonical, rewound, priors, config)
+    subject, far = _seed_subject(motion, canonical, rewound, priors, config, views)
     params |= subject
     params |= _seed_background(rewound, priors, config)
     if config.fusion.lr_cameras > 0:
@@ -77,7 +83,12 @@ def choose_seed_frames(
 
 
 def _seed_subject(
-    motion: Motion, canonical: int, rewound: Rewound, priors: Priors, config: FitConfig
+    motion: Motion,
+    canonical: int,
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+    views: Sequence[GuessedView],
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Parameters of the subject, and by how much each Gaussian (N,) was guessed behind its surface,
     0 for those on it."""
@@ -93,13 +104,7 @@ def _seed_subject(
             inside = (priors.masks[t] > 0.5) & (priors.depth[t] > 0)
             known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
             xy, depth, rgb = _find_uncovered(
-                known,
-                inside,
-                rewound,
-                priors,
-                t,
-                stride,
-                lambda depth: np.full_like(depth, _SAME_SURFACE),
+                known, inside, _look_at(rewound, priors, t), stride, _SAME_SURFACE
             )
             points = unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])
             beta = interpolate_coefs(points, paths[:, t], seen[:, t], coefs, config.influences)
@@ -120,10 +125,13 @@ def _seed_subject(
                 continue
             surface = np.full(len(xy), np.inf, np.float32), np.zeros(len(xy), np.float32)
             new: list[tuple[F32, ...]] = [(canon, beta, rgb, *surface)]
-            if c.far_side:
+            if c.far_side and not views:
                 new.append(
                     _seed_far_side(t, xy, depth, beta, stride, known, rewound, priors, bases)
                 )
+            found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
+        for view in views:
+            new = [_seed_view(view, found, motion, stride, rewound, priors, config)]
             found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
         return found
 
@@ -138,6 +146,33 @@ def _seed_subject(
     params = _make_splat_params("subject", means, colours, 0.7, reach)
     params["subject.coefs"] = torch.from_numpy(np.log(np.maximum(betas, 1e-5)).astype(np.float32))
     return params, torch.from_numpy(far)
+
+
+def _seed_view(
+    view: GuessedView,
+    found: tuple[F32, ...],
+    motion: Motion,
+    stride: float,
+    rewound: Rewound,
+    priors: Priors,
+    config: FitConfig,
+) -> tuple[F32, ...]:
+    """What a guessed view shows beyond the Gaussians ``found``, as `_seed_far_side` gives it. None
+    is behind anything by definition: a frame that shows one decides it."""
+    t, bases = rewound.seam, motion.compute_bases().numpy()
+    look = _Look(
+        *(a.cpu().numpy() for a in (view.shot.target, view.shot.depth, view.shot.K, view.w2c))
+    )
+    known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
+    xy, depth, rgb = _find_uncovered(known, look.depth > 0, look, stride, _SAME_SIDE)
+    points = unproject(xy, depth, look.K, look.w2c)
+    coefs = torch.softmax(motion.coefs, -1).numpy()
+    near, seen = motion.compute_points()[:, t].numpy(), motion.visible[:, t].numpy()
+    beta = interpolate_coefs(points, near, seen, coefs, config.influences)
+    means = se3.inverse_transform(*se3.blend_dense(bases[:, t], beta), points).astype(np.float32)
+    keep = ~_find_contradicted(means, beta, np.arange(len(rewound)), priors, bases, _GUESS)
+    means, beta, rgb = means[keep], beta[keep], rgb[keep]
+    return means, beta, rgb, np.full(len(means), np.inf, np.float32), np.zeros_like(means[:, 0])
 
 
 def _seed_far_side(
@@ -216,10 +251,9 @@ def _seed_background(
     def collect(stride: float) -> tuple[F32, F32]:
         means, colours = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
         for t in frames:
-            outside = _select_background(priors.masks[t]) & (priors.depth[t] > 0)
-            xy, depth, rgb = _find_uncovered(
-                means, outside, rewound, priors, t, stride, lambda depth: 0.2 * depth
-            )
+            look = _look_at(rewound, priors, t)
+            outside = _select_background(priors.masks[t]) & (look.depth > 0)
+            xy, depth, rgb = _find_uncovered(means, outside, look, stride, 0.2 * look.depth)
             means = np.concatenate(
                 [means, unproject(xy, depth, priors.cameras.K[t], priors.cameras.w2c[t])]
             )
@@ -259,46 +293,42 @@ def _limit_count(
         stride *= max(1.05, float(np.sqrt(len(found[0]) / limit)))
 
 
+class _Look(NamedTuple):
+    """A picture (H, W, 3) in 0..1 with z-depth (H, W), and its camera K (3, 3), w2c (4, 4)."""
+
+    picture: F32
+    depth: F32
+    K: F32
+    w2c: F32
+
+
+def _look_at(rewound: Rewound, priors: Priors, t: int) -> _Look:
+    picture = rewound.clip.frames[t].astype(np.float32) / 255
+    return _Look(picture, priors.depth[t], priors.cameras.K[t], priors.cameras.w2c[t])
+
+
 def _find_uncovered(
-    points: F32,
-    region: NDArray[np.bool_],
-    rewound: Rewound,
-    priors: Priors,
-    t: int,
-    stride: float,
-    tolerance: Callable[[F32], F32],
+    points: F32, region: NDArray[np.bool_], look: _Look, stride: float, tolerance: F32 | float
 ) -> tuple[F32, F32, F32]:
-    """Grid pixels of ``region`` at frame t on whose surface no point lies: xy (N, 2), depth (N,),
-    rgb (N, 3) in 0..1."""
+    """Grid pixels of ``region`` (H, W) on whose surface no point (N, 3) lies, none within
+    ``tolerance`` of its depth: xy (M, 2), depth (M,), rgb (M, 3) in 0..1."""
     height, width = region.shape
     covered = np.zeros((height, width), bool)
     if len(points):
-        xy, z = _project(points, priors.cameras, t)
-        col, row = np.floor(xy[:, 0]).astype(int), np.floor(xy[:, 1]).astype(int)
-        ok = (z > 0) & (col >= 0) & (row >= 0) & (col < width) & (row < height)
-        col, row, z = col[ok], row[ok], z[ok]
-        target = priors.depth[t][row, col]
-        same = np.abs(z - target) < tolerance(target)
+        row, col, z, inside = find_pixels(points, look.K, look.w2c, region.shape)
+        near = np.abs(z - look.depth[row, col]) < np.broadcast_to(tolerance, region.shape)[row, col]
+        row, col = row[inside & near], col[inside & near]
         reach = int(np.ceil(stride / 2))
         for dy in range(-reach, reach + 1):
             for dx in range(-reach, reach + 1):
-                covered[
-                    np.clip(row[same] + dy, 0, height - 1), np.clip(col[same] + dx, 0, width - 1)
-                ] = True
+                covered[(row + dy).clip(0, height - 1), (col + dx).clip(0, width - 1)] = True
     rows = np.arange(stride / 2, height, stride).astype(int)
     cols = np.arange(stride / 2, width, stride).astype(int)
     row, col = (a.ravel() for a in np.meshgrid(rows, cols, indexing="ij"))
     take = region[row, col] & ~covered[row, col]
     row, col = row[take], col[take]
     xy = np.stack([col + 0.5, row + 0.5], -1).astype(np.float32)
-    return xy, priors.depth[t][row, col], rewound.clip.frames[t][row, col].astype(np.float32) / 255
-
-
-def _project(points: F32, cameras: Cameras, t: int) -> tuple[F32, F32]:
-    camera = points @ cameras.w2c[t, :3, :3].T + cameras.w2c[t, :3, 3]
-    z = camera[:, 2]
-    pixel = (camera / np.maximum(z, 1e-6)[:, None]) @ cameras.K[t].T
-    return pixel[:, :2], z
+    return xy, look.depth[row, col], look.picture[row, col]
 
 
 def _make_splat_params(

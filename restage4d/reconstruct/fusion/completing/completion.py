@@ -29,7 +29,7 @@ side of a head only, so that its image through the middle has the colours of the
 that height, where hair, fur or clothes go round it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -74,7 +74,12 @@ from restage4d.reconstruct.fusion.completing.reflection import (
 from restage4d.reconstruct.fusion.completing.sizes import close_gaps, limit_sizes
 from restage4d.reconstruct.fusion.completing.symmetry import Look, Plane, find_symmetry_plane
 from restage4d.reconstruct.fusion.far_side import find_contradicted
-from restage4d.reconstruct.fusion.floaters import measure_visibility, shorten_needles
+from restage4d.reconstruct.fusion.floaters import (
+    measure_guessed_visibility,
+    measure_visibility,
+    shorten_needles,
+)
+from restage4d.reconstruct.fusion.guessed_views import GuessedView
 from restage4d.reconstruct.fusion.rendering import render_view
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
 
@@ -109,6 +114,20 @@ _WIDE = 0.9  # width over height of the outline, from which a body counts as fil
 _CUT = 1.5  # times the height that it shows, of a body that is cut off below: a head, a bust ...
 _BROAD = 0.4  # ... by so much of its width: more than a foot on the edge
 _SOLID = 0.5  # alpha from which a pixel shows the subject
+
+
+def calm_faint_colours(
+    model: SceneModel, rewound: Rewound, cameras: Cameras, views: Sequence[GuessedView]
+) -> None:
+    """Where guessed ``views`` show the far side, nothing is to be completed: Gaussians that neither
+    they nor frames show well are mixed with those around, in place."""
+    frames = np.linspace(0, len(rewound) - 1, min(_FRAMES, len(rewound))).astype(int).tolist()
+    K, w2c = (torch.from_numpy(a).to(model.device) for a in (cameras.K, cameras.w2c))
+    shares, _ = measure_visibility(model, frames, K, lambda t: w2c[t], rewound.clip.size)
+    guessed = measure_guessed_visibility(model, rewound.seam, views)
+    share = torch.maximum(shares, guessed).cpu().numpy()
+    own = (share / _FAINT).astype(np.float32)
+    calm_colours(model, Body(model).means, share < _FAINT, own, share > _SOURCE)
 
 
 def complete_far_side(
