@@ -263,7 +263,7 @@ RECORDED = [
     (TaskId.MASKS, 12.5), (TaskId.BACKGROUND_POINTS, 2.2), (TaskId.CAMERAS, 15.2),
     (TaskId.DEPTH, 6.6), (TaskId.TRACKS, 0.1), (None, 1.5), (TaskId.ALIGN_DEPTH, 4.4), (None, 1.0),
     (TaskId.FIT_MOTION, 16.7), (TaskId.SEED_GAUSSIANS, 2.6), (TaskId.FUSE, 147.5),
-    (TaskId.COMPLETE, 11.6), (TaskId.JOIN_PIECES, 15.0), (None, 1.0),
+    (TaskId.JOIN_PIECES, 15.0), (None, 1.0),
     (TaskId.FIGURES, 5.2), (TaskId.WRITE_SPLATS, 0.5), (TaskId.PREVIEW, 3.6),
     (TaskId.WRITE_BLEND, 9.9),
 ]  # fmt: skip

@@ -33,20 +33,23 @@ def measure_visibility(
     K: Sequence[Tensor] | Tensor,
     camera: Callable[[int], Tensor],
     size: tuple[int, int],
+    where: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The largest share of each Gaussian's footprint that reaches the eye in any of ``frames``:
     subject (N,), background (B,).
 
     The weight with which a Gaussian enters the picture is the gradient of the picture's sum by its
     colour. Its footprint is taken from the largest and the smallest axis, so that a flake seen face
-    on never counts as hidden.
+    on never counts as hidden. Only pixels of ``where`` (T, H, W) count, by their weight.
     """
     background = model.get_background()
 
     def measure(t: int) -> Tensor:
         with torch.no_grad():
             subject = model.pose_subject(t)
-        return _measure_shares([subject, background], camera(t), K[t], size)
+        return _measure_shares(
+            [subject, background], camera(t), K[t], size, None if where is None else where[t]
+        )
 
     best = torch.zeros(model.n_subject + len(background.means), device=model.device)
     for share in draw_side_by_side(measure, frames):
@@ -70,8 +73,12 @@ def measure_guessed_visibility(
 
 
 def _measure_shares(
-    parts: list[Splats], w2c: Tensor, K: Tensor, size: tuple[int, int]
-) -> Tensor:  # (4, 4), (3, 3) -> of all, one after the other
+    parts: list[Splats],
+    w2c: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    where: Tensor | None = None,
+) -> Tensor:  # (4, 4), (3, 3), (H, W) -> of all, one after the other
     with torch.no_grad():
         means, quats, scales, opacities = (
             torch.cat([getattr(part, name) for part in parts])
@@ -79,7 +86,8 @@ def _measure_shares(
         )
     colors = torch.zeros(len(means), 1, device=means.device, requires_grad=True)
     image, _, info = rasterize(means, quats, scales, opacities, colors, w2c.detach(), K, *size)
-    (weight,) = torch.autograd.grad(image.sum(), colors)
+    counted = image if where is None else image * where[..., None]
+    (weight,) = torch.autograd.grad(counted.sum(), colors)
     pixels = K[0, 0] / info["depths"].clamp_min(0.01)
     extent = [((scales.aminmax(dim=-1)[i] * pixels).square() + EPS2D).sqrt() for i in (0, 1)]
     footprint = 2 * math.pi * extent[0] * extent[1] * opacities

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from restage4d.clips import Cameras, Priors, Rewound
@@ -38,11 +39,13 @@ from restage4d.reconstruct.fusion.targets import Shot
 from restage4d.reconstruct.losses.hull import Hull
 from restage4d.reconstruct.model.optimizer import GuardedAdam
 from restage4d.reconstruct.model.scene_model import SPLAT_FIELDS, SceneModel
+from restage4d.threads import map_on_cores
 
 _CHECKPOINT_EVERY = 200  # visits
 _VISIBILITY_FRAMES = 60  # frames from which is judged what is hidden
 _SHOWN = 0.3  # share of its footprint above which a Gaussian's colour is its own
 _DECIDED = 0.15  # and above which frames decide a Gaussian: they overlap
+_RIM = 1.5  # pixels along the outline that do not count for it
 _EVERY = 4  # every how many-th frame is asked for that
 _ENOUGH = 100_000  # pixels that tell how far away the scene is
 
@@ -85,6 +88,7 @@ class Fusion:
             DensityControl("background", c.max_background, max(distance, 1.0)),
         ]
         self.step = 0  # visits until now
+        self.inner = measure_inner(priors.masks, model.device) if views else None
         self.shown = torch.zeros(0, dtype=torch.bool, device=model.device)  # (N,) by frames
         self.pruning_psnr_loss = 0.0
         self.objective = Objective(model, rewound, priors, config, closeups, hull)
@@ -197,10 +201,16 @@ class Fusion:
         return drawn.loss.detach(), drawn, by, every | dict(zip(leaves, grads, strict=True))
 
     def _find_shown(self) -> None:
-        """Notes which of the subject's Gaussians some frame shows."""
+        """Notes which of the subject's Gaussians some frame shows away from its outline, along
+        which colours may be mixed with the background's."""
         frames = list(range(0, len(self.rewound), _EVERY))
         share, _ = measure_visibility(
-            self.model, frames, self.targets.K, self.objective.get_camera, self.targets.size
+            self.model,
+            frames,
+            self.targets.K,
+            self.objective.get_camera,
+            self.targets.size,
+            self.inner,
         )
         self.shown = share > _DECIDED
 
@@ -342,6 +352,17 @@ class Fusion:
             control.load_state(tensors)
         self.shown = tensors["shown"]
         self.step, self.pruning_psnr_loss = about["step"], about["pruning_psnr_loss"]
+
+
+def measure_inner(masks: NDArray[np.float32], device: torch.device) -> Tensor:
+    """1 on the subject away from its outline, 0 elsewhere: (T, H, W)."""
+    inner = np.zeros(masks.shape, np.float32)
+
+    def measure(t: int) -> None:
+        inner[t] = np.asarray(distance_transform_edt(masks[t] > 0.5)) > _RIM
+
+    map_on_cores(measure, range(0, len(masks), _EVERY))
+    return torch.from_numpy(inner).to(device)
 
 
 def measure_typical_depth(depth: NDArray[np.float32]) -> float:  # (T, H, W)
