@@ -155,3 +155,12 @@ def test_another_body_is_another_fit(truth, body):
     other = replace(body, texture=body.texture[:, ::-1])
     prints = {compute_fingerprint(*given, b) for b in (None, body, other)}
     assert len(prints) == 3
+
+
+def test_without_visits_of_views_there_are_none(truth, body):
+    config = replace(CONFIG, fusion=replace(CONFIG.fusion, guessed_views=0, completion=False))
+    with_body, alone = (
+        fit(truth.rewound, truth.priors, config, None, Progress(), body=b) for b in (body, None)
+    )
+    for name, value in alone.model.params.items():
+        assert torch.equal(value, with_body.model.params[name]), name

@@ -120,7 +120,7 @@ def _run_product(
     providers = weight_free_providers()
     click = choose_click(stage.base.masks[0])
     first = providers.masks.select(stage.base.clip, click, progress)
-    body = model_body(stage.base.clip, first, progress)
+    body = model_body(stage.base.clip, first, progress) if config.fusion.guessed_views else None
     rewound = rewind(stage.base.clip, [filmed.clip])
     priors = estimate_priors(
         rewound, first, providers, priors_dir=None, cache=Cache(), progress=progress

@@ -57,7 +57,9 @@ def fit(
     with progress.task(TaskId.ALIGN_DEPTH):
         priors = prepare_priors(rewound, priors, config)
         hull = Hull(priors, device)
-        views = _look_around(body, rewound, priors, device) if body else []
+        views = []
+        if body and config.fusion.guessed_views:
+            views = _look_around(body, rewound, priors, device)
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
     if saved:
         tensors, about = {name: value.to(device) for name, value in saved[0].items()}, saved[1]
