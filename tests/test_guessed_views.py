@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 from scenes import Truth, hinge_scene, look_at
+from scipy.ndimage import distance_transform_edt
 
 from restage4d.driving.draft.driver import model_body
 from restage4d.driving.draft.standing_body import StandingBody
 from restage4d.errors import Cancelled
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.progress import Progress
 from restage4d.reconstruct.config import FitConfig, FusionConfig, MotionConfig
 from restage4d.reconstruct.fit import compute_fingerprint, fit
+from restage4d.reconstruct.fusion.floaters import measure_visibility
 from restage4d.reconstruct.fusion.guessed_views import draw_guessed_views
 from restage4d.reconstruct.fusion.optimisation import Fusion
 from restage4d.reconstruct.fusion.schedule import VIEW, insert_views, plan_visits
@@ -107,6 +110,43 @@ def test_a_view_moves_what_no_frame_shows_and_nothing_else(fitted):
         assert grad[~shown].abs().max() > 0
     assert by[shown].abs().max() == 0
     assert drawn.radii[shown].max() == 0
+
+
+def test_a_view_is_compared_with_the_first_frame(truth, fitted):
+    """As it looks there, it fits; as in the last frame, when the body leans, it does not."""
+    view, model, rng = fitted.views[0], fitted.model, np.random.default_rng(0)
+
+    def measure(frame: int) -> float:
+        shot = view.shot
+        with torch.no_grad():
+            s = model.pose_subject(frame)
+            z = (s.means @ view.w2c[2, :3] + view.w2c[2, 3])[:, None]
+            parts = s.means, s.quats, s.scales, s.opacities, torch.cat([s.rgb, z], 1)
+            image, alpha, _ = rasterize(*parts, view.w2c, shot.K, *shot.size)
+            depth = torch.where(alpha > 0.5, image[..., 3] / alpha, 0)
+            seen = replace(shot, target=image[..., :3].contiguous(), mask=alpha, depth=depth)
+            given = model.compute_coefs(), model.compute_bases(), replace(view, shot=seen), rng
+            return float(fitted.objective.measure_view(*given).loss)
+
+    assert measure(truth.rewound.seam) < 1e-3
+    assert measure(len(truth.rewound) - 1) > 0.03
+
+
+def test_what_shows_along_an_outline_alone_is_not_decided_by_frames(truth, fitted):
+    """There its colours may be mixed with the background's."""
+    fitted._find_shown()
+    frames, targets = list(range(0, len(truth.rewound), 4)), fitted.targets
+    share, _ = measure_visibility(
+        fitted.model, frames, targets.K, fitted.objective.get_camera, targets.size
+    )
+    assert (share[fitted.shown] > 0.15).all()
+    rim = (share > 0.15) & ~fitted.shown
+    assert rim.sum() > 20
+    t, cameras = truth.rewound.seam, truth.priors.cameras
+    points = fitted.model.compute_positions(t).detach().numpy()
+    row, column, _, _ = find_pixels(points, cameras.K[t], cameras.w2c[t], find_mask(truth).shape)
+    inside = np.asarray(distance_transform_edt(find_mask(truth)))[row, column]
+    assert np.median(inside[rim.numpy()]) < 0.5 * np.median(inside[fitted.shown.numpy()])
 
 
 def test_the_far_side_looks_as_guessed(truth, body, fitted):
