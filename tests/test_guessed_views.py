@@ -52,9 +52,9 @@ def find_mask(truth: Truth) -> np.ndarray:
     return truth.priors.masks[truth.rewound.seam] > 0.5
 
 
-def draw_views(truth: Truth, body: StandingBody, depth: np.ndarray | None = None) -> list:
+def draw_views(truth: Truth, body: StandingBody, scale: float = 1.0) -> list:
     t, cameras = truth.rewound.seam, truth.priors.cameras
-    depth = truth.priors.depth[t] if depth is None else depth
+    depth = (scale * truth.priors.depth[t]).astype(np.float32)
     return draw_guessed_views(body, depth, cameras.K[t], cameras.w2c[t])
 
 
@@ -78,7 +78,7 @@ def test_views_go_all_round_the_body(truth, body):
 
 
 def test_without_depth_there_is_nothing_to_look_at(truth, body):
-    assert draw_views(truth, body, np.zeros_like(truth.priors.depth[0])) == []
+    assert draw_views(truth, body, scale=0) == []
 
 
 def test_every_view_is_visited_alike_among_the_frames():

@@ -59,7 +59,8 @@ class StandingBody:
         # seen with another focal length, a body as thick has depths that differ less, or more
         middle, wider = float(np.median(own[known])), self.focal / float(K[0, 0])
         own = middle + wider * (own - middle)
-        scale = _spread(_smooth(depth / np.maximum(own, 1e-6), known), known)
+        ratio = (depth / np.maximum(own, 1e-6)).astype(np.float32)
+        scale = _spread(_smooth(ratio, known), known)
         column, row = np.floor(self.points[:, :2]).astype(int).T
         row, column = (i.clip(0, n - 1) for i, n in zip((row, column), own.shape, strict=True))
         z = scale[row, column] * (middle + wider * (self.points[:, 2] - middle))
@@ -111,7 +112,7 @@ def _smooth(values: F32, known: Bool) -> F32:
         np.asarray(cv2.GaussianBlur(a.astype(np.float32), (0, 0), size), np.float32)
         for a in (np.where(known, values, 0), known)
     )
-    return total / np.maximum(weight, 1e-6)
+    return (total / np.maximum(weight, 1e-6)).astype(np.float32)
 
 
 def _spread(values: F32, known: Bool) -> F32:

@@ -76,11 +76,9 @@ def _draw_view(
     drawn = body.draw(points, K, w2c, (width, height))
     picture = (drawn.picture / 255).clip(0, 1)
     depth = np.where(drawn.cover > _SOLID, drawn.depth, 0)
-    maps = [
-        torch.from_numpy(a.astype(np.float32)).to(device) for a in (picture, drawn.cover, depth)
-    ]
-    K, w2c = (torch.from_numpy(a).to(device) for a in (K, w2c))
-    return GuessedView(Shot(K, (width, height), *maps), w2c)
+    arrays = K, w2c, picture, drawn.cover, depth
+    camera, pose, *maps = (torch.from_numpy(a.astype(np.float32)).to(device) for a in arrays)
+    return GuessedView(Shot(camera, (width, height), *maps), pose)
 
 
 def _turn_about(axis: NDArray[np.floating], degrees: float) -> NDArray[np.float64]:

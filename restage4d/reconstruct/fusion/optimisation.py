@@ -88,7 +88,7 @@ class Fusion:
             DensityControl("background", c.max_background, max(distance, 1.0)),
         ]
         self.step = 0  # visits until now
-        self.inner = measure_inner(priors.masks, model.device) if views else None
+        self.inner = list(measure_inner(priors.masks, model.device)) if views else None
         self.shown = torch.zeros(0, dtype=torch.bool, device=model.device)  # (N,) by frames
         self.pruning_psnr_loss = 0.0
         self.objective = Objective(model, rewound, priors, config, closeups, hull)

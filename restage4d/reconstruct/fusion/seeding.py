@@ -160,9 +160,9 @@ def _seed_view(
     """What a guessed view shows beyond the Gaussians ``found``, as `_seed_far_side` gives it. None
     is behind anything by definition: a frame that shows one decides it."""
     t, bases = rewound.seam, motion.compute_bases().numpy()
-    look = _Look(
-        *(a.cpu().numpy() for a in (view.shot.target, view.shot.depth, view.shot.K, view.w2c))
-    )
+    shot = view.shot
+    assert shot.depth is not None  # guessed views have it
+    look = _Look(*(a.cpu().numpy() for a in (shot.target, shot.depth, shot.K, view.w2c)))
     known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
     xy, depth, rgb = _find_uncovered(known, look.depth > 0, look, stride, _SAME_SIDE)
     points = unproject(xy, depth, look.K, look.w2c)
