@@ -9,6 +9,7 @@ from samples import box_puppet, sheet_puppet, spread_dots
 from restage4d.errors import Cancelled
 from restage4d.evaluate.metrics.pieces import label_pieces, measure_unity
 from restage4d.evaluate.metrics.tracking import SOLID
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import Gaussians, Puppet
 from restage4d.reconstruct.bridging import bridge_gaps
 from restage4d.reconstruct.fusion.completing.reflection import measure_spacing
@@ -172,3 +173,49 @@ def test_it_can_be_cancelled():
 
     with pytest.raises(Cancelled):
         bridge_gaps(box_in_two(), stop)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_web_is_spun_between_two_feet(known):
+    """The other foot is nearer than the leg that the foot belongs to, of which a mask lost a piece;
+    but between the feet frames see the background."""
+    leg = spread_dots(1200, (-0.01, 0.01), (-0.03, 0.03), (0.16, 0.29))
+    other = spread_dots(1600, (0.1, 0.12), (-0.03, 0.03), (0.02, 0.29))
+    foot = spread_dots(1000, (-0.02, 0.06), (-0.03, 0.03), (0.02, 0.1))
+    torn = sheet_puppet([CHEST, leg, other, foot])
+    drawn = [np.concatenate([CHEST, leg, other, foot, spread_dots(800, (-0.01, 0.01), (-0.03, 0.03),
+                                                                  (0.1, 0.16))])]  # fmt: skip
+    masks = [draw_mask(performance, drawn[0]) for performance in torn.performances]
+    if not known:
+        masks = [np.full_like(mask, -1) for mask in masks]
+    whole = bridge_gaps(torn, never, masks)
+    assert min(list_unity(whole)) > 0.999
+    added = whole.subject.means[len(torn.subject) :]
+    between = (added[:, 0] > 0.065) & (added[:, 0] < 0.095)
+    assert (between.mean() < 0.1) == known
+
+
+def draw_mask(performance, points: np.ndarray) -> np.ndarray:
+    """(T, H, W) where any of ``points`` (N, 3), which stand still, shows."""
+    width, height = performance.size
+    masks = np.zeros((performance.n_frames, height, width), np.float32)
+    for t, mask in enumerate(masks):
+        row, column, _, inside = find_pixels(
+            points, performance.K[t], performance.w2c[t], mask.shape
+        )
+        mask[row[inside], column[inside]] = 1
+    return masks
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+def test_what_hangs_apart_in_few_frames_gets_no_bridge_before_the_background(frames):
+    """It would stand there in all others; a limb that a mask cut off hangs apart in most."""
+    foot = spread_dots(1000, (-0.06, 0.06), (-0.06, 0.06), (0.25, 0.25))
+    torn = sheet_puppet([CHEST, foot])
+    for performance in torn.performances:
+        performance.bases[1, frames:, 8] += 0.03  # there it hangs together
+    nowhere = draw_mask(torn.performances[0], CHEST[:0])
+    masks = [nowhere for _ in torn.performances]
+    assert min(list_unity(torn)) < 0.9
+    assert (bridge_gaps(torn, never, masks) is torn) == (frames == 2)
+    assert bridge_gaps(torn, never) is not torn

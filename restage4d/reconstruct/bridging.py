@@ -6,7 +6,7 @@ to one body. Rows of Gaussians lead from one end to the other, in place, colour 
 between those of the ends, so that they go along with both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from scipy.spatial.distance import cdist
 from restage4d import se3
 from restage4d.evaluate.metrics.pieces import label_solid
 from restage4d.evaluate.metrics.tracking import SOLID
+from restage4d.priors.geometry.pixels import find_pixels
 from restage4d.puppet import F32, Gaussians, Puppet
 from restage4d.reconstruct.fusion.completing.reflection import measure_extent, measure_spacing
 from restage4d.threads import map_on_cores
@@ -41,47 +42,66 @@ _LONGEST = 40  # ... up to so many
 _FILL = 2.5  # deviations of ends from their middle, shared by the rows: their thickness ...
 _THICK = 1.5  # ... up to so many median distances of neighbours
 _PASSES = 3
+_AIRY = 0.3  # of a bridge, in the frames, before the background: from where others are tried
+_BETTER = 0.5  # of that share: another end of the body is taken where it has less
+_ELSEWHERE = 0.1  # of the extent: how far other ends are from those that were tried
+_TRIES = 4
+_MOSTLY = 0.5  # of the frames in which a part has to hang apart for a bridge before the background
 _FRAMES = 72  # of a performance that are looked at, evenly
 
 
 @dataclass(frozen=True)
 class _Look:
-    """The puppet under bases (K, 9): means (N, 3) in the world, numbers of their pieces (N,), 0 the
-    largest, and the body's extent."""
+    """The puppet at a frame ``t`` of a performance, under bases (K, 9): means (N, 3) in the world,
+    numbers of their pieces (N,), 0 the largest, and the body's extent."""
 
+    performance: int
+    t: int
     bases: F32
     means: F32
     piece: NDArray[np.intp]
     extent: float
 
 
-def bridge_gaps(puppet: Puppet, check: Callable[[], None]) -> Puppet:
+def bridge_gaps(
+    puppet: Puppet, check: Callable[[], None], masks: Sequence[F32] | None = None
+) -> Puppet:
     """The puppet with Gaussians added where parts of it hang apart, never by more than a little.
 
     A part that flies off far in some frame is left alone: a streak would lead to it. So is one
-    that a bridge does not join. ``check`` is called now and then and may raise `Cancelled`.
+    that a bridge does not join. A bridge leads to the nearest of the body, but where frames see the
+    background there, and less of it on the way to another end: two feet side by side are no limb.
+    What hangs apart in few frames gets no bridge before the background, where it would stand in all
+    others.
+
+    Args:
+        puppet: with its performances.
+        check: called now and then; may raise `Cancelled`.
+        masks: (T, H, W) of each performance, 0..1, the subject in its frames; below 0: not known.
+            None: of none.
     """
     for _ in range(_PASSES):  # what hangs apart in one frame may be cut otherwise in another
-        longer = _bridge_once(puppet, check)
+        longer = _bridge_once(puppet, check, masks)
         if longer is puppet:
             break
         puppet = longer
     return puppet
 
 
-def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
+def _bridge_once(puppet: Puppet, check: Callable[[], None], masks: Sequence[F32] | None) -> Puppet:
     """The puppet with bridges to the parts that hang apart now, itself where there are none."""
     moments = [
-        performance.bases[:, t]
-        for performance in puppet.performances
+        (i, int(t))
+        for i, performance in enumerate(puppet.performances)
         for t in np.unique(np.linspace(0, performance.n_frames - 1, _FRAMES).round().astype(int))
     ]
 
-    def look(bases: F32) -> _Look:
+    def look(moment: tuple[int, int]) -> _Look:
         check()
+        bases = puppet.performances[moment[0]].bases[:, moment[1]]
         at = se3.blend(bases, puppet.index, puppet.weight)
         means = se3.transform(*at, puppet.subject.means)
-        return _Look(bases, means, label_solid(puppet, bases), measure_extent(means))
+        return _Look(*moment, bases, means, label_solid(puppet, bases), measure_extent(means))
 
     looks = map_on_cores(look, moments, check)
     for part in _find_parts(looks):
@@ -89,19 +109,85 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None]) -> Puppet:
         if not torn:
             continue
         facing = _face(puppet, part, torn, check)
-        widest = _WIDEST * min(look.extent for look in looks)
-        for depth, spread in _ENDS:
-            rows = _plan_rows(puppet, facing, depth, spread, widest)
-            if rows is None:
-                continue
-            longer = _add_rows(puppet, *rows, looks)
-            poses = [look.bases for look in torn]
-            labels = map_on_cores(partial(label_solid, longer), poses, check)
-            joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
-            if np.mean(joined) > _JOINED:
-                puppet = longer
+        best, least = puppet, np.inf
+        for _ in range(_TRIES):
+            found = _bridge_part(puppet, part, facing, torn, looks, check)
+            if found is None:
                 break
+            longer, ends = found
+            share = _measure_airy(longer, len(puppet.subject), looks, masks)
+            if best is puppet or share < _BETTER * least:
+                best, least = longer, share
+            if share <= _AIRY:
+                break
+            facing = _leave_out(facing, ends)
+            if facing is None:
+                break
+        if least <= _AIRY or len(torn) >= _MOSTLY * len(looks):
+            puppet = best
     return puppet
+
+
+def _bridge_part(
+    puppet: Puppet,
+    part: Bool,
+    facing: "_Facing",
+    torn: list[_Look],
+    looks: list[_Look],
+    check: Callable[[], None],
+) -> tuple[Puppet, NDArray[np.intp]] | None:
+    """The puppet with a bridge that joins the part, and where rows end on the body; None where
+    there is none."""
+    widest = _WIDEST * min(look.extent for look in looks)
+    for depth, spread in _ENDS:
+        rows = _plan_rows(puppet, facing, depth, spread, widest)
+        if rows is None:
+            continue
+        longer = _add_rows(puppet, *rows, looks)
+        poses = [look.bases for look in torn]
+        labels = map_on_cores(partial(label_solid, longer), poses, check)
+        joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
+        if np.mean(joined) > _JOINED:
+            return longer, rows[1]
+    return None
+
+
+def _measure_airy(
+    puppet: Puppet, first: int, looks: list[_Look], masks: Sequence[F32] | None
+) -> float:
+    """Share of the Gaussians from ``first`` on that stand before the background, by the masks, in
+    the mean over the frames looked at; of what is not known, nothing does."""
+    if masks is None:
+        return 0.0
+    shares = []
+    for look in looks:
+        mask, performance = masks[look.performance][look.t], puppet.performances[look.performance]
+        at = se3.blend(look.bases, puppet.index[first:], puppet.weight[first:])
+        points = se3.transform(*at, puppet.subject.means[first:])
+        camera = performance.K[look.t], performance.w2c[look.t]
+        row, column, _, inside = find_pixels(points, *camera, mask.shape)
+        seen = mask[row, column]
+        shares.append(float((inside & (seen >= 0) & (seen < 0.5)).mean()))
+    return float(np.mean(shares))
+
+
+def _leave_out(facing: "_Facing", ends: NDArray[np.intp]) -> "_Facing | None":
+    """The part and the rest of the body, away from ``ends``; None where that is nothing."""
+    means, extent = facing.look.means, facing.look.extent
+    away = np.asarray(KDTree(means[ends]).query(means[facing.body])[0])
+    kept = away > _ELSEWHERE * extent
+    if not kept.any():
+        return None
+    body = facing.body[kept]
+    distance = np.asarray(KDTree(means[body]).query(means[facing.part])[0])
+    near = np.argsort(distance, kind="stable")
+    return replace(
+        facing,
+        part=facing.part[near],
+        body=body,
+        from_part=distance[near],
+        from_body=facing.from_body[kept],
+    )
 
 
 def _hangs_apart(part: Bool, piece: NDArray[np.intp]) -> bool:

@@ -26,7 +26,7 @@ def make_one_body(puppet: Puppet, masks: Sequence[F32], progress: Progress) -> t
         rejoined = rejoin_torn_pieces(puppet, masks, check, first=True)
         rejoined = remove_gaussians(rejoined, find_loose_pieces(rejoined, *_SPECK))
         task.advance()
-        whole = bridge_gaps(rejoined, check)
+        whole = bridge_gaps(rejoined, check, masks)
         task.advance()
         loose = find_loose_pieces(whole, *_UNJOINED)
         bridging = int((~loose[len(rejoined.subject) :]).sum())
