@@ -131,7 +131,9 @@ def _seed_subject(
                 )
             found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
         for view in views:
-            new = [_seed_view(view, found, motion, stride, rewound, priors, config)]
+            t = rewound.seam
+            carriers = paths[:, t], seen[:, t], coefs, config.influences
+            new = [_seed_view(view, found, carriers, stride, rewound, priors, bases)]
             found = tuple(np.concatenate(parts) for parts in zip(found, *new, strict=True))
         return found
 
@@ -151,24 +153,23 @@ def _seed_subject(
 def _seed_view(
     view: GuessedView,
     found: tuple[F32, ...],
-    motion: Motion,
+    carriers: tuple[F32, NDArray[np.bool_], F32, int],
     stride: float,
     rewound: Rewound,
     priors: Priors,
-    config: FitConfig,
+    bases: F32,
 ) -> tuple[F32, ...]:
-    """What a guessed view shows beyond the Gaussians ``found``, as `_seed_far_side` gives it. None
-    is behind anything by definition: a frame that shows one decides it."""
-    t, bases = rewound.seam, motion.compute_bases().numpy()
+    """What a guessed view shows beyond the Gaussians ``found``, as `_seed_far_side` gives it;
+    ``carriers`` lend coefficients (`interpolate_coefs`). None counts as behind the surface: a frame
+    that shows one decides it."""
+    t = rewound.seam
     shot = view.shot
     assert shot.depth is not None  # guessed views have it
     look = _Look(*(a.cpu().numpy() for a in (shot.target, shot.depth, shot.K, view.w2c)))
     known = se3.transform(*se3.blend_dense(bases[:, t], found[1]), found[0])
     xy, depth, rgb = _find_uncovered(known, look.depth > 0, look, stride, _SAME_SIDE)
     points = unproject(xy, depth, look.K, look.w2c)
-    coefs = torch.softmax(motion.coefs, -1).numpy()
-    near, seen = motion.compute_points()[:, t].numpy(), motion.visible[:, t].numpy()
-    beta = interpolate_coefs(points, near, seen, coefs, config.influences)
+    beta = interpolate_coefs(points, *carriers)
     means = se3.inverse_transform(*se3.blend_dense(bases[:, t], beta), points).astype(np.float32)
     keep = ~_find_contradicted(means, beta, np.arange(len(rewound)), priors, bases, _GUESS)
     means, beta, rgb = means[keep], beta[keep], rgb[keep]
