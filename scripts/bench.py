@@ -4,9 +4,10 @@
 
 Prints a table: operations sent to torch for one visit of a frame, processor milliseconds, and these
 over those of a fixed piece of work (the yardstick) timed in turns with it, which makes runs on
-different or busy machines comparable. ``--keep`` makes this run the one that later ones are
-compared with. ``--growth`` plots the milliseconds of a step against frames, Gaussians, bases and
-pixels, one varied at a time, and prints what each doubling costs.
+busy machines of one kind comparable. Kinds differ by up to 2.4 times: where the kept run is of
+another, run the bench of the older checkout here as well. ``--keep`` makes this run the one that
+later ones are compared with. ``--growth`` plots the milliseconds of a step against frames,
+Gaussians, bases and pixels, one varied at a time, and prints what each doubling costs.
 """
 
 import argparse

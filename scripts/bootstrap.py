@@ -9,6 +9,7 @@ Standard library only.
 # so that an old Python gets as far as the sentence that it is too old
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -70,15 +71,16 @@ def add_demo(arguments: list[str]) -> list[str]:
 
 
 def test(arguments: list[str]) -> int:
-    """Linter, formatter, types, then pytest; stops at the first that fails. `--ci` takes the slow
-    tests in too."""
+    """Linter, formatter, types, then pytest with a worker per core (four at most, for their
+    memory); stops at the first that fails. `--ci` takes the slow tests in too."""
     slow = ["-m", "slow or not slow"] if "--ci" in arguments else []
     arguments = [a for a in arguments if a != "--ci"]
+    workers = min(os.cpu_count() or 1, 4)
     steps = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["pyright"],
-        ["pytest", *slow, *arguments],
+        ["pytest", "-n", str(workers), "--dist", "loadgroup", *slow, *arguments],
     )
     for step in steps:
         print(f"\n== {' '.join(step)}", flush=True)

@@ -14,6 +14,13 @@ if not os.environ.get("RESTAGE4D_TEST_GPU"):  # which test_gpu.py sets
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_collection_modifyitems(items):
+    """Workers take whole files, whose fits are made once; Blender's are processes of their own."""
+    for item in items:
+        if item.path.name != "test_blender.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 300 kB."""

@@ -1,4 +1,6 @@
-"""What a step of the fit costs, held to the run that the repository keeps (`scripts/bench.py`)."""
+"""The operations that a step of the fit sends to torch, held to the run that the repository keeps,
+and the bench that also times them (`scripts/bench.py`): times are not held, for they say more of
+the machine."""
 
 import json
 import os
@@ -18,27 +20,18 @@ import bench  # noqa: E402
 import workloads  # noqa: E402
 
 _AFTER = dict(os.environ)
-_SLOWER = 1.6  # times the kept ratio to the yardstick: other machines have other caches
 
 
-def run_bench(out: Path) -> dict[str, bench.Cost]:
-    """In a process of its own, which alone decides how many threads numpy's libraries have."""
+def test_workloads_send_no_more_operations_than_they_did(tmp_path):
+    kept, out = bench.read_kept(), tmp_path / "costs.json"
+    # in a process of its own, which alone decides how many threads numpy's libraries have
     command = [sys.executable, str(SCRIPTS / "bench.py"), "--json", str(out)]
     subprocess.run(command, check=True, capture_output=True, timeout=200)
-    return {name: bench.Cost(**cost) for name, cost in json.loads(out.read_text()).items()}
-
-
-def test_workloads_cost_no_more_than_they_did(tmp_path):
-    kept = bench.read_kept()
-    for _ in range(3):  # another program may have had the cache all the time
-        costs = run_bench(tmp_path / "costs.json")
-        slower = {n: c.ratio for n, c in costs.items() if c.ratio > _SLOWER * kept[n].ratio}
-        if not slower:
-            break
-    assert slower == {}
+    costs = {name: bench.Cost(**cost) for name, cost in json.loads(out.read_text()).items()}
     assert costs.keys() == kept.keys()
     for name, cost in costs.items():
         assert cost.operations <= kept[name].operations, name
+        assert cost.milliseconds > 0, name
     assert costs["fusion step"].operations <= 150
 
 
