@@ -31,7 +31,7 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "secret"), SECRETS)
+@pytest.mark.parametrize(("line", "secret"), SECRETS, ids=range(len(SECRETS)))
 def test_secrets_are_left_out(line: str, secret: str) -> None:
     hidden = bug_report.hide_secrets(f"12:00 INFO {line} (3 frames)\nnext line")
     assert secret not in hidden
