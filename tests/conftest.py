@@ -14,10 +14,10 @@ if not os.environ.get("RESTAGE4D_TEST_GPU"):  # which test_gpu.py sets
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Workers take whole files, whose fits are made once; Blender's are processes of their own."""
     for item in items:
-        if item.path.name != "test_blender.py":
+        if config.pluginmanager.hasplugin("xdist") and item.path.name != "test_blender.py":
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
