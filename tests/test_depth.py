@@ -223,6 +223,18 @@ def test_soles_are_the_lowest_places_of_the_outline():
     np.testing.assert_allclose(find_soles(mask, 54, 10), [[17.5, 55], [63, 50]])
 
 
+def test_what_is_held_aside_is_no_sole():
+    mask = np.zeros((60, 80), bool)
+    mask[10:55, 30:50] = True
+    mask[44:48, 5:30] = True  # a sword, its edge within the lowest third
+    mask[48, 8:12] = True
+    np.testing.assert_allclose(find_soles(mask, 54, 10), [[40, 55]])
+    low = np.zeros((60, 80), bool)  # nothing as high as a body: every sole counts
+    low[10:14, 60:70] = True
+    low[50:55, 10:20] = True
+    np.testing.assert_allclose(find_soles(low, 54, 10), [[15, 55]])
+
+
 def test_the_background_is_one_surface_for_all_cameras_and_behind_the_subject():
     rng = np.random.default_rng(2)
     wall = np.stack([rng.uniform(-4, 4, 300), np.full(300, 8.0), rng.uniform(0.3, 3, 300)], 1)

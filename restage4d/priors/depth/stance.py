@@ -24,6 +24,7 @@ _TILT = np.radians(30)  # seen from higher than this, one sees a subject's back
 # image, a person too; and as seen from its top, for what is taller, and may be an animal end-on
 _LEAN_ACROSS = ((30, 60, 90), (0, 30, 90))
 _LEAN_ALONG = ((10, 30, 60), (0, 60, 90))
+_UNDER = 0.4  # of a subject's height, that its body reaches above a foot at least
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ def _solve_turn(
 
 def find_soles(mask: NDArray[np.bool_], lowest: float, top: float) -> F64:  # (H, W) -> (M, 2)
     """Pixels where the outline is lowest between its neighbours, within the lowest third of the
-    subject: feet, wheels, a base."""
+    subject and under its body: feet, wheels, a base; not the tip of a sword that is held aside."""
     cols = np.flatnonzero(mask.any(0))
     height = mask.shape[0]
     low = np.full(mask.shape[1], -1)
@@ -332,4 +333,9 @@ def find_soles(mask: NDArray[np.bool_], lowest: float, top: float) -> F64:  # (H
     foot = (low >= around) & (low > lowest - 0.3 * (lowest - top)) & (low < height - 2)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], foot.astype(int), [0]])))
     first, last = edges[::2], edges[1::2] - 1
+    highest = np.where(mask.any(0), mask.argmax(0), height)
+    above = np.array([highest[i : j + 1].min() for i, j in zip(first, last, strict=True)])
+    under = above < lowest - _UNDER * (lowest - top)
+    if under.any():
+        first, last = first[under], last[under]
     return np.stack([(first + last) / 2 + 0.5, low[first] + 1.0], 1)
