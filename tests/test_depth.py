@@ -29,7 +29,8 @@ from restage4d.io.arrays import mask_picture
 from restage4d.priors.cameras.sfm import SfmCameras
 from restage4d.priors.depth.backdrop import Backdrop
 from restage4d.priors.depth.relief import ReliefDepth
-from restage4d.priors.depth.stance import StanceConfig, find_soles, find_stance
+from restage4d.priors.depth.stance import StanceConfig, find_stance
+from restage4d.priors.depth.turn import find_soles
 from restage4d.priors.geometry import ground
 from restage4d.priors.geometry.ground import Ground
 from restage4d.priors.geometry.world import align_world

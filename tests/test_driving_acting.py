@@ -10,11 +10,11 @@ import pytest
 from restage4d.driving.draft.acting import perform
 from restage4d.driving.draft.actor import Actor
 from restage4d.driving.draft.anatomy.reading import read_body_plan
-from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.body_plan import BodyPlan, split_legs
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.directions.kinds import KINDS
-from restage4d.driving.draft.gait import find_lame_leg, split_legs
+from restage4d.driving.draft.gait import find_lame_leg
 from restage4d.driving.draft.moves.limbs import find_limb, find_missing_limbs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import build_relief

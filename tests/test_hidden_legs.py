@@ -11,15 +11,15 @@ from silhouettes import draw_biped, draw_dog_from_above, draw_quadruped
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import perform
 from restage4d.driving.draft.anatomy.reading import read_body_plan
-from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 from restage4d.driving.draft.compositing.rasterizer import Drawing, draw
 from restage4d.driving.draft.curves import Curves, Room
 from restage4d.driving.draft.deform import Figure
 from restage4d.driving.draft.driver import KinematicDriving, _compute_stay
-from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.hidden_legs import add_hidden_legs
 from restage4d.driving.draft.prompt import parse
 from restage4d.driving.draft.relief import build_relief
+from restage4d.driving.draft.shape.stance import _LEAST_APART, estimate_stance, estimate_view
 from restage4d.progress import Progress
 
 H, W = 160, 240
@@ -88,6 +88,38 @@ def test_two_feet_of_one_outline_are_two_legs():
     assert (near.weight[132, 94], far.weight[132, 94]) == (0, 1)
     both = np.maximum(near.weight, far.weight)
     np.testing.assert_array_equal(both, body.legs[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("pivots", "front"),
+    [
+        ((135, 218, 252), [1, 2]),  # a camel's, whose neck moves the outline's middle forward
+        ((120, 150, 240), [2]),
+        ((135, 180, 235), [1, 2]),  # as far apart: the middle of the outline tells
+        ((135, 150, 170, 180), [2, 3]),
+        ((135, 230), [1]),
+    ],
+)
+def test_legs_that_hang_close_together_are_a_pair(pivots, front):
+    nothing = np.zeros((1, 1), np.float32)
+    legs = [Limb((x, 130.0), (x, 190.0), nothing, nothing) for x in pivots]
+    body = BodyPlan(1, False, (40, 38, 317, 194), 39.0, legs=legs)
+    rear = [k for k in range(len(pivots)) if k not in front]
+    assert split_legs(body) == (front, rear)
+    mirrored = [Limb((357 - x, 130.0), (357 - x, 190.0), nothing, nothing) for x in pivots]
+    assert split_legs(replace(body, facing=-1, legs=mirrored)) == (front, rear)
+
+
+def test_legs_at_the_end_of_an_outline_stand_as_wide_as_the_body_is_before_them():
+    body = add_hidden_legs(plan(HIDDEN))
+    far = next(leg for leg in body.legs if leg.hidden)
+    near = body.legs[body.legs.index(far) - 1]
+    thickness = np.full((H, W), 20.0, np.float32)
+    thickness[:, : int(near.pivot[0]) + 4] = 6  # thin at its end
+    thickness[near.weight > 0.5] = 5
+    feet = estimate_stance(body, estimate_view(body, (W, H)), thickness)[1]
+    pair = sorted(feet[body.legs.index(leg)] for leg in (near, far))
+    assert 2 * _LEAST_APART * 15 <= pair[1] - pair[0] <= 2 * 15
 
 
 def test_feet_that_touch_are_two_legs_by_the_gap_above():

@@ -8,7 +8,7 @@ import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS
 from restage4d.driving.draft.actor import Actor
-from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.body_plan import BodyPlan, split_legs
 from restage4d.driving.draft.curves import (
     F64,
     Curves,
@@ -18,7 +18,7 @@ from restage4d.driving.draft.curves import (
     ramp,
     smooth,
 )
-from restage4d.driving.draft.gait import find_lame_leg, measure_load, split_legs, swing_legs
+from restage4d.driving.draft.gait import find_lame_leg, measure_load, swing_legs
 from restage4d.driving.draft.moves import gestures, postures, travel
 from restage4d.driving.draft.prompt import Action, Directions
 from restage4d.errors import InputError

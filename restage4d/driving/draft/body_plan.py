@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 SURE = 0.5  # confidence below which a part counts as unknown
+_APART = (
+    1.5  # times as far from a pair of legs as these from one another, a third is of the other end
+)
 
 
 @dataclass
@@ -74,3 +77,20 @@ class BodyPlan:
     def limbs(self) -> list[Limb]:
         """Legs first, then the others."""
         return [*self.legs, *self.others]
+
+
+def split_legs(body: BodyPlan) -> tuple[list[int], list[int]]:
+    """The legs at the head end and those behind, as indices: two and two of four; of three, two
+    that hang close together are a pair; else the middle of the outline parts them."""
+    forward = 1 if body.facing >= 0 else -1
+    middle = (body.box[0] + body.box[2]) / 2
+    at = sorted(leg.pivot[0] for leg in body.legs)
+    if len(at) == 4 and not body.upright:
+        middle = (at[1] + at[2]) / 2
+    elif len(at) == 3 and not body.upright:
+        near, far = sorted([(at[1] - at[0], at[0] + at[1]), (at[2] - at[1], at[1] + at[2])])
+        if far[0] > _APART * near[0]:
+            middle = far[1] / 2
+    legs = range(len(body.legs))
+    front = [k for k in legs if (body.legs[k].pivot[0] - middle) * forward > 0]
+    return front, [k for k in legs if k not in front]

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restage4d.driving.draft.actions import PARAMETERS
-from restage4d.driving.draft.body_plan import BodyPlan, Limb
+from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 from restage4d.driving.draft.curves import Curves
-from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.relief import Relief
 from restage4d.driving.draft.wheels import Wheel
 

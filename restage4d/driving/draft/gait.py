@@ -3,7 +3,7 @@
 import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS
-from restage4d.driving.draft.body_plan import BodyPlan
+from restage4d.driving.draft.body_plan import BodyPlan, split_legs
 from restage4d.driving.draft.curves import F64, Swing
 
 
@@ -49,15 +49,6 @@ def find_lame_leg(body: BodyPlan) -> int | None:
     """The leg that limps: of those nearest the head, the one nearest the camera."""
     front = split_legs(body)[0] or list(range(len(body.legs)))
     return max(front, key=lambda k: body.legs[k].tip[1], default=None)
-
-
-def split_legs(body: BodyPlan) -> tuple[list[int], list[int]]:
-    """The legs at the head end and those behind, as indices."""
-    forward = 1 if body.facing >= 0 else -1
-    middle = (body.box[0] + body.box[2]) / 2
-    legs = range(len(body.legs))
-    front = [k for k in legs if (body.legs[k].pivot[0] - middle) * forward > 0]
-    return front, [k for k in legs if k not in front]
 
 
 def measure_load(body: BodyPlan, k: int, steps: Steps) -> F64:

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.body_plan import BodyPlan, Limb
-from restage4d.driving.draft.gait import split_legs
+from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 
 Mask = NDArray[np.bool_]
 

@@ -139,10 +139,14 @@ def adjust_body(tracks: LiftedTracks, rewound: Rewound, priors: Priors) -> Rigid
     trust = np.where(tracks.visible, tracks.confidence, 0).astype(np.float64)
     triples = list_frame_triples(rewound)
     K = priors.cameras.K.astype(np.float64)
-    distance = measure_distance(priors)
-    return adjust_rigid_body(
-        tracks.xy.astype(np.float64), trust, K, points, R, t, triples, distance, config
-    )
+    distance, xy = measure_distance(priors), tracks.xy.astype(np.float64)
+    body = adjust_rigid_body(xy, trust, K, points, R, t, triples, distance, config)
+    # once more from where the frames that show a point have it: what others hid had its place there
+    # by depth that was turned otherwise
+    own = np.einsum("tji,ptj->pti", body.R, places - body.t)
+    hidden = np.repeat(~tracks.visible[..., None], 3, -1)
+    points = np.ma.median(np.ma.masked_array(own, hidden), 1).filled(0.0)
+    return adjust_rigid_body(xy, trust, K, points, body.R, body.t, triples, distance, config)
 
 
 def measure_distance(priors: Priors) -> F64:  # -> (T,)

@@ -4,8 +4,8 @@ import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS
 from restage4d.driving.draft.actor import Actor
+from restage4d.driving.draft.body_plan import split_legs
 from restage4d.driving.draft.curves import oscillate, plateau, plateau_by_shares, pulse, ramp
-from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.moves.limbs import find_limb, find_outward, measure_elevation
 from restage4d.driving.draft.prompt import Action
 

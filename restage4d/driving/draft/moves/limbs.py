@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from restage4d.driving.draft.body_plan import BodyPlan, Limb
-from restage4d.driving.draft.gait import split_legs
+from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 from restage4d.driving.draft.prompt import Action, Directions, describe_action
 
 _WRONG_SIDE = 0.08  # of the width beyond the middle: a limb there is the other side's

@@ -4,8 +4,8 @@ import numpy as np
 
 from restage4d.driving.draft.actions import PARAMETERS, Gait
 from restage4d.driving.draft.actor import STANCE, Actor
+from restage4d.driving.draft.body_plan import split_legs
 from restage4d.driving.draft.curves import F64, pulse, ramp
-from restage4d.driving.draft.gait import split_legs
 from restage4d.driving.draft.prompt import Action
 
 _FIXED = frozenset({"left", "right", "away", "toward"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from restage4d.driving.draft.body_plan import BodyPlan, Limb
+from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -15,6 +15,7 @@ _FOCAL = 1.2  # of the longer side
 _HORIZON = 0.3  # of the height, at most; never below the subject's top
 _MOST_YAW = np.radians(20)  # a slanted relief smears when it turns back; a flat one does not
 _TRUST_FEET = 0.6  # the horizon is a guess, and so is what feet say about yaw
+_HIP = 0.5  # of a leg's length to either side, where the body above may be as thick as its hips
 _LEAST_APART = 0.5  # of the room that the body's thickness leaves, between a leg and the middle
 
 
@@ -105,9 +106,7 @@ def estimate_stance(body: BodyPlan, view: View, thickness: F32) -> tuple[float, 
     behind = -np.sin(yaw) * right + np.cos(yaw) * away
     behind = _TRUST_FEET * (behind - behind[seen].mean())
     behind = np.clip(behind, -0.6 * body.radius, 0.6 * body.radius)
-    middle = float(np.mean([leg.pivot[0] for leg in body.legs]))
-    for side in (-1, 1):
-        pair = [i for i, leg in enumerate(body.legs) if side * (leg.pivot[0] - middle) >= 0]
+    for pair in split_legs(body):
         if len(pair) == 2:
             near, far = sorted(pair, key=lambda i: behind[i])
             room = min(_measure_room(body.legs[i], thickness) for i in pair)
@@ -119,7 +118,8 @@ def estimate_stance(body: BodyPlan, view: View, thickness: F32) -> tuple[float, 
 def _measure_room(leg: Limb, thickness: F32) -> float:
     """How far from the body's middle plane a leg can stand with its outer side flush with the
     body's."""
-    part = leg.weight > 0.5
-    above = thickness[: int(leg.pivot[1]) + 1, int(leg.pivot[0])]
+    part, (x, y) = leg.weight > 0.5, leg.pivot
+    reach = _HIP * leg.length  # towards a body's end, its outline says less of how thick it is
+    above = thickness[: int(y) + 1, max(int(x - reach), 0) : int(x + reach) + 1]
     own = float(np.median(thickness[part])) if part.any() else 0.0
     return max(float(above.max(initial=0.0)) - own, 0.0)
