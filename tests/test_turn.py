@@ -21,18 +21,18 @@ from restage4d.priors.geometry.ground import Ground
 FAR = 5.0
 
 
-def draw_standing(pose, turn: float, *, long: bool) -> np.ndarray:
-    """A body of some thickness on feet at its ends, turned from the world's x axis; or as thick as
-    it is long."""
+def draw_standing(pose, turn: float, *, long: bool, at: float = 0.0) -> np.ndarray:
+    """A body of some thickness on feet at its ends, turned from the world's x axis, with its middle
+    at x = ``at``; or as thick as it is long."""
     along = np.array([np.cos(turn), np.sin(turn)])
     across = np.array([-along[1], along[0]])
     wide = 1.6 if long else 0.6
     parts = []
     for side in (-0.15, 0.15):
-        x, y = side * across
+        x, y = side * across + [at, 0]
         parts.append(plank(x, y, 0.4, wide, 0.5 if long else 1.2, turn))
         for end in (-0.45, 0.45):
-            x, y = side * across + end * wide * along
+            x, y = side * across + end * wide * along + [at, 0]
             parts.append(plank(x, y, 0, 0.1, 0.6, turn))
     corners = np.concatenate(parts)[[0, 1, 2, 3, 12, 13, 14, 15]]  # both flanks as one solid
     return np.max([draw(pose, part) for part in [corners, *parts]], 0)
@@ -64,6 +64,22 @@ def test_a_still_subject_turns_before_cameras_that_go_round_it_through_its_end()
     assert slope[degrees == 60][0] > 1
     assert slope[degrees == 120][0] < -1
     assert abs(slope[np.abs(degrees - 90).argmin()]) < 0.3
+
+
+def test_a_turned_subject_stands_where_its_feet_are_beside_the_axis_too():
+    turn, at, eye = np.radians(30), 0.9, np.array([0, -FAR, 1.5])
+    rewound = rewind(frames(10), [])
+    pose = camera_from_world(eye)
+    mask = draw_standing(pose, turn, long=True, at=at)
+    masks = np.repeat(mask[None], 10, 0)
+    cameras, up = cameras_of([pose] * 10, "moving"), Ground(np.array([0, 0, 1.0]), 0.0)
+    footprint = ground.measure_footprint(masks)
+    stance = find_stance(rewound, masks, cameras, footprint, up, StanceConfig())
+    normal, middle = stance.normal[5], np.array([at, 0, 0])
+    slope = -normal[0] / normal[1]
+    assert slope == pytest.approx(np.tan(turn), abs=0.15)
+    off = (middle - eye) @ normal - stance.distance[5]
+    assert abs(off) / np.linalg.norm(normal) < 0.25
 
 
 def test_what_has_no_length_faces_every_camera():
