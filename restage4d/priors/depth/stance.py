@@ -109,8 +109,7 @@ def find_stance(
     swing = measure_swing(level, ground.up, rewound.seam)
     rounds = _ROUNDS if cameras.kind == "moving" else 1
     shift, turn = solve_turn(rewound, spots, swing, rounds, config.turn)
-    turn = measure_length(masks) * np.arctan(np.tan(turn))
-    slope = compute_slope(turn)
+    slope = measure_length(masks) * compute_slope(turn)
     normal = facing - slope[:, None] * side
     # through what stands behind the lowest foot, square to the body
     distance = along * (1 + shift * (np.cos(turn) + slope * np.sin(turn))) - slope * axis
