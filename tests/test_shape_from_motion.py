@@ -211,6 +211,28 @@ def test_points_that_the_first_frames_hide_lie_where_later_frames_show_them():
     assert deep == pytest.approx(0.4, abs=0.05)
 
 
+def test_a_long_body_seen_end_on_is_as_far_as_its_points_say():
+    """Its outline there is narrow: by that the middle lay a tenth of the distance too near."""
+    rewound, priors, _ = _scene(turn=90, squeeze=1.0)
+    R, t = _rotations(90), np.tile([0, 0, DISTANCE], (FRAMES, 1))
+    rng = np.random.default_rng(7)
+    points = rng.uniform(-1, 1, (300, 3)) * [0.5, 0.15, 0.1]
+    xyz = np.einsum("tij,pj->pti", R, points) + t
+    order = rewound.index
+    visible = (xyz[..., 2] < np.quantile(xyz[..., 2], 0.6, axis=0))[:, order]  # the near half
+    tracks = LiftedTracks(
+        xyz[:, order].astype(np.float32), _observe(points, R, t)[:, order].astype(np.float32),
+        visible, np.ones((300, FRAMES), np.float32), int(np.flatnonzero(order == 0)[0]),
+    )  # fmt: skip
+    nearest = xyz[..., 2].min(0)[order][:, None, None] + np.zeros((HEIGHT, WIDTH))
+    masks = np.zeros_like(priors.masks)
+    masks[:, 30:42, 44:52] = 1
+    priors = replace(priors, masks=masks, depth=nearest.astype(np.float32))
+    assert measure_distance(priors)[order == FRAMES - 1] < 0.9 * DISTANCE
+    found = adjust_body(tracks, rewound, priors).compute_places()[..., 2].mean(0)
+    assert np.abs(found / DISTANCE - 1).max() < 0.06
+
+
 def test_distance_is_that_of_the_middle_behind_the_surface():
     """A disc of radius 20 is 20 / sqrt(2) pixels thick in its middle, its median less."""
     _, priors, _ = _scene(turn=0.0, squeeze=1.0)
