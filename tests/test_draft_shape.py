@@ -80,7 +80,12 @@ def test_legs_of_an_end_stand_on_both_sides_of_the_middle():
     for pair in ((0, 1), (2, 3)):
         near, far = sorted(feet[k] for k in pair)
         assert near == -far
-        room = [thickness[:90, int(body.legs[k].pivot[0])].max() - legs[k] for k in pair]
+        reach = [body.legs[k].length / 2 for k in pair]  # as thick as the hips, at an end, too
+        hips = [
+            thickness[:90, int(body.legs[k].pivot[0] - r) : int(body.legs[k].pivot[0] + r) + 1]
+            for k, r in zip(pair, reach, strict=True)
+        ]
+        room = [hip.max() - legs[k] for k, hip in zip(pair, hips, strict=True)]
         assert 0.5 * min(room) - 1e-3 <= far <= min(room) + 1e-3
 
 
