@@ -219,3 +219,27 @@ def test_what_hangs_apart_in_few_frames_gets_no_bridge_before_the_background(fra
     assert min(list_unity(torn)) < 0.9
     assert (bridge_gaps(torn, never, masks) is torn) == (frames == 2)
     assert bridge_gaps(torn, never) is not torn
+
+
+def test_rows_that_frames_see_before_the_background_are_left_out_where_others_join():
+    torn = box_in_two()
+    n, means = len(torn.subject), torn.subject.means
+    middle = float(np.median(means[:, 0]))
+    gap = spread_dots(20_000, (means[:, 0].min(), means[:, 0].max()), (-0.1, 0.1), (LOW, HIGH))
+    covered = np.concatenate([means, gap[gap[:, 0] > middle]])
+    masks = []
+    for performance in torn.performances:
+        width, height = performance.size
+        mask = np.zeros((FRAMES, height, width), np.float32)
+        for t in range(FRAMES):
+            points = covered + (torn.pose(performance, t).means - means)[0]
+            camera = performance.K[t], performance.w2c[t]
+            row, column, _, inside = find_pixels(points, *camera, mask.shape[1:])
+            mask[t, row[inside], column[inside]] = 1
+        masks.append(mask)
+    whole = bridge_gaps(torn, never, masks)
+    assert min(list_unity(whole)) > 0.99
+    bare = whole.subject.means[n:, 0] < middle - 0.02
+    assert bare.mean() < 0.05
+    anywhere = bridge_gaps(torn, never)
+    assert (anywhere.subject.means[n:, 0] < middle - 0.02).mean() > 0.2

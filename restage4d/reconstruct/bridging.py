@@ -6,7 +6,7 @@ to one body. Rows of Gaussians lead from one end to the other, in place, colour 
 between those of the ends, so that they go along with both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,7 +30,8 @@ F64 = NDArray[np.float64]
 _LEAST = 0.002  # of all Gaussians: smaller pieces are no parts
 _SAME = 0.5  # share of two pieces of different frames that they have in common, to be one part
 _WIDEST = 0.2  # of the extent: a part that is farther off in any frame was torn off by an error
-_ROWS = 16  # that lead across a gap at most
+_ROWS = 16  # that lead across a gap at most ...
+_POOL = 64  # ... of so many
 # of both ends, tried in turn: depth in extents, and how far rows start apart in median distances of
 # neighbours
 _ENDS = (0.02, 0.7), (0.04, 1.0), (0.04, 1.5), (0.05, 2.0)
@@ -42,7 +43,8 @@ _LONGEST = 40  # ... up to so many
 _FILL = 2.5  # deviations of ends from their middle, shared by the rows: their thickness ...
 _THICK = 1.5  # ... up to so many median distances of neighbours
 _PASSES = 3
-_AIRY = 0.3  # of a bridge, in the frames, before the background: from where others are tried
+_CLEAR = 0.05  # of a row, in the frames, before the background, that does not show
+_AIRY = 0.3  # of a bridge: from where others are tried
 _BETTER = 0.5  # of that share: another end of the body is taken where it has less
 _ELSEWHERE = 0.1  # of the extent: how far other ends are from those that were tried
 _TRIES = 4
@@ -63,6 +65,19 @@ class _Look:
     extent: float
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows across a gap: where they begin on the part and end on the body, numbers of Gaussians
+    (R,), and of how many each is; the shortest first."""
+
+    a: NDArray[np.intp]
+    b: NDArray[np.intp]
+    count: NDArray[np.intp]
+
+    def take(self, which: NDArray[np.intp] | slice) -> "_Rows":
+        return _Rows(self.a[which], self.b[which], self.count[which])
+
+
 def bridge_gaps(
     puppet: Puppet, check: Callable[[], None], masks: Sequence[F32] | None = None
 ) -> Puppet:
@@ -71,8 +86,8 @@ def bridge_gaps(
     A part that flies off far in some frame is left alone: a streak would lead to it. So is one
     that a bridge does not join. A bridge leads to the nearest of the body, but where frames see the
     background there, and less of it on the way to another end: two feet side by side are no limb.
-    What hangs apart in few frames gets no bridge before the background, where it would stand in all
-    others.
+    Rows that frames see before the background are left out where others join the part, too; what
+    hangs apart in few frames gets no bridge of such rows, which would stand there in all others.
 
     Args:
         puppet: with its performances.
@@ -111,11 +126,11 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None], masks: Sequence[F32]
         facing = _face(puppet, part, torn, check)
         best, least = puppet, np.inf
         for _ in range(_TRIES):
-            found = _bridge_part(puppet, part, facing, torn, looks, check)
+            found = _bridge_part(puppet, part, facing, torn, looks, masks, check)
             if found is None:
                 break
             longer, ends = found
-            share = _measure_airy(longer, len(puppet.subject), looks, masks)
+            share = float(_measure_airy(longer, len(puppet.subject), looks, masks).mean())
             if best is puppet or share < _BETTER * least:
                 best, least = longer, share
             if share <= _AIRY:
@@ -123,7 +138,7 @@ def _bridge_once(puppet: Puppet, check: Callable[[], None], masks: Sequence[F32]
             facing = _leave_out(facing, ends)
             if facing is None:
                 break
-        if least <= _AIRY or len(torn) >= _MOSTLY * len(looks):
+        if least <= _CLEAR or len(torn) >= _MOSTLY * len(looks):
             puppet = best
     return puppet
 
@@ -134,32 +149,52 @@ def _bridge_part(
     facing: "_Facing",
     torn: list[_Look],
     looks: list[_Look],
+    masks: Sequence[F32] | None,
     check: Callable[[], None],
 ) -> tuple[Puppet, NDArray[np.intp]] | None:
     """The puppet with a bridge that joins the part, and where rows end on the body; None where
-    there is none."""
-    widest = _WIDEST * min(look.extent for look in looks)
-    for depth, spread in _ENDS:
-        rows = _plan_rows(puppet, facing, depth, spread, widest)
-        if rows is None:
+    there is none. Rows that no frame sees before the background are taken if they join it."""
+    for rows in _list_rows(puppet, facing, looks, masks):
+        if len(rows.a) < _FEWEST:
             continue
-        longer = _add_rows(puppet, *rows, looks)
+        longer = _add_rows(puppet, rows, looks)
         poses = [look.bases for look in torn]
         labels = map_on_cores(partial(label_solid, longer), poses, check)
         joined = [not _hangs_apart(part, piece[: len(part)]) for piece in labels]
         if np.mean(joined) > _JOINED:
-            return longer, rows[1]
+            return longer, rows.b
     return None
+
+
+def _list_rows(
+    puppet: Puppet, facing: "_Facing", looks: list[_Look], masks: Sequence[F32] | None
+) -> Iterator[_Rows]:
+    """What may be a bridge, the best first: from nearer and deeper ends, of hidden rows, of any."""
+    widest = _WIDEST * min(look.extent for look in looks)
+    plans = []
+    for ends in _ENDS:
+        plans.append(_plan_rows(puppet, facing, *ends, widest))
+        if masks is not None and len(plans[-1].a):
+            yield _keep_hidden(puppet, plans[-1], looks, masks).take(slice(_ROWS))
+    for plan in plans:
+        yield plan.take(slice(_ROWS))
+
+
+def _keep_hidden(puppet: Puppet, rows: _Rows, looks: list[_Look], masks: Sequence[F32]) -> _Rows:
+    """Those that hardly stand before the background."""
+    airy = _measure_airy(_add_rows(puppet, rows, looks), len(puppet.subject), looks, masks)
+    share = np.bincount(np.repeat(np.arange(len(rows.a)), rows.count), airy) / rows.count
+    return rows.take(np.flatnonzero(share <= _CLEAR))
 
 
 def _measure_airy(
     puppet: Puppet, first: int, looks: list[_Look], masks: Sequence[F32] | None
-) -> float:
-    """Share of the Gaussians from ``first`` on that stand before the background, by the masks, in
-    the mean over the frames looked at; of what is not known, nothing does."""
+) -> F64:  # -> (M,)
+    """Share of the frames looked at in which each Gaussian from ``first`` on stands before the
+    background, by the masks; of what is not known, nothing does."""
+    shares = np.zeros(len(puppet.subject) - first)
     if masks is None:
-        return 0.0
-    shares = []
+        return shares
     for look in looks:
         mask, performance = masks[look.performance][look.t], puppet.performances[look.performance]
         at = se3.blend(look.bases, puppet.index[first:], puppet.weight[first:])
@@ -167,8 +202,8 @@ def _measure_airy(
         camera = performance.K[look.t], performance.w2c[look.t]
         row, column, _, inside = find_pixels(points, *camera, mask.shape)
         seen = mask[row, column]
-        shares.append(float((inside & (seen >= 0) & (seen < 0.5)).mean()))
-    return float(np.mean(shares))
+        shares += inside & (seen >= 0) & (seen < 0.5)
+    return shares / len(looks)
 
 
 def _leave_out(facing: "_Facing", ends: NDArray[np.intp]) -> "_Facing | None":
@@ -247,10 +282,9 @@ def _face(puppet: Puppet, part: Bool, torn: list[_Look], check: Callable[[], Non
 
 def _plan_rows(
     puppet: Puppet, facing: _Facing, depth: float, spread: float, widest: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]] | None:
-    """Where rows across the gap begin on the part and end on the body, (R,) each, and of how many
-    Gaussians each is; None where too few are never longer than ``widest``, world units. ``depth``
-    and ``spread``: see `_ENDS`."""
+) -> _Rows:
+    """Rows across the gap that are never longer than ``widest``, world units. ``depth`` and
+    ``spread``: see `_ENDS`."""
     look, spacing = facing.look, measure_spacing(facing.look.means)
     reach = facing.from_part[0] + depth * look.extent
     a, b = (
@@ -260,12 +294,10 @@ def _plan_rows(
     i, j = linear_sum_assignment(cdist(look.means[a], look.means[b], "sqeuclidean"))
     a, b = a[i], b[j]
     apart = _measure_apart(puppet, a, b)
-    kept = np.argsort(apart, kind="stable")[:_ROWS]
+    kept = np.argsort(apart, kind="stable")[:_POOL]
     kept = kept[apart[kept] < widest]
-    if len(kept) < _FEWEST:
-        return None
     count = np.ceil(apart[kept] / (_STEP * spacing)).astype(int).clip(2, _LONGEST) - 1
-    return a[kept], b[kept], count
+    return _Rows(a[kept], b[kept], count)
 
 
 def _take_apart(look: _Look, rows: NDArray[np.intp], least: float) -> NDArray[np.intp]:
@@ -304,18 +336,13 @@ def _measure_apart(puppet: Puppet, a: NDArray[np.intp], b: NDArray[np.intp]) -> 
     return most
 
 
-def _add_rows(
-    puppet: Puppet,
-    a: NDArray[np.intp],
-    b: NDArray[np.intp],
-    count: NDArray[np.intp],
-    looks: list[_Look],
-) -> Puppet:
-    """The puppet with rows of ``count`` (R,) Gaussians from a to b (R,).
+def _add_rows(puppet: Puppet, rows: _Rows, looks: list[_Look]) -> Puppet:
+    """The puppet with the rows' Gaussians.
 
     Coefficients are those of both ends mixed. Each place is the one from where they carry the
     Gaussian nearest to the straight line between both ends, in the mean of all frames looked at.
     """
+    a, b, count = rows.a, rows.b, rows.count
     each = np.repeat(np.arange(len(a)), count)
     number = np.arange(len(each)) - np.repeat(np.cumsum(count) - count, count) + 1
     share = (number / (count + 1)[each]).astype(np.float32)
