@@ -142,14 +142,15 @@ def adjust_body(tracks: LiftedTracks, rewound: Rewound, priors: Priors) -> Rigid
     distance, xy = measure_distance(priors), tracks.xy.astype(np.float64)
     body = adjust_rigid_body(xy, trust, K, points, R, t, triples, distance, config)
     # once more from where the frames that show a point have it: what others hid had its place there
-    # by depth that was turned otherwise; and at the distance that points tell, which is farther
-    # than an outline lets the middle of a long body be that one sees end-on
+    # by depth that was turned otherwise; and farther off, where points tell it, than an outline
+    # lets the middle of a long body be that one sees end-on
     own = np.einsum("tji,ptj->pti", body.R, places - body.t)
     hidden = np.repeat(~tracks.visible[..., None], 3, -1)
     points = np.ma.median(np.ma.masked_array(own, hidden), 1).filled(0.0)
     before = places[..., 2] - np.einsum("tj,pj->pt", body.R[:, 2], points)
     middle = np.ma.median(np.ma.masked_array(before, ~tracks.visible), 0).filled(0.0)
-    distance = np.where(tracks.visible.sum(0) >= _ENOUGH, middle, 0.0)
+    known = tracks.visible.sum(0) >= _ENOUGH
+    distance = np.maximum(distance, np.where(known, middle, 0.0))
     return adjust_rigid_body(xy, trust, K, points, body.R, body.t, triples, distance, config)
 
 
