@@ -31,6 +31,6 @@ def make_one_body(puppet: Puppet, masks: Sequence[F32], progress: Progress) -> t
         loose = find_loose_pieces(whole, *_UNJOINED)
         bridging = int((~loose[len(rejoined.subject) :]).sum())
         whole = remove_gaussians(whole, loose)
-        if bridging:  # what tore off a part that hung apart itself has a body to come back to now
-            whole = rejoin_torn_pieces(whole, masks, check, first=True)
+        # what tore off a part that hung apart itself, or loose pieces, has a body to come back to
+        whole = rejoin_torn_pieces(whole, masks, check, first=True)
     return whole, bridging
