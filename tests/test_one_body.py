@@ -45,6 +45,19 @@ def test_what_tore_off_the_body_comes_back_without_a_bridge():
     assert measure_unity(whole, whole.performances[1]).min() > 0.999
 
 
+def test_what_tore_off_to_where_loose_pieces_are_comes_back_without_them():
+    """Of the piece that hangs there a ninth is no part of the body in any frame."""
+    hand = spread_dots(200, (0.18, 0.22), (-0.02, 0.02), (0.29, 0.29))
+    loose = spread_dots(25, (0.195, 0.205), (0.49, 0.51), (0.29, 0.29))
+    torn = sheet_puppet([CHEST, loose, hand], frames=FRAMES)
+    torn.performances[1].bases[1, TORN, 7] += 0.5
+    whole, bridging = mend(torn)
+    assert bridging == 0
+    assert len(whole.subject) == len(CHEST) + len(hand)
+    assert measure_unity(whole, whole.performances[1]).min() > 0.999
+    assert whole.performances[1].bases[1, TORN, 7] == pytest.approx(0, abs=0.02)
+
+
 def test_a_hoof_stays_where_a_bridge_joins_it_and_goes_where_none_does():
     """Seven thousandths of all Gaussians."""
     hoof = spread_dots(42, (0, 0.008), (0, 0.008), (0.25, 0.25))
