@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 SURE = 0.5  # confidence below which a part counts as unknown
-_APART = (
-    1.5  # times as far from a pair of legs as these from one another, a third is of the other end
-)
+_APART = 1.5  # times as far from a pair of legs as they hang apart, a third is of the other end
 
 
 @dataclass
