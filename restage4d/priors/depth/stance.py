@@ -3,6 +3,7 @@ ground, smoothly over the clip."""
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +38,12 @@ class StanceConfig:
 
     Attributes:
         contact: of ln(distance) as the ground contact tells it, in every frame.
-        size: of ln(height in the image), in every frame, besides ``pose``.
-        pose: of ln(height) from frame to frame, as the pose alters it.
+        edge: of ln(distance) as the picture's lower edge bounds it where that cuts the subject off.
+        size: of ln(height in the image) and of ln(girth in the image), in every frame, besides
+            ``pose`` and ``girth``.
+        pose: of ln(height) from frame to frame at 24 fps, as the pose alters it.
+        girth: of ln(girth) from frame to frame at 24 fps, as turns and poses alter it.
+        speed: of ln(distance) from frame to frame at 24 fps.
         jerk: second difference of ln(distance) from frame to frame at 24 fps: how fast its speed
             along the view changes.
         turn: see `TurnConfig`.
@@ -46,10 +51,13 @@ class StanceConfig:
         lean: of the lean in radians, as the outline tells it in every frame.
     """
 
-    contact: float = 0.03
+    contact: float = 0.06
+    edge: float = 0.02
     size: float = 0.03
-    pose: float = 0.01
-    jerk: float = 5e-4
+    pose: float = 0.02
+    girth: float = 0.01
+    speed: float = 0.01
+    jerk: float = 1e-3
     turn: TurnConfig = field(default_factory=TurnConfig)
     leaning: float = 1e-2
     lean: float = 0.3
@@ -90,7 +98,7 @@ def find_stance(
     level = _compute_level(cameras, ground)
     side = np.cross(level, ground.up)
     facing = _lean_back(level, ground.up, _measure_tilt(cameras, ground))
-    along = _solve_distance(rewound, cameras, feet, ground, facing, config)
+    along = _solve_distance(rewound, masks, cameras, feet, ground, facing, config)
     shown = np.isfinite(feet.top)
     contact = np.where(shown[:, None], feet.contact, cameras.K[:, :2, 2])
     ray = world.compute_directions(cameras, np.arange(len(rewound)), contact)
@@ -178,6 +186,7 @@ def _measure_descent(
 
 def _solve_distance(
     rewound: Rewound,
+    masks: F32,
     cameras: Cameras,
     feet: Footprint,
     ground: Ground,
@@ -186,10 +195,12 @@ def _solve_distance(
 ) -> F64:  # -> (T,)
     """How far the subject's ground contact is from the camera, along ``facing``.
 
-    Unknown are ln(distance) and ln(height) of every frame: the contact tells the distance (not
-    while the subject is in the air or cut off), the height in the image tells changes of distance
-    (not those of pose), and both change smoothly. Where the picture's lower edge cuts the subject
-    off, it stands on lower ground than that edge shows, and is drawn before that.
+    Unknown are ln(distance), ln(height) and ln(girth) of every frame: the contact tells the
+    distance (not while the subject is in the air or cut off), height and girth in the image tell
+    changes of distance (not those of pose or turn), and all change smoothly. Lifted feet and bent
+    legs make contact and height say the same wrong thing; the girth does not go with them. Where
+    the picture's lower edge cuts the subject off, it stands on lower ground than that edge shows,
+    and is drawn before that.
     """
     count = len(rewound)
     frames = np.arange(count)
@@ -200,23 +211,36 @@ def _solve_distance(
     contact, cut = np.flatnonzero(there & feet.grounded), np.flatnonzero(there & ~feet.grounded)
     logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
-    whole = np.flatnonzero(feet.whole & (tall > 0))
+    girth = measure_girth(masks) / cameras.K[:, 1, 1]
     rate = 24.0 / rewound.clip.fps
     neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
+    usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))
     equations = RobustEquations()
     equations.add(contact[:, None], 1.0, logs, config.contact, robust=True)
-    # ln(height in the image) = ln(height) - ln(distance)
-    equations.add(
-        np.stack([count + whole, whole], 1), [1, -1], np.log(tall[whole]), config.size, robust=True
-    )
+    for first, size, walk, shown in (
+        (count, tall, config.pose, feet.whole & (tall > 0)),
+        (2 * count, girth, config.girth, np.isfinite(feet.top) & (girth > 0)),
+    ):
+        # ln(size in the image) = ln(size) - ln(distance)
+        at = np.flatnonzero(shown)
+        pairs = np.stack([first + at, at], 1)
+        equations.add(pairs, [1, -1], np.log(size[at]), config.size, robust=True)
+        equations.add(first + neighbours, [1, -1], 0.0, walk * np.sqrt(rate))
+        equations.add([[first + rewound.seam]], 1.0, 0.0, 1e3)
     equations.smooth(rewound, 0, config.jerk * rate**2)
-    equations.add(count + neighbours, [1, -1], 0.0, config.pose * np.sqrt(rate))
-    equations.add(neighbours, [1, -1], 0.0, 0.1)
-    usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))
-    equations.add([[rewound.seam], [count + rewound.seam]], 1.0, [usual, 0.0], 10.0)
-    found = equations.solve(2 * count)
+    equations.add(neighbours, [1, -1], 0.0, config.speed * np.sqrt(rate))
+    equations.add([[rewound.seam]], 1.0, [usual], 10.0)
+    found = equations.solve(3 * count)
     beyond = found[cut] > most
     if beyond.any():
-        equations.add(cut[beyond, None], 1.0, most[beyond], config.contact)
-        found = equations.solve(2 * count)
+        equations.add(cut[beyond, None], 1.0, most[beyond], config.edge)
+        found = equations.solve(3 * count)
     return np.exp(found[:count])
+
+
+def measure_girth(masks: F32) -> F64:  # (T, H, W) -> (T,)
+    """Radius in pixels of the largest circle that the subject's outline holds: its trunk's, which
+    keeps its size when limbs move, and mostly when the body turns."""
+    outlines = (np.pad(mask > 0.5, 1).astype(np.uint8) for mask in masks)
+    inside = [cv2.distanceTransform(outline, cv2.DIST_L2, 5).max() for outline in outlines]
+    return np.array(inside, np.float64)
