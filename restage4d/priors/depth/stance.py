@@ -3,7 +3,6 @@ ground, smoothly over the clip."""
 
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,10 +38,10 @@ class StanceConfig:
     Attributes:
         contact: of ln(distance) as the ground contact tells it, in every frame.
         edge: of ln(distance) as the picture's lower edge bounds it where that cuts the subject off.
-        size: of ln(height in the image) and of ln(girth in the image), in every frame, besides
-            ``pose`` and ``girth``.
+        size: of ln(height in the image) and of ln(root of the area in the image), in every frame,
+            besides ``pose`` and ``aspect``.
         pose: of ln(height) from frame to frame at 24 fps, as the pose alters it.
-        girth: of ln(girth) from frame to frame at 24 fps, as turns and poses alter it.
+        aspect: of ln(root of the area) from frame to frame at 24 fps, as turns alter it.
         speed: of ln(distance) from frame to frame at 24 fps.
         jerk: second difference of ln(distance) from frame to frame at 24 fps: how fast its speed
             along the view changes.
@@ -55,8 +54,8 @@ class StanceConfig:
     edge: float = 0.02
     size: float = 0.03
     pose: float = 0.02
-    girth: float = 0.01
-    speed: float = 0.01
+    aspect: float = 0.01
+    speed: float = 0.007
     jerk: float = 1e-3
     turn: TurnConfig = field(default_factory=TurnConfig)
     leaning: float = 1e-2
@@ -195,12 +194,12 @@ def _solve_distance(
 ) -> F64:  # -> (T,)
     """How far the subject's ground contact is from the camera, along ``facing``.
 
-    Unknown are ln(distance), ln(height) and ln(girth) of every frame: the contact tells the
-    distance (not while the subject is in the air or cut off), height and girth in the image tell
+    Unknown are ln(distance), ln(height) and ln(root of the area) of every frame: the contact tells
+    the distance (not while the subject is in the air or cut off), height and area in the image tell
     changes of distance (not those of pose or turn), and all change smoothly. Lifted feet and bent
-    legs make contact and height say the same wrong thing; the girth does not go with them. Where
-    the picture's lower edge cuts the subject off, it stands on lower ground than that edge shows,
-    and is drawn before that.
+    legs make contact and height say the same wrong thing; the area hardly goes with them. A turn
+    changes the area alone. Where the picture's lower edge cuts the subject off, it stands on lower
+    ground than that edge shows, and is drawn before that.
     """
     count = len(rewound)
     frames = np.arange(count)
@@ -211,7 +210,7 @@ def _solve_distance(
     contact, cut = np.flatnonzero(there & feet.grounded), np.flatnonzero(there & ~feet.grounded)
     logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
-    girth = measure_girth(masks) / cameras.K[:, 1, 1]
+    root = np.sqrt((masks > 0.5).sum((1, 2))) / cameras.K[:, 1, 1]
     rate = 24.0 / rewound.clip.fps
     neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
     usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))
@@ -219,7 +218,7 @@ def _solve_distance(
     equations.add(contact[:, None], 1.0, logs, config.contact, robust=True)
     for first, size, walk, shown in (
         (count, tall, config.pose, feet.whole & (tall > 0)),
-        (2 * count, girth, config.girth, np.isfinite(feet.top) & (girth > 0)),
+        (2 * count, root, config.aspect, np.isfinite(feet.top) & (root > 0)),
     ):
         # ln(size in the image) = ln(size) - ln(distance)
         at = np.flatnonzero(shown)
@@ -228,7 +227,7 @@ def _solve_distance(
         equations.add(first + neighbours, [1, -1], 0.0, walk * np.sqrt(rate))
         equations.add([[first + rewound.seam]], 1.0, 0.0, 1e3)
     equations.smooth(rewound, 0, config.jerk * rate**2)
-    equations.add(neighbours, [1, -1], 0.0, config.speed * np.sqrt(rate))
+    equations.add(neighbours, [1, -1], 0.0, config.speed * np.sqrt(rate), robust=True)
     equations.add([[rewound.seam]], 1.0, [usual], 10.0)
     found = equations.solve(3 * count)
     beyond = found[cut] > most
@@ -236,11 +235,3 @@ def _solve_distance(
         equations.add(cut[beyond, None], 1.0, most[beyond], config.edge)
         found = equations.solve(3 * count)
     return np.exp(found[:count])
-
-
-def measure_girth(masks: F32) -> F64:  # (T, H, W) -> (T,)
-    """Radius in pixels of the largest circle that the subject's outline holds: its trunk's, which
-    keeps its size when limbs move, and mostly when the body turns."""
-    outlines = (np.pad(mask > 0.5, 1).astype(np.uint8) for mask in masks)
-    inside = [cv2.distanceTransform(outline, cv2.DIST_L2, 5).max() for outline in outlines]
-    return np.array(inside, np.float64)
