@@ -130,6 +130,10 @@ def test_what_the_picture_cuts_off_says_nothing_by_its_shape():
     assert read_body_plan(QUADRUPEDS["raised"]).facing == 1
     assert read_body_plan(cut).facing == 0
     assert read_body_plan(cut, own_speed=0.3).facing == 1
+    whole = QUADRUPEDS["raised"]
+    above = whole[np.flatnonzero(whole.any(1))[0] + 6 :]
+    assert above[0].any()
+    assert read_body_plan(above).facing == 0
 
 
 def test_confidence_is_how_much_better_than_a_toss_up():

@@ -272,6 +272,26 @@ def test_its_own_motion_tells_the_head_end():
     assert other == pytest.approx(-2.5 * 24 / width, rel=0.1)
 
 
+def test_a_camera_that_goes_round_is_no_own_motion():
+    """What stands above the ground goes by in the picture by its height, and the feet stay."""
+    base, mask, wall = staged()
+    coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
+    foot, frames = 135, []
+    for t in range(16):
+        lean = 4.0 * t / (foot - 55)  # 4 pixels a frame at the torso
+        shear = np.array([[1, -lean, lean * foot], [0, 1, 0]])
+        alpha, fur = (
+            cv2.warpAffine(a.astype(np.float32), shear, (WIDTH, HEIGHT)).reshape(a.shape)
+            for a in (animal(90), coat)
+        )
+        frames.append(alpha * fur + (1 - alpha) * wall)
+    round_it = Clip(np.round(frames).astype(np.uint8), base.fps)
+    with Progress().task(TaskId.EMPTY_STAGE) as stage:
+        speed = measure_own_speed(round_it, register(round_it, mask, stage))
+    width = np.ptp(np.flatnonzero(mask.any(0))) + 1
+    assert abs(speed) < 0.1 * 4 * 24 / width
+
+
 def test_the_empty_stage_shows_what_other_frames_saw():
     base, mask, wall = staged()
     hole = dilate(mask, 4)

@@ -143,7 +143,7 @@ def test_nothing_is_added_to(mask, why):
     assert add_hidden_legs(body).legs == body.legs, why
 
 
-def test_nothing_is_added_to_a_bird_or_where_the_way_is_unknown():
+def test_nothing_is_added_to_a_bird_or_to_what_may_be_seen_from_the_front():
     canvas = draw_quadruped().astype(np.uint8)
     canvas[97:] = 0
     for x in (116, 130):
@@ -151,8 +151,15 @@ def test_nothing_is_added_to_a_bird_or_where_the_way_is_unknown():
     bird = replace(plan(canvas > 0), facing=1, upright=False)
     assert [len(legs) for legs in split_legs(bird)] == [1, 1]
     assert add_hidden_legs(bird).legs == bird.legs
-    unknown = replace(plan(HIDDEN), facing=0)
+    x0, y0, _, y1 = plan(HIDDEN).box
+    unknown = replace(plan(HIDDEN), facing=0, box=(x0, y0, x0 + y1 - y0, y1))
     assert add_hidden_legs(unknown).legs == unknown.legs
+
+
+def test_a_long_body_that_faces_one_way_or_the_other_has_legs_at_both_ends():
+    known, unknown = plan(HIDDEN), replace(plan(HIDDEN), facing=0)
+    count = len(add_hidden_legs(known).legs)
+    assert len(add_hidden_legs(unknown).legs) == count > len(known.legs)
 
 
 def test_each_leg_has_its_own_foot_alone():

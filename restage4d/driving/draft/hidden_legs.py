@@ -11,7 +11,9 @@ from restage4d.driving.draft.body_plan import BodyPlan, Limb, split_legs
 
 Mask = NDArray[np.bool_]
 
-_LONG = 0.9  # heights that a body is long at least, of which a side is seen
+# heights that a body is long at least, of which a side is seen: where it is known which way it
+# faces, and where it is not
+_LONG, _LONG_UNKNOWN = 0.9, 1.1
 _ONE_END = 0.15  # of the width: nearer than this to another leg, a leg is of the same end
 _FARTHER = 1.0  # pixels by which a hidden foot counts as higher: it stands farther away
 _FOOT = 0.05  # of a leg's area, that a foot has at least
@@ -30,15 +32,15 @@ def add_hidden_legs(body: BodyPlan) -> BodyPlan:
     The far leg is a copy of the near one, `Limb.hidden`, and comes right after it. Where the lobe
     ends in two feet, each has its own.
 
-    Nothing is added where the body is upright, does not face to a side, is seen from the front or
-    from behind, or has its legs close together (a bird).
+    Nothing is added where the body is upright, is seen from the front or from behind, or has its
+    legs close together (a bird).
 
     Example:
         >>> [leg.hidden for leg in add_hidden_legs(plan_of_three_legs).legs]
         [False, True, False, False]
     """
     x0, y0, x1, y1 = body.box
-    if body.upright or not body.facing or x1 - x0 < _LONG * (y1 - y0):
+    if body.upright or x1 - x0 < (_LONG if body.facing else _LONG_UNKNOWN) * (y1 - y0):
         return body
     alone = [ends[0] for ends in split_legs(body) if len(ends) == 1]
     legs: list[Limb] = []

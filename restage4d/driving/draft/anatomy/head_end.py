@@ -63,7 +63,8 @@ def weigh_ends(
     """
     x0, y0, x1, y1 = box
     length = (x1 - x0) / (y1 - y0)
-    cut_off = trunk[:, 0].any() or trunk[:, -1].any()  # an end is outside the picture
+    # an end is outside the picture
+    cut_off = trunk[:, 0].any() or trunk[:, -1].any() or trunk[0].any()
     shape = 0.0
     if has_limbs and not cut_off:
         right, left = (_measure_end(trunk, radius, legs, box, side) for side in (1, -1))

@@ -3,12 +3,13 @@
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import theilslopes
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.compositing.matte import dilate
 from restage4d.driving.draft.compositing.registration import Registration
 
-F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
@@ -23,8 +24,11 @@ def measure_own_speed(base: Clip, found: Registration) -> float:
     itself per second (left is negative), around the first frame; 0 where it cannot be told.
 
     The ground at its feet is as far from the camera as the subject, so that a travelling camera
-    does not count; legs, which swing, and the outline are left out. Steps that go against the
-    others lower the figure: it is multiplied by (agreeing - disagreeing) / all.
+    does not count; legs, which swing, and the outline are left out. What stands above the ground
+    moves against it in the picture, too, when the camera goes round (plane and parallax), by its
+    height: where the torso, and what its shift comes to at the feet by its rows, do not go the same
+    way, nothing is told; else the slower says it. Steps that go against the others lower the
+    figure: it is multiplied by (agreeing - disagreeing) / all.
     """
     cols = np.flatnonzero(found.masks[0].any(0))
     width = float(cols[-1] - cols[0] + 1)
@@ -35,17 +39,37 @@ def measure_own_speed(base: Clip, found: Registration) -> float:
     for k, (a, b) in enumerate(zip(found.index[: len(grays) - 1], found.index[1:], strict=False)):
         torso, ground = _split(found.masks[k])
         here = np.linalg.inv(found.to_first[k + 1]) @ found.to_first[k]
-        moved = _measure_shift(grays[k], grays[k + 1], torso, here)
+        moved = _measure_shifts(grays[k], grays[k + 1], torso, here)
         if moved is None:
             continue
-        below = _measure_shift(grays[k], grays[k + 1], ground, here) or 0.0
-        speeds.append((moved - below) / width * base.fps / (b - a))
+        beside = _measure_shifts(grays[k], grays[k + 1], ground, here)
+        below = 0.0 if beside is None else float(np.median(beside[1]))
+        shifts = np.array([np.median(moved[1]), _extend(*moved, _find_lowest(found.masks[k]))])
+        speeds.append((shifts - below) / width * base.fps / (b - a))
         weights.append(np.exp(-a / base.fps / _SECONDS))
     if len(speeds) < 3:
         return 0.0
+    torso, feet = (_average(np.array(of), np.array(weights)) for of in zip(*speeds, strict=True))
+    return float(np.sign(torso) * min(abs(torso), abs(feet))) if torso * feet > 0 else 0.0
+
+
+def _average(speeds: F64, weights: F64) -> float:
     mean = float(np.average(speeds, weights=weights))
     agree = float(np.average(np.sign(speeds) == np.sign(mean), weights=weights))
     return mean * max(2 * agree - 1, 0.0)
+
+
+def _extend(rows: F64, shifts: F64, row: int) -> float:
+    """What the shifts come to at a row, by a line that few of them do not bend (Theil and Sen)."""
+    if np.ptp(rows) == 0:
+        return float(np.median(shifts))
+    with np.errstate(invalid="ignore"):  # of the slope's error, which ties can make no number
+        slope, height = np.asarray(theilslopes(shifts, rows), np.float64)[:2]
+    return float(height + slope * row)
+
+
+def _find_lowest(mask: Mask) -> int:
+    return int(np.flatnonzero(mask.any(1))[-1])
 
 
 def _split(mask: Mask) -> tuple[Mask, Mask]:
@@ -62,9 +86,11 @@ def _split(mask: Mask) -> tuple[Mask, Mask]:
     return torso, ground
 
 
-def _measure_shift(before: Gray, after: Gray, region: Mask, camera: NDArray) -> float | None:
-    """Median of how far a region's points move to the right beyond what the camera does to the
-    background, in pixels; None where too few can be followed."""
+def _measure_shifts(
+    before: Gray, after: Gray, region: Mask, camera: NDArray
+) -> tuple[F64, F64] | None:  # (N,), (N,)
+    """The rows of a region's points, and how far they move to the right beyond what the camera does
+    to the background, in pixels; None where too few can be followed."""
     points = cv2.goodFeaturesToTrack(
         before, 200, 0.003, 4, mask=region.astype(np.uint8), blockSize=5
     )
@@ -80,4 +106,5 @@ def _measure_shift(before: Gray, after: Gray, region: Mask, camera: NDArray) -> 
     if good.sum() < _FEWEST:
         return None
     still = cv2.perspectiveTransform(points[good].astype(np.float64), camera)
-    return float(np.median((moved[good] - still)[..., 0]))
+    rows, shifts = points[good][:, 0, 1], (moved[good] - still)[:, 0, 0]
+    return np.asarray(rows, np.float64), np.asarray(shifts, np.float64)
