@@ -159,6 +159,17 @@ def test_legs_drawn_up_are_no_step_back():
     assert place.min() == pytest.approx(4, rel=0.08)
 
 
+def test_who_leaves_the_picture_at_its_side_does_not_walk_off():
+    walk = [*np.full(8, -1.1), *np.linspace(-1.1, -1.95, 16)]
+    rewound, masks, cameras = still_scene([(x, 4, 0) for x in walk], [(-1.1, 4, 0)] * 2)
+    area = (masks > 0.5).sum((1, 2))
+    assert area.max() > 2.5 * area[area > 0].min(), "it is cut off more and more"
+    feet = ground.measure_footprint(masks)
+    level = Ground(np.array([0, 0, 1.0]), 0.0)
+    place = find_stance(rewound, masks, cameras, feet, level, StanceConfig()).place[:, 1]
+    assert np.ptp(np.log(place)) < 0.004
+
+
 @pytest.mark.parametrize("comes_near", [False, True])
 def test_a_subject_cut_off_below_stands_upright_before_the_ground_that_is_seen(comes_near: bool):
     edge = 1.5 / np.tan(PITCH + np.arctan(H / 2 / FOCAL))  # where the picture begins to show ground

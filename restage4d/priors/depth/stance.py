@@ -198,8 +198,8 @@ def _solve_distance(
     the distance (not while the subject is in the air or cut off), height and area in the image tell
     changes of distance (not those of pose or turn), and all change smoothly. Lifted feet and bent
     legs make contact and height say the same wrong thing; the area hardly goes with them. A turn
-    changes the area alone. Where the picture's lower edge cuts the subject off, it stands on lower
-    ground than that edge shows, and is drawn before that.
+    changes the area alone; what the picture cuts off tells neither. Where its lower edge cuts the
+    subject off, it stands on lower ground than that edge shows, and is drawn before that.
     """
     count = len(rewound)
     frames = np.arange(count)
@@ -211,6 +211,7 @@ def _solve_distance(
     logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
     root = np.sqrt((masks > 0.5).sum((1, 2))) / cameras.K[:, 1, 1]
+    beside = (masks[:, :, [0, -1]] > 0.5).any((1, 2))  # goes on beyond the picture
     rate = 24.0 / rewound.clip.fps
     neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
     usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))
@@ -218,7 +219,7 @@ def _solve_distance(
     equations.add(contact[:, None], 1.0, logs, config.contact, robust=True)
     for first, size, walk, shown in (
         (count, tall, config.pose, feet.whole & (tall > 0)),
-        (2 * count, root, config.aspect, np.isfinite(feet.top) & (root > 0)),
+        (2 * count, root, config.aspect, feet.whole & ~beside),
     ):
         # ln(size in the image) = ln(size) - ln(distance)
         at = np.flatnonzero(shown)
