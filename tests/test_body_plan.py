@@ -134,6 +134,7 @@ def test_what_the_picture_cuts_off_says_nothing_by_its_shape():
     above = whole[np.flatnonzero(whole.any(1))[0] + 6 :]
     assert above[0].any()
     assert read_body_plan(above).facing == 0
+    assert "outside the picture" in read_body_plan(above).doubt
 
 
 def test_confidence_is_how_much_better_than_a_toss_up():

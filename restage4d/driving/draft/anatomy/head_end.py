@@ -63,16 +63,19 @@ def weigh_ends(
     """
     x0, y0, x1, y1 = box
     length = (x1 - x0) / (y1 - y0)
-    # an end is outside the picture
-    cut_off = trunk[:, 0].any() or trunk[:, -1].any() or trunk[0].any()
     shape = 0.0
-    if has_limbs and not cut_off:
+    if has_limbs and not reaches_out(trunk):
         right, left = (_measure_end(trunk, radius, legs, box, side) for side in (1, -1))
         shape = float(np.dot(right - left, (_AREA, _BULK, _TOP)))
         shape *= float(np.clip((length - _NARROW) / (_FULL - _NARROW), 0, 1))
     motion = float(np.clip(_MOTION * own_speed, -_MOST_MOTION, _MOST_MOTION))
     motion *= float(np.clip((length - _END_ON) / (_ASLANT - _END_ON), 0, 1))
     return Odds(float(np.clip(shape, -_MOST_SHAPE, _MOST_SHAPE)), motion)
+
+
+def reaches_out(trunk: Mask) -> bool:
+    """Whether an end of the body is outside the picture."""
+    return bool(trunk[:, 0].any() or trunk[:, -1].any() or trunk[0].any())
 
 
 def _measure_end(

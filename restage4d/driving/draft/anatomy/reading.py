@@ -10,6 +10,7 @@ from restage4d.driving.draft.anatomy.head_end import (
     HEAD_RADIUS,
     Box,
     Odds,
+    reaches_out,
     to_confidence,
     weigh_ends,
     weigh_upright,
@@ -177,7 +178,7 @@ def _find_ends(
     odds = weigh_ends(trunk, plan.radius, plan.legs, bool(plan.legs or free), plan.box, own_speed)
     plan.confidence = odds.confidence
     if plan.confidence < SURE:
-        plan.doubt = _explain(plan, odds, free)
+        plan.doubt = _explain(plan, odds, free, reaches_out(trunk))
         return
     plan.facing = 1 if odds.total > 0 else -1
     if x1 - x0 < _END_ON * (y1 - y0):
@@ -191,7 +192,7 @@ def _find_ends(
             plan.doubt = "It is clear which way it faces, but not where its head begins."
 
 
-def _explain(plan: BodyPlan, odds: Odds, free: list[Limb]) -> str:
+def _explain(plan: BodyPlan, odds: Odds, free: list[Limb], cut_off: bool) -> str:
     if not (plan.legs or free):
         return "No head, leg or tail stands out from its outline."
     if odds.shape * odds.motion < 0 and min(abs(odds.shape), abs(odds.motion)) > 0.5:
@@ -199,6 +200,8 @@ def _explain(plan: BodyPlan, odds: Odds, free: list[Limb]) -> str:
         return f"Its outline looks as if the head were on the {side}, but it moves the other way."
     if plan.box[3] - plan.box[1] > plan.box[2] - plan.box[0]:
         return "It is seen from the front, from behind or from above, and neither end stands out."
+    if cut_off:
+        return "An end of it is outside the picture, and it hardly moves."
     return "Both ends look alike, and it hardly moves."
 
 
