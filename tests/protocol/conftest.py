@@ -78,9 +78,16 @@ class Service:
         return Client.connect(self.file, timeout_s=timeout_s)
 
     def end(self) -> None:
-        """Kills the service and every worker of its jobs."""
+        """Kills the service and every worker of its jobs, those that have not written who they are
+        yet as well."""
         if self.process is not None:
+            workers = []
+            with suppress(psutil.Error):
+                workers = psutil.Process(self.process.pid).children(recursive=True)
             self.kill()
+            for worker in workers:
+                with suppress(psutil.Error):
+                    worker.kill()
         for path in (self.home / "jobs").glob("*/pid"):
             if (pid := Folder(path.parent).read_pid()) is not None:
                 with suppress(psutil.Error):
