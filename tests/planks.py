@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from restage4d.clips import Cameras, Clip
+from restage4d.clips import Cameras, Clip, Rewound, rewind
 
 W, H, FOCAL = 192, 120, 230.0
 PITCH = np.radians(15)
@@ -54,4 +54,28 @@ def frames(count: int) -> Clip:
 def ground_points(rng, count: int = 300) -> np.ndarray:
     return np.stack(
         [rng.uniform(-4, 4, count), rng.uniform(1, 9, count), rng.normal(0, 0.01, count)], 1
+    )
+
+
+def of_rewound(rewound: Rewound, base: list, driving: list) -> np.ndarray:
+    """Things given per video in playing order (both from number 0), in the order of the rewound
+    clip."""
+    return np.array(
+        [
+            (base if s == 0 else driving)[i]
+            for s, i in zip(rewound.source, rewound.index, strict=True)
+        ]
+    )
+
+
+def still_scene(places: list, driving: list) -> tuple[Rewound, np.ndarray, Cameras]:
+    """A still camera, 1.5 above a ground shown by points, and a plank at (x, y, z) in every
+    frame."""
+    rewound = rewind(frames(len(places)), [frames(len(driving))])
+    pose = camera_from_world([0, 0, 1.5])
+    masks = np.stack([draw(pose, plank(*p)) for p in of_rewound(rewound, places, driving)])
+    return (
+        rewound,
+        masks,
+        cameras_of([pose] * len(rewound), "static", ground_points(np.random.default_rng(1))),
     )
