@@ -210,8 +210,8 @@ def _solve_distance(
     contact, cut = np.flatnonzero(there & feet.grounded), np.flatnonzero(there & ~feet.grounded)
     logs, most = (np.log(eye[at] / drop[at] * along[at]) for at in (contact, cut))
     tall = (feet.contact[:, 1] - feet.top) / cameras.K[:, 1, 1]
-    root = np.sqrt((masks > 0.5).sum((1, 2))) / cameras.K[:, 1, 1]
-    beside = (masks[:, :, [0, -1]] > 0.5).any((1, 2))  # goes on beyond the picture
+    root = np.sqrt([(mask > 0.5).sum() for mask in masks]) / cameras.K[:, 1, 1]
+    beside = np.array([(mask[:, [0, -1]] > 0.5).any() for mask in masks])  # goes on beyond it
     rate = 24.0 / rewound.clip.fps
     neighbours = np.array(rewound.neighbours(), int).reshape(-1, 2)
     usual = float(np.median(logs) if len(logs) else np.log(max(3 * eye.mean(), 1e-3)))

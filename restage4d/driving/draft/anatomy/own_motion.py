@@ -44,7 +44,8 @@ def measure_own_speed(base: Clip, found: Registration) -> float:
             continue
         beside = _measure_shifts(grays[k], grays[k + 1], ground, here)
         below = 0.0 if beside is None else float(np.median(beside[1]))
-        shifts = np.array([np.median(moved[1]), _extend(*moved, _find_lowest(found.masks[k]))])
+        lowest = int(np.flatnonzero(found.masks[k].any(1))[-1])
+        shifts = np.array([np.median(moved[1]), _extend(*moved, lowest)])
         speeds.append((shifts - below) / width * base.fps / (b - a))
         weights.append(np.exp(-a / base.fps / _SECONDS))
     if len(speeds) < 3:
@@ -66,10 +67,6 @@ def _extend(rows: F64, shifts: F64, row: int) -> float:
     with np.errstate(invalid="ignore"):  # of the slope's error, which ties can make no number
         slope, height = np.asarray(theilslopes(shifts, rows), np.float64)[:2]
     return float(height + slope * row)
-
-
-def _find_lowest(mask: Mask) -> int:
-    return int(np.flatnonzero(mask.any(1))[-1])
 
 
 def _split(mask: Mask) -> tuple[Mask, Mask]:
