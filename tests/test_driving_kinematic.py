@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from walking_animal import HEIGHT, WIDTH, animal, staged, texture
 
 from restage4d.clips import Clip
 from restage4d.driving.draft.acting import LONGEST, SHORTEST, compute_length, perform
-from restage4d.driving.draft.anatomy.own_motion import measure_own_speed
 from restage4d.driving.draft.anatomy.reading import read_body_plan
 from restage4d.driving.draft.compositing.clean_plate import look_behind, make_clean_plate
 from restage4d.driving.draft.compositing.inpaint import complete
@@ -36,47 +36,6 @@ from restage4d.progress import Progress, TaskId
 
 DATA = Path(os.environ.get("RESTAGE4D_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CAMEL = DATA / "davis" / "camel"
-WIDTH, HEIGHT = 240, 160
-
-
-def texture(height: int, width: int, seed: int, low: float, high: float) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    fine, coarse = rng.random((height, width, 3)), rng.random((height // 16, width // 16, 3))
-    large = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    mixed = 0.3 * cv2.GaussianBlur(fine, (0, 0), 1.0) + 0.7 * large
-    return low + (high - low) * np.clip(mixed, 0, 1)
-
-
-def animal(x: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> np.ndarray:
-    """Mask of a four-legged thing with a long neck to the right, its middle at column x."""
-    canvas = np.zeros((size[1] * 4, size[0] * 4), np.uint8)
-
-    def at(*points: tuple[float, float]) -> np.ndarray:
-        return np.array([[(x + px) * 4, py * 4] for px, py in points], np.int32)
-
-    cv2.ellipse(canvas, (at((0, 0))[0][0], 88 * 4), (38 * 4, 17 * 4), 0, 0, 360, 255, -1)
-    for foot in (-30, -18, 16, 29):
-        cv2.fillPoly(
-            canvas, [at((foot - 4, 92), (foot + 4, 92), (foot + 3, 135), (foot - 3, 135))], 255
-        )
-    cv2.fillPoly(canvas, [at((24, 80), (36, 92), (56, 58), (46, 52))], 255)
-    cv2.ellipse(canvas, (round((x + 55) * 4), 52 * 4), (11 * 4, 8 * 4), 15, 0, 360, 255, -1)
-    return (
-        cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-    )
-
-
-@cache
-def staged() -> tuple[Clip, np.ndarray, np.ndarray]:
-    """A clip of the animal walking to the right before a still wall; its first mask; the clean
-    plate."""
-    wall = texture(HEIGHT, WIDTH, 1, 60, 220)
-    coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
-    frames = []
-    for t in range(16):
-        alpha = animal(90 + 2.5 * t)
-        frames.append(alpha * np.roll(coat, round(2.5 * t), 1) + (1 - alpha) * wall)
-    return Clip(np.round(frames).astype(np.uint8), 24.0), animal(90)[..., 0] > 0.5, wall
 
 
 @cache
@@ -258,38 +217,6 @@ def test_a_blob_has_no_limbs():
     y, x = np.indices((100, 100))
     body = read_body_plan((x - 50) ** 2 + (y - 50) ** 2 < 30**2)
     assert (body.legs, body.others, body.facing) == ([], [], 0)
-
-
-def test_its_own_motion_tells_the_head_end():
-    """2.5 pixels a frame at 24 frames a second, in widths of the animal."""
-    base, mask, _ = staged()
-    width = np.ptp(np.flatnonzero(mask.any(0))) + 1
-    back = Clip(base.frames[::-1], 24.0)
-    with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        speed = measure_own_speed(base, register(base, mask, stage))
-        other = measure_own_speed(back, register(back, animal(90 + 37.5)[..., 0] > 0.5, stage))
-    assert speed == pytest.approx(2.5 * 24 / width, rel=0.1)
-    assert other == pytest.approx(-2.5 * 24 / width, rel=0.1)
-
-
-def test_a_camera_that_goes_round_is_no_own_motion():
-    """What stands above the ground goes by in the picture by its height, and the feet stay."""
-    base, mask, wall = staged()
-    coat = np.roll(texture(HEIGHT, WIDTH, 2, 10, 120), 0, 1)
-    foot, frames = 135, []
-    for t in range(16):
-        lean = 4.0 * t / (foot - 55)  # 4 pixels a frame at the torso
-        shear = np.array([[1, -lean, lean * foot], [0, 1, 0]])
-        alpha, fur = (
-            cv2.warpAffine(a.astype(np.float32), shear, (WIDTH, HEIGHT)).reshape(a.shape)
-            for a in (animal(90), coat)
-        )
-        frames.append(alpha * fur + (1 - alpha) * wall)
-    round_it = Clip(np.round(frames).astype(np.uint8), base.fps)
-    with Progress().task(TaskId.EMPTY_STAGE) as stage:
-        speed = measure_own_speed(round_it, register(round_it, mask, stage))
-    width = np.ptp(np.flatnonzero(mask.any(0))) + 1
-    assert abs(speed) < 0.1 * 4 * 24 / width
 
 
 def test_the_empty_stage_shows_what_other_frames_saw():
